@@ -18,7 +18,7 @@ fn main() -> io::Result<()> {
     println!("cargo:rustc-link-arg-bins=-Wl,--icf=all");
     let sdk = Path::new("../sdk");
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-    for to in ["sdk", "template"].map(|folder| out.join(folder)) {
+    for to in ["sdk", "template"].map(|dir| out.join(dir)) {
         if to.exists() {
             fs::remove_dir_all(&to)?;
         }
@@ -45,9 +45,9 @@ fn is_for_us(name: &str) -> bool {
 }
 
 /// The entries of a folder that tools did not leave there, with their names; and whether these are all.
-fn entries(folder: &Path) -> io::Result<(Vec<(String, PathBuf)>, bool)> {
+fn entries(dir: &Path) -> io::Result<(Vec<(String, PathBuf)>, bool)> {
     let (mut kept, mut all) = (Vec::new(), true);
-    for entry in fs::read_dir(folder)? {
+    for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if is_made(&name) {
@@ -61,16 +61,16 @@ fn entries(folder: &Path) -> io::Result<(Vec<(String, PathBuf)>, bool)> {
 
 /// Lets cargo run this again when something changes in a folder, but not when tools leave something behind in it.
 /// Returns whether the folder as a whole is watched; otherwise what is in it now is, one by one.
-fn watch(folder: &Path) -> io::Result<bool> {
-    if !folder.is_dir() {
+fn watch(dir: &Path) -> io::Result<bool> {
+    if !dir.is_dir() {
         return Ok(true);
     }
-    let (entries, mut whole) = entries(folder)?;
+    let (entries, mut whole) = entries(dir)?;
     for (_, path) in entries.iter().filter(|(_, path)| path.is_dir()) {
         whole &= watch(path)?;
     }
     if whole {
-        println!("cargo::rerun-if-changed={}", folder.display());
+        println!("cargo::rerun-if-changed={}", dir.display());
     } else {
         let files = entries.iter().filter(|(_, path)| path.is_file());
         files.for_each(|(_, path)| println!("cargo::rerun-if-changed={}", path.display()));

@@ -11,20 +11,20 @@ fn main() {
     if env::var_os("TARGET") != env::var_os("HOST") {
         return;
     }
-    let Some(folder) = env::var_os("OUT_DIR").map(|out| Path::new(&out).join("static")) else { return };
+    let Some(dir) = env::var_os("OUT_DIR").map(|out| Path::new(&out).join("static")) else { return };
     let found = ["libssl.a", "libcrypto.a"].map(|name| Some((name, library(name)?)));
     // One of them without the other would mix two versions.
     let [Some(ssl), Some(crypto)] = found else { return };
-    let linked = fs::create_dir_all(&folder).and_then(|()| {
+    let linked = fs::create_dir_all(&dir).and_then(|()| {
         for (name, library) in [ssl, crypto] {
-            let link = folder.join(name);
+            let link = dir.join(name);
             let _ = fs::remove_file(&link);
             std::os::unix::fs::symlink(library, link)?;
         }
         Ok(())
     });
     if linked.is_ok() {
-        println!("cargo:rustc-link-search=native={}", folder.display());
+        println!("cargo:rustc-link-search=native={}", dir.display());
     }
 }
 

@@ -1,4 +1,4 @@
-//! What plugin authors use: make, build, test and inspect a plugin.
+//! Tools for plugin authors: create, build, test and inspect a plugin.
 
 pub mod build;
 pub mod cases;
@@ -15,7 +15,7 @@ pub mod watch;
 use millstream_base::error::Error;
 use millstream_base::terminal;
 
-/// Tells whoever reads standard error what happens. Who does not read it misses it.
+/// Writes to standard error. Failures are ignored.
 fn say(text: &str) {
     let _ = terminal::write_error(text.as_bytes());
 }

@@ -42,7 +42,7 @@ use clap::{Parser, Subcommand};
 use millstream_base::error::{Error, Result};
 use millstream_base::job;
 use millstream_base::memory;
-use millstream_base::patience::ServerWait;
+use millstream_base::retry::StartupRetry;
 use millstream_base::secrets;
 use millstream_base::shown::{self, harmless};
 use millstream_base::terminal;
@@ -51,7 +51,7 @@ use millstream_engine::checkpoint::{manifest, store as checkpoints};
 use millstream_engine::graph::Graph;
 use millstream_engine::running::{Options, workers_of_all};
 use millstream_plugins::plugin::PluginHost;
-use output::{LogOutput, show, show_as_it_is, warn_of};
+use output::{LogOutput, show, show_unescaped, warn_of};
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::Write;
 use std::path::PathBuf;
@@ -100,7 +100,7 @@ enum Command {
     Build {
         /// Directories of the plugin projects
         #[arg(default_value = ".")]
-        folders: Vec<PathBuf>,
+        dirs: Vec<PathBuf>,
     },
     /// Convert a core WebAssembly module to a plugin component
     Componentize {
@@ -175,16 +175,16 @@ enum Command {
     CompileComponent(compile::CompileArguments),
 }
 
-/// What plugins return may make a library panic; the error that becomes of it says what happened. The words of other
-/// panics may hold what came from outside.
+/// Data from plugins may make a library panic; the resulting error describes that. The messages of other panics may
+/// contain external data.
 fn quiet_caught_panics() {
     std::panic::set_hook(Box::new(|panic| {
         if millstream_base::panics::catches_panics() {
             return;
         }
         let thread = std::thread::current();
-        let words = format!("thread '{}' {panic}", thread.name().unwrap_or("without a name"));
-        let _ = writeln!(LogOutput, "{}", shown::message(&words));
+        let message = format!("thread '{}' {panic}", thread.name().unwrap_or("without a name"));
+        let _ = writeln!(LogOutput, "{}", shown::message(&message));
         let backtrace = Backtrace::capture();
         if backtrace.status() == BacktraceStatus::Captured {
             let _ = writeln!(LogOutput, "{backtrace}");
@@ -192,7 +192,7 @@ fn quiet_caught_panics() {
     }));
 }
 
-/// Runs the command that the process was started with.
+/// Runs the command with which the process was started.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if log::start() {
@@ -216,10 +216,10 @@ fn execute(command: Command) -> Result<ExitCode> {
             warn_of(stale::of_job(&spec));
             memory::limit(spec.memory_bytes_max, 1)?;
             let begins = spec.checkpoint.is_none();
-            let graph = Graph::resolve(spec, &PluginHost::new()?, begins, ServerWait::No)?;
+            let graph = Graph::resolve(spec, &PluginHost::new()?, begins, StartupRetry::No)?;
             graph.check_instances(workers_of_all(&graph.spec, &Options::default())?)?;
             if !begins {
-                let goes_on = resumed(&graph)?;
+                let goes_on = resumed_job_id(&graph)?;
                 graph.check_sinks(goes_on.as_deref())?;
                 if goes_on.is_none() {
                     graph.check_tables()?;
@@ -236,8 +236,8 @@ fn execute(command: Command) -> Result<ExitCode> {
         }
         Command::Infer(arguments) => show(&infer::infer(&arguments)?)?,
         Command::New(arguments) => show(&new::new(&arguments)?)?,
-        Command::Build { folders } => {
-            author::build::build_all(&folders, |component| show(&format!("built {}\n", component.display())))?;
+        Command::Build { dirs } => {
+            author::build::build_all(&dirs, |component| show(&format!("built {}\n", component.display())))?;
         }
         Command::Componentize { module, world, output } => {
             author::componentize::file(&module, &world, &output)?;
@@ -277,16 +277,16 @@ fn execute(command: Command) -> Result<ExitCode> {
             show(&text)?;
             return Ok(ExitCode::from(u8::from(!good)));
         }
-        Command::Completions(arguments) => show_as_it_is(&completions::completions(&arguments)?)?,
+        Command::Completions(arguments) => show_unescaped(&completions::completions(&arguments)?)?,
         Command::ManPages(arguments) => show(&completions::man_pages(&arguments)?)?,
         Command::CompileComponent(arguments) => return compile::compile(&arguments),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The id of the job whose checkpoint this one would go on from.
-fn resumed(graph: &Graph) -> Result<Option<String>> {
+/// Returns the ID of the job whose checkpoint this one would resume from.
+fn resumed_job_id(graph: &Graph) -> Result<Option<String>> {
     let Some(checkpoint) = &graph.spec.checkpoint else { return Ok(None) };
-    let store = checkpoints::open(&checkpoint.dir, &graph.spec.origin.folder)?;
+    let store = checkpoints::open(&checkpoint.dir, &graph.spec.origin.dir)?;
     Ok(manifest::read(&*store)?.map(|(manifest, _)| manifest.job_id))
 }

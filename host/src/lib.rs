@@ -1,7 +1,7 @@
 //! Millstream: a stream processor whose user code is WebAssembly.
 //!
-//! A program that runs jobs itself needs [`run`], and [`job`] where it puts them together; everything else stands in the
-//! crates below `host/`, which `host/ARCHITECTURE.md` tells of.
+//! A program that runs jobs itself needs [`run`]. If it builds them, it also needs [`job`]. The other modules are in the
+//! crates below `host/`, which `host/ARCHITECTURE.md` describes.
 //!
 //! A job from a file:
 //!
@@ -17,7 +17,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A job made by a program:
+//! A job built by a program:
 //!
 //! ```
 //! use millstream::connectors::files::settings::FileWrites;
@@ -55,12 +55,12 @@ mod program_limits;
 mod serve;
 
 pub use millstream_base::{error, ids, job, limits, memory};
-/// The connectors: what a source reads and a sink writes is in the settings of its module, which are the kind of a
-/// [`SourceSpec`](job::spec::SourceSpec) or [`SinkSpec`](job::spec::SinkSpec).
+/// The connectors. What a source reads and a sink writes is defined by the settings in its module, which are the kind
+/// of a [`SourceSpec`](job::spec::SourceSpec) or [`SinkSpec`](job::spec::SinkSpec).
 pub use millstream_connectors as connectors;
 pub use millstream_runtime as run;
 
-/// The insides, for Millstream's own tests and benchmarks: these change from version to version, without notice.
+/// Internals, for Millstream's own tests and benchmarks. They change between versions without notice.
 #[doc(hidden)]
 pub mod internals {
     pub use crate::author;

@@ -1,11 +1,12 @@
-//! The page of a running job: what `millstream run` and `millstream ui` serve to a browser, to Prometheus and to programs.
+//! The page of a running job: what `millstream run` and `millstream ui` serve to a browser, to Prometheus and to
+//! programs.
 //!
 //! ```text
-//! processes of the job -> (control socket, once a second) poll -> record -> routes -> who looks
+//! processes of the job -> (control socket, once a second) poll -> record -> routes -> client
 //! ```
 //!
-//! It stands beside the job and not in it: where there is a supervisor, the page is its own, goes on when the job's processes die,
-//! and tells of that. Whatever goes wrong here is told in the log and does nothing to the job.
+//! It is separate from the job. If there is a supervisor, it serves the page, which continues when the job's processes
+//! die, and shows that. Errors of the page are logged and do not affect the job.
 
 mod access;
 mod act;
@@ -47,28 +48,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use unanswered::Unanswered;
 
-/// Where the page listens where nobody says: any free port, for this machine alone.
+/// The default address of the page: any free port, for this machine only.
 pub const ADDRESS: &str = "127.0.0.1:0";
-/// A token that somebody chose has so many letters at least.
+/// Minimum characters of a token chosen by the user.
 const TOKEN_CHARS_MIN: usize = 16;
 const TOKEN_BYTES_MAX: u64 = 4096;
 
 /// How a page is served.
 #[derive(Clone, Debug, Default)]
 pub struct PageOptions {
-    /// `host:port`; `None`: [`ADDRESS`].
+    /// `host:port`. `None` means [`ADDRESS`].
     pub address: Option<String>,
-    /// A file with the token; `None`: one is made.
+    /// A file with the token. `None` creates one.
     pub token_file: Option<PathBuf>,
     /// Files with a certificate and its key (PEM), for TLS.
     pub certificate: Option<(PathBuf, PathBuf)>,
-    /// Whether jobs can be stopped, given rows back and upgraded from the page.
+    /// Whether the page can stop jobs, retry rows and upgrade plugins.
     pub actions: bool,
 }
 
-/// A page that is served, for as long as the process lives. Who drops it waits until whoever asked for something is answered.
+/// A page that is served until the process exits. Dropping it waits until action requests are answered.
 pub struct Page {
-    /// The address for a browser, with the token where it was made here.
+    /// The address for a browser, with the token if it was created here.
     pub address: String,
     unanswered: Unanswered,
 }
@@ -115,7 +116,7 @@ pub fn serve(options: &PageOptions, jobs: Arc<Jobs>) -> Result<Page> {
     Ok(Page { address, unanswered })
 }
 
-/// Listens there. Others than this machine are let in only with TLS, or where somebody chose a token for them.
+/// Listens on an address. Other machines may only connect with TLS, or if the user chose a token for them.
 fn listen(wanted: &str, for_others: bool) -> Result<(TcpListener, SocketAddr)> {
     let failed = |why: String| Error::job(format!("the page cannot be served at {wanted} (--ui): {why}"));
     let addresses = wanted.to_socket_addrs();
@@ -135,7 +136,7 @@ fn listen(wanted: &str, for_others: bool) -> Result<(TcpListener, SocketAddr)> {
     Ok((listener, bound))
 }
 
-/// The token in a file that only this user may use.
+/// Reads the token from a file that only this user may access.
 fn read_token(file: &Path) -> Result<String> {
     let failed = |why: String| Error::job(format!("--ui-token-file {}: {why}", file.display()));
     let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(file);

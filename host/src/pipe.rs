@@ -1,12 +1,13 @@
-//! Rows from standard input through plugins and a query to standard output: what a job does with a file, without its batches, its
-//! state and its checkpoints. The job is put together and checked as any other (`graph`); what runs it are these threads:
+//! Processes rows from standard input with plugins and a query, and writes them to standard output: like a job with a
+//! file, but without batches, state and checkpoints. The job is built and checked like any other (`graph`). It runs on
+//! these threads:
 //!
 //! - one reads the input, cuts it into *portions* and numbers them (`input`);
-//! - as many as a job has workers decode, call plugins and make lines (`steps`), and put these out in turn, as the portions came
-//!   (`turns`, `output`);
-//! - where a query looks at all rows, one runs it over them as they come.
+//! - as many as a job has workers decode, call plugins and encode lines (`steps`). They write these in the order of the
+//!   portions (`turns`, `output`);
+//! - if a query processes all rows together, one runs it over them as they arrive.
 //!
-//! Nobody gathers: what has come goes on as soon as nothing more waits in the input. Whoever is not done makes all before it wait.
+//! Input is not collected: it is processed as soon as no more is waiting. Backpressure stops all earlier steps.
 
 mod graph;
 mod input;
@@ -35,13 +36,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use steps::Steps;
 use turns::Turns;
 
-/// Portions, or parts for a query, that wait for whoever takes the next.
+/// Maximum number of portions, or parts for a query, that wait for the next thread.
 const WAITING_MAX: usize = 1;
 
-/// Does it, up to the end of the input, or until a query wants no more.
+/// Runs the pipe up to the end of the input, or until a query needs no more.
 pub fn run(options: &Options) -> Result<()> {
     let mut input = Input::of_standard_input();
-    // No rows, and so no output, whatever the plugins and the query are.
+    // Without rows there is no output, whatever the plugins and the query are.
     let Some(sample) = Sample::of(&mut input, options)? else { return Ok(()) };
     let graph = PipeGraph::of(options, &sample)?;
     memory::limit(graph.spec().memory_bytes_max, 1)?;
@@ -66,65 +67,65 @@ pub fn run(options: &Options) -> Result<()> {
         input.cut(cutter, &portions)
     })?;
     let ended = ended.recv().map_err(|_| Error::bug("the threads of a pipe ended without a word"))?;
-    // What others still do is of no use to anybody.
-    turns.close(|target| target.refusals.tell());
+    // Other threads may still run, but their results are not needed.
+    turns.close(|target| target.refusals.report());
     ended
 }
 
-/// Starts a thread, whose panic ends all.
+/// Starts a thread, whose panic ends the pipe.
 fn start(name: &str, what: &str, done: &Sender<Result<()>>, work: impl FnOnce() + Send + 'static) -> Result<()> {
     let done = done.clone();
     threads::start(name, what, move |error| drop(done.send(Err(error))), work).map(drop)
 }
 
-/// Starts a query over all rows; where to send these. `None` behind the last of them.
+/// Starts a query over all rows. Returns where to send these, with `None` after the last of them.
 fn start_query(
     query: Prepared,
     mut output: Output,
     done: Sender<Result<()>>,
 ) -> Result<SyncSender<Option<RecordBatch>>> {
     let (sender, rows) = sync_channel(WAITING_MAX);
-    let told = done.clone();
+    let query_done = done.clone();
     let work = move || drop(done.send(follow(&query, rows, &mut output)));
-    start("millstream-pipe-query", "the thread of the query", &told, work)?;
+    start("millstream-pipe-query", "the thread of the query", &query_done, work)?;
     Ok(sender)
 }
 
 fn follow(query: &Prepared, rows: Receiver<Option<RecordBatch>>, output: &mut Output) -> Result<()> {
-    // Without the end having been told, something went wrong, and whoever saw it has said so.
+    // If the end was not sent, an error occurred, and was reported by its thread.
     let next = move || rows.recv().map_err(|_| Error::bug("the rows of a pipe broke off without a word"));
     query.follow(context(0), next, |rows| {
-        let written = output.form().written(rows)?;
+        let written = output.form().encode(rows)?;
         output.put(written)
     })?;
     output.end()
 }
 
-/// What plugins and queries are told of a portion.
+/// Returns the context of a portion for plugins and queries.
 fn context(number: u64) -> BatchContext {
     BatchContext::new(BatchId(number.saturating_add(1)), time::now())
 }
 
-/// Where rows go in turn.
+/// The destination of rows, which is used in turn.
 struct Target {
     to: Goal,
     refusals: Refusals,
 }
 
 enum Goal {
-    /// Out.
+    /// Standard output.
     Output(Box<Output>),
-    /// To the query over all of them.
+    /// The query over all rows.
     Query(SyncSender<Option<RecordBatch>>),
 }
 
-/// What there is to do in the turn of a portion.
+/// The work in the turn of a portion.
 struct PortionResult {
     rows: Vec<MadeRows>,
     refused: Vec<refused::PortionRefusals>,
-    /// What ends all behind these.
+    /// The error that ends the pipe after these rows.
     failed: Option<Error>,
-    /// The input is at its end.
+    /// Whether the input has ended.
     ends: bool,
 }
 
@@ -134,7 +135,7 @@ enum MadeRows {
 }
 
 impl Target {
-    /// Whether all is done with that.
+    /// Writes the result of a portion. Returns whether everything is done.
     fn put(&mut self, made: PortionResult) -> Result<bool> {
         for refused in made.refused {
             self.refusals.take(&refused)?;
@@ -142,7 +143,7 @@ impl Target {
         for rows in made.rows {
             match (&mut self.to, rows) {
                 (Goal::Output(output), MadeRows::Written(written)) => output.put(written)?,
-                // A query that wants no more has ended, and says so itself.
+                // A query that needs no more rows has ended, and reports that itself.
                 (Goal::Query(query), MadeRows::Rows(rows)) => drop(query.send(Some(rows))),
                 _ => return Err(Error::bug("rows of a pipe that are not for its end")),
             }
@@ -151,7 +152,7 @@ impl Target {
             (Some(error), _) => Err(error),
             (None, Goal::Output(output)) if made.ends => output.end().map(|()| true),
             (None, Goal::Query(query)) if made.ends => {
-                // Its thread is done when it has put out its rows.
+                // Its thread is done when it has written its rows.
                 let _ = query.send(None);
                 Ok(false)
             }
@@ -159,7 +160,7 @@ impl Target {
         }
     }
 
-    /// What output is to be written in; `None`: the query takes rows as they are.
+    /// Returns the output format, or `None` if the query takes rows unchanged.
     fn form(&self) -> Option<PipeFormat> {
         match &self.to {
             Goal::Output(output) => Some(output.form()),
@@ -168,7 +169,7 @@ impl Target {
     }
 }
 
-/// Works on one portion after the other.
+/// Processes one portion after the other.
 struct Worker {
     steps: Steps,
     turns: Arc<Turns<Target>>,
@@ -181,7 +182,7 @@ impl Worker {
         let form = self.turns.look(Target::form);
         loop {
             let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            // The input thread ends behind the last portion.
+            // The input thread ends after the last portion.
             let Ok((number, portion)) = next else { return };
             let made = self.made(number, portion, form);
             match self.turns.take(number, |target| target.put(made?)) {
@@ -202,7 +203,7 @@ impl Worker {
             Portion::Rows(rows) => self.steps.rows(context(number), rows)?,
         };
         let made = |rows: RecordBatch| match form {
-            Some(form) => form.written(rows).map(MadeRows::Written),
+            Some(form) => form.encode(rows).map(MadeRows::Written),
             None => Ok(MadeRows::Rows(rows)),
         };
         let rows = worked.rows.into_iter().map(made).collect::<Result<_>>()?;

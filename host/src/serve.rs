@@ -1,10 +1,10 @@
-//! Plugins for other engines: whoever speaks a small protocol on a Unix socket names a plugin, sends tables as streams of Arrow IPC, and
-//! gets back what the plugin made of them. `docs/reference/serve-protocol.md` describes the protocol. It is a thin layer over
-//! `hosting`, by which Python calls plugins too; what is here bounds and survives those who connect:
+//! Plugins for other engines. A client of a small protocol on a Unix socket names a plugin, sends tables as Arrow IPC
+//! streams, and receives the plugin's results. `docs/reference/serve-protocol.md` describes the protocol. It is a thin
+//! layer over `hosting`, which Python also uses to call plugins. This module limits clients and is robust against them:
 //!
-//! - the socket is this user's alone, taken and given up by `socket`;
-//! - a thread for each connection reads frames (`frame`), knows what they ask (`message`), and answers them in turn (`conversation`);
-//! - plugins are loaded once for all connections that name the same (`plugins`), and tables are read and written by `tables`.
+//! - the socket is private to this user, and managed by `socket`;
+//! - one thread per connection reads frames (`frame`), parses them (`message`), and answers them in turn (`conversation`);
+//! - plugins are loaded once for all connections that name the same (`plugins`), and `tables` reads and writes tables.
 
 mod conversation;
 mod frame;
@@ -28,29 +28,29 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Bytes of a frame, unless somebody says otherwise, and at most.
+/// Default and maximum bytes of a frame.
 pub const FRAME_BYTES: u64 = 64 << 20;
 const FRAME_BYTES_MAX: u64 = 512 << 20;
-/// Connections at once, unless somebody says otherwise, and at most.
+/// Default and maximum number of connections.
 pub const CONNECTIONS: usize = 64;
 const CONNECTIONS_MAX: usize = 1024;
 
-/// What is to be served.
+/// The options of a server.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
-    /// Where the socket is made.
+    /// The path of the socket.
     pub socket: PathBuf,
-    /// Whether all ends when standard input does.
+    /// Whether the server ends when standard input does.
     pub with_parent: bool,
-    /// Connections at once.
+    /// Maximum number of connections.
     pub connections_max: usize,
-    /// Bytes of a frame.
+    /// Maximum bytes of a frame.
     pub frame: Option<String>,
-    /// The budget of memory.
+    /// The memory budget.
     pub memory: Option<String>,
 }
 
-/// What all connections of the server share.
+/// The shared state of all connections.
 struct ServerState {
     plugins: Plugins,
     frame_bytes_max: usize,
@@ -58,7 +58,7 @@ struct ServerState {
     open: AtomicUsize,
 }
 
-/// Serves until a signal, or the end of standard input where that is asked for.
+/// Serves until a signal, or the end of standard input if that was requested.
 pub fn run(options: &ServeOptions, ready: impl FnOnce() -> Result<()>) -> Result<()> {
     let size = |what: &str, text: &Option<String>| {
         text.as_deref().map(units::size).transpose().map_err(|words| Error::job(format!("{what}: {words}")))
@@ -70,7 +70,7 @@ pub fn run(options: &ServeOptions, ready: impl FnOnce() -> Result<()>) -> Result
     if !(1..=CONNECTIONS_MAX).contains(&options.connections_max) {
         return Err(Error::job(format!("--connections: between 1 and {CONNECTIONS_MAX}")));
     }
-    // First, as it changes for a moment which rights new files get.
+    // First, as it temporarily changes the permissions of new files.
     let socket = Socket::take(&options.socket)?;
     memory::limit(size("--memory", &options.memory)?, 1)?;
     let frame_bytes_max = usize::try_from(frame_bytes).unwrap_or(usize::MAX);
@@ -91,23 +91,23 @@ async fn accept_all(
     let listener = UnixListener::from_std(socket.listener()?).map_err(failed)?;
     let mut term = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let parent = parent_gone(options.with_parent)?;
+    let parent = parent_exit(options.with_parent)?;
     ready()?;
     loop {
         tokio::select! {
             _ = term.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            // Whoever holds the other end of it says nothing, so all that comes is that it has ended.
+            // The parent sends nothing, so the only event is its end.
             _ = parent.notified() => return Ok(()),
             come = listener.accept() => match come {
                 Ok((stream, _)) => {
-                    // The rights of the socket keep others out; this is a second lock.
+                    // The permissions of the socket already exclude others. This is a second barrier.
                     let is_own = stream.peer_cred().is_ok_and(|peer| [0, private::user()].contains(&peer.uid()));
                     if let (true, Ok(stream)) = (is_own, stream.into_std()) {
                         serve(stream, served, options.connections_max);
                     }
                 }
-                // As of too many open files: those that are there go on, and then there is room again.
+                // For example too many open files. Open connections continue, and may close.
                 Err(error) => {
                     tracing::warn!("a connection could not be taken: {error}");
                     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -117,15 +117,15 @@ async fn accept_all(
     }
 }
 
-/// Told when standard input has ended, where that counts: so whoever holds the other end of it is gone, by whatever way it ended.
-fn parent_gone(counts: bool) -> Result<Arc<tokio::sync::Notify>> {
+/// Returns a notification for the end of standard input, if requested: its other end has exited, in whatever way.
+fn parent_exit(counts: bool) -> Result<Arc<tokio::sync::Notify>> {
     let gone = Arc::new(tokio::sync::Notify::new());
     if counts {
-        let (told, panicked) = (gone.clone(), gone.clone());
+        let (ended_notice, panicked) = (gone.clone(), gone.clone());
         let wait = move || {
             let mut bytes = [0; 1024];
             while io::stdin().read(&mut bytes).is_ok_and(|count| count > 0) {}
-            told.notify_one();
+            ended_notice.notify_one();
         };
         let failed = move |_| panicked.notify_one();
         threads::start("millstream-serve-parent", "the thread that reads standard input", failed, wait)?;
@@ -133,7 +133,7 @@ fn parent_gone(counts: bool) -> Result<Arc<tokio::sync::Notify>> {
     Ok(gone)
 }
 
-/// Counts a connection among the open ones until this is dropped.
+/// Counts a connection among the open ones until it is dropped.
 struct ConnectionPermit(Arc<ServerState>);
 
 impl Drop for ConnectionPermit {
@@ -142,20 +142,20 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// Serves a connection on a thread of its own.
+/// Serves a connection on its own thread.
 fn serve(stream: UnixStream, served: &Arc<ServerState>, connections_max: usize) {
     let are_open = served.open.fetch_add(1, Ordering::Relaxed);
-    let place = ConnectionPermit(served.clone());
+    let permit = ConnectionPermit(served.clone());
     if are_open >= connections_max {
         let full = format!("{connections_max} connections are open, which is the most; --connections allows more");
-        conversation::refuse(&stream, &Error::environment(full));
+        conversation::reject(&stream, &Error::environment(full));
         return;
     }
     let work = move || {
         if let Err(error) = stream.set_nonblocking(false) {
             return tracing::warn!("a connection cannot be used: {error}");
         }
-        Conversation::new(&place.0, stream).hold();
+        Conversation::new(&permit.0, stream).run();
     };
     let failed = |error: Error| tracing::error!("{}", shown::message(&error.to_string()));
     if let Err(error) = threads::start("millstream-serve-connection", "a connection", failed, work) {

@@ -6,22 +6,22 @@ use tempfile::TempDir;
 
 /// An issuer, and certificates that it made. Files go with the handle.
 pub struct Certificates {
-    folder: TempDir,
+    dir: TempDir,
 }
 
 impl Certificates {
     /// An issuer.
     pub fn make() -> Certificates {
-        let made = Certificates { folder: TempDir::new().expect("a temporary folder") };
+        let made = Certificates { dir: TempDir::new().expect("a temporary folder") };
         // Two issuers of one name would be taken for each other.
-        let name = made.folder.path().file_name().expect("it has a name").to_string_lossy().into_owned();
+        let name = made.dir.path().file_name().expect("it has a name").to_string_lossy().into_owned();
         made.openssl(&format!("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={} -keyout ca.key -out ca.pem", name.trim_start_matches('.')));
         made
     }
 
     /// The issuer's certificate.
     pub fn ca(&self) -> PathBuf {
-        self.folder.path().join("ca.pem")
+        self.dir.path().join("ca.pem")
     }
 
     /// A certificate and its key: `names` as `DNS:localhost,IP:127.0.0.1`; `days`: how long it is good, less than none for one
@@ -35,12 +35,12 @@ impl Certificates {
             "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -copy_extensions copy -days {days} \
              -out {name}.pem"
         ));
-        (self.folder.path().join(format!("{name}.pem")), self.folder.path().join(format!("{name}.key")))
+        (self.dir.path().join(format!("{name}.pem")), self.dir.path().join(format!("{name}.key")))
     }
 
     fn openssl(&self, arguments: &str) {
         let mut command = Command::new("openssl");
-        let ended = command.args(arguments.split_whitespace()).current_dir(self.folder.path()).output();
+        let ended = command.args(arguments.split_whitespace()).current_dir(self.dir.path()).output();
         let ended = ended.expect("openssl is installed");
         assert!(ended.status.success(), "{arguments}: {}", String::from_utf8_lossy(&ended.stderr));
     }

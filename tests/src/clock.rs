@@ -5,8 +5,8 @@ use std::process::Command;
 
 /// The library, made in this folder. A process that has it as `LD_PRELOAD` sees a time of day that is as many seconds off as the file says that
 /// `CLOCK_OFFSET` names; the file may change while it runs.
-pub fn clock_library(folder: &Path) -> PathBuf {
-    let source = folder.join("clock.c");
+pub fn clock_library(dir: &Path) -> PathBuf {
+    let source = dir.join("clock.c");
     let code = r#"
         #define _GNU_SOURCE
         #include <fcntl.h>
@@ -27,7 +27,7 @@ pub fn clock_library(folder: &Path) -> PathBuf {
         }
         "#;
     std::fs::write(&source, code).expect("a file can be written");
-    let library = folder.join("clock.so");
+    let library = dir.join("clock.so");
     let built =
         Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).output().expect("there is `cc`");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));

@@ -73,11 +73,10 @@ pub fn pages() -> Vec<String> {
     pages
 }
 
-fn pages_in(folder: &Path, pages: &mut Vec<String>) {
-    let entries =
-        std::fs::read_dir(root().join(folder)).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+fn pages_in(dir: &Path, pages: &mut Vec<String>) {
+    let entries = std::fs::read_dir(root().join(dir)).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
     for entry in entries.map(|entry| entry.expect("an entry")) {
-        let path = folder.join(entry.file_name());
+        let path = dir.join(entry.file_name());
         if entry.path().is_dir() {
             pages_in(&path, pages);
         } else if path.extension().is_some_and(|ending| ending == "md") {

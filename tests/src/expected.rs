@@ -25,9 +25,9 @@ struct Section {
 impl Expected {
     /// Of a test in a file, `file!()`: the messages of `words` in `tests/tests/cli/errors.rs` are in `tests/tests/cli/errors/words.expected`.
     pub fn of(file: &str, test: &str) -> Expected {
-        let folder = file.strip_suffix(".rs").expect("a file of tests");
-        let module = folder.rsplit_once("tests/").map_or(folder, |(_, module)| module).replace('/', "::");
-        let path = root().join(folder).join(format!("{test}.expected"));
+        let dir = file.strip_suffix(".rs").expect("a file of tests");
+        let module = dir.rsplit_once("tests/").map_or(dir, |(_, module)| module).replace('/', "::");
+        let path = root().join(dir).join(format!("{test}.expected"));
         Expected { path, test: format!("{module}::{test}"), told: Vec::new() }
     }
 
@@ -184,15 +184,15 @@ mod tests {
 
     /// What these cases are told, and the file with this text, in a folder of its own.
     fn expected(text: Option<&str>, told: &[(&str, &str)]) -> (tempfile::TempDir, Expected) {
-        let folder = tempfile::TempDir::new().unwrap();
-        let path = folder.path().join("errors/words.expected");
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("errors/words.expected");
         if let Some(text) = text {
-            std::fs::create_dir(folder.path().join("errors")).unwrap();
+            std::fs::create_dir(dir.path().join("errors")).unwrap();
             std::fs::write(&path, text).unwrap();
         }
         let mut expected = Expected { path, ..Expected::of("tests/tests/cli/errors.rs", "words") };
         told.iter().for_each(|(case, message)| expected.told(case, message));
-        (folder, expected)
+        (dir, expected)
     }
 
     const QUEUE: (&str, &str) = ("kind = \"qeue\"\nn = 1", "unknown kind\n  did you mean `queue`?");
@@ -213,7 +213,7 @@ mod tests {
         // Empty lines at an end, and within.
         for message in ["a\n", "a\n\n", "\na", "a\n\nb", ""] {
             let told = [("one", message), ("two", message)];
-            let (_folder, mut first) = expected(None, &told);
+            let (_dir, mut first) = expected(None, &told);
             first.path = std::env::temp_dir().join("none");
             let text = written(&first.told);
             assert_eq!(compared(Some(&text), &told, Section::is), Ok(()), "{message:?}");
@@ -263,18 +263,14 @@ mod tests {
 
     #[test]
     fn an_update_writes_what_is_told() {
-        let (folder, told) = expected(None, &[QUEUE, SINK]);
+        let (dir, told) = expected(None, &[QUEUE, SINK]);
         assert_eq!(told.compare(Section::is, true), Ok(()));
-        let text =
-            |folder: &tempfile::TempDir| std::fs::read_to_string(folder.path().join("errors/words.expected")).unwrap();
-        assert_eq!(text(&folder), FILE);
+        let text = |dir: &tempfile::TempDir| std::fs::read_to_string(dir.path().join("errors/words.expected")).unwrap();
+        assert_eq!(text(&dir), FILE);
         // Parts that fit are left as they are.
-        let (folder, told) =
+        let (dir, told) =
             expected(Some(FILE), &[(QUEUE.0, "error: unknown thing"), (SINK.0, "error: the job has no sink")]);
         assert_eq!(told.compare(Section::has, true), Ok(()));
-        assert_eq!(
-            text(&folder),
-            "# kind = \"qeue\"\n# n = 1\nerror: unknown thing\n\n# no sink\nthe job has no sink\n"
-        );
+        assert_eq!(text(&dir), "# kind = \"qeue\"\n# n = 1\nerror: unknown thing\n\n# no sink\nthe job has no sink\n");
     }
 }

@@ -187,8 +187,8 @@ impl Case {
 
 /// All cases, by name.
 pub fn cases() -> Vec<Case> {
-    let folder = root().join("tests/fault");
-    let files = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let dir = root().join("tests/fault");
+    let files = std::fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
     let mut files: Vec<_> = files.map(|file| file.expect("the folder can be read").path()).collect();
     files.retain(|file| file.extension().is_some_and(|ending| ending == "wat"));
     files.sort();

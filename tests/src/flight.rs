@@ -14,7 +14,7 @@ const FETCHED_WITHIN: Duration = Duration::from_secs(900);
 
 /// Such a server, on a port of 127.0.0.1. It ends when this is dropped.
 pub struct Flight {
-    folder: TempDir,
+    dir: TempDir,
     port: u16,
     process: Option<Process>,
 }
@@ -29,7 +29,7 @@ impl Flight {
 
     /// One that does not run yet.
     pub fn not_started() -> Flight {
-        Flight { folder: TempDir::new().expect("a temporary folder"), port: free_port(), process: None }
+        Flight { dir: TempDir::new().expect("a temporary folder"), port: free_port(), process: None }
     }
 
     /// Ends it at once, as `kill -9` does.
@@ -77,7 +77,7 @@ impl Flight {
     }
 
     fn file(&self) -> PathBuf {
-        self.folder.path().join("put.jsonl")
+        self.dir.path().join("put.jsonl")
     }
 }
 

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 /// A name node and a data node on ports of 127.0.0.1. They end when this is dropped.
 pub struct Hdfs {
-    folder: TempDir,
+    dir: TempDir,
     port: u16,
     /// Where Hadoop's own client puts and gets files for us.
     asked: u16,
@@ -19,8 +19,8 @@ pub struct Hdfs {
 impl Hdfs {
     /// Starts one and waits until it takes files.
     pub fn start() -> Hdfs {
-        let folder = TempDir::new().expect("a temporary folder");
-        let mut hdfs = Hdfs { folder, port: free_port(), asked: free_port(), process: None };
+        let dir = TempDir::new().expect("a temporary folder");
+        let mut hdfs = Hdfs { dir, port: free_port(), asked: free_port(), process: None };
         hdfs.start_again();
         hdfs
     }
@@ -33,7 +33,7 @@ impl Hdfs {
     /// Starts it with what it held before, on the same port, and waits until it takes files.
     pub fn start_again(&mut self) {
         let mut command = Command::new(root().join("scripts/hdfs.sh"));
-        command.args([self.port, self.asked].map(|port| port.to_string())).arg(self.folder.path().join("data"));
+        command.args([self.port, self.asked].map(|port| port.to_string())).arg(self.dir.path().join("data"));
         let mut process = Process::start(&mut command);
         process.until("the cluster takes files", |_| {
             matches!(self.ask("PUT", "/started", b"x"), Some((200, _))) && self.get("/started").is_some()
@@ -62,8 +62,8 @@ impl Hdfs {
     }
 
     /// The paths of all files below a folder, in order; `None`: nobody answers.
-    pub fn paths(&self, folder: &str) -> Option<Vec<String>> {
-        let (200, bytes) = self.ask("GET", &format!("{folder}?list"), b"")? else { return None };
+    pub fn paths(&self, dir: &str) -> Option<Vec<String>> {
+        let (200, bytes) = self.ask("GET", &format!("{dir}?list"), b"")? else { return None };
         let text = String::from_utf8(bytes).ok()?;
         Some(text.lines().map(str::to_owned).collect())
     }

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 /// A broker that dies with its handle, and with the process of the test.
 pub struct Broker {
-    folder: TempDir,
+    dir: TempDir,
     port: u16,
     controller_port: u16,
     /// Where clients need a password, or TLS.
@@ -73,9 +73,9 @@ impl Broker {
 
     /// One that does not run yet.
     fn new(options: BrokerOptions, ports: [u16; 3], member: Option<Member>) -> Broker {
-        let folder = TempDir::new().expect("a temporary folder");
+        let dir = TempDir::new().expect("a temporary folder");
         let [port, controller_port, guarded_port] = ports;
-        let broker = Broker { folder, port, controller_port, guarded_port, options, member, running: None };
+        let broker = Broker { dir, port, controller_port, guarded_port, options, member, running: None };
         broker.write("more.properties", &broker.settings());
         if broker.options.login {
             let user = |name| format!("name={name},password={}\n", Broker::PASSWORD);
@@ -98,7 +98,7 @@ impl Broker {
     /// As [`start_again`](Self::start_again), and does not wait.
     pub fn start_without_waiting(&mut self) {
         let mut command = Command::new(root().join("scripts/kafka.sh"));
-        command.arg(self.port.to_string()).arg(self.folder.path());
+        command.arg(self.port.to_string()).arg(self.dir.path());
         command.env("KAFKA_CONTROLLER_PORT", self.controller_port.to_string());
         command.envs(self.member.as_ref().map(|member| ("KAFKA_CLUSTER_ID", &member.cluster_id)));
         self.running = Some(Running::start(command));
@@ -137,10 +137,10 @@ impl Broker {
 
     /// Bytes of the records of a topic, as they lie on its disk.
     pub fn stored_bytes(&self, topic: &str) -> u64 {
-        let folders = std::fs::read_dir(self.folder.path().join("data")).expect("it has a folder").flatten();
+        let dirs = std::fs::read_dir(self.dir.path().join("data")).expect("it has a folder").flatten();
         let of_topic = |name: &str| name.rsplit_once('-').is_some_and(|(of, _)| of == topic);
-        let folders = folders.filter(|folder| of_topic(&folder.file_name().to_string_lossy()));
-        let files = folders.flat_map(|folder| std::fs::read_dir(folder.path()).into_iter().flatten().flatten());
+        let dirs = dirs.filter(|dir| of_topic(&dir.file_name().to_string_lossy()));
+        let files = dirs.flat_map(|dir| std::fs::read_dir(dir.path()).into_iter().flatten().flatten());
         let logs = files.filter(|file| file.path().extension().is_some_and(|end| end == "log"));
         logs.map(|file| file.metadata().map_or(0, |known| known.len())).sum()
     }
@@ -207,7 +207,7 @@ impl Broker {
     }
 
     fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.folder.path().join(name);
+        let path = self.dir.path().join(name);
         std::fs::write(&path, text).expect("a file can be written");
         path
     }

@@ -117,10 +117,10 @@ pub fn root() -> PathBuf {
 /// A plugin folder of the project, whose component must be built.
 pub fn plugin(name: &str) -> PathBuf {
     let own = root().join("tests/plugins").join(name);
-    let folder = if own.is_dir() { own } else { root().join("plugins").join(name) };
-    let component = folder.join(format!("{name}.wasm"));
+    let dir = if own.is_dir() { own } else { root().join("plugins").join(name) };
+    let component = dir.join(format!("{name}.wasm"));
     assert!(component.is_file(), "there is no {}; `make build` makes it", component.display());
-    folder
+    dir
 }
 
 /// Where the two processes of a job listen, as `--hosts` has it.

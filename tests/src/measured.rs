@@ -46,18 +46,18 @@ const TEST: &str = "operators::memory::measuring";
 /// Runs a command to its end, no longer than this. What a process had at most begins with what the one had that started it, so
 /// a small one does: this program, again. Its test `measuring` calls [`measure`].
 pub fn measured(command: &Command, time: Duration) -> Measured {
-    let folder = tempfile::TempDir::new().expect("a temporary folder");
+    let dir = tempfile::TempDir::new().expect("a temporary folder");
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<&str> = words.map(|word| word.to_str().expect("plain words")).collect();
     let here = command.get_current_dir().expect("a folder to run in").to_str().expect("a plain path");
-    std::fs::write(folder.path().join("order"), serde_json::json!({ "words": words, "here": here }).to_string())
+    std::fs::write(dir.path().join("order"), serde_json::json!({ "words": words, "here": here }).to_string())
         .expect("a file can be written");
     let this = std::env::current_exe().expect("a test knows its path");
     let mut small = Command::new(this);
-    small.args(["--exact", TEST, "--nocapture", "--test-threads=1"]).env(ORDER, folder.path());
+    small.args(["--exact", TEST, "--nocapture", "--test-threads=1"]).env(ORDER, dir.path());
     let ended = Process::start(&mut small).wait_within(time);
     let text = |name: &str| {
-        let bytes = std::fs::read(folder.path().join(name)).unwrap_or_default();
+        let bytes = std::fs::read(dir.path().join(name)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     };
     let taken = text("taken");
@@ -70,11 +70,11 @@ pub fn measured(command: &Command, time: Duration) -> Measured {
 /// In the process that measures: does so. In all others nothing.
 #[expect(clippy::zombie_processes, reason = "`wait4` waits for it, and says how much memory it took")]
 pub fn measure() {
-    let Some(folder) = std::env::var_os(ORDER).map(PathBuf::from) else { return };
-    let order = std::fs::read_to_string(folder.join("order")).expect("there is an order");
+    let Some(dir) = std::env::var_os(ORDER).map(PathBuf::from) else { return };
+    let order = std::fs::read_to_string(dir.join("order")).expect("there is an order");
     let order: serde_json::Value = serde_json::from_str(&order).expect("it is JSON");
     let mut words = order["words"].as_array().expect("words").iter().map(|word| word.as_str().expect("a word"));
-    let file = |name: &str| File::create(folder.join(name)).expect("a file can be made");
+    let file = |name: &str| File::create(dir.join(name)).expect("a file can be made");
     let mut command = Command::new(words.next().expect("a program"));
     command.args(words).current_dir(order["here"].as_str().expect("a folder")).env_remove(ORDER);
     command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
@@ -87,5 +87,5 @@ pub fn measure() {
     let gone = unsafe { libc::wait4(id, &raw mut status, 0, &raw mut usage) };
     assert_eq!(gone, id);
     let code = if libc::WIFEXITED(status) { libc::WEXITSTATUS(status).to_string() } else { "none".into() };
-    std::fs::write(folder.join("taken"), format!("{code} {}", usage.ru_maxrss)).expect("a file can be written");
+    std::fs::write(dir.join("taken"), format!("{code} {}", usage.ru_maxrss)).expect("a file can be written");
 }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 /// A server on a port of 127.0.0.1. It ends when this is dropped.
 pub struct Mosquitto {
-    folder: TempDir,
+    dir: TempDir,
     port: u16,
     settings: String,
     process: Option<Process>,
@@ -30,19 +30,19 @@ impl Mosquitto {
 
     /// One that does not run yet.
     pub fn not_started(settings: &str) -> Mosquitto {
-        let folder = TempDir::new().expect("a temporary folder");
-        Mosquitto { folder, port: free_port(), settings: settings.into(), process: None }
+        let dir = TempDir::new().expect("a temporary folder");
+        Mosquitto { dir, port: free_port(), settings: settings.into(), process: None }
     }
 
     /// Settings by which user `me` has this password and nobody else may do anything.
     pub fn login(password: &str) -> (TempDir, String) {
-        let folder = TempDir::new().expect("a temporary folder");
-        let file = folder.path().join("passwords");
+        let dir = TempDir::new().expect("a temporary folder");
+        let file = dir.path().join("passwords");
         std::fs::write(&file, format!("me:{password}\n")).expect("a file can be written");
         let made = client("mosquitto_passwd").arg("-U").arg(&file).output().expect("it starts");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let settings = format!("allow_anonymous false\npassword_file {}\n", file.display());
-        (folder, settings)
+        (dir, settings)
     }
 
     /// Starts it with what it held before, on the same port, and waits until it answers.
@@ -50,10 +50,10 @@ impl Mosquitto {
         let mut settings = format!(
             "listener {} 127.0.0.1\npersistence true\npersistence_location {}/\nmax_queued_messages 0\nuser root\n",
             self.port,
-            self.folder.path().display()
+            self.dir.path().display()
         );
         let _ = write!(settings, "{}", self.settings);
-        let file = self.folder.path().join("mosquitto.conf");
+        let file = self.dir.path().join("mosquitto.conf");
         std::fs::write(&file, settings).expect("a file can be written");
         let mut process = Process::start(Command::new(root().join("scripts/mosquitto.sh")).arg(&file));
         let port = self.port;
@@ -120,11 +120,11 @@ impl Mosquitto {
 fn client(name: &str) -> Command {
     let found =
         Command::new(root().join("scripts/mosquitto.sh")).stdin(Stdio::null()).output().expect("the script starts");
-    let folder = PathBuf::from(String::from_utf8(found.stdout).expect("a path").trim());
+    let dir = PathBuf::from(String::from_utf8(found.stdout).expect("a path").trim());
     // Each line as it comes, also into a pipe.
     let mut command = Command::new("stdbuf");
-    command.arg("-oL").arg(folder.join("usr/bin").join(name));
-    let libraries = folder.join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
+    command.arg("-oL").arg(dir.join("usr/bin").join(name));
+    let libraries = dir.join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
     command.env("LD_LIBRARY_PATH", libraries);
     command
 }

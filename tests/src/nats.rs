@@ -15,7 +15,7 @@ const FETCHED_WITHIN: Duration = Duration::from_secs(600);
 
 /// A server on a port of 127.0.0.1. It ends when this is dropped.
 pub struct Nats {
-    folder: TempDir,
+    dir: TempDir,
     port: u16,
     /// Options of the server.
     options: Vec<String>,
@@ -52,15 +52,15 @@ impl Nats {
     pub fn not_started(options: &[&str], login: &Value) -> Nats {
         let fetched = Process::start(&mut Command::new(root().join("scripts/nats.sh"))).wait_within(FETCHED_WITHIN);
         assert_eq!(fetched.code, Some(0), "{}", fetched.stderr);
-        let folder = TempDir::new().expect("a temporary folder");
+        let dir = TempDir::new().expect("a temporary folder");
         let options = options.iter().map(|option| (*option).to_owned()).collect();
-        Nats { folder, port: free_port(), options, login: login.clone(), process: None }
+        Nats { dir, port: free_port(), options, login: login.clone(), process: None }
     }
 
     /// One with a file of settings.
     pub fn configured(settings: &str, login: &Value) -> Nats {
         let mut nats = Nats::not_started(&[], login);
-        let file = nats.folder.path().join("nats.conf");
+        let file = nats.dir.path().join("nats.conf");
         std::fs::write(&file, settings).expect("a file can be written");
         nats.options = vec!["--config".into(), file.display().to_string()];
         nats.start_again();
@@ -75,7 +75,7 @@ impl Nats {
     /// Starts it with what it held before, on the same port, and waits until it listens.
     pub fn start_again(&mut self) {
         let mut command = Command::new(root().join("scripts/nats.sh"));
-        command.arg(self.port.to_string()).arg(self.folder.path().join("data")).args(&self.options);
+        command.arg(self.port.to_string()).arg(self.dir.path().join("data")).args(&self.options);
         let mut process = Process::start(&mut command);
         let port = self.port;
         process.until("it says that it is ready", |process| {

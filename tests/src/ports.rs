@@ -45,13 +45,13 @@ fn nobody_listens(port: u16) -> bool {
 fn block() -> (File, u16) {
     // Another user's files cannot be locked.
     let user = std::fs::metadata("/proc/self").expect("a process has an owner").uid();
-    let folder = std::env::temp_dir().join(format!("millstream-test-ports-{user}"));
-    std::fs::create_dir_all(&folder).expect("there is a folder for locks");
+    let dir = std::env::temp_dir().join(format!("millstream-test-ports-{user}"));
+    std::fs::create_dir_all(&dir).expect("there is a folder for locks");
     // Those who start one after another begin apart, as what the last one used may not be given back yet.
     let first = (std::process::id() % u32::from(BLOCKS)) as u16 * 37;
     let blocks = (0..BLOCKS).map(|at| (first + at) % BLOCKS);
     let mut free = blocks.filter_map(|block| {
-        let lock = File::create(folder.join(block.to_string())).expect("there is a file to lock");
+        let lock = File::create(dir.join(block.to_string())).expect("there is a file to lock");
         lock.try_lock().is_ok().then_some((lock, block))
     });
     free.next().expect("a block of ports is free")

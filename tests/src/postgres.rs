@@ -13,7 +13,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A server that dies with its handle. User `me` with the password [`Postgres::PASSWORD`] may do everything.
 pub struct Postgres {
-    folder: TempDir,
+    dir: TempDir,
     programs: PathBuf,
     /// The user and group that it runs as: it refuses to run as root.
     user: Option<(u32, u32)>,
@@ -41,17 +41,17 @@ impl Postgres {
     /// As above.
     pub fn start_with(settings: &[&str]) -> Postgres {
         let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let folder = TempDir::new().expect("a temporary folder");
+        let dir = TempDir::new().expect("a temporary folder");
         let root = id("-u", None) == Some(0);
         let user = root.then(|| {
             let of = |what| id(what, Some("postgres")).expect("Debian's package makes the user `postgres`");
             (of("-u"), of("-g"))
         });
         if let Some((uid, gid)) = user {
-            chown(folder.path(), Some(uid), Some(gid)).expect("root may give folders away");
+            chown(dir.path(), Some(uid), Some(gid)).expect("root may give folders away");
         }
-        let mut postgres = Postgres { folder, programs: programs(), user, port: free_port(), server: None, settings };
-        let password = postgres.folder.path().join("password");
+        let mut postgres = Postgres { dir, programs: programs(), user, port: free_port(), server: None, settings };
+        let password = postgres.dir.path().join("password");
         std::fs::write(&password, Self::PASSWORD).expect("a file can be written");
         let mut make = postgres.command("initdb");
         make.args(["--no-sync", "--auth=scram-sha-256", "--username=me", "--encoding=UTF8", "--no-locale", "--pwfile"]);
@@ -66,7 +66,7 @@ impl Postgres {
         let port = self.port.to_string();
         let mut command = self.command("postgres");
         command.arg("-D").arg(self.data()).args(["-p", &port, "-h", "127.0.0.1", "-c", "fsync=off"]);
-        command.arg("-k").arg(self.folder.path());
+        command.arg("-k").arg(self.dir.path());
         for setting in &self.settings {
             command.args(["-c", setting]);
         }
@@ -85,7 +85,7 @@ impl Postgres {
         self.settings.push("ssl=on".into());
         for (from, name, setting) in [(certificate, "server.pem", "ssl_cert_file"), (key, "server.key", "ssl_key_file")]
         {
-            let to = self.folder.path().join(name);
+            let to = self.dir.path().join(name);
             let bytes = std::fs::read(from).expect("a file can be read");
             std::fs::write(&to, bytes).expect("a file can be written");
             std::fs::set_permissions(&to, Permissions::from_mode(0o600)).expect("a mode can be set");
@@ -158,12 +158,12 @@ impl Postgres {
     }
 
     fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.dir.path().join("data")
     }
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.programs.join(program));
-        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        command.current_dir(self.dir.path()).stdin(Stdio::null());
         if let Some((uid, gid)) = self.user {
             command.uid(uid).gid(gid);
         }
@@ -181,7 +181,7 @@ impl Drop for Postgres {
 fn programs() -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").map(|found| found.flatten().collect::<Vec<_>>());
     let newest = versions.unwrap_or_default().into_iter().map(|entry| entry.path().join("bin"));
-    let newest = newest.filter(|folder| folder.join("initdb").is_file()).max();
+    let newest = newest.filter(|dir| dir.join("initdb").is_file()).max();
     newest.expect("PostgreSQL is installed; `make setup` installs it")
 }
 

@@ -18,7 +18,7 @@ const STARTED_WITHIN: Duration = Duration::from_secs(240);
 
 /// A server on a port of 127.0.0.1. It ends when this is dropped.
 pub struct Rabbitmq {
-    folder: TempDir,
+    dir: TempDir,
     ports: [u16; 3],
     settings: Option<String>,
     process: Option<Process>,
@@ -55,7 +55,7 @@ impl Rabbitmq {
             "users": passwords.iter().map(user).collect::<Vec<_>>(),
             "permissions": passwords.iter().map(may).collect::<Vec<_>>(),
         });
-        let file = self.folder.path().join("definitions.json");
+        let file = self.dir.path().join("definitions.json");
         std::fs::write(&file, definitions.to_string()).expect("a file can be written");
         self.settings = Some(format!("load_definitions = {}\n", file.display()));
     }
@@ -64,8 +64,8 @@ impl Rabbitmq {
     pub fn not_started() -> Rabbitmq {
         let fetched = Process::start(&mut Command::new(root().join("scripts/rabbitmq.sh"))).wait_within(FETCHED_WITHIN);
         assert_eq!(fetched.code, Some(0), "{}", fetched.stderr);
-        let folder = TempDir::new().expect("a temporary folder");
-        Rabbitmq { folder, ports: [free_port(), free_port(), free_port()], settings: None, process: None }
+        let dir = TempDir::new().expect("a temporary folder");
+        Rabbitmq { dir, ports: [free_port(), free_port(), free_port()], settings: None, process: None }
     }
 
     /// Ends it at once, as `kill -9` does.
@@ -76,9 +76,9 @@ impl Rabbitmq {
     /// Starts it with what it held before, on the same ports, and waits until it has started.
     pub fn start_again(&mut self) {
         let mut command = Command::new(root().join("scripts/rabbitmq.sh"));
-        command.args(self.ports.map(|port| port.to_string())).arg(self.folder.path().join("data"));
+        command.args(self.ports.map(|port| port.to_string())).arg(self.dir.path().join("data"));
         if let Some(settings) = &self.settings {
-            let file = self.folder.path().join("rabbitmq.conf");
+            let file = self.dir.path().join("rabbitmq.conf");
             std::fs::write(&file, settings).expect("a file can be written");
             command.arg(file);
         }
@@ -134,13 +134,13 @@ impl Rabbitmq {
     }
 
     /// What it keeps.
-    fn node_folder(&self) -> PathBuf {
-        self.folder.path().join("data/mnesia").join(self.node())
+    fn node_dir(&self) -> PathBuf {
+        self.dir.path().join("data/mnesia").join(self.node())
     }
 
     /// The offset of the first message that its only stream has.
     pub fn stream_begins(&self) -> u64 {
-        let streams = std::fs::read_dir(self.node_folder().join("stream")).expect("a folder of streams");
+        let streams = std::fs::read_dir(self.node_dir().join("stream")).expect("a folder of streams");
         let stream = streams.flatten().next().expect("a stream").path();
         let names = std::fs::read_dir(stream).expect("a stream").flatten().map(|file| file.file_name());
         let segments = names.filter_map(|name| name.to_str()?.strip_suffix(".segment")?.parse().ok());
@@ -162,7 +162,7 @@ impl Rabbitmq {
             all[key] = value.clone();
         }
         self.ask(&json!({ "do": "declare", "queue": stream, "arguments": all }));
-        let names = self.node_folder().join("coordination").join(self.node()).join("names.dets");
+        let names = self.node_dir().join("coordination").join(self.node()).join("names.dets");
         let name = b"rabbit_stream_coordinator";
         until("the name is written", || {
             std::fs::read(&names).is_ok_and(|bytes| bytes.windows(name.len()).any(|part| part == name))

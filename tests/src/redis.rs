@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 /// A server on a port of 127.0.0.1. It ends when this is dropped.
 pub struct Redis {
-    folder: TempDir,
+    dir: TempDir,
     port: u16,
     /// Options of the server.
     options: Vec<String>,
@@ -47,9 +47,9 @@ impl Redis {
 
     /// One that does not run yet.
     pub fn not_started(options: &[&str]) -> Redis {
-        let folder = TempDir::new().expect("a temporary folder");
+        let dir = TempDir::new().expect("a temporary folder");
         let options = options.iter().map(|option| (*option).to_owned()).collect();
-        Redis { folder, port: free_port(), options, process: None }
+        Redis { dir, port: free_port(), options, process: None }
     }
 
     /// One that speaks TLS only, with this certificate and its key.
@@ -79,7 +79,7 @@ impl Redis {
     /// Starts it with what it held before, on the same port, and waits until it answers.
     pub fn start_again(&mut self) {
         let mut command = Command::new(root().join("scripts/redis.sh"));
-        command.arg(self.port.to_string()).arg(self.folder.path().join("data")).args(&self.options);
+        command.arg(self.port.to_string()).arg(self.dir.path().join("data")).args(&self.options);
         let mut process = Process::start(&mut command);
         let port = self.port;
         process.until("Redis answers", |_| match ask_at(port, &[b"PING"]) {

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 /// A registry on a port of 127.0.0.1, with a folder of its own. It ends when this is dropped.
 pub struct RegistryServer {
     _process: Process,
-    folder: TempDir,
+    dir: TempDir,
     port: u16,
 }
 
@@ -37,15 +37,15 @@ impl RegistryServer {
 
     /// Starts one and waits until it answers.
     pub fn with(options: RegistryOptions) -> RegistryServer {
-        let folder = TempDir::new().expect("a temporary folder");
+        let dir = TempDir::new().expect("a temporary folder");
         let port = free_port();
-        let path = |name: &str| folder.path().join(name).display().to_string();
+        let path = |name: &str| dir.path().join(name).display().to_string();
         let mut config = format!(
             "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
             path("data")
         );
         if options.tls {
-            certify(folder.path());
+            certify(dir.path());
             config += &format!("  tls:\n    certificate: {}\n    key: {}\n", path("server.pem"), path("server.key"));
         }
         if options.login {
@@ -58,7 +58,7 @@ impl RegistryServer {
         let mut process =
             Process::start(command.arg("serve").arg(path("config.yml")).env("OTEL_TRACES_EXPORTER", "none"));
         process.until("the registry listens", |_| TcpStream::connect(("127.0.0.1", port)).is_ok());
-        RegistryServer { _process: process, folder, port }
+        RegistryServer { _process: process, dir, port }
     }
 
     /// Host and port.
@@ -73,28 +73,28 @@ impl RegistryServer {
 
     /// The certificate of the authority that its own is of.
     pub fn authority(&self) -> PathBuf {
-        self.folder.path().join("authority.pem")
+        self.dir.path().join("authority.pem")
     }
 
     /// Where it keeps what was pushed.
     pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.dir.path().join("data")
     }
 
     /// A folder for `DOCKER_CONFIG` with this login.
     pub fn docker_config(&self, user: &str, password: &str) -> TempDir {
-        let folder = TempDir::new().expect("a temporary folder");
+        let dir = TempDir::new().expect("a temporary folder");
         let auth = base64(format!("{user}:{password}").as_bytes());
         let config = format!(r#"{{"auths":{{"{}":{{"auth":"{auth}"}}}}}}"#, self.host());
-        std::fs::write(folder.path().join("config.json"), config).expect("a file can be written");
-        folder
+        std::fs::write(dir.path().join("config.json"), config).expect("a file can be written");
+        dir
     }
 }
 
 /// Makes an authority and a certificate of it for this machine.
-fn certify(folder: &Path) {
+fn certify(dir: &Path) {
     let names = "subjectAltName=DNS:localhost,IP:127.0.0.1";
-    std::fs::write(folder.join("names"), names).expect("a file can be written");
+    std::fs::write(dir.join("names"), names).expect("a file can be written");
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -batch";
     let steps = [
         format!("req -x509 {key} -days 2 -subj /CN=tests -keyout authority.key -out authority.pem"),
@@ -103,7 +103,7 @@ fn certify(folder: &Path) {
             .to_owned(),
     ];
     for step in steps {
-        let done = Command::new("openssl").args(step.split(' ')).current_dir(folder).output().expect("openssl starts");
+        let done = Command::new("openssl").args(step.split(' ')).current_dir(dir).output().expect("openssl starts");
         assert!(done.status.success(), "openssl {step}: {}", String::from_utf8_lossy(&done.stderr));
     }
 }

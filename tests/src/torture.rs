@@ -214,7 +214,7 @@ impl fmt::Display for Tally {
 /// A job that can be killed and started again.
 pub trait Victim {
     /// Its folder.
-    fn folder(&self) -> &Path;
+    fn dir(&self) -> &Path;
     /// Starts the program with this many workers, and faults for the environment variable `MILLSTREAM_TEST_FAULT`.
     fn start(&self, workers: u64, faults: &str) -> Process;
     /// Whether all that it was to do is to be seen, where it does not end by itself.
@@ -447,7 +447,7 @@ fn finish(job: &dyn Victim, mut process: Process) -> Result<Life, String> {
 
 /// Waits until nobody holds the job's checkpoint folder: a worker process dies a moment after its supervisor.
 fn free(job: &dyn Victim) -> Result<(), String> {
-    let free = || match File::open(job.folder().join("checkpoint/lock")) {
+    let free = || match File::open(job.dir().join("checkpoint/lock")) {
         Ok(lock) => lock.try_lock_shared().is_ok(),
         Err(_) => true,
     };

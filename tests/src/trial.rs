@@ -9,27 +9,27 @@ use tempfile::TempDir;
 
 /// A temporary folder with a job file and what belongs to it.
 pub struct Trial {
-    folder: TempDir,
+    dir: TempDir,
 }
 
 impl Trial {
     /// A folder with this text as `job.toml`.
     pub fn new(job: &str) -> Trial {
-        let trial = Trial { folder: TempDir::new().expect("a temporary folder") };
+        let trial = Trial { dir: TempDir::new().expect("a temporary folder") };
         trial.write("job.toml", job);
         trial
     }
 
     /// A copy of what an earlier version left in a folder of `tests/checkpoints`.
     pub fn left_behind(name: &str) -> Trial {
-        let trial = Trial { folder: TempDir::new().expect("a temporary folder") };
+        let trial = Trial { dir: TempDir::new().expect("a temporary folder") };
         let from = crate::root().join("tests/checkpoints").join(name);
-        let mut folders = vec![from.clone()];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(&folder).expect("it is there") {
+        let mut dirs = vec![from.clone()];
+        while let Some(dir) = dirs.pop() {
+            for entry in std::fs::read_dir(&dir).expect("it is there") {
                 let path = entry.expect("an entry").path();
                 if path.is_dir() {
-                    folders.push(path);
+                    dirs.push(path);
                 } else {
                     let name = path.strip_prefix(&from).ok().and_then(Path::to_str).expect("a name");
                     trial.write(name, std::fs::read(&path).expect("it can be read"));
@@ -40,13 +40,13 @@ impl Trial {
     }
 
     /// The folder.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// A path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.dir.path().join(name)
     }
 
     /// Writes a file in the folder; folders on the way are made.
@@ -74,14 +74,14 @@ impl Trial {
     /// A command of the program in this folder; log lines without colours.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(millstream());
-        command.args(arguments).current_dir(self.folder());
+        command.args(arguments).current_dir(self.dir());
         command
     }
 
     /// The same with its sockets, store and settings in this folder, where no other job's are.
     pub fn command_apart(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(arguments);
-        command.env("XDG_RUNTIME_DIR", self.folder());
+        command.env("XDG_RUNTIME_DIR", self.dir());
         command.env("MILLSTREAM_CONFIG", self.path("config")).env("MILLSTREAM_STORE", self.path("store"));
         command
     }
@@ -144,14 +144,14 @@ impl Trial {
         let ended = Process::start(self.command(arguments).env("MILLSTREAM_LOG", "off")).wait();
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{}", ended.stderr);
         // Both are elsewhere on every machine.
-        let told = ended.stderr.replace(&self.folder().display().to_string(), "TRIAL");
+        let told = ended.stderr.replace(&self.dir().display().to_string(), "TRIAL");
         told.replace(&root().display().to_string(), "PROJECT")
     }
 
     /// Removes the file of a `queue` sink and its marker, as a person does before a job begins anew.
     pub fn remove_queue(&self, path: &str) {
         for name in [path.to_owned(), format!("{path}.millstream")] {
-            std::fs::remove_file(self.folder().join(name)).unwrap();
+            std::fs::remove_file(self.dir().join(name)).unwrap();
         }
     }
 

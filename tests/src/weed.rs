@@ -12,7 +12,7 @@ const PORTS: usize = 8;
 
 /// A server on a port of 127.0.0.1 with one bucket named `bucket`. It ends when this is dropped.
 pub struct WeedServer {
-    folder: TempDir,
+    dir: TempDir,
     ports: Vec<u16>,
     process: Option<Process>,
 }
@@ -20,8 +20,8 @@ pub struct WeedServer {
 impl WeedServer {
     /// Starts one and waits until it takes objects.
     pub fn start() -> WeedServer {
-        let folder = TempDir::new().expect("a temporary folder");
-        let mut server = WeedServer { folder, ports: (0..PORTS).map(|_| free_port()).collect(), process: None };
+        let dir = TempDir::new().expect("a temporary folder");
+        let mut server = WeedServer { dir, ports: (0..PORTS).map(|_| free_port()).collect(), process: None };
         server.start_again();
         server.put("started", "x");
         server.delete("started");
@@ -36,7 +36,7 @@ impl WeedServer {
     /// Starts it with what it held before, on the same ports, and waits until it has its bucket.
     pub fn start_again(&mut self) {
         let mut command = Command::new(root().join("scripts/weed.sh"));
-        command.arg(self.folder.path()).args(self.ports.iter().map(u16::to_string));
+        command.arg(self.dir.path()).args(self.ports.iter().map(u16::to_string));
         let mut process = Process::start(&mut command);
         // Making a bucket that is there already is no error.
         process.until("the S3 server makes a bucket", |_| matches!(self.ask("PUT", "", b""), Some((200 | 409, _))));
@@ -70,7 +70,7 @@ impl WeedServer {
 
     /// Removes an object of the bucket.
     pub fn delete(&self, name: &str) {
-        until(&format!("object {name} is gone"), || {
+        until(&format!("object {name} does not exist"), || {
             matches!(self.ask("DELETE", &escaped(name), b""), Some((200 | 204, _)))
         });
     }

@@ -1,21 +1,21 @@
-//! The address space of the process: what is mapped, used or not. Most processes have all there is; some have a limit
-//! (`ulimit -v`, RLIMIT_AS), as those that YARN and PySpark start.
+//! The address space of the process: what is mapped, used or not. Most processes have no limit. Some have one (`ulimit -v`, RLIMIT_AS), for example
+//! those started by YARN and PySpark.
 
 use std::fmt::{self, Display, Formatter};
 use std::ptr;
 use std::sync::OnceLock;
 
-/// Most that may be mapped, in bytes, where there is a limit.
+/// Returns the limit in bytes, if there is one.
 #[must_use]
 pub fn limit() -> Option<u64> {
     let mut now = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: the call writes to `now` alone.
-    let told = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut now) } == 0;
-    (told && now.rlim_cur != libc::RLIM_INFINITY).then_some(now.rlim_cur)
+    // SAFETY: the call writes only to `now`.
+    let succeeded = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut now) } == 0;
+    (succeeded && now.rlim_cur != libc::RLIM_INFINITY).then_some(now.rlim_cur)
 }
 
-/// Whether this process should map little: it has a limit, or cannot map so many bytes though it has none, as in containers that
-/// count what is mapped. Found out once, as all parts of a process must agree.
+/// Returns whether this process should map little memory: it has a limit, or it cannot map `wanted_bytes` although it has none. The latter happens
+/// in containers that count what is mapped. Computed once, as all parts of a process must agree.
 #[must_use]
 pub fn are_few(wanted_bytes: usize) -> bool {
     static FEW: OnceLock<bool> = OnceLock::new();
@@ -24,7 +24,7 @@ pub fn are_few(wanted_bytes: usize) -> bool {
 
 fn can_map(bytes: usize) -> bool {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANON | libc::MAP_NORESERVE;
-    // SAFETY: the system chooses where, so nothing that exists is touched; what was mapped is not used, and is gone again.
+    // SAFETY: the system chooses the address, so no existing mapping changes; the new mapping is not used, and is unmapped again.
     unsafe {
         let mapped = libc::mmap(ptr::null_mut(), bytes, libc::PROT_NONE, flags, -1, 0);
         if mapped == libc::MAP_FAILED {
@@ -35,10 +35,10 @@ fn can_map(bytes: usize) -> bool {
     true
 }
 
-/// What to do where something could not be mapped: a line for the end of an error; empty where there is no limit.
+/// Advice for a failed mapping: a line for the end of an error; empty if there is no limit.
 pub struct Advice(Option<u64>);
 
-/// For this process.
+/// Returns the advice for this process.
 #[must_use]
 pub fn advice() -> Advice {
     Advice(limit())

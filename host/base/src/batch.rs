@@ -1,6 +1,6 @@
-//! Rows on their way: as received ([`chunk`]), and in the graph ([`part`]); [`slices`] bounds them.
+//! Rows: as received ([`chunk`]) and in the graph ([`part`]); [`slices`] bounds them.
 
-mod behind;
+mod end_position;
 pub mod binary_text;
 pub mod cell;
 pub mod chunk;

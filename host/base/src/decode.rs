@@ -1,5 +1,4 @@
-//! From the records of a chunk to rows, by the source's format. A record that does not decode becomes a rejected
-//! row with its reason.
+//! Decodes the records of a chunk to rows, by the source's format. A record that does not decode becomes a rejected row with its reason.
 
 pub mod avro;
 mod metadata;
@@ -41,37 +40,37 @@ use std::fmt::Write;
 use std::sync::Arc;
 use written_value::WrittenValue;
 
-/// Turns chunks of one source into rows.
+/// Decodes chunks of one source to rows.
 pub struct Decoder {
     schema: SchemaRef,
     columns: ColumnBuilders,
     delimiter: Delimiter,
     by: RecordDecoder,
-    /// Columns that do not stand in the value of a record; `None`: there can be none.
-    beside: Option<MetadataDecoder>,
-    /// The columns as the job file has them, for rows that came as columns.
+    /// Decodes columns that are not in the value of a record; `None` if the source cannot have any.
+    metadata: Option<MetadataDecoder>,
+    /// The columns of the job file, for rows that arrived as columns.
     wanted: Vec<ColumnSpec>,
-    /// What makes rows of records that have no format of ours.
-    made: Option<MakeRows>,
-    /// Columns without which a row is rejected.
+    /// Decodes records that are not in one of our formats.
+    custom: Option<MakeRows>,
+    /// Columns whose null values make a row rejected.
     required: Vec<usize>,
-    /// Records may say themselves why they are rejected: see [`parquet`].
-    may_refuse: bool,
-    /// How much of a rejected record is kept.
+    /// Records may contain their own reason for rejection: see [`parquet`].
+    may_have_reasons: bool,
+    /// Maximum bytes of a rejected record that are kept.
     rejected_bytes_max: usize,
 }
 
 /// The rows of a chunk.
-pub struct Decoded {
+pub struct DecodedChunk {
     /// The rows that decoded, in order.
     pub rows: RecordBatch,
-    /// The others, with [`rejected_schema`]; `None` where there are none.
+    /// The others, with [`rejected_schema`]; `None` if there are none.
     pub rejected: Option<RecordBatch>,
 }
 
 /// How one record is decoded.
 enum RecordDecoder {
-    /// The whole record is the value of one column.
+    /// The complete record is the value of one column.
     Text(ColumnType),
     Json(JsonDecoder),
     Csv(CsvDecoder),
@@ -81,9 +80,8 @@ enum RecordDecoder {
 }
 
 impl Decoder {
-    /// A decoder for the format and columns of this source;
-    /// text without a schema has the column `value`. Rows that are given back
-    /// to a stage are as sinks write them, and have the very columns of its input.
+    /// Creates the decoder of this source's format and columns; text without a schema has the column `value`. Retried rows of a stage are in the
+    /// form of our sinks, with the columns of the stage's input.
     pub fn new(source: &SourceSpec) -> Decoder {
         let mut source = source.clone();
         match (&source.kind, &source.format) {
@@ -99,14 +97,14 @@ impl Decoder {
         let takes_values = source.kind.declared().is_some_and(SourceConfig::takes_values);
         let wanted = source.schema.clone();
         let in_columns = |kind: &SourceKind| matches!(kind, SourceKind::Declared(config) if config.writes_hex());
-        let may_refuse = source.format == Format::Parquet || in_columns(&source.kind);
+        let may_have_reasons = source.format == Format::Parquet || in_columns(&source.kind);
         if source.format == Format::Parquet {
             source.schema = parquet::in_lines(&source.schema);
         }
         let in_envelopes = source.in_envelopes();
-        let beside = in_envelopes.then(|| MetadataDecoder::new(&mut source.schema));
+        let metadata = in_envelopes.then(|| MetadataDecoder::new(&mut source.schema));
         let all = source.schema.clone();
-        source.schema.truncate(beside.as_ref().map_or(usize::MAX, MetadataDecoder::first));
+        source.schema.truncate(metadata.as_ref().map_or(usize::MAX, MetadataDecoder::first));
         let kinds: Vec<ColumnType> = source.schema.iter().map(|column| column.kind.clone()).collect();
         let by = match source.format {
             Format::Text => RecordDecoder::Text(kinds.first().cloned().unwrap_or(ColumnType::Text)),
@@ -148,65 +146,76 @@ impl Decoder {
         let ours = is_ours(&source.kind) || source.format == Format::Parquet;
         let columns = if ours { columns.with_hex() } else { columns };
         let rejected_bytes_max = usize::try_from(source.rejected_bytes_max).unwrap_or(usize::MAX);
-        // What is given to others has the columns in the order of the job file.
-        let schema = beside.as_ref().map_or(schema.clone(), |beside| beside.schema(&schema));
-        let made = source.kind.declared().and_then(SourceConfig::rows);
-        Decoder { made, columns, schema, delimiter, by, beside, wanted, required, may_refuse, rejected_bytes_max }
+        // The result has the columns in the order of the job file.
+        let schema = metadata.as_ref().map_or(schema.clone(), |metadata| metadata.schema(&schema));
+        let custom = source.kind.declared().and_then(SourceConfig::rows);
+        Decoder {
+            custom,
+            columns,
+            schema,
+            delimiter,
+            by,
+            metadata,
+            wanted,
+            required,
+            may_have_reasons,
+            rejected_bytes_max,
+        }
     }
 
-    /// The columns of the decoded rows.
+    /// Returns the columns of the decoded rows.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }
 
     /// Decodes all records of a chunk.
-    pub fn decode(&mut self, chunk: &Chunk) -> Decoded {
-        if let Some(given) = &chunk.ready {
-            return match ready::rows_of(given, &self.wanted, &self.schema) {
-                Some(rows) => Decoded { rows, rejected: None },
-                None => self.decode(&ready::in_lines(chunk, given, self.delimiter)),
+    pub fn decode(&mut self, chunk: &Chunk) -> DecodedChunk {
+        if let Some(ready) = &chunk.ready {
+            return match ready::rows_of(ready, &self.wanted, &self.schema) {
+                Some(rows) => DecodedChunk { rows, rejected: None },
+                None => self.decode(&ready::in_lines(chunk, ready, self.delimiter)),
             };
         }
-        if let Some(make) = &self.made
+        if let Some(make) = &self.custom
             && let Some(rows) = make(&chunk.bytes)
         {
-            return Decoded { rows, rejected: None };
+            return DecodedChunk { rows, rejected: None };
         }
         let in_other_encoding = self.is_text() && mark::is_other(&chunk.header);
         if let RecordDecoder::Text(ColumnType::Text) = self.by
             && !in_other_encoding
-            && self.beside.as_ref().is_none_or(|beside| beside.is_plain(chunk))
+            && self.metadata.as_ref().is_none_or(|metadata| metadata.is_plain(chunk))
             && let Some(column) = text::decode(chunk, self.delimiter)
             && let Ok(rows) = RecordBatch::try_new(self.schema.clone(), vec![column])
         {
-            return Decoded { rows, rejected: None };
+            return DecodedChunk { rows, rejected: None };
         }
         if let RecordDecoder::Csv(csv) = &mut self.by {
             csv.header(&chunk.header);
         }
-        self.beside.iter_mut().for_each(|beside| beside.begin(chunk));
-        // Those of all records were given when the decoder was made, and no chunk has a table then.
+        self.metadata.iter_mut().for_each(|metadata| metadata.begin(chunk));
+        // A schema for all records was given when the decoder was created; then no chunk has a table.
         if let RecordDecoder::Avro(avro) = &mut self.by
             && !chunk.header.is_empty()
         {
             avro.header(&chunk.header);
         }
         self.columns.reserve(chunk.rows());
-        let mut rejected = Rejected { bytes_max: self.rejected_bytes_max, ..Rejected::default() };
-        // Most chunks are UTF-8 as a whole, which is quicker to see than record by record.
+        let mut rejected = RejectedRecords { bytes_max: self.rejected_bytes_max, ..RejectedRecords::default() };
+        // Most chunks are valid UTF-8, which is faster to check for all records together.
         let text = simdutf8::basic::from_utf8(&chunk.bytes).ok();
         let mut refused = chunk.refused.iter().peekable();
         let mut start = 0;
         for (row, end) in chunk.ends.iter().enumerate() {
             let record = start..*end as usize;
             start = record.end;
-            let whole = chunk.bytes.get(record.clone()).unwrap_or_default();
-            let bytes = self.delimiter.strip(whole);
-            if let Some(refusal) = refused.next_if(|refusal| refusal.row as usize == row) {
-                rejected.push(bytes, refusal.dropped, refusal.reason.clone());
+            let record_bytes = chunk.bytes.get(record.clone()).unwrap_or_default();
+            let bytes = self.delimiter.strip(record_bytes);
+            if let Some(rejection) = refused.next_if(|rejection| rejection.row as usize == row) {
+                rejected.push(bytes, rejection.dropped, rejection.reason.clone());
                 continue;
             }
-            if let Some((row, reason)) = self.may_refuse.then(|| parquet::refused(bytes)).flatten() {
+            if let Some((row, reason)) = self.may_have_reasons.then(|| parquet::refused(bytes)).flatten() {
                 rejected.push(row, 0, reason);
                 continue;
             }
@@ -215,9 +224,9 @@ impl Decoder {
                 continue;
             }
             let text = text.and_then(|text| text.get(record.clone())).map(|text| self.content(text));
-            let decoded = match &self.beside {
+            let decoded = match &self.metadata {
                 None => self.decode_record(bytes, text),
-                Some(_) => self.decode_with_beside(whole, bytes, text),
+                Some(_) => self.decode_with_metadata(record_bytes, bytes, text),
             };
             match decoded {
                 Ok(true) => match self.required.iter().find_map(|column| self.columns.lacks(*column)) {
@@ -235,28 +244,27 @@ impl Decoder {
             }
         }
         let rows = self.columns.finish();
-        let rows = self.beside.as_ref().map_or(rows.clone(), |beside| beside.in_order(rows));
-        Decoded { rows, rejected: rejected.finish() }
+        let rows = self.metadata.as_ref().map_or(rows.clone(), |metadata| metadata.in_order(rows));
+        DecodedChunk { rows, rejected: rejected.finish() }
     }
 
-    /// Whether records are text.
+    /// Returns whether records are text.
     fn is_text(&self) -> bool {
         matches!(self.by, RecordDecoder::Text(_) | RecordDecoder::Json(_) | RecordDecoder::Csv(_))
     }
 
-    /// Decodes a record of a topic: a row whatever its value is, as it has an offset of its own. Without a value, the columns of
-    /// the value are null.
-    fn decode_with_beside(&mut self, whole: &[u8], bytes: &[u8], text: Option<&str>) -> Result<bool, String> {
-        let envelope = envelope::read(whole).ok_or("the record is damaged")?;
+    /// Decodes a record of a topic. It is a row whatever its value is, as it has its own offset. Without a value, the columns of the value are null.
+    fn decode_with_metadata(&mut self, record: &[u8], bytes: &[u8], text: Option<&str>) -> Result<bool, String> {
+        let envelope = envelope::read(record).ok_or("the record is damaged")?;
         if !envelope.is_null() && !self.decode_record(bytes, text)? {
             return Err("the value is empty".into());
         }
-        let Decoder { beside, columns, .. } = self;
-        beside.iter().try_for_each(|beside| beside.decode(&envelope, columns))?;
+        let Decoder { metadata, columns, .. } = self;
+        metadata.iter().try_for_each(|metadata| metadata.decode(&envelope, columns))?;
         Ok(true)
     }
 
-    /// `record` without what delimits it.
+    /// Returns `record` without its delimiter.
     #[inline]
     fn content<'a>(&self, record: &'a str) -> &'a str {
         let bytes = self.delimiter.strip(record.as_bytes());
@@ -268,8 +276,7 @@ impl Decoder {
         }
     }
 
-    /// Decodes one record into the row at hand; `text` is the same record if it is known to be UTF-8. `false`: a
-    /// blank record, which is no row.
+    /// Decodes one record into the current row; `text` is the same record if it is known to be UTF-8. `false`: a blank record, which is not a row.
     #[inline]
     fn decode_record(&mut self, bytes: &[u8], text: Option<&str>) -> Result<bool, String> {
         match &mut self.by {
@@ -296,7 +303,7 @@ impl Decoder {
     }
 }
 
-/// Why a record is no text.
+/// Returns why a record is not text.
 fn not_utf8(record: &[u8], error: std::str::Utf8Error) -> String {
     match mark::is_other(record) {
         true => mark::OTHER_ENCODING.to_owned(),
@@ -304,36 +311,36 @@ fn not_utf8(record: &[u8], error: std::str::Utf8Error) -> String {
     }
 }
 
-/// The columns of which every row must have a value. No record holds values of types that are not ours.
+/// Returns the columns of which every row must have a value. No record holds values of foreign types.
 fn required(columns: &SchemaRef) -> Vec<usize> {
-    let needed = |place: &usize| {
-        let field = columns.field(*place);
+    let needed = |index: &usize| {
+        let field = columns.field(*index);
         !field.is_nullable() || !ColumnType::of(field.data_type()).is_written()
     };
     (0..columns.fields().len()).filter(needed).collect()
 }
 
-/// The columns of a source's rejected rows: `value` (the record, as text) and `reason`.
+/// Returns the columns of a source's rejected rows: `value` (the record, as text) and `reason`.
 pub fn rejected_schema() -> SchemaRef {
     schema_of(&[("value".into(), ColumnType::Text), ("reason".into(), ColumnType::Text)])
 }
 
 /// Rejected rows in the order of their records.
 #[derive(Default)]
-struct Rejected {
+struct RejectedRecords {
     values: Vec<String>,
     reasons: Vec<String>,
-    /// How much of a record is kept.
+    /// Maximum bytes of a record that are kept.
     bytes_max: usize,
 }
 
-impl Rejected {
+impl RejectedRecords {
     #[cold]
     fn push(&mut self, record: &[u8], dropped: u64, mut reason: String) {
-        let whole = (record.len() as u64).saturating_add(dropped);
-        if whole > self.bytes_max as u64 {
+        let length = (record.len() as u64).saturating_add(dropped);
+        if length > self.bytes_max as u64 {
             let kept = self.bytes_max;
-            let _ = write!(reason, " (the first {kept} of {whole} bytes are here, by rejected_bytes_max)");
+            let _ = write!(reason, " (the first {kept} of {length} bytes are here, by rejected_bytes_max)");
         }
         self.values.push(shown(record, self.bytes_max));
         self.reasons.push(reason);
@@ -349,11 +356,11 @@ impl Rejected {
     }
 }
 
-/// The beginning of a record as text of at most so many bytes; what is not UTF-8 shows as U+FFFD.
+/// Returns the beginning of a record as text of at most `bytes_max` bytes; invalid UTF-8 shows as U+FFFD.
 fn shown(record: &[u8], bytes_max: usize) -> String {
     let begin = record.get(..bytes_max).unwrap_or(record);
     let begin = match std::str::from_utf8(begin) {
-        // A character that was cut in two is left out.
+        // A character that was cut in two is omitted.
         Err(error) if error.error_len().is_none() && begin.len() < record.len() => {
             begin.get(..error.valid_up_to()).unwrap_or_default()
         }

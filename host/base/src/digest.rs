@@ -1,4 +1,4 @@
-//! The digests by which packages are known.
+//! The digests that identify packages.
 
 use crate::error::{Error, Result};
 use crate::hex;
@@ -7,27 +7,27 @@ use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::str::FromStr;
 
-/// XXH3-64 as 16 hexadecimal digits.
+/// Returns XXH3-64 as 16 hexadecimal digits.
 pub fn checksum(bytes: &[u8]) -> String {
     in_hex(xxhash_rust::xxh3::xxh3_64(bytes))
 }
 
-/// A sum of 64 bits as [`checksum`] shows it.
+/// Returns a 64-bit sum in the form of [`checksum`].
 pub fn in_hex(sum: u64) -> String {
     format!("{sum:016x}")
 }
 
-/// The SHA-256 digest of some bytes; `sha256:` and 64 hexadecimal digits as text.
+/// A SHA-256 digest; as text `sha256:` and 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// Of these bytes.
+    /// Hashes these bytes.
     pub fn of(bytes: &[u8]) -> Digest {
         Digest(Sha256::digest(bytes).into())
     }
 
-    /// The 64 hexadecimal digits.
+    /// Returns the 64 hexadecimal digits.
     pub fn hex(&self) -> String {
         hex::encode(&self.0)
     }
@@ -42,7 +42,7 @@ impl fmt::Display for Digest {
 impl FromStr for Digest {
     type Err = Error;
 
-    /// Takes lower-case digits only, so that a digest has one text.
+    /// Accepts only lower-case digits, so that a digest has one text.
     fn from_str(text: &str) -> Result<Digest> {
         let wrong = || {
             Error::job(format!(

@@ -1,11 +1,11 @@
-//! The first failure of a job, of which all its threads must hear.
+//! The first failure of a job, of which all its threads are notified.
 
 use crate::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
 
-/// The first failure of a job, and the threads that must hear of it. Cheap to clone.
+/// The first failure of a job, and the threads to notify of it. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Failure(Arc<FailureInner>);
 
@@ -17,17 +17,17 @@ struct FailureInner {
 }
 
 impl Failure {
-    /// Whether the job failed or is to stop at once.
+    /// Returns whether the job failed or must stop immediately.
     pub fn happened(&self) -> bool {
         self.0.happened.load(Ordering::Acquire)
     }
 
-    /// Ends the job with this error, unless another came first.
+    /// Fails the job with this error, unless another came first.
     pub fn set(&self, error: Error) {
         self.end(Some(error));
     }
 
-    /// Ends the job: with an error, or because it is to stop at once.
+    /// Ends the job: with an error, or because it must stop immediately.
     pub fn end(&self, error: Option<Error>) {
         let mut first = self.0.error.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.0.happened.swap(true, Ordering::AcqRel) {
@@ -37,7 +37,7 @@ impl Failure {
         self.wake();
     }
 
-    /// The error that ended the job.
+    /// Returns the error that ended the job.
     pub fn error(&self) -> Option<Error> {
         self.0.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -47,7 +47,7 @@ impl Failure {
         self.0.workers.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Thread::unpark);
     }
 
-    /// The current thread is a worker that must hear of failures.
+    /// Registers the current thread as a worker to notify of failures.
     pub fn register_worker(&self) {
         self.0.workers.lock().unwrap_or_else(PoisonError::into_inner).push(std::thread::current());
     }

@@ -1,34 +1,34 @@
-//! Faults that tests plant. The environment variable `MILLSTREAM_TEST_FAULT` asks for them, as a list separated by commas.
+//! Faults that tests plant. The environment variable `MILLSTREAM_TEST_FAULT` lists them, separated by commas.
 //!
-//! `kill@<point>:<n>` kills the process (SIGKILL) when it passes the point for the n-th time, `stop@<point>:<n>` stops it there
-//! (SIGSTOP) until somebody lets it go on, `hold@<point>:<n>` lets only the thread that passes wait there, for ever or until there
-//! is the file that `MILLSTREAM_TEST_GO` names, and `panic@<thread>:<n>` lets the n-th thread or task of this name panic. A process
-//! may die, be stopped or wait at any moment anyway, so every build has these.
+//! `kill@<point>:<n>` kills the process (SIGKILL) when it passes the point for the n-th time. `stop@<point>:<n>` stops it there (SIGSTOP) until it
+//! receives SIGCONT. `hold@<point>:<n>` makes only the passing thread wait there, indefinitely or until the file that `MILLSTREAM_TEST_GO` names
+//! exists. `panic@<thread>:<n>` makes the n-th thread or task of this name panic. A process may die, be stopped or wait at any moment anyway, so
+//! every build supports these.
 //!
-//! `bug@<name>` plants a bug that the tests must find, and `lose-unsynced` makes local files forget what was not made
-//! durable when the process dies. Both would break what the program promises, so only a build with the cargo feature
-//! `planted-bugs` knows them: `make torture` makes one, beside the program that users get.
+//! `bug@<name>` plants a bug that the tests must find, and `lose-unsynced` makes local files lose what was not durable when the process dies. Both
+//! would break the guarantees of the program, so they require a build with the cargo feature `planted-bugs`: `make torture` builds one, next to the
+//! program for users.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-/// How often a thread that waits looks whether it may go on.
+/// How often a waiting thread checks whether it may continue.
 const HOLD_LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// What the environment asks for.
+/// The faults that the environment requests.
 #[derive(Default)]
 struct Faults {
-    /// Passes that are left until the process dies, by point.
+    /// Remaining passes until the process dies, by point.
     kills: Mutex<BTreeMap<String, u64>>,
-    /// The same until it is stopped.
+    /// Remaining passes until it is stopped.
     stops: Mutex<BTreeMap<String, u64>>,
-    /// The same until the thread that passes waits.
+    /// Remaining passes until the passing thread waits.
     holds: Mutex<BTreeMap<String, u64>>,
-    /// Starts that are left until a thread panics, by its name.
+    /// Remaining starts until a thread panics, by its name.
     panics: Mutex<BTreeMap<String, u64>>,
-    /// All of the list.
+    /// The complete list.
     #[cfg(feature = "planted-bugs")]
     planted: Vec<String>,
     any: bool,
@@ -55,7 +55,7 @@ fn parse(text: &str) -> Faults {
     }
 }
 
-/// A named step of plan, checkpoint or commit has been reached.
+/// Marks that a named step of plan, checkpoint or commit has been reached.
 pub fn point(name: &str) {
     let faults = faults();
     if !faults.any {
@@ -76,7 +76,7 @@ pub fn point(name: &str) {
     }
 }
 
-/// Whether a test wants the process to die, to stop or to wait at this step, some time: what is under way beside it may be waited for.
+/// Returns whether a test wants the process to die, stop or wait at this step at some time: concurrent work may be waited for.
 pub fn awaits(name: &str) -> bool {
     let faults = faults();
     let named = |counts: &Mutex<BTreeMap<String, u64>>| {
@@ -85,13 +85,13 @@ pub fn awaits(name: &str) -> bool {
     faults.any && (named(&faults.kills) || named(&faults.stops) || named(&faults.holds))
 }
 
-/// A thread or task of this name begins its work.
+/// Marks that a thread or task of this name begins its work.
 pub fn thread(name: &str) {
     let faults = faults();
     assert!(!faults.any || !is_due(&faults.panics, name), "a test wants the thread `{name}` to panic");
 }
 
-/// Counts one more, and says whether it is the one that a test wants.
+/// Counts one more pass; returns whether it is the one that a test wants.
 fn is_due(counts: &Mutex<BTreeMap<String, u64>>, name: &str) -> bool {
     let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(left) = counts.get_mut(name).filter(|left| **left > 0) else { return false };
@@ -99,13 +99,13 @@ fn is_due(counts: &Mutex<BTreeMap<String, u64>>, name: &str) -> bool {
     *left == 0
 }
 
-/// Whether a test planted this, as it stands in the list.
+/// Returns whether a test planted this fault, as written in the list.
 #[cfg(feature = "planted-bugs")]
 pub fn is_planted(fault: &str) -> bool {
     faults().planted.iter().any(|planted| planted == fault)
 }
 
-/// Whether a test planted the bug of this name: never in the program that users get, which does not hold its name either.
+/// Returns whether a test planted the bug of this name. Always false in the program for users, which does not even contain the name.
 #[cfg(feature = "planted-bugs")]
 #[macro_export]
 macro_rules! bug {
@@ -122,7 +122,7 @@ macro_rules! bug {
 }
 pub use crate::bug;
 
-/// Whether what was written and not made durable is to be lost when the process dies.
+/// Returns whether data that was written and not made durable is lost when the process dies.
 pub fn lose_unsynced() -> bool {
     #[cfg(feature = "planted-bugs")]
     return is_planted("lose-unsynced");
@@ -130,15 +130,15 @@ pub fn lose_unsynced() -> bool {
     false
 }
 
-/// Ends the process as `kill -9` does.
+/// Ends the process like `kill -9`.
 fn die() -> ! {
     send(libc::SIGKILL);
     std::process::abort()
 }
 
-/// Sends this thread a signal, which is for the whole process: it goes no further. One that is sent to the process may be taken by
-/// another thread, and until that gets a core this one would go on.
+/// Sends this thread a signal for the whole process and stops here. A signal sent to the process may be taken by another thread, and until that gets
+/// a core this one would continue.
 fn send(signal: libc::c_int) {
-    // SAFETY: `raise` takes no memory of ours.
+    // SAFETY: `raise` does not access our memory.
     unsafe { libc::raise(signal) };
 }

@@ -1,14 +1,13 @@
-//! Bytes as hexadecimal digits. They are written with small letters only, so that keys, digests and signatures each have one
-//! text.
+//! Bytes as hexadecimal digits. Only lower case is written, so that keys, digests and signatures each have one text.
 
-/// Two digits for each byte.
+/// Returns two digits per byte.
 pub fn encode(bytes: &[u8]) -> String {
     let mut digits = String::new();
     write(&mut digits, bytes);
     digits
 }
 
-/// As [`encode`], behind what a text holds already.
+/// Appends the digits to `out`, like [`encode`].
 pub fn write(out: &mut String, bytes: &[u8]) {
     const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
     out.reserve(bytes.len() * 2);
@@ -18,14 +17,14 @@ pub fn write(out: &mut String, bytes: &[u8]) {
     }
 }
 
-/// The bytes of these digits, with small or capital letters; `None` where the text holds anything else.
+/// Decodes digits in either case; `None` if the text holds anything else.
 pub fn decode(digits: &str) -> Option<Vec<u8>> {
     let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
     let byte = |[high, low]: &[u8; 2]| Some(value(high.to_ascii_lowercase())? << 4 | value(low.to_ascii_lowercase())?);
     if rest.is_empty() { pairs.iter().map(byte).collect() } else { None }
 }
 
-/// The bytes of these digits; `None` where there are not so many, or a letter is a capital.
+/// Decodes exactly `BYTES` bytes of lower-case digits; `None` otherwise.
 pub fn decode_exact<const BYTES: usize>(digits: &str) -> Option<[u8; BYTES]> {
     let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
     if pairs.len() != BYTES || !rest.is_empty() {

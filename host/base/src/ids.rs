@@ -1,10 +1,10 @@
-//! Newtypes for ids, so that none is taken for another.
+//! Newtypes for IDs, so that they cannot be confused.
 
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::fmt;
 
-/// The number of a batch: 1, 2, 3 … since the job's first start, never reused.
+/// The number of a batch: 1, 2, 3 … since the job's first startup, never reused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BatchId(pub u64);
 
@@ -12,30 +12,30 @@ pub struct BatchId(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BatchTime(pub i64);
 
-/// Where a part stands among the parts of its batch at one point of the graph: a path, compared place by place. Sorting by it
-/// restores the order of arrival. What a stage with a key makes of a batch has the worker's number in it, as workers own ranges
-/// of keys: such rows stand in the same order on any number of workers, but not in the same parts.
+/// The position of a part among the parts of its batch at one point of the graph: a path, compared element by element. Sorting by it restores the
+/// order of arrival. The output of a keyed stage contains the worker's number, as workers own ranges of keys. Such rows are in the same order on any
+/// number of workers, but not in the same parts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PartOrder {
     places: Vec<u64>,
-    /// How many of the first places are those of a window.
+    /// How many of the first elements belong to a window.
     windows: usize,
 }
 
 impl PartOrder {
-    /// A path of one place.
-    pub fn at(place: u64) -> PartOrder {
-        PartOrder { places: vec![place], windows: 0 }
+    /// Returns a path of one element.
+    pub fn at(element: u64) -> PartOrder {
+        PartOrder { places: vec![element], windows: 0 }
     }
 
-    /// A place within the part's own.
+    /// Appends an element: a position within the part's own.
     #[must_use]
-    pub fn then(mut self, place: u64) -> PartOrder {
-        self.places.push(place);
+    pub fn then(mut self, element: u64) -> PartOrder {
+        self.places.push(element);
         self
     }
 
-    /// The part's place within an outer one.
+    /// Prepends an element: the part's position within an outer one.
     #[must_use]
     pub fn under(mut self, outer: u64) -> PartOrder {
         self.places.insert(0, outer);
@@ -43,104 +43,104 @@ impl PartOrder {
         self
     }
 
-    /// The part's place among those of several streams, of which this is that of one; of the rows of windows, those of each
-    /// window stand together.
+    /// Returns the position among the parts of several streams, of which this part is of stream `stream`. The rows of each window stay together.
     #[must_use]
     pub fn of_stream(mut self, stream: u64) -> PartOrder {
         self.places.insert(self.windows, stream);
         self
     }
 
-    /// The place of the window that the part is of; before all others where it is of none.
+    /// Prepends the position of the part's window; parts without a window come before all others.
     #[must_use]
     pub fn of_window(mut self) -> PartOrder {
         self.places.truncate(self.windows);
         self
     }
 
-    /// A path of one place: that of a window, by its end and start in microseconds. Windows that end first stand first,
-    /// also before 1970.
+    /// Returns a path of one element: that of a window, by its end and start in microseconds. Windows that end first come first, also before 1970.
     pub fn at_window(end_us: i64, start_us: i64) -> PartOrder {
-        PartOrder { places: vec![place_of(end_us), place_of(start_us)], windows: 2 }
+        PartOrder { places: vec![element_of(end_us), element_of(start_us)], windows: 2 }
     }
 
-    /// The part's place within the windows that end then.
+    /// Returns the part's position within the windows that end then.
     #[must_use]
     pub fn under_time(self, end_us: i64) -> PartOrder {
-        PartOrder { windows: 1, ..self.under(place_of(end_us)) }
+        PartOrder { windows: 1, ..self.under(element_of(end_us)) }
     }
 
-    /// Before all others.
+    /// Returns the position before all others.
     pub fn first() -> PartOrder {
         PartOrder { places: Vec::new(), windows: 0 }
     }
 
-    /// The places as bytes, big-endian.
+    /// Returns the elements as bytes, big-endian.
     pub fn to_bytes(&self) -> Vec<u8> {
-        self.places.iter().flat_map(|place| place.to_be_bytes()).collect()
+        self.places.iter().flat_map(|element| element.to_be_bytes()).collect()
     }
 
-    /// What [`PartOrder::to_bytes`] wrote, which does not tell of windows.
+    /// Reads what [`PartOrder::to_bytes`] wrote, which does not include the number of window elements.
     pub fn from_bytes(bytes: &[u8]) -> PartOrder {
-        PartOrder { places: bytes.as_chunks().0.iter().map(|place| u64::from_be_bytes(*place)).collect(), windows: 0 }
+        PartOrder {
+            places: bytes.as_chunks().0.iter().map(|element| u64::from_be_bytes(*element)).collect(),
+            windows: 0,
+        }
     }
 
-    /// The places, the outermost first.
+    /// Returns the elements, the outermost first.
     pub fn places(&self) -> &[u64] {
         &self.places
     }
 }
 
-/// A time as a place among times.
-fn place_of(time_us: i64) -> u64 {
+/// Converts a time to an element that sorts like it.
+fn element_of(time_us: i64) -> u64 {
     time_us.cast_unsigned() ^ (1 << 63)
 }
 
-/// Which rows share a clock, for watermarks: those of one source by its number, or of one partition of it, or those that one
-/// stage made.
+/// Which rows share a watermark clock: those of one source by its number, those of one of its partitions, or those that one stage emits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ClockId {
-    /// The number of a source; behind those of all sources, that of a stage.
+    /// The number of a source; after all sources, that of a stage.
     pub stream: u32,
-    /// Zero: all of the stream. Otherwise a digest of the partition's name, see [`crate::batch::partition`].
+    /// Zero for the complete stream. Otherwise a digest of the partition's name, see [`crate::batch::partition`].
     pub partition: u64,
 }
 
 impl ClockId {
-    /// Rows that a stage made of others; where several such streams meet, each gets a number of its own.
+    /// Rows that a stage derived from others; where several such streams meet, each gets its own number.
     pub const MADE: ClockId = ClockId::of(u32::MAX);
-    /// Rows that come once more: they moved the clocks of their sources when they came first, and move none now.
+    /// Retried rows: they advanced the clocks of their sources when they first came, and advance none now.
     pub const NONE: ClockId = ClockId::of(u32::MAX - 1);
 
-    /// The clock of all rows of a stream.
+    /// Returns the clock of all rows of a stream.
     pub const fn of(stream: u32) -> ClockId {
         ClockId { stream, partition: 0 }
     }
 
-    /// The clock of the stream that this partition is one of.
+    /// Returns the clock of the stream that contains this partition.
     #[must_use]
     pub const fn whole(self) -> ClockId {
         ClockId::of(self.stream)
     }
 }
 
-/// How often a job with checkpoints was started: 1, 2, 3 … Whoever holds a smaller one than the manifest has lost the job.
+/// How often a job with checkpoints was started: 1, 2, 3 … A process with a smaller one than the manifest was replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Generation(pub u64);
 
-/// What a process makes of the generation that another one of its job tells it, see [`Generation::meets`].
+/// The relation of the generations of two processes of a job, see [`Generation::meets`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GenerationMeeting {
-    /// Both are of one start, as far as this one knows: they go together.
+    /// Both belong to one start, as far as this process knows: they work together.
     Same,
-    /// The other is of a start that is over. It will notice that its peers are gone, and come again.
+    /// The other belongs to an earlier start. It will notice that its peers are gone, and come back.
     OtherIsOver,
-    /// The start that this one belongs to is over: it has to begin anew.
+    /// This one belongs to an earlier start: it must restart.
     OwnIsOver,
 }
 
 impl Generation {
-    /// Whether a process of this generation goes with one of another. 0: one that has not heard yet to which it belongs goes with all.
+    /// Returns whether processes of these generations work together. A process with generation 0 does not know its start yet and works with all.
     pub fn meets(self, other: Generation) -> GenerationMeeting {
         match other.cmp(&self) {
             Ordering::Greater if self != Generation(0) => GenerationMeeting::OwnIsOver,
@@ -151,22 +151,22 @@ impl Generation {
 }
 
 impl BatchId {
-    /// The timely timestamp of the batch. What is odd is the barrier of a checkpoint after it.
+    /// Returns the timely timestamp of the batch. Odd timestamps are barriers of checkpoints after a batch.
     pub fn stamp(self) -> u64 {
         self.0.saturating_mul(2)
     }
 
-    /// The timely timestamp of the barrier after the batch: state is saved as it is then.
+    /// Returns the timely timestamp of the barrier after the batch: state is saved as of then.
     pub fn barrier(self) -> u64 {
         self.stamp().saturating_add(1)
     }
 
-    /// The batch of a timestamp, and whether that is the barrier after it.
+    /// Returns the batch of a timestamp, and whether it is the barrier after it.
     pub fn of_stamp(stamp: u64) -> (BatchId, bool) {
         (BatchId(stamp / 2), stamp % 2 == 1)
     }
 
-    /// The next batch.
+    /// Returns the next batch.
     pub fn next(self) -> BatchId {
         BatchId(self.0.saturating_add(1))
     }

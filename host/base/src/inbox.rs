@@ -1,23 +1,23 @@
-//! Where a receiver puts chunks and a worker takes them: bounded, so that a slow job slows the receiver.
+//! The queue between a receiver and a worker. It is bounded, so that a slow job slows the receiver.
 //!
-//! What a receiver has read is in the inbox at once; if that is too much, the receiver waits before it reads on. So a
-//! source that cannot be read again loses nothing when the inbox is closed.
+//! What a receiver has read is put into the inbox immediately; if that is too much, the receiver waits before it reads more. So a source that cannot
+//! be read again loses nothing when the inbox is closed.
 
 mod ends;
 mod files;
 mod kept;
 mod listed;
 pub mod open;
-mod others;
+mod peers;
 mod signals;
-mod whole;
+mod request;
 
-pub use files::{FileNews, FileOrders, FileReports};
-pub use others::{OthersState, PartitionNews};
-pub use signals::{Offered, Ticket};
+pub use files::{FileMessages, FileOrders, FileReports};
+pub use peers::{PartitionReport, PeersState};
+pub use signals::{OfferResult, Ticket};
 
 use crate::batch::chunk::Chunk;
-use crate::batch::partition::{TELLS_END, clock_name, rows_name};
+use crate::batch::partition::{REPORTS_END, clock_name, rows_name};
 use crate::batch::position::{Extent, Position, Positions, SOURCE_END};
 use crate::error::Error;
 use crate::ids::BatchId;
@@ -28,7 +28,8 @@ use files::SpreadFiles;
 use kept::KeptTopics;
 use listed::gathered;
 use open::GrowingChunk;
-use others::OtherReaders;
+use peers::PeerReaders;
+use request::{AtomicRequest, TakenChunks};
 use signals::Signals;
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
@@ -36,59 +37,58 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use whole::{TakenChunks, WholeRequest};
 
-/// What the end of a batch or file counts as, so that batches without rows are bounded too.
+/// Bytes that the end of a batch or file counts for, so that batches without rows are bounded too.
 const END_BYTES: u64 = 64;
 
 /// Chunks of one source that wait for a batch.
 pub struct Inbox {
     held: Mutex<InboxContents>,
-    /// Told when there may be room again, and when the inbox is closed.
+    /// Notified when there may be room again, and when the inbox is closed.
     room: Notify,
     bytes_max: u64,
-    /// Batches take no more rows than this in all.
+    /// Maximum rows that all batches take together.
     rows_max: u64,
-    /// As many rows as the job file lets a batch take; zero: what a batch takes is not a matter of how much waits.
+    /// Maximum rows of a batch by the job file; zero: the number of waiting rows does not decide what a batch takes.
     batch_rows_max: u64,
-    /// Whether a later start goes on behind these.
-    goes_on: bool,
-    /// Whether those who have sent rows hear that they are safe.
+    /// Whether a later start continues after `rows_max` rows.
+    resumes: bool,
+    /// Whether senders are notified once their rows are durable.
     acknowledges: bool,
     wake: Box<dyn Fn() + Send + Sync>,
-    /// Tells how much waits.
+    /// Reports how much memory the inbox holds.
     holder: Option<Holder>,
-    /// What receivers hear of what became of their rows.
+    /// Notifies receivers of the state of their rows.
     signals: Signals,
     /// The topics whose records plans hold.
     kept: KeptTopics,
-    /// One more than there are connections on which somebody waits for an answer.
-    answering: Arc<()>,
+    /// Its reference count is one more than the number of connections whose clients wait for a response.
+    open_responses: Arc<()>,
 }
 
-/// What a worker needs to know to decide about the next batch.
+/// What a worker needs to decide about the next batch.
 #[derive(Clone, Debug, Default)]
 pub struct InboxState {
     /// Rows that wait.
     pub rows: u64,
-    /// Whether a batch can be cut: rows wait, for a queue a line that may have no rows, or the end of the source.
+    /// Whether a batch can be cut: there are waiting rows, a line of a queue (even without rows), or the end of the source.
     pub ready: bool,
-    /// The receiver waits, as a whole batch does: more bytes than a batch takes, of no more rows than the job file lets it take.
+    /// The receiver waits because a full batch waits: more bytes than a batch takes, in no more rows than the job file allows for it.
     pub full: bool,
     /// Nothing more will come (what waits may still be taken).
     pub finished: bool,
-    /// The same, and a batch takes what waits.
+    /// Nothing more will come, and a batch takes all that waits.
     pub last: bool,
-    /// The source has nothing to read for now: connected but silent, or no new files; since when, in milliseconds.
-    /// Zero: it has, or it is not known yet; at least one otherwise.
+    /// Since when the source has nothing to read (connected but idle, or no new files), in milliseconds. Zero if it has something or that is
+    /// unknown; at least one otherwise.
     pub idle_ms: u64,
-    /// The source failed for good.
+    /// The error of a source that failed permanently.
     pub failed: Option<Error>,
-    /// Records wait that were put back.
+    /// Some waiting records were put back.
     pub leftover: bool,
-    /// Records that its server has for the job and no batch has taken; `None`: it does not say.
+    /// Records that the server has for the job and no batch has taken; `None` if it does not say.
     pub behind: Option<u64>,
-    /// The last batch that took from it; all else is said as of after that.
+    /// The last batch that took from the inbox; the state is that after it.
     pub cut: BatchId,
 }
 
@@ -97,13 +97,13 @@ pub struct InboxState {
 pub struct PartitionRead {
     /// Its name.
     pub name: String,
-    /// The offset that comes next; `None`: its places are not numbers.
+    /// The next offset; `None` if its positions are not numbers.
     pub next: Option<u64>,
-    /// Records that its server has from there on; `None`: that is not known.
+    /// Records that its server has from there on; `None` if unknown.
     pub missing: Option<u64>,
-    /// Its place in the words of whoever reads it, where they are no number.
+    /// Its position in the reader's format, if it is not a number.
     pub place: Option<String>,
-    /// Records that came of it since the start, where somebody counts.
+    /// Records received of it since the start, if they are counted.
     pub rows: Option<u64>,
 }
 
@@ -112,23 +112,23 @@ pub struct PartitionRead {
 pub struct TakenRecords {
     /// The records.
     pub chunks: Vec<Chunk>,
-    /// The positions that changed by that, as they are now, by file name.
+    /// The positions that changed by that, with their new values, by file name.
     pub moved: Vec<(String, Position)>,
 }
 
-/// The most that a batch takes.
+/// The maximum that a batch takes.
 #[derive(Clone, Copy, Debug)]
 pub struct TakeLimits {
-    /// Rows in all.
+    /// Rows in total.
     pub rows: u64,
-    /// Bytes in all, as received.
+    /// Bytes in total, as received.
     pub bytes: u64,
-    /// Rows of a chunk.
+    /// Rows per chunk.
     pub rows_of_part: u64,
 }
 
 impl TakeLimits {
-    /// So many rows and bytes, and chunks as they are.
+    /// Limits rows and bytes, and leaves chunks uncut.
     pub fn of(rows: u64, bytes: u64) -> TakeLimits {
         TakeLimits { rows, bytes, rows_of_part: u64::MAX }
     }
@@ -150,7 +150,7 @@ struct InboxContents {
     idle_since: Option<Instant>,
     /// Records that were not received yet.
     behind: Option<u64>,
-    /// What was told last of the partitions that are read here.
+    /// The last report about the partitions that are read here.
     partitions: Vec<PartitionRead>,
     finished: bool,
     closed: bool,
@@ -158,38 +158,38 @@ struct InboxContents {
     cut: BatchId,
     /// Rows that batches have taken.
     taken: u64,
-    /// Rows that were ever added, those that were put back included, and of them those that do not wait any more.
+    /// Rows that were ever added, including those that were put back, and how many of them no longer wait.
     added: u64,
-    gone: u64,
-    /// See [`Inbox::begins_no_batch`].
-    begins_no_batch: bool,
+    no_longer_waiting: u64,
+    /// See [`Inbox::suppress_batches`].
+    suppress_batches: bool,
     end: EndMark,
-    /// What is known of the ends of partitions, where plans tell of them.
+    /// What is known of the ends of partitions, if plans report them.
     ends: Option<PartitionEnds>,
     /// The other processes that receive a part of the source.
-    others: Option<OtherReaders>,
-    /// The files of a folder that are spread over processes.
+    peers: Option<PeerReaders>,
+    /// The files of a directory that is spread over processes.
     files: Option<SpreadFiles>,
-    /// See [`Inbox::gathers_partitions`].
-    gathers_partitions: bool,
+    /// See [`Inbox::group_by_partition`].
+    group_by_partition: bool,
 }
 
-/// How it stands with the end of the source, where a batch is to hold it.
+/// The end of the source, if a batch must hold it.
 #[derive(Default)]
 struct EndMark {
-    /// See [`Inbox::tells_end`].
-    told: bool,
+    /// See [`Inbox::set_end_mark`].
+    is_required: bool,
     /// A batch held it.
     taken: bool,
 }
 
 enum QueuedItem {
     Chunk(Chunk),
-    /// Records that one batch takes together, and what they move.
-    Whole(WholeRequest),
-    /// What comes later is another batch; how far the source is read then.
+    /// Records that one batch takes together, and the positions that they move.
+    Request(AtomicRequest),
+    /// What comes later belongs to another batch; the position of the source then.
     BatchEnd(Option<Position>),
-    /// All of a file came before, up to its end; or it is to be forgotten.
+    /// All of a file came before, up to its end; or it can be dropped.
     FileEnd {
         file: String,
         end: Position,
@@ -197,9 +197,8 @@ enum QueuedItem {
 }
 
 impl Inbox {
-    /// An empty inbox for about `bytes_max` bytes: what a receiver adds when less waits may exceed that. `wake` is
-    /// called, from the receiver's thread, when something arrives in an empty inbox, when the inbox is full, when the source
-    /// finishes and when it fails.
+    /// Creates an empty inbox for about `bytes_max` bytes; what a receiver adds while less waits may exceed that. `wake` is called from the
+    /// receiver's thread: when something arrives in an empty inbox, when the inbox is full, when the source finishes and when it fails.
     pub fn new(bytes_max: u64, wake: Box<dyn Fn() + Send + Sync>) -> Inbox {
         let held = Mutex::default();
         let room = Notify::new();
@@ -210,83 +209,82 @@ impl Inbox {
             bytes_max,
             rows_max: u64::MAX,
             batch_rows_max: u64::MAX,
-            goes_on: false,
+            resumes: false,
             acknowledges: true,
             wake,
             holder: None,
             signals,
             kept: KeptTopics::default(),
-            answering: Arc::default(),
+            open_responses: Arc::default(),
         }
     }
 
-    /// The same, which takes nothing more when batches have taken so many rows. `goes_on`: a later start does, so that this is
-    /// not the end of the source.
+    /// Limits the rows that all batches take together. `resumes`: a later start continues after them, so that this is not the end of the source.
     #[must_use]
-    pub fn limited(self, rows_max: u64, goes_on: bool) -> Inbox {
-        Inbox { rows_max, goes_on, ..self }
+    pub fn limited(self, rows_max: u64, resumes: bool) -> Inbox {
+        Inbox { rows_max, resumes, ..self }
     }
 
-    /// The same, of which a batch takes no more rows than this, as the job file says; zero: of which batches take what they are told.
+    /// Limits the rows of a batch, as in the job file; zero: batches take what they are told to.
     #[must_use]
     pub fn in_batches_of(self, batch_rows_max: u64) -> Inbox {
         Inbox { batch_rows_max, ..self }
     }
 
-    /// The same for a job that only shows rows: it takes none of them away from whoever keeps them, so nobody hears that they are safe.
+    /// Configures the inbox for a job that only shows rows: it takes none of them away from their keeper, so no sender is notified that they are
+    /// durable.
     #[must_use]
-    pub fn for_a_look(self) -> Inbox {
+    pub fn for_preview(self) -> Inbox {
         Inbox { acknowledges: false, ..self }
     }
 
-    /// Receiver: whether those who have sent rows hear that they are safe.
+    /// Receiver: returns whether senders are notified once their rows are durable.
     pub fn acknowledges(&self) -> bool {
         self.acknowledges
     }
 
-    /// How many rows batches take in all.
+    /// Returns the maximum rows that all batches take together.
     pub fn rows_max(&self) -> u64 {
         self.rows_max
     }
 
-    /// The same, which tells there how much waits.
+    /// Reports to `holder` how much memory waits.
     #[must_use]
     pub fn held_by(self, holder: Holder) -> Inbox {
         Inbox { holder: Some(holder), ..self }
     }
 
-    /// Receiver: adds records, then waits while more bytes wait than may. Small chunks that follow each other in the
-    /// source are joined. `false`: the inbox is closed, the receiver ends; if it was closed before this call, the records
-    /// were not added.
+    /// Receiver: adds records, then waits while more bytes wait than allowed. Small chunks that follow each other in the source are joined. `false`:
+    /// the inbox is closed and the receiver ends; if it was closed before this call, the records were not added.
     pub async fn put(&self, chunk: Chunk) -> bool {
         self.add(|held| {
-            held.tell_file_read(&chunk);
+            held.report_file_read(&chunk);
             held.join(chunk);
         })
         .await
     }
 
-    /// Receiver: as `put`, but one batch takes all of these records, with the positions that they move. They may be joined with
-    /// what comes right before and behind them in the same way, to so many rows.
-    pub async fn put_whole(&self, chunks: Vec<Chunk>, moves: Vec<(String, Position)>, rows_max: u64) -> bool {
-        self.add(|held| held.push_whole(WholeRequest::new(chunks, moves).joined(rows_max))).await
+    /// Receiver: like `put`, but one batch takes all of these records, with the positions that they move. They may be joined in the same way with
+    /// those before and after them, up to `rows_max` rows.
+    pub async fn put_atomic(&self, chunks: Vec<Chunk>, moves: Vec<(String, Position)>, rows_max: u64) -> bool {
+        self.add(|held| held.push_request(AtomicRequest::new(chunks, moves).joined(rows_max))).await
     }
 
-    /// Receiver: adds these records as soon as there is room, and says what to ask whether they are durable; `None`: the inbox was closed,
-    /// and does not have them.
+    /// Receiver: adds these records as soon as there is room. Returns a ticket that becomes true once they are durable; `None` if the inbox was
+    /// closed and does not have them.
     pub async fn put_all_for(&self, chunks: Vec<Chunk>) -> Option<Ticket> {
         let mut ticket = None;
         let added = self.add(|held| {
             chunks.into_iter().for_each(|chunk| held.join(chunk));
             ticket = Some(held.ticket());
         });
-        // Where it was closed meanwhile, as a limit does it, a batch may have taken them.
+        // If it was closed meanwhile, as a limit does it, a batch may have taken them.
         let _ = added.await;
         ticket
     }
 
-    /// Receiver: as [`Inbox::put_whole`], and what to ask whether these rows are durable; `None`: the inbox was closed, and does not have them.
-    pub async fn put_whole_for(
+    /// Receiver: like [`Inbox::put_atomic`], with a ticket for the durability of these rows; `None` if the inbox was closed and does not have them.
+    pub async fn put_atomic_for(
         &self,
         chunks: Vec<Chunk>,
         moves: Vec<(String, Position)>,
@@ -294,21 +292,21 @@ impl Inbox {
     ) -> Option<Ticket> {
         let mut ticket = None;
         let added = self.add(|held| {
-            held.push_whole(WholeRequest::new(chunks, moves).joined(rows_max));
+            held.push_request(AtomicRequest::new(chunks, moves).joined(rows_max));
             ticket = Some(held.ticket());
         });
-        // Where it was closed meanwhile, as a limit does it, a batch may have taken them.
+        // If it was closed meanwhile, as a limit does it, a batch may have taken them.
         let _ = added.await;
         ticket
     }
 
-    /// Receiver: these positions have moved without rows; goes with the next records. `false`: the inbox is closed.
+    /// Receiver: moves these positions without rows, together with the next records. `false`: the inbox is closed.
     pub fn note(&self, moves: Vec<(String, Position)>) -> bool {
         self.move_positions(moves.into_iter())
     }
 
-    /// Receiver: as `put`, with the last records of a file, if there are any, which is read up to this end. The batch
-    /// that takes the last of them takes the end with them. An end alone wakes nobody and waits for the next records.
+    /// Receiver: like `put`, with the last records of a file, if there are any, which is read up to this end. The batch that takes the last of them
+    /// takes the end with them. An end alone wakes no worker and waits for the next records.
     pub async fn put_last(&self, last: Option<Chunk>, file: String, end: Position) -> bool {
         self.add(|held| {
             last.into_iter().for_each(|chunk| held.join(chunk));
@@ -317,18 +315,18 @@ impl Inbox {
         .await
     }
 
-    /// Receiver: nothing need be known of these files any more; goes with the next records. `false`: the inbox is closed.
+    /// Receiver: drops what is known of these files, together with the next records. `false`: the inbox is closed.
     pub fn forget(&self, files: Vec<String>) -> bool {
         self.move_positions(files.into_iter().map(|file| (file, Position::GONE)))
     }
 
-    /// Receiver: the source has these partitions now, each with a clock of its own, and not those any more; of all of them, at
-    /// once, from the process that tells (`Share::tells_clocks`). It goes with the next records. `false`: the inbox is closed.
-    pub fn tell_partitions(&self, new: &[String], gone: &[String]) -> bool {
+    /// Receiver: reports the source's new partitions, each with its own clock, and removed ones. Called for all partitions together in the process
+    /// that reports clocks (`Share::reports_clocks`). It goes with the next records. `false`: the inbox is closed.
+    pub fn report_partitions(&self, new: &[String], removed: &[String]) -> bool {
         let clock = |name: &String, position| (clock_name(name), position);
-        let mark = if self.lock().partitions_are_told() { TELLS_END } else { 0 };
+        let mark = if self.lock().partitions_reported() { REPORTS_END } else { 0 };
         let new = new.iter().map(|name| clock(name, Position { offset: 0, mark }));
-        self.move_positions(new.chain(gone.iter().map(|name| clock(name, Position::GONE))))
+        self.move_positions(new.chain(removed.iter().map(|name| clock(name, Position::GONE))))
     }
 
     fn move_positions(&self, positions: impl Iterator<Item = (String, Position)>) -> bool {
@@ -338,14 +336,13 @@ impl Inbox {
         })
     }
 
-    /// Receiver, on a thread of its own: waits for so long. `true`: the inbox was closed meanwhile.
+    /// Receiver, on its own thread: waits for `time`. `true`: the inbox was closed meanwhile.
     pub fn closed_within(&self, runtime: &Handle, time: Duration) -> bool {
         runtime.block_on(async { tokio::time::timeout(time, self.closed()).await.is_ok() })
     }
 
-    /// Receiver: as `put`, but these chunks are one batch by themselves (queue sources), after which the source is read
-    /// up to `behind`.
-    pub async fn put_batch(&self, chunks: Vec<Chunk>, behind: Position) -> bool {
+    /// Receiver: like `put`, but these chunks are one batch of their own (queue sources), after which the source is read up to `end`.
+    pub async fn put_batch(&self, chunks: Vec<Chunk>, end: Position) -> bool {
         self.add(|held| {
             held.seal();
             if matches!(held.waiting.back(), Some(QueuedItem::Chunk(_))) {
@@ -355,12 +352,12 @@ impl Inbox {
                 held.count(&chunk);
                 held.waiting.push_back(QueuedItem::Chunk(chunk));
             }
-            held.push_batch_end(Some(behind));
+            held.push_batch_end(Some(end));
         })
         .await
     }
 
-    /// Receiver: what waits is a batch by itself, also where that is no records but positions alone.
+    /// Receiver: makes what waits a batch of its own, even if that is only positions without records.
     pub fn begin_batch(&self) {
         self.add_now(|held| {
             held.seal();
@@ -368,29 +365,29 @@ impl Inbox {
         });
     }
 
-    /// Receiver: adds a chunk in the place of all that waits, and does not wait for room.
-    pub fn put_instead(&self, chunk: Chunk) {
+    /// Receiver: replaces all that waits by a chunk, and does not wait for room.
+    pub fn replace_waiting(&self, chunk: Chunk) {
         self.add_now(|held| {
-            held.gone = held.added;
+            held.no_longer_waiting = held.added;
             held.clear();
             held.count(&chunk);
             held.waiting.push_back(QueuedItem::Chunk(chunk));
         });
     }
 
-    /// Receiver: what waits is no reason for a batch; it comes in with what other sources have.
-    pub fn begins_no_batch(&self) {
-        self.lock().begins_no_batch = true;
+    /// Receiver: what waits does not cause a batch; it is taken with what other sources have.
+    pub fn suppress_batches(&self) {
+        self.lock().suppress_batches = true;
     }
 
-    /// `told`: that nothing more will come is to be in a batch, too, and a reason for one: the first that is cut when all else was
-    /// taken. `taken`: a batch of an earlier start held it.
-    pub fn tells_end(&self, told: bool, taken: bool) {
-        self.lock().end = EndMark { told, taken };
+    /// Sets the end of the source. `is_required`: a batch must hold it, and is cut for it once all else was taken. `taken`: a batch of an earlier
+    /// start held it.
+    pub fn set_end_mark(&self, is_required: bool, taken: bool) {
+        self.lock().end = EndMark { is_required, taken };
     }
 
-    /// Puts back what an earlier start had taken for a batch that did not come about, and the positions beside that of the rows
-    /// that go with it. It comes before all else, however much it is.
+    /// Puts back what an earlier start had taken for a batch that was not completed, and the other positions that go with these rows. It comes
+    /// before all else, whatever its size.
     pub fn put_back(&self, chunks: Vec<Chunk>, moved: Vec<(String, Position)>) {
         let mut held = self.lock();
         moved.into_iter().for_each(|(file, end)| held.push_file_end(file, end));
@@ -409,13 +406,13 @@ impl Inbox {
         (self.wake)();
     }
 
-    /// Receiver: the source failed for good; the job stops with this error. The first error stays.
+    /// Receiver: the source failed permanently; the job stops with this error. The first error stays.
     pub fn fail(&self, error: Error) {
         self.lock().failed.get_or_insert(error);
         (self.wake)();
     }
 
-    /// Receiver: whether it has nothing to read for now.
+    /// Receiver: sets whether it has nothing to read for now.
     pub fn idle(&self, idle: bool) {
         let mut held = self.lock();
         if idle != held.idle_since.is_some() {
@@ -423,8 +420,8 @@ impl Inbox {
         }
     }
 
-    /// Receiver: how far this partition is read, which a thread of its own reads; nothing is known of how much is missing.
-    pub fn tell_one_read(&self, read: PartitionRead) {
+    /// Receiver: reports how far this partition is read, which has its own thread; the number of missing records is unknown.
+    pub fn report_partition_read(&self, read: PartitionRead) {
         let mut held = self.lock();
         match held.partitions.iter_mut().find(|known| known.name == read.name) {
             Some(known) => *known = read,
@@ -432,20 +429,20 @@ impl Inbox {
         }
     }
 
-    /// Receiver: that one is read to its end.
-    pub fn tell_all_read(&self, partition: &str) {
+    /// Receiver: reports that a partition is read to its end.
+    pub fn report_partition_end(&self, partition: &str) {
         self.lock().partitions.retain(|known| known.name != partition);
     }
 
-    /// Receiver: how far all partitions are read that are read here.
-    pub fn tell_read(&self, partitions: Vec<PartitionRead>) {
+    /// Receiver: reports how far all partitions are read that are read here.
+    pub fn report_partitions_read(&self, partitions: Vec<PartitionRead>) {
         let missing = partitions.iter().map(|partition| partition.missing.unwrap_or(0));
         let behind = missing.fold(0, u64::saturating_add);
         let mut held = self.lock();
         (held.behind, held.partitions) = (Some(behind), partitions);
     }
 
-    /// How far batches have taken these partitions: what waits counts as missing.
+    /// Returns how far batches have taken these partitions: what waits counts as missing.
     pub fn partitions(&self) -> Vec<PartitionRead> {
         let held = self.lock();
         let mut partitions = held.partitions.clone();
@@ -466,7 +463,7 @@ impl Inbox {
                 partition.next = Some(first.start);
                 partition.missing = partition.missing.map(|missing| missing.saturating_add(*rows));
             }
-            // Places that are numbers of rows.
+            // Positions that are numbers of rows.
             let counted = partition.next.as_mut().zip(waiting.get(rows_name(&partition.name).as_str()));
             if let Some((next, (first, _))) = counted {
                 *next = first.row;
@@ -478,31 +475,31 @@ impl Inbox {
     /// Receiver: waits until the inbox is closed.
     pub async fn closed(&self) {
         loop {
-            let mut told = pin!(self.room.notified());
-            told.as_mut().enable();
+            let mut notified = pin!(self.room.notified());
+            notified.as_mut().enable();
             if self.lock().closed {
                 return;
             }
-            told.await;
+            notified.await;
         }
     }
 
-    /// Receiver: whether the inbox is closed.
+    /// Receiver: returns whether the inbox is closed.
     pub fn is_closed(&self) -> bool {
         self.lock().closed
     }
 
-    /// Bytes that wait, and about how many may.
+    /// Returns the bytes that wait, and about how many may.
     pub fn fill(&self) -> (u64, u64) {
         (self.lock().bytes, self.bytes_max)
     }
 
-    /// Worker: how things stand.
+    /// Worker: returns the current state.
     pub fn state(&self) -> InboxState {
         let held = self.lock();
         InboxState {
             rows: held.rows,
-            ready: (!held.is_empty() || held.at_end()) && !held.begins_no_batch,
+            ready: (!held.is_empty() || held.at_end()) && !held.suppress_batches,
             full: self.is_full(&held),
             finished: held.finished,
             last: held.finished && held.bytes <= self.bytes_max && self.may_be_one_batch(&held),
@@ -514,22 +511,22 @@ impl Inbox {
         }
     }
 
-    /// Worker: this batch takes nothing, as it is run again from its plan.
+    /// Worker: this batch takes nothing, as it is replayed from its plan.
     pub fn skip(&self, batch: BatchId) {
         self.lock().cut = batch;
     }
 
-    /// Worker: takes what this batch holds, but at least one record if one waits. A chunk is cut only where it must be.
-    pub fn take(&self, batch: BatchId, most: TakeLimits) -> TakenRecords {
+    /// Worker: takes what this batch holds, but at least one record if one waits. A chunk is cut only if necessary.
+    pub fn take(&self, batch: BatchId, limits: TakeLimits) -> TakenRecords {
         let mut held = self.lock();
         held.cut = batch;
         held.seal();
-        let mut chunks = TakenChunks::new(most.rows_of_part);
+        let mut chunks = TakenChunks::new(limits.rows_of_part);
         let mut moved = Positions::new();
         let (mut rows, mut bytes) = (0, 0);
         let left = self.rows_max.saturating_sub(held.taken);
-        let (rows_max, bytes_max) = (most.rows.min(left).max(1), most.bytes);
-        // As it was before this batch, so that it does not depend on how soon the receiver says so behind its last rows.
+        let (rows_max, bytes_max) = (limits.rows.min(left).max(1), limits.bytes);
+        // As of before this batch, so that it does not depend on how soon the receiver reports it after its last rows.
         let ends = held.at_end();
         held.take_end_back(&mut moved);
         while let Some(next) = held.waiting.front() {
@@ -540,29 +537,29 @@ impl Inbox {
                     break;
                 }
                 QueuedItem::Chunk(_) => {
-                    let rows_left = (rows_max - rows).min(most.rows_of_part);
+                    let rows_left = (rows_max - rows).min(limits.rows_of_part);
                     let rows_left = usize::try_from(rows_left).unwrap_or(usize::MAX);
                     let Some(front) = held.cut_front(rows_left, bytes_max.saturating_sub(bytes)) else { break };
                     rows += front.rows() as u64;
                     bytes += front.bytes() as u64;
-                    move_to(&mut moved, &front.extent.file, front.position_behind());
+                    move_to(&mut moved, &front.extent.file, front.end_position());
                     chunks.push(front);
                     continue;
                 }
-                QueuedItem::Whole(next)
+                QueuedItem::Request(next)
                     if !chunks.is_empty() && (rows + next.rows > rows_max || bytes + next.bytes > bytes_max) =>
                 {
                     break;
                 }
-                QueuedItem::Whole(_) => {
-                    let Some(whole) = held.pop_whole() else { break };
-                    rows += whole.rows;
-                    bytes += whole.bytes;
-                    for chunk in whole.chunks {
-                        move_to(&mut moved, &chunk.extent.file, chunk.position_behind());
+                QueuedItem::Request(_) => {
+                    let Some(request) = held.pop_request() else { break };
+                    rows += request.rows;
+                    bytes += request.bytes;
+                    for chunk in request.chunks {
+                        move_to(&mut moved, &chunk.extent.file, chunk.end_position());
                         chunks.join(chunk);
                     }
-                    whole.moves.iter().for_each(|(name, position)| move_to(&mut moved, name, *position));
+                    request.moves.iter().for_each(|(name, position)| move_to(&mut moved, name, *position));
                     continue;
                 }
                 QueuedItem::BatchEnd(_) => true,
@@ -574,40 +571,40 @@ impl Inbox {
             }
         }
         held.taken = held.taken.saturating_add(rows);
-        held.gone = held.gone.saturating_add(rows);
-        self.signals.taken(batch, held.gone);
+        held.no_longer_waiting = held.no_longer_waiting.saturating_add(rows);
+        self.signals.taken(batch, held.no_longer_waiting);
         if held.taken >= self.rows_max {
             held.end();
-            held.end.told &= !self.goes_on;
+            held.end.is_required &= !self.resumes;
         }
         if ends {
             held.end.taken = true;
             moved.insert(SOURCE_END.into(), Position { offset: 0, mark: 1 });
         }
-        held.tell_of_ends(&mut moved, true);
+        held.add_ends(&mut moved, true);
         held.files.iter_mut().for_each(|files| files.moved(&moved));
-        self.tell(&held);
-        let gathers = held.gathers_partitions;
+        self.report_holder(&held);
+        let gathers = held.group_by_partition;
         drop(held);
         self.room.notify_waiters();
         let mut chunks = chunks.into_chunks();
         if gathers {
-            chunks = gathered(chunks, most.rows_of_part);
+            chunks = gathered(chunks, limits.rows_of_part);
         }
         TakenRecords { chunks, moved: moved.into_iter().collect() }
     }
 
-    /// Receiver: a connection is open on which an answer may be due, as long as what this gives is kept.
-    pub fn answers(&self) -> Arc<()> {
-        self.answering.clone()
+    /// Receiver: a connection may need a response while the result is alive.
+    pub fn open_response(&self) -> Arc<()> {
+        self.open_responses.clone()
     }
 
-    /// Whether such a connection is open.
-    pub fn is_answering(&self) -> bool {
-        Arc::strong_count(&self.answering) > 1
+    /// Returns whether such a connection is open.
+    pub fn has_open_response(&self) -> bool {
+        Arc::strong_count(&self.open_responses) > 1
     }
 
-    /// Worker: no more is wanted; receivers end.
+    /// Worker: closes the inbox; receivers end.
     pub fn close(&self) {
         self.lock().closed = true;
         self.room.notify_waiters();
@@ -620,12 +617,12 @@ impl Inbox {
         }
         loop {
             // Registered before looking, so that a `take` in between is not missed.
-            let mut told = pin!(self.room.notified());
-            told.as_mut().enable();
+            let mut notified = pin!(self.room.notified());
+            notified.as_mut().enable();
             if let Some(open) = self.has_room() {
                 return open;
             }
-            told.await;
+            notified.await;
         }
     }
 
@@ -641,7 +638,7 @@ impl Inbox {
         if !is_empty {
             held.idle_since = None;
         }
-        self.tell(&held);
+        self.report_holder(&held);
         drop(held);
         if (was_empty && !is_empty) || (is_full && !was_full) {
             (self.wake)();
@@ -649,8 +646,8 @@ impl Inbox {
         true
     }
 
-    /// Whether there is room; `Some(false)`: it is closed. An empty inbox has room, so that no single chunk is too large, also
-    /// where memory is tight.
+    /// Returns whether there is room; `Some(false)`: it is closed. An empty inbox has room, so that no single chunk is too large, even if memory is
+    /// tight.
     fn has_room(&self) -> Option<bool> {
         let held = self.lock();
         let room = held.closed || held.is_empty() || (held.bytes <= self.bytes_max && !memory::tight());
@@ -658,43 +655,43 @@ impl Inbox {
     }
 
     fn is_full(&self, held: &InboxContents) -> bool {
-        held.bytes > self.bytes_max && self.may_be_one_batch(held) && !held.begins_no_batch
+        held.bytes > self.bytes_max && self.may_be_one_batch(held) && !held.suppress_batches
     }
 
-    /// Whether the job file lets one batch take as many rows as wait.
+    /// Returns whether the job file allows all waiting rows in one batch.
     fn may_be_one_batch(&self, held: &InboxContents) -> bool {
         self.batch_rows_max > 0 && held.rows <= self.batch_rows_max
     }
 
-    fn tell(&self, held: &InboxContents) {
+    fn report_holder(&self, held: &InboxContents) {
         self.holder.iter().for_each(|holder| holder.set(held.bytes));
     }
 
     fn lock(&self) -> MutexGuard<'_, InboxContents> {
-        // Nothing that is done under the lock can leave it half done, so a panic elsewhere does not matter here.
+        // Operations under the lock cannot leave inconsistent state, so a panic elsewhere does not matter here.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl InboxContents {
-    /// Whether there is nothing that a batch could be cut for: an end of a file alone is not.
+    /// Returns whether there is nothing to cut a batch for: an end of a file alone is not enough.
     fn is_empty(&self) -> bool {
         self.waiting.len() == self.file_ends && self.open.is_empty()
     }
 
-    /// Whether the end of the source is what the next batch is to hold.
+    /// Returns whether the next batch must hold the end of the source.
     fn at_end(&self) -> bool {
-        self.end.told && !self.end.taken && self.finished && self.is_empty() && self.others_have_finished()
+        self.end.is_required && !self.end.taken && self.finished && self.is_empty() && self.peers_have_finished()
     }
 
-    /// Nothing more is wanted: what waits is not read, and receivers end.
+    /// Drops what waits, and receivers end.
     fn end(&mut self) {
-        // What no batch took is not safe, whoever asks, so it does not count as gone.
+        // What no batch took is not durable, so it does not count as taken.
         self.clear();
         (self.finished, self.closed) = (true, true);
     }
 
-    /// What waits is dropped.
+    /// Drops what waits.
     fn clear(&mut self) {
         self.waiting.clear();
         self.open = GrowingChunk::default();
@@ -707,8 +704,7 @@ impl InboxContents {
         self.bytes += chunk.memory_bytes();
     }
 
-    /// Adds a chunk behind all others: to the open one if both together are still a part, so that single lines cost
-    /// a copy of their bytes and no more.
+    /// Appends a chunk: to the open one if both together still fit into a part, so that single lines cost only a copy of their bytes.
     fn join(&mut self, chunk: Chunk) {
         if chunk.rows() == 0 {
             return;
@@ -725,7 +721,7 @@ impl InboxContents {
         }
     }
 
-    /// Nothing more joins the open chunk.
+    /// Closes the open chunk, so that nothing more joins it.
     fn seal(&mut self) {
         let open = std::mem::take(&mut self.open);
         if !open.is_empty() {
@@ -739,12 +735,12 @@ impl InboxContents {
         self.waiting.push_back(QueuedItem::FileEnd { file, end });
     }
 
-    fn push_batch_end(&mut self, behind: Option<Position>) {
-        self.waiting.push_back(QueuedItem::BatchEnd(behind));
+    fn push_batch_end(&mut self, end: Option<Position>) {
+        self.waiting.push_back(QueuedItem::BatchEnd(end));
         self.bytes += END_BYTES;
     }
 
-    /// Takes records of the first chunk, at most so many rows and bytes, but at least one; `None`: it is no chunk.
+    /// Takes at least one record of the first chunk, within these limits; `None`: the first item is not a chunk.
     fn cut_front(&mut self, rows_max: usize, bytes_max: u64) -> Option<Chunk> {
         let Some(QueuedItem::Chunk(chunk)) = self.waiting.front_mut() else { return None };
         let mut count = rows_max;
@@ -764,9 +760,9 @@ impl InboxContents {
     /// Takes the end of a batch or file that comes first.
     fn pop_end(&mut self, moved: &mut Positions) {
         match self.waiting.pop_front() {
-            Some(QueuedItem::BatchEnd(behind)) => {
+            Some(QueuedItem::BatchEnd(end)) => {
                 self.bytes = self.bytes.saturating_sub(END_BYTES);
-                behind.into_iter().for_each(|behind| move_to(moved, "", behind));
+                end.into_iter().for_each(|end| move_to(moved, "", end));
             }
             Some(QueuedItem::FileEnd { file, end }) => {
                 self.bytes = self.bytes.saturating_sub(END_BYTES + file.len() as u64);
@@ -774,13 +770,13 @@ impl InboxContents {
                 self.files.iter_mut().for_each(|files| files.popped(&file, end));
                 move_to(moved, &file, end);
             }
-            Some(other @ (QueuedItem::Chunk(_) | QueuedItem::Whole(_))) => self.waiting.push_front(other),
+            Some(other @ (QueuedItem::Chunk(_) | QueuedItem::Request(_))) => self.waiting.push_front(other),
             None => {}
         }
     }
 }
 
-/// A file, or the source itself, is read up to there now.
+/// Moves the position of a file, or of the source itself.
 fn move_to(moved: &mut Positions, file: &str, position: Position) {
     match moved.get_mut(file) {
         Some(before) => *before = position,

@@ -1,7 +1,6 @@
 //! The job file: reading, checking, and the typed job that the rest works with.
 //!
-//! All mistakes of a job are reported together, a line each: where it is, what it is about, what is wrong, and what to
-//! write instead.
+//! All errors of a job are reported together, one per line: where, what it is about, what is wrong, and what to write instead.
 
 pub mod build;
 mod changes;
@@ -12,9 +11,9 @@ mod expression;
 mod graph;
 pub mod http_url;
 pub mod keys;
-mod mistakes;
+mod errors;
 mod names;
-mod part_mistakes;
+mod part_errors;
 pub mod parts;
 pub mod pattern;
 pub mod plugin_part;
@@ -35,75 +34,75 @@ pub mod table_source;
 pub use changes::{changes_rows, is_of_changes};
 pub use names::query_of;
 pub use names::stream;
-pub use part_mistakes::PartMistakes;
+pub use part_errors::PartErrors;
 
 use crate::error::{Error, Result};
 use crate::limits::JOB_FILE_BYTES_MAX;
 use connector::Kinds;
 use document::Document;
-use mistakes::Mistakes;
+use errors::JobErrors;
 use spec::JobSpec;
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
-/// Reads and checks a job file with these `kinds` of sources and sinks. `sets` are keys (`sources.lines.address`) and values that replace what the file says.
-/// Every error is one of kind [`Job`](crate::error::Kind::Job).
+/// Reads and checks a job file with these `kinds` of sources and sinks. `sets` are keys (`sources.lines.address`) and values that replace those of
+/// the file. Every error is of kind [`Job`](crate::error::Kind::Job).
 pub fn load(path: &Path, kinds: &Kinds, sets: &[(String, String)]) -> Result<JobSpec> {
     let text = read_text(path)?;
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
     };
-    parse(&text, kinds, path, folder, sets)
+    parse(&text, kinds, path, dir, sets)
 }
 
-/// Reads and checks the text of a job file: `file` is its name for messages, relative paths start from `folder`.
-pub fn parse(text: &str, kinds: &Kinds, file: &Path, folder: &Path, sets: &[(String, String)]) -> Result<JobSpec> {
-    parse_as(text, kinds, (file, folder), sets, Version::default())
+/// Reads and checks the text of a job file: `file` is its name for messages; relative paths start from `dir`.
+pub fn parse(text: &str, kinds: &Kinds, file: &Path, dir: &Path, sets: &[(String, String)]) -> Result<JobSpec> {
+    parse_as(text, kinds, (file, dir), sets, Version::default())
 }
 
-/// What a text says by the version of the time when it was written.
+/// The meaning of a text in the version of Millstream for which it was written.
 #[derive(Clone, Copy, Debug)]
 pub struct Version {
-    /// Numbers in a `timestamp` need a unit; before they were microseconds without a word of it.
-    pub says_units: bool,
-    /// `${NAME}` stands for an environment variable.
+    /// Numbers in a `timestamp` need a unit; before, they were microseconds by default.
+    pub requires_units: bool,
+    /// `${NAME}` is an environment variable.
     pub has_variables: bool,
 }
 
 impl Default for Version {
     fn default() -> Version {
-        Version { says_units: true, has_variables: true }
+        Version { requires_units: true, has_variables: true }
     }
 }
 
-/// As [`parse`], for a text of some time.
+/// Like [`parse`], for a text of some version.
 pub fn parse_as(
     text: &str,
     kinds: &Kinds,
-    (file, folder): (&Path, &Path),
+    (file, dir): (&Path, &Path),
     sets: &[(String, String)],
     version: Version,
 ) -> Result<JobSpec> {
     let mut document = document(text, file, sets)?;
     if version.has_variables {
-        document.put_values(file, folder)?;
+        document.put_values(file, dir)?;
     }
-    if !version.says_units {
-        document.say_micros();
+    if !version.requires_units {
+        document.write_micros();
     }
-    made(document, kinds, file, folder)
+    read_document(document, kinds, file, dir)
 }
 
-/// Checks a job that the command of this name made of its arguments. `sets` are keys and values that replace what it wrote.
-/// Nobody can look at the lines of such a text, so mistakes are told without them.
-pub fn of_command(name: &str, text: &str, kinds: &Kinds, folder: &Path, sets: &[(String, String)]) -> Result<JobSpec> {
+/// Checks a job that the command of this name built from its arguments. `sets` are keys and values that replace what it wrote. Errors have no line
+/// numbers, as no user sees such a text.
+pub fn of_command(name: &str, text: &str, kinds: &Kinds, dir: &Path, sets: &[(String, String)]) -> Result<JobSpec> {
     let file = Path::new(name);
     let mut document = document(text, file, sets)?;
     document.lines.clear();
-    document.put_values(file, folder)?;
-    let mut job = made(document, kinds, file, folder)?;
+    document.put_values(file, dir)?;
+    let mut job = read_document(document, kinds, file, dir)?;
     job.origin.file = None;
     Ok(job)
 }
@@ -114,76 +113,76 @@ fn document(text: &str, file: &Path, sets: &[(String, String)]) -> Result<Docume
     Ok(document)
 }
 
-/// Checks a job that was made of the file of a plugin's case. `place` gives the paths of the job that a path of that file
-/// stands for; mistakes are told with the lines of that file.
-pub fn made_of(
+/// Checks a job that was built from the file of a plugin's case. `place` maps a path of that file to paths of the job; errors
+/// have the lines of that file.
+pub fn of_plugin_case(
     text: &str,
     kinds: &Kinds,
     (file, of): (&Path, &str),
-    folder: &Path,
-    place: impl Fn(&str) -> Vec<String>,
+    dir: &Path,
+    paths_of: impl Fn(&str) -> Vec<String>,
 ) -> Result<JobSpec> {
     let mut document = document::read(text, file)?;
     let lines = document::read(of, file)?.lines;
     document.lines =
-        lines.into_iter().flat_map(|(path, line)| place(&path).into_iter().map(move |of| (of, line))).collect();
-    made(document, kinds, file, folder)
+        lines.into_iter().flat_map(|(path, line)| paths_of(&path).into_iter().map(move |of| (of, line))).collect();
+    read_document(document, kinds, file, dir)
 }
 
-fn made(document: Document, kinds: &Kinds, file: &Path, folder: &Path) -> Result<JobSpec> {
+fn read_document(document: Document, kinds: &Kinds, file: &Path, dir: &Path) -> Result<JobSpec> {
     let parts = ["sources", "stages", "sinks"].map(|section| document.table.get(section)?.as_table().map(|t| t.len()));
     let count = graph::count(parts.into_iter().flatten().sum());
     count.map_err(|message| Error::job(format!("{}: {message}", file.display())))?;
-    let mistakes = Mistakes::default();
+    let errors = JobErrors::default();
     #[cfg_attr(not(feature = "sql"), allow(unused_mut))]
-    let mut job = read::job(&document, kinds, file, folder, &mistakes);
-    parts::check(&job, &mistakes);
+    let mut job = read::job(&document, kinds, file, dir, &errors);
+    parts::check(&job, &errors);
     #[cfg(feature = "sql")]
-    standing_query::take_apart(&mut job, &mistakes);
-    // Behind a key such as `source` there may be parts that were meant: what misses them is right to do so.
+    standing_query::split(&mut job, &errors);
+    // A key such as `source` may be a misspelled section of parts; then an error about missing parts would only confuse.
     if document.table.keys().all(|key| keys::JOB.iter().any(|known| known.name == key)) {
-        graph::check(&job, &mistakes);
-        changes::check(&job, &mistakes);
-        replaced::check(&job, &mistakes);
+        graph::check(&job, &errors);
+        changes::check(&job, &errors);
+        replaced::check(&job, &errors);
     }
-    mistakes.result(&job.origin, &document.sets)?;
+    errors.result(&job.origin, &document.sets)?;
     Ok(job)
 }
 
-/// Takes queries over all rows apart into the stages that keep them up to date, in a job that a program built.
-pub fn take_queries_apart(job: &mut JobSpec) -> Result<()> {
-    let mistakes = Mistakes::default();
+/// Splits queries over all rows into the stages that update them, in a job that a program built.
+pub fn split_queries(job: &mut JobSpec) -> Result<()> {
+    let errors = JobErrors::default();
     #[cfg(feature = "sql")]
-    standing_query::take_apart(job, &mistakes);
-    mistakes.result(&job.origin, &BTreeSet::new())
+    standing_query::split(job, &errors);
+    errors.result(&job.origin, &BTreeSet::new())
 }
 
-/// Notes for each source of changes by which columns of its tables rows are kept, for the source to look at.
+/// Passes to each source of changes the columns by which rows of its tables are kept.
 pub fn note_keys_of_changes(job: &mut JobSpec) {
     changes::note_keys(job);
 }
 
 /// Checks a job that a program built, in the same way as one from a file.
 pub fn check(job: &JobSpec) -> Result<()> {
-    let mistakes = Mistakes::default();
-    parts::check(job, &mistakes);
-    graph::check(job, &mistakes);
-    changes::check(job, &mistakes);
-    replaced::check(job, &mistakes);
-    mistakes.result(&job.origin, &BTreeSet::new())
+    let errors = JobErrors::default();
+    parts::check(job, &errors);
+    graph::check(job, &errors);
+    changes::check(job, &errors);
+    replaced::check(job, &errors);
+    errors.result(&job.origin, &BTreeSet::new())
 }
 
-/// The stages of a job, as indices, in an order in which each comes after all that it reads. An error for a cycle.
+/// Returns the stages of a job, as indexes, each after all that it reads. Fails for a cycle.
 pub fn order(job: &JobSpec) -> Result<Vec<usize>> {
     graph::order(job)
 }
 
-/// The JSON Schema of the job file, for editors.
+/// Returns the JSON Schema of the job file, for editors.
 pub fn schema(kinds: &Kinds) -> serde_json::Value {
     schema::job(kinds)
 }
 
-/// The whole file as text, within the limit.
+/// Returns the complete file as text, up to the size limit.
 pub fn read_text(path: &Path) -> Result<String> {
     let name = path.display();
     let wrong = |message: String| Error::job(format!("{name}: {message}"));

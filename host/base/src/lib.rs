@@ -1,6 +1,6 @@
-//! What everything in Millstream is made of: rows on their way, the job, errors, limits and the few services of the system.
+//! Foundations of all Millstream crates: rows, the job, errors, limits and a few system services.
 
-// What the crate `millstream` shows to users must have documentation (`warn` below); the rest has it where it helps.
+// What the crate `millstream` exports must be documented (`warn` below); the rest has docs where they help.
 #![allow(missing_docs)]
 
 pub mod addresses;
@@ -28,11 +28,11 @@ pub mod memory;
 pub mod owner;
 pub mod package_name;
 pub mod panics;
-pub mod patience;
 pub mod private;
 pub mod progress;
 pub mod random;
 pub mod regular;
+pub mod retry;
 pub mod secrets;
 pub mod shown;
 pub mod terminal;

@@ -8,114 +8,112 @@ pub const PART_BYTES_MAX: usize = 1 << 20;
 pub const ROWS_PER_BATCH_MAX: u64 = 1_000_000;
 /// Default of `bytes_per_batch_max` of a source.
 pub const BYTES_PER_BATCH_MAX: u64 = 64 << 20;
-/// Most that `request_bytes_max` may say.
+/// Maximum of `request_bytes_max`.
 pub const HTTP_REQUEST_BYTES_MAX_MAX: u64 = 1 << 30;
 /// Default of `connections_max` of an `http` source.
 pub const HTTP_CONNECTIONS_MAX: u64 = 1_000;
-/// Most that `connections_max` may say.
+/// Maximum of `connections_max`.
 pub const HTTP_CONNECTIONS_MAX_MAX: u64 = 100_000;
 /// Default of `timeout` of an `http` sink, in milliseconds.
 pub const HTTP_TIMEOUT_MS: u64 = 30_000;
-/// How many times `bytes_per_batch_max` the rows of a batch may be once they are decoded: `{}` is two bytes, and with a
-/// thousand columns a row of ten thousand.
+/// How many times `bytes_per_batch_max` the decoded rows of a batch may take: `{}` is two bytes, and with a thousand columns a row of ten thousand.
 pub const DECODED_TIMES_MAX: u64 = 2;
 /// Default of `record_bytes_max` of a source: a longer line or frame is a rejected row.
 pub const RECORD_BYTES_MAX: u64 = 16 << 20;
 /// Default of `rejected_bytes_max` of a source: how much of a record that does not decode is kept in its rejected row.
 pub const REJECTED_BYTES_MAX: u64 = 1024;
-/// Most that `rejected_bytes_max` may say.
+/// Maximum of `rejected_bytes_max`.
 pub const REJECTED_BYTES_MAX_MAX: u64 = 16 << 20;
 /// Bytes of a file with the schema of records: `schema_file`, `descriptor`.
 pub const SCHEMA_FILE_BYTES_MAX: u64 = 16 << 20;
-/// Bytes that a source holds for the batches to come before its receiver waits, with `batch = "0s"`; with an interval it
-/// holds a whole batch, `bytes_per_batch_max`.
+/// Bytes that a source holds for the next batches before its receiver waits, with `batch = "0s"`. With an interval it holds a full batch,
+/// `bytes_per_batch_max`.
 pub const INBOX_BYTES_MAX: u64 = 4 << 20;
-/// Default of `memory` of a job, in hundredths of the machine's memory, or of the control group's limit where that is less.
+/// Default of `memory` of a job, in percent of the machine's memory, or of the control group's limit if that is less.
 pub const MEMORY_BYTES_DEFAULT_PERCENT: u64 = 75;
-/// Least memory that a process of a job can do with: it and its libraries need much of that.
+/// Minimum memory of a process of a job: the process and its libraries need much of that.
 pub const MEMORY_BYTES_MIN: u64 = 128 << 20;
-/// Most that `memory` of a job may say.
+/// Maximum of `memory` of a job.
 pub const MEMORY_BYTES_MAX_MAX: u64 = 1 << 50;
-/// Least that `state.memory` of a job may say.
+/// Minimum of `state.memory` of a job.
 pub const STATE_MEMORY_BYTES_MIN: u64 = 1 << 20;
 /// Default of `in_flight_max`: batches that have begun and are not yet committed.
 pub const IN_FLIGHT_MAX: u64 = 4;
 /// Default linear memory of a plugin instance, in bytes.
 pub const PLUGIN_MEMORY_BYTES_MAX: u64 = 256 << 20;
-/// Default time of one call of a plugin, in milliseconds: of one with at most [`PLUGIN_CALL_ROWS_MAX`] rows. A call with
-/// more of them, as for a single large key, has as many times more, so that no limit depends on how much was waiting.
+/// Default time of one call of a plugin, in milliseconds, for at most [`PLUGIN_CALL_ROWS_MAX`] rows. A call with more of them, for example for a
+/// single large key, has proportionally more time, so that no limit depends on how much was waiting.
 pub const PLUGIN_TIME_MS_MAX: u64 = 10_000;
 /// Default output of one plugin call, in bytes.
 pub const PLUGIN_OUTPUT_BYTES_MAX: u64 = 256 << 20;
 /// Default rows of the output of one plugin call.
 pub const PLUGIN_OUTPUT_ROWS_MAX: u64 = 50_000_000;
-/// Default of how many times more than its input a plugin call may return. The input counts as its rows or its bytes,
-/// whichever are more.
+/// Default of the maximum ratio of a plugin call's output to its input. The input counts as its rows or its bytes, whichever are more.
 pub const PLUGIN_EXPANSION_MAX: u64 = 1_000;
-/// Default lines a second that a plugin may log, by stage and worker; more are counted and dropped.
+/// Default log lines/s of a plugin, by stage and worker; more are counted and dropped.
 pub const PLUGIN_LOG_LINES_PER_SECOND_MAX: u64 = 100;
-/// Default bytes a second that a plugin may log, by stage and worker.
+/// Default log bytes/s of a plugin, by stage and worker.
 pub const PLUGIN_LOG_BYTES_PER_SECOND_MAX: u64 = 256 << 10;
-/// Default of how many names of counters one stage may make.
+/// Default of the number of counter names of one stage.
 pub const PLUGIN_COUNTERS_MAX: u64 = 100;
-/// Most that `limits.counters` may say.
+/// Maximum of `limits.counters`.
 pub const PLUGIN_COUNTERS_MAX_MAX: u64 = 10_000;
-/// Rows, keys, states or accumulators that one call of a plugin gets, unless a single key has more rows. At 100 µs a row,
-/// which is slow for any language, this is a sixth of the default time.
+/// Rows, keys, states or accumulators in one call of a plugin, unless a single key has more rows. At 100 µs per row, which is slow for any language,
+/// this is a sixth of the default time.
 pub const PLUGIN_CALL_ROWS_MAX: usize = 16_384;
-/// Bytes of all that one call of a plugin gets, unless a single row or key has more.
+/// Bytes in one call of a plugin, unless a single row or key has more.
 pub const PLUGIN_CALL_BYTES_MAX: usize = 4 << 20;
-/// Both, for rows that are cut into calls.
+/// Both limits, for cutting rows into calls.
 pub const PLUGIN_CALL_MAX: SliceMax = SliceMax { rows: PLUGIN_CALL_ROWS_MAX, bytes: PLUGIN_CALL_BYTES_MAX };
-/// Bytes of the reason of one refused row; the rest is cut.
+/// Bytes of the reason of one rejected row; the rest is cut.
 pub const PLUGIN_REASON_BYTES_MAX: usize = 1024;
-/// Default call stack of a plugin, in bytes. It lies on the worker's own stack, which must be larger.
+/// Default call stack of a plugin, in bytes. It is part of the worker's own stack, which must be larger.
 pub const PLUGIN_STACK_BYTES_MAX: u64 = 1 << 20;
-/// Least that `limits.stack` may say, in bytes.
+/// Minimum of `limits.stack`, in bytes.
 pub const PLUGIN_STACK_BYTES_MIN: u64 = 64 << 10;
-/// Most that `limits.stack` may say, in bytes.
+/// Maximum of `limits.stack`, in bytes.
 pub const PLUGIN_STACK_BYTES_MAX_MAX: u64 = 8 << 20;
 /// Stack of the threads that call plugins, in bytes, in the command `millstream`.
 pub const THREAD_STACK_BYTES: u64 = 16 << 20;
-/// The same where the address space of the process is limited: room for the default stack of a plugin, and twice that.
+/// The same if the address space of the process is limited: room for twice the default stack of a plugin.
 pub const THREAD_STACK_BYTES_COMPACT: u64 = 4 << 20;
 /// How much of it is for the host, in bytes: below and above the plugin's.
 pub const THREAD_STACK_BYTES_RESERVED: u64 = 768 << 10;
 /// Default of the elements of all tables of a plugin instance.
 pub const PLUGIN_TABLE_ELEMENTS_MAX: u64 = 100_000;
-/// Most that `limits.tables` may say.
+/// Maximum of `limits.tables`.
 pub const PLUGIN_TABLE_ELEMENTS_MAX_MAX: u64 = 1_000_000;
-/// Default of the core instances in one plugin instance. CPython and its libraries are about 40.
+/// Default of the core instances in one plugin instance. CPython and its libraries take about 40.
 pub const PLUGIN_PARTS_MAX: u64 = 64;
-/// Most that `limits.instances` may say.
+/// Maximum of `limits.instances`.
 pub const PLUGIN_PARTS_MAX_MAX: u64 = 128;
 /// Default of the handles of resources that a plugin instance may hold.
 pub const PLUGIN_HANDLES_MAX: u64 = 10_000;
-/// Most that `limits.handles` may say.
+/// Maximum of `limits.handles`.
 pub const PLUGIN_HANDLES_MAX_MAX: u64 = 1 << 20;
-/// Default of the calls that look for the rows which make one call fail.
+/// Default of the calls that search for the rows which make one call fail.
 pub const PLUGIN_ATTEMPTS_MAX: u64 = 50_000;
-/// Default bytes of a backtrace that goes with a rejected row.
+/// Default bytes of the backtrace of a rejected row.
 pub const PLUGIN_BACKTRACE_BYTES_MAX: u64 = 1024;
-/// Most that `limits.backtrace` may say.
+/// Maximum of `limits.backtrace`.
 pub const PLUGIN_BACKTRACE_BYTES_MAX_MAX: u64 = 64 << 10;
 /// Default bytes that all calls of a plugin may return in one batch, by stage and worker.
 pub const PLUGIN_BATCH_OUTPUT_BYTES_MAX: u64 = 1 << 30;
-/// Default bytes of the rows that a stage rejects in one batch, all workers of a process together.
+/// Default bytes of the rows that a stage rejects in one batch, for all workers of a process together.
 pub const PLUGIN_BATCH_REJECTED_BYTES_MAX: u64 = 256 << 20;
-/// Default of how many timers of one key may be set at a time.
+/// Default of the number of pending timers of one key.
 pub const PLUGIN_TIMERS_PER_KEY_MAX: u64 = 10_000;
-/// Default of how many timers a stage may have set at a time on one worker.
+/// Default of the number of pending timers of a stage on one worker.
 pub const PLUGIN_TIMERS_MAX: u64 = 10_000_000;
 /// Default bytes of the state of one key.
 pub const PLUGIN_STATE_BYTES_PER_KEY_MAX: u64 = 16 << 20;
 /// Default time of compiling a component, in milliseconds.
 pub const COMPILE_TIME_MS_MAX: u64 = 300_000;
-/// Plugin instances alive at a time, of each kind of code: stages × workers where they are kept, else about one a worker.
+/// Concurrent plugin instances of each kind of code: stages × workers if they are kept, otherwise about one per worker.
 pub const PLUGIN_INSTANCES_MAX: u32 = 256;
-/// Bytes of a README that a component carries.
+/// Bytes of a README in a component.
 pub const README_BYTES_MAX: usize = 256 << 10;
-/// Bytes of each section in which a component tells its schemas, the schema of its config, and its grants.
+/// Bytes of each section of a component that declares its schemas, the schema of its config, and its permissions.
 pub const DECLARED_BYTES_MAX: usize = 256 << 10;
 /// Bytes of a component file.
 pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
@@ -123,60 +121,59 @@ pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 pub const JOB_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of an environment variable or secret file that a job names.
 pub const VARIABLE_BYTES_MAX: u64 = 64 << 10;
-/// Mistakes of a job that are shown at once.
-pub const JOB_MISTAKES_SHOWN: usize = 20;
-/// Sources, stages and sinks of a job, together.
+/// Number of errors of a job that are shown together.
+pub const JOB_ERRORS_SHOWN: usize = 20;
+/// Number of sources, stages and sinks of a job together.
 pub const JOB_PARTS_MAX: usize = 1_000;
 /// Bytes of the dotted path of a key whose line is kept for messages.
 pub const JOB_PATH_BYTES_MAX: usize = 512;
 /// Bytes of the name of a job, source, stage or sink.
 pub const NAME_BYTES_MAX: usize = 64;
-/// Worker threads that a job may ask for.
+/// Maximum worker threads of a job.
 pub const WORKERS_MAX: u64 = 1_024;
-/// Most that `in_flight_max` may say.
+/// Maximum of `in_flight_max`.
 pub const IN_FLIGHT_MAX_MAX: u64 = 1_000;
-/// Most that `record_bytes_max` and `record_bytes` may say: chunks and Arrow columns count bytes with 31 bits.
+/// Maximum of `record_bytes_max` and `record_bytes`: chunks and Arrow columns count bytes with 31 bits.
 pub const RECORD_BYTES_MAX_MAX: u64 = 1 << 30;
 /// Default of `poll` of a `directory` source, in milliseconds.
 pub const DIRECTORY_POLL_MS: u64 = 500;
-/// Default of `poll` of a `directory` source in a bucket, in milliseconds: each look is a request, which costs money.
+/// Default of `poll` of a `directory` source in a bucket, in milliseconds: each poll is a request, which costs money.
 pub const OBJECTS_POLL_MS: u64 = 5_000;
 /// Default of `poll` of a `file` source that is followed, in milliseconds.
 pub const FOLLOW_POLL_MS: u64 = 100;
-/// Default of `settle`: how long a file must have stood still before it is read, or before a rotated one is at its end, in
-/// milliseconds.
+/// Default of `settle`: how long a file must be unchanged before it is read, or before a rotated one is at its end, in milliseconds.
 pub const SETTLE_MS: u64 = 1_000;
-/// Default of `away_max`: how long a source waits for a file or folder that cannot be read, in milliseconds.
+/// Default of `away_max`: how long a source waits for a file or directory that cannot be read, in milliseconds.
 pub const AWAY_MS_MAX: u64 = 300_000;
-/// How often a job looks for rows that are given back to a stage, in milliseconds.
+/// How often a job checks for retried rows of a stage, in milliseconds.
 pub const RETRY_POLL_MS: u64 = 500;
-/// Least memory of a plugin instance, in bytes: one page of WebAssembly memory.
+/// Minimum memory of a plugin instance, in bytes: one page of WebAssembly memory.
 pub const PLUGIN_MEMORY_BYTES_MIN: u64 = 64 << 10;
-/// Most memory of a plugin instance, in bytes: what 32 bits can address.
+/// Maximum memory of a plugin instance, in bytes: what 32 bits can address.
 pub const PLUGIN_MEMORY_BYTES_MAX_MAX: u64 = 4 << 30;
 /// Bytes of the table of an enrichment: each worker holds all of it.
 pub const ENRICH_BYTES_MAX: u64 = 64 << 20;
-/// Default of `wait` of whatever needs a server: how long a job waits for one that is away, in milliseconds.
+/// Default of `wait` of everything that needs a server: how long a job waits for an unreachable one, in milliseconds.
 pub const SERVER_WAIT_MS: u64 = 3_600_000;
 /// With `--until-idle`, how long all sources must have nothing to read.
 pub const IDLE_MS: u64 = 2_000;
 /// Default of `every` of `[checkpoint]`, in milliseconds.
 pub const CHECKPOINT_EVERY_MS: u64 = 10_000;
-/// Batches for which a version of a plugin may run in the shadow of another.
+/// Maximum batches for which a plugin version may run as a shadow of another.
 pub const SHADOW_BATCHES_MAX: u64 = 1_000_000;
 /// Slides of one window.
 pub const WINDOW_SLIDES_MAX: u64 = 100_000;
 /// Default of `length_max` of session windows, in milliseconds.
 pub const SESSION_LENGTH_MS_MAX: u64 = 24 * 3600 * 1_000;
-/// Steps of a pattern, those with `not` included: a row's answers to their conditions are the bits of one number.
+/// Maximum steps of a pattern, including those with `not`: the results of a row's conditions are the bits of one number.
 pub const PATTERN_STEPS_MAX: usize = 32;
-/// Most that a quantifier of a pattern may count to.
+/// Maximum of a quantifier of a pattern.
 pub const PATTERN_REPEATS_MAX: u32 = 100_000;
-/// Default of `rows_max` and `partials_max` of a pattern: what one key may keep.
+/// Default of `rows_max` and `partials_max` of a pattern, per key.
 pub const PATTERN_KEPT_MAX: u64 = 100_000;
-/// Most that these two may say.
-pub const PATTERN_ROWS_MOST: u64 = 10_000_000;
-/// Most that `partitions` of a `repartition` stage may say.
+/// Maximum of these two.
+pub const PATTERN_ROWS_MAX_MAX: u64 = 10_000_000;
+/// Maximum of `partitions` of a `repartition` stage.
 pub const PARTITIONS_MAX: u64 = 1_024;
 /// Default of `poll` of an enrichment by a file, in milliseconds.
 pub const ENRICH_FILE_POLL_MS: u64 = 1_000;
@@ -184,20 +181,20 @@ pub const ENRICH_FILE_POLL_MS: u64 = 1_000;
 pub const ENRICH_QUERY_POLL_MS: u64 = 30_000;
 /// Bytes of an SQL query or expression.
 pub const SQL_BYTES_MAX: usize = 64 << 10;
-/// Default of the memory of a query on one worker, for rows that it holds and for what one call of a function makes.
+/// Default of the memory of a query on one worker, for rows that it holds and for the results of one function call.
 pub const SQL_MEMORY_BYTES_MAX: u64 = 1 << 30;
-/// Least that `limits.memory` of a query may say.
+/// Minimum of `limits.memory` of a query.
 pub const SQL_MEMORY_BYTES_MIN: u64 = 1 << 20;
-/// Most that `limits.memory` of a query may say.
+/// Maximum of `limits.memory` of a query.
 pub const SQL_MEMORY_BYTES_MAX_MAX: u64 = 1 << 40;
 /// Default of the time of a query over one batch or window on one worker, in milliseconds.
 pub const SQL_TIME_MS_MAX: u64 = 60_000;
 /// Servers that one socket source reads, each of which has a connection.
 pub const SOCKET_ADDRESSES_MAX: usize = 256;
-/// Partitions of a source that is polled: each has a thread, and an instance of a plugin or a connection.
+/// Partitions of a polled source: each has a thread, and an instance of a plugin or a connection.
 pub const POLLED_PARTITIONS_MAX: usize = 64;
 
-/// How large a slice may be, unless it is a single row.
+/// Maximum size of a slice, unless it is a single row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SliceMax {
     /// Rows.

@@ -1,13 +1,12 @@
-//! The last lines of the log of this process, for whoever looks how it stands. They are kept as they are shown: made harmless,
-//! and without values that are hidden.
+//! Keeps the last log lines of this process for status requests. They are stored as shown: sanitized, and without hidden values.
 
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-/// Lines that are kept.
+/// Maximum lines that are kept.
 const KEPT_MAX: usize = 1_000;
-/// Bytes of a line that are kept.
+/// Maximum bytes of a line that are kept.
 const LINE_BYTES_MAX: usize = 2_000;
 
 static LINES: Mutex<(u64, VecDeque<LogLine>)> = Mutex::new((0, VecDeque::new()));
@@ -17,11 +16,11 @@ static LINES: Mutex<(u64, VecDeque<LogLine>)> = Mutex::new((0, VecDeque::new()))
 pub struct LogLine {
     /// Its number among all lines of the process, from 1.
     pub number: u64,
-    /// When.
+    /// Its time.
     pub at_us: i64,
     /// `ERROR`, `WARN`, `INFO`, `DEBUG` or `TRACE`.
     pub level: String,
-    /// The words.
+    /// The message.
     pub text: String,
 }
 
@@ -40,7 +39,7 @@ pub fn add(at_us: i64, level: &str, mut text: String) {
     }
 }
 
-/// The lines after the one of this number.
+/// Returns the lines after the one with this number.
 pub fn after(number: u64) -> Vec<LogLine> {
     let held = LINES.lock().unwrap_or_else(PoisonError::into_inner);
     held.1.iter().filter(|line| line.number > number).cloned().collect()

@@ -1,12 +1,11 @@
-//! The process's memory: a budget for all of it, whoever asks for it.
+//! The memory budget of the process, for all of its memory, whoever allocates it.
 //!
-//! What counts is what the process has resident, as the system sees it: rows, state, buffers of libraries, memories of
-//! plugins, and what the C library keeps of what was freed. [`CountingAllocator`], the program's allocator, and a thread look at it
-//! so often that it cannot grow far unseen. Above most of the budget ([`tight`]) the job takes in less; above all of it
-//! whatever asks ([`check`], [`ask`]) is told an error that ends the job; and where nothing asks in time, or that does
-//! not help, the process ends ([`budget`]). So no single place where much may come together has to be known.
+//! The resident memory counts, as the system reports it: rows, state, buffers of libraries, memories of plugins, and freed memory that the C library
+//! keeps. [`CountingAllocator`], the program's allocator, and a thread check it so often that it cannot grow far unnoticed. Above most of the budget
+//! ([`tight`]) the job takes in less. Above all of it, code that checks ([`check`], [`ask`]) gets an error that fails the job. If no code checks in
+//! time, or that does not help, the process exits ([`budget`]). So no code that may collect much memory needs to be known.
 //!
-//! The budget never decides about rows: how much of it is left is not the same when a batch runs again.
+//! The budget never decides about rows: a replay of a batch may have another amount left.
 
 pub mod budget;
 mod counted;
@@ -19,12 +18,12 @@ mod watch;
 pub use crate::addresses;
 pub use budget::{ask, batch_bytes_max, check, tight};
 pub use counted::CountingAllocator;
-pub use holders::{Holder, at_work};
+pub use holders::{Holder, mark_busy};
 pub use watch::{limit, on_this_machine, tell};
 
-/// Batches are large buffers that come and go. The C library would return each to the kernel when it is freed, and have
-/// the kernel zero its pages again for the next batch; so it is told to keep some. For a program to call first thing:
-/// it is about the whole process, so the library does not do it by itself.
+/// Makes the C library keep some freed memory. Batches are large, short-lived buffers. By default it would return each to the kernel when it is
+/// freed, and the kernel would zero its pages again for the next batch. A program should call this first: it concerns the complete process, so the
+/// library does not do it on its own.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn keep_freed() {
     const MMAP_THRESHOLD_BYTES: libc::c_int = 32 << 20;
@@ -35,38 +34,37 @@ pub fn keep_freed() {
         (libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD_BYTES),
         (libc::M_TOP_PAD, TOP_PAD_BYTES),
     ] {
-        // SAFETY: `mallopt` takes two numbers and is called before any other thread exists. A refusal costs speed only.
+        // SAFETY: `mallopt` takes two numbers and is called before any other thread exists. A failure only costs speed.
         unsafe { libc::mallopt(option, value) };
     }
     spare_addresses();
 }
 
-/// Where the address space of the process is limited, the C library is told to divide its memory among few arenas: each takes 64 MiB
-/// of it, and there would be eight for each core.
+/// If the address space of the process is limited, makes the C library use few arenas: each takes 64 MiB of it, and there would be eight per core.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn spare_addresses() {
     const ARENAS_MAX: libc::c_int = 2;
     if addresses::limit().is_some() {
-        // SAFETY: `mallopt` takes two numbers, and a lock of the allocator. Arenas that there are stay.
+        // SAFETY: `mallopt` takes two numbers, and a lock of the allocator. Existing arenas stay.
         unsafe { libc::mallopt(libc::M_ARENA_MAX, ARENAS_MAX) };
     }
 }
 
-/// Nothing to do: only glibc is known to need it.
+/// Does nothing: only glibc is known to need it.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn spare_addresses() {}
 
-/// Nothing to do: only glibc is known to need it.
+/// Does nothing: only glibc is known to need it.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn keep_freed() {}
 
-/// Gives back to the system what was freed and kept.
+/// Returns memory to the system that was freed and kept.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn give_back() {
-    // SAFETY: it takes a number, and locks of the allocator only.
+    // SAFETY: it takes a number, and only locks of the allocator.
     unsafe { libc::malloc_trim(0) };
 }
 
-/// Only glibc is told to keep anything.
+/// Does nothing: only glibc was told to keep memory.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn give_back() {}

@@ -5,15 +5,15 @@ use semver::Version;
 use std::fmt;
 use std::str::FromStr;
 
-/// Most bytes of a name.
+/// Maximum bytes of a name.
 const NAME_BYTES_MAX: usize = 64;
 
-/// The name of a package: small letters, digits and single `-` within. Safe in paths and in addresses.
+/// The name of a package: lower-case letters, digits and single `-` within. Safe in paths and in addresses.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PackageName(String);
 
 impl PackageName {
-    /// As text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -46,7 +46,7 @@ impl FromStr for PackageName {
 pub struct PackageRequest {
     /// Its name.
     pub name: PackageName,
-    /// Its version; `None`: the newest that is no pre-release.
+    /// Its version; `None`: the newest that is not a pre-release.
     pub version: Option<Version>,
 }
 
@@ -71,7 +71,7 @@ impl FromStr for PackageRequest {
     }
 }
 
-/// A version, as semver has it. Build metadata (`+…`) is refused: registries cannot hold it in a tag.
+/// Parses a semver version. Build metadata (`+…`) is rejected: registries cannot hold it in a tag.
 pub fn version(text: &str) -> Result<Version> {
     let wrong = |why: &dyn fmt::Display| {
         Error::job(format!("`{}` is not a valid version: {why}; write one as 1.2.3", text.escape_debug()))

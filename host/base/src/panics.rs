@@ -1,16 +1,16 @@
-//! Catches panics of libraries. The input that the library was given is to blame for them, so they become errors.
+//! Catches panics of libraries. They are caused by the library's input, so they become errors.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 thread_local! { static CATCHES: Cell<bool> = const { Cell::new(false) } }
 
-/// Whether a panic of this thread is caught, and told in other words: nobody need hear of it.
+/// Returns whether a panic of this thread is caught and reported as an error, so that it need not be logged.
 pub fn catches_panics() -> bool {
     CATCHES.get()
 }
 
-/// Does what may panic on what it is given; the words of the panic if it did.
+/// Runs code that may panic; the error is the panic's message.
 pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let before = CATCHES.replace(true);
     let done = catch_unwind(AssertUnwindSafe(work));

@@ -1,5 +1,4 @@
-//! How far something has come that takes long, in a line on the [terminal](crate::terminal) of the command line. Elsewhere all of
-//! this does nothing.
+//! Shows the progress of long operations, in a line on the [terminal](crate::terminal) of the command line. Elsewhere all of this does nothing.
 
 use crate::{shown, terminal};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
@@ -7,26 +6,26 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What is done sooner is not shown.
+/// Shorter operations are not shown.
 const SHOWN_AFTER: Duration = Duration::from_millis(250);
 const TICK: Duration = Duration::from_millis(125);
-/// Letters of what is done that are shown.
-const WORDS_CHARS_MAX: usize = 120;
-/// More than a line ever has: what is too long is cut where it is drawn, and must be one line for the library.
+/// Maximum characters of the description.
+const DESCRIPTION_CHARS_MAX: usize = 120;
+/// More than any line has: a long line is cut when it is drawn, and must be one line for the library.
 const COLUMNS: u16 = 400;
 const SIGNS: &str = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ";
 const SOME: &str = "{spinner} {msg} ({elapsed})";
 const OF_ALL: &str = "{spinner} {bar:12} {human_pos} of {human_len} {msg} ({elapsed})";
 
-/// Something that takes long. It is over when this is dropped.
+/// A long operation. It ends when this is dropped.
 pub struct Progress(Option<ProgressBar>);
 
-/// Something of which nobody knows how long it takes.
+/// Starts an operation of unknown length.
 pub fn of(what: &str) -> Progress {
     Progress::new(what, None)
 }
 
-/// Something of so many steps: `what` is behind their number, as `cases`.
+/// Starts an operation of `steps` steps: `what` is the unit, for example `cases`.
 pub fn of_steps(what: &str, steps: u64) -> Progress {
     Progress::new(what, Some(steps))
 }
@@ -41,24 +40,24 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template(if steps.is_some() { OF_ALL } else { SOME }) {
             bar.set_style(style.tick_chars(SIGNS).progress_chars("━╸ "));
         }
-        bar.set_message(shown::harmless(what, WORDS_CHARS_MAX));
+        bar.set_message(shown::harmless(what, DESCRIPTION_CHARS_MAX));
         bar.enable_steady_tick(TICK);
         Progress(Some(bar))
     }
 
-    /// So many steps are done.
+    /// Sets the number of completed steps.
     pub fn at(&self, steps: u64) {
         self.0.iter().for_each(|bar| bar.set_position(steps));
     }
 
-    /// So many more steps are done.
+    /// Adds to the number of completed steps.
     pub fn add(&self, steps: u64) {
         self.0.iter().for_each(|bar| bar.inc(steps));
     }
 
-    /// What is done now.
+    /// Sets the description of the current step.
     pub fn say(&self, what: &str) {
-        self.0.iter().for_each(|bar| bar.set_message(shown::harmless(what, WORDS_CHARS_MAX)));
+        self.0.iter().for_each(|bar| bar.set_message(shown::harmless(what, DESCRIPTION_CHARS_MAX)));
     }
 }
 
@@ -68,7 +67,7 @@ impl Drop for Progress {
     }
 }
 
-/// The terminal as the library draws on it: one line, which is ours.
+/// The terminal on which the library draws: one line, which is ours.
 #[derive(Debug)]
 struct Line {
     number: u64,

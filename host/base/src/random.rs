@@ -1,12 +1,12 @@
-//! Numbers that look random and are the same at every run: SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom
-//! number generators", 2014). Plugins get them, and property tests. They must not be used as secrets.
+//! Pseudorandom numbers that are the same in every run: SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+//! Used for plugins and property tests. They must not be used as secrets.
 
-/// The generator. The number that it begins with is the seed.
+/// The generator. Its initial value is the seed.
 #[derive(Clone, Debug, Default)]
 pub struct Random(pub u64);
 
 impl Random {
-    /// The next number, which may be any.
+    /// Returns the next number.
     #[expect(clippy::should_implement_trait, reason = "numbers have no end, and are asked for one by one")]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -15,12 +15,12 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from 0 to below `end`.
+    /// Returns a number from 0 to below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    /// A place in a list of this length, which is not empty.
+    /// Returns an index into a list of this length, which must not be empty.
     pub fn index(&mut self, length: usize) -> usize {
         self.below(length as u64) as usize
     }

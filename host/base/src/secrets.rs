@@ -1,24 +1,24 @@
-//! Values that came from the environment or from secret files: they are told by the name that the job file has for them.
+//! Values from the environment or from secret files: output shows their name in the job file instead.
 //!
-//! Whoever puts such a value into a job registers it here ([`keep`]); all that is shown goes through [`hide`], at the last
-//! moment, so that no place that puts a message together needs to know where a value came from.
+//! Code that puts such a value into a job registers it here ([`keep`]). All output goes through [`hide`] at the last moment, so that code that
+//! builds messages need not know where a value came from.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::borrow::Cow;
 use std::sync::RwLock;
 
-/// Shorter values are shown: so few letters stand in many words, and whoever guesses finds them anyway.
+/// Shorter values are shown: they occur in many words, and are easy to guess anyway.
 pub const BYTES_MIN: usize = 4;
-/// Lines of a value of several lines, as a key in PEM, that are hidden by themselves.
+/// Minimum length of lines that are hidden individually in a value of several lines, for example a key in PEM.
 const LINE_BYTES_MIN: usize = 16;
 
-/// What is escaped where a value stands in a URL: all but letters, digits and a few marks.
+/// Characters that are escaped in a URL's value: all but letters, digits and a few marks.
 pub const URL_TEXT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A way in which a value may be written, and what is shown in its place. The longest come first.
+/// A spelling of a value, and what is shown instead. The longest come first.
 static KNOWN: RwLock<Vec<(String, String)>> = RwLock::new(Vec::new());
 
-/// From now on `name` is shown for this value, also where it is escaped as in messages, in JSON or in a URL.
+/// Registers a value: output shows `name` for it, also if it is escaped for messages, JSON or a URL.
 pub fn keep(value: &str, name: &str) {
     let has_lines = value.lines().nth(1).is_some();
     let lines = value.lines().map(str::trim).filter(|line| has_lines && line.len() >= LINE_BYTES_MIN);
@@ -31,7 +31,7 @@ pub fn keep(value: &str, name: &str) {
     known.dedup();
 }
 
-/// The text with names in the place of all values that are kept.
+/// Returns the text with names instead of all registered values.
 pub fn hide(text: &str) -> Cow<'_, str> {
     let known = KNOWN.read().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut hidden = Cow::Borrowed(text);
@@ -43,7 +43,7 @@ pub fn hide(text: &str) -> Cow<'_, str> {
     hidden
 }
 
-/// How a value may be written.
+/// Returns the possible spellings of a value.
 fn forms(value: &str) -> Vec<String> {
     let trimmed = value.trim();
     let percent = utf8_percent_encode(value, URL_TEXT).to_string();

@@ -1,30 +1,29 @@
-//! Text from outside, before a person sees it. Rows, files, servers and plugins can hold whatever somebody likes: characters
-//! that steer a terminal, that turn the direction of text, or a line that looks as if Millstream had said it.
+//! Sanitizes text from outside before a person sees it. Rows, files, servers and plugins can contain anything: characters that control a terminal,
+//! that change the direction of text, or a line that looks like a message of Millstream.
 //!
-//! All that is shown goes through here, at the last moment: errors when they are displayed, lines of the log when they are
-//! written ([`message`]), the output of commands ([`text`]), cells and names in tables ([`harmless`]). So no place that puts
-//! a message together needs to think of it. What is *kept* of a plugin's words is made harmless when it comes
-//! ([`printable`]), as it may be shown by others.
+//! All output goes through here at the last moment: errors when they are displayed, log lines when they are written ([`message`]), the output of
+//! commands ([`text`]), cells and names in tables ([`harmless`]). So code that builds messages need not handle it. Text of a plugin that is *stored*
+//! is sanitized when it arrives ([`printable`]), as other programs may show it.
 
 use crate::secrets;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Bytes of one message; what is longer is cut.
+/// Maximum bytes of one message; longer ones are cut.
 const MESSAGE_BYTES_MAX: usize = 64 << 10;
-/// In front of the lines of a message behind the first.
+/// Prefix of the lines of a message after the first.
 const INDENT: &str = "  ";
 
-/// Control characters; separators of lines and paragraphs; marks, embeddings, overrides and isolates of direction, with
-/// which text reads otherwise than it is ("Trojan Source", Boucher and Anderson 2021); and invisible tags.
+/// Returns whether a character is unsafe. These are control characters, and separators of lines and paragraphs. They are also marks, embeddings,
+/// overrides and isolates of direction, which change how text reads ("Trojan Source", Boucher and Anderson 2021), and invisible tags.
 pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
         || matches!(c, '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Text of several lines, as the output of a command: all that is unsafe but the ends of lines is shown as JSON would
-/// escape it, so JSON stays what it is.
+/// Sanitizes text of several lines, for example the output of a command. All unsafe characters except line ends are escaped as in JSON, so JSON
+/// keeps its meaning.
 pub fn text(text: &str) -> Cow<'_, str> {
     let is_good = |c: char| matches!(c, '\n' | '\t') || !is_unsafe(c);
     if text.chars().all(is_good) {
@@ -42,8 +41,8 @@ pub fn text(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// One message, as an error or a line of the log: as [`text`], without values that are [hidden](secrets), and where a line behind the first begins at the margin, all
-/// of them are indented, so that none can pass for a message of its own.
+/// Sanitizes one message, for example an error or a log line: like [`text`], without [hidden](secrets) values. If a line after the first begins at
+/// the margin, all of them are indented, so that none looks like a separate message.
 pub fn message(message: &str) -> String {
     let message = &*secrets::hide(message);
     let cut = message.floor_char_boundary(MESSAGE_BYTES_MAX);
@@ -66,7 +65,7 @@ pub fn message(message: &str) -> String {
     shown
 }
 
-/// A name or a cell within a line, in at most so many characters.
+/// Sanitizes a name or a cell within a line, cut to `chars_max` characters.
 pub fn harmless(text: &str, chars_max: usize) -> String {
     let mut shown = String::new();
     let mut chars = 0;
@@ -87,23 +86,23 @@ pub fn harmless(text: &str, chars_max: usize) -> String {
     shown
 }
 
-/// Somebody's words, to be kept and shown: cut to `bytes_max`, with a space for what is unsafe. Lines stay lines.
-pub fn printable(words: &str, bytes_max: usize) -> String {
-    let words = &*secrets::hide(words);
-    let cut = words.floor_char_boundary(bytes_max);
-    let mut clean: String = words[..cut].chars().map(|c| if c != '\n' && is_unsafe(c) { ' ' } else { c }).collect();
-    if cut < words.len() {
+/// Sanitizes foreign text for storage and display: cuts it to `bytes_max`, with a space for unsafe characters. Lines are kept.
+pub fn printable(input: &str, bytes_max: usize) -> String {
+    let input = &*secrets::hide(input);
+    let cut = input.floor_char_boundary(bytes_max);
+    let mut clean: String = input[..cut].chars().map(|c| if c != '\n' && is_unsafe(c) { ' ' } else { c }).collect();
+    if cut < input.len() {
         clean.push('…');
     }
     clean
 }
 
-/// Words whose lines behind the first are indented, so that they cannot pass for lines of the message around them.
-pub fn in_one_line(words: &str) -> String {
-    words.trim_end_matches('\n').replace('\n', "\n    ")
+/// Indents the lines after the first, so that they do not look like lines of the surrounding message.
+pub fn in_one_line(input: &str) -> String {
+    input.trim_end_matches('\n').replace('\n', "\n    ")
 }
 
-/// As in JSON, which has two escapes for what does not fit into one.
+/// As in JSON, which uses two escapes for characters that do not fit into one.
 fn escape(shown: &mut String, c: char) {
     for unit in c.encode_utf16(&mut [0; 2]) {
         let _ = write!(shown, "\\u{unit:04x}");
@@ -116,8 +115,8 @@ mod tests {
 
     #[test]
     fn words_of_a_plugin_steer_nothing() {
-        let words = "a\u{1b}[31mb\rc\u{9b}d\u{202e}e\u{2067}f\u{2028}g\u{0}h\nä日";
-        assert_eq!(printable(words, 100), "a [31mb c d e f g h\nä日");
+        let input = "a\u{1b}[31mb\rc\u{9b}d\u{202e}e\u{2067}f\u{2028}g\u{0}h\nä日";
+        assert_eq!(printable(input, 100), "a [31mb c d e f g h\nä日");
         assert_eq!(printable("ää", 3), "ä…");
         assert_eq!(printable("", 0), "");
         assert_eq!(in_one_line("a\nerror: b\n\n"), "a\n    error: b");

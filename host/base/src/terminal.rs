@@ -1,11 +1,11 @@
-//! The terminal that a command was started at: a line at its end that changes, above which rows and lines of the log stand.
+//! The terminal of a command: a changing line at its end, with rows and log lines above it.
 //!
-//! Only the command line [starts](start) this. Elsewhere, and where standard error is no terminal, nothing is drawn, and what is
-//! written goes out as it is. All that this program writes to standard output and standard error goes through here: the line
-//! is wiped away, the text written, and the line drawn anew, in one write where that is possible.
+//! Only the command line [starts](start) this. Elsewhere, and if standard error is not a terminal, nothing is drawn, and output is passed on
+//! unchanged. All output of this program to standard output and standard error goes through here. The line is wiped, the text written, and the line
+//! redrawn, in one write if possible.
 //!
-//! Other processes may write to the same terminal: those of a job and their supervisor. Each wipes the line before its text,
-//! whoever has drawn it ([`share`]), and only one of them draws.
+//! Other processes may write to the same terminal: those of a job and their supervisor. Each wipes the line before its text, whichever process drew
+//! it ([`share`]), and only one of them draws.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -13,11 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// To the beginning of the line, and nothing more on it.
+/// Moves to the beginning of the line, and clears it.
 const WIPE: &[u8] = b"\r\x1b[K";
-/// Bytes that are kept for the end of a [`Hold`]; the rest is lost.
+/// Maximum bytes that are kept for the end of a [`Hold`]; the rest is lost.
 const HELD_BYTES_MAX: usize = 256 << 10;
-/// Where a terminal does not say how wide it is.
+/// Width of a terminal that does not report it.
 const COLUMNS: usize = 80;
 
 /// Whether a line can be drawn.
@@ -25,39 +25,39 @@ static DRAWS: AtomicBool = AtomicBool::new(false);
 static SCREEN: Mutex<Screen> = Mutex::new(Screen::EMPTY);
 
 struct Screen {
-    /// How the job stands.
+    /// The job's status.
     job: Option<String>,
-    /// What takes long, each with its number: the last of them is shown, in the place of `job`.
+    /// Long operations, each with its number: the last of them is shown instead of `job`.
     work: Vec<(u64, String)>,
     works: u64,
-    /// The line is on the screen.
+    /// Whether the line is on the screen.
     drawn: bool,
-    /// As it was drawn last, where nothing was written since.
+    /// The line as last drawn, if nothing was written since.
     last: Vec<u8>,
-    /// What was written last has not ended its line.
+    /// Whether the last text did not end its line.
     within: bool,
-    /// Others write here as well.
+    /// Whether other processes write here as well.
     shared: bool,
-    /// It is for others to draw.
+    /// Whether other processes draw the line.
     mute: bool,
-    /// This process was put out of the terminal's sight by its parent, which counts.
+    /// Whether this process is in a process group of its own: then that of its parent decides.
     of_parent: bool,
-    /// What waits for the end of a [`Hold`].
+    /// Output that waits for the end of a [`Hold`].
     held: Option<Vec<u8>>,
 }
 
-/// From now on lines are drawn, where standard error is a terminal that can wipe them away, and nobody else writes to it what
-/// this program puts out: a pipe may end there.
+/// Enables drawing if standard error is a terminal that can wipe lines, and no other program writes this program's output to it, as at the end of a
+/// pipe.
 pub fn start() {
     let term = std::env::var("TERM").unwrap_or_default();
     let good = io::stderr().is_terminal() && !matches!(term.as_str(), "" | "dumb") && !is_pipe(&io::stdout());
-    // SAFETY: the function takes nothing, and what it does is allowed when a process ends.
+    // SAFETY: the function takes nothing, and what it does is allowed when a process exits.
     if good && unsafe { libc::atexit(wipe_at_exit) } == 0 {
         DRAWS.store(true, Ordering::Release);
     }
 }
 
-/// From now on no line is drawn by this process.
+/// Disables drawing in this process.
 pub fn stop() {
     let mut screen = lock();
     if DRAWS.swap(false, Ordering::AcqRel) && screen.drawn {
@@ -66,26 +66,26 @@ pub fn stop() {
     }
 }
 
-/// Whether lines are drawn.
+/// Returns whether lines are drawn.
 pub fn draws() -> bool {
     DRAWS.load(Ordering::Acquire)
 }
 
-/// Others write to this terminal as well, and perhaps draw. `of_parent`: this process is in a group of its own, so it is its
-/// parent that a shell puts into the background.
+/// Other processes write to this terminal too, and may draw. `of_parent`: this process has its own process group, so a shell puts its parent into
+/// the background.
 pub fn share(of_parent: bool) {
     let mut screen = lock();
     (screen.shared, screen.of_parent) = (true, of_parent);
 }
 
-/// From now on it is for others to draw. What this process writes has its place above their line all the same.
+/// Leaves drawing to other processes. Output of this process still appears above their line.
 pub fn mute() {
     let mut screen = lock();
     screen.mute = true;
     screen.redraw();
 }
 
-/// Shows in one line how the job stands, or no longer.
+/// Shows the job's status in one line, or removes it.
 pub fn set_job(line: Option<String>) {
     if draws() {
         let mut screen = lock();
@@ -94,14 +94,14 @@ pub fn set_job(line: Option<String>) {
     }
 }
 
-/// Shows in one line what takes long; the last that began is seen, before [`set_job`]. A number by which it is changed.
+/// Begins a long operation, shown in one line; the last begun one is shown, before [`set_job`]. Returns its number.
 pub fn begin_work() -> u64 {
     let mut screen = lock();
     screen.works += 1;
     screen.works
 }
 
-/// What is to be seen of the work of this number; empty: nothing.
+/// Sets the text of the operation with this number; empty: nothing.
 pub fn set_work(number: u64, line: String) {
     let mut screen = lock();
     match screen.work.iter_mut().find(|(other, _)| *other == number) {
@@ -131,7 +131,7 @@ pub fn write_error(text: &[u8]) -> io::Result<()> {
     io::stderr().write_all(&all)
 }
 
-/// Standard output, in whole lines.
+/// Standard output, in complete lines.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Output;
 
@@ -163,10 +163,10 @@ impl Write for Output {
     }
 }
 
-/// While it lives, somebody else has the terminal: what is written to standard error waits for its end.
+/// While it lives, another program owns the terminal: output to standard error waits for its end.
 pub struct Hold(());
 
-/// Takes the whole terminal.
+/// Takes the complete terminal.
 pub fn hold() -> Hold {
     lock().held.get_or_insert_default();
     Hold(())
@@ -179,21 +179,21 @@ impl Drop for Hold {
     }
 }
 
-/// How many columns the terminal at standard error has.
+/// Returns the number of columns of the terminal at standard error.
 pub fn columns() -> usize {
     size(libc::STDERR_FILENO).map_or(COLUMNS, |(columns, _)| columns.into())
 }
 
-/// How many columns and lines a terminal says that it has.
+/// Returns the number of columns and lines that a terminal reports.
 pub fn size(terminal: libc::c_int) -> Option<(u16, u16)> {
     // SAFETY: all bytes zero are a valid `winsize`.
     let mut size: libc::winsize = unsafe { std::mem::zeroed() };
-    // SAFETY: the call writes to the `winsize` alone.
-    let told = unsafe { libc::ioctl(terminal, libc::TIOCGWINSZ, &mut size) };
-    (told == 0 && size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
+    // SAFETY: the call writes only to the `winsize`.
+    let result = unsafe { libc::ioctl(terminal, libc::TIOCGWINSZ, &mut size) };
+    (result == 0 && size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
 }
 
-/// Text in at most so many columns, with `…` where something was cut. It holds no control characters.
+/// Cuts text to `columns` columns, with `…` at the cut. The text has no control characters.
 pub fn fitted(text: &str, columns: usize) -> String {
     if text.width() <= columns {
         return text.to_owned();
@@ -212,10 +212,10 @@ pub fn fitted(text: &str, columns: usize) -> String {
     fitted
 }
 
-/// Whether colours are wanted: nobody has said no, and the terminal has some.
+/// Returns whether to use colors: they are not disabled, and the terminal supports them.
 pub fn has_colours() -> bool {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    !refused && std::env::var("TERM").is_ok_and(|term| !matches!(term.as_str(), "" | "dumb"))
+    let disabled = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !disabled && std::env::var("TERM").is_ok_and(|term| !matches!(term.as_str(), "" | "dumb"))
 }
 
 impl Screen {
@@ -233,19 +233,19 @@ impl Screen {
         held: None,
     };
 
-    /// What wipes the line away, if one may be there.
+    /// Returns the bytes that wipe the line, if there may be one.
     fn wiped(&mut self) -> Vec<u8> {
         let drawn = std::mem::replace(&mut self.drawn, false);
         if drawn || (self.shared && !self.within) { WIPE.to_vec() } else { Vec::new() }
     }
 
-    /// The line as it is drawn behind what was written.
+    /// Returns the line to draw after the output.
     fn line(&mut self) -> Vec<u8> {
         let shown = self.work.last().map(|(_, line)| line).or(self.job.as_ref());
         let may = !self.within && !self.mute && self.held.is_none();
         let Some(shown) = shown.filter(|_| may && in_sight(self.of_parent)) else { return Vec::new() };
         self.drawn = true;
-        // The last column is left free: a terminal that goes to the next line when it is full would keep a line of it.
+        // The last column is left free: a terminal that wraps a full line would leave a line behind.
         fitted(shown, columns().saturating_sub(1)).into_bytes()
     }
 
@@ -258,7 +258,7 @@ impl Screen {
         let before = std::mem::take(&mut self.last);
         let line = self.line();
         if drawn && !self.shared && before == line {
-            // Whoever has chosen some of it with the mouse would lose that.
+            // Redrawing would remove a selection made with the mouse.
             (self.drawn, self.last) = (true, line);
             return;
         }
@@ -268,7 +268,7 @@ impl Screen {
         }
         all.extend(line);
         if drawn || self.drawn {
-            // Nobody sees it: that is no reason for the job to end.
+            // A failed write is no reason for the job to fail.
             let _ = io::stderr().write_all(&all);
         }
     }
@@ -278,7 +278,7 @@ fn lock() -> MutexGuard<'static, Screen> {
     SCREEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether the shell has this job in the foreground; where it does not know jobs, it has.
+/// Returns whether the shell runs this job in the foreground; true without job control.
 fn in_sight(of_parent: bool) -> bool {
     // SAFETY: these take and return numbers.
     unsafe {
@@ -291,16 +291,16 @@ fn is_pipe(file: &impl AsFd) -> bool {
     use std::os::fd::AsRawFd;
     // SAFETY: all bytes zero are a valid `stat`.
     let mut found: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: the call writes to the `stat` alone.
-    let told = unsafe { libc::fstat(file.as_fd().as_raw_fd(), &mut found) };
-    told == 0 && matches!(found.st_mode & libc::S_IFMT, libc::S_IFIFO | libc::S_IFSOCK)
+    // SAFETY: the call writes only to the `stat`.
+    let result = unsafe { libc::fstat(file.as_fd().as_raw_fd(), &mut found) };
+    result == 0 && matches!(found.st_mode & libc::S_IFMT, libc::S_IFIFO | libc::S_IFSOCK)
 }
 
-/// Wipes the line away for what a process that ends has to say at once: it may do so in the middle of anything, so no lock is
-/// waited for, and no memory asked for.
+/// Wipes the line for the last message of an exiting process. It may be called in the middle of anything, so it waits for no lock, and allocates
+/// nothing.
 pub fn wipe_at_once() {
     if SCREEN.try_lock().is_ok_and(|screen| screen.drawn) {
-        // SAFETY: the bytes are as many as is said. Whether they are written or not, the process ends.
+        // SAFETY: the length matches the bytes. Whether they are written or not, the process exits.
         unsafe { libc::write(libc::STDERR_FILENO, WIPE.as_ptr().cast(), WIPE.len()) };
     }
 }

@@ -1,6 +1,6 @@
 //! The guest boundary: a plugin call against the same loop in native code, and a batch of one row through the graph.
 
-use crate::measure::{component, figure, folder, in_turn, job, job_seconds, median, root, seconds};
+use crate::measure::{component, dir, figure, in_turn, job, job_seconds, median, root, seconds};
 use crate::native;
 use arrow::array::{AsArray, RecordBatch, StringArray};
 use arrow::datatypes::Schema;
@@ -46,8 +46,8 @@ pub fn run() {
     let mut without_limits = || process(&mut unlimited, &lines);
     let [native_again_ns, without_ns] = in_turn(&mut [&mut native, &mut without_limits])[..] else { return };
     let words = words(&text);
-    let mut whole = || process(&mut identity, &lines);
-    let identity_ns = in_turn(&mut [&mut whole])[0];
+    let mut long = || process(&mut identity, &lines);
+    let identity_ns = in_turn(&mut [&mut long])[0];
     let mut short = || process(&mut identity, &words);
     let identity_word_ns = in_turn(&mut [&mut short])[0];
     println!("  Caller::process with plugins/split-words, {LINES} lines of 10 words a call, an instance a call");
@@ -65,9 +65,9 @@ pub fn run() {
 
 /// A batch of one row: queue, plugin, keyed count, queue; one batch at a time.
 fn one_row() {
-    let folder = folder();
+    let dir = dir();
     let rows = "[{\"value\":\"word\"}]\n".repeat(SMALL_BATCHES);
-    std::fs::write(folder.path().join("input.jsonl"), rows).expect("the input is written");
+    std::fs::write(dir.path().join("input.jsonl"), rows).expect("the input is written");
     let text = format!(
         r#"name = "one-row"
 batch = "1ms"
@@ -91,7 +91,7 @@ path = "out.jsonl"
 "#,
         root().join("plugins/split-words").display()
     );
-    let path = job(folder.path(), &text);
+    let path = job(dir.path(), &text);
     crate::measure::show(&text);
     let runs = (0..crate::measure::RUNS).map(|_| job_seconds(&path, 1) * 1e6 / SMALL_BATCHES as f64).collect();
     figure("a batch of one row through the graph, µs", format!("{:.0}", median(runs)), "target: at most 60");
@@ -109,14 +109,14 @@ fn context() -> CallContext {
     CallContext { batch: BatchId(1), time: BatchTime(0), watermark: None }
 }
 
-/// The first word of each line.
+/// Returns the first word of each line.
 fn words(lines: &StringArray) -> RecordBatch {
     let words: StringArray = lines.iter().map(|line| line.and_then(|line| line.split(' ').next())).collect();
     let schema = schema_of(&[("value".to_owned(), ColumnType::Text)]);
     RecordBatch::try_new(schema, vec![Arc::new(words)]).expect("one text column")
 }
 
-/// Lines of ten words of 2 to 9 letters.
+/// Returns lines of ten words of 2 to 9 characters.
 fn lines() -> RecordBatch {
     let mut state = 7_u64;
     let mut random = move || {

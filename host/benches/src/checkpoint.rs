@@ -1,4 +1,4 @@
-//! What checkpoints cost. They lie on the disk that holds the build, whose own speed is printed beside.
+//! The cost of checkpoints. They are on the disk that holds the build; its own speed is printed for comparison.
 
 pub mod latency;
 pub mod state;
@@ -11,12 +11,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 const SYNCS: usize = 51;
-/// As a job, which does not do it all the time.
+/// As in a job, which does not do it all the time.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Prints how long the disk takes to make a few bytes durable, in milliseconds.
-fn show_disk(folder: &Path) {
-    let mut file = File::create(folder.join("disk")).expect("a file");
+/// Prints how many milliseconds the disk takes to make a few bytes durable.
+fn show_disk(dir: &Path) {
+    let mut file = File::create(dir.join("disk")).expect("a file");
     let append = |file: &mut File| {
         std::thread::sleep(PAUSE);
         let start = Instant::now();

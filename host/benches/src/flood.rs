@@ -1,6 +1,6 @@
-//! A flood of keys that are made to collide, against as many random ones: grouping, and a state table.
+//! A flood of colliding keys, compared with the same number of random ones: grouping, and a state table.
 
-use crate::measure::{figure, in_turn_so_often};
+use crate::measure::{figure, in_turn_rounds};
 use arrow::array::{ArrayRef, BinaryArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use millstream::internals::batch::group::Grouper;
@@ -30,7 +30,7 @@ pub fn run() {
     for (name, work) in [("grouping", group as fn(&Keys)), ("state table", store)] {
         let of_random = &mut || seconds(&|| work(&random));
         let of_crafted = &mut || seconds(&|| work(&crafted));
-        let [random_s, crafted_s] = in_turn_so_often(ROUNDS, &mut [of_random, of_crafted])[..] else { return };
+        let [random_s, crafted_s] = in_turn_rounds(ROUNDS, &mut [of_random, of_crafted])[..] else { return };
         figure(
             &format!("{name}: crafted keys against random ones"),
             format!("{:.2}", crafted_s / random_s),

@@ -1,31 +1,31 @@
 //! Interval join of two streams, end to end.
 
-use crate::measure::{figure, folder, in_turn_so_often, job, job_seconds, median, millstream, peak_memory, show};
+use crate::measure::{dir, figure, in_turn_rounds, job, job_seconds, median, millstream, peak_memory, show};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// Rows of each stream, a millisecond of event time apart.
+/// Rows of each stream, one per millisecond of event time.
 const ROWS: u64 = 500_000;
 const KEYS: u64 = 10_000;
 const ROUNDS: usize = 5;
 
 /// Runs this part.
 pub fn run() {
-    let folder = folder();
-    write(&folder.path().join("orders.csv"), 0);
+    let dir = dir();
+    write(&dir.path().join("orders.csv"), 0);
     // Each payment comes half a second after its order, and finds it among others of the same user.
-    write(&folder.path().join("payments.csv"), 500_000);
+    write(&dir.path().join("payments.csv"), 500_000);
     let text = job_text("user", "5s");
     show(&text);
     let job = |name: &str, text: &str| {
-        let inner = folder.path().join(name);
+        let inner = dir.path().join(name);
         std::fs::create_dir_all(&inner).expect("a folder");
         job(&inner, text)
     };
     let freed = job("freed", &text);
     let one = &mut || job_seconds(&freed, 1);
     let two = &mut || job_seconds(&freed, 2);
-    let [one_s, two_s] = in_turn_so_often(ROUNDS, &mut [one, two])[..] else { return };
+    let [one_s, two_s] = in_turn_rounds(ROUNDS, &mut [one, two])[..] else { return };
     let rate = |seconds: f64| format!("{:.2}", (2 * ROWS) as f64 / seconds / 1e6);
     println!("  two streams of {ROWS} rows of {KEYS} keys, a pair each; process start included");
     figure("one worker, million rows a second", rate(one_s), "target: at least 0.5");

@@ -1,11 +1,11 @@
-//! Topics of a real broker with one partition, beside a plain program over the same client: reading and decoding, from topic to
-//! topic through a plugin, and how long a record takes.
+//! Topics of a real broker with one partition, compared with a plain program that uses the same client: reading and decoding, from topic to topic
+//! through a plugin, and the latency of a record.
 
 mod latency;
 mod plain;
 
-use crate::beside::{Comparison, Cost, go_on, rows_or, run_job, run_own};
-use crate::measure::{figure, folder_on_disk, job, median, root};
+use crate::comparison::{Comparison, Cost, rows_or, run_continued, run_job, run_own};
+use crate::measure::{dir_on_disk, figure, job, median, root};
 use crate::rows::{self, JOB, SCHEMA};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -17,14 +17,14 @@ use std::time::{Duration, Instant};
 
 const ROWS: usize = 1_000_000;
 const TOPIC: &str = "bench";
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A broker that ends with its handle.
 struct Broker(Child);
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have exited on its own.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -33,21 +33,21 @@ impl Drop for Broker {
 /// Runs this part.
 pub fn run() {
     let rows = rows_or(ROWS);
-    let folder = folder_on_disk();
+    let dir = dir_on_disk();
     let free = || TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port").port();
     let (port, controller) = (free(), free());
     let mut command = Command::new(root().join("scripts/kafka.sh"));
-    command.arg(port.to_string()).arg(folder.path().join("kafka")).env("KAFKA_CONTROLLER_PORT", controller.to_string());
+    command.arg(port.to_string()).arg(dir.path().join("kafka")).env("KAFKA_CONTROLLER_PORT", controller.to_string());
     let started = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let _broker = Broker(started.expect("the broker starts"));
     let brokers = format!("127.0.0.1:{port}");
     fill(&brokers, rows);
-    read(&brokers, folder.path(), rows);
-    through(&brokers, folder.path(), rows);
-    latency::run(&brokers, folder.path());
+    read(&brokers, dir.path(), rows);
+    through(&brokers, dir.path(), rows);
+    latency::run(&brokers, dir.path());
 }
 
-/// What a plain program does, where this program was started as one.
+/// Runs a plain program, if this process was started as one.
 pub fn own_part(arguments: &[String]) -> bool {
     let [part, brokers, rows] = arguments else { return false };
     let rows = || rows.parse().expect("a number of rows");
@@ -60,16 +60,16 @@ pub fn own_part(arguments: &[String]) -> bool {
 }
 
 /// Reads and decodes.
-fn read(brokers: &str, folder: &Path, rows: usize) {
+fn read(brokers: &str, dir: &Path, rows: usize) {
     let text = rows::reading("kafka", &format!("brokers = \"{brokers}\"\ntopic = \"{TOPIC}\""));
-    let path = job(folder, &text);
-    let beside = "a program over the same client, librdkafka";
-    Comparison { connector: ("`kafka`", "source"), rows, beside, job: &text }
+    let path = job(dir, &text);
+    let baseline = "a program over the same client, librdkafka";
+    Comparison { connector: ("`kafka`", "source"), rows, baseline, job: &text }
         .run(|_| run_own("kafka-read", &[brokers, &rows.to_string()]), |_| run_job(&path, rows));
 }
 
-/// From a topic into a topic.
-fn through(brokers: &str, folder: &Path, rows: usize) {
+/// From a topic to a topic.
+fn through(brokers: &str, dir: &Path, rows: usize) {
     let text = |topic: &str| {
         let plugin = root().join("plugins/filter-expr");
         format!(
@@ -93,19 +93,19 @@ topic = "{topic}"
         )
     };
     let jobs = ["at-least-once", "exactly-once"].map(|name| {
-        let folder = folder.join(name);
-        std::fs::create_dir_all(&folder).expect("a folder");
+        let dir = dir.join(name);
+        std::fs::create_dir_all(&dir).expect("a folder");
         let head = if name == "exactly-once" { JOB } else { "batch = \"100ms\"\n" };
         let text = format!("{head}{}", text(name));
-        (job(&folder, &text), text)
+        (job(&dir, &text), text)
     });
     let [(least, _), (once, text)] = &jobs;
     let mut costs = Vec::new();
-    let beside = "a program over the same client, librdkafka, from topic to topic at least once";
-    Comparison { connector: ("`kafka`", "sink"), rows, beside, job: text }.run(
+    let baseline = "a program over the same client, librdkafka, from topic to topic at least once";
+    Comparison { connector: ("`kafka`", "sink"), rows, baseline, job: text }.run(
         |_| run_own("kafka-copy", &[brokers, &rows.to_string()]),
         |_| {
-            let cost = (go_on(least, rows)?, run_job(once, rows)?);
+            let cost = (run_continued(least, rows)?, run_job(once, rows)?);
             costs.push(cost);
             Some(cost.1)
         },
@@ -128,9 +128,9 @@ fn client(brokers: &str) -> ClientConfig {
     config
 }
 
-/// A client that reads a topic of one partition from here on.
+/// Returns a client that reads a topic of one partition from here on.
 fn reader(brokers: &str, topic: &str, from: Offset) -> BaseConsumer {
-    // It would rest for a second whenever it is ahead of whoever reads.
+    // Otherwise it would pause for a second whenever it is ahead of the reader.
     let consumer: BaseConsumer = client(brokers).set("fetch.queue.backoff.ms", "10").create().expect("a client");
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, 0, from).expect("an offset");
@@ -138,7 +138,7 @@ fn reader(brokers: &str, topic: &str, from: Offset) -> BaseConsumer {
     consumer
 }
 
-/// Writes the records, as soon as the broker answers.
+/// Writes the records, once the broker responds.
 fn fill(brokers: &str, rows: usize) {
     let began = Instant::now();
     let producer: BaseProducer = client(brokers).set("linger.ms", "20").create().expect("a client");
@@ -146,7 +146,7 @@ fn fill(brokers: &str, rows: usize) {
         assert!(began.elapsed() < Duration::from_secs(120), "the broker does not answer");
     }
     rows::rows(rows).for_each(|row| send(&producer, TOPIC, row.as_bytes()));
-    producer.flush(ANSWER_TIME_MAX).expect("the broker takes the records");
+    producer.flush(RESPONSE_TIMEOUT).expect("the broker takes the records");
 }
 
 /// Hands a record to a client, once there is room for it.

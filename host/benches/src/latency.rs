@@ -1,6 +1,6 @@
-//! From a socket to a sink, at 10,000 rows a second and `batch = "0s"`; and the same while ten people look at the page.
+//! From a socket to a sink, at 10,000 rows/s and `batch = "0s"`; and the same while ten clients view the page.
 
-use crate::measure::{cpu_of, figure, folder, job, millstream, quantile, resident_of};
+use crate::measure::{cpu_of, dir, figure, job, millstream, quantile, resident_of};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,31 +12,31 @@ const ROWS: usize = 50_000;
 const ROWS_PER_MS: usize = 10;
 const WARM_UP_ROWS: usize = 10_000;
 
-/// Those who look at the page.
+/// Clients that view the page.
 pub const VIEWERS: usize = 10;
 const TOKEN: &str = "0123456789abcdefgh";
 
-/// As far as the system keeps names of threads.
+/// Names of threads, truncated as by the system.
 const PAGE_THREADS: [&str; 2] = ["millstream-page", "millstream-cont"];
 
-/// Whether the job has a page, and how many look at it.
+/// Whether the job has a page, and the number of its viewers.
 #[derive(Clone, Copy)]
 pub enum Page {
     /// It has none.
     None,
-    /// So many look.
+    /// The number of viewers.
     Served(usize),
 }
 
-/// What a run has shown, from the end of its warm-up on.
+/// The measurements of a run, after its warm-up.
 pub struct RunMeasures {
-    /// How long each row took, in milliseconds.
+    /// The latency of each row, in milliseconds.
     pub latencies: Vec<f64>,
-    /// The processor time of the job, in seconds for each second.
+    /// The processor time of the job, in seconds per second.
     pub cpu: f64,
-    /// That of the threads that ask for the page, answer it and serve it.
+    /// The processor time of the threads that request and serve the page.
     pub page_cpu: f64,
-    /// What was resident of it at the end, in bytes.
+    /// Its resident memory at the end, in bytes.
     pub resident: f64,
 }
 
@@ -58,9 +58,9 @@ pub fn run() {
     );
 }
 
-/// One who looks at the page as a browser does: asks for the news, and reads them until there are no more. How many came.
+/// Views the page like a browser: requests the updates, and reads them until there are no more. Returns their number.
 fn look(port: u16) -> std::io::Result<usize> {
-    let ask = |path: &str| -> std::io::Result<BufReader<TcpStream>> {
+    let get = |path: &str| -> std::io::Result<BufReader<TcpStream>> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         write!(
             stream,
@@ -69,15 +69,15 @@ fn look(port: u16) -> std::io::Result<usize> {
         Ok(BufReader::new(stream))
     };
     let mut jobs = String::new();
-    ask("/api/v1/jobs")?.read_to_string(&mut jobs)?;
+    get("/api/v1/jobs")?.read_to_string(&mut jobs)?;
     let id = jobs.split("\"id\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
-    let lines = ask(&format!("/api/v1/jobs/{id}/events"))?.lines();
+    let lines = get(&format!("/api/v1/jobs/{id}/events"))?.lines();
     Ok(lines.map_while(Result::ok).filter(|line| line.starts_with("event: news")).count())
 }
 
-/// A token that the page takes: in a file that nobody else can read.
-fn token(folder: &Path) -> String {
-    let path = folder.join("page.token");
+/// Returns the token of the page, from a private file.
+fn token(dir: &Path) -> String {
+    let path = dir.join("page.token");
     let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
     file.and_then(|mut file| file.write_all(TOKEN.as_bytes())).expect("a token");
     path.to_string_lossy().into_owned()
@@ -87,7 +87,7 @@ fn token(folder: &Path) -> String {
 pub fn measured(page: Page, show: bool) -> RunMeasures {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address");
-    let folder = folder();
+    let dir = dir();
     let text = format!(
         r#"name = "latency"
 batch = "0s"
@@ -107,9 +107,9 @@ path = "/dev/stdout"
     if show {
         crate::measure::show(&text);
     }
-    let path = job(folder.path(), &text);
+    let path = job(dir.path(), &text);
     let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
-    let (served, token) = (format!("127.0.0.1:{port}"), token(folder.path()));
+    let (served, token) = (format!("127.0.0.1:{port}"), token(dir.path()));
     let (viewers, arguments) = match page {
         Page::None => (0, vec!["--no-ui"]),
         Page::Served(viewers) => (viewers, vec!["--ui", &served, "--ui-token-file", &token]),

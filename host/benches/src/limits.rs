@@ -1,4 +1,4 @@
-//! What limits cost, how soon they hold, and what it costs to find a row that makes a plugin fail.
+//! The cost of limits, how fast they take effect, and the cost of finding a row that makes a plugin fail.
 
 use crate::measure::{component, figure, in_turn, median, quantile, seconds};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -31,7 +31,7 @@ pub fn run() {
     search(&host);
 }
 
-/// The same calls without limits, with epochs and with fuel.
+/// Compares the same calls without limits, with epochs and with fuel.
 fn compared(host: &PluginHost, what: &str, plugin: &str, rows: &RecordBatch, target: f64) {
     let mut none = caller(host, plugin, &stage(Duration::ZERO, OnError::Fail), rows);
     let mut epochs = caller(host, plugin, &stage(Duration::from_secs(10), OnError::Fail), rows);
@@ -56,7 +56,7 @@ fn compared(host: &PluginHost, what: &str, plugin: &str, rows: &RecordBatch, tar
     figure("  ratio of fuel to epochs", format!("{:.2}", fuel_ns / epochs_ns), "");
 }
 
-/// A fresh instance a call against one that is kept, with a call of one row.
+/// Compares a new instance per call with one that is kept, with calls of one row.
 fn instances(host: &PluginHost) {
     for plugin in ["plugins/split-words", "host/benches/identity"] {
         let rows = lines().slice(0, 1);
@@ -83,7 +83,7 @@ fn instances(host: &PluginHost) {
     }
 }
 
-/// How long after its deadline a loop is stopped.
+/// Measures how long after its deadline a loop is stopped.
 fn deadlines(host: &PluginHost) {
     let rows = points(1, &[(0, -2)]);
     let limit = Duration::from_millis(100);
@@ -98,7 +98,7 @@ fn deadlines(host: &PluginHost) {
     figure("  at most", format!("{:.1}", quantile(&mut late, 1.0)), "target: at most 20");
 }
 
-/// How many calls it takes to find rows that make a call fail.
+/// Counts the calls needed to find rows that make a call fail.
 fn search(host: &PluginHost) {
     for (what, poison) in [("first", vec![0]), ("middle", vec![4_999]), ("last", vec![9_999]), ("ten", tens())] {
         let poison: Vec<(usize, i64)> = poison.into_iter().map(|row| (row, -1)).collect();
@@ -135,7 +135,7 @@ fn context(batch: u64) -> CallContext {
     CallContext { batch: BatchId(batch), time: BatchTime(0), watermark: None }
 }
 
-/// Points, some of them others.
+/// Returns points, with some special ones.
 fn points(count: usize, others: &[(usize, i64)]) -> RecordBatch {
     let mut points: Vec<i64> = (0..count as i64).map(|n| n * 37).collect();
     for (row, point) in others {
@@ -144,7 +144,7 @@ fn points(count: usize, others: &[(usize, i64)]) -> RecordBatch {
     batch("n", ColumnType::Int64, Arc::new(Int64Array::from(points)))
 }
 
-/// Lines of ten words.
+/// Returns lines of ten words.
 fn lines() -> RecordBatch {
     let words = ["to", "be", "or", "not", "whether", "nobler", "suffer", "slings", "arrows", "outrageous", "fortune"];
     let line = |i: usize| (0..10).map(|j| words[(i * 7 + j * 3) % words.len()]).collect::<Vec<_>>().join(" ");

@@ -1,7 +1,7 @@
-//! What it costs to share a job out: processor time a row of four processes, as on four machines, beside that of one process. On a
-//! machine with few cores this is what can be measured of how a job scales: cores that wait for each other cost time, but no processor time.
+//! The cost of distributing a job: processor time per row of four processes, as on four machines, compared with one process. On a machine with few
+//! cores this is how the scaling of a job can be measured: cores that wait for each other cost time, but no processor time.
 
-use crate::measure::{children_cpu, figure, folder, in_turn_so_often, job, millstream, root, show_command};
+use crate::measure::{children_cpu, dir, figure, in_turn_rounds, job, millstream, root, show_command};
 use millstream_tests::hosts;
 use std::fs;
 use std::io::{BufWriter, Write};
@@ -10,10 +10,10 @@ use std::process::Child;
 
 /// Each process has one worker.
 const PROCESSES: usize = 4;
-/// Which the processes share.
+/// Shared by the processes.
 const FILES: usize = 128;
 const ROUNDS: usize = 5;
-/// So much that it counts little that the memory of each process is new.
+/// Enough that the cost of new memory in each process hardly matters.
 const WORD_BYTES: usize = 500_000_000;
 const ROWS: usize = 15_000_000;
 const KEYS: usize = 20_000;
@@ -23,13 +23,12 @@ pub fn run() {
     let text = fs::read(root().join("demo/text.txt")).expect("the text of the demo");
     let per_file = WORD_BYTES / FILES / text.len() + 1;
     let words = String::from_utf8_lossy(&text).split_whitespace().count() * per_file * FILES;
-    compare("word count", "words", words, &words_text(), |folder| {
-        (0..FILES)
-            .for_each(|file| fs::write(folder.join(format!("{file}.txt")), text.repeat(per_file)).expect("a file"));
+    compare("word count", "words", words, &words_text(), |dir| {
+        (0..FILES).for_each(|file| fs::write(dir.join(format!("{file}.txt")), text.repeat(per_file)).expect("a file"));
     });
-    compare("keyed job", "rows", ROWS, &totals_text(), |folder| {
+    compare("keyed job", "rows", ROWS, &totals_text(), |dir| {
         for number in 0..FILES {
-            let mut file = BufWriter::new(fs::File::create(folder.join(format!("{number}.json"))).expect("a file"));
+            let mut file = BufWriter::new(fs::File::create(dir.join(format!("{number}.json"))).expect("a file"));
             for row in (number..ROWS).step_by(FILES) {
                 let user = row.wrapping_mul(7_919) % KEYS;
                 let written = writeln!(file, r#"{{"user":"user-{user:011}","amount":{}}}"#, row % 1000);
@@ -39,11 +38,11 @@ pub fn run() {
     });
 }
 
-/// Runs a job over the files that `write` makes, in one process and in several.
+/// Runs a job over the files that `write` creates, in one process and in several.
 fn compare(what: &str, rows: &str, count: usize, text: &str, write: impl Fn(&Path)) {
-    let folder = folder();
-    let path = job(folder.path(), text);
-    let input = folder.path().join("in");
+    let dir = dir();
+    let path = job(dir.path(), text);
+    let input = dir.path().join("in");
     let processes = PROCESSES.to_string();
     let commands = format!(
         "millstream run job.toml --workers 1 --until-idle; the same with --processes {processes} --hosts … --process 0 to {}",
@@ -55,14 +54,14 @@ fn compare(what: &str, rows: &str, count: usize, text: &str, write: impl Fn(&Pat
         run_all(&path, processes);
         children_cpu() - before
     };
-    // With next to nothing to do: what it costs to start.
+    // With almost no input: the cost of starting.
     fs::create_dir(&input).expect("a folder");
     fs::write(input.join("0.none"), "").expect("a file");
-    let [one_start, all_start] = in_turn_so_often(ROUNDS, &mut [&mut || cpu(1), &mut || cpu(PROCESSES)])[..] else {
+    let [one_start, all_start] = in_turn_rounds(ROUNDS, &mut [&mut || cpu(1), &mut || cpu(PROCESSES)])[..] else {
         return;
     };
     write(&input);
-    let [one, all] = in_turn_so_often(ROUNDS, &mut [&mut || cpu(1), &mut || cpu(PROCESSES)])[..] else { return };
+    let [one, all] = in_turn_rounds(ROUNDS, &mut [&mut || cpu(1), &mut || cpu(PROCESSES)])[..] else { return };
     let ns = |cpu: f64, start: f64| (cpu - start) / count as f64 * 1e9;
     let (one, all) = (ns(one, one_start), ns(all, all_start));
     println!(
@@ -73,14 +72,14 @@ fn compare(what: &str, rows: &str, count: usize, text: &str, write: impl Fn(&Pat
     figure("  ratio to one process", format!("{:.2}", all / one), "target: at most 1.25");
 }
 
-/// Runs a job to its end in so many processes with one worker each.
+/// Runs a job to its end in this number of processes with one worker each.
 fn run_all(job: &Path, processes: usize) {
     for mut process in start_all(job, processes, &["--until-idle"]) {
         assert!(process.wait().is_ok_and(|status| status.success()), "the job failed");
     }
 }
 
-/// Starts a job in so many processes with one worker each, with these arguments behind.
+/// Starts a job in this number of processes with one worker each, with additional arguments.
 pub fn start_all(job: &Path, processes: usize, more: &[&str]) -> Vec<Child> {
     let (addresses, count) = (hosts(processes), processes.to_string());
     let start = |number: usize| {

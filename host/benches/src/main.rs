@@ -1,12 +1,12 @@
-//! `make bench`: speed and memory as ratios against a native single-thread Rust loop that does the same work in the
-//! same run. Every figure is a median; the command behind it is printed. Arguments: names of parts to run
-//! (`boundary`, `limits`, `neighbour`, `languages`, `words`, `update`, `windows`, `sql`, `join`, `nexmark`, `flood`, `kafka`, `machines`, `slow`, `spill`, `objects`, `latency`, `page`,
-//! `start`, `upgrade`, and the parts about checkpoints, `checkpoint-words`, `checkpoint-latency` and `checkpoint-state`, or all three
-//! as `checkpoint`, and those about a server each, as `servers-redis`, or all of them as `servers`); all by default.
+//! `make bench`: speed and memory as ratios to a native single-thread Rust loop that does the same work in the same run. Every figure is a median;
+//! the measured command is printed. Arguments: names of parts to run (`boundary`, `limits`, `neighbour`, `languages`, `words`, `update`, `windows`,
+//! `sql`, `join`, `nexmark`, `flood`, `kafka`, `machines`, `slow`, `spill`, `objects`, `latency`, `page`, `start`, `upgrade`, and the parts about
+//! checkpoints, `checkpoint-words`, `checkpoint-latency` and `checkpoint-state`, or all three as `checkpoint`, and those about one server each, such
+//! as `servers-redis`, or all of them as `servers`); all by default.
 
-mod beside;
 mod boundary;
 mod checkpoint;
+mod comparison;
 mod flood;
 mod join;
 mod kafka;
@@ -39,7 +39,7 @@ fn main() {
     if servers::own_part(&arguments) || kafka::own_part(&arguments) || neighbour::own_part(&arguments) {
         return;
     }
-    let wanted: Vec<String> = arguments.into_iter().filter(|argument| !argument.starts_with('-')).collect();
+    let requested: Vec<String> = arguments.into_iter().filter(|argument| !argument.starts_with('-')).collect();
     let mut parts: Vec<(&str, fn())> = vec![
         ("boundary", boundary::run),
         ("limits", limits::run),
@@ -67,8 +67,8 @@ fn main() {
     ];
     parts.extend(servers::PARTS);
     for (name, run) in parts {
-        if wanted.is_empty()
-            || wanted
+        if requested.is_empty()
+            || requested
                 .iter()
                 .any(|w| w == name || name.strip_prefix(w.as_str()).is_some_and(|rest| rest.starts_with('-')))
         {

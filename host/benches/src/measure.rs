@@ -1,4 +1,4 @@
-//! Running things several times, and the job's binary as a child process.
+//! Repeated measurements, and the job's binary as a child process.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -8,33 +8,33 @@ use std::time::{Duration, Instant};
 /// How often each thing is measured.
 pub const RUNS: usize = 9;
 
-/// The middle one of some measurements.
+/// Returns the median of some measurements.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-/// A share of measurements from below, as 0.99.
+/// Returns a quantile, for example 0.99.
 pub fn quantile(values: &mut [f64], share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     values[((values.len() - 1) as f64 * share) as usize]
 }
 
-/// Seconds that something takes.
+/// Returns the seconds that `work` takes.
 pub fn seconds(work: impl FnOnce()) -> f64 {
     let start = Instant::now();
     work();
     start.elapsed().as_secs_f64()
 }
 
-/// Measures several things in turn, [`RUNS`] times, after one round to warm up; the median of each. Taking turns spreads
-/// what else the machine does over all of them.
+/// Measures several things in turn, [`RUNS`] times after one warm-up; returns the median of each. Taking turns spreads other load of the machine over
+/// all of them.
 pub fn in_turn(things: &mut [&mut dyn FnMut() -> f64]) -> Vec<f64> {
-    in_turn_so_often(RUNS, things)
+    in_turn_rounds(RUNS, things)
 }
 
-/// As [`in_turn`], with another number of rounds after the one to warm up.
-pub fn in_turn_so_often(rounds: usize, things: &mut [&mut dyn FnMut() -> f64]) -> Vec<f64> {
+/// Does the same as [`in_turn`], with another number of rounds after the warm-up.
+pub fn in_turn_rounds(rounds: usize, things: &mut [&mut dyn FnMut() -> f64]) -> Vec<f64> {
     let mut all = vec![Vec::new(); things.len()];
     for run in 0..=rounds {
         for (thing, values) in things.iter_mut().zip(&mut all) {
@@ -47,17 +47,17 @@ pub fn in_turn_so_often(rounds: usize, things: &mut [&mut dyn FnMut() -> f64]) -
     all.into_iter().map(median).collect()
 }
 
-/// A figure with its target.
+/// Prints a figure with its target.
 pub fn figure(what: &str, value: String, target: &str) {
     println!("{what:<66} {value:>14}   {target}");
 }
 
-/// The project's folder.
+/// Returns the project's directory.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the project")
 }
 
-/// The component of a plugin of the project.
+/// Returns the component of a plugin of the project.
 pub fn component(plugin: &str) -> PathBuf {
     let name = Path::new(plugin).file_name().expect("a name").to_string_lossy().into_owned();
     let path = root().join(plugin).join(format!("{name}.wasm"));
@@ -65,33 +65,33 @@ pub fn component(plugin: &str) -> PathBuf {
     path
 }
 
-/// A folder for the files of a benchmark.
-pub fn folder() -> tempfile::TempDir {
+/// Creates a directory for the files of a benchmark.
+pub fn dir() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
 
 /// Writes a job file and returns its path.
-pub fn job(folder: &Path, text: &str) -> PathBuf {
-    let path = folder.join("job.toml");
+pub fn job(dir: &Path, text: &str) -> PathBuf {
+    let path = dir.join("job.toml");
     std::fs::write(&path, text).expect("the job file is written");
     path
 }
 
-/// A folder on the disk that holds the build; temporary folders often lie in memory.
-pub fn folder_on_disk() -> tempfile::TempDir {
+/// Creates a directory on the disk that holds the build; temporary directories are often in memory.
+pub fn dir_on_disk() -> tempfile::TempDir {
     let program = std::env::current_exe().expect("this program");
     tempfile::tempdir_in(program.parent().expect("its folder")).expect("a temporary folder")
 }
 
-/// The binary under test: `$MILLSTREAM_BIN`, or the one beside this program.
+/// Returns a command for the binary under test: `$MILLSTREAM_BIN`, or the one next to this program.
 pub fn millstream(arguments: &[&str]) -> Command {
-    let beside = || std::env::current_exe().expect("this program").with_file_name("millstream");
-    let mut command = Command::new(std::env::var_os("MILLSTREAM_BIN").map_or_else(beside, PathBuf::from));
+    let default_binary = || std::env::current_exe().expect("this program").with_file_name("millstream");
+    let mut command = Command::new(std::env::var_os("MILLSTREAM_BIN").map_or_else(default_binary, PathBuf::from));
     command.args(arguments).env("MILLSTREAM_LOG", "error").stdin(Stdio::null()).stdout(Stdio::null());
     command
 }
 
-/// Seconds that a job takes from start to exit.
+/// Returns the seconds that a job takes from start to exit.
 pub fn job_seconds(job: &Path, workers: usize) -> f64 {
     let workers = workers.to_string();
     seconds(|| {
@@ -114,7 +114,7 @@ pub fn show_command(command: &str, job: &str) {
     print!("  {command}, with\n{text}");
 }
 
-/// The most memory that a process held, in bytes, read while it runs; waits for its end.
+/// Returns the peak memory of a process in bytes, read while it runs; waits for its end.
 pub fn peak_memory(mut child: Child) -> f64 {
     let path = format!("/proc/{}/status", child.id());
     let mut peak = 0.0_f64;
@@ -130,7 +130,7 @@ pub fn peak_memory(mut child: Child) -> f64 {
     peak
 }
 
-/// Seconds of processor time that the threads of a process have had that runs: all of them, and those whose names begin so.
+/// Returns the processor time in seconds of the threads of a running process: of all, and of those whose names begin with one of `named`.
 pub fn cpu_of(pid: u32, named: &[&str]) -> (f64, f64) {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
     let had = |task: std::fs::DirEntry| {
@@ -142,7 +142,7 @@ pub fn cpu_of(pid: u32, named: &[&str]) -> (f64, f64) {
     tasks.filter_map(|task| had(task.ok()?)).fold((0.0, 0.0), |sum, had| (sum.0 + had.0, sum.1 + had.1))
 }
 
-/// Bytes that are resident of a process that runs.
+/// Returns the resident memory of a running process in bytes.
 pub fn resident_of(pid: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
     let kib =
@@ -150,9 +150,9 @@ pub fn resident_of(pid: u32) -> f64 {
     kib.expect("what is resident") * 1024.0
 }
 
-/// Seconds of processor time of all processes that this one has waited for; servers that run on are none of them.
+/// Returns the processor time in seconds of all processes that this one has waited for; servers that still run are not included.
 pub fn children_cpu() -> f64 {
-    // SAFETY: all zeros is a value of this type, and the call fills what it is given.
+    // SAFETY: all zeros is a value of this type, and the call fills the struct.
     let used = unsafe {
         let mut used: libc::rusage = std::mem::zeroed();
         libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut used);

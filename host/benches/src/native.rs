@@ -1,10 +1,10 @@
-//! The reference: what a Rust programmer writes who needs only this one job, on one thread.
+//! The reference: what a Rust programmer writes for only this one job, on one thread.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-/// Splits every line (Arrow's offsets and bytes) at white space; the words in the same form.
+/// Splits every line (Arrow's offsets and bytes) at white space; returns the words in the same form.
 pub fn split(offsets: &[i32], bytes: &[u8]) -> (Vec<i32>, Vec<u8>) {
     let (mut words, mut ends) = (Vec::with_capacity(bytes.len()), Vec::with_capacity(bytes.len() / 5));
     ends.push(0);

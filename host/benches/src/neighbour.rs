@@ -1,9 +1,8 @@
-//! A well-behaved job beside one whose plugin panics, loops and hoards memory all the time, in one process: throughput and
-//! latency alone, beside a neighbour that keeps a core as busy and behaves, beside the hostile one, and beside a process that has nothing to
-//! do with Millstream, but takes the processor and memory in the hostile one's rhythm, in turn. The last one tells what the machine itself
-//! does to a job whose threads wake up while another thread computes.
+//! A well-behaved job next to one whose plugin panics, loops and hoards memory all the time, in one process. Throughput and latency are measured in
+//! turn: alone, next to a busy well-behaved neighbor, next to the hostile one, and next to an unrelated process. That process takes the processor and
+//! memory in the hostile one's rhythm. It shows the effect of the machine itself on a job whose threads wake up while another thread computes.
 
-use crate::measure::{component, figure, folder, median, quantile, seconds};
+use crate::measure::{component, dir, figure, median, quantile, seconds};
 use millstream::connectors::queue::sink::settings::QueueWrites;
 use millstream::connectors::rate::RateReads;
 use millstream::connectors::socket::settings::SocketReads;
@@ -16,22 +15,22 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-/// Rounds of each, alone and beside the other job.
+/// Rounds of each, alone and with the other job.
 const ROUNDS: usize = 7;
 const TEXT_LINES: usize = 400_000;
 const ROWS: usize = 20_000;
 const WARM_UP_ROWS: usize = 3_000;
 const ROWS_PER_MS: usize = 10;
 
-/// How this program is started as a process that takes the processor.
+/// The argument that starts this program as a process that takes the processor.
 const OWN_PART: &str = "--neighbour-takes";
-/// As long as one of the hostile job's calls may take, and as much as it may have.
+/// The time limit of a call of the hostile job; below, its memory limit.
 const LOOP: Duration = Duration::from_millis(20);
 const MEMORY_BYTES: usize = 32 << 20;
 /// In this time the hostile job has three hostile rows, one of each kind.
 const RHYTHM: Duration = Duration::from_millis(100);
 
-/// Takes the processor, where this program was started for that.
+/// Takes the processor, if this program was started for that.
 pub fn own_part(arguments: &[String]) -> bool {
     if !matches!(arguments, [only] if only == OWN_PART) {
         return false;
@@ -58,24 +57,24 @@ pub fn run() {
         "  with on_error = \"reject\"; the busy neighbour has the same plugin, and rows that keep it busy; the process"
     );
     println!("  is none of Millstream's, loops for 20 ms and fills 32 MiB every 100 ms");
-    let folder = folder();
-    let text = folder.path().join("text");
+    let dir = dir();
+    let text = dir.path().join("text");
     std::fs::write(&text, "to be or not to be that is the question\n".repeat(TEXT_LINES)).expect("the text");
     let neighbours =
         [None, Some(Neighbour::busy as fn() -> Neighbour), Some(Neighbour::hostile), Some(Neighbour::process)];
     let mut throughput = neighbours.map(|_| Vec::new());
     let mut latency = neighbours.map(|_| Vec::new());
     for round in 0..=ROUNDS {
-        for (place, start) in neighbours.iter().enumerate() {
+        for (index, start) in neighbours.iter().enumerate() {
             let neighbour = start.map(|start| start());
             let took = seconds(|| count(&text));
-            let p99 = p99_ms(folder.path());
+            let p99 = p99_ms(dir.path());
             if let Some(neighbour) = neighbour {
                 neighbour.stop();
             }
             if round > 0 {
-                throughput[place].push(TEXT_LINES as f64 / took / 1e6);
-                latency[place].push(p99);
+                throughput[index].push(TEXT_LINES as f64 / took / 1e6);
+                latency[index].push(p99);
             }
         }
     }
@@ -100,7 +99,7 @@ pub fn run() {
     figure("  of hostile to the process", format!("{:.2}", hostile / process), "");
 }
 
-/// What runs beside the job.
+/// What runs next to the job.
 enum Neighbour {
     Job(Box<Job>),
     Process(Child),
@@ -113,7 +112,7 @@ impl Neighbour {
         Neighbour::start(300, query)
     }
 
-    /// More rows than one core can work on, each of a thousand steps.
+    /// Returns a job with more rows than one core can process, each of a thousand steps.
     fn busy() -> Neighbour {
         Neighbour::start(400_000, "select value * 0 + 500750 as n from numbers")
     }
@@ -171,10 +170,10 @@ fn count(text: &Path) {
     job.await_termination(None).expect("the job ends");
 }
 
-/// The 99th percentile of the time from a socket to a sink.
-fn p99_ms(folder: &Path) -> f64 {
+/// Returns the 99th percentile of the latency from a socket to a sink.
+fn p99_ms(dir: &Path) -> f64 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let pipe = folder.join("pipe");
+    let pipe = dir.join("pipe");
     let _ = std::fs::remove_file(&pipe);
     assert!(Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()), "a pipe");
     let address = listener.local_addr().expect("its address").to_string();
@@ -203,7 +202,7 @@ fn p99_ms(folder: &Path) -> f64 {
     quantile(&mut latencies, 0.99)
 }
 
-/// Milliseconds since each row was sent.
+/// Returns the milliseconds since each row was sent.
 fn read(pipe: &Path, began: Instant) -> Vec<f64> {
     let mut latencies = Vec::new();
     for line in BufReader::new(File::open(pipe).expect("the pipe")).lines() {

@@ -1,14 +1,14 @@
-//! The queries of Nexmark: how many events a second of processor time they take, and how much memory.
+//! The queries of Nexmark: events per second of processor time, and memory.
 
 use crate::measure::{children_cpu, figure, median, millstream, peak_memory, root};
 use std::path::Path;
 
-/// Events of all kinds, unless `NEXMARK_EVENTS` says otherwise.
+/// Events of all kinds, unless `NEXMARK_EVENTS` is set.
 const EVENTS: u64 = 5_000_000;
-/// How often each query is measured, after once to warm up.
+/// How often each query is measured, after one warm-up.
 const RUNS: usize = 5;
 const MIB: f64 = 1024.0 * 1024.0;
-/// Events a second of processor time that are wanted of some queries.
+/// Target events per second of processor time for some queries.
 const TARGETS: [(usize, &str); 7] = [
     (0, "target: at least 3,000,000"),
     (1, "target: at least 3,000,000"),
@@ -40,7 +40,7 @@ pub fn run() {
     }
 }
 
-/// Seconds of processor time that a query takes, and its memory.
+/// Returns the seconds of processor time of a query, and its memory.
 fn measured(query: usize, events: u64) -> (f64, f64) {
     let job = root().join(format!("docs/examples/nexmark/q{query}.toml"));
     let text = std::fs::read_to_string(&job).expect("the query");
@@ -55,12 +55,12 @@ fn measured(query: usize, events: u64) -> (f64, f64) {
     (children_cpu() - before, peak)
 }
 
-/// What it puts out is counted and dropped, but of the one whose point are its files.
+/// Sets a sink that counts and drops the output, except for the query that is about its files.
 fn set_sink(query: usize, out: &Path) -> String {
     if query == 10 { format!("sinks.out.path={}", out.display()) } else { "sinks.out.kind=nothing".into() }
 }
 
-/// A number as people read it.
+/// Formats a number with thousands separators.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let parts = digits.as_bytes().rchunks(3).rev();

@@ -1,4 +1,4 @@
-//! The rows that jobs, and the programs beside them, read and write: JSON of about 75 bytes each.
+//! The rows that jobs, and the programs compared with them, read and write: JSON of about 75 bytes each.
 
 use crate::measure::millstream;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-/// A row as a program reads it that is written for nothing else.
+/// A row as read by a special-purpose program.
 #[derive(Deserialize, Serialize)]
 pub struct Row<'a> {
     pub user: &'a str,
@@ -17,21 +17,21 @@ pub struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// Of its JSON.
+    /// Parses JSON.
     pub fn of(json: &'a [u8]) -> Row<'a> {
         sonic_rs::from_slice(json).expect("a row")
     }
 
-    /// A number that no part of a row can be left out of.
+    /// Returns a number that depends on every part of a row.
     pub fn sum(&self) -> f64 {
         self.amount + (self.n + self.user.len() as i64 + self.page.len() as i64) as f64
     }
 }
 
-/// The columns of these rows, as a job has them.
+/// The columns of these rows, in a job.
 pub const SCHEMA: &str = r#"schema = { user = "text", page = "text", n = "int64", amount = "float64" }"#;
 
-/// So many rows.
+/// Generates this number of rows.
 pub fn rows(count: usize) -> impl Iterator<Item = String> {
     (0..count).map(|n| {
         let (user, page, n, amount) = (n % 99_991, n % 977, n + 1_000_000, n % 89 + 10);
@@ -39,26 +39,26 @@ pub fn rows(count: usize) -> impl Iterator<Item = String> {
     })
 }
 
-/// A file with so many of them.
-pub fn file(folder: &Path, count: usize) -> PathBuf {
+/// Writes a file with this number of rows.
+pub fn file(dir: &Path, count: usize) -> PathBuf {
     let mut text = String::new();
     rows(count).for_each(|row| {
         let _ = writeln!(text, "{row}");
     });
-    let path = folder.join("in.jsonl");
+    let path = dir.join("in.jsonl");
     std::fs::write(&path, text).expect("a file");
     path
 }
 
-/// The lines of such a file.
+/// Returns the lines of such a file.
 pub fn lines(file: &str) -> impl Iterator<Item = String> {
     BufReader::new(File::open(file).expect("a file")).lines().map_while(Result::ok)
 }
 
-/// How a job begins. One of a few seconds would wait for a good part of them until its first second is over, were its batches as usual.
+/// The start of a job. With default batches, a job of a few seconds would be idle for much of its first second.
 pub const JOB: &str = "name = \"bench\"\nbatch = \"100ms\"\n[checkpoint]\ndir = \"kept\"\nevery = \"1s\"\n";
 
-/// A job that reads rows from a source of this kind with these settings, and writes them nowhere.
+/// Returns a job that reads rows from a source of this kind with these settings, and discards them.
 pub fn reading(kind: &str, settings: &str) -> String {
     format!(
         "{JOB}[sources.rows]\nkind = \"{kind}\"\n{settings}\nformat = \"json\"\n{SCHEMA}\n\
@@ -66,12 +66,12 @@ pub fn reading(kind: &str, settings: &str) -> String {
     )
 }
 
-/// The same where a sender waits until a batch with its rows has begun, and sends no more before.
+/// Does the same for senders that wait for the start of a batch with their rows before they send more.
 pub fn answering(kind: &str, settings: &str) -> String {
     reading(kind, settings).replacen("100ms", "10ms", 1)
 }
 
-/// A job that writes the rows of the file `in.jsonl` to a sink of this kind with these settings.
+/// Returns a job that writes the rows of the file `in.jsonl` to a sink of this kind with these settings.
 pub fn writing(kind: &str, settings: &str) -> String {
     format!(
         "{JOB}[sources.rows]\nkind = \"file\"\npath = \"in.jsonl\"\nformat = \"json\"\n{SCHEMA}\n\
@@ -79,13 +79,13 @@ pub fn writing(kind: &str, settings: &str) -> String {
     )
 }
 
-/// Lets a job begin anew.
-pub fn forget(job: &Path) {
-    // There is nothing before it has run.
+/// Deletes the state of a job, so that it starts from scratch.
+pub fn delete_state(job: &Path) {
+    // It does not exist before the first run.
     let _ = std::fs::remove_dir_all(job.with_file_name("kept"));
 }
 
-/// Starts a job once and ends it after this time, so that servers know it before there is anything to read.
+/// Starts a job once and stops it after this time, so that servers know it before there is anything to read.
 pub fn introduce(job: &Path, time: &str) {
     let ran = millstream(&["run", &job.to_string_lossy(), "--timeout", time]).status();
     assert!(ran.is_ok_and(|ran| ran.success()), "the job failed");

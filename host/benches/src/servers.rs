@@ -1,5 +1,5 @@
-//! Servers of others on this machine: what a job reads from them and writes to them in a second, and the processor time that a row
-//! costs, beside a plain program over the same client.
+//! Third-party servers on this machine: rows per second that a job reads from them and writes to them, and the processor time per row, compared with
+//! a plain program that uses the same client.
 
 mod changes;
 mod clickhouse;
@@ -17,41 +17,41 @@ mod redis;
 mod syslog;
 mod zeromq;
 
-use crate::beside::Cost;
-use crate::measure::{folder_on_disk, root};
+use crate::comparison::Cost;
+use crate::measure::{dir_on_disk, root};
 use millstream_tests::Process;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// What a script fetches takes its time.
+/// Downloads of a script take time.
 const FETCHED_WITHIN: Duration = Duration::from_secs(900);
 
-/// The parts, and the work of each in a folder.
+/// The parts, and the work of each in a directory.
 pub const PARTS: [(&str, fn()); 15] = [
-    ("servers-redis", || in_folder(redis::run)),
-    ("servers-mqtt", || in_folder(mqtt::run)),
-    ("servers-nats", || in_folder(nats::run)),
-    ("servers-rabbitmq", || in_folder(rabbitmq::run)),
-    ("servers-http", || in_folder(http::run)),
-    ("servers-zeromq", || in_folder(zeromq::run)),
-    ("servers-clickhouse", || in_folder(clickhouse::run)),
-    ("servers-postgres", || in_folder(postgres::run)),
-    ("servers-changes", || in_folder(changes::run)),
-    ("servers-syslog", || in_folder(syslog::run)),
-    ("servers-otlp", || in_folder(otlp::run)),
-    ("servers-lumberjack", || in_folder(lumberjack::run)),
-    ("servers-flight", || in_folder(flight::run)),
-    ("servers-delta", || in_folder(delta::run)),
-    ("servers-opensearch", || in_folder(opensearch::run)),
+    ("servers-redis", || in_dir(redis::run)),
+    ("servers-mqtt", || in_dir(mqtt::run)),
+    ("servers-nats", || in_dir(nats::run)),
+    ("servers-rabbitmq", || in_dir(rabbitmq::run)),
+    ("servers-http", || in_dir(http::run)),
+    ("servers-zeromq", || in_dir(zeromq::run)),
+    ("servers-clickhouse", || in_dir(clickhouse::run)),
+    ("servers-postgres", || in_dir(postgres::run)),
+    ("servers-changes", || in_dir(changes::run)),
+    ("servers-syslog", || in_dir(syslog::run)),
+    ("servers-otlp", || in_dir(otlp::run)),
+    ("servers-lumberjack", || in_dir(lumberjack::run)),
+    ("servers-flight", || in_dir(flight::run)),
+    ("servers-delta", || in_dir(delta::run)),
+    ("servers-opensearch", || in_dir(opensearch::run)),
 ];
 
-fn in_folder(run: fn(&Path)) {
-    run(folder_on_disk().path());
+fn in_dir(run: fn(&Path)) {
+    run(dir_on_disk().path());
 }
 
-/// Measures what listens while this program, started once more, sends to it: this part of it, with these arguments. It has all that it sends
+/// Measures a listener while this program, started again as part `part` with these arguments, sends to it. The sender has prepared all its data
 /// before anything is measured.
 fn while_sending(part: &str, arguments: &[&str], run: impl FnOnce() -> Option<Cost>) -> Option<Cost> {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
@@ -59,34 +59,34 @@ fn while_sending(part: &str, arguments: &[&str], run: impl FnOnce() -> Option<Co
     let mut sender = command.spawn().expect("it starts");
     sender.stdout.as_mut().expect("its output").read_exact(&mut [0]).expect("it has all that it sends");
     let cost = run();
-    // Whoever reads may have gone before the last answer.
+    // The reader may have exited before the last response.
     let _ = sender.kill();
     sender.wait().expect("it ends");
     cost
 }
 
-/// Says, as such a sender, that it has all that it sends.
+/// Reports, in such a sender, that all its data is ready.
 fn ready() {
     print!(".");
     std::io::stdout().flush().expect("somebody waits for it");
 }
 
-/// What a script of the project prints, which may have to fetch something first.
-fn told_by(script: &str, arguments: &[&str]) -> String {
+/// Returns the output of a script of the project, which may have to download something first.
+fn output_of(script: &str, arguments: &[&str]) -> String {
     let mut command = Command::new(root().join("scripts").join(script));
     let ended = Process::start(command.args(arguments)).wait_within(FETCHED_WITHIN);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     ended.stdout.trim().to_owned()
 }
 
-/// A program in Python, of this folder.
+/// Returns a command for a Python program of this directory.
 fn python(program: &str) -> Command {
-    let mut command = Command::new(told_by("python.sh", &[]));
+    let mut command = Command::new(output_of("python.sh", &[]));
     command.arg(root().join("host/benches/src/servers").join(program));
     command
 }
 
-/// What a plain program does, where this program was started as one.
+/// Runs a plain program, if this process was started as one.
 pub fn own_part(arguments: &[String]) -> bool {
     let [part, at, what, more @ ..] = arguments else { return false };
     let rows = || what.parse().expect("a number of rows");
@@ -97,7 +97,7 @@ pub fn own_part(arguments: &[String]) -> bool {
         ("--mqtt-write", []) => mqtt::write(at, what),
         ("--nats-read", []) => nats::read(at, rows()),
         ("--nats-write", []) => nats::write(at, what),
-        ("--nats-write-whole", []) => nats::write_whole(at, what),
+        ("--nats-write-whole", []) => nats::write_atomic(at, what),
         ("--rabbitmq-read", []) => rabbitmq::read(at, rows()),
         ("--rabbitmq-write", []) => rabbitmq::write(at, what),
         ("--http-send", []) => http::send(at, rows()),

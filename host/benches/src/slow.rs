@@ -1,8 +1,8 @@
-//! One of two workers slowed to a quarter: how much a job without state keeps of what both can do together. Each worker is a process with one
-//! thread, and the slow one is stopped for 30 of each 40 ms.
+//! One of two workers slowed to a quarter: how much of their combined speed a job without state keeps. Each worker is a process with one thread, and
+//! the slow one is stopped for 30 of every 40 ms.
 
 use crate::machines::start_all;
-use crate::measure::{figure, folder, in_turn_so_often, job, root, seconds, show_command};
+use crate::measure::{dir, figure, in_turn_rounds, job, root, seconds, show_command};
 use millstream_tests::at_a_quarter;
 use std::fs;
 use std::io::{BufWriter, Write};
@@ -14,29 +14,29 @@ use std::time::Duration;
 const ROUNDS: usize = 3;
 const ROWS: usize = 4_000_000;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// Of what two workers do, one and a quarter do so much.
+/// The expected fraction of two workers: one and a quarter.
 const BOTH: f64 = 1.25 / 2.0;
 
 /// Runs this part.
 pub fn run() {
-    let folder = folder();
+    let dir = dir();
     let text = text();
-    let path = job(folder.path(), &text);
-    let input = folder.path().join("points.csv");
+    let path = job(dir.path(), &text);
+    let input = dir.path().join("points.csv");
     show_command("millstream run job.toml --workers 1 --processes 2 --hosts … --process 0, and 1", &text);
-    // What it takes to start.
+    // The startup time.
     fs::write(&input, "n\n1\n").expect("a file");
-    let [start] = in_turn_so_often(ROUNDS, &mut [&mut || took(&path, None)])[..] else { return };
+    let [start] = in_turn_rounds(ROUNDS, &mut [&mut || took(&path, None)])[..] else { return };
     let mut file = BufWriter::new(fs::File::create(&input).expect("a file"));
     writeln!(file, "n").expect("a row is written");
     (0..ROWS).for_each(|row| writeln!(file, "{}", row * 7_919 % 1_000_003).expect("a row is written"));
     drop(file);
-    let mut ways = [None, Some(0), Some(1)].map(|slow| {
+    let mut variants = [None, Some(0), Some(1)].map(|slow| {
         let path = &path;
         move || took(path, slow)
     });
-    let [none, first, second] = &mut ways;
-    let [both, first, second] = in_turn_so_often(ROUNDS, &mut [none, first, second])[..] else { return };
+    let [none, first, second] = &mut variants;
+    let [both, first, second] = in_turn_rounds(ROUNDS, &mut [none, first, second])[..] else { return };
     let rate = |took: f64| ROWS as f64 / (took - start) / 1e6;
     figure("two workers, million rows a second", format!("{:.2}", rate(both)), "");
     for (which, took) in [("the one with the source and the sink", first), ("the other", second)] {
@@ -46,9 +46,9 @@ pub fn run() {
     }
 }
 
-/// Seconds that the job takes; the process with this number is slow.
+/// Returns the seconds that the job takes; the process with this number is slow.
 fn took(job: &Path, slow: Option<usize>) -> f64 {
-    // Nothing is written over what another run has made.
+    // No run overwrites the output of another one.
     let _ = fs::remove_dir_all(job.with_file_name("out"));
     seconds(|| {
         let mut all = start_all(job, 2, &[]);

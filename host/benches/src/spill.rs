@@ -1,11 +1,9 @@
-//! State larger than memory: totals of many keys in memory and with a budget, and how long a start takes.
+//! State larger than memory: totals of many keys in memory and with a budget, and the time of a restart.
 
-use crate::measure::{
-    children_cpu, figure, folder_on_disk, in_turn_so_often, job, millstream, peak_memory, seconds, show,
-};
+use crate::measure::{children_cpu, dir_on_disk, figure, in_turn_rounds, job, millstream, peak_memory, seconds, show};
 use std::path::Path;
 
-/// Keys where `SPILL_KEYS` does not say how many; the budget is 21 bytes for each, a third to a quarter of what they take.
+/// Default number of keys, see `SPILL_KEYS`. The budget is 21 bytes per key, a third to a quarter of what they take.
 const KEYS: u64 = 20_000_000;
 const BUDGET_BYTES_PER_KEY: u64 = 21;
 const ROUNDS: usize = 3;
@@ -14,9 +12,9 @@ const ROUNDS: usize = 3;
 pub fn run() {
     let keys = std::env::var("SPILL_KEYS").ok().and_then(|keys| keys.parse().ok()).unwrap_or(KEYS);
     let budget = format!("{}MiB", (keys * BUDGET_BYTES_PER_KEY) >> 20);
-    let folder = folder_on_disk();
+    let dir = dir_on_disk();
     let made = |name: &str, text: &str| {
-        let inner = folder.path().join(name);
+        let inner = dir.path().join(name);
         std::fs::create_dir_all(&inner).expect("a folder");
         job(&inner, text)
     };
@@ -32,7 +30,7 @@ pub fn run() {
     let mut cpu = [0.0; 3];
     let mut timed: Vec<_> = all.iter().zip(&mut cpu).map(|(job, cpu)| move || timed(job, cpu)).collect();
     let mut turns: Vec<&mut dyn FnMut() -> f64> = timed.iter_mut().map(|one| one as _).collect();
-    let [memory_s, fits_s, budget_s] = in_turn_so_often(ROUNDS, &mut turns)[..] else { return };
+    let [memory_s, fits_s, budget_s] = in_turn_rounds(ROUNDS, &mut turns)[..] else { return };
     let peak = |job: &Path| format!("{:.0}", peak_memory(started(job)) / 1e6);
     figure("in memory, s", format!("{memory_s:.1}"), "");
     figure("with a budget in which all fits, times that", format!("{:.2}", fits_s / memory_s), "target: at most 1.05");
@@ -45,11 +43,11 @@ pub fn run() {
     let kept = made("kept", &text(&format!("{checkpoint}{}", state(&budget)), keys));
     wait(&kept);
     let mut start = || seconds(|| wait(&kept));
-    let start_s = in_turn_so_often(ROUNDS, &mut [&mut start])[0];
+    let start_s = in_turn_rounds(ROUNDS, &mut [&mut start])[0];
     figure(&format!("a start from a checkpoint with {budget}, and its end, s"), format!("{start_s:.1}"), "");
 }
 
-/// Seconds that a job takes; `cpu` is what it took of the processor.
+/// Returns the seconds that a job takes; adds its processor time to `cpu`.
 fn timed(job: &Path, cpu: &mut f64) -> f64 {
     let before = children_cpu();
     let took = seconds(|| wait(job));
@@ -66,10 +64,10 @@ fn wait(job: &Path) {
 }
 
 fn job_text(head: &str, keys: u64, rows: u64) -> String {
-    // The inverse of the distribution function, of numbers that are even enough.
+    // The inverse of the distribution function, applied to sufficiently uniform numbers.
     let even = "cast((value * 48271) % 2147483647 as double) / 2147483647.0";
     let zipf = format!("cast(power((power({keys}.0, 0.01) - 1.0) * ({even}) + 1.0, 100.0) as bigint)");
-    let place = format!("case when value < {keys} then value else {zipf} end");
+    let rank = format!("case when value < {keys} then value else {zipf} end");
     format!(
         r#"name = "spill"
 batch = "250ms"
@@ -79,7 +77,7 @@ rows_per_second = 4000000
 rows_max = {rows}
 [stages.keyed]
 from = "in"
-select = "(({place}) * 982451653) % {keys} as k, value as n"
+select = "(({rank}) * 982451653) % {keys} as k, value as n"
 [stages.totals]
 from = "keyed"
 key = "k"

@@ -1,6 +1,6 @@
-//! What a query costs a batch, and what planning it costs.
+//! The cost of a query per batch, and the cost of planning it.
 
-use crate::measure::{figure, folder, in_turn, job, job_seconds, show};
+use crate::measure::{dir, figure, in_turn, job, job_seconds, show};
 use std::fmt::Write as _;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -10,14 +10,14 @@ const BATCH_ROWS: usize = 1_000;
 const WORDS: usize = 200;
 /// Queries of the job that does nothing but plan.
 const QUERIES: usize = 200;
-/// Each is planned where the job is checked, and by its one worker.
+/// Each is planned when the job is checked, and by its one worker.
 const PLANS_A_QUERY: usize = 2;
 
 /// Runs this part.
 pub fn run() {
-    let folder = folder();
+    let dir = dir();
     let job_at = |name: &str, batches: usize, text: &str| {
-        let inner = folder.path().join(name);
+        let inner = dir.path().join(name);
         std::fs::create_dir_all(&inner).expect("a folder");
         write_batches(&inner.join("words.jsonl"), batches);
         job(&inner, text)

@@ -1,14 +1,14 @@
 //! From `millstream run` to the first batch, with a warm cache.
 
-use crate::measure::{RUNS, figure, folder, job, median, millstream, root};
+use crate::measure::{RUNS, dir, figure, job, median, millstream, root};
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Instant;
 
 /// Runs this part.
 pub fn run() {
-    let folder = folder();
-    std::fs::write(folder.path().join("text.txt"), "to be or not to be\n").expect("the text is written");
+    let dir = dir();
+    std::fs::write(dir.path().join("text.txt"), "to be or not to be\n").expect("the text is written");
     let text = format!(
         r#"name = "start"
 batch = "0s"
@@ -30,7 +30,7 @@ kind = "print"
         root().join("plugins/running-count").display()
     );
     crate::measure::show(&text);
-    let path = job(folder.path(), &text);
+    let path = job(dir.path(), &text);
     let first_line = || {
         let start = Instant::now();
         let mut child =

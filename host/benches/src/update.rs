@@ -1,6 +1,6 @@
 //! A running total per user: JSON rows, a plugin of world `update`, keyed state.
 
-use crate::measure::{figure, folder, in_turn, job, job_seconds, median, millstream, peak_memory, root, seconds};
+use crate::measure::{dir, figure, in_turn, job, job_seconds, median, millstream, peak_memory, root, seconds};
 use crate::native;
 use std::hint::black_box;
 use std::io::{BufWriter, Write};
@@ -12,12 +12,12 @@ const MANY_KEYS: usize = 1_000_000;
 
 /// Runs this part.
 pub fn run() {
-    let folder = folder();
+    let dir = dir();
     let text = job_text();
-    let path = job(folder.path(), &text);
+    let path = job(dir.path(), &text);
     crate::measure::show(&text);
-    write_rows(&folder.path().join("rows.json"), KEYS);
-    let rows = folder.path().join("rows.json");
+    write_rows(&dir.path().join("rows.json"), KEYS);
+    let rows = dir.path().join("rows.json");
     let mut native = || seconds(|| _ = black_box(native::running_total(&rows)));
     let mut one = || job_seconds(&path, 1);
     let mut two = || job_seconds(&path, 2);

@@ -1,6 +1,6 @@
-//! What packages and upgrades cost: a cached package beside a local file, the pause of an upgrade, and a shadow.
+//! The cost of packages and upgrades: a cached package compared with a local file, the pause of an upgrade, and a shadow.
 
-use crate::measure::{component, figure, folder, in_turn, job, median, millstream, root, seconds, show, show_command};
+use crate::measure::{component, dir, figure, in_turn, job, median, millstream, root, seconds, show, show_command};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Upgrades whose pauses are measured, in turn between two components.
+/// Upgrades whose pauses are measured, alternating between two components.
 const UPGRADES: usize = 9;
 /// The interval of the job that is upgraded.
 const BATCH_MS: f64 = 100.0;
@@ -25,10 +25,10 @@ pub fn run() {
     shadow();
 }
 
-/// From nothing to the first batch: a plugin by its path, and the same as a package that is in the store.
+/// Measures the time to the first batch: with a plugin by its path, and with the same as a package in the store.
 fn start() {
-    let folder = folder();
-    fs::write(folder.path().join("text.txt"), "to be or not to be\n").expect("the text is written");
+    let dir = dir();
+    fs::write(dir.path().join("text.txt"), "to be or not to be\n").expect("the text is written");
     let text = |plugin: &str| {
         format!(
             r#"name = "start"
@@ -46,12 +46,12 @@ kind = "print"
         )
     };
     let registry = root().join("plugins").display().to_string();
-    let local = folder.path().join("local");
-    let packaged = folder.path().join("packaged");
-    let path_of = |folder: &Path, plugin: &str| {
-        fs::create_dir(folder).expect("a folder");
-        fs::write(folder.join("text.txt"), "to be or not to be\n").expect("the text is written");
-        job(folder, &text(plugin))
+    let local = dir.path().join("local");
+    let packaged = dir.path().join("packaged");
+    let path_of = |dir: &Path, plugin: &str| {
+        fs::create_dir(dir).expect("a folder");
+        fs::write(dir.join("text.txt"), "to be or not to be\n").expect("the text is written");
+        job(dir, &text(plugin))
     };
     let local = path_of(&local, &root().join("plugins/split-words").display().to_string());
     let packaged = path_of(&packaged, "split-words@0.1.0");
@@ -61,8 +61,8 @@ kind = "print"
     );
     let with_store = |arguments: &[&str]| {
         let mut command = millstream(arguments);
-        command.env("MILLSTREAM_STORE", folder.path().join("store"));
-        command.env("MILLSTREAM_CONFIG", folder.path().join("config"));
+        command.env("MILLSTREAM_STORE", dir.path().join("store"));
+        command.env("MILLSTREAM_CONFIG", dir.path().join("config"));
         command
     };
     let first_line = |path: &Path| seconds(|| print_first_line(with_store(&["run", &path.to_string_lossy()]))) * 1e3;
@@ -83,7 +83,7 @@ kind = "print"
     figure("  what adding costs", format!("{:.0}", added_ms - local_ms), "target: at most 50");
 }
 
-/// Starts a job, waits for its first line and ends it.
+/// Starts a job, waits for its first line and stops it.
 fn print_first_line(mut command: Command) {
     let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
     let mut line = String::new();
@@ -93,31 +93,31 @@ fn print_first_line(mut command: Command) {
     assert!(!line.is_empty(), "the job printed nothing");
 }
 
-/// A job that runs, and its folder.
+/// A running job, and its directory.
 struct Running {
     child: Child,
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
     job: PathBuf,
 }
 
 impl Running {
-    /// Starts it in a folder whose plugin is `a.wasm`; `b.wasm` is the same with other bytes.
+    /// Starts it in a directory whose plugin is `a.wasm`; `b.wasm` is the same with other bytes.
     fn start(text: &str, plugin: &str) -> Running {
-        let folder = folder();
+        let dir = dir();
         let bytes = fs::read(component(plugin)).expect("the component");
         for name in ["a", "b"] {
-            // A section that nobody reads, behind the others: another digest.
+            // An additional custom section: another digest.
             let other = [&bytes[..], &[0, 2, 1, name.as_bytes()[0]]].concat();
-            fs::write(folder.path().join(format!("{name}.wasm")), other).expect("the component is written");
+            fs::write(dir.path().join(format!("{name}.wasm")), other).expect("the component is written");
         }
-        let job = job(folder.path(), text);
+        let job = job(dir.path(), text);
         let child = millstream(&["run", &job.to_string_lossy()]).spawn().expect("the job starts");
-        let running = Running { child, folder, job };
+        let running = Running { child, dir, job };
         running.until("it runs", || running.command(&["status"]).is_some());
         running
     }
 
-    /// What a command about this job says; `None`: it did not do.
+    /// Returns the output of a command about this job; `None`: it failed.
     fn command(&self, arguments: &[&str]) -> Option<String> {
         let (first, rest) = arguments.split_first().expect("a command");
         let job = self.job.to_string_lossy();
@@ -134,23 +134,23 @@ impl Running {
         }
     }
 
-    /// Processor time that its threads have used, in seconds.
+    /// Returns the processor time of its threads, in seconds.
     fn processor(&self) -> f64 {
         let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it lives").flatten();
         let ns = threads.filter_map(|thread| {
-            let told = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-            told.split(' ').next()?.parse::<f64>().ok()
+            let pauses_ms = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            pauses_ms.split(' ').next()?.parse::<f64>().ok()
         });
         ns.sum::<f64>() / 1e9
     }
 }
 
 impl Running {
-    /// Rows that its source has given to batches.
+    /// Returns how many rows its source has put into batches.
     fn rows(&self) -> f64 {
         let status = self.command(&["status", "--json"]).expect("it tells how it stands");
         let sources = status.split_once("\"sources\":").expect("its sources").1;
-        number_behind(sources, "\"rows\":").expect("their rows")
+        number_after(sources, "\"rows\":").expect("their rows")
     }
 }
 
@@ -161,7 +161,7 @@ impl Drop for Running {
     }
 }
 
-/// How long a job that is upgraded begins no batch: as it says itself, and as the times of its batches show.
+/// Measures how long an upgraded job begins no batch: as it reports itself, and as the times of its batches show.
 fn pause() {
     let text = format!(
         r#"name = "pause"
@@ -192,16 +192,17 @@ path = "out.jsonl"
         &text,
     );
     let running = Running::start(&text, "plugins/running-count");
-    let (output, stop) = (running.folder.path().join("out.jsonl"), Arc::new(AtomicBool::new(false)));
+    let (output, stop) = (running.dir.path().join("out.jsonl"), Arc::new(AtomicBool::new(false)));
     let stopped = stop.clone();
     let watching = std::thread::spawn(move || arrivals_ms(&output, &stopped));
-    let mut told = Vec::new();
+    let mut pauses_ms = Vec::new();
     for upgrade in 0..UPGRADES {
-        let to = running.folder.path().join(if upgrade % 2 == 0 { "b.wasm" } else { "a.wasm" });
-        let answer = running.command(&["upgrade", "totals", &to.to_string_lossy(), "--json"]).expect("it is upgraded");
-        let pause_us: f64 = number_behind(&answer, "\"pause_us\":").expect("it tells the pause");
-        told.push(pause_us / 1e3);
-        // Some batches pass, so that pauses stand alone.
+        let to = running.dir.path().join(if upgrade % 2 == 0 { "b.wasm" } else { "a.wasm" });
+        let response =
+            running.command(&["upgrade", "totals", &to.to_string_lossy(), "--json"]).expect("it is upgraded");
+        let pause_us: f64 = number_after(&response, "\"pause_us\":").expect("it tells the pause");
+        pauses_ms.push(pause_us / 1e3);
+        // Some batches in between separate the pauses.
         std::thread::sleep(Duration::from_millis(5 * BATCH_MS as u64));
     }
     stop.store(true, Ordering::Release);
@@ -211,7 +212,7 @@ path = "out.jsonl"
     let longest = gaps.split_off(gaps.len().saturating_sub(UPGRADES));
     figure(
         "an upgrade with state and checkpoint: no batch begins for, ms",
-        format!("{:.0}", median(told)),
+        format!("{:.0}", median(pauses_ms)),
         "target: at most 200",
     );
     figure("  between two batches in the sink, median, ms", format!("{:.0}", median(gaps)), "");
@@ -222,7 +223,7 @@ path = "out.jsonl"
     );
 }
 
-/// When a file grew, in milliseconds since this began.
+/// Returns when a file grew, in milliseconds since this began.
 fn arrivals_ms(file: &Path, stop: &AtomicBool) -> Vec<f64> {
     let (mut arrivals, mut length, began) = (Vec::new(), 0, Instant::now());
     while !stop.load(Ordering::Acquire) {
@@ -236,13 +237,13 @@ fn arrivals_ms(file: &Path, stop: &AtomicBool) -> Vec<f64> {
     arrivals
 }
 
-/// The number behind a text.
-fn number_behind(text: &str, before: &str) -> Option<f64> {
+/// Returns the number after a text.
+fn number_after(text: &str, before: &str) -> Option<f64> {
     let rest = text.split_once(before)?.1.trim_start();
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// Processor time of a job whose plugin does nearly all of its work, with a shadow and without.
+/// Measures the processor time of a job whose plugin does nearly all of its work, with a shadow and without.
 fn shadow() {
     let text = r#"name = "shadow"
 batch = "50ms"
@@ -264,7 +265,7 @@ path = "/dev/null"
     show(text);
     println!("  millstream upgrade job.toml steps b.wasm --shadow 100000 --promote never");
     let running = Running::start(text, "host/benches/compute");
-    let beside = running.folder.path().join("b.wasm").display().to_string();
+    let next_component = running.dir.path().join("b.wasm").display().to_string();
     let counted = || {
         let (before, rows) = (running.processor(), running.rows());
         std::thread::sleep(COUNTED);
@@ -274,13 +275,13 @@ path = "/dev/null"
     for round in 0..=ROUNDS {
         let without = counted();
         let job = running.job.to_string_lossy();
-        let arguments = ["upgrade", &job, "steps", &beside, "--shadow", "100000", "--promote", "never"];
+        let arguments = ["upgrade", &job, "steps", &next_component, "--shadow", "100000", "--promote", "never"];
         let mut upgrade = millstream(&arguments).spawn().expect("it starts");
         running.until("the shadow runs", || {
             running.command(&["status", "--json"]).is_some_and(|status| status.contains("\"shadowing\""))
         });
         let with = counted();
-        // Whoever asked goes away, and the shadow with it.
+        // When the client exits, the shadow ends.
         Command::new("kill").args(["-INT", &upgrade.id().to_string()]).status().expect("there is a program `kill`");
         upgrade.wait().expect("it ends");
         running.until("the shadow is gone", || {

@@ -1,13 +1,13 @@
-//! What windows cost: sliding ones beside tumbling ones, and a windowed word count beside the plain one.
+//! The cost of windows: sliding ones compared with tumbling ones, and a windowed word count compared with the plain one.
 
-use crate::measure::{figure, folder, in_turn, job, job_seconds, root, show};
+use crate::measure::{dir, figure, in_turn, job, job_seconds, root, show};
 use std::fmt::Write as _;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
 const ROWS: u64 = 2_000_000;
 const KEYS: u64 = 100;
-/// How much event time the rows are spread over: few and many rows of a key in each slide.
+/// The event time over which the rows are distributed: few and many rows of a key in each slide.
 const SECONDS: [u64; 2] = [3_600, 720];
 /// Batches of virtual time, and rows of each.
 const BATCHES: u64 = 900;
@@ -22,10 +22,10 @@ pub fn run() {
     WORDS.into_iter().for_each(words);
 }
 
-/// Runs two jobs that differ in their window, in turn, and prints what the second costs beside the first.
-fn compare(folder: &Path, names: [&str; 2], texts: [String; 2], rows: u64, what: &str, target: &str) {
+/// Runs two jobs that differ in their window, in turn, and prints the cost of the second relative to the first.
+fn compare(dir: &Path, names: [&str; 2], texts: [String; 2], rows: u64, what: &str, target: &str) {
     let jobs = [0, 1].map(|at| {
-        let inner = folder.join(at.to_string());
+        let inner = dir.join(at.to_string());
         std::fs::create_dir_all(&inner).expect("a folder");
         job(&inner, &texts[at])
     });
@@ -38,8 +38,8 @@ fn compare(folder: &Path, names: [&str; 2], texts: [String; 2], rows: u64, what:
 }
 
 fn event_time(over_s: u64) {
-    let folder = folder();
-    let mut file = BufWriter::new(std::fs::File::create(folder.path().join("rows.csv")).expect("the rows"));
+    let dir = dir();
+    let mut file = BufWriter::new(std::fs::File::create(dir.path().join("rows.csv")).expect("the rows"));
     writeln!(file, "ts,k,v").expect("a row is written");
     for row in 0..ROWS {
         let (time_us, key) = (row * over_s * 1_000_000 / ROWS, row.wrapping_mul(7_919) % KEYS);
@@ -72,12 +72,12 @@ rows = 1
     show(&texts[1]);
     println!("  {ROWS} rows of {KEYS} keys over {over_s} s of event time, one worker; process start included");
     let names = ["event time: tumbling 300 s", "event time: 300 s every 1 s"];
-    compare(folder.path(), names, texts, ROWS, "ratio of sliding to tumbling", "target: at most 2");
+    compare(dir.path(), names, texts, ROWS, "ratio of sliding to tumbling", "target: at most 2");
 }
 
 fn processing_time() {
-    let folder = folder();
-    let mut file = BufWriter::new(std::fs::File::create(folder.path().join("rows.jsonl")).expect("the rows"));
+    let dir = dir();
+    let mut file = BufWriter::new(std::fs::File::create(dir.path().join("rows.jsonl")).expect("the rows"));
     for batch in 0..BATCHES {
         let row = |row: u64| format!("[\"key-{}\",{}]", (batch * BATCH_ROWS + row).wrapping_mul(7_919) % KEYS, row);
         let rows = (0..BATCH_ROWS).map(row).collect::<Vec<_>>();
@@ -108,11 +108,11 @@ rows = 1
     let texts = [text("size = \"300s\", slide = \"300s\""), text("size = \"300s\", slide = \"1s\"")];
     println!("  {BATCHES} batches of {BATCH_ROWS} rows of {KEYS} keys, one worker; process start included");
     let names = ["processing time: tumbling 300 s", "processing time: 300 s every 1 s"];
-    compare(folder.path(), names, texts, BATCHES * BATCH_ROWS, "ratio of sliding to tumbling", "target: at most 2");
+    compare(dir.path(), names, texts, BATCHES * BATCH_ROWS, "ratio of sliding to tumbling", "target: at most 2");
 }
 
 fn words((batches, batch_bytes): (usize, usize)) {
-    let folder = folder();
+    let dir = dir();
     let text = std::fs::read_to_string(root().join("demo/text.txt")).expect("the text of the demo");
     let mut lines = text.lines().cycle();
     let (mut queue, mut words) = (String::new(), 0);
@@ -125,7 +125,7 @@ fn words((batches, batch_bytes): (usize, usize)) {
         }
         let _ = writeln!(queue, "{}", sonic_rs::to_string(&rows).expect("JSON"));
     }
-    std::fs::write(folder.path().join("lines.jsonl"), queue).expect("the lines are written");
+    std::fs::write(dir.path().join("lines.jsonl"), queue).expect("the lines are written");
     let text = |window: &str| {
         format!(
             r#"name = "words"
@@ -155,5 +155,5 @@ rows = 1
     show(&texts[0]);
     println!("  {batches} batches of {batch_bytes} bytes, {words} words, one worker; process start included");
     let names = ["word count over 30 s every 10 s", "word count batch by batch"];
-    compare(folder.path(), names, texts, words, "rate of the windowed one, as a share", "target: at least 0.7");
+    compare(dir.path(), names, texts, words, "rate of the windowed one, as a share", "target: at least 0.7");
 }

@@ -1,6 +1,6 @@
 //! Word count of a 100 MB text file, end to end.
 
-use crate::measure::{figure, folder, in_turn, job, job_seconds, millstream, peak_memory, root, seconds};
+use crate::measure::{dir, figure, in_turn, job, job_seconds, millstream, peak_memory, root, seconds};
 use crate::native;
 use std::hint::black_box;
 use std::io::Write;
@@ -9,8 +9,8 @@ const BYTES: usize = 100_000_000;
 
 /// Runs this part.
 pub fn run() {
-    let folder = folder();
-    let path = folder.path().join("text.txt");
+    let dir = dir();
+    let path = dir.path().join("text.txt");
     let text = std::fs::read(root().join("demo/text.txt")).expect("the text of the demo");
     let mut file = std::fs::File::create(&path).expect("the text file");
     for _ in 0..BYTES.div_ceil(text.len()) {
@@ -37,7 +37,7 @@ rows = 1
 "#,
         root().join("plugins/split-words").display()
     );
-    let job = job(folder.path(), &text);
+    let job = job(dir.path(), &text);
     crate::measure::show(&text);
     let (words, distinct) = native::count_words(&path);
     let mut native = || seconds(|| _ = black_box(native::count_words(&path)));

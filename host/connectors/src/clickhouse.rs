@@ -1,4 +1,4 @@
-//! Tables of ClickHouse, as sinks.
+//! ClickHouse tables, as sinks.
 
 pub mod declaration;
 pub mod settings;

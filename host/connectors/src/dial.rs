@@ -1,5 +1,5 @@
-//! Connections with servers that a URL names, for a thread that waits: where a server is, and bytes to and from it. What they mean is
-//! for the clients of our own (`mqtt`, `nats`) to say.
+//! Blocking connections to servers that a URL names: the server's address, and a byte stream to it. Our own clients (`mqtt`, `nats`) implement the
+//! protocols.
 
 use crate::tls;
 use crate::tls::Tls;
@@ -18,44 +18,44 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 use url::Url;
 
-/// How long a connection may take, and an answer.
-pub const ANSWER_MAX: Duration = Duration::from_secs(10);
-/// How much is read at a time.
+/// Timeout for a connection and for a response.
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes that are read at a time.
 const READ_BYTES: usize = 64 << 10;
 
-/// Why something did not work.
+/// Why an operation failed.
 #[derive(Debug)]
 pub enum Fault {
-    /// The server is away, or hangs: it may work later.
-    Passing(String),
-    /// Somebody has to mend something: it is not the server that it should be, or does not speak the protocol.
-    Lasting(String),
+    /// The server is unreachable or does not respond: a retry may succeed.
+    Transient(String),
+    /// A user has to fix the cause: it is the wrong server, or does not speak the protocol.
+    Permanent(String),
 }
 
-/// What the other side sent is not of this protocol.
+/// The peer sent data that violates the protocol.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ProtocolError(pub &'static str);
 
-/// How URLs of a kind of server are written, and what its messages call it.
+/// The URL schemes of a kind of server, and its name in messages.
 pub struct UrlForm {
-    /// What its servers are called.
+    /// Name of this kind of server.
     pub name: &'static str,
-    /// How a URL without TLS begins, and the port that it means.
+    /// Scheme without TLS, and its default port.
     pub plain: (&'static str, u16),
-    /// The same with TLS.
-    pub safe: (&'static str, u16),
-    /// How to write one.
+    /// Scheme with TLS, and its default port.
+    pub secure: (&'static str, u16),
+    /// Example of a URL.
     pub help: &'static str,
-    /// What it means that a server closes the connection and says nothing.
+    /// What it means if a server closes the connection without a message.
     pub closed: &'static str,
 }
 
-/// Where a server is, whether over TLS, and the login of the job there.
+/// The address of a server, whether it uses TLS, and the job's credentials.
 #[derive(Clone)]
 pub struct ServerAddress {
     pub host: String,
     pub port: u16,
-    /// TLS, and the name that the server's certificate is for.
+    /// TLS settings, and the name for which the server's certificate must be valid.
     pub tls: Option<(Tls, String)>,
     pub user: Option<String>,
     pub password: Option<Vec<u8>>,
@@ -64,36 +64,36 @@ pub struct ServerAddress {
 }
 
 impl ServerAddress {
-    /// Of a URL of a job file; or the key that is wrong, and why.
+    /// Parses a URL of a job file. An error is the invalid key and the reason.
     pub fn of(
         url: &str,
         form: &UrlForm,
         tls: Option<&TlsSpec>,
-        folder: &Path,
+        dir: &Path,
     ) -> Result<ServerAddress, (&'static str, String)> {
         let url = http_url::url(url).map_err(|message| ("url", message))?;
-        ServerAddress::plain(&url, form, tls, folder)
+        ServerAddress::plain(&url, form, tls, dir)
     }
 
-    /// The same of a URL without placeholders.
+    /// Like [`ServerAddress::of`], for a URL without placeholders.
     pub fn plain(
         url: &str,
         form: &UrlForm,
         tls: Option<&TlsSpec>,
-        folder: &Path,
+        dir: &Path,
     ) -> Result<ServerAddress, (&'static str, String)> {
         let wrong = |why: &str| ("url", format!("`url` {why}; {}", form.help));
-        // What is wrong is not repeated, as there may be a password in it.
+        // The URL is not repeated, as it may contain a password.
         let url = Url::parse(url).map_err(|_| wrong("cannot be read"))?;
-        let safe = match url.scheme() {
+        let secure = match url.scheme() {
             scheme if scheme == form.plain.0 => false,
-            scheme if scheme == form.safe.0 => true,
+            scheme if scheme == form.secure.0 => true,
             _ => return Err(wrong(&format!("is not that of a server of {}", form.name))),
         };
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("names no host"))?;
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned();
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-            return Err(wrong("has something behind host and port, which does nothing here"));
+            return Err(wrong("has extra text after host and port, which is not used here"));
         }
         let decoded = |text: &str| percent_decode_str(text).collect::<Vec<u8>>();
         let password = url.password().map(decoded);
@@ -104,23 +104,23 @@ impl ServerAddress {
         let user = user.map(String::from_utf8).transpose().map_err(|_| wrong("has a user that is not UTF-8"))?;
         let spec = tls.cloned().unwrap_or_default();
         let name = spec.name.clone().unwrap_or_else(|| host.clone());
-        let used = Tls::of(&spec, folder);
-        if safe {
-            used.config().map_err(|refusal| ("tls", format!("`tls` cannot be used: {refusal}")))?;
+        let used = Tls::of(&spec, dir);
+        if secure {
+            used.config().map_err(|tls_error| ("tls", format!("`tls` cannot be used: {tls_error}")))?;
         }
-        let port = url.port().unwrap_or(if safe { form.safe.1 } else { form.plain.1 });
-        let tls = safe.then_some((used, name));
+        let port = url.port().unwrap_or(if secure { form.secure.1 } else { form.plain.1 });
+        let tls = secure.then_some((used, name));
         Ok(ServerAddress { host, port, tls, user, password, name: form.name, closed: form.closed })
     }
 
-    /// Whether somebody listens there.
+    /// Checks that the server accepts connections.
     pub fn reach(&self) -> Result<(), Fault> {
         let mut addresses = (self.host.as_str(), self.port).to_socket_addrs()?;
-        let address = addresses.next().ok_or_else(|| Fault::Passing("its host has no address".into()))?;
-        PlainStream::connect_timeout(&address, ANSWER_MAX).map(drop).map_err(Fault::from)
+        let address = addresses.next().ok_or_else(|| Fault::Transient("its host has no address".into()))?;
+        PlainStream::connect_timeout(&address, RESPONSE_TIMEOUT).map(drop).map_err(Fault::from)
     }
 
-    /// Where it is, for people.
+    /// Names the server for messages.
     pub fn shown(&self) -> String {
         format!("{} at {}:{}", self.name, self.host, self.port)
     }
@@ -128,14 +128,14 @@ impl ServerAddress {
 
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Fault {
-        match tls::refusal(&error) {
-            Some(refusal) => Fault::Lasting(format!("TLS: {refusal}")),
-            None => Fault::Passing(plain(&error)),
+        match tls::inner_tls_error(&error) {
+            Some(tls_error) => Fault::Permanent(format!("TLS: {tls_error}")),
+            None => Fault::Transient(plain(&error)),
         }
     }
 }
 
-/// An error of the system without its number.
+/// Describes an I/O error without its OS error number.
 pub fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
@@ -144,89 +144,98 @@ pub fn plain(error: &io::Error) -> String {
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// A connection: what comes is read when it is asked for.
-pub struct Line {
+/// A connection that is read on request.
+pub struct BlockingStream {
     runtime: Runtime,
-    /// `None`: TLS could not be begun.
+    /// `None` if the TLS handshake failed.
     stream: Option<Box<dyn Stream>>,
-    /// What came and was not taken out.
+    /// Bytes received and not consumed.
     pub buffer: BytesMut,
-    /// When something was sent.
+    /// When bytes were last sent.
     pub sent: Instant,
-    /// When something came.
-    pub heard: Instant,
+    /// When bytes were last received.
+    pub received: Instant,
     closed: &'static str,
 }
 
-impl Line {
+impl BlockingStream {
     /// Connects without TLS.
-    pub fn open(place: &ServerAddress) -> Result<Line, Fault> {
+    pub fn open(address: &ServerAddress) -> Result<BlockingStream, Fault> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let connecting = async {
-            let tcp = TcpStream::connect((place.host.as_str(), place.port)).await?;
+            let tcp = TcpStream::connect((address.host.as_str(), address.port)).await?;
             tcp.set_nodelay(true)?;
             Ok::<_, io::Error>(tcp)
         };
-        let tcp = match runtime.block_on(async { timeout(ANSWER_MAX, connecting).await }) {
+        let tcp = match runtime.block_on(async { timeout(RESPONSE_TIMEOUT, connecting).await }) {
             Ok(tcp) => tcp?,
-            Err(_) => return Err(silent()),
+            Err(_) => return Err(response_timed_out()),
         };
         let now = Instant::now();
         let buffer = BytesMut::new();
-        Ok(Line { runtime, stream: Some(Box::new(tcp)), buffer, sent: now, heard: now, closed: place.closed })
+        Ok(BlockingStream {
+            runtime,
+            stream: Some(Box::new(tcp)),
+            buffer,
+            sent: now,
+            received: now,
+            closed: address.closed,
+        })
     }
 
-    /// Speaks TLS from here on, where the place says so.
-    pub fn secure(&mut self, place: &ServerAddress) -> Result<(), Fault> {
-        let (Some((tls, name)), Some(stream)) = (&place.tls, self.stream.take_if(|_| place.tls.is_some())) else {
+    /// Starts TLS if the address requires it.
+    pub fn secure(&mut self, address: &ServerAddress) -> Result<(), Fault> {
+        let (Some((tls, name)), Some(stream)) = (&address.tls, self.stream.take_if(|_| address.tls.is_some())) else {
             return Ok(());
         };
-        // Whoever stands between could have put it there.
+        // A man in the middle could have inserted it.
         if !self.buffer.is_empty() {
-            return Err(Fault::Passing("it continues without TLS where TLS should begin".into()));
+            return Err(Fault::Transient("it continues without TLS where TLS should begin".into()));
         }
-        let shaken = self.runtime.block_on(async { timeout(ANSWER_MAX, tls.handshake(stream, name)).await });
-        self.stream = Some(Box::new(shaken.map_err(|_| silent())??));
+        let connected = self.runtime.block_on(async { timeout(RESPONSE_TIMEOUT, tls.handshake(stream, name)).await });
+        self.stream = Some(Box::new(connected.map_err(|_| response_timed_out())??));
         Ok(())
     }
 
-    /// Sends this.
+    /// Sends bytes.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), Fault> {
-        let Line { runtime, stream: Some(stream), .. } = self else { return Err(self.ended()) };
+        let BlockingStream { runtime, stream: Some(stream), .. } = self else { return Err(self.closed_fault()) };
         let sending = async {
             stream.write_all(bytes).await?;
             stream.flush().await
         };
-        match runtime.block_on(async { timeout(ANSWER_MAX, sending).await }) {
+        match runtime.block_on(async { timeout(RESPONSE_TIMEOUT, sending).await }) {
             Ok(sent) => sent?,
-            Err(_) => return Err(Fault::Passing(format!("it accepts nothing for {} s", ANSWER_MAX.as_secs()))),
+            Err(_) => return Err(Fault::Transient(format!("it accepts nothing for {} s", RESPONSE_TIMEOUT.as_secs()))),
         }
         self.sent = Instant::now();
         Ok(())
     }
 
-    /// Reads what comes next into the buffer; false: nothing came within this time.
+    /// Reads the next bytes into the buffer. Returns false if none arrived within `wait`.
     pub fn more(&mut self, wait: Duration) -> Result<bool, Fault> {
-        let Line { runtime, stream: Some(stream), buffer, .. } = self else { return Err(self.ended()) };
+        let BlockingStream { runtime, stream: Some(stream), buffer, .. } = self else {
+            return Err(self.closed_fault());
+        };
         buffer.reserve(READ_BYTES);
         match runtime.block_on(async { timeout(wait, stream.read_buf(buffer)).await }) {
             Err(_) => Ok(false),
-            Ok(Ok(0)) => Err(self.ended()),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.ended()),
+            Ok(Ok(0)) => Err(self.closed_fault()),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.closed_fault()),
             Ok(read) => {
                 read?;
-                self.heard = Instant::now();
+                self.received = Instant::now();
                 Ok(true)
             }
         }
     }
 
-    fn ended(&self) -> Fault {
-        Fault::Passing(self.closed.into())
+    fn closed_fault(&self) -> Fault {
+        Fault::Transient(self.closed.into())
     }
 }
 
-/// Nobody answers in time.
-pub fn silent() -> Fault {
-    Fault::Passing(format!("it does not respond within {} s", ANSWER_MAX.as_secs()))
+/// Returns the fault for a response that did not arrive in time.
+pub fn response_timed_out() -> Fault {
+    Fault::Transient(format!("it does not respond within {} s", RESPONSE_TIMEOUT.as_secs()))
 }

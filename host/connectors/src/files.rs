@@ -1,4 +1,4 @@
-//! Files of rows in a folder or a bucket: sink `files`, and `delta`, whose log says which files are there.
+//! Sinks that write files of rows to a directory or a bucket: `files`, and `delta`, whose log lists the table's files.
 
 pub mod declaration;
 pub mod settings;

@@ -1,5 +1,5 @@
-//! Servers of Arrow Flight: where one is, who the job is there, and what its answers mean. Its protocol is gRPC, of which little is needed:
-//! messages with a length before them, in requests of HTTP/2, and a status behind them ([`grpc`]).
+//! Arrow Flight servers: address, credentials, and the meaning of responses. The protocol is gRPC, of which little is needed:
+//! length-prefixed messages in HTTP/2 requests, followed by a status ([`grpc`]).
 
 pub mod declaration;
 mod limits;
@@ -11,7 +11,7 @@ pub mod messages;
 
 pub use crate::dial::Fault;
 
-use crate::dial::{ANSWER_MAX, ServerAddress, UrlForm};
+use crate::dial::{RESPONSE_TIMEOUT, ServerAddress, UrlForm};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use grpc::Connection;
@@ -25,80 +25,80 @@ use std::time::Duration;
 use tokio::time::timeout;
 use url::Url;
 
-/// What URLs look like.
+/// The form of URLs.
 pub const FORM: UrlForm = UrlForm {
     name: "the server of Arrow Flight",
     plain: ("grpc", 0),
-    safe: ("grpc+tls", 0),
+    secure: ("grpc+tls", 0),
     help: "write it as \"grpc://host:port\" or \"grpc+tls://user:${PASSWORD}@host:port\"",
     closed: "it closes the connection",
 };
-/// Bytes of an answer that holds no rows.
+/// Maximum bytes of a response without rows.
 pub const ANSWER_BYTES_MAX: usize = 16 << 20;
-/// The status of what a server does not do.
+/// The status of a method that a server does not implement.
 const UNIMPLEMENTED: u32 = 12;
-/// How much of a server's words is shown.
+/// Maximum bytes of a server's message in an error.
 const SHOWN_BYTES_MAX: usize = 400;
 
-/// A server, and who the job is there.
+/// A server, and the job's credentials there.
 #[derive(Clone)]
 pub struct Server {
-    /// Where it is.
-    pub place: ServerAddress,
+    /// The server's address.
+    pub address: ServerAddress,
     token: Option<String>,
 }
 
 impl Server {
-    /// Of a job file; or the key that is wrong, and why.
+    /// Creates the server of a job file; or returns the invalid key, and why.
     pub fn of(
         url: &str,
         token: Option<&str>,
         tls: Option<&TlsSpec>,
-        folder: &Path,
+        dir: &Path,
     ) -> Result<Server, (&'static str, String)> {
-        let place = ServerAddress::of(url, &FORM, tls, folder)?;
-        if place.port == 0 {
+        let address = ServerAddress::of(url, &FORM, tls, dir)?;
+        if address.port == 0 {
             return Err(("url", format!("`url` names no port; {}", FORM.help)));
         }
-        if token.is_some() && place.user.is_some() {
+        if token.is_some() && address.user.is_some() {
             return Err(("token", "`token` and a user in `url` are both credentials; remove one of them".into()));
         }
-        Ok(Server { place, token: token.map(str::to_owned) })
+        Ok(Server { address, token: token.map(str::to_owned) })
     }
 
-    /// Another one, at which the job is known as here. `url`: as [`plain_url`] gives it.
-    pub fn beside(&self, url: &str, tls: Option<&TlsSpec>, folder: &Path) -> Option<Server> {
-        let mut place = ServerAddress::plain(url, &FORM, tls, folder).ok()?;
-        // Whoever tells of another server does not say who the job is there.
-        place.user.clone_from(&self.place.user);
-        place.password.clone_from(&self.place.password);
-        Some(Server { place, token: self.token.clone() })
+    /// Returns another server with the same credentials. `url`: as returned by [`plain_url`].
+    pub fn other_server(&self, url: &str, tls: Option<&TlsSpec>, dir: &Path) -> Option<Server> {
+        let mut address = ServerAddress::plain(url, &FORM, tls, dir).ok()?;
+        // The location of another server contains no credentials.
+        address.user.clone_from(&self.address.user);
+        address.password.clone_from(&self.address.password);
+        Some(Server { address, token: self.token.clone() })
     }
 
-    /// Connects, and logs in where the URL has a user: with the password, for which most servers give a token in return.
+    /// Connects, and logs in if the URL has a user. Most servers return a token for the password.
     pub async fn connect(&self) -> Result<Connection, Fault> {
-        let place = &self.place;
-        let mut connection = Connection::open(place).await?;
+        let address = &self.address;
+        let mut connection = Connection::open(address).await?;
         if let Some(token) = &self.token {
             connection.authorization = Some(secret(format!("Bearer {token}"))?);
         }
-        if let Some(user) = &place.user {
+        if let Some(user) = &address.user {
             let mut login = format!("{user}:").into_bytes();
-            login.extend_from_slice(place.password.as_deref().unwrap_or_default());
+            login.extend_from_slice(address.password.as_deref().unwrap_or_default());
             connection.authorization = Some(secret(format!("Basic {}", STANDARD.encode(login)))?);
-            let mut answers = connection.ask("Handshake", &HandshakeRequest::default(), ANSWER_BYTES_MAX);
+            let mut responses = connection.call_once("Handshake", &HandshakeRequest::default(), ANSWER_BYTES_MAX);
             let greeting = async {
                 loop {
-                    match answers.next().await {
+                    match responses.next().await {
                         Ok(Some(_)) => {}
-                        // There is nothing to shake: each request shows who it is of.
+                        // The server has no handshake: each request carries its credentials.
                         Ok(None) | Err(CallRefusal { status: Some(UNIMPLEMENTED), .. }) => return Ok(()),
-                        Err(refused) => return Err(refused.fault),
+                        Err(call_refusal) => return Err(call_refusal.fault),
                     }
                 }
             };
-            timeout(ANSWER_MAX, greeting).await.map_err(|_| crate::dial::silent())??;
-            if let Some(given) = answers.authorization {
+            timeout(RESPONSE_TIMEOUT, greeting).await.map_err(|_| crate::dial::response_timed_out())??;
+            if let Some(given) = responses.authorization {
                 connection.authorization = Some(given);
             }
         }
@@ -106,9 +106,9 @@ impl Server {
     }
 }
 
-/// Where a server says that another one is, as `grpc://host:port` or `grpc+tls://host:port`; `None`: anything else, a user included.
-pub fn plain_url(told: &str) -> Option<String> {
-    let url = Url::parse(&told.replacen("grpc+tcp://", "grpc://", 1)).ok()?;
+/// Returns a location as `grpc://host:port` or `grpc+tls://host:port`; `None` for anything else, including a URL with a user.
+pub fn plain_url(location: &str) -> Option<String> {
+    let url = Url::parse(&location.replacen("grpc+tcp://", "grpc://", 1)).ok()?;
     let is_plain = url.username().is_empty() && url.password().is_none() && matches!(url.path(), "" | "/");
     let is_known = matches!(url.scheme(), "grpc" | "grpc+tls") && url.query().is_none() && url.fragment().is_none();
     let (host, port) = (url.host_str()?, url.port()?);
@@ -118,14 +118,14 @@ pub fn plain_url(told: &str) -> Option<String> {
 fn secret(text: String) -> Result<HeaderValue, Fault> {
     let value = HeaderValue::try_from(text);
     let mut value =
-        value.map_err(|_| Fault::Lasting("`token` has characters that a header must not contain".into()))?;
+        value.map_err(|_| Fault::Permanent("`token` has characters that a header must not contain".into()))?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-/// How a server is told which stream is meant.
-pub fn descriptor(wanted: &FlightDescriptor) -> Descriptor {
-    match wanted {
+/// Encodes the descriptor of a stream for a server.
+pub fn descriptor(requested: &FlightDescriptor) -> Descriptor {
+    match requested {
         FlightDescriptor::Path(path) => {
             Descriptor { kind: DescriptorKind::Path.into(), path: path.clone(), ..Descriptor::default() }
         }
@@ -136,20 +136,20 @@ pub fn descriptor(wanted: &FlightDescriptor) -> Descriptor {
     }
 }
 
-/// A stream, for people.
-pub fn shown(wanted: &FlightDescriptor) -> String {
-    match wanted {
+/// Formats a stream for messages.
+pub fn shown(requested: &FlightDescriptor) -> String {
+    match requested {
         FlightDescriptor::Path(path) => format!("`{}`", shown::harmless(&path.join("/"), 100)),
         FlightDescriptor::Command(command) => format!("`{}`", shown::harmless(command, 100)),
     }
 }
 
-/// Why a call of a Flight server has no answer.
+/// Why a call of a Flight server failed.
 #[derive(Debug)]
 pub struct CallRefusal {
-    /// Whether it passes, and why it is.
+    /// Whether the failure is transient, and its reason.
     pub fault: Fault,
-    /// The status of gRPC, where the server itself has said so.
+    /// The gRPC status, if the server itself returned one.
     pub status: Option<u32>,
 }
 
@@ -159,37 +159,40 @@ impl From<Fault> for CallRefusal {
     }
 }
 
-/// What a status other than OK means.
-fn refused(status: u32, message: &str) -> CallRefusal {
-    let words = shown::printable(message.trim(), SHOWN_BYTES_MAX).replace('\n', " ");
-    let said = |what: &str| if words.is_empty() { what.to_owned() } else { format!("{what}: {words}") };
-    let lasting = |what: &str| Fault::Lasting(said(what));
-    let passing = |what: &str| Fault::Passing(said(what));
+/// Interprets a status other than OK.
+fn call_refusal(status: u32, message: &str) -> CallRefusal {
+    let server_message = shown::printable(message.trim(), SHOWN_BYTES_MAX).replace('\n', " ");
+    let describe =
+        |what: &str| if server_message.is_empty() { what.to_owned() } else { format!("{what}: {server_message}") };
+    let permanent = |what: &str| Fault::Permanent(describe(what));
+    let transient = |what: &str| Fault::Transient(describe(what));
     let fault = match status {
-        3 => lasting("it rejected the request (INVALID_ARGUMENT)"),
-        5 => lasting("it has no such stream (NOT_FOUND)"),
-        6 => lasting("it has that already (ALREADY_EXISTS)"),
-        7 => lasting("permission denied; check `token` or the user in `url`, or their permissions (PERMISSION_DENIED)"),
-        9 => lasting("it cannot do that as it is now (FAILED_PRECONDITION)"),
-        11 => lasting("that is out of its range (OUT_OF_RANGE)"),
-        UNIMPLEMENTED => lasting("it does not support that (UNIMPLEMENTED)"),
-        15 => lasting("it has lost data (DATA_LOSS)"),
-        16 => lasting("authentication failed; check `token` or the user in `url` (UNAUTHENTICATED)"),
-        1 => passing("it has cancelled that (CANCELLED)"),
-        4 => passing("it took too long (DEADLINE_EXCEEDED)"),
-        8 => passing("it is overloaded (RESOURCE_EXHAUSTED)"),
-        10 => passing("it aborted the request (ABORTED)"),
-        14 => passing("it is not ready (UNAVAILABLE)"),
-        13 => passing("something is wrong in it (INTERNAL)"),
-        2 => passing("something is wrong in it (UNKNOWN)"),
-        other => passing(&format!("it answers with status {other}, which gRPC does not have")),
+        3 => permanent("it rejected the request (INVALID_ARGUMENT)"),
+        5 => permanent("it has no such stream (NOT_FOUND)"),
+        6 => permanent("it has that already (ALREADY_EXISTS)"),
+        7 => {
+            permanent("permission denied; check `token` or the user in `url`, or their permissions (PERMISSION_DENIED)")
+        }
+        9 => permanent("it cannot do that as it is now (FAILED_PRECONDITION)"),
+        11 => permanent("that is out of its range (OUT_OF_RANGE)"),
+        UNIMPLEMENTED => permanent("it does not support that (UNIMPLEMENTED)"),
+        15 => permanent("it has lost data (DATA_LOSS)"),
+        16 => permanent("authentication failed; check `token` or the user in `url` (UNAUTHENTICATED)"),
+        1 => transient("it has cancelled that (CANCELLED)"),
+        4 => transient("it took too long (DEADLINE_EXCEEDED)"),
+        8 => transient("it is overloaded (RESOURCE_EXHAUSTED)"),
+        10 => transient("it aborted the request (ABORTED)"),
+        14 => transient("it is not ready (UNAVAILABLE)"),
+        13 => transient("something is wrong in it (INTERNAL)"),
+        2 => transient("something is wrong in it (UNKNOWN)"),
+        other => transient(&format!("it answers with status {other}, which gRPC does not have")),
     };
     CallRefusal { fault, status: Some(status) }
 }
 
-/// How long a server may be silent, in words.
+/// Returns the error for a server that did not respond for this long.
 pub fn stalled(stall: Duration) -> Fault {
-    Fault::Passing(format!("it says nothing for {}", millstream_base::units::show_time(stall)))
+    Fault::Transient(format!("it says nothing for {}", millstream_base::units::show_time(stall)))
 }
 
 #[cfg(test)]
@@ -200,7 +203,10 @@ mod tests {
     fn urls_say_where_and_who() {
         let of = |url: &str, token: Option<&str>| Server::of(url, token, None, Path::new(""));
         let server = of("grpc://me:a%20b@localhost:8815", None).unwrap();
-        assert_eq!((server.place.user.as_deref(), server.place.password.as_deref()), (Some("me"), Some(&b"a b"[..])));
+        assert_eq!(
+            (server.address.user.as_deref(), server.address.password.as_deref()),
+            (Some("me"), Some(&b"a b"[..]))
+        );
         for (url, token, why) in [
             ("grpc://localhost", None, "names no port"),
             ("http://localhost:1", None, "is not that of a server of"),
@@ -211,7 +217,7 @@ mod tests {
             assert!(message.contains(why), "{message}");
         }
         let other = plain_url("grpc+tcp://other:5").unwrap();
-        assert!(server.beside(&other, None, Path::new("")).is_some_and(|other| other.place.port == 5));
+        assert!(server.other_server(&other, None, Path::new("")).is_some_and(|other| other.address.port == 5));
         assert_eq!(plain_url("grpc+tls://[::1]:5/"), Some("grpc+tls://[::1]:5".to_owned()));
         for other in
             ["arrow-flight-reuse-connection://?", "grpc://a:b@h:1", "grpc://h", "grpc://h:1/x", "grpc://h:1?x", ""]

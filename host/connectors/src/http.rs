@@ -1,17 +1,17 @@
-//! Requests to servers over HTTP/1.1, with TLS where the URL says so: one connection to one server, made anew where it was lost.
-//! And what those that listen have in common.
+//! HTTP/1.1 requests, with TLS for `https` URLs: one connection to one server, reopened after it was lost. The submodules are also used by sources
+//! and sinks that listen.
 
 pub mod certificate;
 pub mod heads;
 pub mod listener;
-pub mod places;
+pub mod slots;
 pub mod write_deadline;
-pub mod refusals;
+pub mod rejection_log;
 pub mod sink;
 pub mod upgrade;
 
 pub use crate::dial::Fault;
-use crate::tls::{Tls, in_words, refusal};
+use crate::tls::{Tls, explain_error, inner_tls_error};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -26,60 +26,60 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// How long a server may take until there is a connection.
+/// Timeout for opening a connection.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
-/// Bytes of the head of an answer.
+/// Maximum bytes of a response head.
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// In which ClickHouse says what is wrong.
+/// Header with ClickHouse's error code.
 const EXCEPTION_CODE: &str = "x-clickhouse-exception-code";
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("millstream/", env!("CARGO_PKG_VERSION")));
 
-/// Where a server is, and how it is spoken to.
+/// The address of a server, and how to connect to it.
 #[derive(Clone, Debug)]
 pub struct Server {
     host: String,
     port: u16,
     tls: Option<Tls>,
     authority: HeaderValue,
-    /// Of the URL.
+    /// Path and query of the URL.
     path: String,
-    place: String,
+    display_url: String,
 }
 
-/// A connection, plain or with TLS.
+/// A connection, with or without TLS.
 pub trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Wire for S {}
 
 /// A request to a server.
 #[derive(Clone, Debug)]
 pub struct HttpRequest {
-    /// As POST.
+    /// For example POST.
     pub method: Method,
-    /// With what stands behind it.
+    /// Including the query.
     pub path: String,
-    /// Beside those that every request has.
+    /// In addition to the headers that every request has.
     pub headers: HeaderMap,
-    /// All of it.
+    /// The complete body.
     pub body: Bytes,
 }
 
-/// What a server answered.
+/// A server's response.
 #[derive(Debug)]
 pub struct Reply {
-    /// As 200.
+    /// For example 200.
     pub status: StatusCode,
-    /// When to try again.
+    /// When to retry.
     pub retry_after: Option<Duration>,
-    /// Where it leads to.
+    /// Target of a redirect.
     pub location: Option<String>,
-    /// What is wrong by ClickHouse's numbers.
+    /// ClickHouse's error code.
     pub exception: Option<u32>,
-    /// Its beginning, as much as was wanted.
+    /// The beginning of the body, up to the requested length.
     pub body: Bytes,
 }
 
 impl Server {
-    /// The server of a URL. `tls`: what is checked of one with `https`.
+    /// Parses the URL of a server. `tls` applies to `https`.
     pub fn of(url: &str, tls: Tls) -> Result<Server, String> {
         let help = "write it as \"https://host:port/path\"";
         let uri: Uri = url.parse().map_err(|error| format!("is not a URL ({error}); {help}"))?;
@@ -102,94 +102,95 @@ impl Server {
         }
         let port = authority.port_u16().unwrap_or(usual_port);
         let path = match uri.path_and_query().map_or("/", |path| path.as_str()) {
-            // Nobody can be asked for a query alone.
+            // A request needs a path.
             query if query.starts_with('?') => format!("/{query}"),
             path => path.to_owned(),
         };
         let scheme = if tls.is_some() { "https" } else { "http" };
-        // What stands behind `?` may be secret.
-        let place = format!("{scheme}://{authority}{}", uri.path());
+        // The query may be secret.
+        let display_url = format!("{scheme}://{authority}{}", uri.path());
         let authority =
             HeaderValue::from_str(authority.as_str()).map_err(|_| format!("has no host that is one; {help}"))?;
-        Ok(Server { host, port, tls, authority, path, place })
+        Ok(Server { host, port, tls, authority, path, display_url })
     }
 
-    /// Path and query of the URL.
+    /// Returns path and query of the URL.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The URL without what stands behind `?`, for messages.
-    pub fn place(&self) -> &str {
-        &self.place
+    /// Returns the URL without its query, for messages.
+    pub fn display_url(&self) -> &str {
+        &self.display_url
     }
 
-    /// Whether the files of its TLS can be used.
+    /// Checks that its TLS files are usable.
     pub fn check(&self) -> Result<(), String> {
-        self.tls.as_ref().map_or(Ok(()), |tls| tls.config().map(drop).map_err(|refusal| refusal.0))
+        self.tls.as_ref().map_or(Ok(()), |tls| tls.config().map(drop).map_err(|tls_error| tls_error.0))
     }
 
-    /// Whether it is at the same place, whatever is asked of it.
+    /// Returns whether both are the same host, port and scheme.
     pub fn is_same(&self, other: &Server) -> bool {
         (&self.host, self.port, self.is_secure()) == (&other.host, other.port, other.is_secure())
     }
 
-    /// Whether it is spoken to with TLS.
+    /// Returns whether it uses TLS.
     pub fn is_secure(&self) -> bool {
         self.tls.is_some()
     }
 
-    /// Host and port, as in the URL.
+    /// Returns host and port as in the URL.
     pub fn authority(&self) -> &str {
         self.authority.to_str().unwrap_or_default()
     }
 
-    /// Makes a connection for another protocol that begins as HTTP does. `over`: puts something between it and the network.
+    /// Opens a connection for another protocol that begins as HTTP does. `over` wraps the network stream.
     pub async fn stream<S: Wire + 'static>(&self, over: impl FnOnce(TcpStream) -> S) -> Result<Box<dyn Wire>, Fault> {
         let connecting = async {
-            let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|error| passing(&error))?;
+            let stream =
+                TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|error| to_transient(&error))?;
             let _ = stream.set_nodelay(true);
             let stream = over(stream);
             let wire: Box<dyn Wire> = match &self.tls {
                 None => Box::new(stream),
                 Some(tls) => {
-                    Box::new(tls.handshake(stream, &self.host).await.map_err(|error| of_tls(error, &self.host))?)
+                    Box::new(tls.handshake(stream, &self.host).await.map_err(|error| to_tls_fault(error, &self.host))?)
                 }
             };
             Ok(wire)
         };
-        timeout(CONNECT_TIME_MAX, connecting).await.unwrap_or_else(|_| Err(late()))
+        timeout(CONNECT_TIME_MAX, connecting).await.unwrap_or_else(|_| Err(connect_timed_out()))
     }
 
-    /// Makes a connection.
+    /// Opens an HTTP connection.
     async fn connect(&self) -> Result<OpenConnection, Fault> {
         open(TokioIo::new(self.stream(|stream| stream).await?)).await
     }
 }
 
-fn late() -> Fault {
-    Fault::Passing(format!("no connection within {} s", CONNECT_TIME_MAX.as_secs()))
+fn connect_timed_out() -> Fault {
+    Fault::Transient(format!("no connection within {} s", CONNECT_TIME_MAX.as_secs()))
 }
 
-fn passing(error: &io::Error) -> Fault {
-    Fault::Passing(match error.kind() {
+fn to_transient(error: &io::Error) -> Fault {
+    Fault::Transient(match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".into(),
         _ => error.to_string(),
     })
 }
 
-fn of_tls(error: io::Error, name: &str) -> Fault {
-    let error = in_words(error, name);
-    match refusal(&error) {
-        Some(refusal) => Fault::Lasting(format!("TLS: {refusal}")),
-        None => passing(&error),
+fn to_tls_fault(error: io::Error, name: &str) -> Fault {
+    let error = explain_error(error, name);
+    match inner_tls_error(&error) {
+        Some(tls_error) => Fault::Permanent(format!("TLS: {tls_error}")),
+        None => to_transient(&error),
     }
 }
 
 /// An open connection.
 struct OpenConnection {
     sender: SendRequest<Full<Bytes>>,
-    /// What moves its bytes.
+    /// The task that moves the connection's bytes.
     driver: JoinHandle<()>,
 }
 
@@ -202,57 +203,57 @@ impl Drop for OpenConnection {
 async fn open(stream: TokioIo<Box<dyn Wire>>) -> Result<OpenConnection, Fault> {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(HEAD_BYTES_MAX);
-    let (sender, connection) = builder.handshake(stream).await.map_err(|error| told(&error))?;
-    // What goes wrong is told to who waits for the answer.
+    let (sender, connection) = builder.handshake(stream).await.map_err(|error| to_fault(&error))?;
+    // Errors reach the caller that waits for the response.
     let driver = tokio::spawn(async move { drop(connection.await) });
     Ok(OpenConnection { sender, driver })
 }
 
-/// What an error of a connection means.
-pub fn told(error: &hyper::Error) -> Fault {
-    let mut words = error.to_string();
+/// Converts an error of a connection.
+pub fn to_fault(error: &hyper::Error) -> Fault {
+    let mut message = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        words.push_str(&format!(": {error}"));
+        message.push_str(&format!(": {error}"));
         cause = error.source();
     }
     match error.is_parse() {
-        true => Fault::Lasting(format!("the server does not speak HTTP/1.1 ({words}); check `url`")),
-        false => Fault::Passing(words),
+        true => Fault::Permanent(format!("the server does not speak HTTP/1.1 ({message}); check `url`")),
+        false => Fault::Transient(message),
     }
 }
 
-/// Asks one server, over one connection.
+/// Sends requests to one server over one connection.
 pub struct Client {
     server: Server,
     connection: Option<OpenConnection>,
 }
 
 impl Client {
-    /// Not connected yet.
+    /// Creates a client that is not connected.
     pub fn new(server: Server) -> Client {
         Client { server, connection: None }
     }
 
-    /// The server.
+    /// Returns the server.
     pub fn server(&self) -> &Server {
         &self.server
     }
 
-    /// Asks, and waits for the whole answer, of whose body so many bytes are kept.
-    pub async fn ask(
+    /// Sends a request and waits for the complete response. Keeps at most `body_bytes_max` of its body.
+    pub async fn request_reply(
         &mut self,
-        asked: &HttpRequest,
+        http_request: &HttpRequest,
         time_max: Duration,
         body_bytes_max: usize,
     ) -> Result<Reply, Fault> {
         let kept = self.connection.as_ref().is_some_and(|open| !open.sender.is_closed());
-        match timeout(time_max, self.attempt(asked, body_bytes_max)).await {
+        match timeout(time_max, self.attempt(http_request, body_bytes_max)).await {
             Ok(Ok(reply)) => Ok(reply),
-            // A server may close a connection that was quiet at any time.
-            Ok(Err(Fault::Passing(_))) if kept => {
+            // A server may close an idle connection at any time.
+            Ok(Err(Fault::Transient(_))) if kept => {
                 self.connection = None;
-                match timeout(time_max, self.attempt(asked, body_bytes_max)).await {
+                match timeout(time_max, self.attempt(http_request, body_bytes_max)).await {
                     Ok(Ok(reply)) => Ok(reply),
                     other => self.lost(other.ok(), time_max),
                 }
@@ -264,14 +265,14 @@ impl Client {
     fn lost(&mut self, attempt: Option<Result<Reply, Fault>>, time_max: Duration) -> Result<Reply, Fault> {
         self.connection = None;
         attempt.unwrap_or_else(|| {
-            Err(Fault::Passing(format!("no response within {}", millstream_base::units::show_time(time_max))))
+            Err(Fault::Transient(format!("no response within {}", millstream_base::units::show_time(time_max))))
         })
     }
 
-    async fn attempt(&mut self, asked: &HttpRequest, body_bytes_max: usize) -> Result<Reply, Fault> {
-        let response = self.send(asked).await?;
+    async fn attempt(&mut self, http_request: &HttpRequest, body_bytes_max: usize) -> Result<Reply, Fault> {
+        let response = self.send(http_request).await?;
         let reply = read(response, body_bytes_max).await;
-        // Of what is not read the rest would come before the next answer.
+        // An unread rest would precede the next response.
         match reply {
             Ok((reply, true)) => Ok(reply),
             Ok((reply, false)) => {
@@ -282,51 +283,54 @@ impl Client {
         }
     }
 
-    /// Asks, and waits for the head of the answer: the body comes as long as this client lives.
-    pub async fn open(&mut self, asked: &HttpRequest, time_max: Duration) -> Result<Response<Incoming>, Fault> {
-        match timeout(time_max, self.send(asked)).await {
-            Ok(answer) => answer,
+    /// Sends a request and waits for the head of the response. The body arrives as long as this client lives.
+    pub async fn open(&mut self, http_request: &HttpRequest, time_max: Duration) -> Result<Response<Incoming>, Fault> {
+        match timeout(time_max, self.send(http_request)).await {
+            Ok(response) => response,
             Err(_) => {
-                Err(Fault::Passing(format!("no response within {}", millstream_base::units::show_time(time_max))))
+                Err(Fault::Transient(format!("no response within {}", millstream_base::units::show_time(time_max))))
             }
         }
     }
 
-    async fn send(&mut self, asked: &HttpRequest) -> Result<Response<Incoming>, Fault> {
+    async fn send(&mut self, http_request: &HttpRequest) -> Result<Response<Incoming>, Fault> {
         let open = match self.connection.take().filter(|open| !open.sender.is_closed()) {
             Some(open) => open,
             None => self.server.connect().await?,
         };
         let open = self.connection.insert(open);
-        open.sender.ready().await.map_err(|error| told(&error))?;
-        let request = request(&self.server, asked)?;
-        open.sender.send_request(request).await.map_err(|error| told(&error))
+        open.sender.ready().await.map_err(|error| to_fault(&error))?;
+        let request = request(&self.server, http_request)?;
+        open.sender.send_request(request).await.map_err(|error| to_fault(&error))
     }
 }
 
-fn request(server: &Server, asked: &HttpRequest) -> Result<Request<Full<Bytes>>, Fault> {
-    let request = Request::builder().method(&asked.method).uri(&asked.path).body(Full::new(asked.body.clone()));
-    let mut request = request.map_err(|error| Fault::Passing(error.to_string()))?;
+fn request(server: &Server, http_request: &HttpRequest) -> Result<Request<Full<Bytes>>, Fault> {
+    let request = Request::builder()
+        .method(&http_request.method)
+        .uri(&http_request.path)
+        .body(Full::new(http_request.body.clone()));
+    let mut request = request.map_err(|error| Fault::Transient(error.to_string()))?;
     let headers = request.headers_mut();
     headers.insert(HOST, server.authority.clone());
     headers.insert(USER_AGENT, AGENT);
-    if asked.method != Method::GET {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(asked.body.len()));
+    if http_request.method != Method::GET {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(http_request.body.len()));
     }
-    headers.extend(asked.headers.clone());
+    headers.extend(http_request.headers.clone());
     Ok(request)
 }
 
-/// An answer, and whether that was all of it.
+/// Reads a response. Returns also whether the body is complete.
 async fn read(mut response: Response<Incoming>, bytes_max: usize) -> Result<(Reply, bool), Fault> {
     let mut body = BytesMut::new();
-    let mut whole = true;
+    let mut is_complete = true;
     while let Some(frame) = response.body_mut().frame().await {
-        let Ok(data) = frame.map_err(|error| told(&error))?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|error| to_fault(&error))?.into_data() else { continue };
         let room = bytes_max - body.len();
         body.extend_from_slice(data.get(..room).unwrap_or(&data));
         if data.len() > room {
-            whole = false;
+            is_complete = false;
             break;
         }
     }
@@ -338,10 +342,10 @@ async fn read(mut response: Response<Incoming>, bytes_max: usize) -> Result<(Rep
         location: text(LOCATION).map(str::to_owned),
         body: body.freeze(),
     };
-    Ok((reply, whole))
+    Ok((reply, is_complete))
 }
 
-/// Seconds, or a date.
+/// Parses `Retry-After`: seconds or a date.
 pub fn retry_after(text: &str) -> Option<Duration> {
     match text.trim().parse() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
@@ -360,10 +364,10 @@ mod tests {
     fn urls_are_taken_apart() {
         let of = |url: &str| {
             Server::of(url, Tls::default())
-                .map(|server| (server.host, server.port, server.tls.is_some(), server.path, server.place))
+                .map(|server| (server.host, server.port, server.tls.is_some(), server.path, server.display_url))
         };
-        let parts = |host: &str, port, tls, path: &str, place: &str| {
-            Ok((host.to_owned(), port, tls, path.to_owned(), place.to_owned()))
+        let parts = |host: &str, port, tls, path: &str, display_url: &str| {
+            Ok((host.to_owned(), port, tls, path.to_owned(), display_url.to_owned()))
         };
         assert_eq!(of("http://h"), parts("h", 80, false, "/", "http://h/"));
         assert_eq!(of("https://h:9/a?b=c"), parts("h", 9, true, "/a?b=c", "https://h:9/a"));

@@ -1,4 +1,4 @@
-//! Sources of kind `http`: others send to us (`server`), which is what sources of OpenTelemetry do as well, or we read from a server (`fetch`).
+//! The `http` source: receives requests (`server`, also used by the OpenTelemetry source), or reads from a server (`fetch`).
 
 pub mod declaration;
 mod fetch;

@@ -1,4 +1,4 @@
-//! A client of a Kafka cluster, as sources and sinks have it: its settings, its log, and what goes wrong with it.
+//! The Kafka client of sources and sinks: its settings, its log and its errors.
 
 pub mod cluster;
 pub mod consumer;
@@ -9,7 +9,7 @@ pub mod source;
 mod topic_ids;
 mod topic_policies;
 
-use crate::tls::{Tls, TlsRefusal};
+use crate::tls::{Tls, TlsError};
 use cluster::KafkaCluster;
 use fault::{KafkaFault, KafkaFaultKind};
 use rdkafka::ClientContext;
@@ -20,19 +20,18 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How long a cluster may take for one answer.
+/// Maximum time of one response.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
-/// How long to wait before another attempt; doubled from attempt to attempt.
+/// Pause before the first retry, doubled with each retry.
 pub const PAUSE_MIN: Duration = Duration::from_millis(100);
-/// See [`PAUSE_MIN`].
+/// Maximum pause before a retry; see [`PAUSE_MIN`].
 pub const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// How often a cluster must have refused the job before that counts: a broker that stops in the middle of a greeting looks
-/// as if it did.
-const REFUSALS: u32 = 2;
+/// How often a cluster must have rejected the job before that counts. A broker that stops during a handshake looks the same.
+const REJECTIONS_MIN: u32 = 2;
 
-/// What a client of this cluster is made of. Files of certificates are looked at here, so that errors name them. `name` is what
-/// the cluster's own logs call the client.
-pub fn settings(cluster: &KafkaCluster, folder: &Path, name: &str) -> Result<ClientConfig, TlsRefusal> {
+/// Returns the settings of a client of this cluster. Certificate files are checked here, so that errors name them. `name` appears in the
+/// cluster's own logs.
+pub fn settings(cluster: &KafkaCluster, dir: &Path, name: &str) -> Result<ClientConfig, TlsError> {
     let mut config = ClientConfig::new();
     config.log_level = RDKafkaLogLevel::Info;
     config
@@ -49,7 +48,7 @@ pub fn settings(cluster: &KafkaCluster, folder: &Path, name: &str) -> Result<Cli
     };
     config.set("security.protocol", protocol);
     if let Some(tls) = &cluster.tls {
-        let tls = Tls::of(tls, folder);
+        let tls = Tls::of(tls, dir);
         tls.config()?;
         let text = |path: &Path| path.display().to_string();
         config.set("ssl.ca.location", tls.ca.as_deref().map_or("probe".into(), text));
@@ -66,54 +65,52 @@ pub fn settings(cluster: &KafkaCluster, folder: &Path, name: &str) -> Result<Cli
     Ok(config)
 }
 
-/// What a client tells beside what it is asked: its log, and errors that belong to no request. It hears of both only where
-/// somebody polls it.
+/// What a client reports outside of responses: its log, and errors that belong to no request. It is filled only while the client is polled.
 #[derive(Default)]
 pub struct ClientLog(Mutex<ClusterState>);
 
-/// What is wrong with a cluster at present, as its client tells it.
+/// Current problems of a cluster, as its client reports them.
 #[derive(Default)]
 struct ClusterState {
-    /// Why brokers cannot be reached.
-    away: Option<KafkaFault>,
-    /// None of them can.
-    all_down: bool,
-    /// Why they do not let the job in, and how often they said so.
-    refusal: Option<(KafkaFault, u32)>,
+    /// Why brokers are unreachable.
+    unreachable: Option<KafkaFault>,
+    /// Whether all brokers are unreachable.
+    all_unreachable: bool,
+    /// Why the brokers reject the job, and how often they did.
+    rejection: Option<(KafkaFault, u32)>,
 }
 
 impl ClientLog {
-    /// What an error means, with what the client told before it: that a request was not answered is said by the error, and why
-    /// there is nobody to answer by what came before.
+    /// Interprets an error together with earlier reports. The error says that a request got no response, an earlier report why.
     pub fn fault(&self, error: &KafkaError) -> KafkaFault {
-        if let Some(refusal) = self.refusal() {
-            return refusal;
+        if let Some(rejection) = self.rejection() {
+            return rejection;
         }
         let fault = KafkaFault::of(error);
         match fault.kind {
-            KafkaFaultKind::Passing => self.lock().away.clone().unwrap_or(fault),
+            KafkaFaultKind::Transient => self.lock().unreachable.clone().unwrap_or(fault),
             _ => fault,
         }
     }
 
-    /// Why the cluster does not let the job in; `None`: it does, or it is not known yet.
-    pub fn refusal(&self) -> Option<KafkaFault> {
-        self.lock().refusal.as_ref().filter(|(_, times)| *times >= REFUSALS).map(|(fault, _)| fault.clone())
+    /// Returns why the cluster rejects the job; `None`: it does not, or this is unknown yet.
+    pub fn rejection(&self) -> Option<KafkaFault> {
+        self.lock().rejection.as_ref().filter(|(_, times)| *times >= REJECTIONS_MIN).map(|(fault, _)| fault.clone())
     }
 
-    /// Why a broker could not be reached, the last time that one could not be.
-    pub fn away(&self) -> Option<KafkaFault> {
-        self.lock().away.clone()
+    /// Returns why the last unreachable broker was unreachable.
+    pub fn unreachable(&self) -> Option<KafkaFault> {
+        self.lock().unreachable.clone()
     }
 
-    /// Why no broker can be reached; `None`: one can, as far as it is known.
-    pub fn all_down(&self) -> Option<KafkaFault> {
-        let trouble = self.lock();
-        trouble.away.clone().filter(|_| trouble.all_down)
+    /// Returns why no broker is reachable; `None`: one is, as far as known.
+    pub fn all_unreachable(&self) -> Option<KafkaFault> {
+        let state = self.lock();
+        state.unreachable.clone().filter(|_| state.all_unreachable)
     }
 
-    /// A broker has answered.
-    pub fn well(&self) {
+    /// Records that a broker has responded.
+    pub fn clear(&self) {
         *self.lock() = ClusterState::default();
     }
 
@@ -124,7 +121,7 @@ impl ClientLog {
 
 impl ClientContext for ClientLog {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        // What matters to the job is told by whoever waits for the client.
+        // Errors that matter to the job are reported by the code that waits for the client.
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::warn!("librdkafka: {facility}: {text}");
@@ -136,19 +133,19 @@ impl ClientContext for ClientLog {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!("librdkafka: {error}: {reason}");
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-        let fault = KafkaFault::told(code, reason);
-        let mut trouble = self.lock();
+        let fault = KafkaFault::from_code(code, reason);
+        let mut state = self.lock();
         match fault.kind {
-            KafkaFaultKind::Lasting if fault.is_refusal() => {
-                let before = trouble.refusal.as_ref().map_or(0, |(_, times)| *times);
-                trouble.refusal = Some((fault, before + 1));
+            KafkaFaultKind::Permanent if fault.is_rejection() => {
+                let before = state.rejection.as_ref().map_or(0, |(_, times)| *times);
+                state.rejection = Some((fault, before + 1));
             }
-            KafkaFaultKind::Passing => {
+            KafkaFaultKind::Transient => {
                 let all = code == RDKafkaErrorCode::AllBrokersDown;
-                trouble.all_down |= all;
-                // That all are down says less than why the last one is.
-                if !all || trouble.away.is_none() {
-                    trouble.away = Some(fault);
+                state.all_unreachable |= all;
+                // The cause of the last failure says more than that all brokers are down.
+                if !all || state.unreachable.is_none() {
+                    state.unreachable = Some(fault);
                 }
             }
             _ => {}

@@ -1,4 +1,4 @@
-//! Which kinds of sources and sinks there are: the one list of connectors, in the order in which messages name them.
+//! The list of all kinds of sources and sinks, in the order in which messages name them.
 
 use crate::print::settings::PrintWrites;
 use millstream_base::job::connector::Kind::{Declared, General, OfLanguage};
@@ -6,7 +6,7 @@ use millstream_base::job::connector::{Kinds, NOTHING};
 use millstream_base::job::spec::SinkKind;
 use std::sync::LazyLock;
 
-/// A kind that is behind a feature of Cargo.
+/// A kind that depends on a Cargo feature.
 macro_rules! declared {
     ($feature:literal, $kind:literal, $declaration:path) => {{
         #[cfg(feature = $feature)]
@@ -73,12 +73,12 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
     Kinds::new(sources, sinks, tables)
 });
 
-/// All kinds of this program.
+/// Returns all kinds of this program.
 pub fn all() -> &'static Kinds {
     &KINDS
 }
 
-/// What shows so many of the first rows of a stream, in the place of a sink.
+/// Returns the sink that prints the first `rows` rows of a stream, for `run --sample`.
 pub fn sample(rows: usize) -> SinkKind {
     PrintWrites { rows, once: true }.into()
 }

@@ -1,5 +1,5 @@
-//! Streams of Kinesis, for sources and sinks: where they are, who asks, requests that are signed as AWS wants them, and what errors
-//! mean. Who asks, and where, is told by the same environment variables as for buckets.
+//! Kinesis streams for sources and sinks: endpoints, credentials, requests with AWS signatures, and the meaning of errors. Endpoint and
+//! credentials come from the same environment variables as for buckets.
 
 pub mod declaration;
 pub mod settings;
@@ -25,9 +25,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How long an answer may take, and whoever says who asks.
-const ANSWER_MAX: Duration = Duration::from_secs(30);
-/// Bytes of an answer: 10 MB of records at most, as base64, with what stands beside them.
+/// Maximum time of a response, and of a credentials request.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum bytes of a response: at most 10 MB of records in base64, with their metadata.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 const SHOWN_BYTES_MAX: usize = 400;
 const SERVICE: &str = "kinesis";
@@ -41,14 +41,14 @@ pub struct Stream {
     region: String,
     server: Server,
     credentials: AwsCredentialProvider,
-    /// Whether they stand in the environment: these stay as they are.
+    /// Whether the environment contains the credentials: these do not change.
     given: bool,
-    /// Whether there ever were some.
+    /// Whether credentials were ever available.
     had: AtomicBool,
 }
 
 impl Stream {
-    /// The stream of this name. Settings are environment variables. The error has the key that is wrong.
+    /// Creates the stream of this name. Settings are environment variables. The error has the invalid key.
     pub fn of(
         name: &str,
         region: Option<&str>,
@@ -77,10 +77,10 @@ impl Stream {
         let server = Server::of(&url, Tls::default()).map_err(|message| {
             ("stream", format!("{} {message}", endpoint.map_or("the endpoint", |(name, _)| name)))
         })?;
-        let not_made = |error: NoClient| ("stream", error.within_place("the stream").message);
+        let not_made = |error: NoClient| ("stream", error.into_error("the stream").message);
         check_amazon_http(&url, settings).map_err(not_made)?;
-        let retry = RetryConfig { max_retries: 2, retry_timeout: ANSWER_MAX, ..RetryConfig::default() };
-        // No bucket is asked for anything: this is the way to the credentials.
+        let retry = RetryConfig { max_retries: 2, retry_timeout: RESPONSE_TIMEOUT, ..RetryConfig::default() };
+        // No request is sent to a bucket: the builder only provides the credentials.
         let store = builder.with_bucket_name("none").with_region(&region).with_retry(retry).build();
         let store = store.map_err(|error| not_made(NoClient::Client(error)))?;
         Ok(Stream {
@@ -93,18 +93,18 @@ impl Stream {
         })
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where it is, for messages.
-    pub fn place(&self) -> String {
-        format!("stream `{}` at {}", self.name, self.server.place())
+    /// Returns its address for messages.
+    pub fn display_name(&self) -> String {
+        format!("stream `{}` at {}", self.name, self.server.display_url())
     }
 
     async fn credential(&self) -> Result<Arc<AwsCredential>, KinesisFault> {
-        let why = match timeout(ANSWER_MAX, self.credentials.get_credential()).await {
+        let why = match timeout(RESPONSE_TIMEOUT, self.credentials.get_credential()).await {
             Ok(Ok(credential)) => {
                 self.had.store(true, Ordering::Relaxed);
                 return Ok(credential);
@@ -113,21 +113,21 @@ impl Stream {
             Err(_) => "no answer".to_owned(),
         };
         match self.had.load(Ordering::Relaxed) {
-            true => Err(KinesisFault::Passing(format!("no new credentials: {why}"))),
-            false => Err(KinesisFault::Lasting(format!("no credentials found ({why}); set {CREDENTIALS}"))),
+            true => Err(KinesisFault::Transient(format!("no new credentials: {why}"))),
+            false => Err(KinesisFault::Permanent(format!("no credentials found ({why}); set {CREDENTIALS}"))),
         }
     }
 
-    /// The headers of a request, with its signature.
+    /// Returns the headers of a request, with its signature.
     async fn signed(&self, action: &str, body: &Bytes) -> Result<HeaderMap, KinesisFault> {
         let credential = self.credential().await?;
         let is_header = |text: &str| HeaderValue::from_str(text).is_ok();
         if !is_header(&credential.key_id) || credential.token.as_deref().is_some_and(|token| !is_header(token)) {
-            return Err(KinesisFault::Lasting(format!(
+            return Err(KinesisFault::Permanent(format!(
                 "the credentials have characters that a request must not contain; set {CREDENTIALS}"
             )));
         }
-        let uri = format!("{}{}", self.server.place().trim_end_matches('/'), "/");
+        let uri = format!("{}{}", self.server.display_url().trim_end_matches('/'), "/");
         let target = format!("Kinesis_20131202.{action}");
         let request = Request::builder()
             .method(Method::POST)
@@ -135,46 +135,54 @@ impl Stream {
             .header(CONTENT_TYPE, "application/x-amz-json-1.1")
             .header(TARGET, target)
             .body(body.clone().into());
-        let mut request = request.map_err(|error| KinesisFault::Lasting(format!("no request can be made: {error}")))?;
+        let mut request =
+            request.map_err(|error| KinesisFault::Permanent(format!("cannot build a request: {error}")))?;
         AwsAuthorizer::new(&credential, SERVICE, &self.region).authorize(&mut request, None);
         Ok(request.into_parts().0.headers)
     }
 }
 
-/// Sends requests about one stream, over one connection.
+/// Sends requests about one stream over one connection.
 pub struct KinesisClient {
     stream: Arc<Stream>,
     client: Client,
 }
 
 impl KinesisClient {
-    /// Not connected yet.
+    /// Creates a client, which is not connected yet.
     pub fn new(stream: &Arc<Stream>) -> KinesisClient {
         KinesisClient { stream: stream.clone(), client: Client::new(stream.server.clone()) }
     }
 
-    /// The stream.
+    /// Returns the stream.
     pub fn stream(&self) -> &Stream {
         &self.stream
     }
 
-    /// Asks for an action, and reads the answer.
-    pub async fn ask<T: DeserializeOwned>(&mut self, action: &str, body: Value) -> Result<T, KinesisFault> {
+    /// Requests an action, and decodes the response.
+    pub async fn request<T: DeserializeOwned>(&mut self, action: &str, body: Value) -> Result<T, KinesisFault> {
         let body = Bytes::from(body.to_string());
         let headers = self.stream.signed(action, &body).await?;
         let path = format!("{}/", self.client.server().path().trim_end_matches('/'));
-        let asked = HttpRequest { method: Method::POST, path, headers, body };
-        let reply = match self.client.ask(&asked, ANSWER_MAX, ANSWER_BYTES_MAX).await {
+        let request = HttpRequest { method: Method::POST, path, headers, body };
+        let reply = match self.client.request_reply(&request, RESPONSE_TIMEOUT, ANSWER_BYTES_MAX).await {
             Ok(reply) => reply,
-            Err(Fault::Passing(why)) => return Err(KinesisFault::Passing(format!("{}: {why}", self.stream.place()))),
-            Err(Fault::Lasting(why)) => return Err(KinesisFault::Lasting(format!("{}: {why}", self.stream.place()))),
+            Err(Fault::Transient(why)) => {
+                return Err(KinesisFault::Transient(format!("{}: {why}", self.stream.display_name())));
+            }
+            Err(Fault::Permanent(why)) => {
+                return Err(KinesisFault::Permanent(format!("{}: {why}", self.stream.display_name())));
+            }
         };
         if !reply.status.is_success() {
             return Err(fault::of(&reply, &self.stream));
         }
         let none: &[u8] = if reply.body.is_empty() { b"null" } else { &reply.body };
         serde_json::from_slice(none).map_err(|error| {
-            KinesisFault::Passing(format!("{}: its answer to {action} is none: {error}", self.stream.place()))
+            KinesisFault::Transient(format!(
+                "{}: its response to {action} is invalid: {error}",
+                self.stream.display_name()
+            ))
         })
     }
 }
@@ -186,7 +194,9 @@ mod tests {
     fn of(region: Option<&str>, settings: &[(&str, &str)]) -> Result<String, String> {
         let settings: Vec<_> = settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let stream = Stream::of("orders", region, &settings);
-        stream.map(|stream| format!("{} {}", stream.region, stream.server.place())).map_err(|(_, message)| message)
+        stream
+            .map(|stream| format!("{} {}", stream.region, stream.server.display_url()))
+            .map_err(|(_, message)| message)
     }
 
     #[test]
@@ -227,6 +237,6 @@ mod tests {
         assert_eq!(headers["host"], "kinesis.eu-west-1.amazonaws.com");
         assert_eq!(headers["x-amz-security-token"], "token");
         let stream = Stream::of("orders", Some("eu-west-1"), &settings("to\nken")).ok().unwrap();
-        assert!(matches!(stream.signed("ListShards", &Bytes::new()).await, Err(KinesisFault::Lasting(_))));
+        assert!(matches!(stream.signed("ListShards", &Bytes::new()).await, Err(KinesisFault::Permanent(_))));
     }
 }

@@ -1,8 +1,8 @@
-//! The ends of a batch's path: what brings rows in and what they are committed to.
+//! Connectors: sources, which bring rows in, and sinks, which rows are committed to.
 
-// What users see has its documentation, in the crate `millstream`; these are its insides.
+// What users see is documented in the crate `millstream`; this is its implementation.
 #![allow(missing_docs)]
-// What is shared by parts of which a build has not all may be of use to none.
+// Code shared by several connectors may be unused in builds that lack some of them.
 #![cfg_attr(
     not(all(feature = "brokers", feature = "hdfs", feature = "kafka", feature = "objects", feature = "postgres")),
     allow(dead_code, unreachable_code, unused_imports)

@@ -12,7 +12,7 @@ mod credentials;
 mod protocol;
 pub mod stream;
 
-pub use crate::dial::{ANSWER_MAX, Fault};
+pub use crate::dial::{Fault, RESPONSE_TIMEOUT};
 pub use connection::{Connection, parse_response};
 pub use protocol::{ReceivedMessage, publish};
 
@@ -29,7 +29,7 @@ const SHOWN_BYTES_MAX: usize = 300;
 pub const FORM: UrlForm = UrlForm {
     name: "NATS",
     plain: ("nats", 4222),
-    safe: ("tls", 4222),
+    secure: ("tls", 4222),
     help: "write it as \"nats://user:${NATS_PASSWORD}@host:4222\", \"nats://${NATS_TOKEN}@host:4222\", or tls:// with TLS",
     closed: "it closed the connection",
 };
@@ -59,7 +59,7 @@ impl Server {
             return Err(("credentials", "`url` and `credentials` both have credentials; remove one of them".into()));
         }
         server.read_credentials().map_err(|fault| match fault {
-            Fault::Passing(why) | Fault::Lasting(why) => {
+            Fault::Transient(why) | Fault::Permanent(why) => {
                 ("credentials", format!("{why}; fix it, or name another file"))
             }
         })?;
@@ -104,16 +104,16 @@ impl ApiError {
     pub fn to_fault(&self) -> Fault {
         let said = shown::harmless(&self.description, SHOWN_BYTES_MAX);
         match self.err_code {
-            ApiError::NOT_FOR_ACCOUNT | ApiError::NOT_ENABLED => Fault::Lasting(format!(
+            ApiError::NOT_FOR_ACCOUNT | ApiError::NOT_ENABLED => Fault::Permanent(format!(
                 "{said}; start it with JetStream (nats-server -js), or enable it for the account"
             )),
             code if ApiError::RESOURCES.contains(&code) || ApiError::SYNCHRONIZING.contains(&code) => {
-                Fault::Passing(said)
+                Fault::Transient(said)
             }
             // A full stream (`discard = new`), for example.
-            ApiError::STORE_FAILED => Fault::Passing(said),
-            _ if self.code >= 500 || matches!(self.code, 408 | 429) => Fault::Passing(said),
-            _ => Fault::Lasting(said),
+            ApiError::STORE_FAILED => Fault::Transient(said),
+            _ if self.code >= 500 || matches!(self.code, 408 | 429) => Fault::Transient(said),
+            _ => Fault::Permanent(said),
         }
     }
 }

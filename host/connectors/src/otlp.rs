@@ -1,5 +1,5 @@
-//! Source `otlp`: what exporters of OpenTelemetry and its collector POST, logs, metrics and traces, as Protobuf or JSON, compressed or
-//! not. Each record, point or span is a line of JSON, which is decoded as any other.
+//! The `otlp` source receives logs, metrics and traces from OpenTelemetry exporters and collectors, as Protobuf or JSON, compressed or not. Each
+//! record, point or span becomes a line of JSON, which is decoded like any other.
 
 pub mod declaration;
 mod forms;
@@ -8,7 +8,7 @@ mod rows;
 pub mod settings;
 mod tree;
 
-use crate::http_source::server::call::{Answer, Call, Protocol};
+use crate::http_source::server::call::{Call, HttpResponse, Protocol};
 use crate::receiver::bodies::{BodyRecords, Records};
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
@@ -27,19 +27,19 @@ use tree::Tree;
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
-/// What some put in front of text.
+/// A byte order mark, which some clients send before text.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
-/// Values of one request, which may be much larger in memory than their bytes are.
+/// Maximum values of one request, which may take far more memory than bytes.
 const VALUES_MAX: usize = 1 << 20;
-/// Codes of gRPC, which refusals have in their bodies.
+/// gRPC status codes in the bodies of error responses.
 const INVALID: u64 = 3;
 const UNAVAILABLE: u64 = 14;
 
-/// What a request is.
+/// A request.
 struct OtlpCall {
     signal: OtlpSignal,
     is_json: bool,
-    is_packed: bool,
+    is_compressed: bool,
 }
 
 impl Protocol for OtlpReads {
@@ -60,10 +60,10 @@ impl Protocol for OtlpReads {
             );
             return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
         }
-        let mut is_packed = false;
+        let mut is_compressed = false;
         for encoding in headers.get_all(CONTENT_ENCODING) {
-            if encoding.as_bytes().eq_ignore_ascii_case(b"gzip") && !is_packed {
-                is_packed = true;
+            if encoding.as_bytes().eq_ignore_ascii_case(b"gzip") && !is_compressed {
+                is_compressed = true;
             } else if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
                 return Err((
                     StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -71,7 +71,7 @@ impl Protocol for OtlpReads {
                 ));
             }
         }
-        Ok(Arc::new(OtlpCall { signal, is_json, is_packed }))
+        Ok(Arc::new(OtlpCall { signal, is_json, is_compressed }))
     }
 }
 
@@ -83,11 +83,11 @@ impl Call for OtlpCall {
         [bytes_max, rows_max]: [u64; 2],
     ) -> Result<BodyRecords, (StatusCode, String)> {
         let bad = |why: String| (StatusCode::BAD_REQUEST, why);
-        let unpacked = match self.is_packed {
-            true => Some(unpacked(body, bytes_max)?),
+        let decompressed = match self.is_compressed {
+            true => Some(decompress(body, bytes_max)?),
             false => None,
         };
-        let body = unpacked.as_deref().unwrap_or(body);
+        let body = decompressed.as_deref().unwrap_or(body);
         let body = if self.is_json { body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body) } else { body };
         let json: Value = match self.is_json {
             true if values_in(body) > VALUES_MAX => return Err(too_many()),
@@ -98,22 +98,21 @@ impl Call for OtlpCall {
             true if !json.is_object() => return Err(bad("the body is not a JSON object".into())),
             true => {
                 forms::check(&json).map_err(bad)?;
-                Tree::of(&json)
+                Tree::from_json(&json)
             }
             false => message(self.signal).read(body, VALUES_MAX).map_err(|fault| match fault {
                 MessageFault::Wrong(why) => bad(why),
                 MessageFault::TooMany => too_many(),
             })?,
         };
-        // What describes a service is repeated in each of its rows, so little may become much.
+        // Each row repeats the attributes of its service, so a small request may expand to much data.
         let mut left = source.bytes_per_batch_max;
         let mut records = Records::new(source, b"\n", rows_max);
         rows::each(self.signal, request.root(), |line| {
             left = left.checked_sub(line.len() as u64).ok_or_else(|| {
-                let most = units::show_size(source.bytes_per_batch_max);
-                let why = format!(
-                    "the rows of the request take more than {most} (`bytes_per_batch_max`); send it in several"
-                );
+                let max = units::show_size(source.bytes_per_batch_max);
+                let why =
+                    format!("the rows of the request take more than {max} (`bytes_per_batch_max`); send it in several");
                 (StatusCode::PAYLOAD_TOO_LARGE, why)
             })?;
             records.add(line);
@@ -122,31 +121,31 @@ impl Call for OtlpCall {
         Ok(records.end())
     }
 
-    /// All of its rows are safe, as those that cannot be decoded are kept as well.
-    fn taken(&self) -> Answer {
-        self.answer(StatusCode::OK, if self.is_json { "{}".into() } else { Vec::new() })
+    /// All rows are durable, as those that cannot be decoded are kept as well.
+    fn accepted(&self) -> HttpResponse {
+        self.respond(StatusCode::OK, if self.is_json { "{}".into() } else { Vec::new() })
     }
 
-    /// Exporters send again after 429 and 503 alone.
-    fn refused(&self, status: StatusCode, why: &str) -> Answer {
+    /// Exporters retry only after status 429 and 503.
+    fn rejected(&self, status: StatusCode, why: &str) -> HttpResponse {
         let status = if status == StatusCode::REQUEST_TIMEOUT { StatusCode::SERVICE_UNAVAILABLE } else { status };
-        let passes = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status);
-        let code = if passes { UNAVAILABLE } else { INVALID };
+        let is_transient = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status);
+        let code = if is_transient { UNAVAILABLE } else { INVALID };
         let body = match self.is_json {
             true => json!({ "code": code, "message": why }).to_string().into_bytes(),
             false => status_message(code, why),
         };
-        self.answer(status, body)
+        self.respond(status, body)
     }
 }
 
 impl OtlpCall {
-    fn answer(&self, status: StatusCode, body: Vec<u8>) -> Answer {
-        let mut answer = Response::new(Full::new(Bytes::from(body)));
-        *answer.status_mut() = status;
+    fn respond(&self, status: StatusCode, body: Vec<u8>) -> HttpResponse {
+        let mut response = Response::new(Full::new(Bytes::from(body)));
+        *response.status_mut() = status;
         let kind = HeaderValue::from_static(if self.is_json { JSON } else { PROTOBUF });
-        answer.headers_mut().insert(CONTENT_TYPE, kind);
-        answer
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        response
     }
 }
 
@@ -163,7 +162,7 @@ fn too_many() -> (StatusCode, String) {
     (StatusCode::PAYLOAD_TOO_LARGE, why)
 }
 
-/// How many values JSON has, at least about.
+/// Returns about how many values JSON has, at least.
 fn values_in(json: &[u8]) -> usize {
     let (mut values, mut in_text, mut escaped) = (0, false, false);
     for byte in json {
@@ -178,19 +177,19 @@ fn values_in(json: &[u8]) -> usize {
     values
 }
 
-fn unpacked(body: &[u8], bytes_max: u64) -> Result<Vec<u8>, (StatusCode, String)> {
-    let mut unpacked = Vec::new();
-    let read = MultiGzDecoder::new(body).take(bytes_max.saturating_add(1)).read_to_end(&mut unpacked);
+fn decompress(body: &[u8], bytes_max: u64) -> Result<Vec<u8>, (StatusCode, String)> {
+    let mut decompressed = Vec::new();
+    let read = MultiGzDecoder::new(body).take(bytes_max.saturating_add(1)).read_to_end(&mut decompressed);
     read.map_err(|error| (StatusCode::BAD_REQUEST, format!("the body cannot be decompressed: {error}")))?;
-    if unpacked.len() as u64 > bytes_max {
-        let most = units::show_size(bytes_max);
-        let why = format!("decompressed, the request has more than {most} (`request_bytes_max`); send it in several");
+    if decompressed.len() as u64 > bytes_max {
+        let max = units::show_size(bytes_max);
+        let why = format!("decompressed, the request has more than {max} (`request_bytes_max`); send it in several");
         return Err((StatusCode::PAYLOAD_TOO_LARGE, why));
     }
-    Ok(unpacked)
+    Ok(decompressed)
 }
 
-/// A `google.rpc.Status` in Protobuf: `code` is field 1, `message` field 2.
+/// Encodes a `google.rpc.Status` in Protobuf: `code` is field 1, `message` field 2.
 fn status_message(code: u64, why: &str) -> Vec<u8> {
     let mut bytes = vec![1 << 3, code as u8, 2 << 3 | 2];
     varint::write(why.len() as u64, &mut bytes);
@@ -214,7 +213,7 @@ mod tests {
         assert_eq!(values_in(br#"{"a,[{\"":[1,{},"x"]}"#), 5);
     }
 
-    /// A field with bytes.
+    /// Encodes a field with bytes.
     fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
         [&[number << 3 | 2, u8::try_from(bytes.len()).unwrap()], bytes].concat()
     }
@@ -251,7 +250,7 @@ mod tests {
                 }
             }
         }
-        // Lists in lists, without an end.
+        // Endlessly nested lists.
         let mut deep = field(1, b"x");
         for _ in 0..40 {
             deep = field(5, &field(1, &deep));

@@ -1,16 +1,15 @@
-//! A connection to a PostgreSQL server, and what goes wrong with one: for sinks, for tables that stages read, and for sources that follow
-//! changes.
+//! Connections to PostgreSQL servers and their errors: for sinks, lookup tables, and sources that follow changes.
 
-mod patience;
+mod startup_retry;
 pub mod pgoutput;
 pub mod replication;
 pub mod sink;
 mod tls;
 
-pub(crate) use self::patience::AwaitDatabase;
 use self::replication::Replication;
+pub(crate) use self::startup_retry::AwaitDatabase;
 use self::tls::Handshake;
-use crate::tls::{TlsRefusal, refusal};
+use crate::tls::{TlsError, inner_tls_error};
 use millstream_base::fault;
 use millstream_base::job::database::{Database, Mode};
 use socket2::{SockRef, TcpKeepalive};
@@ -29,150 +28,154 @@ use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::{Client, Config};
 
 const CONNECT_TIMEOUT_MS: u64 = 10_000;
-/// A server that answers nothing for so long is taken for lost.
+/// A server that is silent for this long counts as lost.
 pub const SILENT_TIMEOUT_MS: u64 = 30_000;
-/// Where a URL names no port.
+/// The port if a URL names none.
 const PORT: u16 = 5432;
-/// What a server may say before it lets the job in: settings, and notices.
+/// Maximum bytes of settings and notices before a server admits the job.
 const GREETING_BYTES_MAX: u64 = 256 << 10;
 
-/// A value that the column cannot hold.
+/// An error about a value that the column cannot hold.
 #[derive(Debug)]
-pub struct Unfit {
+pub struct ConversionError {
     pub column: String,
-    /// From 1, within the batch.
+    /// The row's number within the batch, from 1.
     pub row: i64,
     pub why: String,
 }
 
-impl std::fmt::Display for Unfit {
+impl std::fmt::Display for ConversionError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "row {}, column `{}`: {}", self.row, self.column, self.why)
     }
 }
 
-impl std::error::Error for Unfit {}
+impl std::error::Error for ConversionError {}
 
-/// A name in quotes, so that it is taken as it is.
+/// Quotes an identifier.
 pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// What went wrong with a database.
+/// An error of a database.
 #[derive(Debug)]
 pub struct DatabaseError {
-    /// Whether it helps to try again.
+    /// Whether a retry may help.
     pub kind: DatabaseErrorKind,
-    /// For a person to read.
+    /// A message for users.
     pub message: String,
 }
 
-/// Whether it helps to try again what failed.
+/// Whether a retry of the failed operation may help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DatabaseErrorKind {
-    /// It may go away by itself: the server is away, or has no room.
-    Passing,
-    /// Somebody has to mend something.
-    Lasting,
-    /// TLS is to blame: somebody has to mend something, or a connection without it may do.
+    /// Transient: the server is unreachable or out of resources.
+    Transient,
+    /// Permanent: a user has to fix the cause.
+    Permanent,
+    /// A TLS error: a user has to fix the cause, or a connection without TLS may work.
     Tls,
-    /// A row is to blame, so trying again, or starting again, would come to the same row.
+    /// A row is invalid: a retry or a restart would fail on the same row.
     Row,
-    /// Another start of the job has taken it over, so this process must not write any more.
+    /// Another start of the job has taken it over, so this process must stop writing.
     TakenOver,
 }
 
 impl DatabaseError {
-    /// Something that does not go away by itself.
-    pub fn lasting(message: String) -> DatabaseError {
-        DatabaseError { kind: DatabaseErrorKind::Lasting, message }
+    /// Returns a permanent error.
+    pub fn permanent(message: String) -> DatabaseError {
+        DatabaseError { kind: DatabaseErrorKind::Permanent, message }
     }
 
-    /// Something that may go away by itself.
-    pub fn passing(message: String) -> DatabaseError {
-        DatabaseError { kind: DatabaseErrorKind::Passing, message }
+    /// Returns a transient error.
+    pub fn transient(message: String) -> DatabaseError {
+        DatabaseError { kind: DatabaseErrorKind::Transient, message }
     }
 
-    /// What a process finds whose job another start has taken over.
+    /// Returns the error of a process whose job was taken over by another run.
     pub fn taken_over(message: String) -> DatabaseError {
         DatabaseError { kind: DatabaseErrorKind::TakenOver, message }
     }
 
-    /// Whether the server told it with this code.
+    /// Whether the server reported this code.
     pub fn has_code(&self, code: &str) -> bool {
         self.message.strip_suffix(']').is_some_and(|message| message.ends_with(&format!("[{code}")))
     }
 
-    /// Whether it may go away by itself.
-    pub fn passes(&self) -> bool {
-        self.kind == DatabaseErrorKind::Passing
+    /// Whether the error is transient.
+    pub fn is_transient(&self) -> bool {
+        self.kind == DatabaseErrorKind::Transient
     }
 
-    /// Gives this part of a talk with a server so long, and says what did not come in that time.
+    /// Limits the time of a step, and names what did not arrive in time.
     pub async fn within<T, E: Into<DatabaseError>>(
         time_max: Duration,
         what: &str,
-        talk: impl Future<Output = Result<T, E>>,
+        step: impl Future<Output = Result<T, E>>,
     ) -> Result<T, DatabaseError> {
-        match tokio::time::timeout(time_max, talk).await {
+        match tokio::time::timeout(time_max, step).await {
             Ok(done) => done.map_err(Into::into),
-            Err(_) => Err(DatabaseError::passing(format!("no response in {} s {what}", time_max.as_secs()))),
+            Err(_) => Err(DatabaseError::transient(format!("no response in {} s {what}", time_max.as_secs()))),
         }
     }
 
-    /// What is wrong with a connection.
+    /// Interprets an I/O error of a connection.
     pub fn of_io(error: &io::Error) -> DatabaseError {
-        match refusal(error) {
-            Some(TlsRefusal(why)) => DatabaseError { kind: DatabaseErrorKind::Tls, message: format!("TLS: {why}") },
-            None => DatabaseError::passing(format!("the connection: {error}")),
+        match inner_tls_error(error) {
+            Some(TlsError(why)) => DatabaseError { kind: DatabaseErrorKind::Tls, message: format!("TLS: {why}") },
+            None => DatabaseError::transient(format!("the connection: {error}")),
         }
     }
 
-    /// What a server says, in its own code and words.
-    pub fn told(code: &str, message: &str, detail: Option<&str>, place: Option<&str>) -> DatabaseError {
-        // Classes and codes of PostgreSQL's appendix A: lost connections, too few resources, a server that stops or
-        // starts or only lets read, what somebody else uses, deadlocks, and failures of its disk.
-        let passing = ["08", "53", "58"].iter().any(|class| code.starts_with(class))
+    /// Interprets an error that the server reported, by its code.
+    pub fn from_server(code: &str, message: &str, detail: Option<&str>, position: Option<&str>) -> DatabaseError {
+        // Classes and codes of PostgreSQL's appendix A: lost connections, lack of resources, a server that stops, starts or is read-only,
+        // objects in use, deadlocks, and disk failures.
+        let transient = ["08", "53", "58"].iter().any(|class| code.starts_with(class))
             || ["55006", "57P01", "57P02", "57P03", "57P05", "25006", "40001", "40P01"].contains(&code);
         let detail = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
-        // A value that does not go into its type, that a constraint, a view or a trigger refuses, or that is too large for an index.
+        // A value that does not fit its type, that a constraint, view or trigger rejects, or that is too large for an index.
         let of_row =
             ["22", "23", "44"].iter().any(|class| code.starts_with(class)) || ["54000", "P0001"].contains(&code);
-        let kind = match (of_row, passing) {
+        let kind = match (of_row, transient) {
             (true, _) => DatabaseErrorKind::Row,
-            (false, true) => DatabaseErrorKind::Passing,
-            (false, false) => DatabaseErrorKind::Lasting,
+            (false, true) => DatabaseErrorKind::Transient,
+            (false, false) => DatabaseErrorKind::Permanent,
         };
-        let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
-        let message = format!("PostgreSQL says: {message}{detail}{place} [{code}]");
+        let position = position.map(|position| format!(" ({position})")).unwrap_or_default();
+        let message = format!("PostgreSQL says: {message}{detail}{position} [{code}]");
         DatabaseError { kind, message }
     }
 
-    /// What the driver says. Without a code it is about the connection, unless a value was refused before it was sent.
+    /// Interprets an error of the driver. Without a code it concerns the connection, unless a value was rejected before it was sent.
     pub fn of(error: &tokio_postgres::Error) -> DatabaseError {
         if let Some(db) = error.as_db_error() {
-            // Of rows that are copied it tells the number and the column.
-            let place = db.where_().and_then(|place| place.lines().next()).filter(|place| place.starts_with("COPY "));
-            return DatabaseError::told(db.code().code(), db.message(), db.detail(), place);
+            // For copied rows the server reports the row number and the column.
+            let position = db
+                .where_()
+                .and_then(|position| position.lines().next())
+                .filter(|position| position.starts_with("COPY "));
+            return DatabaseError::from_server(db.code().code(), db.message(), db.detail(), position);
         }
         let cause = error.source();
-        if let Some(unfit) = cause.and_then(|cause| cause.downcast_ref::<Unfit>()) {
+        if let Some(unfit) = cause.and_then(|cause| cause.downcast_ref::<ConversionError>()) {
             return DatabaseError { kind: DatabaseErrorKind::Row, message: unfit.to_string() };
         }
         let broken = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
-        let refused = broken.and_then(refusal).or_else(|| cause.and_then(|cause| cause.downcast_ref::<TlsRefusal>()));
-        if let Some(TlsRefusal(why)) = refused {
+        let tls_refusal =
+            broken.and_then(inner_tls_error).or_else(|| cause.and_then(|cause| cause.downcast_ref::<TlsError>()));
+        if let Some(TlsError(why)) = tls_refusal {
             return DatabaseError { kind: DatabaseErrorKind::Tls, message: format!("TLS: {why}") };
         }
         if error.to_string().contains("TLS") && cause.is_some_and(|cause| cause.to_string().contains("not support TLS"))
         {
-            return DatabaseError::lasting(
+            return DatabaseError::permanent(
                 "TLS: the server does not support it; turn it on there (`ssl = on`), or set sslmode=disable on a trusted network".into(),
             );
         }
-        let passing = error.is_closed() || cause.is_none_or(|cause| cause.is::<std::io::Error>());
+        let transient = error.is_closed() || cause.is_none_or(|cause| cause.is::<std::io::Error>());
         let message = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
-        if passing { DatabaseError::passing(message) } else { DatabaseError::lasting(message) }
+        if transient { DatabaseError::transient(message) } else { DatabaseError::permanent(message) }
     }
 }
 
@@ -182,21 +185,21 @@ impl From<tokio_postgres::Error> for DatabaseError {
     }
 }
 
-/// What moves the bytes of a connection; it ends when the client is dropped and the server was told.
+/// The task that transfers the bytes of a connection. It ends once the client is dropped and the server was notified.
 pub type Driver = JoinHandle<()>;
 
-/// A way to a server: TCP, a socket of this machine, or TLS.
+/// A stream to a server: TCP, a Unix socket, or TLS.
 pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
 
-/// Any of them.
+/// A stream of any of these types.
 pub type AnyStream = Box<dyn Duplex>;
 
-/// Where a database is, and how it is reached.
+/// The address of a database, and how to connect to it.
 pub struct Connection(Config, Handshake);
 
 impl Connection {
-    /// With limits on how long it waits, where the URL has none.
+    /// Prepares connections, with default time limits if the URL has none.
     pub fn new(database: Database) -> Connection {
         let Database { mut config, ssl } = database;
         if config.get_connect_timeout().is_none() {
@@ -211,8 +214,8 @@ impl Connection {
         Connection(config, Handshake::new(ssl))
     }
 
-    /// Host, port and database, without user and password.
-    pub fn place(&self) -> String {
+    /// Returns host, port and database, without user and password.
+    pub fn server_name(&self) -> String {
         let host = match self.0.get_hosts().first() {
             Some(Host::Tcp(host)) => host.clone(),
             #[cfg(unix)]
@@ -224,19 +227,18 @@ impl Connection {
         format!("database `{database}` at {host}:{port}")
     }
 
-    /// A new connection, with the first of the URL's hosts that gives one. What drives it runs on the runtime whenever
-    /// somebody waits there.
+    /// Connects to the first of the URL's hosts that accepts. The driver task makes progress whenever the runtime is being blocked on.
     pub async fn connect(&self) -> Result<(Client, Driver), DatabaseError> {
-        self.first_of_hosts(async |stream, name| self.over(stream, name).await).await
+        self.first_of_hosts(async |stream, name| self.connect_over(stream, name).await).await
     }
 
-    /// The same, for replication.
+    /// Connects for replication.
     pub async fn replicate(&self) -> Result<Replication, DatabaseError> {
         self.first_of_hosts(async |stream, name| {
             let handshake = name.map(|name| self.1.with(name));
-            let allowed = GreetingAllowance::default();
+            let allowed = HandshakeLimit::default();
             allowed.set(GREETING_BYTES_MAX);
-            let stream = Box::new(GreetingStream { stream, allowed: allowed.clone() });
+            let stream = Box::new(HandshakeStream { stream, allowed: allowed.clone() });
             let begun = Replication::begin(stream, handshake, &self.0).await?;
             allowed.set(u64::MAX);
             Ok(begun)
@@ -249,12 +251,12 @@ impl Connection {
         greet: impl AsyncFn(AnyStream, Option<String>) -> Result<T, DatabaseError>,
     ) -> Result<T, DatabaseError> {
         let hosts = self.0.get_hosts();
-        let mut last = DatabaseError::lasting("the URL names no host".into());
-        for place in 0..hosts.len().max(self.0.get_hostaddrs().len()) {
-            let connected = match self.connect_to(place, self.1.ssl.mode != Mode::Disable, &greet).await {
-                // As PostgreSQL's own library does it.
+        let mut last = DatabaseError::permanent("the URL names no host".into());
+        for index in 0..hosts.len().max(self.0.get_hostaddrs().len()) {
+            let connected = match self.connect_to(index, self.1.ssl.mode != Mode::Disable, &greet).await {
+                // As PostgreSQL's libpq does.
                 Err(fault) if fault.kind == DatabaseErrorKind::Tls && self.1.ssl.mode == Mode::Prefer => {
-                    self.connect_to(place, false, &greet).await
+                    self.connect_to(index, false, &greet).await
                 }
                 connected => connected,
             };
@@ -266,36 +268,39 @@ impl Connection {
         Err(last)
     }
 
-    /// Connects with one host of the URL. The server has so long for all of it, greeting and password included.
+    /// Connects to one host of the URL. The time limit covers everything, including handshake and password.
     async fn connect_to<T>(
         &self,
-        place: usize,
+        index: usize,
         tls: bool,
         greet: &impl AsyncFn(AnyStream, Option<String>) -> Result<T, DatabaseError>,
     ) -> Result<T, DatabaseError> {
         let ports = self.0.get_ports();
-        let port = *ports.get(place).or(ports.first()).unwrap_or(&PORT);
+        let port = *ports.get(index).or(ports.first()).unwrap_or(&PORT);
         let connecting = async {
-            let away = |error: io::Error| DatabaseError::passing(format!("error connecting to server: {error}"));
+            let unreachable =
+                |error: io::Error| DatabaseError::transient(format!("error connecting to server: {error}"));
             let (stream, name): (AnyStream, _) =
-                match (self.0.get_hostaddrs().get(place), self.0.get_hosts().get(place)) {
+                match (self.0.get_hostaddrs().get(index), self.0.get_hosts().get(index)) {
                     (Some(address), host) => {
                         let name = match host {
                             Some(Host::Tcp(host)) => host.clone(),
                             _ => address.to_string(),
                         };
-                        (Box::new(tcp((*address, port), &self.0).await.map_err(away)?) as AnyStream, Some(name))
+                        (Box::new(tcp((*address, port), &self.0).await.map_err(unreachable)?) as AnyStream, Some(name))
                     }
                     (None, Some(Host::Tcp(host))) => {
-                        (Box::new(tcp((host.as_str(), port), &self.0).await.map_err(away)?), Some(host.clone()))
+                        (Box::new(tcp((host.as_str(), port), &self.0).await.map_err(unreachable)?), Some(host.clone()))
                     }
                     #[cfg(unix)]
-                    (None, Some(Host::Unix(folder))) => {
-                        let path = folder.join(format!(".s.PGSQL.{port}"));
-                        // Nobody listens in between.
-                        (Box::new(tokio::net::UnixStream::connect(path).await.map_err(away)?), None)
+                    (None, Some(Host::Unix(dir))) => {
+                        let path = dir.join(format!(".s.PGSQL.{port}"));
+                        // A Unix socket needs no TLS.
+                        (Box::new(tokio::net::UnixStream::connect(path).await.map_err(unreachable)?), None)
                     }
-                    (None, None) => return Err(DatabaseError::lasting("the URL names fewer hosts than ports".into())),
+                    (None, None) => {
+                        return Err(DatabaseError::permanent("the URL names fewer hosts than ports".into()));
+                    }
                 };
             greet(stream, name.filter(|_| tls)).await
         };
@@ -308,9 +313,9 @@ impl Connection {
         .await
     }
 
-    /// Greeting and password, with TLS where the server is to have this name.
-    async fn over(&self, stream: AnyStream, name: Option<String>) -> Result<(Client, Driver), DatabaseError> {
-        let allowed = GreetingAllowance::default();
+    /// Performs handshake and authentication, with TLS if the server must have this name.
+    async fn connect_over(&self, stream: AnyStream, name: Option<String>) -> Result<(Client, Driver), DatabaseError> {
+        let allowed = HandshakeLimit::default();
         allowed.set(GREETING_BYTES_MAX);
         let mut config = self.0.clone();
         if name.is_none() {
@@ -318,8 +323,8 @@ impl Connection {
         }
         let handshake = self.1.with(name.unwrap_or_default());
         let (client, connection) =
-            config.connect_raw(GreetingStream { stream, allowed: allowed.clone() }, handshake).await?;
-        // From now on the driver passes on what somebody waits for, and drops the rest as it comes.
+            config.connect_raw(HandshakeStream { stream, allowed: allowed.clone() }, handshake).await?;
+        // From now on the driver passes on awaited messages, and drops the others immediately.
         allowed.set(u64::MAX);
         let driver = tokio::spawn(async move {
             fault::thread("postgres-connection");
@@ -335,7 +340,7 @@ impl Connection {
         let row = client.query_one("select pg_catalog.current_setting('transaction_read_only')", &[]).await?;
         match row.try_get::<_, &str>(0)? == wanted {
             true => Ok((client, driver)),
-            false => Err(DatabaseError::passing(format!("its `transaction_read_only` is not `{wanted}`"))),
+            false => Err(DatabaseError::transient(format!("its `transaction_read_only` is not `{wanted}`"))),
         }
     }
 }
@@ -358,16 +363,16 @@ async fn tcp(address: impl tokio::net::ToSocketAddrs, config: &Config) -> io::Re
     Ok(stream)
 }
 
-/// How many bytes a server may still send.
+/// The number of bytes that a server may still send.
 #[derive(Clone, Default)]
-struct GreetingAllowance(Arc<AtomicU64>);
+struct HandshakeLimit(Arc<AtomicU64>);
 
-impl GreetingAllowance {
+impl HandshakeLimit {
     fn set(&self, bytes: u64) {
         self.0.store(bytes, Ordering::Relaxed);
     }
 
-    /// Whether there was so much left.
+    /// Takes bytes from the limit. Returns whether there were enough left.
     fn take(&self, bytes: usize) -> bool {
         let left = self.0.load(Ordering::Relaxed);
         match left {
@@ -377,26 +382,25 @@ impl GreetingAllowance {
     }
 }
 
-/// A stream that ends in an error when the other end sends more than it may: the driver keeps whatever a server says before
-/// a connection stands.
-struct GreetingStream<S> {
+/// A stream that fails if the other end exceeds its limit: the driver buffers whatever a server sends before a connection is established.
+struct HandshakeStream<S> {
     stream: S,
-    allowed: GreetingAllowance,
+    allowed: HandshakeLimit,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for GreetingStream<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for HandshakeStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if !self.allowed.take(buf.filled().len() - before) {
-            let words = format!("it says more than {} KiB before it lets the job in", GREETING_BYTES_MAX >> 10);
-            return Poll::Ready(Err(io::Error::other(words)));
+            let message = format!("it says more than {} KiB before it lets the job in", GREETING_BYTES_MAX >> 10);
+            return Poll::Ready(Err(io::Error::other(message)));
         }
         read
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for GreetingStream<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for HandshakeStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }

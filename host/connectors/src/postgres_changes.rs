@@ -1,4 +1,4 @@
-//! Changes of tables of PostgreSQL, by logical replication.
+//! Source of changes of PostgreSQL tables, by logical replication.
 
 pub mod declaration;
 pub mod settings;

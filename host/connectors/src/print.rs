@@ -1,4 +1,4 @@
-//! Rows on standard output: sink `print`, and the first rows of a stream.
+//! Prints rows on standard output: the `print` sink, and the first rows of a stream.
 
 pub mod declaration;
 pub mod settings;

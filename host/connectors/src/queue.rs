@@ -1,4 +1,4 @@
-//! Source and sink `queue`: a file with one JSON array of rows a line, a line a batch. For tests of jobs.
+//! The `queue` source and sink: a file with one line per batch, each a JSON array of rows. For tests of jobs.
 
 pub mod declaration;
 mod replay;
@@ -16,17 +16,17 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use tokio::runtime::Handle;
 
-/// Which file is read, as the job file names it.
+/// Settings of a source: the file it reads, as in the job file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueReads {
     /// The file.
     pub path: PathBuf,
 }
 
-/// Bytes of one line, which is one batch held in memory.
+/// Maximum bytes of one line, which is one batch held in memory.
 const LINE_BYTES_MAX: u64 = 256 << 20;
 
-/// Reads the file to its end; the source is finished then. A line that is not an array fails the source.
+/// Reads the file to its end; then the source is finished. A line that is not an array fails the source.
 fn receive(source: &SourceSpec, path: &Path, from: &Positions, inbox: &Inbox, runtime: &Handle) {
     let from = from.get("").copied().unwrap_or_default();
     match read(source, path, from, inbox, runtime) {
@@ -44,12 +44,12 @@ fn read(source: &SourceSpec, path: &Path, from: Position, inbox: &Inbox, runtime
     loop {
         line.clear();
         number += 1;
-        // Lines that were read before are passed over once more, so that messages can number those that follow.
+        // Lines that were read before are skipped again, so that messages can number the following ones.
         let read = file.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line).map_err(broken)? as u64;
         let start = offset;
         offset += read;
         if read == 0 && start < from.offset {
-            return Err(shrunk(source, path, from, start));
+            return Err(shrunk_error(source, path, from, start));
         }
         if read == 0 {
             return Ok(true);
@@ -78,15 +78,15 @@ fn wrong(source: &SourceSpec, path: &Path, line: u64, reason: &str) -> Error {
     ))
 }
 
-fn shrunk(source: &SourceSpec, path: &Path, from: Position, bytes: u64) -> Error {
+fn shrunk_error(source: &SourceSpec, path: &Path, from: Position, bytes: u64) -> Error {
     let (name, path, read) = (&source.name, path.display(), from.offset);
     Error::job(format!(
-        "source `{name}`: cannot read on in `{path}`, of which batches hold the first {read} bytes: it has shrunk to \
-         {bytes} bytes; bring the file back as it was, or forget what was read with `--drop-state {name}`"
+        "source `{name}`: cannot read on in `{path}`, and batches hold its first {read} bytes: it has shrunk to \
+         {bytes} bytes; restore the original file, or drop what was read with `--drop-state {name}`"
     ))
 }
 
-/// Leaves out the first rows of a line.
+/// Drops the first rows of a line.
 fn skip(chunks: &mut [Chunk], rows: i64) {
     let mut left = usize::try_from(rows).unwrap_or(0);
     for chunk in chunks {
@@ -97,18 +97,18 @@ fn skip(chunks: &mut [Chunk], rows: i64) {
     }
 }
 
-/// The line of the file that begins at `start`, with its end, as chunks; `None`: it is not as it was.
+/// Reads the line of the file that begins at `start`, including its end, as chunks; `None`: it has changed.
 fn reread(file: &mut impl Read, start: u64, bytes: u64) -> std::io::Result<Option<Vec<Chunk>>> {
     if bytes > LINE_BYTES_MAX {
         return Ok(None);
     }
     let mut line = Vec::new();
     file.take(bytes).read_to_end(&mut line)?;
-    let whole = line.len() as u64 == bytes;
-    Ok(if whole { batch(&line, start).ok().flatten() } else { None })
+    let is_complete = line.len() as u64 == bytes;
+    Ok(if is_complete { batch(&line, start).ok().flatten() } else { None })
 }
 
-/// The rows of one line, which begins at byte `start`, each a record of undecoded JSON; `None` for a blank line.
+/// Decodes one line, which begins at byte `start`, into rows of undecoded JSON; `None` for a blank line.
 fn batch(line: &[u8], start: u64) -> Result<Option<Vec<Chunk>>, String> {
     let line_bytes = line.len() as u64;
     if line_bytes == LINE_BYTES_MAX {

@@ -9,7 +9,7 @@ mod source;
 mod connection;
 mod wire;
 
-pub use crate::dial::{ANSWER_MAX, Fault};
+pub use crate::dial::{Fault, RESPONSE_TIMEOUT};
 pub use connection::{CHANNEL, ClosedByServer, Connection, Delivery, Event};
 pub use wire::{Field, Outgoing, publish};
 
@@ -23,7 +23,7 @@ use std::path::Path;
 const FORM: UrlForm = UrlForm {
     name: "RabbitMQ",
     plain: ("amqp", 5672),
-    safe: ("amqps", 5671),
+    secure: ("amqps", 5671),
     help: "write it as \"amqp://user:${RABBITMQ_PASSWORD}@host:5672/vhost\", or amqps:// with TLS",
     closed: "it closed the connection",
 };
@@ -47,7 +47,7 @@ impl Server {
         };
         let vhost = match vhost.as_deref() {
             None | Some("") => "/".to_owned(),
-            Some(name) if name.contains(['/', '?', '#']) => return Err(wrong("has something behind the virtual host")),
+            Some(name) if name.contains(['/', '?', '#']) => return Err(wrong("has extra text after the virtual host")),
             Some(name) => {
                 let name = percent_decode_str(name).decode_utf8();
                 name.map_err(|_| wrong("has a virtual host that is not UTF-8"))?.into_owned()

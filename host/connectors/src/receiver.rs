@@ -42,34 +42,34 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::JoinError;
 
-/// Checks what can be checked before anything runs: that files and folders exist and can be read, and that numbers
-/// make sense. Errors are of kind `Job`.
+/// Checks everything that can be checked before the job runs: files and directories exist and are readable, and numbers are in range. Errors are of
+/// kind `Job`.
 pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
     match &source.kind {
-        SourceKind::Directory { path, .. } => check_path(source, &origin.folder.join(path), true, origin)?,
-        // Whether it is there is asked by who reads it, and waits for its server.
+        SourceKind::Directory { path, .. } => check_path(source, &origin.dir.join(path), true, origin)?,
+        // The reader checks whether the bucket exists, as it waits for an unreachable server.
         SourceKind::Objects { .. } => drop(
             object::bucket_of(source)
                 .map_err(|error| wrong(source, origin, "path", format!("cannot be used: {error}")))?,
         ),
         SourceKind::File { path } => {
-            check_path(source, &origin.folder.join(path), false, origin)?;
+            check_path(source, &origin.dir.join(path), false, origin)?;
         }
-        SourceKind::Follow { path, .. } if compressed::is_named_so(path) => {
+        SourceKind::Follow { path, .. } if compressed::has_compressed_name(path) => {
             let what = format!(
                 "`{}` is the name of a compressed file, and a growing log is not compressed; remove `follow`, or follow the log itself",
                 path.display()
             );
             return Err(wrong(source, origin, "path", what));
         }
-        SourceKind::Follow { path, .. } => check_followed(source, &origin.folder.join(path), origin)?,
+        SourceKind::Follow { path, .. } => check_followed(source, &origin.dir.join(path), origin)?,
         SourceKind::Table(enrich) => {
-            let told = |error: Error| error.within(table_source::place(source, origin));
-            return table::check(enrich).map_err(told);
+            let to_error = |error: Error| error.within(table_source::place(source, origin));
+            return table::check(enrich).map_err(to_error);
         }
-        // What is given back later is looked at then.
+        // Files to retry are checked when the user submits them.
         SourceKind::Retry { .. } => return Ok(()),
-        // Its plugin has said what is wrong with its config.
+        // The plugin has already checked its own config.
         SourceKind::Plugin(_) => return Ok(()),
         SourceKind::Declared(config) => config.check_start(source, origin)?,
     }
@@ -90,13 +90,12 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
     }
 }
 
-/// Starts the receiver of a source, where an earlier start has left off. It ends when the source is
-/// exhausted or the inbox is closed, which should come before the runtime is shut down: a folder is read by a blocking
-/// task of it. Where a file is no longer what `from` tells of, the inbox is told that the source failed.
+/// Starts the receiver of a source at the position that an earlier run has saved. It ends when the source is exhausted or the inbox is closed. Close
+/// the inbox before shutting down the runtime, as a blocking task of the runtime reads directories. If a file no longer matches `from`, the inbox is
+/// notified that the source failed.
 ///
-/// # Errors
-/// The source cannot listen at its address. It waits up to two seconds for a port that is in use, as a process of the job that has just
-/// ended may hold it.
+/// # Errors Fails if the source cannot listen at its address. A port in use is retried for up to two seconds: a process of the job that has just
+/// exited may hold it.
 pub fn start(start: SourceStart<'_>) -> Result<()> {
     if let Some(config) = start.source.kind.declared() {
         return config.start(start);
@@ -105,16 +104,16 @@ pub fn start(start: SourceStart<'_>) -> Result<()> {
     let (source, from, inbox, name) = (source.clone(), from.clone(), start.inbox.clone(), receiver_name(source));
     match source.kind.clone() {
         SourceKind::Directory { path, poll, settle, spread: true } => {
-            let folder = (source, origin.folder.join(path), WatchTimes { poll, settle });
-            directory::spread::start(folder, &from, inbox, runtime, (share, job.processes));
+            let dir = (source, origin.dir.join(path), WatchTimes { poll, settle });
+            directory::spread::start(dir, &from, inbox, runtime, (share, job.processes));
         }
         SourceKind::Objects { url, poll, spread: true } => {
-            let folder = (source, url.into(), WatchTimes { poll, settle: Duration::ZERO });
-            directory::spread::start(folder, &from, inbox, runtime, (share, job.processes));
+            let dir = (source, url.into(), WatchTimes { poll, settle: Duration::ZERO });
+            directory::spread::start(dir, &from, inbox, runtime, (share, job.processes));
         }
         SourceKind::Directory { path, poll, settle, .. } => {
-            let (folder, times, reading) = (origin.folder.join(path), WatchTimes { poll, settle }, inbox.clone());
-            let receiving = async move { directory::receive(source, folder, times, from, reading).await };
+            let (dir, times, reading) = (origin.dir.join(path), WatchTimes { poll, settle }, inbox.clone());
+            let receiving = async move { directory::receive(source, dir, times, from, reading).await };
             receive(&start, receiving);
         }
         SourceKind::Objects { url, poll, .. } => {
@@ -123,20 +122,20 @@ pub fn start(start: SourceStart<'_>) -> Result<()> {
             receive(&start, receiving);
         }
         SourceKind::Retry { path, .. } => {
-            // What is given back is moved into the folder when it is whole.
+            // Files to retry are moved into the directory when they are complete.
             let times = WatchTimes { poll: retry_source::POLL, settle: Duration::ZERO };
-            let (folder, reading) = (origin.folder.join(path), inbox.clone());
-            let receiving = async move { directory::receive(source, folder, times, from, reading).await };
+            let (dir, reading) = (origin.dir.join(path), inbox.clone());
+            let receiving = async move { directory::receive(source, dir, times, from, reading).await };
             receive(&start, receiving);
         }
         SourceKind::File { path } => {
-            let path = origin.folder.join(path);
+            let path = origin.dir.join(path);
             on_thread(inbox, runtime, &name, move |inbox, runtime| {
                 file::receive(&source, &path, &from, inbox, runtime);
             });
         }
         SourceKind::Follow { path, poll, settle } => {
-            let (path, times) = (origin.folder.join(path), WatchTimes { poll, settle });
+            let (path, times) = (origin.dir.join(path), WatchTimes { poll, settle });
             on_thread(inbox, runtime, &name, move |inbox, runtime| {
                 follow::receive(&source, &path, times, &from, inbox, runtime);
             });
@@ -149,42 +148,47 @@ pub fn start(start: SourceStart<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Reads a whole file by the format of this source, for tables that a job is given at its start.
+/// Reads a complete file in the format of this source, for tables that a job loads at startup.
 pub fn read_file(source: &SourceSpec, path: &Path) -> Result<Vec<Chunk>> {
-    file::read_whole(source, path)
+    file::read_complete(source, path)
 }
 
-/// Whether a `directory` source that reads this folder would read a file there.
-pub fn reads(source: &SourceSpec, folder: &Path, file: &Path) -> bool {
-    file.strip_prefix(folder).is_ok_and(|name| directory::takes(&source.files, name))
+/// Returns whether a `directory` source that reads `dir` reads `file`.
+pub fn reads(source: &SourceSpec, dir: &Path, file: &Path) -> bool {
+    file.strip_prefix(dir).is_ok_and(|name| directory::takes(&source.files, name))
 }
 
-/// How a file or folder is watched.
+/// How a file or directory is watched.
 #[derive(Clone, Copy)]
 pub struct WatchTimes {
-    /// How often to look; less often where a folder is so large that this would take much of the time.
+    /// How often to look. The interval grows with directories so large that listing them would take much of the time.
     pub poll: Duration,
-    /// For how long a file must have stood still.
+    /// How long a file must be unchanged before it is read.
     pub settle: Duration,
 }
 
-/// What the receiver of a source is called.
+/// Returns the name of a source's receiver for messages.
 pub(crate) fn receiver_name(source: &SourceSpec) -> String {
     format!("the receiver of source `{}`", source.name)
 }
 
-/// Runs the async receiver of a source and drops it wherever it waits when the inbox is closed. A panic in it fails the source.
+/// Runs the async receiver of a source. Closing the inbox drops it at its next await point. A panic in it fails the source.
 pub(crate) fn receive(start: &SourceStart<'_>, receive: impl Future<Output = ()> + Send + 'static) {
-    until_closed(start.inbox.clone(), start.runtime, &receiver_name(start.source), receive);
+    run_until_closed(start.inbox.clone(), start.runtime, &receiver_name(start.source), receive);
 }
 
-/// Runs the receiver of a source that blocks on a thread of its own.
+/// Runs the blocking receiver of a source on its own thread.
 pub(crate) fn receive_on_thread(start: &SourceStart<'_>, receive: impl FnOnce(&Arc<Inbox>, &Handle) + Send + 'static) {
     on_thread(start.inbox.clone(), start.runtime, &receiver_name(start.source), receive);
 }
 
-/// Runs an async receiver of this name.
-fn until_closed(inbox: Arc<Inbox>, runtime: &Handle, name: &str, receive: impl Future<Output = ()> + Send + 'static) {
+/// Runs an async receiver until its inbox is closed; `name` is for messages.
+fn run_until_closed(
+    inbox: Arc<Inbox>,
+    runtime: &Handle,
+    name: &str,
+    receive: impl Future<Output = ()> + Send + 'static,
+) {
     let name = name.to_owned();
     let mut receiving = runtime.spawn(async move {
         fault::thread("receiver");
@@ -198,8 +202,8 @@ fn until_closed(inbox: Arc<Inbox>, runtime: &Handle, name: &str, receive: impl F
     });
 }
 
-/// Runs a receiver that reads files to their end on a thread of its own: reading a file blocks, whatever the runtime,
-/// and a runtime that shuts down must not wait for it. A panic in it fails the source.
+/// Runs a receiver on its own thread. Reading a file blocks in any runtime, and a runtime that shuts down must not wait for it. A panic in the
+/// receiver fails the source.
 fn on_thread(
     inbox: Arc<Inbox>,
     runtime: &Handle,
@@ -213,7 +217,7 @@ fn on_thread(
     }
 }
 
-/// A framer for a new file or connection of this source.
+/// Returns a framer for a new file or connection of this source.
 pub fn framer(source: &SourceSpec) -> Framer {
     let frames = source.kind.bounds() == RecordBounds::Prefix;
     let (framing, header) = match source.format {
@@ -225,44 +229,42 @@ pub fn framer(source: &SourceSpec) -> Framer {
         Format::Text | Format::Json | Format::Parquet => (Framing::Lines, false),
         Format::Avro(WriterSchema::InFile) => (Framing::Blocks, false),
         Format::Protobuf(_) => (Framing::Varint, false),
-        // These are frames wherever they come from.
+        // These are length-prefixed frames in every kind of source.
         Format::Avro(_) => (Framing::Frames, false),
     };
     Framer::new(if frames { Framing::Frames } else { framing }, header, source.record_bytes_max)
-        .keeping(source.rejected_bytes_max)
+        .keep_rejected(source.rejected_bytes_max)
 }
 
-/// A header that lacks a column of the source, with no record after it, becomes a rejected row: nothing else would report it. The
-/// framer has ended.
+/// Rejects a header that lacks a column of the source if no record follows it, as nothing else would report it. Call it after the framer has ended.
 pub(crate) fn reject_unfit_header(source: &SourceSpec, framer: &mut Framer) {
     if let Format::Csv { header: true, separator } = source.format {
         framer.reject_header_unless(|header| csv::header_fits(source, separator, header));
     }
 }
 
-/// A mistake in the job file about one key of a source.
+/// Builds an error about one key of a source in the job file.
 pub(crate) fn wrong(source: &SourceSpec, origin: &Origin, key: &str, what: impl std::fmt::Display) -> Error {
     let location = origin.at(&format!("sources.{}.{key}", source.name));
     Error::job(format!("{location}source `{}`: {key} {what}", source.name))
 }
 
-pub(crate) fn check_path(source: &SourceSpec, path: &Path, folder_wanted: bool, origin: &Origin) -> Result<()> {
+pub(crate) fn check_path(source: &SourceSpec, path: &Path, dir_wanted: bool, origin: &Origin) -> Result<()> {
     let shown = path.display();
-    let (wanted, not_wanted) = if folder_wanted { ("folder", "file") } else { ("file", "folder") };
+    let (wanted, not_wanted) = if dir_wanted { ("folder", "file") } else { ("file", "folder") };
     let metadata = std::fs::metadata(path).map_err(|error| {
-        let hint = format!("relative paths start from `{}`", origin.folder.display());
+        let hint = format!("relative paths start from `{}`", origin.dir.display());
         wrong(source, origin, "path", format!("`{shown}`: {}; {hint}", plain(&error)))
     })?;
-    if metadata.is_dir() != folder_wanted {
-        let hint =
-            if folder_wanted { "use kind = \"file\" for a file" } else { "use kind = \"directory\" for a folder" };
+    if metadata.is_dir() != dir_wanted {
+        let hint = if dir_wanted { "use kind = \"file\" for a file" } else { "use kind = \"directory\" for a folder" };
         return Err(wrong(source, origin, "path", format!("`{shown}` is a {not_wanted}, not a {wanted}; {hint}")));
     }
-    let opened = if folder_wanted {
+    let opened = if dir_wanted {
         std::fs::read_dir(path).map(drop)
     } else if metadata.is_file()
         || source.kind.gives_batches()
-        // Read from its end, which a pipe does not have.
+        // Parquet is read from the end of the file, and a pipe has none.
         || source.format == Format::Parquet
     {
         regular::open(path).map(drop)
@@ -272,11 +274,11 @@ pub(crate) fn check_path(source: &SourceSpec, path: &Path, folder_wanted: bool, 
     opened.map_err(|error| wrong(source, origin, "path", format!("`{shown}` cannot be read: {}", plain(&error))))
 }
 
-/// The log need not be there yet, but its folder must.
+/// Checks the path of a followed log. The log may not exist yet, but its directory must.
 fn check_followed(source: &SourceSpec, path: &Path, origin: &Origin) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match std::fs::metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && folder.is_dir() => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && dir.is_dir() => Ok(()),
         Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => {
             let what =
                 format!("`{}` is not a regular file, which alone can be followed; remove `follow`", path.display());
@@ -286,9 +288,9 @@ fn check_followed(source: &SourceSpec, path: &Path, origin: &Origin) -> Result<(
     }
 }
 
-/// Whether the format can fill columns like these.
+/// Checks that the format can fill the columns.
 fn check_columns(source: &SourceSpec, origin: &Origin) -> Result<()> {
-    // What comes with the value of a record is no matter of its format.
+    // Columns that come with a record's value do not depend on its format.
     let columns = source.value_columns().count();
     match source.format {
         Format::Text if columns > 1 => {
@@ -303,7 +305,7 @@ fn check_columns(source: &SourceSpec, origin: &Origin) -> Result<()> {
     }
 }
 
-/// Whether the schema that the job has of its records is one, and has what the columns want.
+/// Checks that the job's schema of the records is valid and has the columns of the source.
 fn check_schema(source: &SourceSpec, origin: &Origin) -> Result<()> {
     match &source.format {
         Format::Avro(WriterSchema::Given(schema)) => Schema::parse(&schema.content).map(drop).map_err(|why| {
@@ -315,7 +317,7 @@ fn check_schema(source: &SourceSpec, origin: &Origin) -> Result<()> {
                 let help = "create it with `protoc --include_imports --descriptor_set_out=FILE`";
                 wrong(source, origin, "descriptor", format!("`{file}` is not a Protobuf descriptor: {why}; {help}"))
             })?;
-            match messages.mistakes(&protobuf.message, &source.schema).into_iter().next() {
+            match messages.errors(&protobuf.message, &source.schema).into_iter().next() {
                 None => Ok(()),
                 Some((key, why)) => Err(wrong(source, origin, &key, why)),
             }
@@ -338,7 +340,7 @@ fn check_record_bytes(source: &SourceSpec, record_bytes: Option<u32>, origin: &O
     }
 }
 
-/// What a task of this name has ended with. A panic in it fails the source.
+/// Fails the source if the task `name` panicked.
 fn fail_on_panic(inbox: &Inbox, name: &str, ended: std::result::Result<(), JoinError>) {
     match ended {
         Err(error) if error.is_panic() => inbox.fail(panicked(name, error)),
@@ -346,7 +348,7 @@ fn fail_on_panic(inbox: &Inbox, name: &str, ended: std::result::Result<(), JoinE
     }
 }
 
-/// The error of a task that read for a receiver.
+/// Returns the error for a panic in a task that read for a receiver.
 pub(crate) fn panicked(name: &str, error: JoinError) -> Error {
     match error.try_into_panic() {
         Ok(panic) => threads::panicked(name, &*panic),
@@ -356,10 +358,10 @@ pub(crate) fn panicked(name: &str, error: JoinError) -> Error {
 
 pub(crate) const REFUSED: &str = "connection refused";
 
-/// What an I/O error means, without its number.
+/// Describes an I/O error without its OS error number.
 pub(crate) fn plain(error: &std::io::Error) -> String {
     match error.kind() {
-        std::io::ErrorKind::NotFound => "there is no such file or folder".into(),
+        std::io::ErrorKind::NotFound => "no such file or directory".into(),
         std::io::ErrorKind::PermissionDenied => "permission denied".into(),
         std::io::ErrorKind::ConnectionRefused => REFUSED.into(),
         _ => error.to_string(),

@@ -1,4 +1,4 @@
-//! A server of Redis, as sources and sinks name it: connections to it, and what its errors mean.
+//! Redis servers for sources and sinks: connections, and the meaning of errors.
 
 pub mod declaration;
 pub mod settings;
@@ -7,8 +7,8 @@ mod source;
 mod connection;
 mod protocol;
 
-pub use connection::{Answer, Connection};
-pub use protocol::{Command, RedisError, Value, passes, words};
+pub use connection::{Connection, Response};
+pub use protocol::{Command, RedisError, Value, error_message, is_transient};
 
 use crate::tls::Tls;
 use connection::Stream;
@@ -24,14 +24,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
-/// How long a connection may take, and an answer.
-pub const ANSWER_MAX: Duration = Duration::from_secs(10);
-/// How long a server may be asked to wait before it answers that there is nothing.
+/// Maximum time of a connection attempt, and of a response.
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum time of a blocking read before an empty response.
 pub const BLOCK_MAX: Duration = Duration::from_secs(1);
 /// The port of a URL without one.
 const PORT: u16 = 6379;
 
-/// Where a server is, and the login of the job there.
+/// The address of a server, and the job's login.
 pub struct Server {
     host: String,
     port: u16,
@@ -40,18 +40,18 @@ pub struct Server {
     /// The number of its database.
     database: u64,
     tls: Option<Arc<ClientConfig>>,
-    place: String,
+    server_name: String,
 }
 
 impl Server {
-    /// Of a URL of a job file. TLS by `rediss://`.
+    /// Creates the server of a job file's URL. `rediss://` enables TLS.
     pub fn of(
         url: &str,
         tls: Option<&millstream_base::job::spec::TlsSpec>,
-        folder: &Path,
+        dir: &Path,
     ) -> Result<Server, (&'static str, String)> {
         let url = http_url::url(url).map_err(|message| ("url", message))?;
-        // The URL is not repeated, as there may be a password in it.
+        // The URL is not repeated, as it may contain a password.
         let unusable =
             || ("url", "`url` cannot be used; write it as \"redis://user:${REDIS_PASSWORD}@host:6379/0\"".to_owned());
         let url = Url::parse(&url).map_err(|_| unusable())?;
@@ -71,23 +71,23 @@ impl Server {
         }
         let tls = match url.scheme() {
             "rediss" => {
-                let used = Tls::of(&tls.cloned().unwrap_or_default(), folder);
+                let used = Tls::of(&tls.cloned().unwrap_or_default(), dir);
                 Some(used.config().map_err(|refusal| ("tls", format!("`tls` cannot be used: {refusal}")))?)
             }
             _ => None,
         };
         let user = Some(decoded(url.username())?).filter(|user| !user.is_empty());
         let port = url.port().unwrap_or(PORT);
-        let place = format!("Redis at {host}:{port}");
-        Ok(Server { host, port, user, password, database, tls, place })
+        let server_name = format!("Redis at {host}:{port}");
+        Ok(Server { host, port, user, password, database, tls, server_name })
     }
 
-    /// Where it is, for people.
-    pub fn place(&self) -> &str {
-        &self.place
+    /// Returns its address for messages.
+    pub fn server_name(&self) -> &str {
+        &self.server_name
     }
 
-    /// A new connection, whose answers come in time or not at all, and take so many bytes of memory at most.
+    /// Connects. Responses have a time limit and this limit of memory.
     pub fn connect(&self, answer_bytes_max: usize) -> Result<Connection, RedisError> {
         let mut connection = Connection::new(self.stream()?, answer_bytes_max);
         if let Some(password) = &self.password {
@@ -95,17 +95,17 @@ impl Server {
                 let login = Command::new("AUTH");
                 user.into_iter().fold(login, Command::arg).arg(password)
             };
-            let told = match connection.whole(&login(self.user.as_ref())) {
-                // Servers before Redis 6 know no users.
-                Err(RedisError::Refused(words)) if words.contains("wrong number of arguments") => {
-                    connection.whole(&login(None))
+            let result = match connection.request_complete(&login(self.user.as_ref())) {
+                // Servers before Redis 6 have no users.
+                Err(RedisError::Server(reason)) if reason.contains("wrong number of arguments") => {
+                    connection.request_complete(&login(None))
                 }
-                told => told,
+                result => result,
             };
-            told.map_err(|error| if passes(&error) { error } else { RedisError::Login })?;
+            result.map_err(|error| if is_transient(&error) { error } else { RedisError::Login })?;
         }
         if self.database != 0 {
-            connection.whole(&Command::new("SELECT").arg(self.database))?;
+            connection.request_complete(&Command::new("SELECT").arg(self.database))?;
         }
         Ok(connection)
     }
@@ -113,7 +113,7 @@ impl Server {
     fn stream(&self) -> io::Result<Box<dyn Stream>> {
         let mut failed = io::Error::other("its host has no address");
         for address in (self.host.as_str(), self.port).to_socket_addrs()? {
-            let socket = match TcpStream::connect_timeout(&address, ANSWER_MAX) {
+            let socket = match TcpStream::connect_timeout(&address, RESPONSE_TIMEOUT) {
                 Ok(socket) => socket,
                 Err(error) => {
                     failed = error;
@@ -121,8 +121,8 @@ impl Server {
                 }
             };
             socket.set_nodelay(true)?;
-            socket.set_read_timeout(Some(ANSWER_MAX + BLOCK_MAX))?;
-            socket.set_write_timeout(Some(ANSWER_MAX))?;
+            socket.set_read_timeout(Some(RESPONSE_TIMEOUT + BLOCK_MAX))?;
+            socket.set_write_timeout(Some(RESPONSE_TIMEOUT))?;
             let Some(tls) = &self.tls else { return Ok(Box::new(socket)) };
             let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
             let session = ClientConnection::new(tls.clone(), name).map_err(io::Error::other)?;

@@ -1,4 +1,4 @@
-//! A registry of schemas, as Confluent's is: what it is asked, and what its answers mean.
+//! A client of Confluent-compatible schema registries: requests, and the meaning of responses.
 
 use crate::tls::{self, Tls};
 use bytes::{Bytes, BytesMut};
@@ -14,42 +14,44 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long an answer may take.
+/// Maximum time of a response.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
-/// Bytes of an answer: a schema as a text of JSON.
+/// Maximum bytes of a response: a schema as JSON text.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
-/// Schemas that one refers to, those included that these refer to.
+/// Maximum number of schemas that one refers to, directly or indirectly.
 const REFERENCES_MAX: usize = 1_000;
-/// Bytes of what a registry says of an error that are shown.
+/// Maximum bytes of a registry's error message in an error.
 const SHOWN_BYTES_MAX: usize = 1_000;
-/// What it has no schema for, or not this one.
+/// Statuses of a registry without the requested schema or method.
 const UNKNOWN: [StatusCode; 2] = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
 
 /// A registry.
 pub struct SchemaRegistry {
     spec: RegistrySpec,
-    folder: PathBuf,
+    dir: PathBuf,
 }
 
-/// Why a registry gave no answer, or none that is of use.
+/// Why a registry gave no usable response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RegistryFault {
-    /// It is away.
-    Passing(String),
-    /// Asking again does not help.
-    Lasting(String),
-    /// It does not take the schema.
-    Refused(String),
+    /// The registry is unreachable.
+    Transient(String),
+    /// A retry does not help.
+    Permanent(String),
+    /// The registry rejects the schema.
+    Incompatible(String),
 }
 
 impl fmt::Display for RegistryFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (RegistryFault::Passing(words) | RegistryFault::Lasting(words) | RegistryFault::Refused(words)) = self;
-        f.write_str(words)
+        let (RegistryFault::Transient(message)
+        | RegistryFault::Permanent(message)
+        | RegistryFault::Incompatible(message)) = self;
+        f.write_str(message)
     }
 }
 
-/// A schema, as a registry tells it.
+/// A schema in a response.
 #[derive(Deserialize)]
 struct RegisteredSchema {
     schema: String,
@@ -59,21 +61,21 @@ struct RegisteredSchema {
     references: Vec<Reference>,
 }
 
-/// Another schema of the registry, of which types are used.
+/// Another schema of the registry, whose types are used.
 #[derive(Deserialize)]
 struct Reference {
     subject: String,
     version: i64,
 }
 
-/// A schema as somebody registers it.
+/// A schema to be registered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewSchema {
-    /// The schema: that of Avro, or a file of definitions of Protobuf.
+    /// The schema: Avro JSON, or a Protobuf definition file.
     pub text: String,
-    /// The kind, where it is none of Avro: `PROTOBUF`.
+    /// The schema type, if it is not Avro: `PROTOBUF`.
     pub kind: Option<&'static str>,
-    /// Others that it needs: by which name, and the subject and version under which the registry has them.
+    /// The schemas that it imports: the name of the import, and its subject and version in the registry.
     pub references: Vec<(String, String, i64)>,
 }
 
@@ -91,25 +93,25 @@ impl NewSchema {
     }
 }
 
-/// The id and version that a registry has given to a schema.
+/// The id and version of a schema in a registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct SchemaId {
-    /// Its id, by which records name it.
+    /// Its id, which records contain.
     pub id: u32,
-    /// Its version under the name that was asked for.
+    /// Its version under the requested subject.
     #[serde(default)]
     pub version: i64,
 }
 
 #[derive(Deserialize)]
-struct Registered {
+struct RegisteredId {
     id: u32,
 }
 
 #[derive(Deserialize)]
 struct Compatibility {
     is_compatible: bool,
-    /// Why not, as Confluent's registry says it, and as Apicurio's does.
+    /// The reasons, in the format of Confluent's registry and of Apicurio's.
     #[serde(default)]
     messages: Vec<String>,
     reason: Option<String>,
@@ -122,116 +124,118 @@ struct ErrorBody {
 }
 
 impl SchemaRegistry {
-    /// Paths start from this folder.
-    pub fn new(spec: &RegistrySpec, folder: &Path) -> SchemaRegistry {
-        SchemaRegistry { spec: spec.clone(), folder: folder.to_owned() }
+    /// Creates a client; paths are relative to this directory.
+    pub fn new(spec: &RegistrySpec, dir: &Path) -> SchemaRegistry {
+        SchemaRegistry { spec: spec.clone(), dir: dir.to_owned() }
     }
 
-    /// The schema of an id, with all that it refers to. `None`: the registry knows none.
+    /// Returns the schema of an id, with all that it refers to. `None`: the registry does not have it.
     pub async fn schema(&self, id: u32) -> Result<Option<Bytes>, RegistryFault> {
-        let (status, body) = self.ask(Method::GET, &["schemas", "ids", &id.to_string()], None).await?;
+        let (status, body) = self.request(Method::GET, &["schemas", "ids", &id.to_string()], None).await?;
         if status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        let told: RegisteredSchema = self.read(status, &body)?;
-        Ok(Some(match told.kind.as_deref() {
-            None | Some("AVRO") if told.references.is_empty() => Bytes::from(told.schema),
-            None | Some("AVRO") => self.with_references(told).await?,
-            // No schema of Avro, and so refused with its name.
-            Some(other) => Bytes::from(format!("{other}: not a schema of Avro")),
+        let registered: RegisteredSchema = self.read(status, &body)?;
+        Ok(Some(match registered.kind.as_deref() {
+            None | Some("AVRO") if registered.references.is_empty() => Bytes::from(registered.schema),
+            None | Some("AVRO") => self.with_references(registered).await?,
+            // Not an Avro schema, and so rejected with its type.
+            Some(other) => Bytes::from(format!("{other}: not an Avro schema")),
         }))
     }
 
-    /// A schema behind those that it refers to, each behind those that it refers to itself.
-    async fn with_references(&self, told: RegisteredSchema) -> Result<Bytes, RegistryFault> {
-        // What is to be done, the last first: to ask for a reference, or to note a schema whose references are noted.
+    /// Returns a schema after those that it refers to, recursively.
+    async fn with_references(&self, registered: RegisteredSchema) -> Result<Bytes, RegistryFault> {
+        // A stack of steps: request a reference, or add a schema whose references were added.
         enum Next {
-            Ask(Reference),
-            Note(String),
+            Request(Reference),
+            Add(String),
         }
         let mut seen = HashSet::new();
         let mut schemas = Vec::new();
-        let mut bytes = told.schema.len();
-        let mut next: Vec<Next> = vec![Next::Note(told.schema)];
-        next.extend(told.references.into_iter().rev().map(Next::Ask));
+        let mut bytes = registered.schema.len();
+        let mut next: Vec<Next> = vec![Next::Add(registered.schema)];
+        next.extend(registered.references.into_iter().rev().map(Next::Request));
         while let Some(step) = next.pop() {
             let reference = match step {
-                Next::Note(schema) => {
-                    let broken = |error| RegistryFault::Lasting(format!("one of its schemas is not JSON: {error}"));
+                Next::Add(schema) => {
+                    let broken = |error| RegistryFault::Permanent(format!("one of its schemas is not JSON: {error}"));
                     schemas.push(serde_json::from_str::<Value>(&schema).map_err(broken)?);
                     continue;
                 }
-                Next::Ask(reference) => reference,
+                Next::Request(reference) => reference,
             };
             let Reference { subject, version } = reference;
             if !seen.insert((subject.clone(), version)) {
                 continue;
             }
             if seen.len() > REFERENCES_MAX {
-                return Err(RegistryFault::Lasting(format!("it refers to more than {REFERENCES_MAX} schemas")));
+                return Err(RegistryFault::Permanent(format!("it refers to more than {REFERENCES_MAX} schemas")));
             }
             let path = ["subjects", &subject, "versions", &version.to_string()];
-            let (status, body) = self.ask(Method::GET, &path, None).await?;
-            let told: RegisteredSchema = self.read(status, &body)?;
-            bytes += told.schema.len();
+            let (status, body) = self.request(Method::GET, &path, None).await?;
+            let registered: RegisteredSchema = self.read(status, &body)?;
+            bytes += registered.schema.len();
             if bytes > ANSWER_BYTES_MAX {
-                let most = ANSWER_BYTES_MAX;
-                return Err(RegistryFault::Lasting(format!("it refers to schemas of more than {most} bytes together")));
+                let max = ANSWER_BYTES_MAX;
+                return Err(RegistryFault::Permanent(format!(
+                    "it refers to schemas of more than {max} bytes together"
+                )));
             }
-            next.push(Next::Note(told.schema));
-            next.extend(told.references.into_iter().rev().map(Next::Ask));
+            next.push(Next::Add(registered.schema));
+            next.extend(registered.references.into_iter().rev().map(Next::Request));
         }
         let schema = schemas.pop();
         Ok(Bytes::from(json!({ "with": schemas, "schema": schema }).to_string()))
     }
 
-    /// The id of a schema under this name, which is registered where it is not there.
+    /// Registers a schema under this subject, if it is not registered yet. Returns its id.
     pub async fn register(&self, subject: &str, schema: &NewSchema) -> Result<u32, RegistryFault> {
-        let asked = Some(schema.body());
-        let (status, body) = self.ask(Method::POST, &["subjects", subject, "versions"], asked).await?;
-        self.read::<Registered>(status, &body).map(|found| found.id)
+        let request = Some(schema.body());
+        let (status, body) = self.request(Method::POST, &["subjects", subject, "versions"], request).await?;
+        self.read::<RegisteredId>(status, &body).map(|found| found.id)
     }
 
-    /// Where a schema is under this name. `None`: it is not there.
+    /// Looks up a schema under this subject. `None`: it is not registered.
     pub async fn look_up(&self, subject: &str, schema: &NewSchema) -> Result<Option<SchemaId>, RegistryFault> {
-        let (status, body) = self.ask(Method::POST, &["subjects", subject], Some(schema.body())).await?;
+        let (status, body) = self.request(Method::POST, &["subjects", subject], Some(schema.body())).await?;
         if status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
         self.read(status, &body).map(Some)
     }
 
-    /// Why this schema cannot follow the one that the registry has under this name. `None`: it can, or nobody can tell before it
-    /// is tried.
+    /// Returns why this schema is incompatible with the registered ones of this subject. `None`: it is compatible, or this is unknown
+    /// before it is tried.
     pub async fn incompatible(&self, subject: &str, schema: &NewSchema) -> Result<Option<String>, RegistryFault> {
         let path = ["compatibility", "subjects", subject, "versions", "latest", "?verbose=true"];
-        let (status, body) = self.ask(Method::POST, &path, Some(schema.body())).await?;
+        let (status, body) = self.request(Method::POST, &path, Some(schema.body())).await?;
         if UNKNOWN.contains(&status) {
             return Ok(None);
         }
         let found: Compatibility = self.read(status, &body)?;
-        let said: Vec<String> = found.messages.into_iter().chain(found.reason).collect();
-        let why = if said.is_empty() { "it does not say why".to_owned() } else { said.join("; ") };
-        Ok((!found.is_compatible).then(|| cut(&why)))
+        let reported: Vec<String> = found.messages.into_iter().chain(found.reason).collect();
+        let why = if reported.is_empty() { "it does not say why".to_owned() } else { reported.join("; ") };
+        Ok((!found.is_compatible).then(|| truncated(&why)))
     }
 
-    /// What an answer says, where it is one of success.
+    /// Decodes a successful response.
     fn read<T: for<'a> Deserialize<'a>>(&self, status: StatusCode, body: &[u8]) -> Result<T, RegistryFault> {
         if !status.is_success() {
-            let said = serde_json::from_slice::<ErrorBody>(body).unwrap_or_default().message;
-            let said = if said.is_empty() { String::new() } else { format!(": {}", cut(&said)) };
+            let reported = serde_json::from_slice::<ErrorBody>(body).unwrap_or_default().message;
+            let reported = if reported.is_empty() { String::new() } else { format!(": {}", truncated(&reported)) };
             let kind = match status {
-                StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => RegistryFault::Refused,
-                _ => RegistryFault::Lasting,
+                StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => RegistryFault::Incompatible,
+                _ => RegistryFault::Permanent,
             };
-            return Err(kind(format!("it answers {status}{said}")));
+            return Err(kind(format!("it answers {status}{reported}")));
         }
-        let foreign = |error| RegistryFault::Lasting(format!("its answer is not that of a schema registry: {error}"));
+        let foreign = |error| RegistryFault::Permanent(format!("its answer is not that of a schema registry: {error}"));
         serde_json::from_slice(body).map_err(foreign)
     }
 
-    /// One question; what says that the registry is away is an error.
-    async fn ask(
+    /// Sends one request; a response that means the registry is unavailable is an error.
+    async fn request(
         &self,
         method: Method,
         path: &[&str],
@@ -251,37 +255,42 @@ impl SchemaRegistry {
             Some((user, token)) if user.is_empty() => request.bearer_auth(token),
             Some((user, password)) => request.basic_auth(user, Some(password)),
         };
-        let mut response = request.send().await.map_err(|error| self.story(&error))?;
+        let mut response = request.send().await.map_err(|error| self.request_fault(&error))?;
         let status = response.status();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            let words = "authentication failed; check `user` and `password`, or `token`, of `registry`";
-            return Err(RegistryFault::Lasting(words.into()));
+            let message = "authentication failed; check `user` and `password`, or `token`, of `registry`";
+            return Err(RegistryFault::Permanent(message.into()));
         }
         if status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) {
-            return Err(RegistryFault::Passing(format!("it answers {status}")));
+            return Err(RegistryFault::Transient(format!("it answers {status}")));
         }
         let mut body = BytesMut::new();
-        while let Some(more) = response.chunk().await.map_err(|error| self.story(&error))? {
+        while let Some(more) = response.chunk().await.map_err(|error| self.request_fault(&error))? {
             if body.len() + more.len() > ANSWER_BYTES_MAX {
-                return Err(RegistryFault::Lasting(format!("its answer is longer than {ANSWER_BYTES_MAX} bytes")));
+                return Err(RegistryFault::Permanent(format!("its answer is longer than {ANSWER_BYTES_MAX} bytes")));
             }
             body.extend_from_slice(&more);
         }
         Ok((status, body.freeze()))
     }
 
-    /// Certificates may be renewed while the job runs, and questions are few.
+    /// Certificates may be renewed while the job runs, and requests are few.
     fn client(&self) -> Result<Client, RegistryFault> {
         let tls = TlsSpec { ca: self.spec.ca.clone(), ..TlsSpec::default() };
-        let config = Tls::of(&tls, &self.folder).config().map_err(|refusal| RegistryFault::Lasting(refusal.0))?;
+        let config = Tls::of(&tls, &self.dir).config().map_err(|refusal| RegistryFault::Permanent(refusal.0))?;
         let client = Client::builder().tls_backend_preconfigured((*config).clone());
-        client.no_proxy().redirect(Policy::none()).timeout(ANSWER_TIME_MAX).build().map_err(|error| self.story(&error))
+        client
+            .no_proxy()
+            .redirect(Policy::none())
+            .timeout(ANSWER_TIME_MAX)
+            .build()
+            .map_err(|error| self.request_fault(&error))
     }
 
-    /// What went wrong, without the address, which is told beside it.
-    fn story(&self, error: &reqwest::Error) -> RegistryFault {
+    /// Describes an error without the address, which the caller adds.
+    fn request_fault(&self, error: &reqwest::Error) -> RegistryFault {
         if error.is_timeout() {
-            return RegistryFault::Passing(format!("no response in {} s", ANSWER_TIME_MAX.as_secs()));
+            return RegistryFault::Transient(format!("no response in {} s", ANSWER_TIME_MAX.as_secs()));
         }
         let mut cause = error.source();
         let mut innermost = None;
@@ -289,8 +298,8 @@ impl SchemaRegistry {
             if let Some(error) = inner.downcast_ref::<io::Error>() {
                 let url = Url::parse(&self.spec.url).ok();
                 let name = url.as_ref().and_then(Url::host_str).unwrap_or_default();
-                if let Some(refusal) = tls::refused(error, name) {
-                    return RegistryFault::Lasting(format!("TLS: {refusal}"));
+                if let Some(refusal) = tls::to_tls_error(error, name) {
+                    return RegistryFault::Permanent(format!("TLS: {refusal}"));
                 }
                 innermost = Some(match error.kind() {
                     io::ErrorKind::ConnectionRefused => "connection refused".into(),
@@ -301,12 +310,12 @@ impl SchemaRegistry {
             innermost = Some(inner.to_string());
             cause = inner.source();
         }
-        RegistryFault::Passing(innermost.unwrap_or_else(|| error.to_string()))
+        RegistryFault::Transient(innermost.unwrap_or_else(|| error.to_string()))
     }
 
-    /// Parts of a path may hold any letter; the last one may begin with `?`.
+    /// Builds an address. Path parts may contain any character; the last one may begin with `?`.
     fn address(&self, path: &[&str]) -> Result<Url, RegistryFault> {
-        let wrong = |why: String| RegistryFault::Lasting(format!("`registry` is not a URL: {why}"));
+        let wrong = |why: String| RegistryFault::Permanent(format!("`registry` is not a URL: {why}"));
         let mut url = Url::parse(&self.spec.url).map_err(|error| wrong(error.to_string()))?;
         let (path, query) = match path.split_last() {
             Some((last, before)) if last.starts_with('?') => (before, Some(&last[1..])),
@@ -319,8 +328,8 @@ impl SchemaRegistry {
 }
 
 /// The beginning of what a registry said.
-fn cut(words: &str) -> String {
-    let end = words.floor_char_boundary(SHOWN_BYTES_MAX);
-    let more = if end < words.len() { "…" } else { "" };
-    format!("{}{more}", words.get(..end).unwrap_or_default())
+fn truncated(text: &str) -> String {
+    let end = text.floor_char_boundary(SHOWN_BYTES_MAX);
+    let more = if end < text.len() { "…" } else { "" };
+    format!("{}{more}", text.get(..end).unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! Sources `socket` and `raw-socket`: a client of a TCP server that is there sometimes, or of several (`several`).
+//! The `socket` and `raw-socket` sources: a client of one TCP server, or of several (`several`), which may be unavailable at times.
 
 pub mod declaration;
 mod several;
@@ -22,45 +22,45 @@ use std::time::Duration;
 use tokio::task::coop::consume_budget;
 use tokio::time::sleep;
 use tracing::{info, warn};
-use wire::{Wire, connect, told};
+use wire::{Wire, connect, describe_error};
 
-/// Room for one read: what a kernel's receive buffer holds on a busy connection.
+/// Bytes per read: the kernel's receive buffer of a busy connection.
 const READ_BYTES: usize = 64 << 10;
-/// How long to wait before another attempt to connect; doubled from attempt to attempt.
+/// How long to wait before reconnecting; doubled with each attempt.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// A server, and how far its connections have come.
+/// A server, and how many rows it has sent.
 pub struct Server {
     source: SourceSpec,
     address: String,
-    /// Its name, where it is one of several, each of which is a partition.
+    /// The server's partition, if the source has several servers.
     partition: Option<Partition>,
-    /// Rows that came since the job's first start.
+    /// Number of rows since the job's first start.
     rows: u64,
     busy: BusyFlag,
 }
 
-/// What is known of a server that is a partition.
+/// The partition of a server.
 struct Partition {
     name: String,
-    /// The name of the position that counts its rows.
+    /// Name of the position that counts its rows.
     rows_name: String,
-    /// The number of its clock.
+    /// Number of its watermark.
     clock: u64,
-    /// Rows that had come before this start.
+    /// Number of rows before this run.
     rows_before: u64,
 }
 
 impl Server {
-    /// The only one of its source. Rows are counted on from where they were when the job stopped.
+    /// Creates the only server of a source. Its row count continues from the saved position.
     pub fn only(source: &SourceSpec, address: &str, from: &Positions) -> Server {
         let rows = from.get("").map_or(0, |position| position.offset);
         let (source, busy) = (source.clone(), BusyFlag::new(&Arc::default()));
         Server { source, address: address.to_owned(), partition: None, rows, busy }
     }
 
-    /// One of several, by its name.
+    /// Creates one of several servers.
     fn named(source: &SourceSpec, address: &str, name: &str, from: &Positions, busy: BusyFlag) -> Server {
         let rows_name = rows_name(name);
         let rows = from.get(&rows_name).map_or(0, |position| position.offset);
@@ -68,26 +68,26 @@ impl Server {
         Server { source: source.clone(), address: address.to_owned(), partition: Some(partition), rows, busy }
     }
 
-    /// Reads what it sends, for ever: a connection that ends is made anew. Each change is told on the log, once.
-    pub async fn receive(mut self, folder: &Path, inbox: &Inbox) {
+    /// Reads from the server indefinitely, and reconnects after errors. Each change is logged once.
+    pub async fn receive(mut self, dir: &Path, inbox: &Inbox) {
         let (name, address) = (self.source.name.clone(), self.address.clone());
         let mut pause = PAUSE_MIN;
-        let mut trouble = None;
-        let mut schemas = Schemas::of(&self.source, folder);
-        self.show(inbox);
+        let mut last_error = None;
+        let mut schemas = Schemas::of(&self.source, dir);
+        self.report_rows(inbox);
         loop {
-            match connect(&self.source, &address, folder).await {
+            match connect(&self.source, &address, dir).await {
                 Ok(stream) => {
-                    self.busy.is(true, inbox);
+                    self.busy.set(true, inbox);
                     info!("source `{name}`: connected to {address}");
-                    trouble = None;
+                    last_error = None;
                     let rows_before = self.rows;
                     let ended = self.read(stream, &mut schemas, inbox).await;
                     if self.rows > rows_before {
                         pause = PAUSE_MIN;
                     }
                     match ended {
-                        SocketEnd::Inbox => return,
+                        SocketEnd::Closed => return,
                         SocketEnd::Peer => {
                             info!("source `{name}`: connection to {address} closed by the peer; reconnecting")
                         }
@@ -96,34 +96,34 @@ impl Server {
                         }
                     }
                 }
-                Err(reason) if trouble.as_ref() == Some(&reason) => {}
+                Err(reason) if last_error.as_ref() == Some(&reason) => {}
                 Err(reason) => {
                     let hint = hint(self.source.kind.bounds(), &address, &reason);
                     warn!("source `{name}`: cannot connect to {address} ({reason}); retrying{hint}");
-                    trouble = Some(reason);
+                    last_error = Some(reason);
                 }
             }
-            // Who is to stop when all is quiet need not wait for a server that has gone.
-            self.busy.is(false, inbox);
+            // A job that stops when all sources are idle need not wait for an unreachable server.
+            self.busy.set(false, inbox);
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 
-    /// Reads a connection to its end and counts the rows on. Whatever was read goes to the inbox before the next wait, so
-    /// that no line waits for another one.
+    /// Reads a connection to its end and numbers the rows. Everything read is put into the inbox before the next wait, so that no line waits for
+    /// another one.
     async fn read(&mut self, mut stream: Wire, schemas: &mut Option<Schemas>, inbox: &Inbox) -> SocketEnd {
-        let at = StreamCursor { at: Counter::Rows(self.rows), ..StreamCursor::default() };
-        let mut framer = framer(&self.source).at(at);
+        let cursor = StreamCursor { at: Counter::Rows(self.rows), ..StreamCursor::default() };
+        let mut framer = framer(&self.source).with_cursor(cursor);
         let mut ended = None;
         loop {
-            // A connection that never pauses must not keep its thread from other tasks.
+            // A connection that never pauses must not block other tasks of its thread.
             consume_budget().await;
             match stream.read(framer.buffer(READ_BYTES), &mut self.busy, inbox).await {
                 Ok(Some(0)) => ended = Some(SocketEnd::Peer),
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => ended = Some(SocketEnd::Broken(told(&error))),
+                Err(error) => ended = Some(SocketEnd::Broken(describe_error(&error))),
             }
             match &ended {
                 Some(SocketEnd::Broken(why)) => framer.break_off(&format!("the connection broke ({why})")),
@@ -132,19 +132,19 @@ impl Server {
             }
             while let Some(mut chunk) = framer.next(true) {
                 if let Some(schemas) = schemas
-                    && let Err(error) = schemas.give(&mut chunk).await
+                    && let Err(error) = schemas.attach(&mut chunk).await
                 {
                     inbox.fail(error);
-                    return SocketEnd::Inbox;
+                    return SocketEnd::Closed;
                 }
                 if let Some(partition) = &self.partition {
                     chunk.extent.file.clone_from(&partition.rows_name);
                     chunk.extent.start = partition.clock;
                 }
                 self.rows = self.rows.saturating_add(chunk.rows() as u64);
-                self.show(inbox);
+                self.report_rows(inbox);
                 if !inbox.put(chunk).await {
-                    return SocketEnd::Inbox;
+                    return SocketEnd::Closed;
                 }
             }
             if let Some(ended) = ended {
@@ -153,20 +153,20 @@ impl Server {
         }
     }
 
-    /// Tells whoever looks how many rows came of a partition.
-    fn show(&self, inbox: &Inbox) {
+    /// Reports the number of rows of a partition to clients.
+    fn report_rows(&self, inbox: &Inbox) {
         if let Some(Partition { name, rows_before, .. }) = &self.partition {
             let (next, rows) = (Some(self.rows), Some(self.rows.saturating_sub(*rows_before)));
-            inbox.tell_one_read(PartitionRead { name: name.clone(), next, rows, ..PartitionRead::default() });
+            inbox.report_partition_read(PartitionRead { name: name.clone(), next, rows, ..PartitionRead::default() });
         }
     }
 }
 
-/// What to do where nobody listens.
+/// Suggests what to do if the connection was refused.
 fn hint(bounds: RecordBounds, address: &str, reason: &str) -> String {
     match (bounds, address.rsplit_once(':')) {
         _ if reason != REFUSED => String::new(),
-        // A part of a value that is hidden would not be found again in a message.
+        // Only complete secret values are hidden in messages, so the port of one must not be shown.
         (RecordBounds::Prefix, _) => "; start the server that sends the frames".into(),
         (_, _) if secrets::hide(address) != address => "; start the server".into(),
         (_, Some((_, port))) => format!("; start a server with `nc -lk {port}`"),
@@ -187,7 +187,7 @@ fn check_address(source: &SourceSpec, address: &str, origin: &Origin) -> Result<
 
 /// Why reading from a connection ended.
 enum SocketEnd {
-    Inbox,
+    Closed,
     Peer,
     Broken(String),
 }

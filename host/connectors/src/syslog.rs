@@ -1,7 +1,7 @@
-//! Source `syslog`: it listens, and whatever comes as a datagram or on a connection is a row.
+//! The `syslog` source listens, and every datagram and every message on a connection is a row.
 //!
-//! Nobody who sends here hears that a message arrived. A connection is read no faster than the job takes rows; datagrams that come
-//! while it takes none are dropped, and counted.
+//! Senders receive no acknowledgment. A connection is read no faster than the job takes rows. Datagrams that arrive while it takes none are dropped
+//! and counted.
 
 mod bsd;
 mod columns;
@@ -11,14 +11,14 @@ mod message;
 pub mod settings;
 
 use crate::http::listener::{self, accept_all, bind_datagrams, cannot_listen};
-use crate::http::places::{Place, Standing};
+use crate::http::slots::{Slot, Standing};
 use crate::receiver::json_text::text_of;
 use crate::receiver::listening::Listening;
 use columns::Columns;
 use frames::{Frame, Frames};
 use message::Reader;
 use millstream_base::batch::cell;
-use millstream_base::batch::chunk::{Chunk, RefusedRecord};
+use millstream_base::batch::chunk::{Chunk, RejectedRecord};
 use millstream_base::batch::position::Positions;
 use millstream_base::error::{Error, Result};
 use millstream_base::inbox::Inbox;
@@ -37,30 +37,30 @@ use tokio::time::timeout_at;
 use tracing::warn;
 
 const READ_BYTES: usize = 64 << 10;
-/// Bytes that the system keeps of datagrams until they are read; it may give less.
+/// Requested size of the OS buffer for datagrams; the OS may grant less.
 const DATAGRAM_BYTES: usize = 4 << 20;
-/// Datagrams that are put together, and pieces that wait for the inbox.
-const TOGETHER_MAX: usize = 1000;
+/// Datagrams that are combined, and pieces that wait for the inbox.
+const DATAGRAMS_TOGETHER_MAX: usize = 1000;
 const WAITING_MAX: usize = 16;
-/// After an error of the system.
-const TROUBLE_PAUSE: Duration = Duration::from_millis(100);
-/// How long a message may take to come whole. After that its connection is closed if another one needs its place.
+/// Pause after an OS error.
+const ERROR_PAUSE: Duration = Duration::from_millis(100);
+/// Maximum time to receive a message. After that its connection is closed if another one needs its slot.
 const MESSAGE_TIME_MAX: Duration = Duration::from_secs(30);
-/// After which silence the system asks whether the other end is still there.
-const ASK_AFTER: Duration = Duration::from_secs(60);
-/// How often the log tells of dropped datagrams.
-const DROPPED_EVERY: Duration = Duration::from_secs(10);
+/// Idle time before TCP keep-alive probes are sent.
+const TCP_KEEP_ALIVE_AFTER: Duration = Duration::from_secs(60);
+/// Minimum interval of warnings about dropped datagrams.
+const DROPPED_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What came at a time, as chunks.
+/// The messages of one read, as chunks.
 struct Rows {
     chunks: Vec<Chunk>,
-    /// Messages as columns; `None`: the job needs lines of JSON.
+    /// Messages as columns; `None` if the job needs lines of JSON.
     columns: Option<Columns>,
-    /// Lines of JSON, and what is no row.
+    /// Lines of JSON, and rejected rows.
     next: Chunk,
     bytes: Vec<u8>,
-    /// Bytes that the last time took, about as many as the next.
-    usual: usize,
+    /// Bytes of the last read, as an estimate for the next.
+    usual_bytes: usize,
     record_bytes_max: u64,
     rejected_bytes_max: usize,
 }
@@ -69,10 +69,10 @@ impl Rows {
     fn new(source: &SourceSpec) -> Rows {
         Rows {
             chunks: Vec::new(),
-            columns: Columns::of(&source.schema),
+            columns: Columns::new(&source.schema),
             next: Chunk::default(),
             bytes: Vec::new(),
-            usual: 0,
+            usual_bytes: 0,
             record_bytes_max: source.record_bytes_max,
             rejected_bytes_max: usize::try_from(source.rejected_bytes_max).unwrap_or(usize::MAX),
         }
@@ -86,7 +86,7 @@ impl Rows {
         }
         let Some(columns) = &mut self.columns else {
             if self.bytes.is_empty() {
-                self.bytes.reserve(self.usual);
+                self.bytes.reserve(self.usual_bytes);
             }
             read.write(sender, &mut self.bytes);
             return self.end_row();
@@ -97,7 +97,7 @@ impl Rows {
         }
     }
 
-    /// The beginning of one that is too long, and how long it is at least.
+    /// Adds the beginning of a message that is too long; `length` is its known length so far.
     fn add_too_long(&mut self, beginning: &[u8], length: usize) {
         self.end_columns();
         let kept = beginning.get(..self.rejected_bytes_max.min(beginning.len())).unwrap_or_default();
@@ -105,7 +105,7 @@ impl Rows {
         self.bytes.push(b'\n');
         let reason = format!("{length} bytes, record_bytes_max is {}", self.record_bytes_max);
         let dropped = length.saturating_sub(kept.len()) as u64;
-        self.next.refused.push(RefusedRecord { row: self.next.ends.len() as u32, reason, dropped });
+        self.next.refused.push(RejectedRecord { row: self.next.ends.len() as u32, reason, dropped });
         self.end_row();
     }
 
@@ -118,7 +118,7 @@ impl Rows {
 
     fn end_lines(&mut self) {
         if self.next.rows() > 0 {
-            self.usual = self.bytes.len();
+            self.usual_bytes = self.bytes.len();
             let bytes = std::mem::take(&mut self.bytes).into();
             self.chunks.push(Chunk { bytes, ..std::mem::take(&mut self.next) });
         }
@@ -129,7 +129,7 @@ impl Rows {
         self.chunks.extend(columns.map(|columns| Chunk::of_ready(columns.take())));
     }
 
-    /// All that came since the last time.
+    /// Returns everything added since the last call.
     fn take(&mut self) -> Vec<Chunk> {
         self.end_lines();
         self.end_columns();
@@ -137,7 +137,7 @@ impl Rows {
     }
 }
 
-/// Where a source listens.
+/// The sockets of a source.
 struct Ports {
     streams: Option<TcpListener>,
     datagrams: Option<UdpSocket>,
@@ -146,18 +146,18 @@ struct Ports {
 /// Listens at the address of a source.
 ///
 /// # Errors
-/// `Environment`: the address cannot be listened at; the message says why and what to do.
+/// `Environment` if it cannot listen at the address; the message has the reason and what to do.
 async fn bind(source: &SourceSpec, spec: &SyslogReads, listening: &Listening) -> Result<Ports> {
-    let bound = async {
+    let binding = async {
         let streams = if spec.tcp { Some(listener::bind(&spec.listen, listening.shared).await?) } else { None };
-        let datagrams = if spec.udp { Some(bound(&spec.listen, listening.shared).await?) } else { None };
+        let datagrams = if spec.udp { Some(bind_udp(&spec.listen, listening.shared).await?) } else { None };
         io::Result::Ok(Ports { streams, datagrams })
     };
     let who = format!("source `{}`", source.name);
-    bound.await.map_err(|error| Error::environment(cannot_listen(&who, &spec.listen, &error)))
+    binding.await.map_err(|error| Error::environment(cannot_listen(&who, &spec.listen, &error)))
 }
 
-/// Receives until it is dropped.
+/// Receives until the future is dropped.
 async fn receive(
     source: &SourceSpec,
     spec: &SyslogReads,
@@ -168,59 +168,59 @@ async fn receive(
 ) {
     let who = format!("source `{}`", source.name);
     let bytes_max = usize::try_from(source.record_bytes_max).unwrap_or(usize::MAX);
-    let (tell, told) = mpsc::channel(WAITING_MAX);
+    let (forward, received) = mpsc::channel(WAITING_MAX);
     let reader = Arc::new(Reader::new());
     let connections = async {
         let Some(streams) = &streams else { return std::future::pending().await };
-        accept_all(streams, &who, spec.connections_max, |stream, peer, place| {
-            read(stream, (peer, place), reader.clone(), Rows::new(source), bytes_max, tell.clone())
+        accept_all(streams, &who, spec.connections_max, |stream, peer, slot| {
+            read(stream, (peer, slot), reader.clone(), Rows::new(source), bytes_max, forward.clone())
         })
         .await;
     };
-    let single = async {
+    let from_datagrams = async {
         let Some(datagrams) = &datagrams else { return std::future::pending().await };
-        hear(datagrams, &who, (&reader, Rows::new(source)), bytes_max, &tell).await;
+        receive_datagrams(datagrams, &who, (&reader, Rows::new(source)), bytes_max, &forward).await;
     };
     tokio::select! {
         () = connections => {}
-        () = single => {}
-        () = put(listening, from, told, inbox) => {}
+        () = from_datagrams => {}
+        () = put(listening, from, received, inbox) => {}
     }
 }
 
-async fn bound(address: &str, shared: bool) -> io::Result<UdpSocket> {
+async fn bind_udp(address: &str, shared: bool) -> io::Result<UdpSocket> {
     let socket = bind_datagrams(address, shared).await?;
     let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(DATAGRAM_BYTES);
     Ok(socket)
 }
 
-/// Reads a connection to its end, no faster than what it brought is taken.
+/// Reads a connection to its end, no faster than its rows are taken.
 async fn read(
     mut stream: TcpStream,
-    (peer, place): (SocketAddr, Arc<Place>),
+    (peer, slot): (SocketAddr, Arc<Slot>),
     reader: Arc<Reader>,
     mut rows: Rows,
     bytes_max: usize,
-    tell: mpsc::Sender<Vec<Chunk>>,
+    forward: mpsc::Sender<Vec<Chunk>>,
 ) {
     let (mut frames, mut buffer) = (Frames::new(bytes_max), vec![0; READ_BYTES]);
     let sender = peer.ip().to_string();
-    // One whose other end has lost its power would else be there for ever.
-    let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(ASK_AFTER));
-    // When the message that is coming has taken too long.
-    let mut late = None;
+    // Otherwise a connection whose peer lost its power would stay open indefinitely.
+    let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEP_ALIVE_AFTER));
+    // The deadline of the incomplete message.
+    let mut deadline = None;
     loop {
         let reading = stream.read(&mut buffer);
-        let read = match late {
-            Some(late) => timeout_at(late, reading).await,
+        let read = match deadline {
+            Some(deadline) => timeout_at(deadline, reading).await,
             None => Ok(reading.await),
         };
         let Ok(read) = read else {
-            late = None;
-            place.set_standing(Standing::Stranger);
+            deadline = None;
+            slot.set_standing(Standing::Stranger);
             continue;
         };
-        let (count, begun) = (read.unwrap_or(0), frames.is_unfinished());
+        let (count, was_unfinished) = (read.unwrap_or(0), frames.is_unfinished());
         frames.add(buffer.get(..count).unwrap_or_default());
         let now = now();
         while let Some(frame) = frames.next() {
@@ -234,40 +234,40 @@ async fn read(
         {
             rows.add(&reader, &rest, &sender, now);
         }
-        let came = rows.take();
-        // Bytes without an end show nothing, and more of them give no more time.
-        if !came.is_empty() || !begun {
-            late = frames.is_unfinished().then(|| tokio::time::Instant::now() + MESSAGE_TIME_MAX);
+        let chunks = rows.take();
+        // Bytes that do not complete a message do not extend its deadline.
+        if !chunks.is_empty() || !was_unfinished {
+            deadline = frames.is_unfinished().then(|| tokio::time::Instant::now() + MESSAGE_TIME_MAX);
         }
-        if (!came.is_empty() && !hand_over(came, &place, &tell).await) || count == 0 {
+        if (!chunks.is_empty() && !pass_on(chunks, &slot, &forward).await) || count == 0 {
             return;
         }
     }
 }
 
-/// Whether rows could be handed over. While they wait for a batch, their connection is not closed for another.
-async fn hand_over(came: Vec<Chunk>, place: &Place, tell: &mpsc::Sender<Vec<Chunk>>) -> bool {
-    let handed = match tell.try_send(came) {
-        Err(mpsc::error::TrySendError::Full(came)) => {
-            place.set_standing(Standing::Known);
-            tell.send(came).await.is_ok()
+/// Passes on rows. Returns false if the source has stopped. While they wait for a batch, their connection is not closed for another one.
+async fn pass_on(chunks: Vec<Chunk>, slot: &Slot, forward: &mpsc::Sender<Vec<Chunk>>) -> bool {
+    let is_forwarded = match forward.try_send(chunks) {
+        Err(mpsc::error::TrySendError::Full(chunks)) => {
+            slot.set_standing(Standing::Known);
+            forward.send(chunks).await.is_ok()
         }
-        tried => tried.is_ok(),
+        result => result.is_ok(),
     };
-    place.set_standing(Standing::Guest);
-    handed
+    slot.set_standing(Standing::Guest);
+    is_forwarded
 }
 
-/// Takes datagrams; those that come while nobody takes rows are dropped, as nothing would make their senders wait.
-async fn hear(
+/// Receives datagrams. Those that arrive while no rows are taken are dropped, as UDP has no flow control.
+async fn receive_datagrams(
     socket: &UdpSocket,
     who: &str,
     (reader, mut rows): (&Reader, Rows),
     bytes_max: usize,
-    tell: &mpsc::Sender<Vec<Chunk>>,
+    forward: &mpsc::Sender<Vec<Chunk>>,
 ) {
     let mut buffer = vec![0; READ_BYTES];
-    let (mut dropped, mut said) = (0_u64, None::<Instant>);
+    let (mut dropped, mut logged_at) = (0_u64, None::<Instant>);
     let mut last: Option<(IpAddr, String)> = None;
     loop {
         let mut count = 0;
@@ -275,7 +275,7 @@ async fn hear(
         let now = now();
         while let Ok((bytes, peer)) = next {
             let message = buffer.get(..bytes).unwrap_or_default();
-            // Many come from one after the other.
+            // Consecutive datagrams often have the same sender.
             last = last.filter(|(address, _)| *address == peer.ip());
             let (_, sender) = last.get_or_insert_with(|| (peer.ip(), peer.ip().to_string()));
             match message.len() > bytes_max {
@@ -283,35 +283,35 @@ async fn hear(
                 false => rows.add(reader, message, sender, now),
             }
             count += 1;
-            if count == TOGETHER_MAX {
+            if count == DATAGRAMS_TOGETHER_MAX {
                 break;
             }
             next = socket.try_recv_from(&mut buffer);
         }
         if count == 0 {
-            // The system has no memory, or the like.
-            tokio::time::sleep(TROUBLE_PAUSE).await;
+            // For example, the OS is out of memory.
+            tokio::time::sleep(ERROR_PAUSE).await;
             continue;
         }
-        match tell.try_send(rows.take()) {
+        match forward.try_send(rows.take()) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => dropped = dropped.saturating_add(count as u64),
             Err(mpsc::error::TrySendError::Closed(_)) => return,
         }
-        if dropped > 0 && said.is_none_or(|said| said.elapsed() >= DROPPED_EVERY) {
+        if dropped > 0 && logged_at.is_none_or(|logged_at| logged_at.elapsed() >= DROPPED_LOG_INTERVAL) {
             warn!(
                 "{who}: {dropped} datagrams were dropped, because they come faster than the job reads them; let senders use TCP"
             );
-            (dropped, said) = (0, Some(Instant::now()));
+            (dropped, logged_at) = (0, Some(Instant::now()));
         }
     }
 }
 
-/// Puts what came into the inbox, and counts the rows.
-async fn put(listening: &Listening, from: &Positions, mut told: mpsc::Receiver<Vec<Chunk>>, inbox: &Inbox) {
+/// Puts chunks into the inbox, and numbers the rows.
+async fn put(listening: &Listening, from: &Positions, mut received: mpsc::Receiver<Vec<Chunk>>, inbox: &Inbox) {
     let mut rows = listening.rows_before(from);
     inbox.idle(true);
-    while let Some(chunks) = told.recv().await {
+    while let Some(chunks) = received.recv().await {
         for mut chunk in chunks {
             listening.number(std::slice::from_mut(&mut chunk), rows);
             rows = rows.saturating_add(chunk.rows() as u64);
@@ -319,11 +319,11 @@ async fn put(listening: &Listening, from: &Positions, mut told: mpsc::Receiver<V
                 return;
             }
         }
-        inbox.idle(told.is_empty());
+        inbox.idle(received.is_empty());
     }
 }
 
-/// The year and the month.
+/// Returns the year and the month.
 fn now() -> (i32, usize) {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let mut text = String::new();

@@ -1,5 +1,5 @@
-//! TLS towards servers that a job connects to, sockets and databases, and with those who send to a source that listens. `peers` is TLS between processes of a job. Who the server is, is checked with certificates of the
-//! system or with those that the job names, and what is wrong is said in words that tell what to do.
+//! TLS with the servers that a job connects to, and with the clients of a source that listens. `peers` is TLS between processes of a job. Servers are
+//! verified with the system trust store or with CA certificates that the job configures. Error messages say what to do.
 
 pub mod peers;
 
@@ -22,56 +22,56 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Bytes of a file of certificates: those of a whole system have a quarter of it.
+/// Maximum bytes of a certificate file: four times those of a system trust store.
 const PEM_BYTES_MAX: u64 = 1 << 20;
 
-/// What is checked of a server.
+/// How much of a server's certificate is verified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Check {
-    /// Nothing: what is sent is encrypted, to whomever.
+    /// Nothing: data is encrypted, but the server is not authenticated.
     Nothing,
-    /// That somebody who is trusted made its certificate, for whatever name.
+    /// That a trusted CA issued it, for any name.
     Issuer,
-    /// Also that the certificate is for its name.
+    /// Also that it is valid for the server's name.
     #[default]
     Name,
 }
 
-/// How a server is spoken to.
+/// TLS settings for connecting to a server.
 #[derive(Clone, Debug, Default)]
 pub struct Tls {
-    /// What is checked.
+    /// What is verified.
     pub check: Check,
-    /// Who is trusted: certificates in a PEM file; `None`: whom the system trusts.
+    /// Trusted CA certificates in a PEM file; `None`: the system trust store.
     pub ca: Option<PathBuf>,
-    /// The job's own certificate, and its key: PEM files.
+    /// The client certificate and its key: PEM files.
     pub own: Option<(PathBuf, PathBuf)>,
 }
 
-/// Something that does not go away by itself, for a person to read.
+/// A permanent TLS error, as a message for users.
 #[derive(Debug)]
-pub struct TlsRefusal(pub String);
+pub struct TlsError(pub String);
 
-impl std::fmt::Display for TlsRefusal {
+impl std::fmt::Display for TlsError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for TlsRefusal {}
+impl std::error::Error for TlsError {}
 
 impl Tls {
-    /// As a job file says; paths start from this folder.
-    pub fn of(spec: &TlsSpec, folder: &Path) -> Tls {
-        let own = spec.own.as_ref().map(|(cert, key)| (folder.join(cert), folder.join(key)));
-        Tls { check: Check::Name, ca: spec.ca.as_ref().map(|ca| folder.join(ca)), own }
+    /// Creates the settings from a job file; paths are relative to `dir`.
+    pub fn of(spec: &TlsSpec, dir: &Path) -> Tls {
+        let own = spec.own.as_ref().map(|(cert, key)| (dir.join(cert), dir.join(key)));
+        Tls { check: Check::Name, ca: spec.ca.as_ref().map(|ca| dir.join(ca)), own }
     }
 
-    /// What is needed of files: an error names the one that cannot be used.
-    pub fn config(&self) -> Result<Arc<ClientConfig>, TlsRefusal> {
+    /// Loads the files. An error names the one that is unusable.
+    pub fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
-        let builder = builder.map_err(|error| TlsRefusal(format!("TLS cannot be used here: {error}")))?;
+        let builder = builder.map_err(|error| TlsError(format!("TLS cannot be used here: {error}")))?;
         let builder = match self.check {
             Check::Name => builder.with_root_certificates(self.roots()?),
             check => {
@@ -80,31 +80,34 @@ impl Tls {
                     _ => {
                         let roots = Arc::new(self.roots()?);
                         let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
-                        Some(verifier.map_err(|error| TlsRefusal(format!("the issuers cannot be used: {error}")))?)
+                        Some(
+                            verifier
+                                .map_err(|error| TlsError(format!("the CA certificates cannot be used: {error}")))?,
+                        )
                     }
                 };
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(Lenient { issuers, provider }))
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(LenientVerifier { issuers, provider }))
             }
         };
         let config = match &self.own {
             None => builder.with_no_client_auth(),
             Some((cert, key)) => builder
                 .with_client_auth_cert(certificates(cert)?, private_key(key)?)
-                .map_err(|error| not_together(cert, key, &error))?,
+                .map_err(|error| mismatched(cert, key, &error))?,
         };
         Ok(Arc::new(config))
     }
 
-    fn roots(&self) -> Result<RootCertStore, TlsRefusal> {
+    fn roots(&self) -> Result<RootCertStore, TlsError> {
         if let Some(ca) = &self.ca {
             return roots_in(ca);
         }
-        regular::check_certificates().map_err(TlsRefusal)?;
+        regular::check_certificates().map_err(TlsError)?;
         let mut roots = RootCertStore::empty();
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);
         match roots.is_empty() {
-            true => Err(TlsRefusal(
+            true => Err(TlsError(
                 "the system trust store is empty; install the package ca-certificates, or name a file with the CA's certificate"
                     .into(),
             )),
@@ -112,8 +115,8 @@ impl Tls {
         }
     }
 
-    /// Begins to speak TLS with the server of this name. What passes by itself is an error with a number of the system, or one
-    /// about the end of the connection; everything else is a [`TlsRefusal`].
+    /// Performs the TLS handshake with the server of this name. A transient error has an OS error number or is about the end of the connection. Any
+    /// other error is a [`TlsError`].
     pub async fn handshake<S>(&self, stream: S, name: &str) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -121,61 +124,62 @@ impl Tls {
         self.handshake_for(stream, name, &[]).await
     }
 
-    /// The same, to speak one of these protocols then (ALPN).
+    /// Like [`Tls::handshake`], offering these protocols (ALPN).
     pub async fn handshake_for<S>(&self, stream: S, name: &str, protocols: &[&[u8]]) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let server = ServerName::try_from(name.to_owned())
-            .map_err(|_| io::Error::other(TlsRefusal(format!("`{name}` cannot be the name of a certificate"))))?;
+            .map_err(|_| io::Error::other(TlsError(format!("`{name}` cannot be the name of a certificate"))))?;
         let mut config = self.config().map_err(io::Error::other)?;
         if !protocols.is_empty() {
             Arc::make_mut(&mut config).alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         }
-        TlsConnector::from(config).connect(server, stream).await.map_err(|error| in_words(error, name))
+        TlsConnector::from(config).connect(server, stream).await.map_err(|error| explain_error(error, name))
     }
 }
 
-/// How a source that listens speaks TLS, with this certificate and key. `issuers`: who connects must show a certificate of one of these.
-pub fn server(cert: &Path, key: &Path, issuers: Option<&Path>) -> Result<Arc<ServerConfig>, TlsRefusal> {
+/// Returns the server-side configuration with this certificate and key. `issuers`: clients must present a certificate of one of these CAs.
+pub fn server(cert: &Path, key: &Path, issuers: Option<&Path>) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| TlsRefusal(format!("TLS cannot be used here: {error}")))?;
+    let builder = builder.map_err(|error| TlsError(format!("TLS cannot be used here: {error}")))?;
     let builder = match issuers {
         None => builder.with_no_client_auth(),
         Some(issuers) => {
             let roots = Arc::new(roots_in(issuers)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
-            let unusable = |error| TlsRefusal(format!("`{}` cannot be used: {error}", issuers.display()));
+            let unusable = |error| TlsError(format!("`{}` cannot be used: {error}", issuers.display()));
             builder.with_client_cert_verifier(verifier.map_err(unusable)?)
         }
     };
     let config = builder.with_single_cert(certificates(cert)?, private_key(key)?);
-    config.map(Arc::new).map_err(|error| not_together(cert, key, &error))
+    config.map(Arc::new).map_err(|error| mismatched(cert, key, &error))
 }
 
-/// The issuers whose certificates stand in a file.
-fn roots_in(ca: &Path) -> Result<RootCertStore, TlsRefusal> {
+/// Reads the CA certificates in a file.
+fn roots_in(ca: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(ca)? {
-        let told = |error| TlsRefusal(format!("`{}` holds a certificate that cannot be used: {error}", ca.display()));
-        roots.add(certificate).map_err(told)?;
+        let unusable_ca =
+            |error| TlsError(format!("`{}` holds a certificate that cannot be used: {error}", ca.display()));
+        roots.add(certificate).map_err(unusable_ca)?;
     }
     Ok(roots)
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsRefusal> {
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(&pem(path)?).map_err(|error| unusable(path, &error, "a private key"))
 }
 
-fn not_together(cert: &Path, key: &Path, error: &rustls::Error) -> TlsRefusal {
-    TlsRefusal(format!("`{}` and `{}` do not belong together: {error}", cert.display(), key.display()))
+fn mismatched(cert: &Path, key: &Path, error: &rustls::Error) -> TlsError {
+    TlsError(format!("`{}` and `{}` do not belong together: {error}", cert.display(), key.display()))
 }
 
-/// Why somebody who connected could not speak TLS with us. `how`: what those have to do who do not try to.
-pub fn of_client(error: &io::Error, how: &str) -> String {
+/// Describes why a client's TLS handshake failed. `how` says how to use TLS, for clients that do not.
+pub fn describe_client_error(error: &io::Error, how: &str) -> String {
     match error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidMessage(_)) => format!("it does not speak TLS; {how}"),
+        Some(rustls::Error::InvalidMessage(_)) => format!("it does not use TLS; {how}"),
         Some(rustls::Error::NoCertificatesPresented) => {
             "it presents no certificate, and the source requires one (`tls.ca`)".into()
         }
@@ -188,50 +192,50 @@ pub fn of_client(error: &io::Error, how: &str) -> String {
     }
 }
 
-/// All certificates of a PEM file.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsRefusal> {
+/// Returns all certificates of a PEM file.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bytes = pem(path)?;
     match CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
         Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(unusable(path, &"there is no such section in it", "a certificate")),
+        Ok(_) => Err(unusable(path, &"it has no such section", "a certificate")),
         Err(error) => Err(unusable(path, &error, "a certificate")),
     }
 }
 
-/// The content of a PEM file.
-fn pem(path: &Path) -> Result<Vec<u8>, TlsRefusal> {
+/// Reads a PEM file.
+fn pem(path: &Path) -> Result<Vec<u8>, TlsError> {
     regular::read_at_most(path, PEM_BYTES_MAX)
-        .map_err(|error| TlsRefusal(format!("`{}` cannot be read: {error}", path.display())))
+        .map_err(|error| TlsError(format!("`{}` cannot be read: {error}", path.display())))
 }
 
-fn unusable(path: &Path, error: &dyn std::fmt::Display, what: &str) -> TlsRefusal {
-    TlsRefusal(format!("`{}` does not give {what} in PEM (`-----BEGIN …`): {error}", path.display()))
+fn unusable(path: &Path, error: &dyn std::fmt::Display, what: &str) -> TlsError {
+    TlsError(format!("`{}` does not give {what} in PEM (`-----BEGIN …`): {error}", path.display()))
 }
 
-/// An error of a connection with TLS: where TLS itself is to blame, what to do about it.
-pub fn in_words(error: io::Error, name: &str) -> io::Error {
-    match refused(&error, name) {
-        Some(refusal) => io::Error::other(refusal),
+/// Replaces an error of a connection by a [`TlsError`] if TLS caused it.
+pub fn explain_error(error: io::Error, name: &str) -> io::Error {
+    match to_tls_error(&error, name) {
+        Some(tls_error) => io::Error::other(tls_error),
         None => error,
     }
 }
 
-/// What TLS itself has against a connection with the server of this name, where that is what the error is about.
-pub fn refused(error: &io::Error, name: &str) -> Option<TlsRefusal> {
+/// Returns the TLS error of a connection to the server of this name, if the error is about TLS.
+pub fn to_tls_error(error: &io::Error, name: &str) -> Option<TlsError> {
     let cause = error.get_ref()?;
     match cause.downcast_ref::<rustls::Error>() {
-        Some(cause) => Some(TlsRefusal(words(cause, name))),
-        // Libraries wrap what they pass on.
-        None => refused(cause.downcast_ref()?, name),
+        Some(cause) => Some(TlsError(describe(cause, name))),
+        // Libraries wrap errors.
+        None => to_tls_error(cause.downcast_ref()?, name),
     }
 }
 
-/// The refusal that an error of a connection is; `None`: it may pass by itself.
-pub fn refusal(error: &io::Error) -> Option<&TlsRefusal> {
-    error.get_ref().and_then(|cause| cause.downcast_ref::<TlsRefusal>())
+/// Returns the TLS error inside an error of a connection; `None` if it may be transient.
+pub fn inner_tls_error(error: &io::Error) -> Option<&TlsError> {
+    error.get_ref().and_then(|cause| cause.downcast_ref::<TlsError>())
 }
 
-fn words(error: &rustls::Error, name: &str) -> String {
+fn describe(error: &rustls::Error, name: &str) -> String {
     use CertificateError as Wrong;
     let alert = |alert: &AlertDescription| match alert {
         AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure => {
@@ -258,16 +262,16 @@ fn words(error: &rustls::Error, name: &str) -> String {
                 "the server's certificate is not for the name `{name}` but for {}; use a name it is for",
                 if presented.is_empty() { "no name at all".into() } else { presented.join(", ") }
             ),
-            // An issuer of the right name with another key signed it.
+            // A CA of the expected name with another key signed it.
             Wrong::UnknownIssuer | Wrong::BadSignature => {
                 "the server's certificate was issued by a CA that this job does not trust; name a file with the CA's certificate (PEM), \
                                      or use a certificate of a CA that this system trusts"
                     .into()
             }
-            other => format!("the server's certificate cannot be accepted: {}", of_certificate(&other.to_string())),
+            other => format!("the server's certificate cannot be accepted: {}", describe_certificate_error(&other.to_string())),
         },
         rustls::Error::InvalidMessage(_) => {
-            "the server does not speak TLS; turn TLS on in the server, or off in the job".into()
+            "the server does not use TLS; turn TLS on in the server, or off in the job".into()
         }
         rustls::Error::AlertReceived(received) => format!("the server rejected the TLS handshake: {}", alert(received)),
         rustls::Error::PeerIncompatible(why) => {
@@ -277,35 +281,35 @@ fn words(error: &rustls::Error, name: &str) -> String {
     }
 }
 
-/// Self-made certificates are often those of an issuer.
-fn of_certificate(words: &str) -> String {
-    match words.contains("CaUsedAsEndEntity") {
-        true => "it is one of an issuer (`CA:TRUE`) and not of a server; make it with `-addext basicConstraints=CA:FALSE`, or \
+/// Self-signed certificates are often CA certificates.
+fn describe_certificate_error(message: &str) -> String {
+    match message.contains("CaUsedAsEndEntity") {
+        true => "it is a CA certificate (`CA:TRUE`), not a server certificate; make it with `-addext basicConstraints=CA:FALSE`, or \
                  make one for the server and sign it with this one"
             .into(),
-        false => words.to_owned(),
+        false => message.to_owned(),
     }
 }
 
-/// Checks less than names: issuers, or nothing but that the server holds the key of the certificate it shows.
+/// Verifies less than the name: the CA, or only that the server holds the key of its certificate.
 #[derive(Debug)]
-struct Lenient {
+struct LenientVerifier {
     issuers: Option<Arc<WebPkiServerVerifier>>,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Lenient {
+impl ServerCertVerifier for LenientVerifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
-        between: &[CertificateDer<'_>],
+        intermediates: &[CertificateDer<'_>],
         name: &ServerName<'_>,
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let Some(issuers) = &self.issuers else { return Ok(ServerCertVerified::assertion()) };
-        match issuers.verify_server_cert(certificate, between, name, ocsp, now) {
-            // Names are looked at last.
+        match issuers.verify_server_cert(certificate, intermediates, name, ocsp, now) {
+            // The name is verified last.
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),

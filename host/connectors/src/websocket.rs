@@ -1,4 +1,4 @@
-//! Sink `websocket`: whoever connects hears of rows.
+//! The `websocket` sink: sends rows to all connected clients.
 
 pub mod declaration;
 pub mod settings;

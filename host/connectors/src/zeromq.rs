@@ -1,5 +1,5 @@
-//! Sockets of ZeroMQ that receive, as sources name them: a connection with a socket that sends. The protocol is spoken by code of our own
-//! (`zmtp`, pure), without encryption: who the job is it proves by user and password (PLAIN), or not at all (NULL).
+//! ZeroMQ sockets that receive, for sources: a connection to a socket that sends. The protocol is implemented here (`zmtp`, pure), without
+//! encryption: the job authenticates by user and password (PLAIN), or not at all (NULL).
 
 pub mod declaration;
 pub mod settings;
@@ -18,34 +18,34 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use zmtp::{Decoder, GREETING_BYTES};
 
-/// How long the other side may take to say who it is.
+/// Maximum time of the handshake.
 const GREETING_MAX: Duration = Duration::from_secs(10);
-/// How long the rest of a greeting waits for that of the other side.
-const REST_AFTER: Duration = Duration::from_millis(500);
-/// How much is read at a time.
+/// How long the rest of our greeting waits for that of the other side.
+const GREETING_REST_AFTER: Duration = Duration::from_millis(500);
+/// Bytes that are read at a time.
 const READ_BYTES: usize = 64 << 10;
-/// Nothing else tells that the other side's machine is gone.
-const QUIET_MAX: Duration = Duration::from_secs(30);
+/// Maximum silence: nothing else shows that the other side's machine has failed.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 
-/// Its URLs.
+/// The form of its URLs.
 pub const FORM: UrlForm = UrlForm {
     name: "ZeroMQ",
     plain: ("tcp", 0),
-    safe: ("", 0),
+    secure: ("", 0),
     help: "write it as \"tcp://host:5556\", with user and password as \"tcp://user:${ZEROMQ_PASSWORD}@host:5556\"",
     closed: "it closed the connection",
 };
 
-/// What a socket wants of those that it is connected with.
+/// The settings of a socket.
 #[derive(Clone, Debug)]
 pub struct SocketSettings {
-    /// It is a PULL socket; else a SUB socket.
+    /// Whether it is a PULL socket; otherwise a SUB socket.
     pub pull: bool,
-    /// What topics begin with, of a SUB socket.
+    /// Topic prefixes of a SUB socket.
     pub topics: Vec<String>,
-    /// Who it is.
+    /// User and password.
     pub login: Option<(String, Vec<u8>)>,
-    /// Bytes of a message, and bytes that are kept of a longer one.
+    /// Maximum bytes of a message, and kept bytes of a longer one.
     pub bytes_max: u64,
     pub kept_max: u64,
 }
@@ -56,7 +56,7 @@ impl SocketSettings {
     }
 }
 
-/// A connection with a socket that sends.
+/// A connection to a socket that sends.
 pub struct Peer {
     stream: TcpStream,
     buffer: BytesMut,
@@ -64,48 +64,49 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Greets the other side, and says what is wanted.
-    pub async fn meet(stream: TcpStream, wants: &SocketSettings) -> Result<Peer, Fault> {
+    /// Performs the handshake, and subscribes.
+    pub async fn handshake(stream: TcpStream, wants: &SocketSettings) -> Result<Peer, Fault> {
         stream.set_nodelay(true)?;
-        SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(QUIET_MAX).with_interval(QUIET_MAX))?;
+        SockRef::from(&stream)
+            .set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE_MAX).with_interval(SILENCE_MAX))?;
         let decoder = Decoder::new(wants.bytes_max, wants.kept_max);
         let mut peer = Peer { stream, buffer: BytesMut::new(), decoder };
         match timeout(GREETING_MAX, peer.greet(wants)).await {
             Ok(greeted) => greeted.map(|()| peer),
-            Err(_) => Err(Fault::Passing(format!("it does not greet within {} s", GREETING_MAX.as_secs()))),
+            Err(_) => Err(Fault::Transient(format!("it does not greet within {} s", GREETING_MAX.as_secs()))),
         }
     }
 
     async fn greet(&mut self, wants: &SocketSettings) -> Result<(), Fault> {
         let own = if wants.login.is_some() { "PLAIN" } else { "NULL" };
         let all = zmtp::greeting(own, false);
-        // Who hears of a mechanism that it does not want goes at once, and does not say which it wants.
+        // A peer that does not accept our mechanism closes immediately, without naming its own.
         let (first, mut rest) = all.split_at(zmtp::VERSION_BYTES);
         self.send(first).await?;
         while self.buffer.len() < GREETING_BYTES {
-            // What is no ZeroMQ is told by its first byte.
+            // The first byte shows whether the peer uses ZeroMQ.
             if self.buffer.first().is_some_and(|byte| *byte != 0xff) {
-                return Err(Fault::Passing("its first bytes are not ZeroMQ".into()));
+                return Err(Fault::Transient("its first bytes are not ZeroMQ".into()));
             }
-            match timeout(REST_AFTER, self.more()).await {
+            match timeout(GREETING_REST_AFTER, self.more()).await {
                 Ok(more) => more?,
                 Err(_) => self.send(std::mem::take(&mut rest)).await?,
             }
         }
         let mut greeting = [0; GREETING_BYTES];
         greeting.copy_from_slice(&self.buffer.split_to(GREETING_BYTES));
-        let theirs = zmtp::mechanism(&greeting).map_err(|wrong| Fault::Lasting(wrong.0.into()))?;
+        let theirs = zmtp::mechanism(&greeting).map_err(|wrong| Fault::Permanent(wrong.0.into()))?;
         match (own, theirs.as_str()) {
             (own, theirs) if own == theirs => {}
             (_, "PLAIN") => {
-                return Err(Fault::Lasting("authentication required (PLAIN); add user and password to `url`".into()));
+                return Err(Fault::Permanent("authentication required (PLAIN); add user and password to `url`".into()));
             }
             (_, "NULL") => {
-                return Err(Fault::Lasting("it requires no user and password; remove them from `url`".into()));
+                return Err(Fault::Permanent("it requires no user and password; remove them from `url`".into()));
             }
             (_, other) => {
                 let other = shown::harmless(other, 20);
-                return Err(Fault::Lasting(format!(
+                return Err(Fault::Permanent(format!(
                     "it requires `{other}`, which is not supported; configure NULL or PLAIN"
                 )));
             }
@@ -120,7 +121,7 @@ impl Peer {
             for text in [user.as_bytes(), password] {
                 hello.push(
                     u8::try_from(text.len())
-                        .map_err(|_| Fault::Lasting("user or password is too long for it".into()))?,
+                        .map_err(|_| Fault::Permanent("user or password is too long for it".into()))?,
                 );
                 hello.extend_from_slice(text);
             }
@@ -133,7 +134,7 @@ impl Peer {
         } else {
             zmtp::command(&mut out, "READY", &own);
         }
-        // A socket that does not fit closes when it hears of ours, and what it has said of itself may be lost by that: it speaks first.
+        // An incompatible socket closes when it receives our command, and its own may then be lost: so it sends first.
         let ready = self.command("READY").await?;
         if wants.login.is_none() {
             self.send(&out).await?;
@@ -141,9 +142,9 @@ impl Peer {
         let theirs = zmtp::property_of(&ready, "Socket-Type").unwrap_or_default();
         let fits = if wants.pull { &["PUSH"][..] } else { &["PUB", "XPUB"] };
         if !fits.contains(&theirs.as_str()) {
-            let (theirs, kind, wanted) = (shown::harmless(&theirs, 20), wants.kind(), fits.join(" or "));
-            return Err(Fault::Lasting(format!(
-                "it is a {theirs} socket, but a {kind} socket receives from {wanted} sockets; check `socket` or the address"
+            let (theirs, kind, expected) = (shown::harmless(&theirs, 20), wants.kind(), fits.join(" or "));
+            return Err(Fault::Permanent(format!(
+                "it is a {theirs} socket, but a {kind} socket receives from {expected} sockets; check `socket` or the address"
             )));
         }
         if !wants.pull {
@@ -156,28 +157,28 @@ impl Peer {
         Ok(())
     }
 
-    /// The body of a command that has to come now.
-    async fn command(&mut self, wanted: &str) -> Result<bytes::Bytes, Fault> {
+    /// Receives the body of a command that must come now.
+    async fn command(&mut self, expected: &str) -> Result<bytes::Bytes, Fault> {
         loop {
             match self.take()? {
-                Some(Incoming::Command { name, body }) if name == wanted => return Ok(body),
+                Some(Incoming::Command { name, body }) if name == expected => return Ok(body),
                 Some(Incoming::Command { name, body }) if name == "ERROR" => {
                     let why = shown::harmless(&String::from_utf8_lossy(body.get(1..).unwrap_or_default()), 100);
-                    // As those of HTTP: 300 passes by itself.
+                    // As HTTP statuses: 300 is transient.
                     return Err(match why.starts_with('3') {
-                        true => Fault::Passing(format!("it rejected the connection ({why})")),
+                        true => Fault::Transient(format!("it rejected the connection ({why})")),
                         false => {
-                            Fault::Lasting(format!("authentication failed ({why}); check user and password in `url`"))
+                            Fault::Permanent(format!("authentication failed ({why}); check user and password in `url`"))
                         }
                     });
                 }
-                Some(_) => return Err(Fault::Passing(format!("it sends something else before {wanted}"))),
+                Some(_) => return Err(Fault::Transient(format!("it sends something else before {expected}"))),
                 None => self.more().await?,
             }
         }
     }
 
-    /// What comes next, at least one message.
+    /// Returns what comes next, at least one message.
     pub async fn next(&mut self) -> Result<Vec<Incoming>, Fault> {
         let mut messages = Vec::new();
         loop {
@@ -185,7 +186,7 @@ impl Peer {
                 match incoming {
                     Incoming::Command { name, body } if name == "PING" => {
                         let mut pong = Vec::new();
-                        // Behind the time that it gives there is what it wants to hear again.
+                        // The data after the timeout is echoed.
                         zmtp::command(&mut pong, "PONG", body.get(2..).unwrap_or_default());
                         self.send(&pong).await?;
                     }
@@ -202,13 +203,13 @@ impl Peer {
 
     fn take(&mut self) -> Result<Option<Incoming>, Fault> {
         let taken = self.decoder.take(&mut self.buffer);
-        taken.map_err(|wrong| Fault::Passing(format!("what it sends is not ZeroMQ: {}", wrong.0)))
+        taken.map_err(|wrong| Fault::Transient(format!("what it sends is not ZeroMQ: {}", wrong.0)))
     }
 
     async fn more(&mut self) -> Result<(), Fault> {
         self.buffer.reserve(READ_BYTES);
         match self.stream.read_buf(&mut self.buffer).await? {
-            0 => Err(Fault::Passing(FORM.closed.into())),
+            0 => Err(Fault::Transient(FORM.closed.into())),
             _ => Ok(()),
         }
     }
@@ -216,7 +217,7 @@ impl Peer {
     async fn send(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         match timeout(GREETING_MAX, self.stream.write_all(bytes)).await {
             Ok(sent) => Ok(sent?),
-            Err(_) => Err(Fault::Passing(format!("it accepts nothing for {} s", GREETING_MAX.as_secs()))),
+            Err(_) => Err(Fault::Transient(format!("it accepts nothing for {} s", GREETING_MAX.as_secs()))),
         }
     }
 }

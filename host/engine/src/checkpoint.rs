@@ -1,8 +1,7 @@
-//! What survives a crash: plans of batches, checkpoints of state, and the manifest that says which of them count.
+//! Data that survives a crash: plans of batches, checkpoints of state, and the manifest that determines which of them are valid.
 //!
-//! The rule: every sink remembers the last batch that it committed, and a batch replays bit for bit. What to load,
-//! replay, skip and delete is decided by pure functions ([`resolve`], [`gc`]) over facts ([`types`]); reading and
-//! writing stay behind the [`store`].
+//! The rule: every sink keeps the last batch that it committed, and a batch replays bit for bit. Pure functions ([`resolve`], [`gc`]) over facts
+//! ([`types`]) decide what to load, replay, skip and delete. Reading and writing is done by the [`store`].
 
 pub mod block_index;
 pub mod cached_read;
@@ -34,57 +33,57 @@ use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::job::spec::CheckpointEvery;
 use millstream_base::owner::Owner;
 use plan::PlanWriter;
-use resolve::Planned;
+use resolve::PlannedBatch;
 use source_start::SourceStarts;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use writer::CheckpointWriter;
 
-/// The folders of a store.
-pub const FOLDERS: [&str; 4] = ["state", "plans", "jobs", "blobs"];
+/// The directories of a store.
+pub const DIRS: [&str; 4] = ["state", "plans", "jobs", "blobs"];
 
-/// The checkpoints of a running job, as all workers of a process share them.
+/// The checkpoints of a running job, shared by all workers of a process.
 pub struct JobCheckpoints {
-    /// Who this start is, for sinks.
+    /// Identifies this start to sinks.
     pub owner: Owner,
     /// How often a checkpoint is written.
     pub every: CheckpointEvery,
-    /// The checkpoint that the job goes on from.
+    /// The checkpoint from which the job continues.
     pub loaded: Arc<LoadedCheckpoint>,
     /// The batches that come first.
     pub replay: ReplaySchedule,
-    /// Where the sources go on.
+    /// Where the sources resume.
     pub sources: SourceStarts,
-    /// What makes plans and checkpoints durable.
+    /// The writers of plans and checkpoints.
     pub writers: Writers,
-    /// Nobody else may use the folder meanwhile.
-    pub lock: Option<FolderLock>,
+    /// Keeps other processes out of the directory.
+    pub lock: Option<DirLock>,
 }
 
-/// Holds the folder of a job for its process.
-pub type FolderLock = Arc<store::Guard>;
+/// Holds the lock of a job's directory for its process.
+pub type DirLock = Arc<store::Guard>;
 
-/// The batches that a start runs again, and where its own begin.
+/// The batches that a start replays, and where its own begin.
 pub struct ReplaySchedule {
-    /// The batches to run again, in order.
-    pub batches: Vec<(BatchId, Planned)>,
-    /// The first batch after those that are run again.
+    /// The batches to replay, in order.
+    pub batches: Vec<(BatchId, PlannedBatch)>,
+    /// The first batch after those that are replayed.
     pub first_new: BatchId,
-    /// The first new batch of each start whose batches may be run again, this one's included, and when that start was, by the
-    /// machine's clock in microseconds.
+    /// The first new batch of each start whose batches may be replayed, including this one, with the time of that start by the machine's clock in
+    /// microseconds.
     pub starts: BTreeMap<BatchId, i64>,
-    /// When the loaded checkpoint was written, by the machine's clock; where there is none, when the job was started first.
+    /// When the loaded checkpoint was written, by the machine's clock; without one, when the job was first started.
     pub since: BatchTime,
 }
 
 impl ReplaySchedule {
-    /// The last batch that is run again; batch 0 where there is none.
+    /// Returns the last batch to replay; batch 0 if there is none.
     pub fn last(&self) -> BatchId {
         self.batches.last().map_or(BatchId(0), |(batch, _)| *batch)
     }
 }
 
-/// What makes plans and checkpoints durable while the job runs.
+/// The writers that make plans and checkpoints durable while the job runs.
 pub struct Writers {
     /// Writes plans.
     pub plans: PlanWriter,
@@ -95,19 +94,19 @@ pub struct Writers {
 }
 
 impl JobCheckpoints {
-    /// A worker of this process has built its graph; the last of them tells what the job goes on from.
-    pub fn loaded_by_worker(&self, workers: usize) {
+    /// Records that a worker of this process has built its graph; the last of them reports what the job continues from.
+    pub fn record_worker_loaded(&self, workers: usize) {
         let Some((rows, stay, took)) = self.loaded.progress.worker_done(workers) else { return };
         fault::point("start.loaded");
         let Owner { job, generation, .. } = &self.owner;
         let (batch, again) = (self.loaded.last_batch.0, self.replay.batches.len());
         if batch == BatchId(0) && again == 0 {
-            let (first, place) = (self.replay.first_new, self.loaded.store.place());
-            tracing::info!("`{job}` begins at batch {first}; checkpoints in {place}");
+            let (first, store_location) = (self.replay.first_new, self.loaded.store.location());
+            tracing::info!("`{job}` begins at batch {first}; checkpoints in {store_location}");
             return;
         }
         tracing::info!(
-            "`{job}` goes on after the checkpoint of batch {batch} (start {generation}): {rows} state rows{}, {again} batch{} to \
+            "`{job}` resumes after the checkpoint of batch {batch} (start {generation}): {rows} state rows{}, {again} batch{} to \
              run again, loaded in {:.2} s",
             if stay > 0 { format!(" ({stay} of them stay in its files)") } else { String::new() },
             if again == 1 { "" } else { "es" },
@@ -116,12 +115,12 @@ impl JobCheckpoints {
     }
 }
 
-/// The last batch that each sink has committed, by name, where it remembers that. Cheap to clone.
+/// The last batch that each sink has committed, by name, if it keeps a marker. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Markers(Arc<Mutex<BTreeMap<String, BatchId>>>);
 
 impl Markers {
-    /// A sink, or a worker's share of it, stands here now: the furthest counts.
+    /// Sets the marker of a sink, or of a worker's share of it: the furthest wins.
     pub fn set(&self, sink: &str, committed: Option<BatchId>) {
         let mut markers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match (markers.get_mut(sink), committed) {
@@ -131,7 +130,7 @@ impl Markers {
         }
     }
 
-    /// The markers of all sinks.
+    /// Returns the markers of all sinks.
     pub fn all(&self) -> BTreeMap<String, BatchId> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -33,20 +33,20 @@ use timely::dataflow::operators::{Concatenate, Exchange, Probe, probe};
 use timely::dataflow::{InputHandle, Scope};
 use timely::worker::Worker;
 
-/// The input into which worker 0 puts ticks.
+/// The input into which worker 0 sends ticks.
 pub type TickInput = InputHandle<u64, CapacityContainerBuilder<Vec<Tick>>>;
 
 /// A built graph, as the worker drives it.
 pub struct Dataflow {
     /// Worker 0 sends ticks here; the others close theirs.
     pub ticks: TickInput,
-    /// Which batches are committed: those that the probe has passed.
+    /// The committed batches: those that the probe has passed.
     pub committed: probe::Handle<u64>,
-    /// As `committed`, and the checkpoints after them are published, and the plugins behind them replaced.
+    /// Like `committed`; also, the checkpoints after them are published, and the plugins after them replaced.
     pub finished: probe::Handle<u64>,
 }
 
-/// The streams that are there while the graph is built, by name.
+/// The streams that exist while the graph is built, by name.
 type Streams<'s> = BTreeMap<String, Parts<'s>>;
 
 /// Builds the graph on this worker.
@@ -62,9 +62,9 @@ pub fn build(worker: &mut Worker, running: &Arc<Running>) -> Result<Dataflow> {
         for stage in &running.graph.stages {
             let input = inputs(scope, &built.streams, stage, &running.graph)?;
             let table = built.streams.get(&table_source::name_of(&stage.name)).cloned();
-            let behind = stage.event_time.iter().flat_map(|time| time.behind.values());
-            let behind: BTreeSet<&String> = behind.flat_map(BTreeMap::values).map(|stage| &stage.name).collect();
-            let held = behind.into_iter().filter_map(|name| holds.get(name)).cloned();
+            let holding = stage.event_time.iter().flat_map(|time| time.holding.values());
+            let holding: BTreeSet<&String> = holding.flat_map(BTreeMap::values).map(|stage| &stage.name).collect();
+            let held = holding.into_iter().filter_map(|name| holds.get(name)).cloned();
             let upstream = scope.concatenate(held.chain([ended.clone()]).collect::<Vec<_>>());
             let (ticks, (index, peers)) = (all_ticks.clone(), this);
             let build = BuildContext {
@@ -105,7 +105,7 @@ pub fn build(worker: &mut Worker, running: &Arc<Running>) -> Result<Dataflow> {
             let writer = checkpoints.writers.checkpoints.clone();
             let barriers = all_ticks.clone();
             let published = checkpoint::build(all_ticks, changes, sunk, swapped, this.0, writer, running);
-            checkpoint::tell_receivers(barriers, published, this.0, running).probe_with(&finished);
+            checkpoint::notify_receivers(barriers, published, this.0, running).probe_with(&finished);
         }
         Ok::<(), Error>(())
     })?;
@@ -115,13 +115,13 @@ pub fn build(worker: &mut Worker, running: &Arc<Running>) -> Result<Dataflow> {
 /// The part of the graph that is built so far.
 struct GraphBuilder<'s> {
     streams: Streams<'s>,
-    /// Sinks commit a batch when all of these have passed it: nothing of it can fail any more, and its plan is durable.
+    /// Sinks commit a batch when all of these have passed it: it can no longer fail, and its plan is durable.
     gate: Vec<Ticks<'s>>,
     changes: Vec<ChangesStream<'s>>,
 }
 
 impl<'s> GraphBuilder<'s> {
-    /// Builds the sources; returns the streams by which they tell that they have ended.
+    /// Builds the sources; returns the streams that report their ends.
     fn sources(
         &mut self,
         ticks: &Ticks<'s>,
@@ -131,7 +131,7 @@ impl<'s> GraphBuilder<'s> {
         let mut ended = Vec::new();
         for (number, spec) in running.graph.spec.sources.iter().enumerate() {
             let inbox =
-                running.ends.inboxes.get(number).filter(|_| worker.0 == running.threads.first).cloned().flatten();
+                running.endpoints.inboxes.get(number).filter(|_| worker.0 == running.threads.first).cloned().flatten();
             let source = source::build(ticks.clone(), number, spec, inbox, worker, running);
             self.gate.extend(rejections::of_source(spec, &source, ticks, running));
             self.streams.insert(spec.name.clone(), source.rows);
@@ -143,27 +143,27 @@ impl<'s> GraphBuilder<'s> {
         ended
     }
 
-    /// Two streams without rows: one has passed a batch when all sinks have committed it, the other when they may.
+    /// Returns two streams without rows: one has passed a batch when all sinks have committed it, the other when they may.
     fn sinks(&mut self, scope: Scope<'s, u64>, index: usize, running: &Arc<Running>) -> Result<(Parts<'s>, Ticks<'s>)> {
-        let mut ends = sinks::unread(&self.streams, running);
-        self.gate.extend(ends.iter().cloned().map(passed));
+        let mut committed_streams = sinks::unread(&self.streams, running);
+        self.gate.extend(committed_streams.iter().cloned().map(progress_of));
         let mut inputs = Vec::new();
         for spec in &running.graph.spec.sinks {
             let input = union(scope, &self.streams, &spec.from, &running.graph)?;
-            self.gate.push(passed(input.clone()));
+            self.gate.push(progress_of(input.clone()));
             inputs.push(input);
         }
         let gate = scope.concatenate(self.gate.drain(..));
         let thread = sinks::commit_thread(index, running)?;
         for (sink, input) in running.graph.spec.sinks.iter().enumerate().zip(inputs) {
-            ends.push(sinks::build(sink, input, gate.clone(), index, thread.clone(), running)?);
+            committed_streams.push(sinks::build(sink, input, gate.clone(), index, thread.clone(), running)?);
         }
-        Ok((scope.concatenate(ends.into_iter().chain([sinks::only_progress(gate.clone())])), gate))
+        Ok((scope.concatenate(committed_streams.into_iter().chain([sinks::only_progress(gate.clone())])), gate))
     }
 }
 
-/// The progress of a stream, without its rows.
-fn passed(parts: Parts<'_>) -> Ticks<'_> {
+/// Returns the progress of a stream, without its rows.
+fn progress_of(parts: Parts<'_>) -> Ticks<'_> {
     parts.flat_map(|_: Part| None)
 }
 
@@ -172,16 +172,16 @@ fn broadcast(ticks: Ticks<'_>, peers: usize) -> Ticks<'_> {
     ticks.flat_map(move |tick| (0..peers as u64).map(move |to| Tick { to, ..tick })).exchange(|tick: &Tick| tick.to)
 }
 
-/// What a stage works on: one stream, in which parts tell the input that they came in by.
+/// Returns the input of a stage: one stream, in which parts contain the input from which they came.
 fn inputs<'s>(scope: Scope<'s, u64>, streams: &Streams<'s>, stage: &StageNode, graph: &Graph) -> Result<Parts<'s>> {
     if let [only] = stage.inputs.as_slice() {
         return union(scope, streams, &only.from, graph);
     }
     let mut inputs = Vec::new();
-    for (place, input) in (0u32..).zip(&stage.inputs) {
+    for (input_number, input) in (0u32..).zip(&stage.inputs) {
         let made = graph.clock_among(&input.name, stage.inputs.len(), ClockId::MADE);
         inputs.push(union(scope, streams, &input.from, graph)?.map(move |part: Part| Part {
-            input: place,
+            input: input_number,
             clock_id: if part.clock_id == ClockId::MADE { made } else { part.clock_id },
             ..part
         }));
@@ -189,20 +189,19 @@ fn inputs<'s>(scope: Scope<'s, u64>, streams: &Streams<'s>, stage: &StageNode, g
     Ok(scope.concatenate(inputs))
 }
 
-/// The same rows, of whose keys some are counted: those of a stage with one input and a key.
+/// Returns the same rows, and samples their keys: for stages with one input and a key.
 fn sampled<'s>(stage: &StageNode, input: Parts<'s>, worker: usize) -> Parts<'s> {
     if stage.key.is_empty() || stage.inputs.len() != 1 {
         return input;
     }
     let mut samples = KeySamples::of_built(stage.key.clone(), worker);
     input.map(move |part: Part| {
-        samples.see(&part.rows);
+        samples.sample(&part.rows);
         part
     })
 }
 
-/// One stream of several, whose order is the same however their parts arrive: that of arrival, or one stream behind the other
-/// where their parts are others with another number of workers.
+/// Merges several streams into one whose order does not depend on arrival. If parts depend on the number of workers, one stream follows the other.
 fn union<'s>(scope: Scope<'s, u64>, streams: &Streams<'s>, from: &[String], graph: &Graph) -> Result<Parts<'s>> {
     let find = |name: &String| {
         streams.get(name).cloned().ok_or_else(|| Error::bug(format!("the stream `{name}` is not built yet")))
@@ -211,11 +210,11 @@ fn union<'s>(scope: Scope<'s, u64>, streams: &Streams<'s>, from: &[String], grap
         return find(only);
     }
     let mut inputs = Vec::new();
-    let fixed = graph.places_are_fixed(from);
-    for (place, name) in (0u64..).zip(from) {
+    let fixed = graph.order_is_fixed(from);
+    for (stream_number, name) in (0u64..).zip(from) {
         let made = graph.clock_among(name, from.len(), ClockId::MADE);
         inputs.push(find(name)?.map(move |part: Part| Part {
-            order: if fixed { part.order.then(place) } else { part.order.of_stream(place) },
+            order: if fixed { part.order.then(stream_number) } else { part.order.of_stream(stream_number) },
             clock_id: if part.clock_id == ClockId::MADE { made } else { part.clock_id },
             ..part
         }));

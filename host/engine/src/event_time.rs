@@ -1,4 +1,4 @@
-//! Event time of a stage: one clock a worker, which shows the same on each. No I/O; the clock of the machine is not read.
+//! Event time of a stage: one clock per worker, with the same time on each. No I/O; the machine's clock is not read.
 
 pub mod saved;
 mod holds;
@@ -14,46 +14,46 @@ use millstream_base::error::Result;
 use millstream_base::ids::{BatchId, BatchTime, ClockId};
 use std::collections::BTreeMap;
 
-/// The column with the time of a row, the last of the rows of a stage with event time: a timestamp, never null.
+/// The column with the time of a row, the last column in a stage with event time: a timestamp, never null.
 pub const TIME: &str = "millstream_time";
 
-/// The watermark of a stage whose sources have all ended: far behind the end of every window, and a time that can be printed.
+/// The watermark of a stage whose sources have all ended: far after the end of every window, and still printable.
 pub const END_US: i64 = 8_000_000_000_000_000_000;
 
-/// The clocks whose rows a stage may see, so that none of them is left out before its first row. A checkpoint knows them
-/// by name, as their ids change with the job.
+/// The clocks whose rows a stage may read, so that none of them is ignored before its first row. A checkpoint identifies them by name, as their ids
+/// change with the job.
 pub type ClockNames = BTreeMap<ClockId, String>;
 
-/// The clock of one stage on one worker: its watermarks, and what checkpoints hold of them.
+/// The clock of one stage on one worker: its watermarks, and its part of checkpoints.
 pub struct EventClock {
     watermarks: Watermarks,
     names: ClockNames,
     lapses: Lapses,
     checkpoint: Option<TableCheckpoint>,
-    /// The last checkpoint says of this worker that it owns no clock.
+    /// In the last checkpoint, this worker owned no clock.
     owns_none: bool,
-    /// The stage for which this clock says, once, that rows come after the end of its event time.
-    tells: Option<String>,
+    /// The stage for which this clock warns, once, that rows come after the end of its event time.
+    warns_for: Option<String>,
 }
 
 impl EventClock {
-    /// A clock that goes on from these watermarks. `checkpoint`: of the table of watermarks, where the job keeps checkpoints.
+    /// Creates a clock that continues from these watermarks. `checkpoint`: of the table of watermarks, if the job keeps checkpoints.
     pub fn new(
         watermarks: Watermarks,
         names: ClockNames,
         lapses: Lapses,
         checkpoint: Option<TableCheckpoint>,
     ) -> EventClock {
-        EventClock { watermarks, names, lapses, checkpoint, owns_none: false, tells: None }
+        EventClock { watermarks, names, lapses, checkpoint, owns_none: false, warns_for: None }
     }
 
-    /// The same, which says for this stage that rows come after the end of its event time. One clock of a stage does.
+    /// Lets this clock warn that rows come after the end of the stage's event time. Only one clock of a stage does.
     #[must_use]
-    pub fn telling(self, stage: &str) -> EventClock {
-        EventClock { tells: Some(stage.to_owned()), ..self }
+    pub fn with_warning(self, stage: &str) -> EventClock {
+        EventClock { warns_for: Some(stage.to_owned()), ..self }
     }
 
-    /// A batch is complete; `progress` is that of all workers.
+    /// Applies a complete batch; `progress` is that of all workers.
     pub fn batch(&mut self, tick: Tick, progress: &[Progress]) -> Watermark {
         let lapse_us = self.lapses.next(tick.time, tick.resumed);
         let lapse_us = if tick.stopped { 0 } else { lapse_us };
@@ -61,7 +61,7 @@ impl EventClock {
         let rows_come = progress.iter().any(|progress| matches!(progress.what, Event::Time { .. }));
         if before == Some(END_US)
             && rows_come
-            && let Some(stage) = self.tells.take()
+            && let Some(stage) = self.warns_for.take()
         {
             tracing::warn!(
                 "stage `{stage}`: its event time has ended with its sources, so rows that come now are late; a job that \
@@ -72,49 +72,49 @@ impl EventClock {
         Watermark { before, now: self.watermarks.batch(lapse_us, events) }
     }
 
-    /// After the last batch.
+    /// Returns the watermark after the last batch.
     pub fn watermark(&self) -> Watermark {
         Watermark { before: None, now: self.watermarks.watermark() }
     }
 
-    /// The newest time that was seen in each partition of a source, as far as one was.
+    /// Returns the newest time seen in each partition of a source that has any.
     pub fn partitions(&self) -> BTreeMap<ClockId, i64> {
         let of_partitions = self.watermarks.clocks().filter(|(id, _)| *id != id.whole());
         of_partitions.filter_map(|(id, clock)| Some((id, clock.max_us?))).collect()
     }
 
-    /// The newest time that was seen.
+    /// Returns the newest time seen.
     pub fn seen_us(&self) -> Option<i64> {
         self.watermarks.clocks().filter_map(|(_, clock)| clock.max_us).max()
     }
 
-    /// What a checkpoint has to hold of it: rows of the key groups that this worker owns.
+    /// Returns the rows for a checkpoint: those of the key groups that this worker owns.
     pub fn barrier(&mut self, after: BatchId) -> Result<Option<TableChanges>> {
         let Some(checkpoint) = &mut self.checkpoint else { return Ok(None) };
         let rows = saved::rows(&self.watermarks, &self.names, |hash| checkpoint.owns(hash))?;
         let owned_none = std::mem::replace(&mut self.owns_none, rows.is_none());
-        // What stands there of a clock that is gone would be taken for one that holds the watermark back.
+        // The stored row of a removed clock would be taken for one that holds back the watermark.
         let rows = match rows {
             None if owned_none || !checkpoint.has_files() => None,
-            None => saved::rows_of_none(&self.watermarks, |hash| checkpoint.owns(hash))?,
+            None => saved::placeholder_rows(&self.watermarks, |hash| checkpoint.owns(hash))?,
             rows => rows,
         };
         Ok(rows.map(|rows| checkpoint.base(after, rows)))
     }
 }
 
-/// How much time passes from batch to batch. The time for which a job was stopped is no reason to take its sources for
-/// idle, so of the time before the first new batch of a start an interval counts at most.
+/// How much time passes from batch to batch. Sources must not become idle because the job was stopped. So at most one interval counts before the
+/// first new batch of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Lapses {
     /// The batch interval.
     pub interval_us: i64,
-    /// When the last batch was; `None`: there was none.
+    /// The time of the last batch; `None`: there was none.
     pub last: Option<BatchTime>,
 }
 
 impl Lapses {
-    /// The next batch comes.
+    /// Returns the time that passes until the next batch.
     fn next(&mut self, time: BatchTime, resumed: bool) -> i64 {
         let lapse_us = self.last.replace(time).map_or(0, |last| time.0.saturating_sub(last.0).max(0));
         if resumed { lapse_us.min(self.interval_us) } else { lapse_us }

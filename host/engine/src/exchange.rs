@@ -1,4 +1,4 @@
-//! Rows on their way to the worker that owns their key.
+//! Routing of rows to the worker that owns their key.
 
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
@@ -6,8 +6,8 @@ use arrow::error::ArrowError;
 use millstream_base::batch::keys::KeyHash;
 use millstream_base::batch::part::Part;
 
-/// Splits rows into one sub-batch for each worker that owns some of them. Within a sub-batch rows keep their order.
-/// `hashes` holds the key hash of each row.
+/// Splits rows into one sub-batch for each worker that owns some of them. Rows keep their order within a sub-batch. `hashes` holds the key hash of
+/// each row.
 pub fn split_by_key(
     rows: &RecordBatch,
     hashes: &[KeyHash],
@@ -32,8 +32,8 @@ pub fn split_by_key(
     Ok(split)
 }
 
-/// The rows in the order of their key groups; rows of one group keep their order.
-pub fn by_key_group(rows: &RecordBatch, hashes: &[KeyHash]) -> Result<RecordBatch, ArrowError> {
+/// Sorts the rows by key group; rows of one group keep their order.
+pub fn sort_by_key_group(rows: &RecordBatch, hashes: &[KeyHash]) -> Result<RecordBatch, ArrowError> {
     if hashes.is_sorted_by_key(|hash| hash.group()) {
         return Ok(rows.clone());
     }
@@ -42,7 +42,7 @@ pub fn by_key_group(rows: &RecordBatch, hashes: &[KeyHash]) -> Result<RecordBatc
     take_record_batch(rows, &UInt32Array::from(order))
 }
 
-/// The parts that carry such sub-batches; all have the order of the part that they come from.
+/// Returns the parts that carry these sub-batches; all have the order of the original part.
 pub fn parts_of(split: Vec<(u64, RecordBatch)>, part: &Part) -> impl Iterator<Item = Part> {
     let Part { order, clock_id, input, time, .. } = part.clone();
     split.into_iter().map(move |(to, rows)| Part { to, order: order.clone(), clock_id, input, time, rows })

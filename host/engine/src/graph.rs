@@ -1,4 +1,4 @@
-//! A job with its plugins loaded and every edge type-checked: what the dataflow is built from.
+//! A job with its plugins loaded and every edge type-checked: the input for building the dataflow.
 
 mod around;
 mod config;
@@ -34,7 +34,7 @@ use millstream_base::error::{Error, Result};
 use millstream_base::ids::ClockId;
 use millstream_base::job::spec::{JobSpec, OnError, OperatorSpec, PluginLimits, StageSpec, StateSpec};
 use millstream_base::job::{retry_source, table_source};
-use millstream_base::patience::ServerWait;
+use millstream_base::retry::StartupRetry;
 use millstream_base::{job, limits};
 use millstream_connectors::receiver::table;
 use millstream_connectors::{receiver, sink};
@@ -46,54 +46,54 @@ use std::sync::Arc;
 
 /// A checked job.
 pub struct Graph {
-    /// The job as its author wrote it, with a source for each table of a stage behind the others.
+    /// The job as its author wrote it, with an added source for each table of a stage.
     pub spec: JobSpec,
-    /// Stages in an order in which each comes after those that it reads.
+    /// Stages in topological order.
     pub stages: Vec<StageNode>,
-    /// Every stream by name: `<name>`, `<name>.rejected`, and what else stages put out beside.
+    /// Every stream by name: `<name>`, `<name>.rejected`, and other side outputs of stages.
     pub streams: BTreeMap<String, SchemaRef>,
-    /// Whose clocks the times in the rows of a stream follow.
+    /// The clocks that the times in the rows of a stream follow.
     pub clocks: BTreeMap<String, BTreeSet<ClockId>>,
     /// The sources that are plugins, by name.
     pub readers: BTreeMap<String, Arc<ConnectorSlot<SourceNode>>>,
     /// The sinks that are plugins, by name.
     pub writers: BTreeMap<String, Arc<ConnectorSlot<SinkNode>>>,
-    /// Whether databases that are away are waited for while the job starts.
-    pub servers: ServerWait,
-    /// What the rows of state in memory count against, where others may lie in files.
+    /// Whether startup waits for unreachable databases.
+    pub servers: StartupRetry,
+    /// The memory budget of state, if it may be in files.
     pub budget: Option<Arc<StateBudget>>,
-    /// Loads plugins, also those that come later.
+    /// Loads plugins, including later ones.
     host: PluginHost,
 }
 
-/// What the job says of the memory of state.
+/// Returns the memory budget of state in the job.
 fn budget(state: &StateSpec, spec: &JobSpec) -> Arc<StateBudget> {
-    let temporary = || std::env::var_os("TMPDIR").filter(|folder| !folder.is_empty()).map(PathBuf::from);
-    let folder = match &state.folder {
-        Some(folder) => spec.origin.folder.join(folder),
+    let temporary = || std::env::var_os("TMPDIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let dir = match &state.dir {
+        Some(dir) => spec.origin.dir.join(dir),
         None => temporary().unwrap_or_else(|| PathBuf::from("/var/tmp")),
     };
-    StateBudget::new(state.memory_bytes_max, folder)
+    StateBudget::new(state.memory_bytes_max, dir)
 }
 
 #[cfg(test)]
 impl Graph {
-    /// Of a job whose plugins do not matter, without its stages.
+    /// Creates the graph of a job without its stages, if its plugins do not matter.
     pub fn without_stages(spec: JobSpec) -> Graph {
         let host = PluginHost::new().unwrap();
-        let (readers, writers, servers) = (BTreeMap::new(), BTreeMap::new(), ServerWait::No);
+        let (readers, writers, servers) = (BTreeMap::new(), BTreeMap::new(), StartupRetry::No);
         let (stages, streams, clocks) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         Graph { stages, streams, clocks, readers, writers, servers, budget: None, host, spec }
     }
 }
 
 impl Graph {
-    /// Checks a job and loads its plugins. Nothing is started or written. `owns_sinks`: this process will open the sinks
-    /// of a job that begins, so what they write to is looked at, too; of one that goes on: [`Graph::check_sinks`].
-    /// `servers`: whether databases that are away are waited for, now and until the job runs.
-    pub fn resolve(spec: JobSpec, host: &PluginHost, owns_sinks: bool, servers: ServerWait) -> Result<Graph> {
+    /// Checks a job and loads its plugins. Nothing is started or written. `owns_sinks`: this process will open the sinks of a new job, so their
+    /// targets are checked, too; for a job that continues see [`Graph::check_sinks`]. `servers`: whether to wait for unreachable databases, now and
+    /// until the job runs.
+    pub fn resolve(spec: JobSpec, host: &PluginHost, owns_sinks: bool, servers: StartupRetry) -> Result<Graph> {
         let mut spec = spec;
-        job::take_queries_apart(&mut spec)?;
+        job::split_queries(&mut spec)?;
         job::check(&spec)?;
         job::note_keys_of_changes(&mut spec);
         lock::resolve::resolve(&mut spec)?;
@@ -115,7 +115,8 @@ impl Graph {
         graph.spec.sources.append(&mut retry::sources(&graph.spec));
         for index in job::order(&graph.spec)? {
             let stage = &graph.spec.stages[index];
-            let node = graph.stage(stage, host).map_err(|error| config::placed(error, stage, &graph.spec.origin))?;
+            let node =
+                graph.stage(stage, host).map_err(|error| config::with_location(error, stage, &graph.spec.origin))?;
             retry::settle(&mut graph, &node);
             graph.streams.insert(node.name.clone(), node.output.clone());
             graph.streams.insert(rejected_name(&node.name), node.rejected.schema.clone());
@@ -129,8 +130,8 @@ impl Graph {
         }
         for spec in &graph.spec.sinks {
             let schema = graph.union(&spec.from).map_err(|error| {
-                let place = graph.spec.origin.at(&format!("sinks.{}.from", spec.name));
-                error.within(format!("{place}sink `{}`", spec.name))
+                let location = graph.spec.origin.at(&format!("sinks.{}.from", spec.name));
+                error.within(format!("{location}sink `{}`", spec.name))
             })?;
             shares::check(&graph, spec)?;
             if owns_sinks {
@@ -145,8 +146,8 @@ impl Graph {
         Ok(graph)
     }
 
-    /// A stage as it would be with another plugin, which nothing else of the job may notice: `path` as the job would name it,
-    /// `file` its component, `signers` who vouches for it. What must be the same is for [`crate::running::upgrade`] to check.
+    /// Returns a stage with another plugin. `path` is its name in the job, `file` its component, `signers` its trusted signers.
+    /// [`crate::running::upgrade`] checks that the rest of the job does not notice.
     pub fn with_plugin(
         &self,
         stage: &str,
@@ -167,8 +168,7 @@ impl Graph {
         self.stage(&spec, &self.host).map_err(|error| error.within(format!("stage `{stage}`")))
     }
 
-    /// Looks at what the sinks write to. `owner_id`: the id of the job that goes on from an existing checkpoint, whose
-    /// rows may be there already.
+    /// Checks the targets of the sinks. `owner_id`: the id of the job that continues from an existing checkpoint, whose rows may be there already.
     pub fn check_sinks(&self, owner_id: Option<&str>) -> Result<()> {
         for spec in &self.spec.sinks {
             let schema = self.union(&spec.from)?;
@@ -177,7 +177,7 @@ impl Graph {
         Ok(())
     }
 
-    /// Looks for the files of tables, which a job that begins needs: one that goes on has them in its checkpoint.
+    /// Checks the files of tables, which a new job needs: a job that continues has them in its checkpoint.
     pub fn check_tables(&self) -> Result<()> {
         self.spec.sources.iter().try_for_each(|source| match source.kind.table() {
             Some(enrich) => table::check_file(enrich, &self.spec.origin)
@@ -186,7 +186,7 @@ impl Graph {
         })
     }
 
-    /// The columns that several streams have in common: all must have the same.
+    /// Returns the columns of several merged streams, which must be the same.
     pub fn union(&self, from: &[String]) -> Result<SchemaRef> {
         let stream = |name: &String| {
             let schema = self.streams.get(name);
@@ -205,7 +205,7 @@ impl Graph {
                 )));
             }
         }
-        // A stream of several may hold a null in a column that one of them never leaves empty.
+        // A stream merged from several may contain nulls in a column that is never null in one of them.
         let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
         Ok(if others.is_empty() { schema.clone() } else { Arc::new(Schema::new(fields.collect::<Vec<Field>>())) })
     }
@@ -216,7 +216,7 @@ impl Graph {
         let event_time = event_time::check(self, stage, &inputs)?;
         let window = window::check::check(&self.spec, stage)?;
         let input = window::check::operator_input(&self.spec, stage, window.as_ref(), &inputs, &first.schema, host)?;
-        let key = key_places(stage, &input)?;
+        let key = key_indices(stage, &input)?;
         let check = StageCheck {
             job: &self.spec,
             spec: stage,
@@ -243,9 +243,9 @@ impl Graph {
         });
         made.branches.extend(newest::check::replaced_stream(&self.spec, stage, &output));
         let branches = made.branches.into_iter().map(|(name, schema)| (format!("{}.{name}", stage.name), schema));
-        // What sessions replace comes beside the rows of an input, and is not rejected.
+        // Rows replaced in sessions are emitted in addition to those of an input, and are not rejected.
         let own = if matches!(stage.operator, OperatorSpec::Newest { .. }) { 1 } else { inputs.len() };
-        let rejected = RejectedRows::of(&first.schema, own, blame(stage, &made.operator));
+        let rejected = RejectedRows::of(&first.schema, own, rejection_origin(stage, &made.operator));
         let rejected = rejected.at_most(&stage.name, rejected_bytes_max(stage));
         Ok(StageNode {
             name: stage.name.clone(),
@@ -263,7 +263,7 @@ impl Graph {
         })
     }
 
-    /// What a stage reads: one union, or several inputs side by side.
+    /// Returns the inputs of a stage: one union, or several separate inputs.
     fn inputs(&self, stage: &StageSpec) -> Result<Vec<InputNode>> {
         if let OperatorSpec::Latest(latest) = &stage.operator {
             let name = stage.from.first().cloned().unwrap_or_default();
@@ -287,49 +287,50 @@ impl Graph {
         Ok(inputs)
     }
 
-    /// Whose clocks the rows of a stage follow: those of its inputs where parts only pass through it.
+    /// Returns the clocks that the rows of a stage follow: those of its inputs if parts only pass through it.
     fn clocks_of(&self, stage: &StageNode) -> BTreeSet<ClockId> {
         if !stage.keeps_parts() {
             return [ClockId::MADE].into();
         }
         match (&stage.operator, stage.inputs.as_slice()) {
-            // The rows of the other input are a table, and do not come out.
+            // The rows of the other input form a table, and are not emitted.
             (Operator::Latest(_), [rows, ..]) => self.clocks_of_inputs(std::slice::from_ref(rows)),
             (_, inputs) => self.clocks_of_inputs(inputs),
         }
     }
 
-    /// Whether the parts of these streams hold the same rows on any number of workers.
+    /// Returns whether the parts of these streams hold the same rows with any number of workers.
     fn parts_are_fixed(&self, streams: &[String]) -> bool {
         self.all_pass(streams, |stage| {
             !matches!(stage.operator, Operator::Simple(_) | Operator::Enrich(_) | Operator::Latest(_))
         })
     }
 
-    /// Whether these streams come from sources through nothing but stages without a key that parts pass through, each of which
-    /// is one of these.
+    /// Returns whether these streams come from sources only through stages without a key that parts pass through, each of which satisfies `good`.
     fn all_pass(&self, streams: &[String], good: fn(&StageNode) -> bool) -> bool {
-        // Stage by stage, as each comes after those that it reads: there may be very many ways through a job.
-        let mut passing = BTreeSet::new();
-        let all = |streams: &[String], passing: &BTreeSet<&str>| {
-            streams.iter().all(|stream| self.made_by(stream).is_none_or(|stage| passing.contains(stage.name.as_str())))
+        // Stage by stage in topological order: a job may have very many paths.
+        let mut pass_through = BTreeSet::new();
+        let all = |streams: &[String], pass_through: &BTreeSet<&str>| {
+            streams
+                .iter()
+                .all(|stream| self.producer(stream).is_none_or(|stage| pass_through.contains(stage.name.as_str())))
         };
         for stage in &self.stages {
             let passes = stage.keeps_parts() && stage.key.is_empty() && good(stage);
-            if passes && stage.inputs.iter().all(|input| all(&input.from, &passing)) {
-                passing.insert(stage.name.as_str());
+            if passes && stage.inputs.iter().all(|input| all(&input.from, &pass_through)) {
+                pass_through.insert(stage.name.as_str());
             }
         }
-        all(streams, &passing)
+        all(streams, &pass_through)
     }
 
-    /// For how many microseconds windows of processing time may hold rows back before they come to a stage, by its name; stages
-    /// to which none do are left out.
+    /// Returns for how many microseconds windows of processing time may hold rows back upstream of a stage, by its name. Stages without such windows
+    /// are omitted.
     pub fn held_back_us(&self) -> BTreeMap<&str, i64> {
         let mut held: BTreeMap<&str, i64> = BTreeMap::new();
         for stage in &self.stages {
             let inputs = stage.inputs.iter().flat_map(|input| &input.from);
-            let by_each = inputs.filter_map(|stream| self.made_by(stream)).map(|maker| {
+            let by_each = inputs.filter_map(|stream| self.producer(stream)).map(|maker| {
                 let own = match maker.window {
                     Some(WindowNode::Batches { size_us, .. }) => size_us,
                     _ => 0,
@@ -343,13 +344,13 @@ impl Graph {
         held
     }
 
-    /// The stage that puts out a stream.
-    fn made_by(&self, stream: &str) -> Option<&StageNode> {
-        // Rows that are given back to a stage have its name, but come from a source.
+    /// Returns the stage that emits a stream.
+    fn producer(&self, stream: &str) -> Option<&StageNode> {
+        // Retried rows of a stage have its name, but come from a source.
         self.stages.iter().find(|stage| stage.name == part_of(stream) && !retry_source::is_name(stream))
     }
 
-    /// Whose clocks the rows of these inputs follow.
+    /// Returns the clocks that the rows of these inputs follow.
     fn clocks_of_inputs(&self, inputs: &[InputNode]) -> BTreeSet<ClockId> {
         let streams: Vec<&String> = inputs.iter().flat_map(|input| &input.from).collect();
         let of = |name: &String| {
@@ -359,24 +360,24 @@ impl Graph {
         streams.iter().flat_map(|name| of(name)).collect()
     }
 
-    /// The clock of a part of a stream in a stage that reads so many: what different stages made keeps different clocks.
+    /// Returns the clock of a part of a stream in a stage that reads this number of streams: rows made by different stages keep different clocks.
     pub fn clock_among(&self, stream: &str, streams: usize, clock: ClockId) -> ClockId {
         if clock != ClockId::MADE || streams == 1 {
             return clock;
         }
-        let place = self.spec.stages.iter().position(|stage| stage.name == part_of(stream)).unwrap_or_default();
-        ClockId::of((self.spec.sources.len() + place) as u32)
+        let index = self.spec.stages.iter().position(|stage| stage.name == part_of(stream)).unwrap_or_default();
+        ClockId::of((self.spec.sources.len() + index) as u32)
     }
 }
 
-/// How many bytes of rows a stage may reject in a batch.
+/// Returns how many bytes of rows a stage may reject in a batch.
 fn rejected_bytes_max(stage: &StageSpec) -> u64 {
     let limits = stage.plugins().first().map_or_else(PluginLimits::default, |plugin| plugin.limits);
     limits.rejected_bytes_max
 }
 
-/// Whom a stage with `on_error = "reject"` blames.
-fn blame(stage: &StageSpec, operator: &Operator) -> Option<RejectionOrigin> {
+/// Returns the origin of rejections for a stage with `on_error = "reject"`.
+fn rejection_origin(stage: &StageSpec, operator: &Operator) -> Option<RejectionOrigin> {
     let node = plugin_of(operator).filter(|node| node.stage.on_error == OnError::Reject)?;
     Some(RejectionOrigin {
         stage: stage.name.clone(),
@@ -386,39 +387,39 @@ fn blame(stage: &StageSpec, operator: &Operator) -> Option<RejectionOrigin> {
     })
 }
 
-/// The source or stage that puts out a stream: names have no dots, and what comes beside has one.
+/// Returns the source or stage that emits a stream: names have no dots, and side outputs have one.
 fn part_of(stream: &str) -> &str {
     stream.split('.').next().unwrap_or(stream)
 }
 
-/// The name of the stream of rows that a source or stage refused.
+/// Returns the name of the stream of rows that a source or stage rejects.
 pub fn rejected_name(name: &str) -> String {
     format!("{name}.rejected")
 }
 
-/// The name of the stream of rows that came too late.
+/// Returns the name of the stream of late rows.
 pub fn late_name(name: &str) -> String {
     format!("{name}.late")
 }
 
-/// How much a source may hold for batches to come: a batch, or less where batches follow each other at once.
+/// Returns how much a source may buffer for future batches: one batch, or less if batches follow each other immediately.
 pub fn inbox_bytes_max(spec: &JobSpec, bytes_per_batch_max: u64) -> u64 {
     if spec.batch.is_zero() { limits::INBOX_BYTES_MAX.min(bytes_per_batch_max) } else { bytes_per_batch_max }
 }
 
-fn key_places(stage: &StageSpec, input: &Schema) -> Result<Vec<usize>> {
-    let mut places = Vec::new();
+fn key_indices(stage: &StageSpec, input: &Schema) -> Result<Vec<usize>> {
+    let mut indices = Vec::new();
     for name in &stage.key {
-        let place = types::column(input, name).map_err(|e| e.within(format!("key `{name}`")))?;
-        let kind = ColumnType::of(input.field(place).data_type());
+        let index = types::column(input, name).map_err(|e| e.within(format!("key `{name}`")))?;
+        let kind = ColumnType::of(input.field(index).data_type());
         if !kind.is_kept() {
             return Err(Error::job(format!(
                 "key `{name}` is of type {kind}, which cannot be a key; make text of it in a stage with `select`"
             )));
         }
-        places.push(place);
+        indices.push(index);
     }
-    Ok(places)
+    Ok(indices)
 }
 
 fn distinct_columns(schema: &Schema) -> Result<()> {

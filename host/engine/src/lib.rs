@@ -1,6 +1,6 @@
-//! The engine: what becomes of the rows of a batch between its sources and its sinks, and what survives a crash.
+//! The engine: processes the rows of a batch between its sources and its sinks, and stores what survives a crash.
 
-// What the crate `millstream` shows to users must have documentation (`warn` below); the rest has it where it helps.
+// The crate `millstream` is documented for users (`warn` below); the rest is documented if it helps.
 #![allow(missing_docs)]
 
 pub mod checkpoint;

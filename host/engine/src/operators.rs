@@ -1,5 +1,5 @@
-//! What stages do. An operator is one folder: what is checked when a job is loaded (`check`), what that makes (`node`), what is kept
-//! (`state`) and what runs (`run`). Only `check`, `run` and `words` beside them know all operators.
+//! The operators of stages. Each is a directory: the checks when a job is loaded (`check`), their result (`node`), the state (`state`), and the
+//! running operator (`run`). Besides these, only `check`, `run` and `description` depend on all operators.
 
 pub mod aggregate;
 pub mod by_key;
@@ -29,8 +29,8 @@ pub mod split;
 pub mod sql;
 pub mod stage;
 pub mod stage_check;
-pub mod stage_words;
+pub mod stage_text;
 pub mod top;
 pub mod update;
 pub mod window;
-pub mod words;
+pub mod description;

@@ -1,4 +1,4 @@
-//! A job that runs, as all its workers see it.
+//! A running job, as all its workers see it.
 
 pub mod cluster_key;
 pub mod handover;
@@ -12,7 +12,7 @@ use crate::graph::Graph;
 use crate::operators::plugin::versions::Versions;
 use crate::state::ahead::TablesAhead;
 use handover::HandoverRequests;
-use layout::LayoutNews;
+use layout::LayoutUpdate;
 use loads::Loads;
 use millstream_base::batch::sink::Sink;
 use millstream_base::error::{Error, Result};
@@ -21,7 +21,7 @@ use millstream_base::ids::BatchId;
 use millstream_base::inbox::Inbox;
 use millstream_base::job::spec::JobSpec;
 use millstream_metrics::Metrics;
-use millstream_metrics::batches::PartPlace;
+use millstream_metrics::batches::PartIndex;
 use peer_trust::PeerTrust;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -30,45 +30,45 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 use upgrade::Upgrades;
 
-/// How a job is run, beside what its file says.
+/// Options of a run that are not in the job file.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Worker threads of this process; `None`: as the job says, or all cores.
     pub workers: Option<usize>,
     /// Stop once every source is finished or has been idle for [`millstream_base::limits::IDLE_MS`].
     pub until_idle: bool,
-    /// Read at most so many rows of each source, then end.
+    /// Maximum rows to read from each source, then end.
     pub limit: Option<u64>,
     /// Values that replace those of the job file, by dotted path.
     pub sets: Vec<(String, String)>,
-    /// Several processes that run one job; `None`: this one alone.
+    /// The cluster, if several processes run the job; `None`: only this process.
     pub cluster: Option<Cluster>,
-    /// Begin anew, whatever checkpoint there is.
+    /// Start from scratch, ignoring any checkpoint.
     pub fresh: bool,
-    /// Go on after this batch, though later ones were planned or committed.
+    /// Resume after this batch, though later ones were planned or committed.
     pub resume_from: Option<BatchId>,
-    /// Go back to the state after this batch, and run all planned batches behind it again as the job is now.
+    /// Return to the state after this batch, and replay all planned batches after it with the current job.
     pub replay_from: Option<BatchId>,
-    /// Names of stages and sources whose state is left behind.
+    /// Names of stages and sources whose state is dropped.
     pub drop_state: Vec<String>,
-    /// Run planned batches again up to this one, then end.
+    /// Replay planned batches up to this one, then end.
     pub replay_until: Option<BatchId>,
     /// With `replay_until`: write no checkpoint.
     pub dry: bool,
-    /// A start that still waits for a server then gives up.
+    /// When a startup that still waits for a server gives up.
     pub start_until: Option<Instant>,
-    /// Somebody starts this process again where it asks for that, see [`Stopper::go_back`].
+    /// A supervisor restarts this process on request, see [`Stopper::go_back`].
     pub supervised: bool,
     /// What was loaded before this process took the job over from others, see `run/stand_by`.
     pub ahead: Option<Arc<TablesAhead>>,
 }
 
-/// Worker threads of all processes of a job.
+/// Returns the number of worker threads of all processes of a job.
 pub fn workers_of_all(spec: &JobSpec, options: &Options) -> Result<usize> {
-    Ok(workers(spec, options)?.saturating_mul(options.place().1))
+    Ok(workers(spec, options)?.saturating_mul(options.process_and_count().1))
 }
 
-/// Worker threads of each process.
+/// Returns the number of worker threads of each process.
 pub fn workers(spec: &JobSpec, options: &Options) -> Result<usize> {
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     match options.workers.or(spec.workers).unwrap_or_else(cores) {
@@ -82,8 +82,8 @@ pub fn workers(spec: &JobSpec, options: &Options) -> Result<usize> {
 }
 
 impl Options {
-    /// The number of this process, and how many there are.
-    pub fn place(&self) -> (usize, usize) {
+    /// Returns the number of this process, and the number of processes.
+    pub fn process_and_count(&self) -> (usize, usize) {
         self.cluster.as_ref().map_or((0, 1), |cluster| (cluster.process, cluster.hosts.len()))
     }
 }
@@ -91,101 +91,105 @@ impl Options {
 /// This process among those that run a job together.
 #[derive(Clone, Debug)]
 pub struct Cluster {
-    /// This process's place in `hosts`, from 0. Process 0 owns the sinks.
+    /// The index of this process in `hosts`. Process 0 owns the sinks.
     pub process: usize,
     /// `host:port` of each process.
     pub hosts: Vec<String>,
-    /// Where this process listens, if that is not its address in `hosts`: behind a translation of addresses, say.
+    /// The address on which this process listens, if it differs from that in `hosts`, for example because of NAT.
     pub listen: Option<String>,
-    /// By what the processes know each other.
+    /// How the processes authenticate each other.
     pub trust: PeerTrust,
-    /// Of machines that the job was given while it ran.
-    pub layout: LayoutNews,
+    /// The layout, if the job was rescaled while it ran.
+    pub layout: LayoutUpdate,
 }
 
 impl Cluster {
-    /// The address of this process.
+    /// Returns the address of this process.
     pub fn own_host(&self) -> Option<&str> {
         self.hosts.get(self.process).map(String::as_str)
     }
 }
 
-/// What all workers of a process share.
+/// State that all workers of a process share.
 pub struct Running {
     /// The job, with its plugins loaded and its edges checked.
     pub graph: Graph,
-    /// How it is run.
+    /// The options of this run.
     pub options: Options,
     /// The workers of this process.
     pub threads: WorkerThreads,
-    /// How fast all workers are.
+    /// The loads of all workers.
     pub loads: Loads,
-    /// Where rows come in and go out.
-    pub ends: JobEnds,
-    /// The first error, which ends the job.
+    /// The job's sources and sinks.
+    pub endpoints: JobEndpoints,
+    /// The first error, which fails the job.
     pub failure: Failure,
-    /// What was counted.
+    /// The metrics.
     pub metrics: Metrics,
-    /// Batches begun so far.
+    /// The number of batches begun so far.
     pub batches: AtomicU64,
-    /// The plugins that run now, and those that are to take their places.
+    /// The running plugins, and those that are to replace them.
     pub plugins: RunningPlugins,
-    /// What is kept of the job where it keeps checkpoints.
+    /// The checkpoints, if the job keeps any.
     pub checkpoints: Option<Arc<JobCheckpoints>>,
-    /// What the job was asked to do.
+    /// Requests to the running job.
     pub requests: JobRequests,
 }
 
 /// The worker threads of this process among those of the job.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkerThreads {
-    /// How many this process has; all processes have as many.
+    /// The number of workers of this process; it is the same in all processes.
     pub count: usize,
-    /// The index, in the whole job, of the first of them: the one that takes from the inboxes.
+    /// The index, in the job, of the first of them, which takes chunks from the inboxes.
     pub first: usize,
 }
 
 impl WorkerThreads {
-    /// Their indices in the whole job.
+    /// Returns their indices in the job.
     pub fn all(&self) -> Range<usize> {
         self.first..self.first + self.count
     }
 
-    /// The number of this process.
+    /// Returns the number of this process.
     pub fn process(&self) -> usize {
         self.first / self.count.max(1)
     }
 }
 
 /// The sources and sinks of a running job, by their numbers.
-pub struct JobEnds {
-    /// The inbox of each source; `None` where another process receives.
+pub struct JobEndpoints {
+    /// The inbox of each source; `None` if another process receives.
     pub inboxes: Vec<Option<Arc<Inbox>>>,
     sinks: Mutex<Vec<Option<Box<dyn Sink>>>>,
     shares: Mutex<SinkShares>,
 }
 
-/// What workers have of sinks that each of them commits to, by the sink's number and the worker.
+/// The workers' shares of sinks to which each worker commits, by the sink's number and the worker.
 pub type SinkShares = BTreeMap<(usize, usize), Box<dyn Sink>>;
 
-impl JobEnds {
-    /// With sinks that are open; there are none where another process owns them. `shares`: of the workers of this process.
-    pub fn new(inboxes: Vec<Option<Arc<Inbox>>>, sinks: Vec<Option<Box<dyn Sink>>>, shares: SinkShares) -> JobEnds {
-        JobEnds { inboxes, sinks: Mutex::new(sinks), shares: Mutex::new(shares) }
+impl JobEndpoints {
+    /// Creates the endpoints. `sinks` is empty if another process owns them. `shares`: of the workers of this process.
+    pub fn new(
+        inboxes: Vec<Option<Arc<Inbox>>>,
+        sinks: Vec<Option<Box<dyn Sink>>>,
+        shares: SinkShares,
+    ) -> JobEndpoints {
+        JobEndpoints { inboxes, sinks: Mutex::new(sinks), shares: Mutex::new(shares) }
     }
 
-    /// The open sink of this number, once. It stays here as long as the job runs where each worker commits to it, so that nobody
-    /// else opens it.
+    /// Returns the open sink of this number, once. If each worker commits to it, the sink stays here as long as the job runs, so that it is not
+    /// opened twice.
     pub fn take_sink(&self, number: usize) -> Option<Box<dyn Sink>> {
         self.sinks.lock().unwrap_or_else(PoisonError::into_inner).get_mut(number)?.take()
     }
 
-    /// What a worker has of the sink of this number, once.
+    /// Returns a worker's share of the sink of this number, once.
     pub fn take_share(&self, number: usize, worker: usize) -> Option<Box<dyn Sink>> {
         self.shares.lock().unwrap_or_else(PoisonError::into_inner).remove(&(number, worker))
     }
 
-    /// No source receives anything more.
+    /// Closes all inboxes, so that no source receives more.
     pub fn close_inboxes(&self) {
         self.inboxes.iter().flatten().for_each(|inbox| inbox.close());
     }
@@ -193,25 +197,25 @@ impl JobEnds {
 
 /// The plugins of a running job.
 pub struct RunningPlugins {
-    /// Those that run now.
+    /// The running plugins.
     pub versions: Versions,
-    /// Those that are to take their places.
+    /// The plugins that are to replace them.
     pub upgrades: Upgrades,
 }
 
-/// What a running job was asked to do. Nothing of it is taken back.
+/// Requests to a running job. They are never withdrawn.
 #[derive(Default)]
 pub struct JobRequests {
-    /// To stop gracefully.
+    /// Stop gracefully.
     stop: AtomicBool,
-    /// To be started again from the checkpoint after this batch, once it has stopped.
+    /// Restart from the checkpoint after this batch, once the job has stopped.
     pub go_back: OnceLock<BatchId>,
-    /// To be handed over to other processes.
+    /// Hand the job over to other processes.
     pub handover: HandoverRequests,
 }
 
 impl Running {
-    /// The names of sources, stages and sinks: a part's place among them is how its times are told.
+    /// Returns the names of sources, stages and sinks. A part's index in this list identifies it in timings.
     pub fn parts(&self) -> Vec<String> {
         let JobSpec { sources, stages, sinks, .. } = &self.graph.spec;
         let sources = sources.iter().map(|source| &source.name);
@@ -222,51 +226,51 @@ impl Running {
             .collect()
     }
 
-    /// The place of a source by its number.
-    pub fn part_of_source(&self, number: usize) -> PartPlace {
-        PartPlace::try_from(number).unwrap_or(PartPlace::MAX)
+    /// Returns the index of a source by its number.
+    pub fn part_of_source(&self, number: usize) -> PartIndex {
+        PartIndex::try_from(number).unwrap_or(PartIndex::MAX)
     }
 
-    /// The place of a stage.
-    pub fn part_of_stage(&self, name: &str) -> Option<PartPlace> {
-        let place = self.graph.spec.stages.iter().position(|stage| stage.name == name)?;
-        PartPlace::try_from(self.graph.spec.sources.len() + place).ok()
+    /// Returns the index of a stage.
+    pub fn part_of_stage(&self, name: &str) -> Option<PartIndex> {
+        let index = self.graph.spec.stages.iter().position(|stage| stage.name == name)?;
+        PartIndex::try_from(self.graph.spec.sources.len() + index).ok()
     }
 
-    /// The place of a sink by its number.
-    pub fn part_of_sink(&self, number: usize) -> PartPlace {
+    /// Returns the index of a sink by its number.
+    pub fn part_of_sink(&self, number: usize) -> PartIndex {
         let spec = &self.graph.spec;
-        PartPlace::try_from(spec.sources.len() + spec.stages.len() + number).unwrap_or(PartPlace::MAX)
+        PartIndex::try_from(spec.sources.len() + spec.stages.len() + number).unwrap_or(PartIndex::MAX)
     }
 
-    /// Receivers end; worker 0 hears of it and ends the job when all is committed.
+    /// Stops the receivers. Worker 0 notices and ends the job when everything is committed.
     pub fn request_stop(&self) {
         self.requests.stop.store(true, Ordering::Release);
-        self.ends.close_inboxes();
+        self.endpoints.close_inboxes();
         self.failure.wake();
     }
 
-    /// A checkpoint is to be made soon, as others load it.
+    /// Requests a checkpoint soon, as other processes load it.
     pub fn request_checkpoint(&self) {
-        self.requests.handover.want_checkpoint();
+        self.requests.handover.request_early_checkpoint();
         self.is_followed();
         self.failure.wake();
     }
 
-    /// Other processes load the checkpoints of this one.
+    /// Returns whether other processes load the checkpoints of this one.
     pub fn is_followed(&self) {
         self.checkpoints.iter().for_each(|checkpoints| checkpoints.writers.checkpoints.is_followed());
     }
 
-    /// Other processes take the job over: worker 0 stops it, as [`Running::request_stop`] does, as soon as no checkpoint is under way that
-    /// they would have to wait for.
+    /// Stops the job as [`Running::request_stop`] does, because other processes take it over. Worker 0 first waits for a checkpoint in progress, as
+    /// they would have to wait for it otherwise.
     pub fn request_handover(&self) {
-        self.requests.handover.want_end();
+        self.requests.handover.request_end();
         self.checkpoints.iter().for_each(|checkpoints| checkpoints.writers.checkpoints.hand_over());
         self.failure.wake();
     }
 
-    /// Whether the job is to stop gracefully.
+    /// Returns whether the job is to stop gracefully.
     pub fn stopping(&self) -> bool {
         self.requests.stop.load(Ordering::Acquire)
     }

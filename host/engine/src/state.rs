@@ -1,4 +1,4 @@
-//! Keyed state: the table that the host holds for a stage, and the stage that updates it through a plugin.
+//! Keyed state: the tables that the host keeps for stages, and the stage that updates them through a plugin.
 
 pub mod ahead;
 mod changes;
@@ -21,6 +21,6 @@ pub mod timers;
 mod tracked;
 
 pub use column::StateColumn;
-pub use idle::IdleBy;
+pub use idle::TouchSource;
 pub use keys::{OwnedKey, Slot};
 pub use table::StateTable;

@@ -1,5 +1,4 @@
-//! The two shapes of operator that stages are made of: one that works on each part as it comes, and one that waits
-//! until all parts of a batch are there.
+//! The two kinds of operators that stages consist of: one works on each part as it comes, and one waits until all parts of a batch have come.
 
 mod pending;
 
@@ -12,7 +11,7 @@ use millstream_base::context::{BatchContext, Event, Hold, Progress, Tick, Waterm
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, BatchTime, ClockId, PartOrder};
-use millstream_base::memory::{self, at_work};
+use millstream_base::memory::{self, mark_busy};
 use millstream_metrics::work::OperatorWork;
 pub use pending::Pending;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,46 +25,46 @@ use timely::scheduling::SyncActivator;
 
 /// A stream of parts; the timestamp is that of the batch, see [`BatchId::stamp`].
 pub type Parts<'s> = Stream<'s, u64, Vec<Part>>;
-/// The stream of ticks that every worker sees.
+/// The stream of ticks that every worker receives.
 pub type Ticks<'s> = Stream<'s, u64, Vec<Tick>>;
 /// What stages and sources of this worker have to save at the barrier of a checkpoint.
 pub type ChangesStream<'s> = Stream<'s, u64, Vec<TableChanges>>;
 
-/// The progress of event time in a stage's input, a copy for each worker.
+/// The progress of event time in a stage's input, one copy per worker.
 pub type ProgressStream<'s> = Stream<'s, u64, Vec<Progress>>;
 
-/// `Part::input` of late rows where they come out of an operator together with rejected ones.
+/// `Part::input` of late rows, if an operator emits them together with rejected ones.
 pub const LATE: u32 = u32::MAX;
 /// `Part::input` of accumulators that a version in a shadow made, between the operators of its stage.
 pub const SHADOW: u32 = u32::MAX - 1;
 
-/// What other threads have completed for an operator, which holds a capability for each until it hears of it.
+/// Work that other threads have completed for an operator. It holds a capability for each item until it has taken it.
 pub struct Completions<T> {
     completed: Mutex<Vec<(u64, T)>>,
     activator: Mutex<SyncActivator>,
 }
 
 impl<T> Completions<T> {
-    /// For the operator that is being built, in this scope.
+    /// Creates it for the operator that is being built in this scope.
     pub fn new<'s>(scope: Scope<'s, u64>, builder: &OperatorBuilder<'s, u64>) -> Arc<Completions<T>> {
         let activator = scope.worker().sync_activator_for(builder.operator_info().address.to_vec());
         Arc::new(Completions { completed: Mutex::default(), activator: Mutex::new(activator) })
     }
 
-    /// From any thread: what was begun at this timestamp is done. Wakes the operator's worker.
+    /// Reports from any thread that the work begun at this timestamp is done. Wakes the operator's worker.
     pub fn complete(&self, stamp: u64, result: T) {
         self.completed.lock().unwrap_or_else(PoisonError::into_inner).push((stamp, result));
-        // It fails where the worker has ended, and then nobody waits.
+        // It fails if the worker has ended; then no one waits.
         let _ = self.activator.lock().unwrap_or_else(PoisonError::into_inner).activate();
     }
 
-    /// What was completed since the operator last asked.
+    /// Returns what was completed since the previous call.
     pub fn take(&self) -> Vec<(u64, T)> {
         std::mem::take(&mut *self.completed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// What an operator puts out for one batch.
+/// The output of an operator for one batch.
 pub struct Output {
     /// Rows for the next stages.
     pub rows: Vec<Part>,
@@ -73,7 +72,7 @@ pub struct Output {
     pub rejected: Vec<Part>,
     /// The clock of the rows that are pushed.
     pub clock_id: ClockId,
-    /// The input that the rows are pushed for.
+    /// The input from which the rows are pushed.
     pub input: u32,
 }
 
@@ -84,21 +83,21 @@ impl Default for Output {
 }
 
 impl Output {
-    /// Adds rows for the next stages, unless there are none.
+    /// Adds rows for the next stages, if there are any.
     pub fn push(&mut self, context: BatchContext, order: PartOrder, rows: RecordBatch) {
         if rows.num_rows() > 0 {
             self.rows.push(self.part(self.input, context, order, rows));
         }
     }
 
-    /// Adds rejected rows, unless there are none.
+    /// Adds rejected rows, if there are any.
     pub fn reject(&mut self, context: BatchContext, order: PartOrder, rows: RecordBatch) {
         if rows.num_rows() > 0 {
             self.rejected.push(self.part(0, context, order, rows));
         }
     }
 
-    /// Adds late rows, unless there are none.
+    /// Adds late rows, if there are any.
     pub fn late(&mut self, context: BatchContext, order: PartOrder, rows: RecordBatch) {
         if rows.num_rows() > 0 {
             self.rejected.push(self.part(LATE, context, order, rows));
@@ -110,7 +109,7 @@ impl Output {
     }
 }
 
-/// An operator that works on each part by itself, as it comes. An error stops the job.
+/// Builds an operator that works on each part on its own, as it comes. An error fails the job.
 pub fn each_part<'s>(
     parts: Parts<'s>,
     name: &str,
@@ -124,13 +123,13 @@ pub fn each_part<'s>(
     let mut rows = PartOutput::from(rows);
     let mut rejected = PartOutput::from(rejected);
     builder.build(move |_| {
-        // What was not worked on because the job failed: no other process may take its batch for complete.
+        // Parts left undone because the job failed: no other process may take their batch for complete.
         let mut stuck = Vec::new();
-        let (operator, told) = (known(name), OperatorWork::of_built());
+        let (operator, operator_work) = (leak_name(name), OperatorWork::of_built());
         move |_| {
-            let _at_work = at_work(operator);
+            let _at_work = mark_busy(operator);
             input.for_each(|capability, parts| {
-                let begun = told.begin();
+                let begun = operator_work.begin();
                 let mut output = Output::default();
                 for part in parts.drain(..) {
                     let context = BatchContext::new(BatchId::of_stamp(*capability.time()).0, part.time);
@@ -146,10 +145,13 @@ pub fn each_part<'s>(
                     }
                 }
                 let batch = BatchId::of_stamp(*capability.time()).0;
-                told.end(batch, begun);
+                operator_work.end(batch, begun);
                 rows.activate().session(&capability).give_iterator(output.rows.drain(..));
                 if !output.rejected.is_empty() {
-                    output.rejected.iter().for_each(|part| told.refused(batch, &part.rows, part.input == LATE));
+                    output
+                        .rejected
+                        .iter()
+                        .for_each(|part| operator_work.record_rejected(batch, &part.rows, part.input == LATE));
                     rejected.activate().session(&capability).give_iterator(output.rejected.drain(..));
                 }
             });
@@ -158,28 +160,27 @@ pub fn each_part<'s>(
     (rows_stream, rejected_stream)
 }
 
-/// What an operator does with whole batches.
+/// The work of an operator on complete batches.
 pub trait BatchWork {
     /// Works on the parts of a batch that reached this worker, in order.
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()>;
 
-    /// How far back the rows may lie that are still to be put out, after a batch, in an operator with event time that holds
-    /// rows back. `seen_us`: the newest time of its
-    /// input.
+    /// Returns how old the rows may be that are still to be emitted after a batch. For operators with event time that hold back rows. `seen_us`: the
+    /// newest time of its input.
     fn hold(&mut self, _watermark: Watermark, _seen_us: Option<i64>) -> Hold {
         Hold::default()
     }
 
-    /// The tables of which [`BatchWork::barrier`] says what has to be saved. Rows of them may be frozen behind it: some are copied
-    /// whenever the operator has nothing else to do, and its part of the checkpoint is complete when all are.
+    /// Returns the tables that [`BatchWork::barrier`] saves. Their rows may be frozen after it. Some are then copied whenever the operator is idle,
+    /// and its part of the checkpoint is complete when all are.
     fn tables(&mut self) -> Vec<&mut StateTable>;
 
-    /// All batches up to this one are done. Returns what the checkpoint has to hold of the state.
+    /// Saves the state: all batches up to this one are done. Returns what the checkpoint has to hold.
     fn barrier(&mut self, _after: BatchId) -> Result<Vec<TableChanges>> {
         Ok(Vec::new())
     }
 
-    /// This upgrade takes place behind the barrier that was just passed, unless somebody objects. `_time`: of the last batch.
+    /// Takes part in an upgrade at the barrier that was just passed, unless a process objects. `_time`: of the last batch.
     fn swap(&mut self, _id: u64, _time: BatchTime) {}
 }
 
@@ -193,8 +194,8 @@ impl<F: FnMut(BatchContext, Vec<Part>, &mut Output) -> Result<()>> BatchWork for
     }
 }
 
-/// An operator without state that waits until a batch is complete and then works on all its parts that reached this
-/// worker, in order. It is called for every batch, also where no part came. `route` says to which worker a part goes.
+/// Builds an operator without state that waits until a batch is complete and then works on all its parts that reached this worker, in order. It is
+/// called for every batch, even without parts. `route` returns the worker to which a part goes.
 pub fn each_batch<'s>(
     parts: Parts<'s>,
     ticks: Ticks<'s>,
@@ -207,7 +208,7 @@ pub fn each_batch<'s>(
     (rows, rejected)
 }
 
-/// As [`each_batch`], with a state that is saved at barriers.
+/// Builds an operator like [`each_batch`], with state that is saved at barriers.
 pub fn each_batch_with_state<'s>(
     parts: Parts<'s>,
     ticks: Ticks<'s>,
@@ -216,12 +217,12 @@ pub fn each_batch_with_state<'s>(
     route: impl Fn(&Part) -> u64 + 'static,
     work: impl BatchWork + 'static,
 ) -> (Parts<'s>, Parts<'s>, ChangesStream<'s>) {
-    each_batch_in_time(parts, None, ticks, name, failure, route, work)
+    each_batch_with_event_time(parts, None, ticks, name, failure, route, work)
 }
 
-/// As [`each_batch_with_state`]; with event time where `time` is there: the progress of the input, and this worker's clock,
-/// which shows the same on every worker. Late rows come out among the rejected ones, see [`LATE`].
-pub fn each_batch_in_time<'s>(
+/// Builds an operator like [`each_batch_with_state`], with event time if `time` is set: the progress of the input, and this worker's clock, which
+/// shows the same on every worker. Late rows are emitted with the rejected ones, see [`LATE`].
+pub fn each_batch_with_event_time<'s>(
     parts: Parts<'s>,
     time: Option<(ProgressStream<'s>, EventClock)>,
     ticks: Ticks<'s>,
@@ -230,14 +231,14 @@ pub fn each_batch_in_time<'s>(
     route: impl Fn(&Part) -> u64 + 'static,
     work: impl BatchWork + 'static,
 ) -> (Parts<'s>, Parts<'s>, ChangesStream<'s>) {
-    let (rows, rejected, changes, _) = each_batch_that_holds(parts, time, None, ticks, name, failure, route, work);
+    let (rows, rejected, changes, _) = each_batch_with_holds(parts, time, None, ticks, name, failure, route, work);
     (rows, rejected, changes)
 }
 
-/// As [`each_batch_in_time`], of an operator that puts out rows later than what they are made of came: the last stream tells
-/// the stages behind how far it has come. `stage`: its place in the job, where one of them wants to know.
+/// Builds an operator like [`each_batch_with_event_time`] that emits rows later than the rows they are computed from. The last stream reports its progress to
+/// downstream stages. `stage`: its index in the job, if one of them needs it.
 #[expect(clippy::too_many_arguments, reason = "as those of the functions above, and one more")]
-pub fn each_batch_that_holds<'s>(
+pub fn each_batch_with_holds<'s>(
     parts: Parts<'s>,
     time: Option<(ProgressStream<'s>, EventClock)>,
     stage: Option<u32>,
@@ -264,11 +265,11 @@ pub fn each_batch_that_holds<'s>(
     let mut changes = OutputBuilder::<u64, CapacityContainerBuilder<Vec<TableChanges>>>::from(changes);
     builder.build(move |_| {
         let mut pending: Pending<PendingBatch> = Pending::default();
-        // For the checkpoint of which rows are still to be copied.
+        // The checkpoint of which rows are still to be copied.
         let mut for_frozen = None;
-        let (operator, told) = (known(name), OperatorWork::of_built());
+        let (operator, operator_work) = (leak_name(name), OperatorWork::of_built());
         move |frontiers| {
-            let _at_work = at_work(operator);
+            let _at_work = mark_busy(operator);
             input.for_each(|capability, parts| {
                 pending.at(*capability.time()).parts.append(parts);
             });
@@ -289,16 +290,19 @@ pub fn each_batch_that_holds<'s>(
             pending.each_complete(frontiers, &failure, |stamp, batch| {
                 let Some(start) = &batch.start else { return Ok(()) };
                 let parts = std::mem::take(&mut batch.parts);
-                let begun = told.begin();
+                let begun = operator_work.begin();
                 let complete = || complete(&mut work, &mut clock, stamp, start.tick, parts, &batch.progress);
                 let completed = memory::check().and_then(|()| complete());
                 let (output, saved) = completed.map_err(|error| error.in_operator(operator))?;
                 let (id, barrier) = BatchId::of_stamp(stamp);
                 if !barrier {
-                    told.end(id, begun);
+                    operator_work.end(id, begun);
                 }
-                output.rejected.iter().for_each(|part| told.refused(id, &part.rows, part.input == LATE));
-                clock.iter().for_each(|clock| told.watermark(clock.watermark().now, || clock.partitions()));
+                output
+                    .rejected
+                    .iter()
+                    .for_each(|part| operator_work.record_rejected(id, &part.rows, part.input == LATE));
+                clock.iter().for_each(|clock| operator_work.watermark(clock.watermark().now, || clock.partitions()));
                 if let (Some(stage), Some(clock), false) = (stage, &clock, barrier) {
                     let hold = work.hold(clock.watermark(), clock.seen_us());
                     let progress = |to| Progress { to, what: Event::Held { stage, hold } };
@@ -316,7 +320,7 @@ pub fn each_batch_that_holds<'s>(
                 match thaw_some(&mut work) {
                     Ok(true) => activator.activate(),
                     Ok(false) => for_frozen = None,
-                    // Nobody may take the checkpoint for complete.
+                    // The checkpoint must not be taken for complete.
                     Err(error) => failure.set(error.in_operator(operator)),
                 }
             }
@@ -325,18 +329,18 @@ pub fn each_batch_that_holds<'s>(
     (rows_stream, rejected_stream, changes_stream, held_stream)
 }
 
-/// The name of an operator, for as long as the process lives: there is one for each operator of a job.
-pub fn known(name: &str) -> &'static String {
+/// Returns the name of an operator as a static string. It is leaked: there is one for each operator of a job.
+pub fn leak_name(name: &str) -> &'static String {
     Box::leak(Box::new(name.to_owned()))
 }
 
-/// Copies some of the rows that are frozen. Whether more are left.
+/// Copies some of the frozen rows. Returns whether more are left.
 fn thaw_some(work: &mut impl BatchWork) -> Result<bool> {
     let frozen = work.tables().into_iter().find(|table| table.is_frozen());
     frozen.map_or(Ok(false), |table| table.thaw_some().map(|_| true))
 }
 
-/// Works on a batch that is complete, or on the barrier behind it.
+/// Works on a complete batch, or on the barrier after it.
 fn complete(
     work: &mut impl BatchWork,
     clock: &mut Option<EventClock>,
@@ -353,13 +357,13 @@ fn complete(
             saved.extend(clock.barrier(id)?);
         }
         if let Some(upgrade) = tick.swap {
-            // The tables may be others behind it.
+            // The tables may change at the swap.
             work.tables().into_iter().try_for_each(StateTable::thaw)?;
             work.swap(upgrade, tick.time);
         }
         return Ok((output, saved));
     }
-    // Stable: rows that a transform refused for a null come before those that its plugin refused.
+    // Stable: rows that a transform rejected for a null come before those that its plugin rejected.
     parts.sort_by(|a, b| a.order.cmp(&b.order));
     let watermark = clock.as_mut().map(|clock| clock.batch(tick, progress)).unwrap_or_default();
     work.batch(
@@ -372,7 +376,7 @@ fn complete(
 
 type PartOutput = OutputBuilder<u64, CapacityContainerBuilder<Vec<Part>>>;
 
-/// What an `each_batch` operator holds of a batch that is not complete.
+/// What an `each_batch` operator holds of an incomplete batch.
 #[derive(Default)]
 struct PendingBatch {
     parts: Vec<Part>,
@@ -380,7 +384,7 @@ struct PendingBatch {
     start: Option<BatchStart>,
 }
 
-/// The tick of a batch, and the right to put something out for it.
+/// The tick of a batch, and the capability for its output.
 struct BatchStart {
     tick: Tick,
     for_rows: Capability<u64>,

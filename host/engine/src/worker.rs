@@ -1,4 +1,4 @@
-//! A worker thread: builds the graph, steps it, sleeps when there is nothing to do. Worker 0 also begins the batches.
+//! A worker thread: builds the graph, steps it, and sleeps when it is idle. Worker 0 also begins the batches.
 
 mod announce;
 mod barriers;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use timely::dataflow::operators::probe;
 use timely::worker::Worker;
 
-/// Runs a worker until the job has ended. A failure ends it on all workers.
+/// Runs a worker until the job has ended. A failure ends the job on all workers.
 pub fn drive(worker: &mut Worker, running: &Arc<Running>) {
     running.failure.register_worker();
     let job = running.clone();
@@ -43,9 +43,9 @@ fn step_until_done(worker: &mut Worker, running: &Arc<Running>) {
         Ok(built) => built,
         Err(error) => return running.failure.set(error),
     };
-    running.options.ahead.iter().for_each(|ahead| ahead.forget(worker.index()));
+    running.options.ahead.iter().for_each(|ahead| ahead.release(worker.index()));
     if let Some(checkpoints) = running.checkpoints.as_ref().filter(|_| !running.options.dry) {
-        checkpoints.loaded_by_worker(running.threads.count);
+        checkpoints.record_worker_loaded(running.threads.count);
     }
     let mut coordinator = match (worker.index() == 0).then(|| Coordinator::new(ticks, running)).transpose() {
         Ok(coordinator) => coordinator,
@@ -54,20 +54,22 @@ fn step_until_done(worker: &mut Worker, running: &Arc<Running>) {
     while !finished.done() && !running.failure.happened() {
         announcer.exchange(running);
         let sleep = match &mut coordinator {
-            Some(coordinator) => coordinator.poll(running, &announcer, reached(&committed), reached(&finished)),
+            Some(coordinator) => {
+                coordinator.poll(running, &announcer, first_incomplete(&committed), first_incomplete(&finished))
+            }
             None if running.options.until_idle => Some(IDLE_CHECK),
             None => None,
         };
         worker.step_or_park(announcer.sleep(sleep));
-        running.loads.stepped(worker.index());
+        running.loads.record_step(worker.index());
     }
     if let Some(coordinator) = &mut coordinator {
-        coordinator.end(running, reached(&committed));
+        coordinator.end(running, first_incomplete(&committed));
     }
     announcer.finish(worker, running);
 }
 
-/// The first timestamp that is not done; all before are.
-fn reached(probe: &probe::Handle<u64>) -> u64 {
+/// Returns the first timestamp that is not done; all earlier ones are.
+fn first_incomplete(probe: &probe::Handle<u64>) -> u64 {
     probe.with_frontier(|frontier| frontier.first().copied().unwrap_or(u64::MAX))
 }

@@ -1,4 +1,4 @@
-//! What is done with a table: it is cut into calls, as a stage of a job cuts its batches, and what comes back is put together.
+//! Calls on tables: a table is cut into calls, as a stage of a job cuts its batches, and the results are combined.
 
 mod by_key;
 mod update;
@@ -7,12 +7,12 @@ pub use by_key::{aggregate, cogroup};
 pub use update::{UpdateTables, Updates, update};
 
 use super::cancel::CancelCheck;
-use super::fitting::Fitting;
-use super::prepared::Prepared;
+use super::fitting::ColumnSelection;
+use super::prepared::PreparedTables;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::take_arrays;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::rejected::{RefusedRow, together, without_nulls};
+use millstream_base::batch::rejected::{RejectedRow, merge_rejections, without_nulls};
 use millstream_base::batch::slices::RowBytes;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
@@ -21,16 +21,16 @@ use millstream_plugins::plugin::{Caller, Processed};
 use std::ops::Range;
 
 /// Rows with their columns.
-pub struct RowsMade {
+pub struct ResultRows {
     /// The columns.
     pub schema: SchemaRef,
     /// The rows.
     pub rows: Vec<RecordBatch>,
 }
 
-impl RowsMade {
-    fn new(schema: SchemaRef) -> RowsMade {
-        RowsMade { schema, rows: Vec::new() }
+impl ResultRows {
+    fn new(schema: SchemaRef) -> ResultRows {
+        ResultRows { schema, rows: Vec::new() }
     }
 
     fn push(&mut self, rows: RecordBatch) {
@@ -40,93 +40,93 @@ impl RowsMade {
     }
 }
 
-/// What a call made of a table: rows and rejected rows.
+/// The result of calls on a table: rows and rejected rows.
 pub struct TableResult {
-    /// Rows that the plugin put out.
-    pub rows: RowsMade,
-    /// Rows that were refused, with the reasons.
-    pub rejected: RowsMade,
+    /// Rows that the plugin emitted.
+    pub rows: ResultRows,
+    /// Rows that were rejected, with the reasons.
+    pub rejected: ResultRows,
 }
 
 impl TableResult {
-    fn new(prepared: &Prepared, output: SchemaRef) -> TableResult {
-        TableResult { rows: RowsMade::new(output), rejected: RowsMade::new(prepared.rejected.schema.clone()) }
+    fn new(prepared: &PreparedTables, output: SchemaRef) -> TableResult {
+        TableResult { rows: ResultRows::new(output), rejected: ResultRows::new(prepared.rejected.schema.clone()) }
     }
 
-    fn refuse(
+    fn reject(
         &mut self,
-        prepared: &Prepared,
+        prepared: &PreparedTables,
         context: BatchContext,
         (name, rows): (&str, &RecordBatch),
-        refused: &[RefusedRow],
+        rejected: &[RejectedRow],
     ) -> Result<()> {
-        if !refused.is_empty() {
-            self.rejected.push(prepared.rejected.rows(context.id, name, rows, refused)?);
+        if !rejected.is_empty() {
+            self.rejected.push(prepared.rejected.rows(context.id, name, rows, rejected)?);
         }
         Ok(())
     }
 }
 
-/// World `transform`.
+/// Calls world `transform`.
 pub fn process(
-    prepared: &Prepared,
+    prepared: &PreparedTables,
     caller: &mut Caller,
     context: BatchContext,
     parts: &[RecordBatch],
     wanted: &CancelCheck,
 ) -> Result<TableResult> {
-    let mut made = TableResult::new(prepared, prepared.description.output.clone());
+    let mut result = TableResult::new(prepared, prepared.description.output.clone());
     let reads = prepared.reads.first().ok_or_else(|| Error::bug("a call without a table"))?;
     for part in parts.iter().filter(|part| part.num_rows() > 0) {
         let read = reads.fit(part)?;
         for slice in RowBytes::of([&read]).slices(read.num_rows(), PLUGIN_CALL_MAX) {
             wanted.check()?;
-            let (whole, nulls) = without(sliced(&read, &slice), prepared, 0)?;
-            let Processed { rows: put_out, rejections } = caller.process(context.call(), &whole)?;
-            made.rows.push(put_out);
-            let refused = together(nulls, rejections);
-            if !refused.is_empty() {
-                made.refuse(prepared, context, ("", &sliced(part, &slice)), &refused)?;
+            let (complete, nulls) = without(sliced(&read, &slice), prepared, 0)?;
+            let Processed { rows: emitted, rejections } = caller.process(context.call(), &complete)?;
+            result.rows.push(emitted);
+            let rejected = merge_rejections(nulls, rejections);
+            if !rejected.is_empty() {
+                result.reject(prepared, context, ("", &sliced(part, &slice)), &rejected)?;
             }
         }
     }
-    Ok(made)
+    Ok(result)
 }
 
-/// Some of the rows, or all of them, which takes less time than a slice.
+/// Returns some or all of the rows; all take less time than a slice.
 fn sliced(rows: &RecordBatch, slice: &Range<usize>) -> RecordBatch {
     if *slice == (0..rows.num_rows()) { rows.clone() } else { rows.slice(slice.start, slice.len()) }
 }
 
-/// Of rows that a plugin is to read those that it can, and why not the others.
-fn without(rows: RecordBatch, prepared: &Prepared, table: usize) -> Result<(RecordBatch, Vec<RefusedRow>)> {
+/// Removes rows that a plugin cannot read, and returns why.
+fn without(rows: RecordBatch, prepared: &PreparedTables, table: usize) -> Result<(RecordBatch, Vec<RejectedRow>)> {
     let needs = prepared.needs.get(table).ok_or_else(|| Error::bug("a table that the plugin does not read"))?;
-    let places: Vec<usize> = (0..rows.num_columns()).collect();
-    without_nulls(rows, &places, needs).map_err(Error::arrow)
+    let indexes: Vec<usize> = (0..rows.num_columns()).collect();
+    without_nulls(rows, &indexes, needs).map_err(Error::arrow)
 }
 
-/// The others of these rows.
-fn rest(rows: &RecordBatch, refused: &[RefusedRow]) -> Result<RecordBatch> {
-    if refused.is_empty() {
+/// Returns the rows that were not rejected.
+fn rest(rows: &RecordBatch, rejected: &[RejectedRow]) -> Result<RecordBatch> {
+    if rejected.is_empty() {
         return Ok(rows.clone());
     }
-    let is_good = |row: u32| refused.binary_search_by_key(&row, |refusal| refusal.row).is_err();
+    let is_good = |row: u32| rejected.binary_search_by_key(&row, |rejection| rejection.row).is_err();
     let kept: Vec<u32> = (0..rows.num_rows() as u32).filter(|row| is_good(*row)).collect();
-    taken(rows, &kept.into())
+    take_rows(rows, &kept.into())
 }
 
-/// Rows by their places, also of a batch without columns.
-fn taken(rows: &RecordBatch, places: &UInt32Array) -> Result<RecordBatch> {
-    let columns = take_arrays(rows.columns(), places, None).map_err(Error::arrow)?;
-    batch(&rows.schema(), columns, places.len())
+/// Returns rows by index, also of a batch without columns.
+fn take_rows(rows: &RecordBatch, indexes: &UInt32Array) -> Result<RecordBatch> {
+    let columns = take_arrays(rows.columns(), indexes, None).map_err(Error::arrow)?;
+    batch(&rows.schema(), columns, indexes.len())
 }
 
-/// Columns as a batch, which may have none of them.
+/// Creates a batch of columns, possibly without any.
 fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(Error::arrow)
 }
 
-fn first<'a>(fittings: &'a [Fitting], what: &str) -> Result<&'a Fitting> {
+fn first<'a>(fittings: &'a [ColumnSelection], what: &str) -> Result<&'a ColumnSelection> {
     fittings.first().ok_or_else(|| Error::bug(format!("a call without {what}")))
 }

@@ -1,5 +1,5 @@
-//! Columns of other libraries as plugins read them: those of other sizes, encodings and units are given another type where no value
-//! becomes another one thereby, and refused otherwise.
+//! Converts columns of other libraries to the types that plugins read. Those of other sizes, encodings and units are cast if no value changes, and
+//! rejected otherwise.
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options};
@@ -9,13 +9,13 @@ use millstream_base::batch::widen::fits;
 use millstream_base::error::{Error, Result};
 use std::sync::Arc;
 
-/// The columns as plugins are told of them.
-pub fn told(schema: &Schema) -> SchemaRef {
+/// Returns the columns as plugins see them.
+pub fn plugin_columns(schema: &Schema) -> SchemaRef {
     let field = |field: &Arc<Field>| Field::new(field.name(), usual(field.data_type()), true);
     Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
 }
 
-/// The type that has all values of this one, of those that jobs have, where there is one; else the type itself.
+/// Returns the type of jobs that can hold all values of this one, if there is one; otherwise the type itself.
 fn usual(kind: &DataType) -> DataType {
     let item = |field: &Arc<Field>| Arc::new(Field::new_list_field(usual(field.data_type()), true));
     match kind {
@@ -40,43 +40,47 @@ fn usual(kind: &DataType) -> DataType {
     }
 }
 
-/// Columns of a table in another form: which, and of what type.
+/// A selection of a table's columns and their target types.
 #[derive(Clone, Debug)]
-pub struct Fitting {
-    places: Vec<usize>,
+pub struct ColumnSelection {
+    indexes: Vec<usize>,
     schema: SchemaRef,
-    /// The same, and all may be null: nulls are refused row by row where the plugin needs values.
+    /// The same, nullable: nulls are rejected row by row if the plugin needs values.
     nullable: SchemaRef,
 }
 
-impl Fitting {
-    /// The columns that are wanted, which must be there, of types that they can be given.
-    pub fn of(wanted: &Schema, has: &Schema, who: &str) -> Result<Fitting> {
-        let (mut places, mut fields) = (Vec::new(), Vec::new());
+impl ColumnSelection {
+    /// Selects the wanted columns, which must exist and have convertible types.
+    pub fn of(wanted: &Schema, has: &Schema, reader_name: &str) -> Result<ColumnSelection> {
+        let (mut indexes, mut fields) = (Vec::new(), Vec::new());
         for field in wanted.fields() {
-            let (place, own) = has.column_with_name(field.name()).ok_or_else(|| missing(has, field, who))?;
+            let (index, own) = has.column_with_name(field.name()).ok_or_else(|| missing(has, field, reader_name))?;
             let (own, wanted) = (own.data_type(), field.data_type());
-            let told = usual(own);
-            let kind = match fits(&ColumnType::of(&told), &ColumnType::of(wanted)) {
-                true => told,
-                false if told == usual(wanted) || *own == DataType::Null => wanted.clone(),
+            let usual_type = usual(own);
+            let kind = match fits(&ColumnType::of(&usual_type), &ColumnType::of(wanted)) {
+                true => usual_type,
+                false if usual_type == usual(wanted) || *own == DataType::Null => wanted.clone(),
                 false => {
                     let (needs, has) = (ColumnType::of(wanted), ColumnType::of(own));
                     return Err(Error::job(format!(
-                        "{who} reads column `{}` as {needs}, but in the table it is {has}",
+                        "{reader_name} reads column `{}` as {needs}, but in the table it is {has}",
                         field.name()
                     )));
                 }
             };
-            places.push(place);
+            indexes.push(index);
             fields.push(field.as_ref().clone().with_data_type(kind));
         }
         let nullable: Vec<Field> = fields.iter().map(|field| field.clone().with_nullable(true)).collect();
-        Ok(Fitting { places, schema: Arc::new(Schema::new(fields)), nullable: Arc::new(Schema::new(nullable)) })
+        Ok(ColumnSelection {
+            indexes,
+            schema: Arc::new(Schema::new(fields)),
+            nullable: Arc::new(Schema::new(nullable)),
+        })
     }
 
-    /// Columns of these names, as plugins are told of them.
-    pub fn named(names: &[String], has: &Schema) -> Result<Fitting> {
+    /// Selects columns by name, as plugins see them.
+    pub fn named(names: &[String], has: &Schema) -> Result<ColumnSelection> {
         let field = |name: &String| {
             let found = has.field_with_name(name).map_err(|_| {
                 Error::job(format!(
@@ -87,28 +91,28 @@ impl Fitting {
             Ok(Field::new(name, usual(found.data_type()), true))
         };
         let schema = Schema::new(names.iter().map(field).collect::<Result<Vec<_>>>()?);
-        Fitting::of(&schema, has, "the call")
+        ColumnSelection::of(&schema, has, "the call")
     }
 
-    /// Their types.
+    /// Returns their types.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
-    /// These columns of some rows. An error where a value would become another one.
+    /// Returns these columns of some rows. Fails if a value would change.
     pub fn fit(&self, rows: &RecordBatch) -> Result<RecordBatch> {
-        let mut columns = Vec::with_capacity(self.places.len());
-        for (place, field) in self.places.iter().zip(self.schema.fields()) {
-            columns.push(fitted(rows.column(*place), field)?);
+        let mut columns = Vec::with_capacity(self.indexes.len());
+        for (index, field) in self.indexes.iter().zip(self.schema.fields()) {
+            columns.push(fitted(rows.column(*index), field)?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
         RecordBatch::try_new_with_options(self.nullable.clone(), columns, &options).map_err(Error::arrow)
     }
 }
 
-fn missing(has: &Schema, wanted: &Field, who: &str) -> Error {
+fn missing(has: &Schema, wanted: &Field, reader_name: &str) -> Error {
     Error::job(format!(
-        "{who} reads a column `{}` ({}), which the table does not have; it has: {}",
+        "{reader_name} reads a column `{}` ({}), which the table does not have; it has: {}",
         wanted.name(),
         ColumnType::of(wanted.data_type()),
         there(has)
@@ -116,7 +120,7 @@ fn missing(has: &Schema, wanted: &Field, who: &str) -> Error {
 }
 
 fn there(has: &Schema) -> String {
-    types::describe(&told(has))
+    types::describe(&plugin_columns(has))
 }
 
 fn fitted(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
@@ -125,22 +129,22 @@ fn fitted(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
         return Ok(column.clone());
     }
     let options = CastOptions { safe: false, ..CastOptions::default() };
-    let refused = |why: String| {
+    let reject = |why: String| {
         Error::job(format!(
             "column `{}` is {has} and is read as {}: {why}; cast it, or filter out such rows",
             field.name(),
             ColumnType::of(wanted)
         ))
     };
-    let made = cast_with_options(column, wanted, &options).map_err(|error| refused(error.to_string()))?;
+    let cast_column = cast_with_options(column, wanted, &options).map_err(|error| reject(error.to_string()))?;
     if is_wider(has, wanted) {
-        return Ok(made);
+        return Ok(cast_column);
     }
-    let back = cast_with_options(&made, has, &options).map_err(|error| refused(error.to_string()))?;
-    if back.to_data() == column.to_data() { Ok(made) } else { Err(refused("not all of its values fit".into())) }
+    let back = cast_with_options(&cast_column, has, &options).map_err(|error| reject(error.to_string()))?;
+    if back.to_data() == column.to_data() { Ok(cast_column) } else { Err(reject("not all of its values fit".into())) }
 }
 
-/// Whether each value of a type is one of the other, or else refused when it is made one.
+/// Returns whether each value of a type is also one of the other, or else is rejected in the conversion.
 fn is_wider(has: &DataType, wanted: &DataType) -> bool {
     use DataType::{
         Binary, BinaryView, Dictionary, FixedSizeBinary, Float16, Float32, Float64, Int8, Int16, Int32, Int64,

@@ -1,7 +1,7 @@
-//! Plugins that others than a job call, on tables: programs in Python, and those that speak to `millstream serve`. They are called with
-//! the same rows as in a job, and by the same code that checks what they return; windows, order and what is kept are the caller's.
+//! Plugins that are called without a job, on tables: by Python programs, and by clients of `millstream serve`. They are called with the same rows as
+//! in a job, and the same code checks their results; windows, order and state are up to the caller.
 
-// What users see has its documentation, in the crate `millstream`; these are its insides.
+// What users see is documented in the crate `millstream`; these are its internals.
 #![allow(missing_docs)]
 
 mod calls;
@@ -11,8 +11,8 @@ mod loaded;
 mod prepared;
 mod settings;
 
-pub use calls::{RowsMade, TableResult, UpdateTables, Updates, aggregate, cogroup, process, update};
+pub use calls::{ResultRows, TableResult, UpdateTables, Updates, aggregate, cogroup, process, update};
 pub use cancel::CancelCheck;
-pub use loaded::{CallRequest, Loaded};
-pub use prepared::Prepared;
-pub use settings::{Settings, folder_of_lock};
+pub use loaded::{CallRequest, LoadedPlugin};
+pub use prepared::PreparedTables;
+pub use settings::{Settings, dir_of_lock};

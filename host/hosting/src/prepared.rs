@@ -1,7 +1,7 @@
-//! A plugin that was asked about tables of some columns, and callers that are ready to work on them.
+//! A plugin that was described for tables of some columns, and callers that are ready for them.
 
-use super::fitting::{Fitting, told};
-use super::settings::ReadyPlugin;
+use super::fitting::{ColumnSelection, plugin_columns};
+use super::settings::ConfiguredPlugin;
 use arrow::datatypes::{Schema, SchemaRef};
 use millstream_base::batch::rejected::{RejectedRows, RejectionOrigin};
 use millstream_base::batch::types;
@@ -10,37 +10,37 @@ use millstream_base::job::spec::OnError;
 use millstream_plugins::plugin::{Caller, Costs, Description, World};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// For tables of these columns.
-pub struct Prepared {
-    /// The columns of each table, as they come.
+/// A plugin prepared for tables of these columns.
+pub struct PreparedTables {
+    /// The input columns of each table.
     pub tables: Vec<SchemaRef>,
-    /// What the plugin said of itself.
+    /// The plugin's description of itself.
     pub description: Description,
     /// For each table the columns that the plugin reads.
-    pub reads: Vec<Fitting>,
-    /// The columns as the description has them.
+    pub reads: Vec<ColumnSelection>,
+    /// The columns in the description.
     pub needs: Vec<SchemaRef>,
     /// For each table the key columns.
-    pub keys: Vec<Fitting>,
-    /// What becomes of refused rows.
+    pub keys: Vec<ColumnSelection>,
+    /// Handles rejected rows.
     pub rejected: RejectedRows,
     /// The names of the key columns.
     key: Vec<String>,
     callers: Mutex<Callers>,
 }
 
-/// Those that wait for the next call, and what others have cost.
+/// Idle callers, and the cost of others.
 #[derive(Default)]
 struct Callers {
     idle: Vec<Caller>,
-    gone: Costs,
+    past_costs: Costs,
 }
 
-impl Prepared {
-    /// Asks the plugin.
-    pub fn new(ready: &ReadyPlugin, tables: Vec<SchemaRef>, key: Vec<String>) -> Result<Prepared> {
-        let ReadyPlugin { plugin, used, .. } = ready;
-        let keys = tables.iter().map(|table| Fitting::named(&key, table)).collect::<Result<Vec<_>>>()?;
+impl PreparedTables {
+    /// Requests the plugin's description.
+    pub fn new(ready: &ConfiguredPlugin, tables: Vec<SchemaRef>, key: Vec<String>) -> Result<PreparedTables> {
+        let ConfiguredPlugin { plugin, used, .. } = ready;
+        let keys = tables.iter().map(|table| ColumnSelection::named(&key, table)).collect::<Result<Vec<_>>>()?;
         let key_schema = keys.first().map_or_else(|| Arc::new(Schema::empty()), |keys| keys.schema().clone());
         if let Some(other) = keys.iter().find(|keys| kinds(keys.schema()) != kinds(&key_schema)) {
             return Err(Error::job(format!(
@@ -51,12 +51,12 @@ impl Prepared {
         }
         let mut used = used.clone();
         used.key = key_schema.clone();
-        let told: Vec<SchemaRef> = tables.iter().map(|table| told(table)).collect();
-        let description = plugin.describe_for(&used, &told)?;
-        let who = format!("plugin {} {}", description.name, description.version);
+        let plugin_columns: Vec<SchemaRef> = tables.iter().map(|table| plugin_columns(table)).collect();
+        let description = plugin.describe_for(&used, &plugin_columns)?;
+        let plugin_name = format!("plugin {} {}", description.name, description.version);
         if let Some(wanted) = description.key.as_deref().filter(|wanted| kinds(wanted) != kinds(&key_schema)) {
             return Err(Error::job(format!(
-                "{who} needs a key of {}, and the call's key is {}; correct `key`",
+                "{plugin_name} needs a key of {}, and the call's key is {}; correct `key`",
                 types::describe(wanted),
                 types::describe(&key_schema)
             )));
@@ -67,9 +67,9 @@ impl Prepared {
         };
         if needs.len() != tables.len() {
             let (reads, has) = (needs.len(), tables.len());
-            return Err(Error::job(format!("{who} reads {reads} tables, and the call has {has}")));
+            return Err(Error::job(format!("{plugin_name} reads {reads} tables, and the call has {has}")));
         }
-        let reads = needs.iter().zip(&tables).map(|(needs, table)| Fitting::of(needs, table, &who));
+        let reads = needs.iter().zip(&tables).map(|(needs, table)| ColumnSelection::of(needs, table, &plugin_name));
         let reads = reads.collect::<Result<Vec<_>>>()?;
         let blame = (used.on_error == OnError::Reject).then(|| RejectionOrigin {
             stage: used.stage.clone(),
@@ -79,18 +79,18 @@ impl Prepared {
         });
         let first = tables.first().cloned().unwrap_or_else(|| Arc::new(Schema::empty()));
         let rejected = RejectedRows::of(&first, tables.len(), blame).at_most(&used.stage, ready.rejected_bytes_max);
-        Ok(Prepared { tables, description, reads, needs, keys, rejected, key, callers: Mutex::default() })
+        Ok(PreparedTables { tables, description, reads, needs, keys, rejected, key, callers: Mutex::default() })
     }
 
-    /// Whether it is for such tables.
+    /// Returns whether it was prepared for these tables.
     pub fn is_for(&self, tables: &[SchemaRef], key: &[String]) -> bool {
         self.tables == tables && self.key == key
     }
 
-    /// Works with a caller that nobody else has meanwhile. One whose call failed is not used again.
+    /// Runs code with an exclusive caller. A caller whose call failed is not used again.
     pub fn with_caller<T>(
         &self,
-        ready: &ReadyPlugin,
+        ready: &ConfiguredPlugin,
         is_kept: bool,
         work: impl FnOnce(&mut Caller) -> Result<T>,
     ) -> Result<T> {
@@ -102,19 +102,19 @@ impl Prepared {
             }
             ready.plugin.caller(used, &self.description)
         });
-        let made = work(&mut caller);
-        if is_kept && made.is_ok() {
+        let result = work(&mut caller);
+        if is_kept && result.is_ok() {
             self.callers().idle.push(caller);
         } else {
-            self.callers().gone.add(&caller.account().costs());
+            self.callers().past_costs.add(&caller.account().costs());
         }
-        made
+        result
     }
 
-    /// What all calls have cost that are over.
+    /// Returns the cost of all completed calls.
     pub fn costs(&self) -> Costs {
         let callers = self.callers();
-        let mut costs = callers.gone.clone();
+        let mut costs = callers.past_costs.clone();
         callers.idle.iter().for_each(|caller| costs.add(&caller.account().costs()));
         costs
     }

@@ -1,4 +1,4 @@
-//! A plugin as whoever calls it names it: checked as that of a stage is, found where packages are, loaded.
+//! A plugin as its caller names it: checked like that of a stage, resolved, loaded.
 
 use arrow::datatypes::Schema;
 use millstream_base::digest::Digest;
@@ -16,44 +16,44 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use toml::{Table, Value};
 
-/// What is said of it.
+/// The settings of a plugin.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Whose settings they are, as messages of mistakes in them begin.
+    /// Prefix of messages about errors in the settings.
     pub of: &'static str,
     /// Its name in messages.
     pub name: String,
-    /// A component file, a plugin folder or a package, as a job file has it.
+    /// A component file, a plugin directory or a package, as in a job file.
     pub plugin: String,
-    /// Where the lock file is, and where relative paths begin.
-    pub folder: PathBuf,
-    /// Whether the lock file was named, so that what is fetched is pinned in it.
+    /// The directory of the lock file and of relative paths.
+    pub dir: PathBuf,
+    /// Whether the lock file was given, so that fetched packages are pinned in it.
     pub pins: bool,
-    /// Where packages are looked for that are not pinned.
+    /// The registry of packages that are not pinned.
     pub registry: Option<String>,
-    /// The digest that the component must have.
+    /// The required digest of the component.
     pub digest: Option<String>,
     /// Keys of the stage, with their values.
     pub keys: Map<String, Json>,
 }
 
 /// A plugin that can be called.
-pub struct ReadyPlugin {
-    /// It.
+pub struct ConfiguredPlugin {
+    /// The plugin.
     pub plugin: Plugin,
-    /// What is said of it.
+    /// Its use in a stage.
     pub used: StageUse,
     /// Bytes of the rejected rows of one call.
     pub rejected_bytes_max: u64,
 }
 
-/// Finds and loads it.
-pub fn load(host: &PluginHost, settings: &Settings) -> Result<ReadyPlugin> {
+/// Finds and loads a plugin.
+pub fn load(host: &PluginHost, settings: &Settings) -> Result<ConfiguredPlugin> {
     let spec = found(settings)?;
     if let Some(grant) = &spec.grant.http {
         check_http_grant(grant).map_err(Error::job)?;
     }
-    let plugin = host.load(&spec.place(&settings.folder), &LoadOptions::of(&spec))?;
+    let plugin = host.load(&spec.component_path(&settings.dir), &LoadOptions::of(&spec))?;
     let world = plugin.world();
     if world.is_end() {
         return Err(Error::job(format!("`{}` is of world {world}, which works only in a job", settings.plugin)));
@@ -71,16 +71,16 @@ pub fn load(host: &PluginHost, settings: &Settings) -> Result<ReadyPlugin> {
         key: Arc::new(Schema::empty()),
         instance: spec.instance,
         limits: spec.limits,
-        grant: Granted::of_stage(&spec.grant, &settings.folder)?,
+        grant: Granted::of_stage(&spec.grant, &settings.dir)?,
         on_error: spec.on_error,
         calls_are_fixed: true,
     };
-    Ok(ReadyPlugin { plugin, used, rejected_bytes_max: spec.limits.rejected_bytes_max })
+    Ok(ConfiguredPlugin { plugin, used, rejected_bytes_max: spec.limits.rejected_bytes_max })
 }
 
-/// What a job file would say of it, with the file of a package.
+/// Returns the plugin of a job file, with the file of a package.
 fn found(settings: &Settings) -> Result<PluginSpec> {
-    let mut spec = job::of_command(settings.of, &text(settings)?, Kinds::of_language(), &settings.folder, &[])?;
+    let mut spec = job::of_command(settings.of, &text(settings)?, Kinds::of_language(), &settings.dir, &[])?;
     let package = PluginSpec::new(settings.plugin.clone()).package().transpose()?;
     match (&settings.registry, package) {
         (Some(registry), Some((name, version))) => {
@@ -98,23 +98,23 @@ fn found(settings: &Settings) -> Result<PluginSpec> {
     plugin.ok_or_else(|| Error::bug("a stage without its plugin"))
 }
 
-/// A package of a registry, as the lock file pins it where it does: its file, its digest, and those who signed it.
+/// Fetches a package from a registry, as pinned in the lock file: returns its file, its digest, and its signers.
 fn fetched(settings: &Settings, wanted: &PackageRequest, registry: &str) -> Result<(PathBuf, Digest, Vec<String>)> {
     let store = PackageStore::of_user()?;
-    let given = place::registry(Some(registry))?;
-    let lock = LockFile::read(&settings.folder)?;
+    let chosen = place::registry(Some(registry))?;
+    let lock = LockFile::read(&settings.dir)?;
     let pin = wanted.version.as_ref().and_then(|version| lock.pin(&wanted.name, version));
-    let mut obtained = obtain(&given, wanted, pin, &Policy::load()?, &store)?;
+    let mut obtained = obtain(&chosen, wanted, pin, &Policy::load()?, &store)?;
     let layer = obtained.pin.layer;
     if settings.pins && pin.is_none() {
-        obtained.pin.registry = place::for_lock(&given, Some(registry), &settings.folder)?;
-        lock::add::pin(&settings.folder, obtained.pin)?;
+        obtained.pin.registry = place::for_lock(&chosen, Some(registry), &settings.dir)?;
+        lock::add::pin(&settings.dir, obtained.pin)?;
     }
-    let gone = || Error::environment(format!("{wanted} was just removed from the store; try again"));
-    Ok((store.file(&layer)?.ok_or_else(gone)?, layer, obtained.signers))
+    let missing = || Error::environment(format!("{wanted} was just removed from the store; try again"));
+    Ok((store.file(&layer)?.ok_or_else(missing)?, layer, obtained.signers))
 }
 
-/// A job file with this plugin.
+/// Returns a job file with this plugin.
 fn text(settings: &Settings) -> Result<String> {
     let of = |pairs: &[(&str, &str)]| {
         Table::from_iter(pairs.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))))
@@ -136,9 +136,9 @@ fn text(settings: &Settings) -> Result<String> {
     toml::to_string(&job).map_err(Error::bug)
 }
 
-/// The folder of a lock file that is named by itself or by its folder.
-pub fn folder_of_lock(path: &Path) -> PathBuf {
+/// Returns the directory of a lock file, which is given by its own path or its directory's.
+pub fn dir_of_lock(path: &Path) -> PathBuf {
     let is_file = path.file_name().is_some_and(|name| name == FILE) && !path.is_dir();
-    let folder = if is_file { path.parent().unwrap_or(path) } else { path };
-    if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() }
+    let dir = if is_file { path.parent().unwrap_or(path) } else { path };
+    if dir.as_os_str().is_empty() { PathBuf::from(".") } else { dir.to_owned() }
 }

@@ -1,20 +1,20 @@
-//! What is known of a batch: when it was begun, for what was waited before it, and which part of the job worked on it.
+//! What is known of a batch: when it was begun, what was waited for before it, and which part of the job worked on it.
 
 use millstream_base::ids::{BatchId, BatchTime};
 use serde::{Deserialize, Serialize};
 
-/// Where a part of the job stands: its sources, then its stages, then its sinks, as the job has them.
-pub type PartPlace = u16;
+/// The index of a part of the job: its sources, then its stages, then its sinks, in the job's order.
+pub type PartIndex = u16;
 
-/// Why no batch begins for now.
+/// Why no batch begins now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitCause {
     /// Its interval is not over.
     Interval,
-    /// No source has anything.
+    /// No source has data.
     Data,
-    /// As many batches as may be are in flight.
+    /// The maximum number of batches is in flight.
     InFlight,
     /// Most of the memory is used.
     Memory,
@@ -22,7 +22,7 @@ pub enum WaitCause {
     Upgrade,
 }
 
-/// For how long no batch was begun, by cause, in microseconds.
+/// How long no batch was begun, by cause, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "as the causes")]
@@ -47,35 +47,35 @@ impl BatchWaits {
     }
 
     /// Adds others.
-    pub fn add_all(&mut self, others: &BatchWaits) {
+    pub fn add_all(&mut self, other: &BatchWaits) {
         let each = [
-            (WaitCause::Interval, others.interval_us),
-            (WaitCause::Data, others.data_us),
-            (WaitCause::InFlight, others.in_flight_us),
-            (WaitCause::Memory, others.memory_us),
-            (WaitCause::Upgrade, others.upgrade_us),
+            (WaitCause::Interval, other.interval_us),
+            (WaitCause::Data, other.data_us),
+            (WaitCause::InFlight, other.in_flight_us),
+            (WaitCause::Memory, other.memory_us),
+            (WaitCause::Upgrade, other.upgrade_us),
         ];
         each.into_iter().for_each(|(cause, us)| self.add(cause, us));
     }
 }
 
-/// When a part of the job worked on a batch, on whatever worker, in microseconds since the batch was begun.
+/// When a part of the job worked on a batch, on any worker, in microseconds since the batch was begun.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartTimes {
     /// The part.
-    pub part: PartPlace,
+    pub part: PartIndex,
     /// When it began.
     pub from_us: u32,
-    /// When it was done, as far as it is known.
+    /// When it was done, as far as known.
     pub to_us: u32,
-    /// How long it worked, all workers together.
+    /// How long it worked, for all workers together.
     pub busy_us: u32,
 }
 
 /// What is known of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchFacts {
-    /// Which.
+    /// Its ID.
     pub batch: BatchId,
     /// The end of its interval.
     pub time: BatchTime,
@@ -90,13 +90,13 @@ pub struct BatchFacts {
     /// How long after that all sinks had committed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub committed_us: Option<u32>,
-    /// Records that it holds of this process's sources.
+    /// Records of this process's sources in it.
     pub rows: u64,
-    /// Their bytes as they were received.
+    /// Their bytes as received.
     pub bytes: u64,
-    /// For how long nothing was begun before it, and why.
+    /// How long no batch was begun before it, and why.
     pub waits: BatchWaits,
-    /// Those parts that did anything for it; empty in old batches.
+    /// The parts that worked on it; empty in old batches.
     pub parts: Vec<PartTimes>,
     /// The number of its commit in this process, from 1; 0: it is in flight.
     #[serde(default)]

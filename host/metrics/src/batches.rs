@@ -1,15 +1,15 @@
-//! What became of the last batches, and where their time went. All of it is bounded: the batches that are kept, and for how
-//! many of them the times of all parts are.
+//! History of the last batches, and how their time was spent. All of it is bounded: the number of batches, and how many of them have the times of
+//! all parts.
 //!
-//! It is told once a batch or part of a batch, never for rows, and by the machine's clock at the start and steps from there,
-//! so that times of one process never go back.
+//! It is recorded once per batch or part of a batch, never per row. Times are those of the machine's clock at startup plus elapsed time, so that
+//! times of one process never go back.
 
 use super::batch_facts::{BatchFacts, BatchWaits, PartTimes};
-pub use super::batch_facts::{PartPlace, WaitCause};
-use super::calls::{BatchCalls, CallTimes, TracedBatch};
+pub use super::batch_facts::{PartIndex, WaitCause};
+use super::calls::{BatchCalls, BatchTrace, CallTimes};
 use super::frequent_keys::HotKeys;
 use super::recent::{BatchDurations, Recent, Seconds};
-use super::refused::{RefusedRow, RefusedRows};
+use super::refused::{RejectedRow, RejectedRowHistory};
 use arrow::array::RecordBatch;
 use millstream_base::ids::{BatchId, BatchTime, ClockId};
 use millstream_base::time;
@@ -19,19 +19,19 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Batches that are kept.
+/// Maximum batches that are kept.
 const KEPT_MAX: usize = 3_600;
-/// Times of parts that are kept: with many parts, those of fewer batches.
+/// Maximum times of parts that are kept: with many parts, those of fewer batches.
 const TIMES_MAX: usize = 200_000;
-/// How far behind the newest a batch may be that something is told of.
+/// How far a batch may lag behind the newest one and still be updated.
 const LOOKED_AT_MAX: usize = 2_048;
 
-/// What [`Batches::view`] tells.
+/// The result of [`Batches::view`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct BatchesView {
-    /// The newest batches that are committed, in that order.
+    /// The newest committed batches, in order.
     pub committed: Vec<BatchFacts>,
-    /// Those that are not.
+    /// Batches in flight.
     pub in_flight: Vec<BatchFacts>,
     /// Why no batch begins now.
     pub waits_for: Option<WaitCause>,
@@ -39,17 +39,17 @@ pub struct BatchesView {
     pub last_10_s: Recent,
     /// The last minute.
     pub last_minute: Recent,
-    /// How long batches took since the start.
+    /// How long batches took since startup.
     pub took: BatchDurations,
-    /// How long each part worked since the start, in microseconds.
+    /// How long each part worked since startup, in microseconds.
     pub busy_us: Vec<u64>,
     /// The watermark of each part that has one.
     pub watermarks_us: Vec<Option<i64>>,
     /// Rejected and late rows, the oldest first.
-    pub refused: Vec<RefusedRow>,
+    pub refused: Vec<RejectedRow>,
 }
 
-/// What was told of the batches of a process. Cheap to clone.
+/// The recorded batches of a process. Cheap to clone.
 #[derive(Clone)]
 pub struct Batches(Arc<Shared>);
 
@@ -62,8 +62,8 @@ struct Shared {
 #[derive(Default)]
 struct BatchHistory {
     parts: Vec<String>,
-    batches: VecDeque<RecordedBatch>,
-    /// Places for times that are not used any more.
+    batches: VecDeque<BatchRecord>,
+    /// Buffers for times that are not used any longer.
     spare: Vec<Box<[PartTimes]>>,
     seconds: Seconds,
     took: BatchDurations,
@@ -71,34 +71,34 @@ struct BatchHistory {
     watermarks_us: Vec<Option<i64>>,
     clocks: Vec<PartClocks>,
     /// By part and worker.
-    hot_keys: BTreeMap<(PartPlace, usize), HotKeys>,
+    hot_keys: BTreeMap<(PartIndex, usize), HotKeys>,
     waits: BatchWaits,
     waits_for: Option<WaitCause>,
     waits_since_us: u64,
     commits: u64,
-    refused: RefusedRows,
+    refused: RejectedRowHistory,
 }
 
-/// How often a part tells of the clocks that its watermark is made of.
+/// How often a part reports the clocks that its watermark depends on.
 const CLOCKS_EVERY: Duration = Duration::from_secs(1);
 
-/// By clock, how far the event time of a source's partition has come.
+/// How far the event time of a source's partition has come, by clock.
 pub type Clocks = BTreeMap<ClockId, i64>;
 
-/// What a part with event time has told of the partitions that it reads.
+/// The clocks of partitions that a part with event time has reported.
 #[derive(Clone, Default)]
 struct PartClocks {
-    told: Option<Instant>,
+    reported: Option<Instant>,
     clocks: Arc<Clocks>,
 }
 
-/// A batch, with a place for each part.
-struct RecordedBatch {
+/// A batch, with times for each part.
+struct BatchRecord {
     facts: BatchFacts,
-    /// Since this was started.
+    /// Time since the history was created.
     begun_us: u64,
     times: Box<[PartTimes]>,
-    /// Where somebody wants traces.
+    /// Calls, if traces are enabled.
     calls: BatchCalls,
 }
 
@@ -109,7 +109,7 @@ impl Default for Batches {
 }
 
 impl Batches {
-    /// The parts of the job are these.
+    /// Sets the parts of the job.
     pub fn of_parts(&self, parts: Vec<String>) {
         let mut held = self.lock();
         held.busy_us = vec![0; parts.len()];
@@ -118,34 +118,34 @@ impl Batches {
         held.parts = parts;
     }
 
-    /// From now on no batch begins for this reason, or for none.
+    /// Sets why no batch begins, or that nothing blocks it.
     pub fn wait_for(&self, cause: Option<WaitCause>) {
         let now_us = self.now_us();
         self.lock().wait_for(cause, now_us);
     }
 
     /// A batch begins.
-    pub fn begun(&self, batch: BatchId, time: BatchTime) {
+    pub fn record_begin(&self, batch: BatchId, time: BatchTime) {
         let now_us = self.now_us();
         let begun_us = self.0.since_us.saturating_add(i64::try_from(now_us).unwrap_or(i64::MAX));
         let mut held = self.lock();
         held.wait_for(None, now_us);
         let waits = std::mem::take(&mut held.waits);
-        let times = held.place_for_times();
+        let times = held.times_buffer();
         let facts = BatchFacts { batch, time, begun_us, waits, ..BatchFacts::default() };
-        held.batches.push_back(RecordedBatch { facts, begun_us: now_us, times, calls: BatchCalls::default() });
+        held.batches.push_back(BatchRecord { facts, begun_us: now_us, times, calls: BatchCalls::default() });
         held.tidy();
     }
 
-    /// When the first and the last of the batches that are held were begun.
+    /// Returns when the first and the last of the kept batches were begun.
     pub fn begun_us(&self) -> Option<(i64, i64)> {
         let held = self.lock();
-        let begun_us = |kept: &RecordedBatch| kept.facts.begun_us;
+        let begun_us = |kept: &BatchRecord| kept.facts.begun_us;
         held.batches.front().map(begun_us).zip(held.batches.back().map(begun_us))
     }
 
-    /// What a source puts into a batch.
-    pub fn cut(&self, batch: BatchId, rows: u64, bytes: u64) {
+    /// A source puts records into a batch.
+    pub fn record_input(&self, batch: BatchId, rows: u64, bytes: u64) {
         let now_us = self.now_us();
         let mut held = self.lock();
         held.seconds.at(now_us).cut(rows, bytes);
@@ -155,20 +155,20 @@ impl Batches {
         }
     }
 
-    /// The plan of a batch is durable, as far as it concerns one source.
-    pub fn planned(&self, batch: BatchId) {
-        self.tell(batch, |facts, after_us| facts.planned_us = Some(after_us));
+    /// The plan of a batch is durable, for one source.
+    pub fn record_plan(&self, batch: BatchId) {
+        self.update(batch, |facts, after_us| facts.planned_us = Some(after_us));
     }
 
     /// All stages are done with a batch.
-    pub fn ready(&self, batch: BatchId) {
-        self.tell(batch, |facts, after_us| {
+    pub fn record_ready(&self, batch: BatchId) {
+        self.update(batch, |facts, after_us| {
             facts.ready_us.get_or_insert(after_us);
         });
     }
 
     /// All sinks have committed a batch.
-    pub fn committed(&self, batch: BatchId) {
+    pub fn record_commit(&self, batch: BatchId) {
         let now_us = self.now_us();
         let mut held = self.lock();
         let commit = held.commits.saturating_add(1);
@@ -182,8 +182,8 @@ impl Batches {
         held.seconds.at(now_us).committed(took_us, &waits);
     }
 
-    /// A part worked on a batch since then: for so long.
-    pub fn worked(&self, part: PartPlace, batch: BatchId, since: Instant) -> u64 {
+    /// A part worked on a batch since then; returns how long.
+    pub fn record_work(&self, part: PartIndex, batch: BatchId, since: Instant) -> u64 {
         let to_us = self.now_us();
         let from_us = u64::try_from(since.saturating_duration_since(self.0.since).as_micros()).unwrap_or(u64::MAX);
         let busy_us = to_us.saturating_sub(from_us);
@@ -207,7 +207,7 @@ impl Batches {
     }
 
     /// A part has made these calls for a batch.
-    pub fn called(&self, part: PartPlace, batch: BatchId, noted: &NotedCalls) {
+    pub fn record_calls(&self, part: PartIndex, batch: BatchId, noted: &NotedCalls) {
         let since = self.0.since;
         let mut held = self.lock();
         let Some(kept) = held.find(batch) else { return };
@@ -225,50 +225,50 @@ impl Batches {
         kept.calls.add(longest, noted.all);
     }
 
-    /// The watermark of a part, as one of its workers sees it. `true`: it is time to tell of the clocks that it is made of.
-    pub fn watermark(&self, part: PartPlace, watermark_us: Option<i64>) -> bool {
+    /// Sets the watermark of a part, as one of its workers sees it. `true`: the clocks that it depends on are due to be reported.
+    pub fn watermark(&self, part: PartIndex, watermark_us: Option<i64>) -> bool {
         let mut held = self.lock();
-        if let Some(place) = held.watermarks_us.get_mut(usize::from(part)) {
-            *place = (*place).max(watermark_us);
+        if let Some(entry) = held.watermarks_us.get_mut(usize::from(part)) {
+            *entry = (*entry).max(watermark_us);
         }
         let Some(clocks) = held.clocks.get_mut(usize::from(part)) else { return false };
-        let due = clocks.told.is_none_or(|told| told.elapsed() >= CLOCKS_EVERY);
+        let due = clocks.reported.is_none_or(|reported| reported.elapsed() >= CLOCKS_EVERY);
         if due {
-            clocks.told = Some(Instant::now());
+            clocks.reported = Some(Instant::now());
         }
         due
     }
 
-    /// How far event time has come in partitions that a part reads.
-    pub fn clocks(&self, part: PartPlace, clocks: Clocks) {
-        if let Some(place) = self.lock().clocks.get_mut(usize::from(part)) {
-            place.clocks = Arc::new(clocks);
+    /// Reports how far event time has come in partitions that a part reads.
+    pub fn record_clocks(&self, part: PartIndex, clocks: Clocks) {
+        if let Some(entry) = self.lock().clocks.get_mut(usize::from(part)) {
+            entry.clocks = Arc::new(clocks);
         }
     }
 
-    /// The same, of all parts that have told, by their places.
-    pub fn told_clocks(&self) -> Vec<(usize, Arc<Clocks>)> {
+    /// Returns the reported clocks of parts, with their indexes.
+    pub fn reported_clocks(&self) -> Vec<(usize, Arc<Clocks>)> {
         let held = self.lock();
-        let told = held.clocks.iter().enumerate().filter(|(_, own)| !own.clocks.is_empty());
-        told.map(|(place, own)| (place, own.clocks.clone())).collect()
+        let reported = held.clocks.iter().enumerate().filter(|(_, own)| !own.clocks.is_empty());
+        reported.map(|(index, own)| (index, own.clocks.clone())).collect()
     }
 
-    /// The keys that come most often to a part, as one of its workers sees them.
-    pub fn hot_keys(&self, part: PartPlace, worker: usize, keys: HotKeys) {
+    /// Reports the most frequent keys of a part, as one of its workers sees them.
+    pub fn record_hot_keys(&self, part: PartIndex, worker: usize, keys: HotKeys) {
         self.lock().hot_keys.insert((part, worker), keys);
     }
 
-    /// The keys that come most often to each part, where that is known.
-    pub fn hottest(&self) -> BTreeMap<PartPlace, HotKeys> {
-        let mut hottest: BTreeMap<PartPlace, HotKeys> = BTreeMap::new();
+    /// Returns the most frequent keys of each part, if known.
+    pub fn hottest(&self) -> BTreeMap<PartIndex, HotKeys> {
+        let mut hottest: BTreeMap<PartIndex, HotKeys> = BTreeMap::new();
         for ((part, _), keys) in &self.lock().hot_keys {
             hottest.entry(*part).or_default().add(keys.clone());
         }
         hottest
     }
 
-    /// A part refuses these rows of a batch, or finds them `late`.
-    pub fn refused(&self, part: PartPlace, batch: BatchId, rows: &RecordBatch, late: bool) {
+    /// A part rejects these rows of a batch, or finds them `late`.
+    pub fn record_rejected(&self, part: PartIndex, batch: BatchId, rows: &RecordBatch, late: bool) {
         let now_us = self.now_us();
         let at_us = self.0.since_us.saturating_add(i64::try_from(now_us).unwrap_or(i64::MAX));
         let mut held = self.lock();
@@ -278,35 +278,35 @@ impl Batches {
         }
     }
 
-    /// The oldest batches that were committed after this commit, so many of them.
-    pub fn traced(&self, after_commit: u64, batches_max: usize) -> Vec<TracedBatch> {
+    /// Returns the oldest batches that were committed after this commit, at most `batches_max`.
+    pub fn traced(&self, after_commit: u64, batches_max: usize) -> Vec<BatchTrace> {
         let held = self.lock();
         let newer = held.batches.iter().rev();
         let newer = newer.take_while(|kept| kept.facts.commit == 0 || kept.facts.commit > after_commit);
-        let mut newer: Vec<&RecordedBatch> = newer.filter(|kept| kept.facts.commit > 0).collect();
+        let mut newer: Vec<&BatchRecord> = newer.filter(|kept| kept.facts.commit > 0).collect();
         newer.reverse();
-        let told = |kept: &&RecordedBatch| TracedBatch { facts: kept.told(), calls: kept.calls.clone() };
-        newer.iter().take(batches_max).map(told).collect()
+        let trace = |kept: &&BatchRecord| BatchTrace { facts: kept.to_facts(), calls: kept.calls.clone() };
+        newer.iter().take(batches_max).map(trace).collect()
     }
 
-    /// The number of the last commit.
+    /// Returns the number of the last commit.
     pub fn last_commit(&self) -> u64 {
         self.lock().commits
     }
 
-    /// All that is known now: of the batches that were committed after this commit so many of the newest, and refused rows after
-    /// this one.
+    /// Returns the current state: at most `batches_max` of the newest batches that were committed after this commit, and rejected rows after this
+    /// one.
     pub fn view(&self, after_commit: u64, batches_max: usize, after_refused: u64) -> BatchesView {
         let now_us = self.now_us();
         let mut held = self.lock();
         let waits_for = held.waits_for;
         held.wait_for(waits_for, now_us);
         let newer = held.batches.iter().rev().filter(|kept| kept.facts.commit > after_commit).take(batches_max);
-        let mut committed: Vec<BatchFacts> = newer.map(RecordedBatch::told).collect();
+        let mut committed: Vec<BatchFacts> = newer.map(BatchRecord::to_facts).collect();
         committed.reverse();
         let oldest = held.batches.len().saturating_sub(LOOKED_AT_MAX);
         let in_flight =
-            held.batches.iter().skip(oldest).filter(|kept| kept.facts.commit == 0).map(RecordedBatch::told).collect();
+            held.batches.iter().skip(oldest).filter(|kept| kept.facts.commit == 0).map(BatchRecord::to_facts).collect();
         let recent = |seconds| held.seconds.recent(now_us, seconds, held.parts.len());
         BatchesView {
             committed,
@@ -321,14 +321,14 @@ impl Batches {
         }
     }
 
-    fn tell(&self, batch: BatchId, tell: impl FnOnce(&mut BatchFacts, u32)) {
+    fn update(&self, batch: BatchId, update: impl FnOnce(&mut BatchFacts, u32)) {
         let now_us = self.now_us();
         if let Some(kept) = self.lock().find(batch) {
-            tell(&mut kept.facts, short(now_us.saturating_sub(kept.begun_us)));
+            update(&mut kept.facts, short(now_us.saturating_sub(kept.begun_us)));
         }
     }
 
-    /// Since this was started.
+    /// Returns the time since the history was created.
     fn now_us(&self) -> u64 {
         u64::try_from(self.0.since.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
@@ -338,8 +338,8 @@ impl Batches {
     }
 }
 
-impl RecordedBatch {
-    fn told(&self) -> BatchFacts {
+impl BatchRecord {
+    fn to_facts(&self) -> BatchFacts {
         let parts = self.times.iter().filter(|times| times.to_us > 0).copied().collect();
         BatchFacts { parts, ..self.facts.clone() }
     }
@@ -353,11 +353,11 @@ impl BatchHistory {
         self.waits_since_us = now_us;
     }
 
-    fn find(&mut self, batch: BatchId) -> Option<&mut RecordedBatch> {
+    fn find(&mut self, batch: BatchId) -> Option<&mut BatchRecord> {
         self.batches.iter_mut().rev().take(LOOKED_AT_MAX).find(|kept| kept.facts.batch == batch)
     }
 
-    fn place_for_times(&mut self) -> Box<[PartTimes]> {
+    fn times_buffer(&mut self) -> Box<[PartTimes]> {
         let mut times = self.spare.pop().unwrap_or_default();
         if times.len() != self.parts.len() {
             times = vec![PartTimes::default(); self.parts.len()].into();
@@ -366,19 +366,19 @@ impl BatchHistory {
         times
     }
 
-    /// Forgets what is too old.
+    /// Drops what is too old.
     fn tidy(&mut self) {
         while self.batches.len() > KEPT_MAX {
             self.batches.pop_front();
         }
         let with_times = (TIMES_MAX / self.parts.len().max(1)).max(1);
-        let bare = self.batches.len().checked_sub(with_times + 1).and_then(|place| self.batches.get_mut(place));
+        let bare = self.batches.len().checked_sub(with_times + 1).and_then(|index| self.batches.get_mut(index));
         let spare = bare.map(|kept| std::mem::take(&mut kept.times)).filter(|times| !times.is_empty());
         self.spare.extend(spare.filter(|_| self.spare.is_empty()));
     }
 }
 
-/// An hour and more is shown as that.
+/// Limits a duration to what 32 bits hold, which is more than an hour.
 fn short(us: u64) -> u32 {
     u32::try_from(us).unwrap_or(u32::MAX)
 }
@@ -392,17 +392,17 @@ mod tests {
         let batches = Batches::default();
         batches.of_parts(vec!["in".into(), "stage".into(), "out".into()]);
         batches.wait_for(Some(WaitCause::Data));
-        batches.begun(BatchId(7), BatchTime(5));
-        batches.cut(BatchId(7), 10, 100);
-        batches.planned(BatchId(7));
+        batches.record_begin(BatchId(7), BatchTime(5));
+        batches.record_input(BatchId(7), 10, 100);
+        batches.record_plan(BatchId(7));
         let since = Instant::now();
-        batches.worked(1, BatchId(7), since);
-        batches.worked(1, BatchId(99), since);
-        batches.ready(BatchId(7));
+        batches.record_work(1, BatchId(7), since);
+        batches.record_work(1, BatchId(99), since);
+        batches.record_ready(BatchId(7));
         let view = batches.view(0, 10, 0);
         assert_eq!((view.committed.len(), view.in_flight.len()), (0, 1));
-        batches.committed(BatchId(7));
-        batches.committed(BatchId(99));
+        batches.record_commit(BatchId(7));
+        batches.record_commit(BatchId(99));
         let view = batches.view(0, 10, 0);
         let [batch] = view.committed.as_slice() else { panic!("{view:?}") };
         assert_eq!((batch.rows, batch.bytes, batch.commit, batch.parts.len()), (10, 100, 1, 1));
@@ -417,9 +417,9 @@ mod tests {
         let batches = Batches::default();
         batches.of_parts((0..1000).map(|part| part.to_string()).collect());
         for batch in 1..=5000 {
-            batches.begun(BatchId(batch), BatchTime(0));
-            batches.worked(999, BatchId(batch), Instant::now());
-            batches.committed(BatchId(batch));
+            batches.record_begin(BatchId(batch), BatchTime(0));
+            batches.record_work(999, BatchId(batch), Instant::now());
+            batches.record_commit(BatchId(batch));
         }
         let view = batches.view(0, usize::MAX, 0);
         assert_eq!(view.committed.len(), KEPT_MAX);

@@ -1,25 +1,25 @@
-//! Calls of plugins for a batch, where somebody wants traces: the longest, so many of a batch and no more.
+//! Plugin calls of a batch, if traces are enabled: only the longest, up to a maximum per batch.
 
-use super::batch_facts::{BatchFacts, PartPlace};
+use super::batch_facts::{BatchFacts, PartIndex};
 use millstream_plugins::plugin::calls::keep_longest;
 
-/// Calls that are kept of a batch.
+/// Maximum calls of a batch that are kept.
 const KEPT_MAX: usize = 32;
 
-/// A call of a plugin for a batch, in microseconds since the batch was begun.
+/// A plugin call for a batch, in microseconds since the batch was begun.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CallTimes {
     /// The stage.
-    pub part: PartPlace,
+    pub part: PartIndex,
     /// When it began.
     pub from_us: u32,
     /// How long it took.
     pub took_us: u32,
-    /// Rows passed.
+    /// Input rows.
     pub rows_in: u64,
-    /// Rows taken.
+    /// Output rows.
     pub rows_out: u64,
-    /// What ended it where it failed.
+    /// Why it failed, if it did.
     pub failed: Option<&'static str>,
 }
 
@@ -28,23 +28,23 @@ pub struct CallTimes {
 pub struct BatchCalls {
     /// The longest.
     pub longest: Vec<CallTimes>,
-    /// How many there were.
+    /// Number of all calls.
     pub all: u64,
 }
 
 impl BatchCalls {
-    /// Adds some of those that a part has made.
+    /// Adds some of the calls that a part has made.
     pub fn add(&mut self, longest: impl Iterator<Item = CallTimes>, all: u64) {
         self.all = self.all.saturating_add(all);
         longest.for_each(|call| keep_longest(&mut self.longest, call, KEPT_MAX, |call| call.took_us));
     }
 }
 
-/// A committed batch with all that a trace tells of it.
+/// A committed batch with all data of a trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TracedBatch {
+pub struct BatchTrace {
     /// When it was begun, worked on and committed.
     pub facts: BatchFacts,
-    /// Calls of plugins for it.
+    /// Plugin calls for it.
     pub calls: BatchCalls,
 }

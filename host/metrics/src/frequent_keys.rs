@@ -1,33 +1,33 @@
-//! The keys that came most often, as they are told.
+//! The most frequent keys, as reported.
 
 use serde::{Deserialize, Serialize};
 
-/// Keys that are told of.
-const TOLD_MAX: usize = 10;
+/// Maximum keys in a report.
+const REPORTED_MAX: usize = 10;
 
-/// A key with a smaller share may be there by chance.
+/// A key with a smaller share may be in the sample by chance.
 const SHARE_MIN: f64 = 0.01;
 
-/// The keys that come most often.
+/// The most frequent keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HotKeys {
-    /// Rows that were looked at lately.
+    /// Number of recently sampled rows.
     pub looked_at: u64,
-    /// Those keys that make up one in a hundred of them at least, the most frequent first: ten at most.
+    /// Keys of at least one in a hundred of them, the most frequent first: ten at most.
     pub keys: Vec<HotKey>,
 }
 
-/// A key and how often it came.
+/// A key and its frequency.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HotKey {
-    /// The key as text, cut where it is long.
+    /// The key as text; long ones are cut.
     pub key: String,
-    /// Among the rows that were looked at.
+    /// Its rows in the sample.
     pub rows: u64,
 }
 
 impl HotKeys {
-    /// Adds what another worker has seen.
+    /// Adds the keys of another worker.
     pub fn add(&mut self, other: HotKeys) {
         self.looked_at = self.looked_at.saturating_add(other.looked_at);
         for more in other.keys {
@@ -37,10 +37,10 @@ impl HotKeys {
             }
         }
         self.keys.sort_by(|a, b| b.rows.cmp(&a.rows).then_with(|| a.key.cmp(&b.key)));
-        self.keys.truncate(TOLD_MAX);
+        self.keys.truncate(REPORTED_MAX);
     }
 
-    /// Those that are worth telling.
+    /// Returns only the keys that are worth reporting.
     #[must_use]
     pub fn notable(mut self) -> HotKeys {
         let least = (self.looked_at as f64 * SHARE_MIN).max(2.0);

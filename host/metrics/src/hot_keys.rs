@@ -1,11 +1,10 @@
-//! The keys that come most often to a stage: counted in samples of its rows, with a bound on the keys that are counted, so that it
-//! costs next to nothing.
+//! Finds the most frequent keys of a stage. They are counted in samples of its rows, with a limit of counted keys, so that it costs next to nothing.
 //!
-//! Five times a second each worker looks at some rows of the part that it has at hand. Misra and Gries' way of counting keeps the keys
-//! that make up more than a share of what was looked at, and may count each of them too low by that share; every ten seconds all
-//! counts are halved, so that they tell of the last half minute or so.
+//! Five times per second each worker samples some rows of its current part. The algorithm of Misra and Gries keeps the keys with more than a certain
+//! share of the sample, and may count each of them too low by that share. Every ten seconds all counts are halved, so that they describe about the
+//! last half minute.
 
-use super::batch_facts::PartPlace;
+use super::batch_facts::PartIndex;
 use super::batches::Batches;
 use super::frequent_keys::{HotKey, HotKeys};
 use super::work::OperatorWork;
@@ -15,17 +14,17 @@ use arrow::util::display::array_value_to_string;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// Keys that a worker counts at a time.
+/// Maximum keys that a worker counts at a time.
 const COUNTED_MAX: usize = 256;
 const SAMPLE_EVERY: Duration = Duration::from_millis(200);
-/// Rows of a part that are looked at.
+/// Sampled rows of a part.
 const SAMPLE_ROWS: usize = 32;
-const TELL_EVERY: Duration = Duration::from_secs(1);
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 const HALVE_EVERY: Duration = Duration::from_secs(10);
-/// Of a key that is shown.
+/// Maximum length of a shown key.
 const KEY_CHARS_MAX: usize = 60;
 
-/// Counts keys, the most frequent of any number of them.
+/// Counts the most frequent of any number of keys.
 #[derive(Default)]
 struct Sketch {
     looked_at: u64,
@@ -55,40 +54,49 @@ impl Sketch {
         });
     }
 
-    fn told(&self) -> HotKeys {
-        let mut told = HotKeys { looked_at: self.looked_at, keys: Vec::new() };
+    fn to_hot_keys(&self) -> HotKeys {
+        let mut top_keys = HotKeys { looked_at: self.looked_at, keys: Vec::new() };
         let keys = self.counts.iter().map(|(key, rows)| HotKey { key: key.clone(), rows: *rows });
-        told.add(HotKeys { looked_at: 0, keys: keys.collect() });
-        told
+        top_keys.add(HotKeys { looked_at: 0, keys: keys.collect() });
+        top_keys
     }
 }
 
-/// Looks at the keys of rows on their way into a stage, on one worker.
+/// Samples the keys of a stage's input rows, on one worker.
 pub struct KeySamples {
-    told: Option<(Batches, PartPlace)>,
+    destination: Option<(Batches, PartIndex)>,
     worker: usize,
     key: Vec<usize>,
     sketch: Sketch,
     looked: Option<Instant>,
-    telling: Instant,
+    last_report: Instant,
     halving: Instant,
     turn: usize,
 }
 
 impl KeySamples {
-    /// Of the part whose operators this thread builds, by these columns.
+    /// Samples the part whose operators this thread builds, by these columns.
     pub fn of_built(key: Vec<usize>, worker: usize) -> KeySamples {
-        let (now, told) = (Instant::now(), OperatorWork::of_built().place());
-        KeySamples { told, worker, key, sketch: Sketch::default(), looked: None, telling: now, halving: now, turn: 0 }
+        let (now, destination) = (Instant::now(), OperatorWork::of_built().part());
+        KeySamples {
+            destination,
+            worker,
+            key,
+            sketch: Sketch::default(),
+            looked: None,
+            last_report: now,
+            halving: now,
+            turn: 0,
+        }
     }
 
-    /// These rows come; some of them are looked at now and then.
-    pub fn see(&mut self, rows: &RecordBatch) {
+    /// Samples some of these rows periodically.
+    pub fn sample(&mut self, rows: &RecordBatch) {
         let now = Instant::now();
         if self.looked.is_some_and(|looked| now.duration_since(looked) < SAMPLE_EVERY) || rows.num_rows() == 0 {
             return;
         }
-        let Some((batches, part)) = &self.told else { return };
+        let Some((batches, part)) = &self.destination else { return };
         self.looked = Some(now);
         let step = rows.num_rows().div_ceil(SAMPLE_ROWS).max(1);
         self.turn = self.turn.wrapping_add(1);
@@ -101,14 +109,14 @@ impl KeySamples {
             self.halving = now;
             self.sketch.halve();
         }
-        if now.duration_since(self.telling) >= TELL_EVERY {
-            self.telling = now;
-            batches.hot_keys(*part, self.worker, self.sketch.told());
+        if now.duration_since(self.last_report) >= REPORT_EVERY {
+            self.last_report = now;
+            batches.record_hot_keys(*part, self.worker, self.sketch.to_hot_keys());
         }
     }
 }
 
-/// A value as text, of which no more is made than is shown.
+/// Returns a value as text, no longer than what is shown.
 fn shown(column: &ArrayRef, row: usize) -> String {
     if column.is_null(row) {
         return "null".into();
@@ -146,16 +154,16 @@ mod tests {
             sketch.add(key);
         }
         assert!(sketch.counts.len() <= COUNTED_MAX);
-        let told = sketch.told().notable();
-        let keys: Vec<&str> = told.keys.iter().map(|key| key.key.as_str()).collect();
-        assert_eq!((keys, told.looked_at), (vec!["hot", "warm"], 100_000));
-        // Too low by one in 256 of all at most, never too high.
-        let rows: Vec<u64> = told.keys.iter().map(|key| key.rows).collect();
+        let top = sketch.to_hot_keys().notable();
+        let keys: Vec<&str> = top.keys.iter().map(|key| key.key.as_str()).collect();
+        assert_eq!((keys, top.looked_at), (vec!["hot", "warm"], 100_000));
+        // Too low by at most one in 256 of all, never too high.
+        let rows: Vec<u64> = top.keys.iter().map(|key| key.rows).collect();
         assert!((29_600..=30_000).contains(&rows[0]) && (9_600..=10_000).contains(&rows[1]), "{rows:?}");
         sketch.halve();
-        assert_eq!(sketch.told().looked_at, 50_000);
-        let mut sum = told.clone();
-        sum.add(told);
+        assert_eq!(sketch.to_hot_keys().looked_at, 50_000);
+        let mut sum = top.clone();
+        sum.add(top);
         assert_eq!((sum.looked_at, sum.keys.len(), sum.keys[0].rows), (200_000, 2, 2 * rows[0]));
     }
 

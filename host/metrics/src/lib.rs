@@ -1,7 +1,6 @@
-//! What a job counts while it runs: rows and rejected rows of each source, stage and sink, batches, plugins' counters, and
-//! what the calls of plugins cost.
+//! What a job counts while it runs: rows and rejected rows of each source, stage and sink, batches, plugins' counters, and the cost of plugin calls.
 
-// What users see has its documentation, in the crate `millstream`; these are its insides.
+// What users see is documented in the crate `millstream`; these are its internals.
 #![allow(missing_docs)]
 
 pub mod batch_facts;
@@ -40,8 +39,8 @@ use std::time::{Duration, Instant};
 pub struct Metrics {
     by_name: Arc<Mutex<BTreeMap<String, Counts>>>,
     progress: Arc<AtomicU64>,
-    committed: Arc<Mutex<Committed>>,
-    /// Plugins' counters in the checkpoint that was loaded, by stage.
+    committed: Arc<Mutex<CommitProgress>>,
+    /// Plugins' counters in the loaded checkpoint, by stage.
     restored: Arc<Mutex<BTreeMap<String, CounterValues>>>,
     keep_batches: Arc<AtomicBool>,
     batches: Batches,
@@ -60,79 +59,79 @@ struct CountsInner {
     unread_rejected: AtomicU64,
     held: AtomicU64,
     held_bytes: AtomicU64,
-    /// How state lies over key groups, by operator and worker.
+    /// How state is spread over key groups, by operator and worker.
     spreads: Mutex<BTreeMap<u64, Spread>>,
     counters: Mutex<Vec<Counters>>,
     accounts: Mutex<Vec<(PluginId, Account)>>,
-    /// What plugins count is kept by batch.
+    /// Whether plugins' counters are kept by batch.
     keep_batches: Arc<AtomicBool>,
 }
 
-/// Tells operators with state apart.
+/// Distinguishes operators with state.
 static NEXT_STATE: AtomicU64 = AtomicU64::new(0);
 
-/// How much one operator on one worker holds in its state.
+/// The size of one operator's state on one worker.
 pub struct StateSize {
     counts: Counts,
     last: u64,
     last_bytes: u64,
     memory: Holder,
     kept: KeptState,
-    /// Among those of the stage.
+    /// Its number among those of the stage.
     number: u64,
     spread: Option<Instant>,
 }
 
-/// How often an operator tells how its state lies over key groups.
+/// How often an operator reports how its state is spread over key groups.
 const SPREAD_EVERY: Duration = Duration::from_secs(2);
 
 impl StateSize {
-    /// It is so much now, and takes so many bytes, which count for the memory of the job.
+    /// Sets its entries and bytes, which count for the memory of the job.
     pub fn set(&mut self, now: u64, bytes: u64) {
-        self.set_of_which(now, bytes, bytes);
+        self.set_partly_kept(now, bytes, bytes);
     }
 
-    /// The same, of which so many bytes stay in memory and the rest may lie in files.
-    pub fn set_of_which(&mut self, now: u64, bytes: u64, kept: u64) {
+    /// Sets its entries and bytes, of which `kept` stay in memory; the rest may be in files.
+    pub fn set_partly_kept(&mut self, now: u64, bytes: u64, kept: u64) {
         self.memory.set(bytes);
         self.kept.set(kept);
         self.show(now, bytes);
     }
 
-    /// How it lies over key groups, which is asked now and then.
+    /// Updates how it is spread over key groups, which is computed periodically.
     pub fn spread(&mut self, spread: impl FnOnce() -> Spread) {
-        if self.spread.is_none_or(|told| told.elapsed() >= SPREAD_EVERY) {
+        if self.spread.is_none_or(|last_report| last_report.elapsed() >= SPREAD_EVERY) {
             self.spread = Some(Instant::now());
             let spread = spread();
             self.counts.spreads().insert(self.number, spread);
         }
     }
 
-    /// So many bytes of it stay in memory, where the rest may lie in files.
+    /// Sets how many of its bytes stay in memory; the rest may be in files.
     pub fn keep(&mut self, bytes: u64) {
         self.kept.set(bytes);
     }
 
-    /// The same, where the bytes count for the memory of the job elsewhere.
+    /// Sets its size if the bytes count for the memory of the job elsewhere.
     pub fn show(&mut self, now: u64, bytes: u64) {
         let (last, last_bytes) =
             (std::mem::replace(&mut self.last, now), std::mem::replace(&mut self.last_bytes, bytes));
-        // A difference below zero wraps, and so does the sum, to what is right.
+        // A negative difference wraps, and so does the sum, to the correct value.
         self.counts.0.held.fetch_add(now.wrapping_sub(last), Ordering::Relaxed);
         self.counts.0.held_bytes.fetch_add(bytes.wrapping_sub(last_bytes), Ordering::Relaxed);
     }
 }
 
-/// The batches that are committed, as far as this process decides about batches.
+/// The committed batches, if this process decides about batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Committed {
-    /// How many since the process was started.
+pub struct CommitProgress {
+    /// Their number since the process was started.
     pub batches: u64,
     /// The last one and its time.
     pub last: Option<(BatchId, BatchTime)>,
 }
 
-/// A plugin as it calls itself, its component's digest, and who vouches for it.
+/// A plugin by its own name, its component's digest, and its signers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PluginId {
     /// Its name.
@@ -141,26 +140,26 @@ pub struct PluginId {
     pub version: String,
     /// `sha256:…` of its component.
     pub digest: String,
-    /// Who has signed the package that it came as, of those who are trusted; absent where it is no package.
+    /// The trusted signers of its package; absent if it is not a package.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_by: Option<Vec<String>>,
 }
 
 impl PluginId {
-    /// Of a plugin as it described itself.
+    /// Creates it from a plugin's description.
     pub fn of(plugin: &Plugin, description: &Description) -> PluginId {
         let (name, version) = (description.name.clone(), description.version.clone());
         PluginId { name, version, digest: plugin.digest(), signed_by: plugin.signers().map(<[String]>::to_vec) }
     }
 }
 
-/// What the calls of a stage's plugin cost.
+/// The cost of a stage's plugin calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginCosts {
     /// The plugin.
     #[serde(flatten)]
     pub plugin: PluginId,
-    /// The costs of all workers together.
+    /// The cost of all workers together.
     #[serde(flatten)]
     pub costs: Costs,
 }
@@ -168,26 +167,26 @@ pub struct PluginCosts {
 /// The counts at one moment. The names of the fields are those in statuses and metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// Rows put out (of a sink: taken in).
+    /// Rows emitted (for a sink: received).
     pub rows: u64,
-    /// Of them, a second, in the last ten seconds.
+    /// Rows/s in the last ten seconds.
     #[serde(default)]
     pub rows_per_second: u64,
     /// Rows rejected.
     pub rejected: u64,
     /// Rows that came too late.
     pub late: u64,
-    /// Rejected rows that nothing reads.
+    /// Rejected rows that no stage or sink reads.
     pub unread_rejected: u64,
-    /// What operators hold in their state now: keys, open windows, rows that wait, timers.
+    /// Current entries in the state of operators: keys, open windows, waiting rows, timers.
     #[serde(skip)]
     pub held: u64,
-    /// The bytes that this takes.
+    /// Their bytes.
     #[serde(skip)]
     pub held_bytes: u64,
     /// Counters of the plugin.
     pub counters: BTreeMap<String, u64>,
-    /// What the calls of its plugin cost, or, of a query, of each of its plugins.
+    /// The cost of its plugin's calls or, for a query, of each of its plugins.
     pub plugins: Vec<PluginCosts>,
 }
 
@@ -209,7 +208,7 @@ impl Snapshot {
 }
 
 impl Metrics {
-    /// The counts of this source, stage or sink.
+    /// Returns the counts of this source, stage or sink.
     pub fn of(&self, name: &str) -> Counts {
         let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
         let new =
@@ -217,36 +216,36 @@ impl Metrics {
         by_name.entry(name.to_owned()).or_insert_with(new).clone()
     }
 
-    /// The job has come to this batch: a sink has committed it, or a checkpoint after it is published.
+    /// The job has reached this batch: a sink has committed it, or a checkpoint after it is published.
     pub fn progressed(&self, batch: BatchId) {
         self.progress.fetch_max(batch.0, Ordering::Relaxed);
     }
 
-    /// The furthest batch of [`Metrics::progressed`]; zero: none.
+    /// Returns the highest batch of [`Metrics::progressed`]; zero: none.
     pub fn progress(&self) -> BatchId {
         BatchId(self.progress.load(Ordering::Relaxed))
     }
 
-    /// A batch is committed in all sinks. Told on worker 0, in order.
+    /// A batch is committed in all sinks. Called on worker 0, in order.
     pub fn committed(&self, batch: BatchId, time: BatchTime) {
         let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         committed.batches = committed.batches.saturating_add(1);
         committed.last = Some((batch, time));
         drop(committed);
-        self.batches.committed(batch);
+        self.batches.record_commit(batch);
     }
 
-    /// What became of the last batches.
+    /// Returns the history of the last batches.
     pub fn batches(&self) -> &Batches {
         &self.batches
     }
 
-    /// The batches that are committed; on process 0.
-    pub fn batches_committed(&self) -> Committed {
+    /// Returns the committed batches; on process 0.
+    pub fn batches_committed(&self) -> CommitProgress {
         *self.committed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What plugins had counted at the checkpoint that is loaded: stage, counter, count.
+    /// Restores plugins' counters of the loaded checkpoint: stage, counter, count.
     pub fn restore_counters(&self, counted: Vec<(String, String, u64)>) {
         let mut restored = self.restored.lock().unwrap_or_else(PoisonError::into_inner);
         for (stage, counter, count) in counted {
@@ -254,7 +253,7 @@ impl Metrics {
         }
     }
 
-    /// From now on what plugins count is kept by batch, until it is taken.
+    /// Keeps plugins' counters by batch from now on, until they are taken.
     pub fn keep_counted_batches(&self) {
         let by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
         self.keep_batches.store(true, Ordering::Release);
@@ -271,7 +270,7 @@ impl Metrics {
         taken.filter(|(_, counted)| !counted.is_empty()).collect()
     }
 
-    /// All counts as they stand: of this process since it was started; counters, on process 0, since the job's first start.
+    /// Returns all current counts: of this process since it was started; counters, on process 0, since the job's first startup.
     pub fn snapshot(&self) -> BTreeMap<String, Snapshot> {
         let by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
         let restored = self.restored.lock().unwrap_or_else(PoisonError::into_inner);
@@ -285,7 +284,7 @@ impl Metrics {
 }
 
 impl Counts {
-    /// Counts rows put out.
+    /// Counts emitted rows.
     pub fn add_rows(&self, rows: usize) {
         let before = self.0.rows.fetch_add(rows as u64, Ordering::Relaxed);
         if rows > 0 {
@@ -293,7 +292,7 @@ impl Counts {
         }
     }
 
-    /// Takes back rows that were counted as put out: the stage's `filter` held them.
+    /// Uncounts rows that were counted as emitted: the stage's `filter` dropped them.
     pub fn drop_rows(&self, rows: usize) {
         self.0.rows.fetch_sub(rows as u64, Ordering::Relaxed);
     }
@@ -308,7 +307,7 @@ impl Counts {
         self.0.late.fetch_add(rows as u64, Ordering::Relaxed);
     }
 
-    /// Counters of a caller of the stage's plugin; they are summed over callers.
+    /// Adds the counters of a caller of the stage's plugin; they are summed over callers.
     pub fn share_counters(&self, counters: Counters) {
         let mut all = self.counters();
         if self.0.keep_batches.load(Ordering::Acquire) {
@@ -317,37 +316,37 @@ impl Counts {
         all.push(counters);
     }
 
-    /// What those who connect a plugin to other systems cost and count together.
+    /// Adds the shared cost and counters of a plugin's connectors to other systems.
     pub fn share_tally(&self, plugin: PluginId, tally: &ConnectorTally) {
         self.share_account(plugin, tally.account.clone());
         self.share_counters(tally.counters.clone());
     }
 
-    /// The account of a caller of this plugin for the stage; accounts are summed over callers.
+    /// Adds the account of a caller of this plugin for the stage; accounts are summed over callers.
     pub fn share_account(&self, plugin: PluginId, account: Account) {
         self.accounts().push((plugin, account));
     }
 
-    /// Tells the operator about rejected rows that nothing reads: the first ones in words, all of them as a count.
-    /// `reason_at` is the place of the reason among the columns, otherwise it is the last one.
-    pub fn tell_rejected(&self, name: &str, batch: BatchId, rejected: &RecordBatch, reason_at: Option<usize>) {
+    /// Logs rejected rows that no stage or sink reads: the first ones as text, all of them as a count.
+    /// `reason_at` is the index of the reason among the columns; by default it is the last one.
+    pub fn log_rejected(&self, name: &str, batch: BatchId, rejected: &RecordBatch, reason_at: Option<usize>) {
         let before = self.0.unread_rejected.fetch_add(rejected.num_rows() as u64, Ordering::Relaxed);
         let room = REJECTED_ROWS_LOGGED.saturating_sub(before) as usize;
         for row in 0..rejected.num_rows().min(room) {
-            // What to write instead stands at the end of a reason.
-            let told = |column: usize, chars_max: usize| {
+            // The advice is at the end of a reason.
+            let text_of = |column: usize, chars_max: usize| {
                 let text = array_value_to_string(rejected.column(column), row).unwrap_or_default();
                 let mut rest = text.chars().map(|c| if c.is_control() { ' ' } else { c });
                 let start: String = rest.by_ref().take(chars_max).collect();
                 if rest.next().is_some() { start + "…" } else { start }
             };
-            let cell = |column: usize| told(column, 120);
+            let cell = |column: usize| text_of(column, 120);
             let reason_at = reason_at.unwrap_or(rejected.num_columns().saturating_sub(1));
             let values: Vec<String> = (0..reason_at).map(cell).collect();
             let plugin = plugin_columns(rejected, reason_at);
             let by =
                 plugin.map_or(String::new(), |[name, version]| format!(" (plugin {} {})", cell(name), cell(version)));
-            let reason = told(reason_at, 1_000);
+            let reason = text_of(reason_at, 1_000);
             tracing::warn!("`{name}`{by} rejected a row in batch {batch}: {reason}; the row: {:?}", values.join(", "));
         }
         if before < REJECTED_ROWS_LOGGED && before + rejected.num_rows() as u64 > REJECTED_ROWS_LOGGED {
@@ -363,7 +362,7 @@ impl Counts {
         self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For one operator of this stage on one worker, to tell what it holds.
+    /// Returns the reporter of one operator's state of this stage on one worker.
     pub fn held(&self, stage: &str) -> StateSize {
         StateSize {
             counts: self.clone(),
@@ -376,7 +375,7 @@ impl Counts {
         }
     }
 
-    /// How the state lies over key groups; `None`: that is not known.
+    /// Returns how the state is spread over key groups; `None` if unknown.
     pub fn spread(&self) -> Option<Spread> {
         let spreads = self.spreads();
         let mut all = spreads.values().cloned();

@@ -1,14 +1,14 @@
-//! How fast something is counted: over the last seconds, as an average since the start says little of a job that runs for days.
+//! The rate of a count over the last seconds, as an average since startup says little about a job that runs for days.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The rate is that of so many seconds, and of the one that is going on.
+/// The rate covers this number of full seconds and the current one.
 const SECONDS: u64 = 10;
 
-/// What is needed of a count's past to tell its rate.
+/// The history of a count that its rate needs.
 pub struct Rate {
     since: Instant,
     /// The last second in which something was counted, plus one.
@@ -24,12 +24,12 @@ impl Default for Rate {
 }
 
 impl Rate {
-    /// The count is about to change from `before` on.
+    /// Called before the count changes from `before`.
     pub fn counts(&self, before: u64) {
         self.counts_after(self.since.elapsed(), before);
     }
 
-    /// The rate a second, where the count is `now`.
+    /// Returns the rate per second if the count is `now`.
     pub fn per_second(&self, now: u64) -> u64 {
         self.per_second_after(self.since.elapsed(), now)
     }
@@ -66,7 +66,7 @@ mod tests {
         let ms = Duration::from_millis;
         assert_eq!(rate.per_second_after(ms(0), 0), 0);
         let mut count = 0;
-        // A hundred a second for half a minute, then ten.
+        // 100/s for half a minute, then ten.
         for tick in 0..300 {
             rate.counts_after(ms(tick * 100), count);
             count += 10;

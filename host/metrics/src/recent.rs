@@ -1,14 +1,14 @@
-//! The last seconds: how many batches and rows, how long batches took, and who worked for how long.
+//! The last seconds: how many batches and rows, how long batches took, and how long each part worked.
 
-use super::batch_facts::{BatchWaits, PartPlace};
+use super::batch_facts::{BatchWaits, PartIndex};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
-/// Seconds that are kept, and the one that is going on.
+/// Seconds that are kept, including the current one.
 const SECONDS: usize = 61;
 /// Buckets of times: four for each doubling, up to an hour.
 const BUCKETS: usize = 132;
-/// Bounds in microseconds up to which [`BatchDurations`] counts.
+/// Bucket limits of [`BatchDurations`], in microseconds.
 pub const TOOK_BOUNDS_US: [u64; 15] = [
     100, 500, 1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
     10_000_000, 60_000_000,
@@ -17,16 +17,16 @@ pub const TOOK_BOUNDS_US: [u64; 15] = [
 /// How long all batches took.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchDurations {
-    /// How many there were.
+    /// Their number.
     pub count: u64,
     /// Their sum.
     pub sum_us: u64,
-    /// How many took no longer than each of [`TOOK_BOUNDS_US`] and longer than the one before.
+    /// How many took no longer than each of [`TOOK_BOUNDS_US`] and longer than the previous one.
     pub buckets: [u64; TOOK_BOUNDS_US.len()],
 }
 
 impl BatchDurations {
-    /// One more.
+    /// Adds one duration.
     pub fn add(&mut self, us: u64) {
         self.count = self.count.saturating_add(1);
         self.sum_us = self.sum_us.saturating_add(us);
@@ -42,7 +42,7 @@ impl BatchDurations {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Recent {
-    /// How long that was.
+    /// The length of that time.
     pub span_us: u64,
     /// Batches that were committed.
     pub batches: u64,
@@ -52,20 +52,20 @@ pub struct Recent {
     pub bytes: u64,
     /// Half of the batches took no longer, from their beginning to their commit.
     pub took_p50_us: u64,
-    /// Nine of ten did.
+    /// 90 of 100 took no longer.
     pub took_p90_us: u64,
-    /// 99 of 100 did.
+    /// 99 of 100 took no longer.
     pub took_p99_us: u64,
     /// None took longer.
     pub took_max_us: u64,
-    /// For how long no batch was begun, and why.
+    /// How long no batch was begun, and why.
     pub waits: BatchWaits,
-    /// For how long each part worked, all workers together.
+    /// How long each part worked, for all workers together.
     pub busy_us: Vec<u64>,
 }
 
 impl Recent {
-    /// Adds what another process tells; only process 0 knows of batches.
+    /// Adds the report of another process; only process 0 has batches.
     pub fn add(&mut self, other: &Recent) {
         self.span_us = self.span_us.max(other.span_us);
         self.rows = self.rows.saturating_add(other.rows);
@@ -76,12 +76,12 @@ impl Recent {
     }
 }
 
-/// By second.
+/// Counts by second.
 #[derive(Default)]
-pub struct Seconds(VecDeque<OneSecond>);
+pub struct Seconds(VecDeque<SecondCounts>);
 
-/// What happened in one of them.
-pub struct OneSecond {
+/// What happened in one second.
+pub struct SecondCounts {
     second: u64,
     batches: u64,
     rows: u64,
@@ -92,14 +92,14 @@ pub struct OneSecond {
     busy_us: Vec<u64>,
 }
 
-impl OneSecond {
-    /// A source put so much into a batch.
+impl SecondCounts {
+    /// A source put records into a batch.
     pub fn cut(&mut self, rows: u64, bytes: u64) {
         self.rows = self.rows.saturating_add(rows);
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    /// A batch was committed that took so long.
+    /// A batch was committed that took `took_us`.
     pub fn committed(&mut self, took_us: u64, waits: &BatchWaits) {
         self.batches = self.batches.saturating_add(1);
         self.took_max_us = self.took_max_us.max(took_us);
@@ -109,8 +109,8 @@ impl OneSecond {
         }
     }
 
-    /// One of so many parts worked.
-    pub fn worked(&mut self, part: PartPlace, parts: usize, busy_us: u64) {
+    /// One of `parts` parts worked.
+    pub fn worked(&mut self, part: PartIndex, parts: usize, busy_us: u64) {
         if self.busy_us.len() != parts {
             self.busy_us = vec![0; parts];
         }
@@ -121,25 +121,25 @@ impl OneSecond {
 }
 
 impl Seconds {
-    /// The second in which this moment is.
-    pub fn at(&mut self, now_us: u64) -> &mut OneSecond {
+    /// Returns the second of this time.
+    pub fn at(&mut self, now_us: u64) -> &mut SecondCounts {
         let second = now_us / 1_000_000;
-        // Another thread may have come with a later moment.
-        let place = match self.0.iter().rposition(|known| known.second <= second) {
-            Some(place) if self.0.get(place).is_some_and(|known| known.second == second) => place,
-            place => {
-                let place = place.map_or(0, |place| place + 1);
-                self.0.insert(place, OneSecond::new(second));
-                place
+        // Another thread may have come with a later time.
+        let index = match self.0.iter().rposition(|known| known.second <= second) {
+            Some(index) if self.0.get(index).is_some_and(|known| known.second == second) => index,
+            index => {
+                let index = index.map_or(0, |index| index + 1);
+                self.0.insert(index, SecondCounts::new(second));
+                index
             }
         };
         let over = self.0.len().saturating_sub(SECONDS);
-        self.0.drain(..over.min(place));
-        let place = place - over.min(place);
-        &mut self.0[place]
+        self.0.drain(..over.min(index));
+        let index = index - over.min(index);
+        &mut self.0[index]
     }
 
-    /// The last so many seconds.
+    /// Returns the sum of the last `seconds` seconds.
     pub fn recent(&self, now_us: u64, seconds: u64, parts: usize) -> Recent {
         let from = (now_us / 1_000_000).saturating_sub(seconds);
         let mut recent = Recent {
@@ -167,9 +167,9 @@ impl Seconds {
     }
 }
 
-impl OneSecond {
-    fn new(second: u64) -> OneSecond {
-        OneSecond {
+impl SecondCounts {
+    fn new(second: u64) -> SecondCounts {
+        SecondCounts {
             second,
             batches: 0,
             rows: 0,
@@ -182,7 +182,7 @@ impl OneSecond {
     }
 }
 
-/// The bucket of a time: its power of two, and the two bits behind the first.
+/// Returns the bucket of a time: its power of two, and the two bits after the first.
 fn bucket(us: u64) -> usize {
     let us = us.max(4);
     let power = us.ilog2();
@@ -190,13 +190,13 @@ fn bucket(us: u64) -> usize {
     ((u64::from(power - 2) * 4 + quarter) as usize).min(BUCKETS - 1)
 }
 
-/// The end of a bucket.
+/// Returns the upper bound of a bucket.
 fn bound_us(bucket: usize) -> u64 {
     let (power, quarter) = (bucket / 4 + 2, bucket as u64 % 4);
     (5 + quarter) << (power - 2)
 }
 
-/// The time that so many of a hundred do not exceed, within a quarter.
+/// Returns the time that `share` of a hundred do not exceed, within a quarter.
 fn percentile(buckets: &[u64; BUCKETS], count: u64, share: u64) -> u64 {
     let wanted = (count * share).div_ceil(100).max(1);
     let mut sum = 0;
@@ -219,8 +219,8 @@ mod tests {
         }
         let recent = seconds.recent(9_999_999, 60, 2);
         assert_eq!((recent.batches, recent.took_max_us, recent.busy_us.len()), (1000, 999, 2));
-        for (told, real) in [(recent.took_p50_us, 500), (recent.took_p90_us, 900), (recent.took_p99_us, 990)] {
-            assert!(told >= real && told <= real * 5 / 4, "{told} for {real}");
+        for (estimate, real) in [(recent.took_p50_us, 500), (recent.took_p90_us, 900), (recent.took_p99_us, 990)] {
+            assert!(estimate >= real && estimate <= real * 5 / 4, "{estimate} for {real}");
         }
         let last = seconds.recent(12_000_000, 5, 2);
         assert_eq!((last.batches, last.span_us), (300, 5_000_000));

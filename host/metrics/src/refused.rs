@@ -1,4 +1,4 @@
-//! The last rows that were rejected or late, as text for whoever looks.
+//! The last rejected or late rows, as text for status views.
 
 use arrow::array::{Array, RecordBatch};
 use arrow::util::display::array_value_to_string;
@@ -6,23 +6,23 @@ use millstream_base::ids::BatchId;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
-/// Rows that are kept.
+/// Maximum rows that are kept.
 const KEPT_MAX: usize = 100;
-/// Rows that are made into text in a second: a flood of them must not cost the job its time.
+/// Maximum rows that are converted to text per second: a flood of them must not slow the job.
 const A_SECOND_MAX: u64 = 100;
-/// Letters of a cell, of a reason and of a backtrace that are kept.
+/// Maximum characters of a cell, of a reason and of a backtrace.
 const CELL_CHARS_MAX: usize = 200;
 const REASON_CHARS_MAX: usize = 1_000;
 const BACKTRACE_CHARS_MAX: usize = 4_000;
-/// Columns of a row that are kept.
+/// Maximum columns of a row.
 const COLUMNS_MAX: usize = 40;
 
 /// A row that was rejected, or came too late.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RefusedRow {
+pub struct RejectedRow {
     /// Its number among all that this process has kept, from 1.
     pub number: u64,
-    /// When.
+    /// Its time.
     pub at_us: i64,
     /// The source or stage.
     pub part: String,
@@ -34,22 +34,22 @@ pub struct RefusedRow {
     pub reason: String,
     /// Its cells: column and value.
     pub cells: Vec<(String, String)>,
-    /// Where in the plugin, where it made a call fail.
+    /// Backtrace of the plugin, if the row made a call fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backtrace: Option<String>,
 }
 
-/// The last ones.
+/// The last rejected or late rows.
 #[derive(Default)]
-pub struct RefusedRows {
-    rows: VecDeque<RefusedRow>,
+pub struct RejectedRowHistory {
+    rows: VecDeque<RejectedRow>,
     count: u64,
     second: i64,
     in_second: u64,
 }
 
-impl RefusedRows {
-    /// Keeps rows that a part put out as rejected, or `late`. Those without a reason are neither.
+impl RejectedRowHistory {
+    /// Keeps rows that a part emitted as rejected, or `late`. Rows without a reason are neither.
     pub fn add(&mut self, part: &str, batch: BatchId, rows: &RecordBatch, late: bool, at_us: i64) {
         let schema = rows.schema();
         let is_reason = |name: &str| name.trim_start_matches("rejected_") == "reason";
@@ -74,7 +74,7 @@ impl RefusedRows {
             self.in_second += 1;
             let cells = (0..own).map(|column| (schema.field(column).name().clone(), cell(column, row, CELL_CHARS_MAX)));
             let backtrace = reason_at.map(|at| cell(at + 1, row, BACKTRACE_CHARS_MAX)).filter(|text| !text.is_empty());
-            self.rows.push_back(RefusedRow {
+            self.rows.push_back(RejectedRow {
                 number: self.count,
                 at_us,
                 part: part.to_owned(),
@@ -89,8 +89,8 @@ impl RefusedRows {
         self.rows.drain(..over);
     }
 
-    /// Those after this number.
-    pub fn after(&self, number: u64) -> Vec<RefusedRow> {
+    /// Returns those after this number.
+    pub fn after(&self, number: u64) -> Vec<RejectedRow> {
         self.rows.iter().filter(|row| row.number > number).cloned().collect()
     }
 }
@@ -114,27 +114,27 @@ mod tests {
 
     #[test]
     fn rejected_and_late_rows_are_kept_and_others_are_not() {
-        let mut refused = RefusedRows::default();
+        let mut history = RejectedRowHistory::default();
         let rejected = rows(&[("value", "<script>"), ("reason", "no"), ("backtrace", "at x")], 1);
-        refused.add("stage", BatchId(3), &rejected, false, 1);
-        refused.add("stage", BatchId(4), &rows(&[("value", "old")], 1), true, 1);
-        refused.add("split", BatchId(5), &rows(&[("value", "to another branch")], 1), false, 1);
-        let kept = refused.after(0);
+        history.add("stage", BatchId(3), &rejected, false, 1);
+        history.add("stage", BatchId(4), &rows(&[("value", "old")], 1), true, 1);
+        history.add("split", BatchId(5), &rows(&[("value", "to another branch")], 1), false, 1);
+        let kept = history.after(0);
         let [no, late] = kept.as_slice() else { panic!("{kept:?}") };
         assert_eq!((no.reason.as_str(), no.backtrace.as_deref(), no.late), ("no", Some("at x"), false));
         assert_eq!(no.cells, [("value".to_owned(), "<script>".to_owned())]);
         assert_eq!((late.late, late.batch, late.number), (true, BatchId(4), 2));
-        assert_eq!(refused.after(1).len(), 1);
+        assert_eq!(history.after(1).len(), 1);
     }
 
     #[test]
     fn a_flood_is_kept_in_part() {
-        let mut refused = RefusedRows::default();
+        let mut history = RejectedRowHistory::default();
         let many = rows(&[("value", &"x".repeat(1000)), ("reason", "no")], 80);
-        (0..10).for_each(|_| refused.add("stage", BatchId(1), &many, false, 5));
-        assert_eq!((refused.count, refused.after(0).len()), (100, 100));
-        assert!(refused.after(0)[0].cells[0].1.chars().count() == CELL_CHARS_MAX + 1);
-        refused.add("stage", BatchId(2), &many, false, 5_000_000);
-        assert_eq!((refused.count, refused.after(0).len()), (180, 100));
+        (0..10).for_each(|_| history.add("stage", BatchId(1), &many, false, 5));
+        assert_eq!((history.count, history.after(0).len()), (100, 100));
+        assert!(history.after(0)[0].cells[0].1.chars().count() == CELL_CHARS_MAX + 1);
+        history.add("stage", BatchId(2), &many, false, 5_000_000);
+        assert_eq!((history.count, history.after(0).len()), (180, 100));
     }
 }

@@ -1,15 +1,15 @@
-//! How state lies over key groups: the largest of them, as there are thousands.
+//! How state is spread over key groups: only the largest are listed, as there are thousands.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Key groups that are told of one by one.
+/// Maximum key groups that are listed.
 const LARGEST_MAX: usize = 16;
 
-/// The state of a stage by key group. Of a large state it is estimated: some of the keys are looked at, and stand for the others.
+/// The state of a stage by key group. For a large state it is estimated from a sample of keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spread {
-    /// Key groups that hold anything.
+    /// Number of key groups that are not empty.
     pub groups: u64,
     /// The rows in all of them.
     pub rows: u64,
@@ -19,7 +19,7 @@ pub struct Spread {
     pub largest: Vec<GroupSize>,
 }
 
-/// What a key group holds.
+/// The content of a key group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupSize {
     /// Its number.
@@ -31,7 +31,7 @@ pub struct GroupSize {
 }
 
 impl Spread {
-    /// Of rows and bytes by key group.
+    /// Creates it from rows and bytes by key group.
     pub fn of(sizes: &BTreeMap<u64, (u64, u64)>) -> Spread {
         let all = sizes.iter().map(|(group, (rows, bytes))| GroupSize { group: *group, rows: *rows, bytes: *bytes });
         let mut spread = Spread::default();
@@ -44,7 +44,7 @@ impl Spread {
         spread
     }
 
-    /// Adds the groups of another worker, which are others.
+    /// Adds the groups of another worker, which are disjoint.
     pub fn add(&mut self, other: Spread) {
         self.groups = self.groups.saturating_add(other.groups);
         self.rows = self.rows.saturating_add(other.rows);

@@ -1,6 +1,6 @@
-//! Who works: operators tell for how long they worked on which batch, for the part of the job that they belong to.
+//! Records how long operators work on which batch, for the part of the job that they belong to.
 
-use super::batch_facts::PartPlace;
+use super::batch_facts::PartIndex;
 use super::batches::{Batches, Clocks};
 use arrow::array::RecordBatch;
 use millstream_base::ids::BatchId;
@@ -10,87 +10,87 @@ use std::time::Instant;
 
 thread_local! {
     /// The part whose operators this thread builds.
-    static BUILT: RefCell<Option<(Batches, PartPlace)>> = const { RefCell::new(None) };
-    /// For how long the operators of this thread have worked.
+    static BUILT: RefCell<Option<(Batches, PartIndex)>> = const { RefCell::new(None) };
+    /// How long the operators of this thread have worked.
     static BUSY_US: Cell<u64> = const { Cell::new(0) };
 }
 
-/// For how long the operators of this thread have worked since it began.
+/// Returns how long the operators of this thread have worked since it began.
 pub fn busy_us() -> u64 {
     BUSY_US.get()
 }
 
-/// Operators that this thread builds belong to this part, until what this gives is dropped.
+/// Assigns operators that this thread builds to this part, until the result is dropped.
 #[must_use]
-pub fn building(batches: &Batches, part: PartPlace) -> Building {
+pub fn building(batches: &Batches, part: PartIndex) -> BuildGuard {
     BUILT.with_borrow_mut(|built| *built = Some((batches.clone(), part)));
-    Building(())
+    BuildGuard(())
 }
 
-/// See [`building`].
-pub struct Building(());
+/// Guard of [`building`].
+pub struct BuildGuard(());
 
-impl Drop for Building {
+impl Drop for BuildGuard {
     fn drop(&mut self) {
         BUILT.with_borrow_mut(|built| *built = None);
     }
 }
 
-/// The work of one operator.
+/// Records the work of one operator.
 #[derive(Clone, Default)]
-pub struct OperatorWork(Option<(Batches, PartPlace)>);
+pub struct OperatorWork(Option<(Batches, PartIndex)>);
 
 impl OperatorWork {
-    /// Of the part whose operators this thread builds; of none, where it builds something else.
+    /// Creates it for the part whose operators this thread builds; without a part if there is none.
     pub fn of_built() -> OperatorWork {
         OperatorWork(BUILT.with_borrow(Clone::clone))
     }
 
-    /// Of this part.
-    pub fn of(batches: &Batches, part: PartPlace) -> OperatorWork {
+    /// Creates it for this part.
+    pub fn of(batches: &Batches, part: PartIndex) -> OperatorWork {
         OperatorWork(Some((batches.clone(), part)))
     }
 
-    /// Where to tell more of the part.
-    pub fn place(self) -> Option<(Batches, PartPlace)> {
+    /// Returns the history and the index of the part.
+    pub fn part(self) -> Option<(Batches, PartIndex)> {
         self.0
     }
 
-    /// It begins now; `None` where nobody wants to know.
+    /// Begins now; `None` if it is not recorded.
     pub fn begin(&self) -> Option<Instant> {
         self.0.as_ref().map(|_| Instant::now())
     }
 
-    /// It was for this batch, and is done for now.
+    /// Ends work on this batch.
     pub fn end(&self, batch: BatchId, begun: Option<Instant>) {
         if let (Some((batches, part)), Some(begun)) = (&self.0, begun) {
-            let busy_us = batches.worked(*part, batch, begun);
+            let busy_us = batches.record_work(*part, batch, begun);
             BUSY_US.set(BUSY_US.get().saturating_add(busy_us));
             if calls::wanted() {
                 let noted = calls::take();
                 if noted.all > 0 {
-                    batches.called(*part, batch, &noted);
+                    batches.record_calls(*part, batch, &noted);
                 }
             }
         }
     }
 
-    /// The event time up to which the input is complete. `clocks`: those of partitions that it is made of, asked for now and then.
+    /// Reports the event time up to which the input is complete. `clocks` returns those of partitions that it depends on; it is called periodically.
     pub fn watermark(&self, watermark_us: Option<i64>, clocks: impl FnOnce() -> Clocks) {
         if let Some((batches, part)) = &self.0
             && batches.watermark(*part, watermark_us)
         {
             let clocks = clocks();
             if !clocks.is_empty() {
-                batches.clocks(*part, clocks);
+                batches.record_clocks(*part, clocks);
             }
         }
     }
 
-    /// These rows were rejected, or came too late.
-    pub fn refused(&self, batch: BatchId, rows: &RecordBatch, late: bool) {
+    /// Records rows that were rejected, or came too late.
+    pub fn record_rejected(&self, batch: BatchId, rows: &RecordBatch, late: bool) {
         if let Some((batches, part)) = &self.0 {
-            batches.refused(*part, batch, rows, late);
+            batches.record_rejected(*part, batch, rows, late);
         }
     }
 }

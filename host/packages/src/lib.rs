@@ -1,6 +1,6 @@
-//! Where plugins come from: packages, the registries and folders that they lie in, the file that pins them, and whom to trust.
+//! Packages of plugins: registries and directories that share them, the file that pins them, and policies of trust.
 
-// What users see has its documentation, in the crate `millstream`; these are its insides.
+// The public interface is documented in the crate `millstream`; these are its internals.
 #![allow(missing_docs)]
 
 #[cfg_attr(not(feature = "packages"), allow(dead_code))]

@@ -1,26 +1,26 @@
 //! Limits of this crate, with their defaults.
 
-/// Bytes of the manifest of a package, and of its config.
+/// Maximum bytes of a package's manifest, and of its config.
 pub const PACKAGE_MANIFEST_BYTES_MAX: usize = 256 << 10;
-/// Bytes of a lock file.
+/// Maximum bytes of a lock file.
 pub const LOCK_FILE_BYTES_MAX: u64 = 1 << 20;
-/// Signatures of one package that are looked at and kept.
+/// Maximum signatures of one package that are read and kept.
 pub const PACKAGE_SIGNATURES_MAX: usize = 64;
-/// Bytes of a list of a registry: of tags, of packages, of manifests.
+/// Maximum bytes of a registry's list of tags, packages or manifests.
 pub const REGISTRY_INDEX_BYTES_MAX: u64 = 16 << 20;
-/// Packages of a registry, versions of a package, and files of a folder, each.
+/// Maximum packages of a registry, versions of a package, and files of a directory, each.
 pub const REGISTRY_ENTRIES_MAX: usize = 10_000;
-/// How long one question to a registry may take, a whole package included, in seconds.
+/// Maximum duration of one request to a registry, including the download of a package, in seconds.
 pub const REGISTRY_TIME_S: u64 = 300;
-/// How long a registry may be silent in the middle of it, in seconds.
+/// Maximum time without a byte from a registry during a request, in seconds.
 pub const REGISTRY_SILENCE_S: u64 = 30;
-/// How long a connection to a registry may take, in seconds.
+/// Maximum time to connect to a registry, in seconds.
 pub const REGISTRY_CONNECT_S: u64 = 10;
-/// Memory of the process that talks to a registry, in bytes.
+/// Maximum memory of the process that talks to a registry, in bytes.
 pub const REGISTRY_MEMORY_BYTES_MAX: u64 = 512 << 20;
-/// Files and connections that it may have open.
+/// Maximum open files and connections of that process.
 pub const REGISTRY_FILES_MAX: u64 = 64;
-/// Packages of a registry that a search looks at.
+/// Maximum packages of a registry that a search reads.
 pub const REGISTRY_SEARCHED_MAX: usize = 500;
-/// Bytes of a policy of registries and signers.
+/// Maximum bytes of a policy of registries and signers.
 pub const POLICY_FILE_BYTES_MAX: u64 = 1 << 20;

@@ -1,6 +1,6 @@
-//! `millstream.lock`: exactly which packages the jobs of a folder use, and the store that holds their bytes.
+//! `millstream.lock`: which packages the jobs of a directory use, exactly, and the store that holds their bytes.
 //!
-//! A job that names a package (`plugin = "split-words@0.1.0"`) runs what the lock file beside it pins, and nothing else.
+//! A job that names a package (`plugin = "split-words@0.1.0"`) runs what the lock file next to it pins, and nothing else.
 //!
 //! ```text
 //! name@version -> lock file -> obtain (store, or registry -> store) -> resolve: the component's file
@@ -22,27 +22,27 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use store::PackageStore;
 
-/// The file's name.
+/// The name of the lock file.
 pub const FILE: &str = "millstream.lock";
 
-/// The lock file of a folder, as users name it.
-pub fn shown(folder: &Path) -> String {
-    let file = folder.join(FILE);
+/// The lock file of a directory, as messages show it.
+pub fn shown(dir: &Path) -> String {
+    let file = dir.join(FILE);
     file.strip_prefix(".").unwrap_or(&file).display().to_string()
 }
 
-/// The comment at its head.
+/// The comment at the top of the file.
 const HEAD: &str = "# Which packages the jobs of this folder use, exactly. `millstream add`, `upgrade` and `rollback` write it; keep it \
                     with the jobs.\n";
 
-/// What the file says.
+/// The content of a lock file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockFile {
     /// The pinned packages, by name and version.
     #[serde(default, rename = "package", skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<Pin>,
-    /// What stages had before their last upgrade, for `millstream rollback`.
+    /// The plugins of stages before their last upgrade, for `millstream rollback`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub before: Vec<PreviousVersion>,
 }
@@ -51,21 +51,21 @@ pub struct LockFile {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pin {
-    /// Its name.
+    /// The package's name.
     #[serde(with = "as_text")]
     pub name: PackageName,
-    /// Its version.
+    /// The package's version.
     #[serde(with = "as_text")]
     pub version: Version,
-    /// The registry that it came from, as [`crate::registry::Registry::parse`] reads it.
+    /// The registry of the package, in the form that [`crate::registry::Registry::parse`] reads.
     pub registry: String,
-    /// The digest of its manifest.
+    /// The digest of the package's manifest.
     pub manifest: Digest,
     /// The digest of the component.
     pub layer: Digest,
 }
 
-/// What a stage had before an upgrade.
+/// The plugin of a stage before an upgrade.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PreviousVersion {
@@ -73,21 +73,21 @@ pub struct PreviousVersion {
     pub job: String,
     /// The stage, source or sink, see [`millstream_base::job::plugin_part::PluginPart`].
     pub stage: String,
-    /// Its `plugin` then, as the job file had it.
+    /// The value of `plugin` in the job file before the upgrade.
     pub plugin: String,
-    /// The batch after which the upgrade took place: its checkpoint has the state of then. Absent where the job kept none.
+    /// The batch after which the upgrade took place: its checkpoint has the state at that time. Absent if the job had no checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<u64>,
 }
 
 impl LockFile {
-    /// Reads the lock file of a folder; an empty one where there is none.
-    pub fn read(folder: &Path) -> Result<LockFile> {
-        let path = folder.join(FILE);
+    /// Reads the lock file of a directory; an empty one if it does not exist.
+    pub fn read(dir: &Path) -> Result<LockFile> {
+        let path = dir.join(FILE);
         file::read(&path)?.map_or_else(|| Ok(LockFile::default()), |text| LockFile::parse(&text, &path))
     }
 
-    /// Reads the text of the lock file at this path.
+    /// Parses the text of the lock file at this path.
     fn parse(text: &str, path: &Path) -> Result<LockFile> {
         let wrong = |words: String| {
             Error::job(format!(
@@ -104,13 +104,13 @@ impl LockFile {
         Ok(lock)
     }
 
-    /// Replaces the lock file of a folder, whole or not at all, and notes in the user's store that it needs its packages.
-    pub fn write(&self, folder: &Path) -> Result<()> {
-        file::replace(&folder.join(FILE), &self.text()?)?;
-        PackageStore::of_user()?.note_lock(&place::absolute(folder)?.join(FILE))
+    /// Replaces the lock file of a directory atomically, and notes in the user's store that it needs its packages.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        file::replace(&dir.join(FILE), &self.text()?)?;
+        PackageStore::of_user()?.note_lock(&place::absolute(dir)?.join(FILE))
     }
 
-    /// The same pins make the same text.
+    /// The text of the file. The same pins give the same text.
     fn text(&self) -> Result<String> {
         let mut lock = self.clone();
         lock.packages.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
@@ -119,24 +119,24 @@ impl LockFile {
         Ok(format!("{HEAD}\n{}", toml::to_string(&lock).map_err(Error::bug)?))
     }
 
-    /// Changes the lock file of a folder, while nobody else does.
-    pub fn change<T>(folder: &Path, change: impl FnOnce(&mut LockFile) -> Result<T>) -> Result<T> {
-        let _alone = file::alone(folder)?;
-        let mut lock = LockFile::read(folder)?;
+    /// Changes the lock file of a directory under its lock, so that no other process changes it meanwhile.
+    pub fn change<T>(dir: &Path, change: impl FnOnce(&mut LockFile) -> Result<T>) -> Result<T> {
+        let _alone = file::alone(dir)?;
+        let mut lock = LockFile::read(dir)?;
         let before = lock.clone();
         let made = change(&mut lock)?;
         if lock != before {
-            lock.write(folder)?;
+            lock.write(dir)?;
         }
         Ok(made)
     }
 
-    /// The pin of a package.
+    /// Returns the pin of a package.
     pub fn pin(&self, name: &PackageName, version: &Version) -> Option<&Pin> {
         self.packages.iter().find(|pin| pin.name == *name && pin.version == *version)
     }
 
-    /// Pins a package. One that is pinned with other bytes is an error: its version was moved.
+    /// Pins a package. If it is already pinned with other bytes, its version was moved, which is an error.
     pub fn add(&mut self, pin: Pin) -> Result<()> {
         match self.packages.iter_mut().find(|other| (&other.name, &other.version) == (&pin.name, &pin.version)) {
             Some(other) if (other.manifest, other.layer) != (pin.manifest, pin.layer) => Err(Error::job(format!(
@@ -155,18 +155,18 @@ impl LockFile {
         }
     }
 
-    /// What a stage had before its last upgrade.
+    /// Returns the plugin of a stage before its last upgrade.
     pub fn before(&self, job: &str, stage: &str) -> Option<&PreviousVersion> {
         self.before.iter().find(|before| before.job == job && before.stage == stage)
     }
 
-    /// Sets what a stage had before its last upgrade; only the last one counts.
+    /// Sets the plugin of a stage before its last upgrade; it replaces an older one.
     pub fn set_before(&mut self, before: PreviousVersion) {
         self.before.retain(|other| (&other.job, &other.stage) != (&before.job, &before.stage));
         self.before.push(before);
     }
 
-    /// Says in words what cannot be in such a file.
+    /// Checks what the type does not; the error is the message.
     fn check(&self) -> Result<(), String> {
         let twice = |place: usize, pin: &Pin| {
             self.packages.iter().skip(place + 1).any(|other| (&other.name, &other.version) == (&pin.name, &pin.version))
@@ -190,7 +190,7 @@ impl LockFile {
     }
 }
 
-/// Values that are written as their text.
+/// Serializes values as their text.
 mod as_text {
     use serde::{Deserialize, Deserializer, Serializer, de};
     use std::fmt::Display;

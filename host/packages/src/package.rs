@@ -1,5 +1,5 @@
-//! Packages: plugins as they are shared. A package is one component and nothing else: what it is called, what it needs and
-//! what it makes stands in its custom sections, and is read without running it.
+//! Packages: plugins in the form in which they are shared. A package is exactly one component. Its custom sections have its name, its
+//! requirements and its columns, and are read without running it.
 
 pub mod difference;
 pub mod facts;

@@ -1,9 +1,8 @@
-//! Where packages are shared: an OCI registry, or a folder.
+//! Where packages are shared: an OCI registry, or a directory.
 //!
-//! Whatever a registry says may be a lie: all that comes from it is bounded in bytes and time and checked against digests
-//! before anybody uses it.
+//! Registries are hostile. All that comes from one is bounded in bytes and time, and checked against digests before use.
 
-pub mod folder;
+pub mod dir;
 pub mod found;
 mod listing;
 #[cfg_attr(not(feature = "packages"), path = "registry/oci/absent.rs")]
@@ -24,74 +23,74 @@ use std::path::{Path, PathBuf};
 pub enum Registry {
     /// `oci://host[:port]/path`: packages are repositories below the path, versions are tags.
     Oci(oci::Address),
-    /// A folder: an OCI image layout that `push` writes, or plugin folders and components as they are built.
-    Folder(PathBuf),
+    /// A directory: an OCI image layout that `push` writes, or plugin directories and components as `millstream build` leaves them.
+    Dir(PathBuf),
 }
 
 impl Registry {
-    /// Reads `oci://…` or the path of a folder, which starts from `base` where it is relative.
+    /// Parses `oci://…` or the path of a directory. A relative path starts from `base`.
     pub fn parse(text: &str, base: &Path) -> Result<Registry> {
         match text.strip_prefix("oci://") {
             Some(address) => Ok(Registry::Oci(oci::Address::parse(address)?)),
-            None => Ok(Registry::Folder(base.join(text))),
+            None => Ok(Registry::Dir(base.join(text))),
         }
     }
 
-    /// The digest of the manifest of this package, and its version.
+    /// Finds a package: its version, and the digest of its manifest.
     pub fn find(&self, wanted: &PackageRequest) -> Result<(Version, Digest)> {
         match self {
             Registry::Oci(address) => oci::find(address, wanted),
-            Registry::Folder(folder) => folder::find(folder, wanted),
+            Registry::Dir(dir) => dir::find(dir, wanted),
         }
     }
 
-    /// The package with this manifest.
+    /// Fetches the package with this manifest.
     pub fn fetch(&self, name: &PackageName, manifest: &Digest) -> Result<Fetched> {
         match self {
             Registry::Oci(address) => oci::fetch(address, name, manifest),
-            Registry::Folder(folder) => folder::fetch(folder, name, manifest),
+            Registry::Dir(dir) => dir::fetch(dir, name, manifest),
         }
     }
 
-    /// What referrers of type [`crate::trust::signature::MEDIA_TYPE`] hold beside this manifest, unchecked.
+    /// Fetches the signatures of a manifest, unchecked: the content of its referrers of type [`crate::trust::signature::MEDIA_TYPE`].
     pub fn signatures(&self, name: &PackageName, manifest: &Digest) -> Result<Vec<Vec<u8>>> {
         match self {
             Registry::Oci(address) => oci::signatures(address, name, manifest),
-            Registry::Folder(folder) => folder::signatures(folder, name, manifest),
+            Registry::Dir(dir) => dir::signatures(dir, name, manifest),
         }
     }
 
-    /// Shares a package. A version that is there with other bytes is an error.
+    /// Pushes a package. If the version exists with other bytes, this is an error.
     pub fn push(&self, name: &PackageName, version: &Version, made: &PackedPackage) -> Result<()> {
         match self {
             Registry::Oci(address) => oci::push(address, name, version, made),
-            Registry::Folder(folder) => folder::push(folder, name, version, made),
+            Registry::Dir(dir) => dir::push(dir, name, version, made),
         }
     }
 
-    /// Puts a signature beside a package that is there.
+    /// Attaches a signature to an existing package.
     pub fn attach(&self, name: &PackageName, made: &PackedPackage, signature: &[u8]) -> Result<()> {
         match self {
             Registry::Oci(address) => oci::attach(address, name, made, signature),
-            Registry::Folder(folder) => folder::attach(folder, name, made, signature),
+            Registry::Dir(dir) => dir::attach(dir, name, made, signature),
         }
     }
 
-    /// Packages whose name or description has these words; all without words.
+    /// Lists packages whose name or description has all these words; without words, all packages.
     pub fn search(&self, words: &[String]) -> Result<Vec<SearchHit>> {
         match self {
             Registry::Oci(address) => oci::search(address, words),
-            Registry::Folder(folder) => folder::search(folder, words),
+            Registry::Dir(dir) => dir::search(dir, words),
         }
     }
 }
 
 impl fmt::Display for Registry {
-    /// As [`Registry::parse`] reads it.
+    /// Formats the registry in the form that [`Registry::parse`] reads.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Registry::Oci(address) => write!(f, "oci://{address}"),
-            Registry::Folder(folder) => folder.display().fmt(f),
+            Registry::Dir(dir) => dir.display().fmt(f),
         }
     }
 }

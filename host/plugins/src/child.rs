@@ -18,37 +18,37 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often it is looked whether a process that closed its output is gone.
+/// Interval for checking whether a process that closed its output has exited.
 const GOING_LOOK_EVERY: Duration = Duration::from_millis(1);
 
-/// What a process is to do.
+/// A process to run.
 pub struct Task<'a> {
-    /// Its command line.
+    /// The command line.
     pub arguments: Vec<OsString>,
-    /// All of its environment.
+    /// The complete environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// Its standard input.
+    /// The standard input.
     pub input: &'a [u8],
-    /// How much it may write to standard output.
+    /// Maximum bytes of standard output.
     pub output_bytes_max: u64,
-    /// How long it may take.
+    /// Maximum duration.
     pub time_max: Duration,
 }
 
-/// What a process left when it had ended.
+/// The result of a process.
 pub struct ProcessOutput {
-    /// What it wrote to standard output.
+    /// Its standard output.
     pub output: Vec<u8>,
-    /// What it wrote to standard error.
+    /// Its standard error, safe to print.
     pub words: String,
-    /// How it ended.
+    /// How the process ended.
     pub end: ProcessEnd,
 }
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessEnd {
-    /// By itself, with this code.
+    /// It exited with this code.
     Exit(i32),
     /// By a signal.
     Signal(i32),
@@ -56,16 +56,16 @@ pub enum ProcessEnd {
     Late,
     /// It wrote too much and was killed.
     TooLarge,
-    /// It needed more memory than it may have, and failed.
+    /// It exceeded its memory limit and failed.
     OutOfMemory,
 }
 
-/// How often a process is started that somebody else kills, and the pause before it is started again, which doubles.
+/// How often a process is started that is killed from outside. The pause before a restart doubles.
 const TRIES: u32 = 5;
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 200 });
 
-/// As [`run`], and again where the process was killed from outside, as the system kills processes when it has no memory left: what
-/// it does may be done twice. `what`: the process, in words.
+/// Like [`run`], but restarts a process that was killed from outside, as the system does when it runs out of memory. Its work may be done
+/// twice. `what` describes the process.
 pub fn run_to_its_end(what: &str, program: &Path, task: &Task<'_>) -> io::Result<ProcessOutput> {
     let mut pause = TRY_AGAIN_AFTER;
     for tries in 1..TRIES {
@@ -83,12 +83,12 @@ pub fn run(program: &Path, task: &Task<'_>) -> io::Result<ProcessOutput> {
     let Task { arguments, environment, input, output_bytes_max, time_max } = task;
     let deadline = Instant::now().checked_add(*time_max);
     let mut command = Command::new(program);
-    // In a group of its own it does not get the terminal's Ctrl-C, and no story of a crash is told: it dies with us.
+    // In its own process group it does not receive the terminal's Ctrl-C, and reports no crash: it ends with us.
     command.args(arguments).env_clear().envs(environment.iter().cloned()).current_dir("/").process_group(0);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     thread::scope(|scope| {
-        // All three pipes are served at once, so that neither side waits for the other.
+        // All three pipes are served concurrently, so that neither side blocks the other.
         scope.spawn(move || {
             // A process that does not read all of it says itself why.
             stdin.map(|mut stdin| stdin.write_all(input))
@@ -108,7 +108,7 @@ pub fn run(program: &Path, task: &Task<'_>) -> io::Result<ProcessOutput> {
         }
         let end = wait(&mut child, deadline)?;
         let words = words.join().unwrap_or_default();
-        // It may repeat what somebody else chose.
+        // It may contain text that an attacker chose.
         let words = printable(&String::from_utf8_lossy(&words), PLUGIN_WORDS_BYTES_MAX);
         Ok(ProcessOutput {
             output: output.unwrap_or_else(|_| Ok(Vec::new()))?,
@@ -139,12 +139,11 @@ fn wait(child: &mut Child, deadline: Option<Instant>) -> io::Result<ProcessEnd> 
     }
 }
 
-/// What Rust's allocator says before it ends a process, and what the system says to whoever asks it for memory or a thread
-/// when there is no more.
+/// What Rust's allocator prints before it aborts, and what the system reports when there is no more memory or no more threads.
 const OUT_OF_MEMORY: [&str; 3] = ["memory allocation of", "Cannot allocate memory", "Resource temporarily unavailable"];
 
 impl ProcessEnd {
-    /// The signal by which somebody else has ended it.
+    /// The signal with which it was killed from outside.
     pub fn killed_by(self) -> Option<i32> {
         match self {
             ProcessEnd::Signal(signal @ (libc::SIGKILL | libc::SIGTERM | libc::SIGINT | libc::SIGHUP)) => Some(signal),
@@ -159,7 +158,7 @@ impl ProcessEnd {
         }
     }
 
-    /// A process that has no memory left can do little more than say so: no exit code or signal tells it.
+    /// Recognizes a lack of memory by its text: a process without memory can do little more, and no exit code or signal shows it.
     fn or_out_of_memory(self, words: &str) -> ProcessEnd {
         let failed = match self {
             ProcessEnd::Exit(code) => code != 0,
@@ -198,8 +197,8 @@ mod tests {
 
     #[test]
     fn a_process_that_is_killed_is_started_again_and_not_for_ever() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("starts");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("starts");
         let starts = || std::fs::read_to_string(&file).unwrap().len();
         let start = format!("printf . >> {0}; ", file.display());
         let ended = to_its_end(&format!("{start} [ $(wc -c < {}) -gt 2 ] || kill -KILL $$; echo done", file.display()));

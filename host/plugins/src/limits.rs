@@ -1,39 +1,38 @@
 //! Limits of this crate, with their defaults.
 
-/// How long the clock of time limits may be silent before it counts as standing still, in milliseconds.
+/// How long the clock of time limits may not tick before it counts as stopped, in milliseconds.
 pub const PLUGIN_CLOCK_SILENCE_MS_MAX: u64 = 500;
-/// How long a call waits for a clock that stands still, in milliseconds; then it fails.
+/// How long a call waits for a stopped clock, in milliseconds; then it fails.
 pub const PLUGIN_CLOCK_PATIENCE_MS: u64 = 2_000;
 /// Bytes that a plugin call may return whatever its input.
 pub const PLUGIN_EXPANSION_BYTES_FREE: u64 = 1 << 20;
 /// Rows that a plugin call may return whatever its input.
 pub const PLUGIN_EXPANSION_ROWS_FREE: u64 = 10_000;
-/// Instructions that stand for a second where time must be counted alike on every machine.
+/// Number of instructions that count as one second where limits must be the same on every machine.
 pub const PLUGIN_FUEL_PER_SECOND: u64 = 1_000_000_000;
 /// Bytes of one logged line; the rest is cut.
 pub const PLUGIN_LOG_LINE_BYTES_MAX: usize = 4096;
-/// Bytes of a granted file that one call of `files.read` gives; the plugin asks again for more.
+/// Maximum bytes of a granted file that one call of `files.read` returns; the plugin calls it again for more.
 pub const PLUGIN_FILE_READ_BYTES_MAX: u64 = 16 << 20;
-/// Instructions that a call of an import counts as, of ours or of WASI, beside one for each byte that it moves: about what
-/// it costs.
+/// Instructions that a call of an import counts as, ours or of WASI, in addition to one per byte that it moves: about its real cost.
 pub const PLUGIN_IMPORT_FUEL: u64 = 500;
 /// Timers that one plugin call may set and cancel.
 pub const PLUGIN_TIMER_CHANGES_MAX: usize = 1_000_000;
-/// Bytes of a plugin's own words in an error; the rest is cut.
+/// Maximum bytes of a plugin's own text in an error; the rest is cut.
 pub const PLUGIN_WORDS_BYTES_MAX: usize = 8192;
 /// Frames of a plugin's backtrace in an error.
 pub const PLUGIN_FRAMES_MAX: usize = 20;
 /// Instructions that a core module may take to start when it is built.
 pub const SNAPSHOT_FUEL: u64 = 2_000_000_000;
-/// Memories, and tables, in one plugin instance. No toolchain makes more than two of a kind, and each memory takes one of
-/// the places that all instances share.
+/// Maximum memories, and tables, in one plugin instance. No toolchain creates more than two of a kind, and each memory takes one of the
+/// slots that all instances share.
 pub const PLUGIN_MEMORIES_MAX: u32 = 16;
-/// How long a call of a plugin may take, in milliseconds, that is made once more to see where it stands; or how long it takes
-/// to run so many instructions. Never longer than the call before it.
+/// Maximum duration of a call that is repeated to find its source line, in milliseconds; with fuel, the time that this many instructions
+/// take. Never longer than the original call.
 pub const PLUGIN_TRACE_TIME_MS_MAX: u64 = 2_000;
-/// Places of which it is kept at a time how such a call came there, each in a line of the log.
+/// Maximum source locations for which such a call keeps the call stack, each in one line of the log.
 pub const PLUGIN_PLACES_MAX: usize = 4_096;
-/// How many times the fuel of one call all these calls together may burn.
+/// Maximum fuel of all these calls together, in multiples of the fuel of one call.
 pub const PLUGIN_ATTEMPTS_FUEL_CALLS: u64 = 100;
 /// Memory of the process that compiles a component, in bytes.
 pub const COMPILE_MEMORY_BYTES_MAX: u64 = 3 << 30;
@@ -55,21 +54,21 @@ pub const COMPONENT_NESTING_MAX: u64 = 32;
 pub const COMPILED_BYTES_MAX: u64 = 512 << 20;
 /// Files that the process which compiles a component may have open.
 pub const COMPILE_FILES_MAX: u64 = 64;
-/// How long a component that could not be compiled within its limits is not tried again, in seconds.
+/// How long a component that exceeded the limits of compilation is not retried, in seconds.
 pub const COMPILE_REFUSED_S: u64 = 3_600;
 /// Bytes of one function of a component.
 pub const COMPONENT_FUNCTION_BYTES_MAX: u64 = 4 << 20;
-/// Random bytes that a plugin may ask for at a time.
+/// Maximum random bytes per request of a plugin.
 pub const PLUGIN_RANDOM_BYTES_MAX: usize = 1 << 20;
-/// Bytes that one call of WASI reads or writes at most; a plugin that asks for more gets so many.
+/// Maximum bytes that one call of WASI reads or writes; a plugin that requests more gets this many.
 pub const PLUGIN_READ_BYTES_MAX: usize = 64 << 10;
-/// How long a plugin without a time limit waits for one answer over HTTP, in milliseconds.
+/// How long a plugin without a time limit waits for one HTTP response, in milliseconds.
 pub const PLUGIN_WAIT_MS_MAX: u64 = 60_000;
 /// Requests over HTTP that one plugin call may make.
 pub const PLUGIN_HTTP_REQUESTS_MAX: usize = 10_000;
 /// Connections that one plugin instance may have open.
 pub const PLUGIN_HTTP_OPEN_MAX: usize = 32;
-/// Bytes of the body of a request, and of an answer.
+/// Maximum bytes of the body of a request, and of a response.
 pub const PLUGIN_HTTP_BODY_BYTES_MAX: usize = 16 << 20;
 /// Bytes of the header fields of a request.
 pub const PLUGIN_HTTP_FIELDS_BYTES_MAX: usize = 64 << 10;
@@ -77,17 +76,17 @@ pub const PLUGIN_HTTP_FIELDS_BYTES_MAX: usize = 64 << 10;
 pub const PLUGIN_FIXED_BYTES_MAX: u64 = 64 << 10;
 /// Columns of one schema that a plugin describes.
 pub const PLUGIN_COLUMNS_MAX: usize = 1000;
-/// Plugins that a process has loaded and keeps though nothing uses them any more: those loaded last.
+/// Maximum unused plugins that a process keeps loaded: the most recently loaded ones.
 pub const PLUGINS_UNUSED_MAX: usize = 1;
 /// Bytes of a file that a plugin is granted.
 pub const GRANTED_FILE_BYTES_MAX: u64 = 256 << 20;
-/// Memory that a finished instance leaves resident for the next one, in bytes. What is above goes back to the system. More than
-/// a call of some rows writes holds up others: the system protects it, page by page, between instances, and meanwhile no other
-/// thread of the process can change or look at the address space.
+/// Memory that a finished instance leaves resident for the next one, in bytes; the rest is returned to the system. A larger value would
+/// delay other threads: between instances the kernel protects these pages one by one, and meanwhile no other thread of the process can
+/// change the address space.
 pub const PLUGIN_RESIDENT_BYTES_MAX: usize = 4 << 20;
 /// Calls after which an instance that is kept (`instance = "worker"`) is replaced.
 pub const PLUGIN_CALLS_PER_INSTANCE_MAX: u64 = 10_000;
-/// Compiled components in the cache; those that were not used for the longest time go first.
+/// Maximum compiled components in the cache; the least recently used ones are deleted first.
 pub const COMPILED_FILES_MAX: usize = 512;
 /// Bytes of files of one kind in that cache together. Those of a plugin in Python are 10 to 40 MB, in Rust less than 1 MB.
 pub const CACHED_CODE_BYTES_MAX: u64 = 2 << 30;

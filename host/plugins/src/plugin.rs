@@ -74,7 +74,7 @@ pub use counters::{CounterValues, Counters, add as add_counted};
 pub use description::{Description, WrittenColumns, WrittenOut};
 pub use groups::{Cogrouped, Cogroups, DueTimes, Groups, Processed, TimerChange, Updated};
 pub use http::check_grant as check_http_grant;
-pub use load::{find as component_file, is_plugin_folder, read as read_component};
+pub use load::{find as component_file, is_plugin_dir, read as read_component};
 pub use load_options::LoadOptions;
 pub use migrate::OldStates;
 pub use outline::{Outline, check as check_component};
@@ -88,7 +88,7 @@ pub use tally::ConnectorTally;
 pub use world::World;
 pub use writer::Writer;
 
-/// Loads plugins: engines, the cache of compiled code and the clock of time limits. One a process; cheap to clone.
+/// Loads plugins: engines, the cache of compiled code and the clock of time limits. One per process; cheap to clone.
 #[derive(Clone)]
 pub struct PluginHost {
     loader: Arc<load::Loader>,
@@ -112,8 +112,7 @@ impl PluginHost {
         PluginHost { loader: Arc::new(load::Loader::new(None)) }
     }
 
-    /// Loads a component file, or the component of a plugin folder. Errors say what the file is where it is no plugin
-    /// of ours, and what to do.
+    /// Loads a component file, or the component of a plugin directory. If the file is not a plugin, the error says what it is and what to do.
     pub fn load(&self, path: &Path, options: &LoadOptions) -> Result<Plugin> {
         let signers = options.signers.as_deref().map(Arc::from);
         Ok(Plugin { loaded: self.loader.load(path, options)?, signers })
@@ -126,14 +125,13 @@ impl Plugin {
         self.loaded.calls.world()
     }
 
-    /// Asks the plugin what it does with this config (JSON text), this input and these key columns. An error of kind `Job`
-    /// where it refuses them.
+    /// Calls the plugin's `describe` for this config (JSON text), input and key columns. Fails with kind `Job` if the plugin rejects them.
     pub fn describe(&self, config: &str, input: &Schema, key: &Schema) -> Result<Description> {
         let used = StageUse { config: config.to_owned(), key: Arc::new(key.clone()), ..StageUse::new("") };
         self.describe_for(&used, &[Arc::new(input.clone())])
     }
 
-    /// The same for a stage, under its limits: with several inputs for world `cogroup`; others are asked about the first.
+    /// Like [`Plugin::describe`] for a stage, under its limits. World `cogroup` gets all inputs, other worlds the first.
     pub fn describe_for(&self, stage: &StageUse, inputs: &[SchemaRef]) -> Result<Description> {
         // In a thread of its own, whatever the stack of this one.
         let bytes =
@@ -155,7 +153,7 @@ impl Plugin {
         let identity = CallIdentity { stage: None, role: Role::Stage, plugin, outside: DESCRIBE };
         let mut about = Stage { grant: stage.grant.clone(), inputs: inputs.to_vec(), key: stage.key.clone() };
         if about.inputs.is_empty() && !matches!(self.world(), World::Cogroup | World::Source) {
-            // Asked about nothing, it is told of an input without columns, and finds that input where it looks for it.
+            // Without an input, it gets one without columns, in the field where it expects the input.
             about.inputs.push(Arc::new(Schema::empty()));
         }
         let mut instances = Instances::new(self.loaded.clone(), identity, about, stage.limits, false);
@@ -197,18 +195,18 @@ impl Plugin {
         Caller::new(self.loaded.clone(), stage, description)
     }
 
-    /// What reads one partition of a source, or asks which there are. `description` is what `describe` returned for the source.
+    /// Creates a reader of one partition of a source, or of the list of partitions. `description` is the result of `describe` for the source.
     pub fn reader(&self, source: StageUse, description: &Description) -> Result<Reader> {
         Reader::new(self.loaded.clone(), source, description)
     }
 
-    /// What writes the batches of a sink, whose rows have columns at these places that the plugin reads. `description` is what
-    /// `describe` returned for the sink.
+    /// Creates a writer of the batches of a sink. `reads` has the indexes of the columns that the plugin reads. `description` is the result of
+    /// `describe` for the sink.
     pub fn writer(&self, sink: StageUse, description: &Description, reads: Vec<usize>) -> Result<Writer> {
         Writer::new(self.loaded.clone(), sink, description, reads)
     }
 
-    /// What asks which batch a sink holds, and writes none.
+    /// Creates a writer that only reads which batch a sink has committed.
     pub fn asker(&self, sink: StageUse) -> Result<Writer> {
         Writer::that_asks(self.loaded.clone(), sink)
     }
@@ -218,7 +216,7 @@ impl Plugin {
         self.loaded.digest_text()
     }
 
-    /// Who has signed the package that it came as, of those who are trusted; `None`: it is no package.
+    /// The trusted signers of the package that it came from; `None` if it is not a package.
     pub fn signers(&self) -> Option<&[String]> {
         self.signers.as_deref()
     }
@@ -228,10 +226,10 @@ impl Plugin {
         self.loaded.bytes
     }
 
-    /// Whether its calls may run on this thread for whoever has to hear of other things there: they can be interrupted, and the thread's
-    /// stack has room for a stack of theirs of so many bytes.
+    /// Whether its calls may run on this thread, which must also handle other events: they can be interrupted, and the thread's stack has room
+    /// for a plugin stack of this size.
     pub fn can_be_interrupted_here(&self, stack_bytes_max: u64) -> bool {
-        // As much for whoever is below the call here as there is in other threads.
+        // Callers below this call need as much stack here as in other threads.
         let needed = stack_bytes_max.saturating_add(millstream_base::limits::THREAD_STACK_BYTES_RESERVED);
         self.loaded.machine.clock.is_some() && stack::check(needed).is_ok()
     }
@@ -251,17 +249,17 @@ impl Plugin {
         &self.loaded.imports
     }
 
-    /// What it asks for, a phrase for each kind of import.
+    /// The permissions that it requests, one phrase per kind of import.
     pub fn asks(&self) -> Vec<&'static str> {
         needs::in_words(self.imports())
     }
 
-    /// How many functions and core modules it has.
+    /// Number of its functions and core modules.
     pub fn functions_and_modules(&self) -> (u64, u64) {
         (self.loaded.size.functions, self.loaded.size.modules)
     }
 
-    /// Whether it imports an interface of ours, as `timers`.
+    /// Whether it imports an interface of ours, such as `timers`.
     pub fn uses(&self, interface: &str) -> bool {
         self.loaded.uses(interface)
     }

@@ -1,9 +1,7 @@
-//! What a component says of itself in its bytes, without being run: custom sections with name, version, licence,
-//! documentation and language, by the names that the tools of components share (wasm-metadata, wkg), and sections of our own
-//! with its schemas and what it should be granted.
+//! Metadata in the bytes of a component, read without running it. Custom sections have name, version, license, documentation and
+//! language, with the names that component tools share (wasm-metadata, wkg). Sections of our own have its schemas and requested grants.
 //!
-//! The bytes may be anybody's: nothing is believed, whatever cannot be read counts as not there, and texts are made safe to
-//! print.
+//! The bytes are untrusted: what cannot be read counts as missing, and texts are made safe to print.
 
 use crate::limits::PLUGIN_WORDS_BYTES_MAX;
 use millstream_base::limits::{DECLARED_BYTES_MAX, README_BYTES_MAX};
@@ -22,31 +20,31 @@ pub mod section {
     pub const LICENSES: &str = "licenses";
     /// Names with commas between them.
     pub const AUTHORS: &str = "authors";
-    /// The whole README; no tool but ours reads it.
+    /// The complete README; no other tool reads it.
     pub const README: &str = "millstream:readme";
-    /// What it said of its columns when it was built, as JSON; see [`Declarations`](super::Declared). Ours, as the next two.
+    /// Its columns as recorded by the build, as JSON; see [`Declarations`](super::Declared). Ours, like the next two.
     pub const SCHEMAS: &str = "millstream:schemas";
     /// The JSON Schema of its config.
     pub const CONFIG_SCHEMA: &str = "millstream:config-schema";
-    /// What a job should grant it, as JSON.
+    /// The grants that it requests, as JSON.
     pub const GRANTS: &str = "millstream:grants";
-    /// There, and empty, where its SDK can tell in which line a call stands. No text, so not among [`ALL`].
+    /// Present and empty if its SDK can report the source line of a running call. Not text, so not in [`ALL`].
     pub const TRACES: &str = "millstream:traces";
-    /// All of them.
+    /// All sections with text.
     pub const ALL: [&str; 8] = [VERSION, DESCRIPTION, LICENSES, AUTHORS, README, SCHEMAS, CONFIG_SCHEMA, GRANTS];
 }
 
-/// How many answers about its columns a component may carry.
+/// Maximum recorded descriptions per component.
 const ANSWERS_MAX: usize = 100;
-/// How many producers of a kind are shown.
+/// Maximum producers of a kind that are shown.
 const PRODUCERS_MAX: usize = 50;
 
-/// What a component says of itself. Texts are empty where it says nothing.
+/// The metadata of a component. Missing texts are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PackageSections {
-    /// Its name.
+    /// Name of the plugin.
     pub name: String,
-    /// Its version.
+    /// Version of the plugin.
     pub version: String,
     /// A sentence or two.
     pub description: String,
@@ -54,11 +52,11 @@ pub struct PackageSections {
     pub license: String,
     /// Names with commas between them.
     pub authors: String,
-    /// What it is written in.
+    /// Source languages.
     pub language: Vec<Producer>,
     /// With which SDK.
     pub sdk: Vec<Producer>,
-    /// What has made it and worked on it.
+    /// Tools that built and processed it.
     pub made_by: Vec<Producer>,
     /// The README.
     pub readme: String,
@@ -67,15 +65,15 @@ pub struct PackageSections {
 /// A language or a tool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Producer {
-    /// Its name.
+    /// Name of the producer.
     pub name: String,
-    /// Its version; may be empty.
+    /// Version of the producer; may be empty.
     pub version: String,
 }
 
 impl PackageSections {
-    /// Reads the custom sections of a component; of those with the same name the last one counts. What is inside inner
-    /// modules and components is not what the component says of itself.
+    /// Reads the custom sections of a component; of several with the same name, the last one wins. Sections of inner modules and components
+    /// are ignored.
     pub fn of(component: &[u8]) -> PackageSections {
         let mut package = PackageSections::default();
         each_section(component, |name, data, offset| package.read(name, data, offset));
@@ -134,14 +132,14 @@ pub fn has_section(component: &[u8], wanted: &str) -> bool {
     found
 }
 
-/// What a component's build wrote down of what it answers when it is asked.
+/// The descriptions that a component's build recorded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Declarations {
-    /// What it said of its columns, an object for each config and input that it was asked about; `None`: it was not asked.
+    /// Its columns, one object per recorded config and input; `None` if nothing was recorded.
     pub schemas: Option<Vec<Value>>,
-    /// The JSON Schema of its config; null where it says none.
+    /// The JSON Schema of its config; null if it has none.
     pub config_schema: Value,
-    /// What a job should grant it; an empty object where nothing.
+    /// The grants that it requests; an empty object if none.
     pub grants: Value,
 }
 
@@ -161,7 +159,7 @@ impl Declarations {
     }
 }
 
-/// JSON that anybody may have written, safe to print.
+/// Parses untrusted JSON, and makes it safe to print.
 fn json(data: &[u8]) -> Option<Value> {
     let value = (data.len() <= DECLARED_BYTES_MAX).then(|| serde_json::from_slice(data).ok())?;
     value.map(clean)
@@ -174,7 +172,7 @@ fn objects(value: Value) -> Option<Vec<Value>> {
     }
 }
 
-/// The same value with all its texts safe to print. As deep as the reader of JSON goes, which is not deep.
+/// Makes all strings of a value safe to print. The recursion is bounded by the depth that the JSON parser accepts.
 fn clean(value: Value) -> Value {
     let text = |text: &str| printable(text, usize::MAX);
     match value {

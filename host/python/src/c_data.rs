@@ -1,8 +1,8 @@
-//! Arrow's C data interface, by which libraries of one process hand columns to each other without a copy. Written out here, since
-//! Arrow's own needs a feature that would build all libraries of the program again.
+//! Arrow's C data interface, with which libraries of one process share columns without a copy. It is implemented here,
+//! since Arrow's own needs a feature that would rebuild all libraries of the program.
 //!
-//! What comes in is another library's word: its sizes and formats are looked at as far as the interface tells them, and its pointers
-//! are believed, as all who use the interface do.
+//! Imported data is from another library. Its sizes and formats are checked as far as the interface defines them. Its
+//! pointers are trusted, as by all users of the interface.
 
 mod export;
 mod format;
@@ -61,13 +61,13 @@ pub struct CStream {
     private_data: *mut c_void,
 }
 
-/// Implements what all three structures have: a state of nothing, and an end.
+/// Implements what all three structures have in common: an empty value, and a destructor.
 macro_rules! released {
     ($name:ident) => {
         impl $name {
-            /// One that holds nothing.
+            /// Returns an empty structure.
             pub fn none() -> $name {
-                // SAFETY: all fields are numbers, pointers and optional functions, of which zero is a value.
+                // SAFETY: all fields are numbers, pointers and optional functions, for which zero is valid.
                 unsafe { std::mem::zeroed() }
             }
         }
@@ -75,13 +75,13 @@ macro_rules! released {
         impl Drop for $name {
             fn drop(&mut self) {
                 if let Some(release) = self.release {
-                    // SAFETY: whoever made it wants to be told so, once; `release` is empty afterwards.
+                    // SAFETY: the producer's `release` is called once. It is empty afterwards.
                     unsafe { release(self) };
                 }
             }
         }
 
-        // SAFETY: the interface allows that a structure is moved to, and released by, another thread.
+        // SAFETY: the interface allows a structure to be moved to, and released by, another thread.
         unsafe impl Send for $name {}
     };
 }
@@ -90,5 +90,5 @@ released!(CSchema);
 released!(CArray);
 released!(CStream);
 
-// SAFETY: an array is only read once it is there, and released by its last owner.
+// SAFETY: an array is only read once it is complete, and released by its last owner.
 unsafe impl Sync for CArray {}

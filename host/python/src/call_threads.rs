@@ -1,6 +1,7 @@
-//! Where plugins are called, without the interpreter's lock: on Python's own thread where its stack has room and a call can be interrupted by Ctrl-C
-//! there, as that saves the way to another thread and back, which takes longer than a call of a quick plugin; or else on threads with stacks of
-//! ours, while Python's waits and hears of Ctrl-C.
+//! Runs plugin calls without the interpreter's lock. A call runs on Python's own thread if its stack is large enough
+//! and Ctrl-C can interrupt the call there. That saves a switch to another thread and back, which takes longer than a
+//! call of a fast plugin. Otherwise it runs on a thread with a larger stack, while Python's thread waits and checks for
+//! Ctrl-C.
 
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::{THREAD_STACK_BYTES, THREAD_STACK_BYTES_COMPACT, THREAD_STACK_BYTES_RESERVED};
@@ -13,14 +14,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, s
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often it is looked whether somebody has pressed Ctrl-C.
-const SIGNALS_EVERY: Duration = Duration::from_millis(50);
-/// Threads that are kept for the next calls.
+/// How often Ctrl-C is checked.
+const SIGNAL_CHECK_INTERVAL: Duration = Duration::from_millis(50);
+/// Maximum number of idle threads that are kept for later calls.
 const IDLE_MAX: usize = 16;
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// Those of a process.
+/// The call threads of a process.
 #[derive(Clone, Default)]
 pub struct Threads {
     idle: Arc<Mutex<Vec<Sender<Work>>>>,
@@ -28,9 +29,9 @@ pub struct Threads {
 
 /// Why a call from Python has no result.
 pub enum PythonCallError {
-    /// Millstream says why.
+    /// An error of Millstream.
     Error(Error),
-    /// Python does, as by Ctrl-C.
+    /// A Python exception, for example after Ctrl-C.
     Python(PyErr),
 }
 
@@ -40,7 +41,7 @@ impl From<Error> for PythonCallError {
     }
 }
 
-/// Does some work on this thread, whose stack has room for it. A plugin that runs in it is interrupted by Ctrl-C.
+/// Runs `work` on this thread, whose stack is large enough. Ctrl-C interrupts a plugin in it.
 pub fn here<T>(py: Python<'_>, work: impl FnOnce(&CancelCheck) -> Result<T> + Send) -> Result<T, PythonCallError>
 where
     T: Send,
@@ -56,10 +57,10 @@ where
         looked.map_err(|error| *raised() = Some(error)).is_ok()
     };
     let (between, looked) = (is_wanted.clone(), Mutex::new(Instant::now()));
-    // Between calls, of which there may be many.
+    // Checked between calls, of which there may be many.
     let wanted = CancelCheck::new(move || {
         let mut looked = looked.lock().unwrap_or_else(PoisonError::into_inner);
-        if looked.elapsed() < SIGNALS_EVERY {
+        if looked.elapsed() < SIGNAL_CHECK_INTERVAL {
             return true;
         }
         *looked = Instant::now();
@@ -74,8 +75,8 @@ where
 }
 
 impl Threads {
-    /// Does some work, which needs a stack of a plugin with so many bytes. Where the wait for it is interrupted, it is told so
-    /// between calls of the plugin, each of which goes on for as long as the plugin's limits let it.
+    /// Runs `work`, which needs a plugin stack of `stack_bytes`. If the wait is interrupted, `work` is notified between
+    /// calls of the plugin. A single call continues up to the plugin's limits.
     pub fn run<T: Send + 'static>(
         &self,
         py: Python<'_>,
@@ -99,7 +100,7 @@ impl Threads {
         result: SyncSender<Result<T>>,
     ) -> Result<()> {
         let work: Work = Box::new(move || {
-            // Nobody hears of it where the wait was interrupted.
+            // There is no receiver if the wait was interrupted.
             drop(result.send(work()));
         });
         let needed = stack_bytes.saturating_add(2 * THREAD_STACK_BYTES_RESERVED);
@@ -121,7 +122,7 @@ impl Threads {
     }
 }
 
-/// Does one work after the other, for as long as there are not too many who wait for some.
+/// Runs one work item after the other, while there are not too many idle threads.
 fn serve(first: Work, own: &Sender<Work>, next: &Receiver<Work>, idle: &Mutex<Vec<Sender<Work>>>) {
     first();
     loop {
@@ -146,7 +147,7 @@ fn spawn(stack_bytes: u64, work: impl FnOnce() + Send + 'static) -> Result<()> {
 
 fn wait<T>(result: &Receiver<Result<T>>) -> Result<T, PythonCallError> {
     loop {
-        match result.recv_timeout(SIGNALS_EVERY) {
+        match result.recv_timeout(SIGNAL_CHECK_INTERVAL) {
             Ok(result) => return result.map_err(PythonCallError::Error),
             Err(RecvTimeoutError::Timeout) => {
                 Python::attach(|py| py.check_signals()).map_err(PythonCallError::Python)?;

@@ -1,5 +1,5 @@
-//! The extension of the Python package `millstream`: plugins are called here, on tables of other libraries, without an engine. What
-//! users see of it is in `millstream/*.py` beside; jobs are run by the program, which the package brings along.
+//! The extension of the Python package `millstream`. It calls plugins on tables of other libraries, without an engine.
+//! The user interface is in `millstream/*.py` next to it. Jobs are run by the program, which the package includes.
 
 #![allow(missing_docs)]
 
@@ -9,7 +9,7 @@ mod native;
 mod per_process;
 mod rows;
 mod tables;
-mod trouble;
+mod exceptions;
 
 use pyo3::prelude::*;
 
@@ -19,5 +19,5 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<native::Plugin>()?;
     module.add_class::<rows::Rows>()?;
     module.add_function(wrap_pyfunction!(native::use_program, module)?)?;
-    trouble::add(module)
+    exceptions::add(module)
 }

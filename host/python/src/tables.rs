@@ -1,4 +1,4 @@
-//! Tables that a call is given.
+//! The tables passed to a call.
 
 use crate::c_data::{self, CStream, STREAM};
 use crate::call_threads::PythonCallError;
@@ -9,7 +9,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
-/// Reads a table of any library that hands out Arrow's C stream, without the interpreter's lock: the library may compute it now.
+/// Reads a table from any library that exports the Arrow C stream, without the interpreter's lock: the library may
+/// compute it now.
 pub fn read(table: &Bound<'_, PyAny>) -> PyResult<(SchemaRef, Vec<RecordBatch>)> {
     let py = table.py();
     let capsule = match table.getattr_opt(intern!(py, "__arrow_c_stream__"))? {
@@ -24,7 +25,7 @@ pub fn read(table: &Bound<'_, PyAny>) -> PyResult<(SchemaRef, Vec<RecordBatch>)>
         ))
     })?;
     let pointer = capsule.pointer_checked(Some(STREAM))?.cast::<CStream>();
-    // SAFETY: capsules of this name hold a stream. It is taken out, so that its release is up to us alone.
+    // SAFETY: capsules with this name contain a stream. It is moved out, so only this code releases it.
     let stream = unsafe { std::mem::replace(&mut *pointer.as_ptr(), CStream::none()) };
     Ok(py.detach(|| c_data::read(stream)).map_err(PythonCallError::Error)?)
 }

@@ -1,8 +1,10 @@
-//! The connections between the processes of a job: each connects to those before it in `--hosts` and waits for those
-//! after it. timely's own way of doing so writes to standard output, which belongs to `print` sinks, and trusts whoever
-//! connects. Here both ends of each connection speak TLS, with certificates where they have such, and prove that they know the job's key
-//! (`hello`), strangers cost nothing that matters (`port`), and what is sent is sealed (`sealed`, `records`) and looked at before
-//! timely sees it (`message`).
+//! The connections between the processes of a job. Each process connects to those before it in `--hosts`, and accepts
+//! connections from those after it.
+//!
+//! timely's own implementation writes to standard output, which belongs to `print` sinks, and trusts every client. Here
+//! both ends of a connection use TLS, with certificates if configured, and prove that they know the job's key
+//! (`hello`). Unauthenticated clients cost few resources (`port`). Data is sealed (`sealed`, `records`) and validated
+//! before timely receives it (`message`).
 
 mod port;
 mod hello;
@@ -34,20 +36,20 @@ use std::io::{self, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-/// How often it is looked whether the port is still open.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the port is checked for being open.
+const PORT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The connections of a process with the others.
+/// The connections of a process to the others.
 pub struct Connected {
-    /// Those of the dataflow, by process; `None` for this one.
+    /// Dataflow connections by process. `None` for this process.
     pub sockets: Vec<Option<Sealed>>,
     /// The generation that process 0 has claimed.
     pub generation: Generation,
-    /// For [`super::control`]: the process, and the connection on which it is asked and asks.
+    /// For [`super::control`]: the process, and the connection for queries in both directions.
     pub questions: Vec<(usize, Sealed)>,
 }
 
-/// Opens the port of this process, which runs what `own` says.
+/// Opens the port of this process, which runs the job that `own` describes.
 pub fn listen(cluster: &Cluster, own: Hello) -> Result<PeerPort> {
     let (process, processes) = (cluster.process, cluster.hosts.len());
     let Some(host) = cluster.hosts.get(process) else {
@@ -64,23 +66,23 @@ pub fn listen(cluster: &Cluster, own: Hello) -> Result<PeerPort> {
     PeerPort::open(listener, own, cluster)
 }
 
-/// Connects with all other processes, for as long as it takes them to start; `liveness` watches over each from then on. An error where a
-/// process that is there already runs something else.
+/// Connects to all other processes, and waits until they have started. `liveness` watches each from then on. Fails if a
+/// running process has another job.
 pub fn connect(cluster: &Cluster, own: Hello, port: PeerPort, liveness: &Liveness) -> Result<Connected> {
     let mut peers: Vec<Peer> = cluster.hosts.iter().map(|_| Peer::default()).collect();
     let mut generation = own.generation;
-    // The ports of all are open before anyone connects, so no two processes can wait for each other.
+    // Every process opens its port before it connects, so no two processes can wait for each other.
     for process in 0..cluster.process.min(cluster.hosts.len()) {
-        let (earlier, own_place) = peers.split_at_mut_checked(process).unwrap_or_default();
-        let Some(peer) = own_place.first_mut() else { continue };
+        let (earlier, own_peers) = peers.split_at_mut_checked(process).unwrap_or_default();
+        let Some(peer) = own_peers.first_mut() else { continue };
         let caller = PeerToReach { cluster, process, is_over: &|| earlier.iter().any(Peer::is_lost) };
         let knows = Hello { generation, ..own };
-        let (socket, welcomed) = reach_same(&caller, knows, ConnectionPurpose::Dataflow)?;
+        let (socket, welcomed) = reach_same_start(&caller, knows, ConnectionPurpose::Dataflow)?;
         generation = welcomed;
         let knows = Hello { generation, ..own };
         peer.dataflow = Some(socket);
-        peer.liveness = Some(liveness.watch(reach_same(&caller, knows, ConnectionPurpose::Liveness)?.0)?);
-        peer.questions = Some(reach_same(&caller, knows, ConnectionPurpose::Questions)?.0);
+        peer.liveness = Some(liveness.watch(reach_same_start(&caller, knows, ConnectionPurpose::Liveness)?.0)?);
+        peer.questions = Some(reach_same_start(&caller, knows, ConnectionPurpose::Questions)?.0);
     }
     if let Some((earlier, later)) = peers.split_at_mut_checked(cluster.process + 1) {
         accept_all(earlier, later, Hello { generation, ..own }, &port, liveness)?;
@@ -96,13 +98,14 @@ pub fn connect(cluster: &Cluster, own: Hello, port: PeerPort, liveness: &Livenes
         }
         sockets.push(peer.dataflow);
     }
-    liveness.all_there(&watched, dataflow);
+    liveness.all_connected(&watched, dataflow);
     Ok(Connected { sockets, generation, questions })
 }
 
-/// As [`reach`], until the other is of the same start of the job. One of an earlier start will notice that its peers are gone, and come
-/// again; where the other is of a later start, this process has to. Generation 0: this process has not heard of one.
-fn reach_same(caller: &PeerToReach<'_>, own: Hello, purpose: ConnectionPurpose) -> Result<(Sealed, Generation)> {
+/// Calls [`reach`] until the other process belongs to the same start of the job. A process of an earlier start detects
+/// that its peers have exited, and reconnects. If the other process is of a later start, this one must restart.
+/// Generation 0 means that this process does not know one yet.
+fn reach_same_start(caller: &PeerToReach<'_>, own: Hello, purpose: ConnectionPurpose) -> Result<(Sealed, Generation)> {
     loop {
         let reached = reach(caller, own, purpose)?;
         match own.generation.meets(reached.1) {
@@ -112,11 +115,11 @@ fn reach_same(caller: &PeerToReach<'_>, own: Hello, purpose: ConnectionPurpose) 
         }
         let process = caller.process;
         tracing::info!("process {process} belongs to an earlier start of the job; waiting until it has ended");
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(PORT_CHECK_INTERVAL);
     }
 }
 
-/// The connections with another process.
+/// The connections to another process.
 #[derive(Default)]
 struct Peer {
     dataflow: Option<Sealed>,
@@ -125,20 +128,21 @@ struct Peer {
 }
 
 impl Peer {
-    /// It was there, and is gone.
+    /// Returns whether it was connected and is lost.
     fn is_lost(&self) -> bool {
         self.liveness.as_ref().is_some_and(WatchedPeer::is_lost)
     }
 
-    /// All its connections are there, and it lives.
-    fn is_there(&self) -> bool {
-        let is_open = |connection: &Option<Sealed>| connection.as_ref().is_some_and(|taken| !closed(taken.socket()));
+    /// Returns whether it is alive and all its connections are open.
+    fn is_connected(&self) -> bool {
+        let is_open = |connection: &Option<Sealed>| connection.as_ref().is_some_and(|taken| !is_closed(taken.socket()));
         self.liveness.is_some() && !self.is_lost() && is_open(&self.dataflow) && is_open(&self.questions)
     }
 
-    /// Whether it takes a connection of this purpose. One without signs of life has no claim to its place: its machine may be gone.
-    fn takes(&self, purpose: ConnectionPurpose) -> bool {
-        let is_free = |connection: &Option<Sealed>| connection.as_ref().is_none_or(|taken| closed(taken.socket()));
+    /// Returns whether it accepts a connection for this purpose. A peer without liveness connection is replaced, since
+    /// its machine may be down.
+    fn accepts(&self, purpose: ConnectionPurpose) -> bool {
+        let is_free = |connection: &Option<Sealed>| connection.as_ref().is_none_or(|taken| is_closed(taken.socket()));
         match purpose {
             ConnectionPurpose::Dataflow => self.liveness.is_none() || is_free(&self.dataflow),
             ConnectionPurpose::Liveness => self.liveness.is_none(),
@@ -147,11 +151,11 @@ impl Peer {
     }
 }
 
-/// Waits until the processes behind this one have connected. A process that died while others were waited for may come
-/// again and takes its own place; none of its connections counts until then. Those that are connected already and die end this one as
-/// well: it would be of a start that is over.
+/// Waits until the processes after this one have connected. A process that died meanwhile may reconnect and replace
+/// itself; its earlier connections do not count. If an already connected earlier process dies, this one fails too,
+/// since its start would be over.
 fn accept_all(earlier: &[Peer], later: &mut [Peer], own: Hello, port: &PeerPort, liveness: &Liveness) -> Result<()> {
-    let missing = |later: &[Peer]| later.iter().filter(|peer| !peer.is_there()).count();
+    let missing = |later: &[Peer]| later.iter().filter(|peer| !peer.is_connected()).count();
     if missing(later) > 0 {
         tracing::info!("waiting for {} of {} processes", missing(later), own.processes);
     }
@@ -160,7 +164,7 @@ fn accept_all(earlier: &[Peer], later: &mut [Peer], own: Hello, port: &PeerPort,
         if earlier.iter().any(Peer::is_lost) {
             return Err(lost_connection());
         }
-        let admitted = port.next(LOOK_EVERY)?;
+        let admitted = port.next(PORT_CHECK_INTERVAL)?;
         for (peer, process) in later.iter_mut().zip(own.process + 1..).filter(|(peer, _)| peer.is_lost()) {
             tracing::warn!("process {process} has disconnected; waiting for it");
             *peer = Peer::default();
@@ -170,14 +174,14 @@ fn accept_all(earlier: &[Peer], later: &mut [Peer], own: Hello, port: &PeerPort,
         if own.generation.meets(connection.hello.generation) == GenerationMeeting::OwnIsOver {
             return Err(lost_connection());
         }
-        let place = (process as usize).checked_sub(own.process as usize + 1).and_then(|place| later.get_mut(place));
-        let Some(peer) = place.filter(|peer| peer.takes(purpose)) else {
+        let index = (process as usize).checked_sub(own.process as usize + 1).and_then(|index| later.get_mut(index));
+        let Some(peer) = index.filter(|peer| peer.accepts(purpose)) else {
             tracing::warn!("a second process {process} tries to join; it is rejected");
-            // It need not hear it.
-            let _ = let_in(connection, Status::Taken);
+            // The client need not receive it.
+            let _ = send_status(connection, Status::Taken);
             continue;
         };
-        match (let_in(connection, Status::Welcome(own.generation)), purpose) {
+        match (send_status(connection, Status::Welcome(own.generation)), purpose) {
             (Ok(socket), ConnectionPurpose::Dataflow) => peer.dataflow = Some(socket),
             (Ok(socket), ConnectionPurpose::Questions) => peer.questions = Some(socket),
             (Ok(socket), ConnectionPurpose::Liveness) => peer.liveness = Some(liveness.watch(socket)?),
@@ -187,8 +191,8 @@ fn accept_all(earlier: &[Peer], later: &mut [Peer], own: Hello, port: &PeerPort,
     Ok(())
 }
 
-/// Tells a process how it stands.
-fn let_in(connection: PeerConnection, status: Status) -> io::Result<Sealed> {
+/// Sends a process its status.
+fn send_status(connection: PeerConnection, status: Status) -> io::Result<Sealed> {
     connection.socket.set_write_timeout(Some(STATUS_SILENCE_MAX))?;
     let mut sealed = Sealed::new(connection.socket, connection.seals);
     sealed.write_all(&status.bytes())?;
@@ -196,8 +200,8 @@ fn let_in(connection: PeerConnection, status: Status) -> io::Result<Sealed> {
     Ok(sealed)
 }
 
-/// Whether the other end of a connection on which nothing was sent yet is gone.
-fn closed(socket: &TcpStream) -> bool {
+/// Returns whether the other end of an unused connection has closed it.
+fn is_closed(socket: &TcpStream) -> bool {
     if socket.set_nonblocking(true).is_err() {
         return true;
     }

@@ -1,14 +1,14 @@
-//! A socket on which the process of a running job tells how it stands and is told what to do, for its owner only.
+//! The control socket: it reports the status of a running job and accepts commands, from the job's owner only.
 //!
-//! Each process of a job has a Unix socket of its own. Whoever connects writes one line of JSON, a [`ControlQuestion`] as
-//! `{"ask":"status"}`, and gets one line back, an [`ControlAnswer`] as `{"status":{…}}` or `{"error":"…"}`. Then the connection is
-//! closed.
+//! Each process of a job has its own Unix socket. A client writes one line of JSON, a [`ControlQuestion`] such as
+//! `{"ask":"status"}`. It gets one line back, a [`ControlAnswer`] such as `{"status":{…}}` or `{"error":"…"}`. Then the
+//! connection is closed.
 //!
-//! A process is also asked what another one would say (`others`), which may be on another machine; of that it passes on no more than how
-//! the job stands.
+//! A process also forwards requests to other processes (`others`), which may be on other machines. Only status requests
+//! and messages to supervisors are forwarded.
 //!
-//! A job that cannot listen runs as well as any other, and whoever asks can neither slow nor stop it: one thread serves
-//! all, a few at a time, each for a limited time.
+//! A job that cannot listen runs normally, and clients can neither slow nor stop it. One thread serves all clients, a
+//! few at a time, each for a limited time.
 
 mod ask;
 
@@ -33,9 +33,9 @@ use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::threads;
 use millstream_base::{private, time};
-use millstream_engine::running::handover::HandoverWord;
+use millstream_engine::running::handover::HandoverMessage;
 use millstream_engine::running::upgrade;
-use millstream_engine::running::upgrade::{Prepare, UpgradeStatus};
+use millstream_engine::running::upgrade::{PrepareRequest, UpgradeStatus};
 use serde::{Deserialize, Serialize};
 use socket::ListeningSocket;
 use std::path::{Path, PathBuf};
@@ -47,87 +47,87 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, oneshot};
 
-/// A question, with its end of line.
+/// Maximum size of a request, including its end of line.
 const QUESTION_BYTES_MAX: u64 = 16 << 10;
-/// How many are served at a time; more wait.
+/// Maximum number of clients served concurrently. More clients wait.
 const CLIENTS_MAX: usize = 8;
-/// How long one of them may take to ask and to read the answer.
+/// How long a client may take to send its request and to read the response.
 const CLIENT_TIME_MAX: Duration = Duration::from_secs(1);
-/// How long to wait where a client cannot be taken: no more files can be opened.
+/// How long to wait if a client cannot be accepted, because no more files can be opened.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What a job can be asked. Questions about upgrades are for all of its processes, but for `commit`: see [`upgrade`].
+/// A request to a job. Requests about upgrades are for all of its processes, except `commit`: see [`upgrade`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub enum ControlQuestion {
-    /// How it stands.
+    /// Returns the status.
     Status,
-    /// How it stands, in all that is known and was not told before.
+    /// Returns the status with everything that is known and was not sent before.
     View(KnownNumbers),
-    /// What another process says to one of the questions above.
+    /// Forwards one of the requests above to another process.
     Elsewhere {
-        /// Which.
+        /// The process.
         process: usize,
-        /// The question.
+        /// The request.
         question: Box<ControlQuestion>,
     },
-    /// Load and check the next plugin of a stage.
-    Prepare(Prepare),
-    /// How an upgrade stands.
+    /// Loads and checks the next plugin of a stage.
+    Prepare(PrepareRequest),
+    /// Returns the status of an upgrade.
     Upgrade {
-        /// Which.
+        /// The upgrade.
         id: u64,
     },
-    /// Run a prepared plugin beside the old one; process 0 is asked.
+    /// Runs a prepared plugin next to the old one. Sent to process 0.
     Shadow {
-        /// Which upgrade.
+        /// The upgrade.
         id: u64,
-        /// For how many batches.
+        /// The number of batches.
         batches: u64,
     },
-    /// Put a prepared plugin in its place; process 0 is asked.
+    /// Replaces a plugin with a prepared one. Sent to process 0.
     Commit {
-        /// Which upgrade.
+        /// The upgrade.
         id: u64,
     },
-    /// Give an upgrade up.
+    /// Cancels an upgrade.
     Drop {
-        /// Which.
+        /// The upgrade.
         id: u64,
-        /// Why, for whoever asks how it stands.
+        /// The reason, shown in the status.
         why: String,
     },
-    /// Only of another process: pass it to the supervisor of this one.
-    Supervisor(HandoverWord),
-    /// Stop: what was received is worked on and committed first.
+    /// Forwards a message to the supervisor of this process. Only accepted from another process.
+    Supervisor(HandoverMessage),
+    /// Stops the job after the received input was processed and committed.
     Stop,
-    /// Stop in the same way, to be started again with `--replay-from` this batch.
+    /// Stops the job in the same way, to be restarted with `--replay-from` this batch.
     Restart {
-        /// The last batch that stays as it is.
+        /// The last batch that stays unchanged.
         replay_from: BatchId,
     },
 }
 
-/// The answer to a question.
+/// The response to a request.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ControlAnswer {
-    /// How the process stands.
+    /// The status of the process.
     Status(Box<ProcessStatus>),
-    /// All that is known.
+    /// Everything that is known.
     View(Box<ProcessView>),
-    /// How the upgrade stands.
+    /// The status of the upgrade.
     Upgrade(Box<UpgradeStatus>),
-    /// It is done, or will be.
+    /// The request is done, or will be.
     Done(bool),
-    /// What was asked cannot be done as the job or the plugin is; for a person to read.
+    /// The job or the plugin does not allow the request. For people to read.
     Refused(String),
-    /// What went wrong.
+    /// The error message.
     Error(String),
 }
 
-/// Whoever asks does not know which values are hidden.
-fn told(error: &Error) -> String {
+/// Returns the message without secrets, since the client does not know which values are hidden.
+fn public_message(error: &Error) -> String {
     millstream_base::secrets::hide(&error.message).into_owned()
 }
 
@@ -135,20 +135,20 @@ impl ControlAnswer {
     fn of(upgrade: Result<UpgradeStatus>) -> ControlAnswer {
         match upgrade {
             Ok(status) => ControlAnswer::Upgrade(Box::new(status)),
-            Err(error) if error.kind == Kind::Environment => ControlAnswer::Error(told(&error)),
-            Err(error) => ControlAnswer::Refused(told(&error)),
+            Err(error) if error.kind == Kind::Environment => ControlAnswer::Error(public_message(&error)),
+            Err(error) => ControlAnswer::Refused(public_message(&error)),
         }
     }
 }
 
-/// The socket of this process, until it is dropped.
+/// The control socket of this process, until it is dropped.
 pub struct Control {
-    /// Tells the thread to end, by being dropped.
+    /// Dropping it stops the thread.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// The job that questions and commands of the control socket are about.
+/// The job of a control socket.
 struct ControlledJob {
     job: Stopper,
     file: PathBuf,
@@ -158,7 +158,7 @@ struct ControlledJob {
 }
 
 impl Control {
-    /// Answers questions about the job of this file that was started. Where that is not possible, the log says so.
+    /// Serves requests about a started job with this file. Logs a warning if that is not possible.
     pub fn listen(file: &Path, job: Stopper) -> Control {
         let (stop, stopped) = oneshot::channel();
         let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
@@ -184,23 +184,23 @@ impl Drop for Control {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic there has been told by the thread itself.
+            // The thread has already reported its panic.
             let _ = thread.join();
         }
     }
 }
 
 fn listen_until(stopped: oneshot::Receiver<()>, served: ControlledJob) -> Result<()> {
-    let process = served.job.running.options.place().0;
+    let process = served.job.running.options.process_and_count().0;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::environment(format!("it cannot listen: {error}")))?;
     let served = Arc::new(served);
-    let (told, failure) = (served.clone(), served.job.running.failure.clone());
-    let hearing = served.job.others.hear(
+    let (queried, failure) = (served.clone(), served.job.running.failure.clone());
+    let listeners = served.job.others.listen(
         runtime.handle(),
-        move |question| answer_elsewhere(question, &told),
+        move |question| answer_elsewhere(question, &queried),
         move |error| failure.set(error),
     );
     runtime.block_on(async {
@@ -211,52 +211,53 @@ fn listen_until(stopped: oneshot::Receiver<()>, served: ControlledJob) -> Result
             }),
             _ = &mut stopped => return,
         }
-        // The other processes may ask all the same.
+        // Other processes may still send requests.
         let _ = stopped.await;
     });
-    // A plugin that is being loaded is no reason to wait.
+    // Do not wait for a plugin that is being loaded.
     runtime.shutdown_background();
     served.job.others.close();
-    for thread in hearing {
-        // A panic there has been told by the thread itself.
+    for thread in listeners {
+        // The thread has already reported its panic.
         let _ = thread.join();
     }
     Ok(())
 }
 
-/// The answer to a question of another process, of which only those are answered that change nothing here, and what is for the supervisor.
+/// Returns the response to a request of another process. Only read-only requests and messages to the supervisor are
+/// accepted.
 fn answer_elsewhere(question: &[u8], served: &ControlledJob) -> Vec<u8> {
     let answer = match serde_json::from_slice::<ControlQuestion>(question) {
-        Ok(ControlQuestion::Supervisor(word)) => pass_on(word, &served.job),
-        Ok(question) => stands(&question, served)
+        Ok(ControlQuestion::Supervisor(word)) => pass_to_supervisor(word, &served.job),
+        Ok(question) => status_answer(&question, served)
             .unwrap_or_else(|| ControlAnswer::Error("another process may only request the job status".into())),
         Err(error) => ControlAnswer::Error(format!("it does not support the request: {error}")),
     };
     serde_json::to_vec(&answer).unwrap_or_default()
 }
 
-/// Something for the supervisor of this process.
-fn pass_on(word: HandoverWord, job: &Stopper) -> ControlAnswer {
+/// Passes a message to the supervisor of this process.
+fn pass_to_supervisor(word: HandoverMessage, job: &Stopper) -> ControlAnswer {
     if !job.running.options.supervised {
         return ControlAnswer::Error("it runs without a supervisor".into());
     }
     match word {
-        HandoverWord::Prepare(_) => job.running.is_followed(),
-        // Process 0 stops the job when all have heard it.
-        HandoverWord::HandOver => {
+        HandoverMessage::Prepare(_) => job.running.is_followed(),
+        // Process 0 stops the job after all processes have received this.
+        HandoverMessage::HandOver => {
             job.hand_over();
             return ControlAnswer::Done(true);
         }
-        HandoverWord::GiveUp(_) | HandoverWord::Failed(_) => {}
+        HandoverMessage::GiveUp(_) | HandoverMessage::Failed(_) => {}
     }
-    match job.running.requests.handover.hear(word) {
+    match job.running.requests.handover.receive(word) {
         true => ControlAnswer::Done(true),
         false => ControlAnswer::Error("its supervisor does not listen".into()),
     }
 }
 
-/// How this process stands, where that is the question.
-fn stands(question: &ControlQuestion, served: &ControlledJob) -> Option<ControlAnswer> {
+/// Returns the status of this process, if the request is one for it.
+fn status_answer(question: &ControlQuestion, served: &ControlledJob) -> Option<ControlAnswer> {
     let running = &served.job.running;
     match question {
         ControlQuestion::Status => {
@@ -269,30 +270,30 @@ fn stands(question: &ControlQuestion, served: &ControlledJob) -> Option<ControlA
     }
 }
 
-/// What another process says.
-async fn ask_elsewhere(process: usize, question: &ControlQuestion, served: &ControlledJob) -> ControlAnswer {
+/// Forwards a request to another process and returns its response.
+async fn forward(process: usize, question: &ControlQuestion, served: &ControlledJob) -> ControlAnswer {
     let Ok(question) = serde_json::to_vec(question) else { return ControlAnswer::Error("it cannot be queried".into()) };
     match served.job.others.ask(process, question).await {
         Ok(answer) => serde_json::from_slice(&answer).unwrap_or_else(|error| {
             ControlAnswer::Error(format!("it replies in the format of another version: {error}"))
         }),
-        Err(words) => ControlAnswer::Error(words),
+        Err(message) => ControlAnswer::Error(message),
     }
 }
 
 async fn listen(process: usize, served: Arc<ControlledJob>) -> Result<()> {
     let socket = ListeningSocket::bind(&served.file, &process.to_string()).await?;
-    let places = Arc::new(Semaphore::new(CLIENTS_MAX));
-    while let Ok(place) = places.clone().acquire_owned().await {
+    let permits = Arc::new(Semaphore::new(CLIENTS_MAX));
+    while let Ok(permit) = permits.clone().acquire_owned().await {
         match socket.listener.accept().await {
-            Ok((client, _)) if may_ask(&client) => {
+            Ok((client, _)) if is_allowed(&client) => {
                 let served = served.clone();
                 let failure = served.job.running.failure.clone();
                 let serving = tokio::spawn(async move {
                     fault::thread("millstream-answer");
-                    // Whoever goes away or is too slow has no answer.
+                    // A client that disconnects or is too slow gets no response.
                     let _ = serve(client, served).await;
-                    drop(place);
+                    drop(permit);
                 });
                 tokio::spawn(async move {
                     if let Some(panic) = serving.await.err().and_then(|error| error.try_into_panic().ok()) {
@@ -307,8 +308,8 @@ async fn listen(process: usize, served: Arc<ControlledJob>) -> Result<()> {
     Ok(())
 }
 
-/// The owner of the job and root may ask.
-fn may_ask(client: &UnixStream) -> bool {
+/// Returns whether the client may send requests: only the owner of the job and root may.
+fn is_allowed(client: &UnixStream) -> bool {
     client.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == private::user())
 }
 
@@ -333,9 +334,9 @@ async fn answer(question: &[u8], served: Arc<ControlledJob>) -> ControlAnswer {
     let running = &served.job.running;
     match question {
         ControlQuestion::Status | ControlQuestion::View(_) => {
-            stands(&question, &served).unwrap_or_else(|| ControlAnswer::Error("its status is unknown".into()))
+            status_answer(&question, &served).unwrap_or_else(|| ControlAnswer::Error("its status is unknown".into()))
         }
-        ControlQuestion::Elsewhere { process, question } => ask_elsewhere(process, &question, &served).await,
+        ControlQuestion::Elsewhere { process, question } => forward(process, &question, &served).await,
         ControlQuestion::Prepare(wanted) => prepare(wanted, &served).await,
         ControlQuestion::Upgrade { id } => {
             let committed = running.metrics.batches_committed().last.map(|(batch, _)| batch);
@@ -351,13 +352,13 @@ async fn answer(question: &[u8], served: Arc<ControlledJob>) -> ControlAnswer {
         }
         ControlQuestion::Restart { replay_from } => match served.job.go_back(replay_from) {
             Ok(()) => ControlAnswer::Done(true),
-            Err(error) => ControlAnswer::Refused(told(&error)),
+            Err(error) => ControlAnswer::Refused(public_message(&error)),
         },
     }
 }
 
-/// Compiling takes its time, so it is done on a thread of its own.
-async fn prepare(wanted: Prepare, served: &ControlledJob) -> ControlAnswer {
+/// Compiles on a separate thread, since that takes time.
+async fn prepare(wanted: PrepareRequest, served: &ControlledJob) -> ControlAnswer {
     let Ok(loading) = served.loading.clone().try_acquire_owned() else {
         return ControlAnswer::Error("another plugin is being loaded for this job; try again".into());
     };

@@ -1,8 +1,8 @@
-//! From a checked job to running threads: sinks, receivers, workers.
+//! Turns a checked job into running threads: sinks, receivers, workers.
 
 use super::connect::{Liveness, Sealed};
 use super::control::others::OtherProcesses;
-use super::stopper::{JobEnd, Stopper};
+use super::stopper::{JobResult, Stopper};
 use super::traces::Traces;
 use millstream_base::batch::position::{Positions, SOURCE_END};
 use millstream_base::error::{Error, Result};
@@ -14,7 +14,7 @@ use millstream_base::job::spec::{AtEnd, JobFacts, SourceStart};
 use millstream_base::memory::{self, Holder};
 use millstream_base::owner::Owner;
 use millstream_base::threads;
-use millstream_base::threads::{is_lost_connection, lost_connection};
+use millstream_base::threads::{is_connection_loss, lost_connection};
 use millstream_connectors::receiver;
 use millstream_connectors::sink;
 use millstream_engine::checkpoint::JobCheckpoints;
@@ -25,7 +25,7 @@ use millstream_engine::operators::plugin::versions::Versions;
 use millstream_engine::running::loads::Loads;
 use millstream_engine::running::upgrade::Upgrades;
 use millstream_engine::running::{
-    JobEnds, JobRequests, Options, Running, RunningPlugins, SinkShares, WorkerThreads, workers,
+    JobEndpoints, JobRequests, Options, Running, RunningPlugins, SinkShares, WorkerThreads, workers,
 };
 use millstream_engine::worker;
 use millstream_metrics::Metrics;
@@ -45,13 +45,13 @@ use tokio::runtime::Handle;
 
 /// The other processes of the job.
 pub(super) struct Peers {
-    /// The connections of the dataflow, by process; `None` for this one.
+    /// Dataflow connections by process. `None` for this process.
     pub sockets: Vec<Option<Sealed>>,
-    /// As process 0 says.
+    /// The generation that process 0 has reported.
     pub generation: Generation,
-    /// Tells when one of them is lost.
+    /// Detects the loss of one of them.
     pub liveness: Liveness,
-    /// Of whom it can be asked how they stand.
+    /// Queries the other processes for their status.
     pub others: OtherProcesses,
 }
 
@@ -70,7 +70,7 @@ pub(super) fn launch(
             stage.name
         );
     }
-    let (process, processes) = options.place();
+    let (process, processes) = options.process_and_count();
     let workers = workers(&graph.spec, &options)?;
     let first_thread = Arc::new(OnceLock::<Thread>::new());
     let mut inboxes = Vec::new();
@@ -78,7 +78,7 @@ pub(super) fn launch(
         let thread = first_thread.clone();
         let wake = Box::new(move || thread.get().into_iter().for_each(Thread::unpark));
         let bytes_max = inbox_bytes_max(&graph.spec, source.bytes_per_batch_max);
-        // Sources that nobody wrote have no rows of their own.
+        // Implicit sources, which are not in the job file, have no rows of their own.
         let written = !source.kind.is_hidden();
         let share = source.kind.share(number, (process, processes));
         let rows_max = options.limit.filter(|_| written);
@@ -91,19 +91,19 @@ pub(super) fn launch(
         }
         let rows_max = rows_max.unwrap_or(u64::MAX);
         let (goes_on, holder) = (checkpoints.is_some(), Holder::new(format!("what waits of source `{}`", source.name)));
-        // Where the job file says nothing, rows only bound what is in memory, as bytes do.
-        let said = source.rows_per_batch_max != millstream_base::limits::ROWS_PER_BATCH_MAX;
+        // Without a limit in the job file, the number of rows only bounds memory use, as the number of bytes does.
+        let is_configured = source.rows_per_batch_max != millstream_base::limits::ROWS_PER_BATCH_MAX;
         let batch_rows_max = match source.kind.gives_batches() {
-            // Each of its lines is a batch, at the time of one.
+            // Each line of the source is a batch with its own time.
             true => 0,
-            false if said => source.rows_per_batch_max,
+            false if is_configured => source.rows_per_batch_max,
             false => u64::MAX,
         };
         let inbox =
             || Inbox::new(bytes_max, wake).limited(rows_max, goes_on).in_batches_of(batch_rows_max).held_by(holder);
-        let inbox = || if graph.spec.is_sample() { inbox().for_a_look() } else { inbox() };
+        let inbox = || if graph.spec.is_sample() { inbox().for_preview() } else { inbox() };
         let has_others = processes > 1 && source.kind.is_spread();
-        let inbox = || if has_others { inbox().with_others() } else { inbox() };
+        let inbox = || if has_others { inbox().with_peers() } else { inbox() };
         let of_share = |share| if source.kind.spreads_files() { inbox().with_files(share) } else { inbox() };
         inboxes.push(share.map(|share| Arc::new(of_share(share))));
     }
@@ -119,11 +119,11 @@ pub(super) fn launch(
     let loads = Loads::new(workers * processes, graph.spec.sources.len());
     let running = Arc::new(Running {
         loads,
-        plugins: RunningPlugins { versions: Versions::of(&graph.stages), upgrades: Upgrades::default() },
+        plugins: RunningPlugins { versions: Versions::new(&graph.stages), upgrades: Upgrades::default() },
         graph,
         options,
         threads: WorkerThreads { count: workers, first: process * workers },
-        ends: JobEnds::new(inboxes, sinks, shares),
+        endpoints: JobEndpoints::new(inboxes, sinks, shares),
         failure,
         metrics: Metrics::default(),
         batches: AtomicU64::new(0),
@@ -131,8 +131,11 @@ pub(super) fn launch(
         requests: JobRequests::default(),
     });
     running.metrics.batches().of_parts(running.parts());
-    // Before anything counts: sources are read before the workers begin.
-    if running.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.loaded.place(TableOf::Stage, TABLE).is_some())
+    // Set before counting begins: sources are read before the workers start.
+    if running
+        .checkpoints
+        .as_ref()
+        .is_some_and(|checkpoints| checkpoints.loaded.index_of(TableOf::Stage, TABLE).is_some())
     {
         running.metrics.keep_counted_batches();
     }
@@ -147,7 +150,7 @@ pub(super) fn launch(
     if running.options.replay_until.is_none() {
         let received = receive(&running, receivers.handle());
         if let Err(error) = received {
-            running.ends.close_inboxes();
+            running.endpoints.close_inboxes();
             receivers.shutdown_background();
             return Err(error);
         }
@@ -160,7 +163,7 @@ pub(super) fn launch(
         Some(peers) => (Some(peers.liveness), peers.others),
         None => (None, OtherProcesses::default()),
     };
-    let done = Arc::new(JobEnd::default());
+    let done = Arc::new(JobResult::default());
     let stopper = Stopper { running: running.clone(), done: done.clone(), others: Arc::new(others) };
     let (ending, failing) = (done.clone(), done);
     threads::start(
@@ -168,19 +171,19 @@ pub(super) fn launch(
         "the thread that ends the job",
         move |error| failing.set(Err(error)),
         move || {
-            // timely passes the panics of its connections on to whoever waits for the workers.
+            // timely passes panics of its connections on to the thread that waits for the workers.
             let joined =
                 catch_unwind(AssertUnwindSafe(|| workers.join().into_iter().find_map(std::result::Result::err)));
             let ended = match joined {
-                Ok(Some(words)) if !is_lost_connection(&words) => Some(Error::bug(words)),
+                Ok(Some(message)) if !is_connection_loss(&message) => Some(Error::bug(message)),
                 Ok(None) => None,
                 Ok(Some(_)) | Err(_) => Some(lost_connection()),
             };
-            running.ends.close_inboxes();
-            // Those whose rows are safe hear it, then the others that theirs are not.
-            await_answers(&running);
-            running.ends.inboxes.iter().flatten().for_each(|inbox| inbox.ended());
-            await_answers(&running);
+            running.endpoints.close_inboxes();
+            // Answer the clients whose rows are durable first, then reject the others.
+            await_responses(&running);
+            running.endpoints.inboxes.iter().flatten().for_each(|inbox| inbox.ended());
+            await_responses(&running);
             receivers.shutdown_background();
             traces.into_iter().for_each(Traces::end);
             let error = running.failure.error().or(ended);
@@ -193,25 +196,27 @@ pub(super) fn launch(
     Ok(stopper)
 }
 
-/// How long the end of a job waits for those who are being answered, and for strangers who say nothing.
-const ANSWERED_WITHIN: Duration = Duration::from_millis(500);
+/// How long a job waits at its end for clients that are being answered, and for clients that send nothing.
+const ANSWER_TIME_MAX: Duration = Duration::from_millis(500);
 
-/// An answer that is known has to be written before the job is gone.
-fn await_answers(running: &Running) {
+/// Waits until known responses are written, before the job exits.
+fn await_responses(running: &Running) {
     let began = Instant::now();
-    while running.ends.inboxes.iter().flatten().any(|inbox| inbox.is_answering()) && began.elapsed() < ANSWERED_WITHIN {
+    while running.endpoints.inboxes.iter().flatten().any(|inbox| inbox.has_open_response())
+        && began.elapsed() < ANSWER_TIME_MAX
+    {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// The workers of this process. Where nobody is left to wait for them, they end.
+/// The workers of this process. When dropped without being joined, they end.
 struct Workers {
     guards: Option<WorkerGuards<()>>,
     failure: Failure,
 }
 
 impl Workers {
-    /// Waits for all of them.
+    /// Waits for all workers.
     fn join(&mut self) -> Vec<std::result::Result<(), String>> {
         self.guards.take().map(|guards| guards.join()).unwrap_or_default()
     }
@@ -225,10 +230,12 @@ impl Drop for Workers {
     }
 }
 
-/// Starts the receivers of this process where their sources go on. A port that a source cannot listen on is an error before anything runs.
+/// Starts the receivers of this process, where their sources continue. A port that cannot be opened is an error before
+/// anything runs.
 fn receive(running: &Running, runtime: &Handle) -> Result<()> {
-    for (number, (source, inbox)) in running.graph.spec.sources.iter().zip(&running.ends.inboxes).enumerate() {
-        let Some((inbox, share)) = inbox.as_ref().zip(source.kind.share(number, running.options.place())) else {
+    for (number, (source, inbox)) in running.graph.spec.sources.iter().zip(&running.endpoints.inboxes).enumerate() {
+        let Some((inbox, share)) = inbox.as_ref().zip(source.kind.share(number, running.options.process_and_count()))
+        else {
             continue;
         };
         let mut from = Positions::new();
@@ -237,23 +244,24 @@ fn receive(running: &Running, runtime: &Handle) -> Result<()> {
             from = start.positions;
             inbox.put_back(start.leftovers, start.leftovers_moved);
         }
-        // Its end is something for a batch where it moves the time of a stage. Topics have no end, and no source has one
-        // whose job is to go on later: it would stand in the checkpoint, and a job that is to end then would not tell it again.
+        // The end of a source belongs in a batch if it advances the event time of a stage. Topics have no end. A source
+        // of a job that continues later has none either: the end would be saved in the checkpoint and not be sent
+        // again.
         let times = running.graph.stages.iter().filter_map(|stage| stage.event_time.as_ref());
-        let counts = times.flat_map(|time| time.ends.values()).any(|sources| sources.contains(&(number as u32)));
-        // Of a source that is spread one process tells it for all.
-        if counts && share.tells_clocks() {
+        let counts = times.flat_map(|time| time.clock_ends.values()).any(|sources| sources.contains(&(number as u32)));
+        // For a source that is spread, one process reports the end for all.
+        if counts && share.reports_clocks() {
             let flush = running.graph.spec.at_end == AtEnd::Flush;
             let end = from.get(SOURCE_END).filter(|_| !source.kind.names_files());
-            inbox.tells_end(flush, end.is_some_and(|end| end.mark != 0));
+            inbox.set_end_mark(flush, end.is_some_and(|end| end.mark != 0));
         }
-        // The same of the ends of partitions of topics, where a stage leaves those out that are silent.
+        // The same holds for the ends of topic partitions, if a stage ignores idle ones.
         let idle_us = running.graph.stages.iter().filter_map(|stage| stage.event_time.as_ref()?.idle_us).min();
         if let Some(idle_us) = idle_us.filter(|_| source.kind.knows_ends()) {
-            inbox.tells_ends(&from, share, Duration::from_micros(idle_us.unsigned_abs()));
+            inbox.enable_end_marks(&from, share, Duration::from_micros(idle_us.unsigned_abs()));
         }
         let (graph, owner) = (&running.graph, running.checkpoints.as_ref().map(|kept| &kept.owner));
-        let (_, processes) = running.options.place();
+        let (_, processes) = running.options.process_and_count();
         let job = JobFacts { owner, servers: graph.servers, processes };
         let (origin, from) = (&graph.spec.origin, &from);
         let start = SourceStart { source, origin, inbox: inbox.clone(), runtime, from, share, job };
@@ -265,10 +273,10 @@ fn receive(running: &Running, runtime: &Handle) -> Result<()> {
     Ok(())
 }
 
-/// The sinks by number, each to be taken once by the worker that owns it.
+/// The sinks by number. The worker that owns a sink takes it once.
 pub(super) type OpenSinks = Vec<Option<Box<dyn millstream_base::batch::sink::Sink>>>;
 
-/// Opens the sinks, where this process owns them.
+/// Opens the sinks if this process owns them.
 pub(super) fn open_sinks(
     graph: &Graph,
     options: &Options,
@@ -289,7 +297,8 @@ pub(super) fn open_sinks(
     Ok(sinks)
 }
 
-/// Opens what these workers have of the sinks that each worker commits to, all at once: a server takes its time for each.
+/// Opens these workers' shares of the sinks that each worker commits to. They open concurrently, since each server
+/// takes time.
 fn open_shares(graph: &Graph, workers: Range<usize>, owner: Option<&Owner>, failure: &Failure) -> Result<SinkShares> {
     let mut shares = SinkShares::new();
     for (number, spec) in graph.spec.sinks.iter().enumerate().filter(|(_, spec)| spec.kind.by_worker()) {
@@ -312,7 +321,7 @@ fn open_shares(graph: &Graph, workers: Range<usize>, owner: Option<&Owner>, fail
     Ok(shares)
 }
 
-/// Starts the worker threads; where there are several processes, as soon as all are there.
+/// Starts the worker threads. With several processes, they start when all are connected.
 fn start_workers(
     running: &Arc<Running>,
     sockets: Option<Vec<Option<Sealed>>>,
@@ -335,7 +344,7 @@ fn start_workers(
     let running = running.clone();
     timely::execute::execute_from(allocators, connections, WorkerConfig::default(), move |worker| {
         if worker.index() == running.threads.first {
-            // The inboxes wake this thread when something arrives.
+            // The inboxes wake this thread when input arrives.
             let _ = first_thread.set(std::thread::current());
         }
         worker::drive(worker, &running);

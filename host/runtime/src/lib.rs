@@ -1,5 +1,5 @@
-//! A job as a program handles it: load or build, start, wait, stop. The documentation of the crate
-//! `millstream` has an example.
+//! A job as a program uses it: load or build, start, wait, stop. The documentation of the crate `millstream` has an
+//! example.
 
 mod connect;
 pub mod control;
@@ -18,8 +18,8 @@ mod traces;
 
 pub use local_ports::LocalPorts;
 pub use millstream_engine::running::cluster_key::ClusterKey;
-pub use millstream_engine::running::handover::HandoverWord;
-pub use millstream_engine::running::layout::{JobLayout, LAYOUT_BYTES_MAX, LayoutNews};
+pub use millstream_engine::running::handover::HandoverMessage;
+pub use millstream_engine::running::layout::{JobLayout, LAYOUT_BYTES_MAX, LayoutUpdate};
 pub use millstream_engine::running::peer_trust::{PeerTrust, name_in};
 pub use millstream_engine::running::{Cluster, Options};
 
@@ -30,52 +30,52 @@ use millstream_base::job::{
 };
 use millstream_connectors::kinds;
 use prepared::PreparedStart;
-use stand_by::StandBy;
-pub use stand_by::StandByNews;
+use stand_by::Standby;
+pub use stand_by::StandbyEvent;
 use std::path::Path;
 use std::time::Duration;
 pub use stopper::{Stop, Stopper};
 
-/// A job: first put together, then started once. Dropping it does not stop it: it goes on until it ends, is stopped by
-/// a [`Stopper`], or the process exits.
+/// A job: configured first, then started once. Dropping it does not stop it. It runs until it ends, is stopped by a
+/// [`Stopper`], or the process exits.
 pub struct Job {
     spec: JobSpec,
     options: Options,
-    /// What it goes on with, where it stood by.
+    /// The prepared start, if this was a standby process.
     ready: Option<PreparedStart>,
     started: Option<Stopper>,
 }
 
 impl Job {
-    /// A job from a job file. Errors are those of the file; plugins are looked at by [`Job::start`].
+    /// Creates a job from a job file. Errors are those of the file. Plugins are checked by [`Job::start`].
     pub fn load(path: &Path, options: Options) -> Result<Job> {
         Ok(Job { spec: job::load(path, kinds::all(), &options.sets)?, options, ready: None, started: None })
     }
 
-    /// A job that a program puts together.
+    /// Creates a job from a specification that a program has built.
     pub fn new(spec: JobSpec, options: Options) -> Job {
         Job { spec, options, ready: None, started: None }
     }
 
-    /// Adds a source. An error once the job is started.
+    /// Adds a source. Fails if the job has started.
     pub fn add_source(&mut self, source: SourceSpec) -> Result<()> {
         self.not_started("add a source")?.sources.push(source);
         Ok(())
     }
 
-    /// Adds a stage. An error once the job is started.
+    /// Adds a stage. Fails if the job has started.
     pub fn add_stage(&mut self, stage: StageSpec) -> Result<()> {
         self.not_started("add a stage")?.stages.push(stage);
         Ok(())
     }
 
-    /// Adds a sink. An error once the job is started.
+    /// Adds a sink. Fails if the job has started.
     pub fn add_sink(&mut self, sink: SinkSpec) -> Result<()> {
         self.not_started("add a sink")?.sinks.push(sink);
         Ok(())
     }
 
-    /// Instead of writing to sinks, shows the first rows of every stream. It keeps no checkpoint.
+    /// Shows the first rows of every stream instead of writing to sinks. The job keeps no checkpoint.
     pub fn sample(&mut self, rows: usize) {
         let sources = self.spec.sources.iter().map(|source| (source.name.clone(), vec!["rejected"]));
         let stages = self.spec.stages.iter().map(|stage| (stage.name.clone(), stage.sides().collect()));
@@ -92,7 +92,7 @@ impl Job {
         };
         self.spec.sinks = streams.map(sink).collect();
         self.spec.checkpoint = None;
-        // The job itself may run, and what a server keeps for it stays where it is.
+        // The job itself may run at the same time, so the state that a server keeps for it is not changed.
         self.spec.sources.iter_mut().for_each(|source| source.kind.sample());
     }
 
@@ -106,28 +106,28 @@ impl Job {
         }
     }
 
-    /// Whether the job has `[checkpoint]`.
+    /// Returns whether the job has `[checkpoint]`.
     pub fn keeps_checkpoints(&self) -> bool {
         self.spec.checkpoint.is_some()
     }
 
-    /// Gets ready to take the job of this file over from the processes that run it, as [`StandBy`] says, until `go` does; then it is
-    /// to be started.
+    /// Prepares to take over the job of this file from the processes that run it (see [`Standby`]), until `go` returns
+    /// `true`. The job is to be started afterwards.
     pub fn stand_by(
         &mut self,
         file: &Path,
-        tell: impl FnMut(StandByNews),
+        report: impl FnMut(StandbyEvent),
         go: impl FnMut(Duration) -> bool,
     ) -> Result<()> {
-        let ready = StandBy::new(&self.spec, &self.options)?.until(tell, go)?;
-        // An upgrade may have changed it meanwhile.
+        let ready = Standby::new(&self.spec, &self.options)?.follow_until(report, go)?;
+        // An upgrade may have changed the file meanwhile.
         self.spec = job::load(file, kinds::all(), &self.options.sets)?;
         self.options.ahead = Some(ready.ahead.clone());
         self.ready = Some(ready);
         Ok(())
     }
 
-    /// Checks the job, loads its plugins and starts receivers and workers. Errors come before anything runs.
+    /// Checks the job, loads its plugins and starts receivers and workers. Errors are returned before anything runs.
     pub fn start(&mut self) -> Result<()> {
         if self.started.is_some() {
             return Err(Error::job(format!("the job `{}` is already started; a job starts once", self.spec.name)));
@@ -136,18 +136,18 @@ impl Job {
         Ok(())
     }
 
-    /// Waits until the job has ended: `true`, or the error that ended it. `false` when `timeout` passed first.
+    /// Waits until the job has ended. Returns `true`, or the error of the job, or `false` if `timeout` passed first.
     pub fn await_termination(&mut self, timeout: Option<Duration>) -> Result<bool> {
         self.stopper()?.await_termination(timeout)
     }
 
-    /// Asks the job to stop; [`Job::await_termination`] tells when it has.
+    /// Requests the job to stop. [`Job::await_termination`] returns when it has.
     pub fn stop(&mut self, how: Stop) -> Result<()> {
         self.stopper()?.stop(how);
         Ok(())
     }
 
-    /// A handle that can stop the job from elsewhere. An error before the job is started.
+    /// Returns a handle that can stop the job from another thread. Fails before the job has started.
     pub fn stopper(&self) -> Result<Stopper> {
         let not_started = || Error::job(format!("the job `{}` is not started; call `start` first", self.spec.name));
         self.started.clone().ok_or_else(not_started)

@@ -1,21 +1,21 @@
-//! Ports for the processes of a job that are all started on this machine, where nobody says which.
+//! Ports for the processes of a job that all run on this machine, if none are configured.
 
 use millstream_base::error::{Error, Result};
 use socket2::{Domain, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// Free ports of this machine. As long as this is held they are bound, so that nobody else is given one; who knows of them can
-/// listen there all the same, again and again.
+/// Free ports of this machine. They stay bound while this is held, so the system assigns them to no other program. A
+/// process that knows such a port can still listen on it, repeatedly.
 pub struct LocalPorts(Vec<Socket>);
 
 impl LocalPorts {
-    /// So many of them.
+    /// Reserves `count` ports.
     pub fn reserve(count: usize) -> Result<LocalPorts> {
         let failed = |error| Error::environment(format!("no free port for a process of the job: {error}"));
-        (0..count).map(|_| bound()).collect::<Result<Vec<_>, _>>().map(LocalPorts).map_err(failed)
+        (0..count).map(|_| bind_free_port()).collect::<Result<Vec<_>, _>>().map(LocalPorts).map_err(failed)
     }
 
-    /// Their addresses, `127.0.0.1:40001`.
+    /// Returns the addresses, for example `127.0.0.1:40001`.
     pub fn hosts(&self) -> Result<Vec<String>> {
         let host = |socket: &Socket| -> std::io::Result<Option<String>> {
             Ok(socket.local_addr()?.as_socket().map(|address| address.to_string()))
@@ -25,11 +25,12 @@ impl LocalPorts {
     }
 }
 
-/// A socket with a port of its own on which nobody listens: who listens there later shares it, as both say that they would.
-fn bound() -> std::io::Result<Socket> {
+/// Returns a socket bound to a free port without listening. A later listener shares the port, as both set
+/// `SO_REUSEADDR`.
+fn bind_free_port() -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
-    // Not before: with it the system would give a port that another one shares.
+    // Set only after binding: otherwise the system could assign a port that is shared with another socket.
     socket.set_reuse_address(true)?;
     Ok(socket)
 }

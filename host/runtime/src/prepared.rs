@@ -1,4 +1,4 @@
-//! What a process that stands by has prepared for its start.
+//! The start that a standby process has prepared.
 
 use super::connect::{Hello, PeerPort};
 use super::launch::Peers;
@@ -11,33 +11,33 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-/// What a process that stands by has prepared for its start.
+/// The start that a standby process has prepared.
 pub(super) struct PreparedStart {
     pub(super) plugins: PluginHost,
     pub(super) ahead: Arc<TablesAhead>,
-    pub(super) door: StandByPort,
+    pub(super) port: StandbyPort,
     pub(super) failure: Failure,
 }
 
-/// Between a process that stands by and the others that do.
-pub(super) enum StandByPort {
-    /// Of one that is alone.
+/// The connection between standby processes.
+pub(super) enum StandbyPort {
+    /// There is only one process.
     None,
-    /// Of process 0, where the others wait.
+    /// Process 0: the others wait at its port.
     Open(Hello, PeerPort),
-    /// Of one that comes to it.
-    Knocks(Hello, Receiver<Result<Option<Peers>>>),
-    /// Of one that was let in.
-    Through(Hello, Box<Peers>),
+    /// Another process: it connects to process 0.
+    Connecting(Hello, Receiver<Result<Option<Peers>>>),
+    /// Another process that was admitted.
+    Admitted(Hello, Box<Peers>),
 }
 
-impl StandByPort {
-    /// Whether nothing is left to wait for but what the supervisor says; waits no longer than this.
-    pub(super) fn is_through_within(&mut self, time: Duration) -> Result<bool> {
-        let StandByPort::Knocks(hello, answer) = self else { return Ok(true) };
+impl StandbyPort {
+    /// Returns whether only the order of the supervisor is missing. Waits at most `time`.
+    pub(super) fn is_admitted_within(&mut self, time: Duration) -> Result<bool> {
+        let StandbyPort::Connecting(hello, answer) = self else { return Ok(true) };
         match answer.recv_timeout(time) {
             Ok(peers) => {
-                *self = peers?.map_or(StandByPort::None, |peers| StandByPort::Through(*hello, Box::new(peers)));
+                *self = peers?.map_or(StandbyPort::None, |peers| StandbyPort::Admitted(*hello, Box::new(peers)));
                 Ok(true)
             }
             Err(RecvTimeoutError::Timeout) => Ok(false),

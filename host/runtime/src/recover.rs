@@ -1,5 +1,5 @@
-//! A start: finds out what a checkpoint folder holds, has [`resolve`] decide, claims the job, and gathers what the
-//! dataflow needs to go on.
+//! A start with checkpoints: reads what a checkpoint directory holds, lets [`resolve`] decide, claims the job, and
+//! collects what the dataflow needs to continue.
 
 mod inputs;
 mod meanings;
@@ -14,20 +14,20 @@ use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime, Generation};
 use millstream_base::job::spec::{SinkKind, SinkSpec};
 use millstream_base::owner::Owner;
-use millstream_base::patience::ServerWait;
+use millstream_base::retry::StartupRetry;
 use millstream_connectors::sink;
 use millstream_engine::checkpoint::loaded::{LoadProgress, LoadedCheckpoint};
 use millstream_engine::checkpoint::meaning::TableMeaning;
 use millstream_engine::checkpoint::plan::{self, Head, LogHeads, LogName, PlanWriter};
 use millstream_engine::checkpoint::positions::{self, PositionTable};
-use millstream_engine::checkpoint::record::{self, Recorded};
-use millstream_engine::checkpoint::resolve::{self, Planned, Resume, StartFacts, StartRequest};
+use millstream_engine::checkpoint::record::{self, RecordedJob};
+use millstream_engine::checkpoint::resolve::{self, PlannedBatch, ResumePlan, StartFacts, StartRequest};
 use millstream_engine::checkpoint::rollback::Rollback;
 use millstream_engine::checkpoint::source_start::{SourceStart, SourceStarts};
 use millstream_engine::checkpoint::store::{Store, Version};
 use millstream_engine::checkpoint::types::{Checkpoint, JobRecord, JobStart, Manifest, Table, TableOf};
 use millstream_engine::checkpoint::writer::{CheckpointWriter, ClaimedManifest, lost};
-use millstream_engine::checkpoint::{FOLDERS, FolderLock, JobCheckpoints, Markers, ReplaySchedule, Writers, manifest};
+use millstream_engine::checkpoint::{DIRS, DirLock, JobCheckpoints, Markers, ReplaySchedule, Writers, manifest};
 use millstream_engine::graph;
 use millstream_engine::graph::Graph;
 use millstream_engine::operators::stage::StageNode;
@@ -37,21 +37,21 @@ use std::sync::Arc;
 
 /// What was found and decided before anything is changed.
 pub struct RecoveryPlan {
-    /// What to do.
-    pub resume: Resume,
-    /// The start before this one, where there was one.
+    /// How to resume.
+    pub resume: ResumePlan,
+    /// The previous start, if any.
     pub before: Option<JobStart>,
     found: StartFacts,
     wanted: StartRequest,
     version: Option<Version>,
-    recorded: Recorded,
-    /// What the last start was given up for, where this one goes back.
+    recorded: RecordedJob,
+    /// The reasons why the last start was rolled back, if this one goes back.
     rollbacks: Vec<Rollback>,
-    /// Why it is not known whether the state means what it did.
+    /// Why it is unknown whether the state has the same meaning as before.
     unknown: Option<String>,
 }
 
-/// The tables of a job: of its stages with state, in order, then of its sources, in order, then of counters.
+/// Returns the tables of a job: of its stages with state, of its sources, then of counters, each in order.
 pub fn tables_of(graph: &Graph) -> Vec<Table> {
     let stages = graph.stages.iter().flat_map(|stage| stage.tables.iter().cloned());
     let sources = graph.spec.sources.iter().map(|source| positions::table_of(source, &graph.spec.origin));
@@ -64,15 +64,16 @@ pub fn tables_of(graph: &Graph) -> Vec<Table> {
     with_meaning.collect()
 }
 
-/// Names of the stages whose plugins take over states of their other versions.
-fn migrates(graph: &Graph) -> BTreeSet<String> {
+/// Returns the names of the stages whose plugins migrate states of their other versions.
+fn migrating_stages(graph: &Graph) -> BTreeSet<String> {
     let migrates = |stage: &&StageNode| stage.plugin().is_some_and(|node| node.plugin.migrates());
     graph.stages.iter().filter(migrates).map(|stage| stage.name.clone()).collect()
 }
 
-/// Looks at everything and decides. Changes nothing; an error is a refusal. `fenced`: what the sinks have committed, where
-/// they are open for this start, so that nobody older commits any more. `sent_max`: the last batch that may have been sent to servers which
-/// cannot say what they have, where that is known.
+/// Checks everything and decides, without changing anything. An error rejects the start.
+///
+/// `fenced`: what the sinks have committed, if they are open for this start, so that no older start commits any longer.
+/// `sent_max`: the last batch that may have been sent to servers that cannot report what they have, if known.
 pub fn decide(
     graph: &Graph,
     store: &dyn Store,
@@ -89,36 +90,36 @@ pub fn decide(
         return Err(Error::job(format!(
             "{}: these checkpoints belong to the job `{}`, and this one is `{}`; set another `dir` in [checkpoint], \
              or restore the job's name",
-            store.place(),
+            store.location(),
             manifest.job,
             graph.spec.name
         )));
     }
     let recorded = graph::record(graph, &options.sets, record)?;
-    let told = options.fresh || options.resume_from.is_some() || options.replay_from.is_some();
+    let is_explicit_start = options.fresh || options.resume_from.is_some() || options.replay_from.is_some();
     let rollbacks = match &current {
-        Some(manifest) if !told => Rollback::of_start(store, manifest, &graph.spec)?,
+        Some(manifest) if !is_explicit_start => Rollback::of_start(store, manifest, &graph.spec)?,
         _ => Vec::new(),
     };
     let mut wanted = StartRequest {
         job_digest: recorded.digest.clone(),
         workers: u32::try_from(millstream_engine::running::workers_of_all(&graph.spec, options)?).unwrap_or(u32::MAX),
-        processes: options.place().1,
+        processes: options.process_and_count().1,
         spread: graph.spec.sources.iter().filter(|of| of.kind.is_spread()).map(|of| of.name.clone()).collect(),
-        by_worker: names(graph, |kind| kind.by_worker()),
-        sent_by_worker: names(graph, |kind| kind.by_worker() && kind.passes_over_repeated_rows()),
+        by_worker: sink_names(graph, |kind| kind.by_worker()),
+        sent_by_worker: sink_names(graph, |kind| kind.by_worker() && kind.passes_over_repeated_rows()),
         tables: tables_of(graph),
         meanings: graph.meanings(&BTreeSet::new()),
         followers: graph.followers(),
         queries: graph.queries(),
-        migrates: migrates(graph),
+        migrates: migrating_stages(graph),
         fresh: options.fresh,
         resume_from: options.resume_from,
         replay_from: options.replay_from.or(rollbacks.first().map(|first| first.batch)),
-        drop: meanings::dropped(graph, &options.drop_state, current.as_ref()),
+        drop: meanings::dropped_tables(graph, &options.drop_state, current.as_ref()),
     };
     let mut unknown = None;
-    let mut found = StartFacts { manifest: current, objects: listed(store)?, ..StartFacts::default() };
+    let mut found = StartFacts { manifest: current, objects: list_objects(store)?, ..StartFacts::default() };
     let mut logs = Vec::new();
     if let Some(manifest) = found.manifest.as_ref().filter(|_| !options.fresh) {
         found.committed = match fenced {
@@ -138,7 +139,7 @@ pub fn decide(
         unknown = meanings::compare(graph, store, &mut found, &mut wanted);
     }
     let resolved = resolve::resolve(&found, &wanted);
-    let resume = resolved.map_err(|refusal| Error::job(format!("{}: {refusal}", store.place())))?;
+    let resume = resolved.map_err(|refusal| Error::job(format!("{}: {refusal}", store.location())))?;
     if let Some(manifest) = found.manifest.as_ref().filter(|_| !options.fresh) {
         let processes = options.cluster.as_ref().map_or(1, |cluster| cluster.hosts.len());
         inputs::check(graph, store, manifest, &logs, &resume, processes)?;
@@ -148,14 +149,14 @@ pub fn decide(
 }
 
 impl RecoveryPlan {
-    /// Who this start will be to the sinks; `None` where the job begins, and no sink knows it yet.
+    /// Returns the identity of this start for the sinks, or `None` if the job is new and no sink knows it yet.
     pub fn owner(&self) -> Option<Owner> {
         let manifest = self.found.manifest.as_ref().filter(|_| !self.wanted.fresh)?;
         let generation = Generation(manifest.generation.0.saturating_add(1));
         Some(Owner { job: manifest.job.clone(), job_id: manifest.job_id.clone(), generation })
     }
 
-    /// Tells the operator what is worth knowing before the job goes on.
+    /// Logs warnings for the operator before the job continues.
     pub fn warn(&self) {
         let first = self.rollbacks.first().map(|first| first.batch).unwrap_or_default();
         for Rollback { stage, plugin, .. } in &self.rollbacks {
@@ -185,12 +186,13 @@ impl RecoveryPlan {
     }
 }
 
-/// The manifest and its version. Where the job begins anew a damaged one does not matter, but its generation does: no
-/// name may be used again.
+/// Returns the manifest and its version. If the job starts from scratch, a damaged manifest is ignored. Its generation
+/// still counts, since no name may be used again.
 fn manifest_of(store: &dyn Store, fresh: bool) -> Result<(Option<Manifest>, Option<Version>)> {
     match manifest::read(store) {
         Err(_) if fresh => {
-            let generation = listed(store)?.iter().filter_map(|path| generation_in(path)).max().unwrap_or_default();
+            let generation =
+                list_objects(store)?.iter().filter_map(|path| generation_in(path)).max().unwrap_or_default();
             let (job, job_id, starts, checkpoints) = (String::new(), String::new(), Vec::new(), Vec::new());
             let manifest = Manifest { job, job_id, generation, starts, checkpoints };
             Ok((Some(manifest), store.read_version(manifest::PATH)?.map(|(_, version)| version)))
@@ -199,17 +201,17 @@ fn manifest_of(store: &dyn Store, fresh: bool) -> Result<(Option<Manifest>, Opti
     }
 }
 
-/// The generation that wrote an object: every name begins with it.
+/// Returns the generation that wrote an object. Every name begins with it.
 fn generation_in(path: &str) -> Option<Generation> {
     path.split_once('/')?.1.split('-').next()?.parse().ok().map(Generation)
 }
 
-/// The names of such sinks.
-fn names(graph: &Graph, such: impl Fn(&SinkKind) -> bool) -> BTreeSet<String> {
-    graph.spec.sinks.iter().filter(|of| such(&of.kind)).map(|of| of.name.clone()).collect()
+/// Returns the names of the sinks for which `is_wanted` holds.
+fn sink_names(graph: &Graph, is_wanted: impl Fn(&SinkKind) -> bool) -> BTreeSet<String> {
+    graph.spec.sinks.iter().filter(|of| is_wanted(&of.kind)).map(|of| of.name.clone()).collect()
 }
 
-/// What the sinks of a job have committed, as they tell without being changed.
+/// Returns what the sinks of a job have committed. The sinks are only read.
 fn committed(graph: &Graph, options: &Options, job: (&str, &str)) -> Result<BTreeMap<String, BatchId>> {
     let mut committed = BTreeMap::new();
     for spec in &graph.spec.sinks {
@@ -224,8 +226,9 @@ fn committed(graph: &Graph, options: &Options, job: (&str, &str)) -> Result<BTre
     Ok(committed)
 }
 
-/// The last batch that a sink has committed which the job had at its last start, be it that it has it no more, or elsewhere, or may
-/// have committed without saying so. Who cannot be asked any more does not keep the job from being started.
+/// Returns the last batch committed by sinks of the last start that the job no longer has, or has elsewhere. A sink
+/// that cannot report its commits counts as far as it may have committed. An unreachable removed sink does not prevent
+/// the start.
 fn committed_before(
     graph: &Graph,
     store: &dyn Store,
@@ -235,22 +238,22 @@ fn committed_before(
 ) -> Option<BatchId> {
     let last = manifest.starts.last()?;
     if last.job_digest == wanted.job_digest {
-        // The shares of other workers have other rows, and nobody can say which of them are there.
+        // The shares of other workers have other rows, and it is unknown which of these exist.
         return planned.filter(|_| !wanted.sent_by_worker.is_empty() && last.workers != wanted.workers);
     }
-    // Whether the record is needed, and damaged, is told where that is decided.
+    // The decision itself reports a record that is needed but damaged.
     let record = record::read(store, last).ok()?;
     let before = record::text(&record).ok()?;
     let as_now = |sink: &SinkSpec| graph.spec.sinks.iter().any(|now| now.is_same(sink));
     let ask_plugin = |sink: &SinkSpec| {
-        let folder = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot create a directory: {e}")))?;
-        let job = record::job(store, &record, folder.path())?;
+        let dir = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot create a directory: {e}")))?;
+        let job = record::job(store, &record, dir.path())?;
         graph.committed_before(&job, sink, (&manifest.job, &manifest.job_id))
     };
     let holds = |sink: &SinkSpec| {
         let asked = match sink.plugin() {
             Some(_) => ask_plugin(sink),
-            None => sink::committed(sink, &before.origin, &manifest.job_id, ServerWait::No),
+            None => sink::committed(sink, &before.origin, &manifest.job_id, StartupRetry::No),
         };
         asked.unwrap_or_else(|error| {
             tracing::warn!(
@@ -261,15 +264,15 @@ fn committed_before(
             None
         })
     };
-    // One that was given up, as its server has gone, must not keep the job from being started.
+    // A removed sink, whose server may be gone, must not prevent the start.
     let goes_on = |sink: &SinkSpec| graph.spec.sinks.iter().any(|now| now.name == sink.name);
     let may_hold = before.sinks.iter().any(|sink| sink.kind.passes_over_repeated_rows() && goes_on(sink));
     let held = before.sinks.iter().filter(|sink| !as_now(sink)).filter_map(holds).max();
     held.max(planned.filter(|_| may_hold))
 }
 
-/// A sink that lacks what it held when the newest checkpoint was written has been replaced or emptied. Its rows are not
-/// written again; whoever did it should know.
+/// Warns about sinks that lack what they held when the newest checkpoint was written. Such a sink was replaced or
+/// emptied. Its rows are not written again.
 fn warn_of_sinks(found: &StartFacts) {
     let markers = found.manifest.iter().filter_map(Manifest::newest).flat_map(|newest| &newest.sinks);
     for (sink, marker) in markers {
@@ -283,20 +286,20 @@ fn warn_of_sinks(found: &StartFacts) {
     }
 }
 
-/// The heads of logs, as decisions are made over them.
+/// Returns the heads of logs in the form in which decisions use them.
 fn heads(logs: &[LogHeads]) -> Vec<(LogName, Vec<Head>)> {
     logs.iter().map(|log| (log.name.clone(), log.heads.clone())).collect()
 }
 
-fn listed(store: &dyn Store) -> Result<Vec<String>> {
+fn list_objects(store: &dyn Store) -> Result<Vec<String>> {
     let mut paths = Vec::new();
-    for folder in FOLDERS {
-        paths.extend(store.list(folder)?.into_iter().map(|object| object.path));
+    for dir in DIRS {
+        paths.extend(store.list(dir)?.into_iter().map(|object| object.path));
     }
     Ok(paths)
 }
 
-/// Makes this start the one that counts: everything before has lost the job from now on.
+/// Makes this start the current one. All earlier processes are fenced from now on.
 pub fn claim(decided: RecoveryPlan, store: &dyn Store, failure: &Failure) -> Result<ClaimedManifest> {
     let RecoveryPlan { resume, found, wanted, version, recorded, .. } = decided;
     let mut manifest = resolve::claim(found.manifest.as_ref(), &resume, &wanted, &recorded.job, &new_job_id());
@@ -313,7 +316,8 @@ pub fn claim(decided: RecoveryPlan, store: &dyn Store, failure: &Failure) -> Res
         manifest::ReplaceOutcome::Lost => return Err(lost(store, manifest.generation)),
     };
     fault::point("start.claimed");
-    // A rollback that is noted has come to its end with this start. Where the note stays, later starts see that it is not for them.
+    // A noted rollback is complete with this start. If the note cannot be deleted, later starts detect that it does not
+    // apply.
     if wanted.replay_from.is_some()
         && let Err(error) = Rollback::remove_all(store)
     {
@@ -322,43 +326,43 @@ pub fn claim(decided: RecoveryPlan, store: &dyn Store, failure: &Failure) -> Res
     Ok(owned)
 }
 
-/// 32 hexadecimal digits that no other job has.
+/// Returns a unique ID of 32 hexadecimal digits.
 fn new_job_id() -> String {
     use std::hash::{BuildHasher, RandomState};
     let half = || RandomState::new().hash_one(millstream_base::time::now().0);
     format!("{:016x}{:016x}", half(), half())
 }
 
-/// What the process needs to run: from the manifest that process 0 has claimed.
+/// Collects what the process needs to run, from the manifest that process 0 has claimed.
 pub fn prepare(
     graph: &Graph,
     store: Arc<dyn Store>,
     manifest: &Manifest,
     owned: Option<ClaimedManifest>,
-    lock: Option<FolderLock>,
+    lock: Option<DirLock>,
     options: &Options,
     failure: &Failure,
 ) -> Result<JobCheckpoints> {
-    let place = options.place();
+    let place = options.process_and_count();
     let Some(start) = manifest.starts.last().cloned() else {
-        return Err(Error::bug("a claimed manifest without a start"));
+        return Err(Error::bug("a claimed manifest without a startup"));
     };
     let older = manifest.starts.get(..manifest.starts.len() - 1).unwrap_or_default();
     let saved = manifest.checkpoints.iter().find(|checkpoint| checkpoint.batch == start.checkpoint);
     let mut tables = tables_of(graph);
-    let (mut held_places, mut old_columns) = (BTreeSet::new(), BTreeMap::new());
-    for (place, table) in tables.iter_mut().enumerate() {
+    let (mut held_indices, mut old_columns) = (BTreeSet::new(), BTreeMap::new());
+    for (index, table) in tables.iter_mut().enumerate() {
         let held = saved.into_iter().flat_map(|checkpoint| &checkpoint.tables);
         if let Some(held) = held.into_iter().find(|held| (held.of, &held.name) == (table.of, &table.name)) {
-            held_places.insert(place);
+            held_indices.insert(index);
             match held.state == table.state {
                 true => table.files.clone_from(&held.files),
-                false => drop(old_columns.insert(place, held.clone())),
+                false => drop(old_columns.insert(index, held.clone())),
             }
         }
     }
     let logs = plan::read_heads(&*store)?;
-    let counted: BTreeMap<BatchId, Planned> = resolve::planned(older, &heads(&logs))
+    let counted: BTreeMap<BatchId, PlannedBatch> = resolve::planned(older, &heads(&logs))
         .into_iter()
         .filter(|(batch, _)| *batch > start.checkpoint && *batch <= options.replay_until.unwrap_or(start.after))
         .collect();
@@ -383,7 +387,7 @@ pub fn prepare(
         store,
         last_batch: (start.checkpoint, saved.map_or(BatchTime(i64::MIN), |checkpoint| checkpoint.time)),
         tables,
-        held: held_places,
+        held: held_indices,
         old_columns,
         workers: running::workers(&graph.spec, options)?,
         progress,
@@ -406,19 +410,19 @@ pub fn prepare(
     })
 }
 
-/// When the first start was that the manifest knows.
+/// Returns the time of the first start in the manifest.
 fn first_started_us(manifest: &Manifest) -> i64 {
-    let told = manifest.starts.iter().map(|start| start.started_us).filter(|started_us| *started_us > 0);
-    told.min().unwrap_or(i64::MAX)
+    let started = manifest.starts.iter().map(|start| start.started_us).filter(|started_us| *started_us > 0);
+    started.min().unwrap_or(i64::MAX)
 }
 
-/// Where the sources that this process receives go on.
+/// Returns where the sources that this process receives continue.
 fn sources(
     graph: &Graph,
     store: &dyn Store,
     logs: &[LogHeads],
     tables: &[Table],
-    (counted, older, saved): (&BTreeMap<BatchId, Planned>, &[JobStart], Option<&Checkpoint>),
+    (counted, older, saved): (&BTreeMap<BatchId, PlannedBatch>, &[JobStart], Option<&Checkpoint>),
     start: &JobStart,
     (process, processes): (usize, usize),
 ) -> Result<SourceStarts> {
@@ -431,25 +435,20 @@ fn sources(
         };
         let mut from = SourceStart::from(share, load(share)?);
         if share != Share::ALL {
-            // Of files only who lists them has to know which were read.
+            // For files, only the process that lists them needs to know which were read.
             let needs_others = match source.kind.spreads_files() {
-                true => share.tells_clocks(),
+                true => share.reports_clocks(),
                 false => !source.kind.knows_ends(),
             };
             let of_others = if needs_others { Share::ALL } else { Share::of_clocks() };
-            from = if needs_others { from.knowing_others() } else { from };
-            from.know_others(load(of_others)?.positions().clone());
+            from = if needs_others { from.with_all_others() } else { from };
+            from.add_others(load(of_others)?.positions().clone());
         }
         starts.insert(source.name.clone(), from);
     }
     let mut void: BTreeMap<String, VoidEntries> = BTreeMap::new();
-    let keeps: Vec<&String> = graph
-        .spec
-        .sources
-        .iter()
-        .filter(|source| source.kind.keeps_leftovers())
-        .map(|source| &source.name)
-        .collect();
+    let keeps: Vec<&String> =
+        graph.spec.sources.iter().filter(|source| source.kind.keeps_leftovers()).map(|source| &source.name).collect();
     let counts = |name: &LogName, head: &Head| {
         counted.get(&head.batch).is_some_and(|planned| planned.generation == name.generation)
     };
@@ -480,29 +479,29 @@ fn sources(
         },
     )?;
     for source in &graph.spec.sources {
-        starts.get_mut(&source.name).into_iter().for_each(|from| from.know_again(source, &graph.spec.origin));
+        starts.get_mut(&source.name).into_iter().for_each(|from| from.mark_reread_files(source, &graph.spec.origin));
     }
     for (name, void) in void {
         if let Some(from) = starts.get_mut(&name) {
             from.leftovers = leftovers(from, void.chunks);
-            let further = further(from, void.moved);
-            from.know_others(further.clone());
+            let further = advanced_positions(from, void.moved);
+            from.add_others(further.clone());
             from.leftovers_moved = further.into_iter().filter(|(name, _)| from.share.owns(name)).collect();
         }
     }
     Ok(SourceStarts::new(graph.spec.sources.iter().map(|source| starts.remove(&source.name))))
 }
 
-/// What plans of batches that do not count say of one source.
+/// What the plans of batches that do not count contain about one source.
 #[derive(Default)]
 struct VoidEntries {
     chunks: Vec<(Generation, Chunk)>,
     moved: Vec<(String, Position)>,
 }
 
-/// How far rows that are in no batch that counts move positions beside that of the rows themselves: those of producers, which only
+/// Returns how far rows outside of counted batches move other positions than their own: those of producers, which only
 /// grow.
-fn further(from: &SourceStart, moved: Vec<(String, Position)>) -> Vec<(String, Position)> {
+fn advanced_positions(from: &SourceStart, moved: Vec<(String, Position)>) -> Vec<(String, Position)> {
     let mut before = from.end();
     before.extend(from.others.clone());
     let mut further = Positions::new();
@@ -517,10 +516,10 @@ fn further(from: &SourceStart, moved: Vec<(String, Position)>) -> Vec<(String, P
     further.into_iter().collect()
 }
 
-/// The rows that were received and are in no batch that counts.
+/// Returns the rows that were received and are in no counted batch.
 fn leftovers(from: &SourceStart, chunks: Vec<(Generation, Chunk)>) -> Vec<Chunk> {
     let ends = from.end();
-    // By the name of the position that counts them.
+    // Keyed by the name of the position that counts them.
     let mut counted: BTreeMap<String, Vec<(Generation, Chunk)>> = BTreeMap::new();
     for (generation, chunk) in chunks {
         counted.entry(chunk.extent.file.clone()).or_default().push((generation, chunk));
@@ -530,8 +529,8 @@ fn leftovers(from: &SourceStart, chunks: Vec<(Generation, Chunk)>) -> Vec<Chunk>
         let end = ends.get(&name).map_or(0, |position| position.offset);
         let ranges: Vec<(Generation, u64, u64)> =
             chunks.iter().map(|(generation, chunk)| (*generation, chunk.extent.row, chunk.rows() as u64)).collect();
-        for (place, skip) in resolve::leftovers(end, &ranges) {
-            if let Some((_, chunk)) = chunks.get(place) {
+        for (index, skip) in resolve::leftovers(end, &ranges) {
+            if let Some((_, chunk)) = chunks.get(index) {
                 let mut chunk = chunk.clone();
                 if skip > 0 {
                     let _ = chunk.cut_front(usize::try_from(skip).unwrap_or(usize::MAX));
@@ -562,6 +561,6 @@ mod tests {
             at("producer:b", 6),
             at("producer:c", 1),
         ];
-        assert_eq!(further(&from, moved), [at("producer:b", 7), at("producer:c", 1)]);
+        assert_eq!(advanced_positions(&from, moved), [at("producer:b", 7), at("producer:c", 1)]);
     }
 }

@@ -1,43 +1,43 @@
-//! How far batches may have been sent to servers that cannot say what they have: as far as they were planned, until it is known that one of them
-//! fails as it was. Rows leave when a batch is done as a whole, so nothing of that one was sent, nor of those behind it, and the job as it is now
-//! may mend it.
+//! How far batches may have been sent to servers that cannot report what they have. Initially this is as far as batches
+//! were planned, until one of them is known to fail in a replay. Rows are sent only when a batch is complete. So
+//! nothing of the failing batch was sent, nor of later ones, and the current job may fix it.
 
 use millstream_base::ids::BatchId;
 
-/// What is known of it, from attempts to run batches again as they were.
+/// What attempts to replay batches have shown about sent batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SentBatches {
-    /// The last batch that may have been sent; `None`: the last one that was planned.
+    /// The last batch that may have been sent. `None` means the last planned one.
     pub max: Option<BatchId>,
-    /// The next batch is tried by itself: it is one of the next that fails.
+    /// Whether the next batch is replayed alone, because one of the next batches fails.
     one_by_one: bool,
 }
 
 impl SentBatches {
-    /// Batches up to this one ran again.
+    /// Records that batches up to this one were replayed.
     pub fn ran(&mut self, until: BatchId) {
         if self.one_by_one {
             self.max = Some(until.next());
         }
     }
 
-    /// A checkpoint after this batch is there. An attempt that failed later may have made it.
+    /// Records that there is a checkpoint after this batch. An attempt that failed later may have made it.
     pub fn saved(&mut self, until: BatchId) {
         if self.max.is_some_and(|max| max <= until) {
             self.ran(until);
         }
     }
 
-    /// One of the batches from `first` to `until` failed because of its rows; up to `committed` they are surely done. `false`: nothing new
-    /// comes of that, so that nothing helps.
+    /// Records that one of the batches from `first` to `until` failed because of its rows. Batches up to `committed`
+    /// are certainly done. Returns `false` if another attempt cannot help.
     #[must_use]
     pub fn failed(&mut self, first: BatchId, until: BatchId, committed: Option<BatchId>) -> bool {
-        // One that a sink is known to have must run as it was.
+        // A batch that a sink is known to have must run unchanged.
         if self.max.is_some_and(|max| max < until) {
             return false;
         }
         *self = match first < until {
-            // It was an attempt with all of them, and the last that is done may not have been told of.
+            // The attempt replayed all of them, and may have failed before it reported the last completed one.
             true => {
                 let done = committed.filter(|committed| *committed >= first && *committed < until);
                 SentBatches { max: Some(done.unwrap_or(first)), one_by_one: true }
@@ -52,9 +52,10 @@ impl SentBatches {
 mod tests {
     use super::*;
 
-    /// Batches from `first` to `planned`, of which `fails` fails, and of which a sink is known to have those up to `held`; `told`: how many less
-    /// than are done an attempt tells of; `every`: how many batches there are between checkpoints of an attempt, zero: it makes none before
-    /// its end. The last batch that runs as it was; `None`: the job cannot be started.
+    /// Simulates batches from `first` to `planned`, of which `fails` fails. Returns the last batch that runs unchanged,
+    /// or `None` if the job cannot be started. A sink is known to have the batches up to `held`. An attempt reports
+    /// `told` fewer batches than it has completed. `every` is the number of batches between checkpoints of an attempt;
+    /// 0 means only at its end.
     fn settled(first: u64, planned: u64, fails: u64, (held, told, every): (u64, u64, u64)) -> Option<u64> {
         let (mut sent, mut done) = (SentBatches::default(), first - 1);
         for _ in 0..100 {

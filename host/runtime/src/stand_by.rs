@@ -1,10 +1,12 @@
-//! A process that stands by while others run the job: it has the job's plugins loaded and the tables of the newest checkpoint, as
-//! its own workers will need them, and follows the checkpoints that come. It changes nothing, and nobody hears of it, until it is
-//! told to take the job over. Where it is one of several, process 0 opens its port meanwhile, and the others come there and wait: so it is
-//! known that they are there, can reach each other and know the key, before anybody ends.
+//! A standby process. While others run the job, it has the job's plugins loaded and the tables of the newest
+//! checkpoint, as its own workers will need them. It follows new checkpoints. It changes nothing and is invisible until
+//! it is ordered to take the job over.
+//!
+//! If there are several, process 0 opens its port meanwhile, and the others connect and wait. This proves that they
+//! run, can reach each other and know the key, before any old process ends.
 
-use super::prepared::{PreparedStart, StandByPort};
-use super::start::{connected, open_port, servers, sharing};
+use super::prepared::{PreparedStart, StandbyPort};
+use super::start::{connect_peers, open_port, processes_sharing_memory, startup_retry};
 use crate::recover::tables_of;
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
@@ -25,8 +27,8 @@ use millstream_engine::operators::stage::{Operator, StageNode};
 use millstream_engine::operators::window::check::{pieces_table, rows_table};
 use millstream_engine::operators::window::node::WindowNode;
 use millstream_engine::running::{Options, workers};
-use millstream_engine::state::IdleBy;
-use millstream_engine::state::ahead::{TablesAhead, WantedTable};
+use millstream_engine::state::TouchSource;
+use millstream_engine::state::ahead::{TableRequest, TablesAhead};
 use millstream_engine::state::spill::budget::StateBudget;
 use millstream_engine::state::timers;
 use millstream_plugins::plugin::PluginHost;
@@ -35,52 +37,54 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-/// How often it looks for a newer checkpoint: in a folder, and where each look is a request to a server.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-const ASK_EVERY: Duration = Duration::from_millis(500);
-/// Checkpoints that it follows as far as it can, before what is missing is left to the start: small tables are written anew with each
-/// checkpoint, and where these come faster than their files are read there is always one that is gone.
-const FOLLOWED_MAX: u32 = 10;
+/// How often it checks for a newer checkpoint: in a directory, and in a store where each check is a request to a
+/// server.
+const DIR_POLL_INTERVAL: Duration = Duration::from_millis(50);
+const STORE_POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Maximum number of checkpoints that it follows if files are missing, before it leaves the rest to the start. Small
+/// tables are rewritten with each checkpoint. If checkpoints come faster than their files are read, some file is always
+/// deleted.
+const FOLLOW_TRIES_MAX: u32 = 10;
 
 /// A job that another process runs.
-pub(super) struct StandBy {
+pub(super) struct Standby {
     plugins: PluginHost,
-    /// As long as it is there, its plugins stay compiled.
+    /// Its plugins stay compiled while it is held.
     graph: Graph,
     options: Options,
     store: Arc<dyn Store>,
-    wanted: Vec<WantedTable>,
+    wanted: Vec<TableRequest>,
     workers: Range<usize>,
     peers: usize,
     ahead: Arc<TablesAhead>,
     look_every: Duration,
 }
 
-/// What a process that stands by tells.
+/// An event that a standby process reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StandByNews {
+pub enum StandbyEvent {
     /// It has loaded the checkpoint after this batch.
     Loaded(BatchId),
-    /// So many of the other processes wait at its port.
+    /// The number of other processes that wait at its port.
     Waiting(usize),
 }
 
-impl StandBy {
+impl Standby {
     /// Loads the plugins.
-    pub(super) fn new(spec: &JobSpec, options: &Options) -> Result<StandBy> {
-        memory::limit(spec.memory_bytes_max, sharing(options))?;
+    pub(super) fn new(spec: &JobSpec, options: &Options) -> Result<Standby> {
+        memory::limit(spec.memory_bytes_max, processes_sharing_memory(options))?;
         let Some(checkpoint) = &spec.checkpoint else {
             return Err(Error::job("a job without [checkpoint] has nothing that another process could take over"));
         };
-        let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
+        let store = store::open(&checkpoint.dir, &spec.origin.dir)?;
         let plugins = PluginHost::new()?;
-        let graph = Graph::resolve(spec.clone(), &plugins, false, servers(options))?;
+        let graph = Graph::resolve(spec.clone(), &plugins, false, startup_retry(options))?;
         let count = workers(&graph.spec, options)?;
         graph.check_instances(count)?;
-        let (process, processes) = options.place();
+        let (process, processes) = options.process_and_count();
         let is_asked = CHECKPOINT_SCHEMES.iter().any(|scheme| checkpoint.dir.starts_with(scheme));
-        Ok(StandBy {
-            wanted: wanted(&graph),
+        Ok(Standby {
+            wanted: wanted_tables(&graph),
             plugins,
             graph,
             options: options.clone(),
@@ -88,19 +92,19 @@ impl StandBy {
             workers: process * count..(process + 1) * count,
             peers: count * processes,
             ahead: Arc::default(),
-            look_every: if is_asked { ASK_EVERY } else { LOOK_EVERY },
+            look_every: if is_asked { STORE_POLL_INTERVAL } else { DIR_POLL_INTERVAL },
         })
     }
 
-    /// Follows the job's checkpoints, telling of each that is loaded, until `go`, which waits no longer than it is told, says that the
-    /// job is to be taken over.
-    pub(super) fn until(
+    /// Follows the job's checkpoints and reports each loaded one, until `go` returns that the job is to be taken over.
+    /// `go` waits at most for the given time.
+    pub(super) fn follow_until(
         self,
-        mut tell: impl FnMut(StandByNews),
+        mut report: impl FnMut(StandbyEvent),
         mut go: impl FnMut(Duration) -> bool,
     ) -> Result<PreparedStart> {
         fault::point("handover.loading");
-        let (mut last, mut door, mut waiting) = (None, None, 0);
+        let (mut last, mut own_port, mut waiting) = (None, None, 0);
         let failure = Failure::default();
         loop {
             let newest = self.follow(last)?;
@@ -108,49 +112,49 @@ impl StandBy {
                 if last.is_none() {
                     fault::point("handover.loaded");
                 }
-                tell(StandByNews::Loaded(newest));
+                report(StandbyEvent::Loaded(newest));
                 last = Some(newest);
                 continue;
             }
-            let door = match &mut door {
-                Some(door) => door,
-                none => none.insert(self.door(&failure)?),
+            let own_port = match &mut own_port {
+                Some(own_port) => own_port,
+                none => none.insert(self.own_port(&failure)?),
             };
-            if let StandByPort::Open(_, port) = door
+            if let StandbyPort::Open(_, port) = own_port
                 && waiting != port.waiting()
             {
                 waiting = port.waiting();
-                tell(StandByNews::Waiting(waiting));
+                report(StandbyEvent::Waiting(waiting));
             }
-            if go(self.look_every) && door.is_through_within(self.look_every)? {
+            if go(self.look_every) && own_port.is_admitted_within(self.look_every)? {
                 break;
             }
         }
-        // What the last checkpoint holds, as nobody publishes another one.
+        // Load the last checkpoint: no process publishes another one.
         if let Err(error) = self.follow(last) {
-            tracing::debug!("what the last checkpoint holds is loaded by the start: {error}");
+            tracing::debug!("the last checkpoint is loaded at startup: {error}");
         }
         fault::point("handover.taken");
-        let door = door.unwrap_or(StandByPort::None);
-        Ok(PreparedStart { plugins: self.plugins, ahead: self.ahead, door, failure })
+        let port = own_port.unwrap_or(StandbyPort::None);
+        Ok(PreparedStart { plugins: self.plugins, ahead: self.ahead, port, failure })
     }
 
-    /// Opens the port of process 0, or goes there.
-    fn door(&self, failure: &Failure) -> Result<StandByPort> {
-        let Some((hello, port)) = open_port(&self.graph, &self.options)? else { return Ok(StandByPort::None) };
+    /// Opens the port of process 0, or connects to it.
+    fn own_port(&self, failure: &Failure) -> Result<StandbyPort> {
+        let Some((hello, port)) = open_port(&self.graph, &self.options)? else { return Ok(StandbyPort::None) };
         if hello.process == 0 {
-            return Ok(StandByPort::Open(hello, port));
+            return Ok(StandbyPort::Open(hello, port));
         }
         let (sender, answer) = channel();
         let (options, failure, failing) = (self.options.clone(), failure.clone(), sender.clone());
-        // Nobody listens any more where this process ends.
+        // The receiver is dropped when this process ends.
         let failed = move |error| drop(failing.send(Err(error)));
-        let knock = move || drop(sender.send(connected(&options, Some((hello, port)), Generation(0), &failure)));
+        let knock = move || drop(sender.send(connect_peers(&options, Some((hello, port)), Generation(0), &failure)));
         threads::start("millstream-knock", "the thread that waits for process 0", failed, knock)?;
-        Ok(StandByPort::Knocks(hello, answer))
+        Ok(StandbyPort::Connecting(hello, answer))
     }
 
-    /// Loads the newest checkpoint, unless it is that after the batch `last`; batch 0 where there is none yet.
+    /// Loads the newest checkpoint, unless it is the one after the batch `last`. Batch 0 means that there is none yet.
     fn follow(&self, last: Option<BatchId>) -> Result<BatchId> {
         let mut tries = 0;
         loop {
@@ -162,51 +166,52 @@ impl StandBy {
             let followed = self.ahead.follow(&*self.store, newest, &self.wanted, self.workers.clone(), self.peers);
             tries += 1;
             match followed {
-                Err(error) if tries >= FOLLOWED_MAX && self.is_replaced(newest.batch)? => {
-                    tracing::debug!("some of the checkpoint is left to the start: {error}");
+                Err(error) if tries >= FOLLOW_TRIES_MAX && self.is_replaced(newest.batch)? => {
+                    tracing::debug!("parts of the checkpoint are loaded at startup: {error}");
                     return Ok(newest.batch);
                 }
                 Ok(()) => {
-                    self.ahead.look_at_files(&*self.store, &manifest);
+                    self.ahead.check_files(&*self.store, &manifest);
                     return Ok(newest.batch);
                 }
-                // A newer one has made files of it needless, which were deleted.
+                // A newer checkpoint has made files of this one obsolete, and they were deleted.
                 Err(_) if self.is_replaced(newest.batch)? => {}
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Whether the checkpoint after this batch is not the newest one any more.
+    /// Returns whether the checkpoint after this batch is no longer the newest.
     fn is_replaced(&self, batch: BatchId) -> Result<bool> {
         Ok(self.manifest()?.newest().map(|newest| newest.batch) != Some(batch))
     }
 
     fn manifest(&self) -> Result<Manifest> {
         let there = manifest::read(&*self.store)?;
-        let missing = || Error::environment(format!("{}: no checkpoint found", self.store.place()));
+        let missing = || Error::environment(format!("{}: no checkpoint found", self.store.location()));
         there.map(|(manifest, _)| manifest).ok_or_else(missing)
     }
 }
 
-/// The tables that stages load row by row. What others keep is little, or is loaded when the job is taken over.
-fn wanted(graph: &Graph) -> Vec<WantedTable> {
+/// Returns the tables that stages load row by row. Other tables are small, or are loaded when the job is taken over.
+fn wanted_tables(graph: &Graph) -> Vec<TableRequest> {
     let is_of_stage = |table: &Table| {
-        let kept_whole = |stage: &StageNode| {
+        let kept_complete = |stage: &StageNode| {
             let by_rows = is_session(stage) || budget_of(stage, graph).is_some();
             table.name == content_table(&stage.name) || (table.name == rows_table(&stage.name) && !by_rows)
         };
-        table.of == TableOf::Stage && !graph.stages.iter().any(kept_whole)
+        table.of == TableOf::Stage && !graph.stages.iter().any(kept_complete)
     };
     let as_kept = |table: Table| {
         let is_of = |stage: &&StageNode| {
-            let beside = [right_table, rows_table, pieces_table, timers::table_name].map(|name| name(&stage.name));
-            table.name == stage.name || beside.contains(&table.name)
+            let extra_tables =
+                [right_table, rows_table, pieces_table, timers::table_name].map(|name| name(&stage.name));
+            table.name == stage.name || extra_tables.contains(&table.name)
         };
         let stage = graph.stages.iter().find(is_of);
         let budget = stage.and_then(|stage| budget_of(stage, graph));
         let idle = stage.and_then(|stage| idle_of(stage, &table, budget.is_some()));
-        WantedTable { table, idle, budget }
+        TableRequest { table, idle, budget }
     };
     tables_of(graph).into_iter().filter(is_of_stage).map(as_kept).collect()
 }
@@ -215,7 +220,7 @@ fn is_session(stage: &StageNode) -> bool {
     matches!(stage.window, Some(WindowNode::Session { .. }))
 }
 
-/// What the rows of a stage count against, where they may lie in files.
+/// Returns the budget of the rows of a stage, if they may spill to files.
 fn budget_of(stage: &StageNode, graph: &Graph) -> Option<Arc<StateBudget>> {
     match &stage.operator {
         Operator::Update(_, update) => update.budget.clone(),
@@ -223,13 +228,13 @@ fn budget_of(stage: &StageNode, graph: &Graph) -> Option<Arc<StateBudget>> {
     }
 }
 
-/// When the keys of a table are idle, as the stage has it.
-fn idle_of(stage: &StageNode, table: &Table, may_spill: bool) -> Option<(IdleBy, i64)> {
+/// Returns when the keys of a table are idle, as the stage defines it.
+fn idle_of(stage: &StageNode, table: &Table, may_spill: bool) -> Option<(TouchSource, i64)> {
     if table.name == pieces_table(&stage.name) || (table.name == rows_table(&stage.name) && !is_session(stage)) {
         return None;
     }
     if let Some(WindowNode::Session { gap_us, .. }) = stage.window {
-        return Some((IdleBy::State(0), gap_us));
+        return Some((TouchSource::State(0), gap_us));
     }
     match &stage.operator {
         Operator::Update(..) if table.name == timers::table_name(&stage.name) => {
@@ -237,13 +242,13 @@ fn idle_of(stage: &StageNode, table: &Table, may_spill: bool) -> Option<(IdleBy,
         }
         Operator::Update(_, update) => {
             let timeout = update.timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX));
-            timeout.map(|timeout_us| (IdleBy::Touch, timeout_us))
+            timeout.map(|timeout_us| (TouchSource::Touch, timeout_us))
         }
-        Operator::Simple(SimpleNode::Deduplicate { within_us }) => Some((IdleBy::State(0), *within_us)),
+        Operator::Simple(SimpleNode::Deduplicate { within_us }) => Some((TouchSource::State(0), *within_us)),
         Operator::Join(join) if may_spill => {
             let side = if table.name == stage.name { Side::First } else { Side::Second };
             let interval = join.interval.as_ref().map(|interval| interval.idle(side));
-            let as_of = || join.as_of.as_ref().and_then(|as_of| as_of.idle(side.place()));
+            let as_of = || join.as_of.as_ref().and_then(|as_of| as_of.idle(side.index()));
             interval.or_else(as_of).or_else(|| join.changing.as_ref()?.what.idle())
         }
         _ => None,

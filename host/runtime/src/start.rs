@@ -1,10 +1,10 @@
-//! Starting a job: what is there, what is to be done about it, and who may do it.
+//! The start of a job: what exists, how to proceed with it, and which process may.
 
 use super::connect;
 use super::connect::{Connected, Hello, Liveness, PeerPort};
 use super::control::others::OtherProcesses;
 use super::launch::{Peers, launch, open_sinks};
-use super::prepared::{PreparedStart, StandByPort};
+use super::prepared::{PreparedStart, StandbyPort};
 use super::sent::SentBatches;
 use super::stopper::Stopper;
 use crate::recover;
@@ -16,12 +16,12 @@ use millstream_base::ids::{BatchId, Generation};
 use millstream_base::job::spec::SinkStart;
 use millstream_base::job::spec::{JobSpec, OnError, SinkKind, StateSpec};
 use millstream_base::memory;
-use millstream_base::patience::ServerWait;
+use millstream_base::retry::StartupRetry;
 use millstream_base::threads::lost_connection;
-use millstream_connectors::receiver::outage::until_there;
+use millstream_connectors::receiver::outage::wait_until_readable;
 use millstream_engine::checkpoint::store::{self, Store, Version};
 use millstream_engine::checkpoint::types::{JobRecord, JobStart};
-use millstream_engine::checkpoint::{FolderLock, manifest, record};
+use millstream_engine::checkpoint::{DirLock, manifest, record};
 use millstream_engine::graph::Graph;
 use millstream_engine::running::Options;
 use millstream_engine::running::workers;
@@ -29,78 +29,80 @@ use millstream_plugins::plugin::PluginHost;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Starts a job. What can be wrong is found before anything runs or is written. `ready`: what is loaded already, of a process that stood by.
+/// Starts a job. Errors are found before anything runs or is written. `ready`: what a standby process has already
+/// loaded.
 pub fn start(spec: JobSpec, options: Options, ready: Option<PreparedStart>) -> Result<Stopper> {
-    memory::limit(spec.memory_bytes_max, sharing(&options))?;
+    memory::limit(spec.memory_bytes_max, processes_sharing_memory(&options))?;
     memory::kept::limit(spec.state.as_ref().map(|state| state.memory_bytes_max));
     await_clusters(&spec, &options)?;
-    let (plugins, door, failure) = match ready {
-        Some(ready) => (ready.plugins, ready.door, ready.failure),
-        None => (PluginHost::new()?, StandByPort::None, Failure::default()),
+    let (plugins, standby_port, failure) = match ready {
+        Some(ready) => (ready.plugins, ready.port, ready.failure),
+        None => (PluginHost::new()?, StandbyPort::None, Failure::default()),
     };
     let Some(checkpoint) = &spec.checkpoint else {
-        let graph = Graph::resolve(spec, &plugins, owns_sinks(&options), servers(&options))?;
+        let graph = Graph::resolve(spec, &plugins, owns_sinks(&options), startup_retry(&options))?;
         graph.check_instances(workers(&graph.spec, &options)?)?;
         let port = open_port(&graph, &options)?;
         let failure = Failure::default();
-        let peers = connected(&options, port, Generation(0), &failure)?;
+        let peers = connect_peers(&options, port, Generation(0), &failure)?;
         let sinks = open_sinks(&graph, &options, owns_sinks(&options), None, &failure)?;
         return launch(graph, options, None, sinks, failure, peers);
     };
-    let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
+    let store = store::open(&checkpoint.dir, &spec.origin.dir)?;
     if !options.fresh && manifest_version(&*store)?.is_some() {
-        until_there(spec.sources.iter(), &spec.origin.folder);
+        wait_until_readable(spec.sources.iter(), &spec.origin.dir);
     }
     if owns_sinks(&options) {
         let lock = store.lock()?.map(Arc::new);
-        own(spec, options, &plugins, store, lock, None, door)
+        start_first(spec, options, &plugins, store, lock, None, standby_port)
     } else {
-        follow(spec, options, &plugins, store, door, failure)
+        start_follower(spec, options, &plugins, store, standby_port, failure)
     }
 }
 
-/// How many processes of the job share the memory of this machine.
-pub(super) fn sharing(options: &Options) -> usize {
+/// Returns how many processes of the job share the memory of this machine.
+pub(super) fn processes_sharing_memory(options: &Options) -> usize {
     options.cluster.as_ref().map_or(1, |here| memory::on_this_machine(&here.hosts, here.process))
 }
 
-/// Waits for the clusters of the job that are away: nothing is begun before all are there.
+/// Waits for unreachable servers of the job. Nothing begins before all are reachable.
 fn await_clusters(spec: &JobSpec, options: &Options) -> Result<()> {
     for sink in spec.sinks.iter().filter(|_| owns_sinks(options)) {
-        sink.kind.await_server(SinkStart::new(sink, &spec.origin, servers(options)))?;
+        sink.kind.await_server(SinkStart::new(sink, &spec.origin, startup_retry(options)))?;
     }
     Ok(())
 }
 
-/// Databases and other servers that are away are waited for wherever the start asks them.
-pub(super) fn servers(options: &Options) -> ServerWait {
-    ServerWait::Until(options.start_until)
+/// Returns the retry policy of the start for databases and other servers that are unreachable.
+pub(super) fn startup_retry(options: &Options) -> StartupRetry {
+    StartupRetry::Until(options.start_until)
 }
 
-/// Process 0 owns the sinks and the manifest.
+/// Returns whether this process owns the sinks and the manifest: process 0 does.
 fn owns_sinks(options: &Options) -> bool {
     options.cluster.as_ref().is_none_or(|cluster| cluster.process == 0)
 }
 
-/// Process 0 of a job with checkpoints: decides how to go on, claims the job, and starts.
-fn own(
+/// Starts process 0 of a job with checkpoints: decides how to resume, claims the job, and starts.
+fn start_first(
     spec: JobSpec,
     options: Options,
     plugins: &PluginHost,
     store: Arc<dyn Store>,
-    lock: Option<FolderLock>,
+    lock: Option<DirLock>,
     record: Option<JobRecord>,
-    mut door: StandByPort,
+    mut standby_port: StandbyPort,
 ) -> Result<Stopper> {
     let failure = Failure::default();
     let (graph, decided, port, sinks) = loop {
         let (graph, mut decided, sent) = settle(&spec, &options, plugins, &store, lock.as_ref(), record.as_ref())?;
-        let port = match std::mem::replace(&mut door, StandByPort::None) {
-            // The others wait there.
-            StandByPort::Open(hello, port) if Some(hello) == hello_of(&graph, &options)? => Some((hello, port)),
+        let port = match std::mem::replace(&mut standby_port, StandbyPort::None) {
+            // The other processes wait there.
+            StandbyPort::Open(hello, port) if Some(hello) == hello_of(&graph, &options)? => Some((hello, port)),
             _ => open_port(&graph, &options)?,
         };
-        // Sinks first: once they know this start, nobody older commits, and what is then read of plans is all that counts.
+        // Open the sinks first: once they know this start, no older process commits, and the plans read afterwards are
+        // complete.
         let mut sinks = None;
         if let Some(owner) = decided.owner() {
             let open = open_sinks(&graph, &options, true, Some(&owner), &failure)?;
@@ -113,39 +115,39 @@ fn own(
             }
             sinks = Some(open);
         }
-        // A commit was under way when the sinks were asked first, and what it committed has to run again as it was.
+        // A commit was in progress when the sinks were first queried. What it committed must be replayed unchanged.
         if record.is_some() || decided.resume.as_before.is_none() {
             break (graph, decided, port, sinks);
         }
     };
     decided.warn();
-    point_of_handover(&options, "handover.claim");
+    handover_fault_point(&options, "handover.claim");
     let owned = recover::claim(decided, &*store, &failure)?;
-    point_of_handover(&options, "handover.claimed");
+    handover_fault_point(&options, "handover.claimed");
     let manifest = owned.manifest.clone();
     let checkpoints = recover::prepare(&graph, store, &manifest, Some(owned), lock, &options, &failure)?;
     let sinks = match sinks {
         Some(sinks) => sinks,
         None => open_sinks(&graph, &options, true, Some(&checkpoints.owner), &failure)?,
     };
-    let peers = connected(&options, port, manifest.generation, &failure)?;
+    let peers = connect_peers(&options, port, manifest.generation, &failure)?;
     launch(graph, options, Some(checkpoints), sinks, failure, peers)
 }
 
-/// A step of a start that takes the job over from other processes.
-fn point_of_handover(options: &Options, name: &str) {
+/// A fault point of a start that takes the job over from other processes.
+fn handover_fault_point(options: &Options, name: &str) {
     if options.ahead.is_some() {
         fault::point(name);
     }
 }
 
-/// Looks and decides, until it is clear that the job can go on as what it is now.
+/// Checks and decides, until the job can continue in its current form.
 fn settle(
     spec: &JobSpec,
     options: &Options,
     plugins: &PluginHost,
     store: &Arc<dyn Store>,
-    lock: Option<&FolderLock>,
+    lock: Option<&DirLock>,
     record: Option<&JobRecord>,
 ) -> Result<(Graph, RecoveryPlan, SentBatches)> {
     let (mut ran_as_before, mut sent) = (BatchId(0), SentBatches::default());
@@ -154,32 +156,32 @@ fn settle(
         let held = if options.fresh { None } else { manifest::read(&**store)? };
         held.iter().filter_map(|(manifest, _)| manifest.newest()).for_each(|newest| sent.saved(newest.batch));
         let job_id = held.as_ref().map(|(manifest, _)| manifest.job_id.as_str());
-        let graph = Graph::resolve(spec.clone(), plugins, false, servers(options))?;
+        let graph = Graph::resolve(spec.clone(), plugins, false, startup_retry(options))?;
         graph.check_instances(workers(&graph.spec, options)?)?;
         graph.check_sinks(job_id)?;
         if job_id.is_none() {
             graph.check_tables()?;
         }
         let decided = match recover::decide(&graph, &**store, options, record.cloned(), None, sent.max) {
-            // Another process that has lost the job, or is about to, has just made a checkpoint and tidied up.
+            // Another process that was replaced, or is about to be, has just made a checkpoint and deleted old files.
             Err(_) if manifest_version(&**store)? != version => continue,
             decided => decided?,
         };
         let Some(until) = decided.resume.as_before else { return Ok((graph, decided, sent)) };
-        // Twice, where a sink could not be read as far as it had come before that start of the job had fenced it.
+        // This happens twice if a sink could not be read completely before that start of the job had fenced it.
         let Some(start) = decided.before.clone().filter(|_| until > ran_as_before) else {
             return Err(Error::bug(format!(
                 "batches up to {until} ran again as they were, and no checkpoint came of it"
             )));
         };
         let first = decided.resume.replay.first().map_or(until, |(batch, _)| *batch);
-        // Both jobs need not fit where one does.
+        // There may not be enough memory for both jobs.
         drop((graph, decided));
-        // The other processes wait meanwhile, and have nothing yet: their share is for what they had held.
+        // The other processes wait meanwhile and hold nothing yet, so this process may use their share of memory.
         memory::limit(spec.memory_bytes_max, 1)?;
         memory::kept::limit(spec.state.as_ref().map(|state| state.memory_bytes_max));
         let ran = replay_as_before(&start, until, spec, options, plugins, store, lock.cloned());
-        memory::limit(spec.memory_bytes_max, sharing(options))?;
+        memory::limit(spec.memory_bytes_max, processes_sharing_memory(options))?;
         memory::kept::limit(spec.state.as_ref().map(|state| state.memory_bytes_max));
         match ran {
             Ok(()) => {
@@ -187,7 +189,7 @@ fn settle(
                 sent.ran(until);
             }
             Err(ReplayFailure { error, committed }) => {
-                // What a plugin refuses of a batch, it may have taken the rows before.
+                // A plugin sink may have accepted rows of a batch before it rejected others.
                 let by_rows = error.kind == Kind::Plugin && spec.sinks.iter().all(|sink| sink.plugin().is_none());
                 if !by_rows || !sent.failed(first, until, committed) {
                     return Err(error);
@@ -204,8 +206,8 @@ fn manifest_version(store: &dyn Store) -> Result<Option<Version>> {
     Ok(store.read_version(manifest::PATH)?.map(|(_, version)| version))
 }
 
-/// Runs the batches that a sink has committed, or that hold how far a dropped source was read, again with the job, the plugins and the
-/// workers of before, as another job might make something else of them. Ends with a checkpoint.
+/// Replays batches with the previous job, plugins and workers, since another job might produce other results. These are
+/// the batches that a sink has committed, or that record how far a removed source was read. Ends with a checkpoint.
 fn replay_as_before(
     start: &JobStart,
     until: BatchId,
@@ -213,12 +215,12 @@ fn replay_as_before(
     options: &Options,
     plugins: &PluginHost,
     store: &Arc<dyn Store>,
-    lock: Option<FolderLock>,
+    lock: Option<DirLock>,
 ) -> Result<(), ReplayFailure> {
     let within = |error: Error| error.within(format!("replaying the batches up to {until} with the previous job"));
     let record = record::read(&**store, start).map_err(within)?;
-    let folder = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot create a directory: {e}")))?;
-    let mut spec = record::job(&**store, &record, folder.path()).map_err(within)?;
+    let dir = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot create a directory: {e}")))?;
+    let mut spec = record::job(&**store, &record, dir.path()).map_err(within)?;
     tracing::info!(
         "the job or its number of workers was changed, or the state of a source is dropped; batches up to {until} \
          are replayed with the previous job"
@@ -226,11 +228,9 @@ fn replay_as_before(
     let workers = usize::try_from(start.workers).unwrap_or(1);
     spec.workers = Some(workers);
     raise_limits(&mut spec, now);
-    // Nothing that comes out depends on it, and there is no more memory than the job has now.
-    spec.state = now
-        .state
-        .clone()
-        .map(|state| StateSpec { folder: state.folder.map(|folder| now.origin.folder.join(folder)), ..state });
+    // The output does not depend on it, and only the memory of the current job is available.
+    spec.state =
+        now.state.clone().map(|state| StateSpec { dir: state.dir.map(|dir| now.origin.dir.join(dir)), ..state });
     send_as_now(&mut spec, now);
     let options = Options {
         workers: Some(workers),
@@ -240,15 +240,16 @@ fn replay_as_before(
         start_until: options.start_until,
         ..Options::default()
     };
-    let stopper = own(spec, options, plugins, store.clone(), lock, Some(record), StandByPort::None).map_err(within)?;
+    let stopper =
+        start_first(spec, options, plugins, store.clone(), lock, Some(record), StandbyPort::None).map_err(within)?;
     let ended = stopper.await_termination(None);
     ended.map(drop).map_err(|error| ReplayFailure { error: within(error), committed: stopper.committed() })
 }
 
-/// Why batches could not be run again as they were.
+/// Why batches could not be replayed unchanged.
 struct ReplayFailure {
     error: Error,
-    /// The last one that was, in this attempt.
+    /// The last batch that was committed in this attempt.
     committed: Option<BatchId>,
 }
 
@@ -258,11 +259,11 @@ impl From<Error> for ReplayFailure {
     }
 }
 
-/// How many times longer a call may take than when the batch was worked on first: that machine may have been quicker.
+/// How many times longer a call may take than in the first run of the batch. That machine may have been faster.
 const REPLAY_TIMES: u32 = 10;
 
-/// What was raised since of limits that only stop a job counts, as they may be what stopped it. Those that decide about rows
-/// stay: the batches must come out as they did.
+/// Raises the limits that only stop a job to their current values, as they may have stopped it. Limits that decide
+/// about rows stay: the batches must have the same results.
 fn raise_limits(before: &mut JobSpec, now: &JobSpec) {
     for stage in &mut before.stages {
         let Some(same) = now.stages.iter().find(|same| same.name == stage.name) else { continue };
@@ -279,7 +280,8 @@ fn raise_limits(before: &mut JobSpec, now: &JobSpec) {
     }
 }
 
-/// How rows are sent is as the job says now, where it does not matter which rows there are: it may be what makes a server take them.
+/// Applies the current settings for how rows are sent, if they do not change the rows. They may be what makes a server
+/// accept them.
 fn send_as_now(before: &mut JobSpec, now: &JobSpec) {
     for sink in &mut before.sinks {
         let same = now.sinks.iter().find(|same| same.name == sink.name);
@@ -289,48 +291,48 @@ fn send_as_now(before: &mut JobSpec, now: &JobSpec) {
     }
 }
 
-/// Another process of a job with checkpoints: goes on as process 0 has decided.
-fn follow(
+/// Starts another process of a job with checkpoints: resumes as process 0 has decided.
+fn start_follower(
     spec: JobSpec,
     options: Options,
     plugins: &PluginHost,
     store: Arc<dyn Store>,
-    door: StandByPort,
+    standby_port: StandbyPort,
     failure: Failure,
 ) -> Result<Stopper> {
-    let graph = Graph::resolve(spec, plugins, false, servers(&options))?;
+    let graph = Graph::resolve(spec, plugins, false, startup_retry(&options))?;
     graph.check_instances(workers(&graph.spec, &options)?)?;
-    let peers = match door {
-        StandByPort::Through(hello, peers) if Some(hello) == hello_of(&graph, &options)? => Some(*peers),
-        // The job was changed while this process stood by.
-        StandByPort::Through(..) => return Err(lost_connection()),
-        _ => connected(&options, open_port(&graph, &options)?, Generation(0), &failure)?,
+    let peers = match standby_port {
+        StandbyPort::Admitted(hello, peers) if Some(hello) == hello_of(&graph, &options)? => Some(*peers),
+        // The job was changed while this process was in standby.
+        StandbyPort::Admitted(..) => return Err(lost_connection()),
+        _ => connect_peers(&options, open_port(&graph, &options)?, Generation(0), &failure)?,
     };
     let generation = peers.as_ref().map_or(Generation(0), |peers| peers.generation);
     let held = manifest::read(&*store)?.map(|(manifest, _)| manifest);
     if held.as_ref().is_some_and(|manifest| manifest.generation > generation) {
-        // Process 0 was started again meanwhile.
+        // Process 0 was restarted meanwhile.
         return Err(lost_connection());
     }
     let Some(manifest) = held.filter(|manifest| manifest.generation == generation) else {
         return Err(Error::environment(format!(
             "{}: process 0 runs generation {generation} of the job, which is not the one in this directory; all \
              processes must see the same checkpoints: use a shared directory or s3://",
-            store.place()
+            store.location()
         )));
     };
     let checkpoints = recover::prepare(&graph, store, &manifest, None, None, &options, &failure)?;
     launch(graph, options, Some(checkpoints), Vec::new(), failure, peers)
 }
 
-/// Opens the port of this process, where there are several. From now on the others may come; they wait until this one is
-/// ready.
+/// Opens the port of this process, if there are several. Other processes may connect from now on. They wait until this
+/// one is ready.
 pub(super) fn open_port(graph: &Graph, options: &Options) -> Result<Option<(Hello, PeerPort)>> {
     let Some((cluster, own)) = options.cluster.as_ref().zip(hello_of(graph, options)?) else { return Ok(None) };
     Ok(Some((own, connect::listen(cluster, own)?)))
 }
 
-/// What this process tells the others, where there are several.
+/// Returns the hello message of this process, if there are several.
 fn hello_of(graph: &Graph, options: &Options) -> Result<Option<Hello>> {
     let Some(cluster) = &options.cluster else { return Ok(None) };
     let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
@@ -344,8 +346,8 @@ fn hello_of(graph: &Graph, options: &Options) -> Result<Option<Hello>> {
     }))
 }
 
-/// Connects with the other processes, where there are some. From then on the job fails when one of them is lost.
-pub(super) fn connected(
+/// Connects to the other processes, if there are any. From then on the job fails when one of them is lost.
+pub(super) fn connect_peers(
     options: &Options,
     port: Option<(Hello, PeerPort)>,
     generation: Generation,

@@ -1,10 +1,10 @@
-//! Stopping a job from elsewhere, and how it stands.
+//! Stopping a job from another thread, and its status.
 
 use super::control::machines;
 use super::control::others::OtherProcesses;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
-use millstream_engine::running::handover::HandoverWord;
+use millstream_engine::running::handover::HandoverMessage;
 use millstream_engine::running::{Cluster, Running};
 use millstream_metrics::Snapshot;
 use std::collections::BTreeMap;
@@ -15,29 +15,29 @@ use std::time::{Duration, Instant};
 /// How a job is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Receivers end; what they have received is processed and committed.
+    /// Receivers stop. What they have received is processed and committed.
     Graceful,
     /// Batches in flight are dropped.
     Now,
 }
 
-/// Stops a job from another thread, as a signal handler does, and tells how it stands. Cheap to clone.
+/// Stops a job from another thread, for example a signal handler, and reports its status. Cheap to clone.
 #[derive(Clone)]
 pub struct Stopper {
     pub(super) running: Arc<Running>,
-    pub(super) done: Arc<JobEnd>,
+    pub(super) done: Arc<JobResult>,
     pub(super) others: Arc<OtherProcesses>,
 }
 
-/// How a job has ended, and who waits for that.
+/// The result of a job, with its waiters.
 #[derive(Default)]
-pub(super) struct JobEnd {
+pub(super) struct JobResult {
     result: Mutex<Option<Result<()>>>,
     changed: Condvar,
 }
 
-impl JobEnd {
-    /// The job has ended so.
+impl JobResult {
+    /// Stores the job's result and wakes all waiters.
     pub(super) fn set(&self, result: Result<()>) {
         *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         self.changed.notify_all();
@@ -45,7 +45,7 @@ impl JobEnd {
 }
 
 impl Stopper {
-    /// Asks the job to stop.
+    /// Requests the job to stop.
     pub fn stop(&self, how: Stop) {
         match how {
             Stop::Graceful => self.running.request_stop(),
@@ -53,13 +53,13 @@ impl Stopper {
         }
     }
 
-    /// Ends the job with this error.
+    /// Fails the job with this error.
     pub fn fail(&self, error: Error) {
         self.running.failure.set(error);
     }
 
-    /// Asks the job to stop gracefully, and its supervisor to start it again from the checkpoint after this batch, see
-    /// [`Options::replay_from`](millstream_engine::running::Options::replay_from). An error where nobody would start it again.
+    /// Requests the job to stop gracefully, and its supervisor to restart it from the checkpoint after this batch, see
+    /// [`Options::replay_from`](millstream_engine::running::Options::replay_from). Fails if there is no supervisor.
     pub fn go_back(&self, batch: BatchId) -> Result<()> {
         if !self.running.options.supervised {
             return Err(Error::job(
@@ -74,68 +74,69 @@ impl Stopper {
         Ok(())
     }
 
-    /// Asks for a checkpoint soon, since another process loads it; [`Stopper::saved`] tells when it is there.
+    /// Requests a checkpoint soon, since another process loads it. [`Stopper::saved`] reports when it exists.
     pub fn save_soon(&self) {
         self.running.request_checkpoint();
     }
 
-    /// The last batch of the newest checkpoint, once the one that was asked for last is there.
+    /// Returns the last batch of the newest checkpoint, once the last requested checkpoint exists.
     pub fn saved(&self) -> Option<BatchId> {
         let checkpoints = self.running.checkpoints.as_ref().filter(|_| self.running.requests.handover.is_saved())?;
         let published = checkpoints.writers.checkpoints.recent().last().map(|last| last.batch);
         Some(published.unwrap_or(checkpoints.loaded.last_batch.0))
     }
 
-    /// As [`Stop::Graceful`]; another process takes the job over from its last checkpoint.
+    /// Stops like [`Stop::Graceful`]. Another process takes the job over from its last checkpoint.
     pub fn hand_over(&self) {
         self.running.request_handover();
     }
 
-    /// Whether the job is to end since another process takes it over.
+    /// Returns whether the job is to end because another process takes it over.
     pub fn hands_over(&self) -> bool {
         self.running.requests.handover.is_last()
     }
 
-    /// What supervisors of other processes have said since this was asked last.
-    pub fn heard(&self) -> Vec<HandoverWord> {
-        self.running.requests.handover.take_heard()
+    /// Returns the messages of supervisors of other processes since the last call.
+    pub fn take_messages(&self) -> Vec<HandoverMessage> {
+        self.running.requests.handover.take_received()
     }
 
-    /// Tells supervisors of other processes something. An error where one of them does not take it.
-    pub fn tell(&self, word: &HandoverWord) -> Result<()> {
-        machines::tell(&self.running, &self.others, word)
+    /// Sends a message to supervisors of other processes. Fails if one of them does not accept it.
+    pub fn send_message(&self, word: &HandoverMessage) -> Result<()> {
+        machines::send(&self.running, &self.others, word)
     }
 
-    /// Whether the job was handed over to processes on other machines, and none of them is on this one.
-    pub fn leaves(&self) -> bool {
+    /// Returns whether the job was handed over to other machines, and this machine is not one of them.
+    pub fn is_leaving(&self) -> bool {
         let own = self.running.options.cluster.as_ref().and_then(Cluster::own_host);
         let next = self.running.requests.handover.next();
-        self.hands_over() && next.zip(own).is_some_and(|(next, own)| next.place_of(own).is_none())
+        self.hands_over() && next.zip(own).is_some_and(|(next, own)| next.index_of_host(own).is_none())
     }
 
-    /// Waits until others run the job that this process has left, for as long as `goes_on`. An error where it is needed again.
-    pub fn await_successor(&self, goes_on: impl Fn() -> bool) -> Result<()> {
-        machines::await_successor(&self.running, goes_on)
+    /// Waits until other processes run the job that this process has left, while `keep_waiting` holds. Fails if this process
+    /// is needed again.
+    pub fn await_successor(&self, keep_waiting: impl Fn() -> bool) -> Result<()> {
+        machines::await_successor(&self.running, keep_waiting)
     }
 
-    /// When the first and the last of the batches that are known of were begun, by the machine's clock in microseconds.
+    /// Returns when the first and the last known batch began, by the machine's clock in microseconds.
     pub fn begun_us(&self) -> Option<(i64, i64)> {
         self.running.metrics.batches().begun_us()
     }
 
-    /// Whether all workers of this process have what they go on from, and can begin batches.
+    /// Returns whether all workers of this process have loaded their state and can begin batches.
     pub fn is_loaded(&self) -> bool {
         self.running.checkpoints.as_ref().is_none_or(|checkpoints| checkpoints.loaded.progress.is_done())
     }
 
-    /// The batch that [`Stopper::go_back`] named.
-    pub fn goes_back(&self) -> Option<BatchId> {
+    /// Returns the batch passed to [`Stopper::go_back`].
+    pub fn requested_back(&self) -> Option<BatchId> {
         self.running.requests.go_back.get().copied()
     }
 
-    /// As [`Job::await_termination`](crate::Job::await_termination).
+    /// Same as [`Job::await_termination`](crate::Job::await_termination).
     pub fn await_termination(&self, timeout: Option<Duration>) -> Result<bool> {
-        // A time beyond the end of the clock is no deadline.
+        // A time beyond the range of the clock is no deadline.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut result = self.done.result.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -155,18 +156,20 @@ impl Stopper {
         }
     }
 
-    /// The furthest batch that a sink has committed since the start, or after which a checkpoint is published; zero: none.
+    /// Returns the furthest batch that a sink has committed since the start, or after which a checkpoint was published.
+    /// 0 if none.
     pub fn progress(&self) -> BatchId {
         self.running.metrics.progress()
     }
 
-    /// The last batch that was committed since the start.
+    /// Returns the last batch that was committed since the start.
     pub(crate) fn committed(&self) -> Option<BatchId> {
         self.running.metrics.batches_committed().last.map(|(batch, _)| batch)
     }
 
-    /// The first source of which every record was rejected, and nothing reads these; how many there were. `None` as well for a job that
-    /// resumed or has other processes: this one does not know what was read before, or there.
+    /// Returns the first source whose records were all rejected without a reader for the rejected ones, and their
+    /// number. `None` also for a job that resumed or has other processes: this one does not know what was read earlier,
+    /// or there.
     pub fn rejected_source(&self) -> Option<(&str, u64)> {
         let resumed = self.running.checkpoints.as_ref().is_some_and(|checkpoints| {
             checkpoints.loaded.last_batch.0 != BatchId(0) || !checkpoints.replay.batches.is_empty()
@@ -182,7 +185,7 @@ impl Stopper {
         })
     }
 
-    /// Batches begun so far, and what was counted, by name of source, stage and sink.
+    /// Returns the number of batches begun so far, and the counts by name of source, stage and sink.
     pub fn counts(&self) -> (u64, BTreeMap<String, Snapshot>) {
         (self.running.batches.load(Ordering::Relaxed), self.running.metrics.snapshot())
     }

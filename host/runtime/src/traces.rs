@@ -1,7 +1,7 @@
-//! Traces for OpenTelemetry, where the environment names a receiver. A thread looks once a second which batches were committed,
-//! makes spans of what is known of them anyway, and sends these. So batches wait for nothing, and without a receiver nothing
-//! of this is there. What is kept of batches (`metrics/batches`) is the queue: what falls out of it while the
-//! receiver is away is counted and told of.
+//! OpenTelemetry traces, if the environment names a receiver. Once per second a thread lists the newly committed
+//! batches, makes spans of what is recorded about them anyway, and sends these. So batches never wait, and without a
+//! receiver there is no cost. The record of batches (`metrics/batches`) is the queue. Batches that are dropped from it
+//! while the receiver is unreachable are counted and logged.
 
 mod receiver;
 mod spans;
@@ -23,26 +23,26 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// While the receiver is away.
-const TRY_EVERY: Duration = Duration::from_secs(5);
-/// How long the last spans may take when a job ends, and how long its end waits for them.
+/// The retry interval while the receiver is unreachable.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+/// How long sending the last spans may take when a job ends, and how long the end of the job waits for that.
 const LAST_TIME_MAX: Duration = Duration::from_secs(2);
 const END_TIME_MAX: Duration = Duration::from_millis(2_500);
-/// Batches of one request at most, and spans from which on it is sent.
+/// Maximum number of batches per request, and the number of spans from which on it is sent.
 const BATCHES_MAX: usize = 64;
 const SPANS_ENOUGH: usize = 512;
 
-/// The thread that sends, if there is one.
+/// The thread that sends traces.
 pub(super) struct Traces {
-    /// Dropped: the job ends.
+    /// Dropped when the job ends.
     goes_on: oneshot::Sender<()>,
     done: mpsc::Receiver<()>,
 }
 
 impl Traces {
-    /// Begins to send what becomes of this job's batches, where the environment says where to.
+    /// Starts sending traces of this job's batches, if the environment names a receiver.
     pub fn start(running: &Arc<Running>) -> Option<Traces> {
-        // Batches that only run again were traced when they ran first.
+        // Replayed batches were traced in their first run.
         if running.options.replay_until.is_some() || !receiver::is_wanted() {
             return None;
         }
@@ -63,18 +63,24 @@ impl Traces {
         let roles = [("source", spec.sources.len()), ("stage", spec.stages.len()), ("sink", spec.sinks.len())];
         let roles = roles.into_iter().flat_map(|(role, count)| std::iter::repeat_n(role, count));
         let job = Job { parts: roles.zip(running.parts()).collect(), seed };
-        let sending =
-            Sending { batches: running.metrics.batches().clone(), job, receiver, sent: 0, left_out: 0, away: false };
+        let sending = Sending {
+            batches: running.metrics.batches().clone(),
+            job,
+            receiver,
+            sent: 0,
+            dropped_total: 0,
+            away: false,
+        };
         let (goes_on, ends) = oneshot::channel();
         let (over, done) = channel::<()>();
-        // Who waits for the end hears first that the thread panicked.
+        // A thread that waits for the end first sees the message about the panic.
         let told = over.clone();
         let failed = move |error| {
             let _told = told;
             tracing::warn!("traces are no longer sent: {error}");
         };
         let started = threads::start("millstream-traces", "the thread that sends traces", failed, move || {
-            // Dropped also where the thread panics.
+            // Also dropped if the thread panics.
             let _over = over;
             match Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime.block_on(sending.send_all(ends)),
@@ -93,24 +99,24 @@ impl Traces {
         }
     }
 
-    /// All batches are committed that will be. Waits until they are told of, and not for long.
+    /// Sends what is left after the last commit. Waits a limited time for that.
     pub fn end(self) {
         drop(self.goes_on);
-        // Nothing is ever said there: it is over, or takes too long.
+        // Nothing is ever received: the sender is dropped, or the time is over.
         let _ = self.done.recv_timeout(END_TIME_MAX);
     }
 }
 
-/// What the thread knows.
+/// The state of the thread.
 struct Sending {
     batches: Batches,
     job: Job,
     receiver: Receiver,
-    /// The last commit that was told of.
+    /// The last commit that was sent.
     sent: u64,
-    /// Batches that were not.
-    left_out: u64,
-    /// The receiver did not take the last ones.
+    /// The number of batches that were not sent.
+    dropped_total: u64,
+    /// Whether the receiver did not accept the last batches.
     away: bool,
 }
 
@@ -119,30 +125,30 @@ impl Sending {
         let sampler = Config::default().sampler;
         tracing::info!("traces go to {}", self.receiver.place);
         loop {
-            let pause = sleep(if self.away { TRY_EVERY } else { LOOK_EVERY });
+            let pause = sleep(if self.away { RETRY_INTERVAL } else { LOOK_EVERY });
             tokio::select! {
                 _ = &mut ends => break,
                 () = pause => {}
             }
             tokio::select! {
                 _ = &mut ends => break,
-                () = self.look(&*sampler) => {}
+                () = self.send_new(&*sampler) => {}
             }
         }
-        let _ = timeout(LAST_TIME_MAX, self.look(&*sampler)).await;
-        let left_out = self.left_out + self.batches.last_commit().saturating_sub(self.sent);
-        if left_out > 0 {
-            tracing::warn!("traces of {left_out} batches were not sent");
+        let _ = timeout(LAST_TIME_MAX, self.send_new(&*sampler)).await;
+        let dropped_total = self.dropped_total + self.batches.last_commit().saturating_sub(self.sent);
+        if dropped_total > 0 {
+            tracing::warn!("traces of {dropped_total} batches were not sent");
         }
     }
 
-    /// Sends all that is new.
-    async fn look(&mut self, sampler: &dyn ShouldSample) {
+    /// Sends everything new.
+    async fn send_new(&mut self, sampler: &dyn ShouldSample) {
         loop {
-            let (mut spans, mut last, mut forgotten): (Vec<SpanData>, u64, u64) = (Vec::new(), self.sent, 0);
+            let (mut spans, mut last, mut dropped): (Vec<SpanData>, u64, u64) = (Vec::new(), self.sent, 0);
             for traced in self.batches.traced(self.sent, BATCHES_MAX) {
-                // Commits are numbered without gaps: what is missing was forgotten before it could be sent.
-                forgotten += traced.facts.commit.saturating_sub(last + 1);
+                // Commits are numbered without gaps: missing ones were dropped before they could be sent.
+                dropped += traced.facts.commit.saturating_sub(last + 1);
                 last = traced.facts.commit;
                 let trace = spans::trace_of(&self.job, traced.facts.batch.0);
                 let sampled = sampler.should_sample(None, trace, "batch", &SpanKind::Internal, &[], &[]);
@@ -158,29 +164,29 @@ impl Sending {
             }
             if !spans.is_empty() {
                 match self.receiver.take(spans).await {
-                    Ok(()) => self.is_back(),
-                    Err(NotTaken { words, lasting }) => {
-                        self.is_away(&words, lasting);
-                        if !lasting {
+                    Ok(()) => self.set_reachable(),
+                    Err(NotTaken { message, is_permanent }) => {
+                        self.set_unreachable(&message, is_permanent);
+                        if !is_permanent {
                             return;
                         }
-                        forgotten = last - self.sent;
+                        dropped = last - self.sent;
                     }
                 }
             }
-            self.left_out += forgotten;
+            self.dropped_total += dropped;
             self.sent = last;
         }
     }
 
-    fn is_away(&mut self, words: &str, lasting: bool) {
+    fn set_unreachable(&mut self, message: &str, is_permanent: bool) {
         if !std::mem::replace(&mut self.away, true) {
-            let then = if lasting { "they are dropped" } else { "the last batches are kept and retried" };
-            tracing::warn!("traces cannot be sent to {}: {words}; {then}", self.receiver.place);
+            let then = if is_permanent { "they are dropped" } else { "the last batches are kept and retried" };
+            tracing::warn!("traces cannot be sent to {}: {message}; {then}", self.receiver.place);
         }
     }
 
-    fn is_back(&mut self) {
+    fn set_reachable(&mut self) {
         if std::mem::replace(&mut self.away, false) {
             tracing::info!("traces are sent to {} again", self.receiver.place);
         }

@@ -1,9 +1,9 @@
-//! What stands for this crate in builds without DataFusion: the same names, by which every expression is refused that is more than
-//! the name of a column, and every query.
+//! Replacement of this crate in builds without DataFusion: the same names, which reject every query, and every expression other than the name of a
+//! column.
 
-/// What a query is allowed.
+/// Limits of a query.
 pub mod budget {
-    /// Names how this thread learns that its job is to stop.
+    /// Sets the check by which this thread learns that its job is stopping.
     pub fn of_job(_stopping: impl Fn() -> bool + 'static) {}
 }
 
@@ -18,50 +18,50 @@ pub mod expression {
     /// A column.
     #[derive(Clone, Debug)]
     pub struct Expression {
-        place: usize,
+        index: usize,
         data_type: DataType,
         normal: NormalForm,
     }
 
     impl Expression {
-        /// The column of this name.
+        /// Finds the column with this name.
         pub fn new(text: &str, schema: &SchemaRef) -> Result<Expression> {
             let name = text.trim();
-            // Other letters mean something else in an expression.
+            // Other characters have another meaning in an expression.
             let is_plain = name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-            let (place, field) = schema.column_with_name(name).filter(|_| is_plain).ok_or_else(absent)?;
+            let (index, field) = schema.column_with_name(name).filter(|_| is_plain).ok_or_else(absent)?;
             let normal = NormalForm { terms: vec![NormalTerm { text: "$0".into(), columns: vec![name.into()] }] };
-            Ok(Expression { place, data_type: field.data_type().clone(), normal })
+            Ok(Expression { index, data_type: field.data_type().clone(), normal })
         }
 
-        /// No list of columns is taken.
+        /// Fails: lists of columns are not supported.
         pub fn list(_text: &str, _schema: &SchemaRef) -> Result<(SchemaRef, Vec<Expression>)> {
             Err(absent())
         }
 
-        /// The place of the column.
-        pub fn column_place(&self) -> Option<usize> {
-            Some(self.place)
+        /// Returns the index of the column.
+        pub fn column_index(&self) -> Option<usize> {
+            Some(self.index)
         }
 
-        /// The expression in normal form.
+        /// Returns the expression in normal form.
         pub fn normal(&self) -> &NormalForm {
             &self.normal
         }
 
-        /// Its text.
+        /// Returns its text.
         pub fn text(&self) -> &str {
             self.normal.only_column().unwrap_or_default()
         }
 
-        /// The type of its values.
+        /// Returns the type of its values.
         pub fn data_type(&self) -> &DataType {
             &self.data_type
         }
 
-        /// Its values for these rows.
+        /// Returns its values for these rows.
         pub fn evaluate(&self, _context: BatchContext, rows: &RecordBatch) -> Result<ArrayRef> {
-            Ok(rows.column(self.place).clone())
+            Ok(rows.column(self.index).clone())
         }
     }
 }
@@ -72,32 +72,32 @@ pub mod function {
     use millstream_metrics::Counts;
     use millstream_plugins::plugin::{Description, Plugin, StageUse};
 
-    /// A plugin under the name of a function: there is none.
+    /// A plugin as a function: not supported.
     #[derive(Clone)]
     pub enum PluginFunction {}
 
     impl PluginFunction {
-        /// No plugin is a function.
+        /// Fails: plugins are not supported as functions.
         pub fn new(_name: &str, _plugin: Plugin, _stage: StageUse) -> Result<PluginFunction> {
             Err(absent())
         }
 
-        /// Its name in queries.
+        /// Returns its name in queries.
         pub fn name(&self) -> &str {
             match *self {}
         }
 
-        /// Its plugin.
+        /// Returns its plugin.
         pub fn plugin(&self) -> &Plugin {
             match *self {}
         }
 
-        /// What the plugin said of itself.
+        /// Returns the plugin's description.
         pub fn description(&self) -> Option<Description> {
             match *self {}
         }
 
-        /// The function for a query.
+        /// Returns the function for a query.
         pub fn callable(&self, _counts: Option<Counts>) -> PluginFunction {
             self.clone()
         }
@@ -108,7 +108,7 @@ pub mod normal {
     /// An expression in normal form.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct NormalForm {
-        /// The conditions that `and` puts together; one of an expression that is none.
+        /// The conditions of a conjunction by `and`; otherwise one term.
         pub terms: Vec<NormalTerm>,
     }
 
@@ -122,7 +122,7 @@ pub mod normal {
     }
 
     impl NormalForm {
-        /// The name of the column, of an expression that passes one on as it is.
+        /// Returns the name of the column, if the expression is a column.
         pub fn only_column(&self) -> Option<&str> {
             self.terms.first()?.columns.first().map(String::as_str)
         }
@@ -137,8 +137,8 @@ pub mod normal {
         pub columns: Vec<Vec<String>>,
     }
 
-    /// An expression with the same spaces always.
-    pub fn respelled(text: &str) -> String {
+    /// Returns the expression with normalized spaces.
+    pub fn normal_text(text: &str) -> String {
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 }
@@ -147,9 +147,9 @@ pub mod placement {
     /// Where a query runs.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub enum QueryPlacement {
-        /// On every worker, each part of the input by itself.
+        /// On every worker, each part of the input separately.
         Parts,
-        /// On the owners of the keys; the key columns stand at these places of its rows.
+        /// On the owners of the keys; these are the indexes of the key columns in its rows.
         ByKey(Vec<usize>),
         /// On one worker, for this reason.
         One(String),
@@ -167,15 +167,15 @@ pub mod query {
     use millstream_base::error::Result;
     use millstream_base::job::spec::SqlLimits;
 
-    /// A query: there is none.
+    /// A query: not supported.
     #[derive(Clone, Debug)]
     pub enum Query {}
 
-    /// A query that is planned: there is none.
+    /// A planned query: not supported.
     pub enum Prepared {}
 
     impl Query {
-        /// No query is taken.
+        /// Fails: queries are not supported.
         pub fn new(
             _text: &str,
             _inputs: Vec<(String, SchemaRef)>,
@@ -185,22 +185,22 @@ pub mod query {
             Err(absent())
         }
 
-        /// The columns of its rows.
+        /// Returns the columns of its rows.
         pub fn output(&self) -> SchemaRef {
             match *self {}
         }
 
-        /// Its tables.
+        /// Returns its tables.
         pub fn inputs(&self) -> &[(String, SchemaRef)] {
             match *self {}
         }
 
-        /// The query in normal form.
+        /// Returns the query in normal form.
         pub fn normal(&self) -> &NormalQuery {
             match *self {}
         }
 
-        /// Where it runs.
+        /// Returns where it runs.
         pub fn placement(&self) -> &QueryPlacement {
             match *self {}
         }
@@ -212,12 +212,12 @@ pub mod query {
     }
 
     impl Prepared {
-        /// Whether it reads its input in one place at most.
+        /// Returns whether it reads its input at most once.
         pub fn reads_once(&self) -> bool {
             match *self {}
         }
 
-        /// Runs it over rows that come.
+        /// Runs it over rows as they arrive.
         pub fn follow(
             &self,
             _context: BatchContext,
@@ -241,10 +241,10 @@ pub mod references {
     use millstream_base::error::{Error, Result};
     use std::collections::BTreeSet;
 
-    /// The row that the match took before the one at hand.
+    /// The previous row of the match.
     pub const BEFORE: &str = "prev";
 
-    /// What an expression says of the rows that a match has.
+    /// A reference of an expression to the rows of a match.
     #[derive(Clone, Debug, PartialEq, Eq)]
     #[allow(missing_docs)]
     pub enum Reference {
@@ -255,33 +255,33 @@ pub mod references {
     }
 
     impl Reference {
-        /// The column that stands for it.
+        /// Returns the column that represents it.
         pub fn name(&self) -> String {
             format!("{self:?}")
         }
 
-        /// The step that it names.
+        /// Returns the step that it names.
         pub fn step(&self) -> Option<&str> {
             None
         }
 
-        /// The column that it names.
+        /// Returns the column that it names.
         pub fn column(&self) -> Option<&str> {
             None
         }
     }
 
-    /// An expression whose references are known: there is none.
+    /// An expression with references: not supported.
     #[derive(Clone, Debug)]
     pub struct ReferringText {
         /// The references.
         pub references: Vec<Reference>,
-        /// The names of columns.
+        /// Names of columns.
         pub columns: BTreeSet<String>,
     }
 
     impl ReferringText {
-        /// No text is taken.
+        /// Fails: references are not supported.
         pub fn new(_text: &str, _steps: &[String]) -> Result<ReferringText> {
             Err(absent())
         }
@@ -291,7 +291,7 @@ pub mod references {
             Err(absent())
         }
 
-        /// An error about a word of the text.
+        /// Returns an error about a word of the text.
         pub fn wrong(&self, _word: &str, message: &str) -> Error {
             Error::job(message)
         }

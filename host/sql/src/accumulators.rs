@@ -1,5 +1,4 @@
-//! Aggregates that are made once when a query is planned: what a function does not take is found then, and not by the first
-//! batch.
+//! Creates every aggregate once when a query is planned, so that unsupported arguments are found then, and not by the first batch.
 
 use datafusion::common::Result;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -8,7 +7,7 @@ use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use std::sync::Arc;
 
-/// An error where an aggregate of the plan cannot be computed.
+/// Fails if an aggregate of the plan cannot be computed.
 pub fn check(plan: &Arc<dyn ExecutionPlan>) -> Result<()> {
     plan.apply(|step| {
         if let Some(groups) = step.downcast_ref::<AggregateExec>() {

@@ -1,8 +1,7 @@
-//! DataFusion's aggregates with what they lack: sums of whole numbers that tell when they do not fit, the smallest and largest
-//! of floats, and frames of window functions that move on without taking floats out of sums again, which would leave other
-//! numbers behind.
+//! Corrections of DataFusion's aggregates: sums of integers that detect overflow, and minima and maxima of floats. Moving frames of window functions
+//! do not subtract floats from sums, which would change the results.
 
-mod anew;
+mod recomputed;
 mod extreme;
 mod factory;
 mod percentile;
@@ -11,7 +10,6 @@ mod sum;
 
 use super::budget;
 use crate::limits::CENTROIDS_MAX;
-use anew::AnewAccumulator;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue, exec_err};
@@ -24,19 +22,20 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr::expressions::Literal;
 use factory::AccumulatorFactory;
+use recomputed::RecomputedAccumulator;
 use sliding::SlidingAccumulator;
 use std::sync::Arc;
 
-/// The name of the sum.
+/// Name of the sum.
 pub const SUM: &str = "sum";
 
-/// The name of the average.
+/// Name of the average.
 pub const AVG: &str = "avg";
 
-/// Aggregates that keep one value, which DataFusion does not take out again: of two parts of a frame they are put together.
+/// Aggregates with a single value, from which DataFusion does not subtract; for a frame, two parts are merged.
 const MERGED: [&str; 4] = ["bool_and", "bool_or", "bit_and", "bit_or"];
 
-/// The function with what it lacks.
+/// Returns the corrected function.
 pub fn exact(function: &Arc<AggregateUDF>) -> Arc<AggregateUDF> {
     match function.inner().is::<ExactAggregate>() {
         true => function.clone(),
@@ -44,7 +43,7 @@ pub fn exact(function: &Arc<AggregateUDF>) -> Arc<AggregateUDF> {
     }
 }
 
-/// What these take a null of no type for, which may become one of another type where a union has other branches.
+/// Returns the type that these functions assume for an untyped null. It may become one of another type if a union has other branches.
 pub fn kind_of_nulls(name: &str) -> Option<DataType> {
     match name {
         SUM => Some(DataType::Int64),
@@ -53,7 +52,7 @@ pub fn kind_of_nulls(name: &str) -> Option<DataType> {
     }
 }
 
-/// An accumulator of DataFusion's function, or our own in its place.
+/// Returns an accumulator of DataFusion's function, or our replacement.
 fn plain_accumulator(function: &AggregateUDF, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
     let own = match function.name() {
         SUM => sum::accumulator(&arguments),
@@ -69,8 +68,8 @@ struct ExactAggregate {
 }
 
 impl ExactAggregate {
-    /// Whether its state is a few floats, which cannot be taken out of each other again.
-    fn loses(&self, arguments: &AccumulatorArgs<'_>) -> Result<bool> {
+    /// Returns whether its state is a few floats, which cannot be subtracted exactly.
+    fn is_lossy(&self, arguments: &AccumulatorArgs<'_>) -> Result<bool> {
         let kind = arguments.return_field.data_type();
         if !kind.is_floating() || arguments.is_distinct {
             return Ok(false);
@@ -85,25 +84,25 @@ impl ExactAggregate {
         Ok(states.iter().all(|state| state.data_type().is_numeric()))
     }
 
-    /// The type of an average of decimals: four more digits after the point where there is room for them. DataFusion takes
-    /// them from those before it.
+    /// Returns the type of an average of decimals: four more digits after the decimal point if there is room for them. DataFusion takes them from the
+    /// digits before it.
     fn average(&self, kind: &DataType) -> Option<DataType> {
         let DataType::Decimal128(digits, scale) = kind else { return None };
         if self.plain.name() != AVG {
             return None;
         }
         let before = i16::from(*digits) - i16::from(*scale);
-        let most = i8::try_from(i16::from(DECIMAL128_MAX_PRECISION) - before).ok()?;
-        let scale = scale.saturating_add(4).min(most);
+        let max = i8::try_from(i16::from(DECIMAL128_MAX_PRECISION) - before).ok()?;
+        let scale = scale.saturating_add(4).min(max);
         Some(DataType::Decimal128(digits.saturating_add(4).min(DECIMAL128_MAX_PRECISION), scale))
     }
 
-    /// Numbers that say how much an aggregate is to remember.
+    /// Checks numbers that determine the size of an aggregate's state.
     fn check(&self, arguments: &AccumulatorArgs<'_>) -> Result<()> {
         if !self.plain.name().starts_with("approx_percentile_cont") {
             return Ok(());
         }
-        let most = CENTROIDS_MAX;
+        let max = CENTROIDS_MAX;
         for given in arguments.exprs.iter().skip(1) {
             let number = given.downcast_ref::<Literal>().map(Literal::value);
             let number = number.filter(|number| number.data_type().is_integer());
@@ -111,8 +110,8 @@ impl ExactAggregate {
             else {
                 continue;
             };
-            if !(1..=most).contains(&count) {
-                return exec_err!("`{}(…)` takes from 1 to {most} centroids, not {count}", self.plain.name());
+            if !(1..=max).contains(&count) {
+                return exec_err!("`{}(…)` takes from 1 to {max} centroids, not {count}", self.plain.name());
             }
         }
         Ok(())
@@ -149,13 +148,13 @@ impl AggregateUDFImpl for ExactAggregate {
             Some(own) => own,
             None => {
                 let make = AccumulatorFactory::new(&self.plain, &arguments);
-                if self.loses(&arguments)? || MERGED.contains(&self.plain.name()) {
+                if self.is_lossy(&arguments)? || MERGED.contains(&self.plain.name()) {
                     Box::new(SlidingAccumulator::new(make)?)
                 } else if self.plain.name() == percentile::NAME {
-                    Box::new(AnewAccumulator::new(make)?)
+                    Box::new(RecomputedAccumulator::new(make)?)
                 } else {
                     let theirs = self.plain.create_sliding_accumulator(arguments)?;
-                    if theirs.supports_retract_batch() { theirs } else { Box::new(AnewAccumulator::new(make)?) }
+                    if theirs.supports_retract_batch() { theirs } else { Box::new(RecomputedAccumulator::new(make)?) }
                 }
             }
         };
@@ -278,7 +277,7 @@ impl AggregateUDFImpl for ExactAggregate {
     }
 }
 
-/// An accumulator whose results are counted: a window function asks it for one a row.
+/// An accumulator whose results are counted: a window function takes one result per row.
 #[derive(Debug)]
 struct CountedAccumulator {
     inner: Box<dyn Accumulator>,
@@ -303,7 +302,7 @@ impl Accumulator for CountedAccumulator {
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
         let value = self.inner.evaluate()?;
-        budget::put_out(value.size())?;
+        budget::count_output(value.size())?;
         Ok(value)
     }
 

@@ -1,7 +1,6 @@
-//! Whole numbers that fail where a result does not fit, instead of going on with another number.
+//! Integer arithmetic that fails on overflow, instead of returning a wrong number.
 //!
-//! They are functions that stand in for DataFusion's operators before it computes what is constant, so that constants are
-//! no other numbers than values of columns.
+//! These functions replace DataFusion's operators before it folds constants, so that constants behave as values of columns.
 
 use super::casts;
 use arrow::array::{Array, ArrayRef, AsArray, Datum};
@@ -15,44 +14,44 @@ use datafusion::logical_expr::{
 };
 use std::sync::Arc;
 
-/// An operation on whole numbers.
+/// An operation on integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Operation {
     Add,
     Subtract,
     Multiply,
     Negate,
-    /// How far a shift goes.
+    /// The distance of a shift.
     ShiftBy,
 }
 
-/// Whether two values of the type are computed by a checked operation here.
-fn is_whole(kind: &DataType) -> bool {
+/// Returns whether a checked operation exists here for two values of the type.
+fn is_integer(kind: &DataType) -> bool {
     kind.is_integer()
 }
 
-/// `left operator right`, checked; `None`: it cannot overflow, or DataFusion checks it.
+/// Returns `left operator right`, checked; `None` if it cannot overflow, or DataFusion checks it.
 pub fn checked_binary(binary: &BinaryExpr, left: &DataType, right: &DataType) -> Option<Expr> {
     let operation = match binary.op {
         Operator::Plus => Operation::Add,
         Operator::Minus => Operation::Subtract,
         Operator::Multiply => Operation::Multiply,
-        Operator::BitwiseShiftLeft | Operator::BitwiseShiftRight if is_whole(right) => {
+        Operator::BitwiseShiftLeft | Operator::BitwiseShiftRight if is_integer(right) => {
             let by = call(Operation::ShiftBy, right, vec![(*binary.right).clone()]);
             return Some(Expr::BinaryExpr(BinaryExpr { right: Box::new(by), ..binary.clone() }));
         }
         _ => return None,
     };
-    let whole = left == right && is_whole(left);
-    whole.then(|| call(operation, left, vec![(*binary.left).clone(), (*binary.right).clone()]))
+    let integer = left == right && is_integer(left);
+    integer.then(|| call(operation, left, vec![(*binary.left).clone(), (*binary.right).clone()]))
 }
 
-/// `-value`, checked; `None`: it cannot overflow.
+/// Returns `-value`, checked; `None` if it cannot overflow.
 pub fn checked_negative(value: &Expr, kind: &DataType) -> Option<Expr> {
-    is_whole(kind).then(|| call(Operation::Negate, kind, vec![value.clone()]))
+    is_integer(kind).then(|| call(Operation::Negate, kind, vec![value.clone()]))
 }
 
-/// The type of what is put in here, without asking its parts: of an expression of many levels that would take long.
+/// Returns the type of a replacement without computing those of its parts. For a deeply nested expression that would take long.
 pub fn type_of(expression: &Expr) -> Option<DataType> {
     let Expr::ScalarFunction(call) = expression else { return None };
     let checked = call.func.inner().downcast_ref::<CheckedArithmetic>().map(|checked| checked.kind.clone());
@@ -61,7 +60,7 @@ pub fn type_of(expression: &Expr) -> Option<DataType> {
 
 fn call(operation: Operation, kind: &DataType, arguments: Vec<Expr>) -> Expr {
     let signature = Signature::any(arguments.len(), Volatility::Immutable);
-    let part = |place: usize| arguments.get(place).map_or(String::new(), |one| one.schema_name().to_string());
+    let part = |index: usize| arguments.get(index).map_or(String::new(), |one| one.schema_name().to_string());
     let name = match operation {
         Operation::Add => format!("{} + {}", part(0), part(1)),
         Operation::Subtract => format!("{} - {}", part(0), part(1)),
@@ -75,9 +74,9 @@ fn call(operation: Operation, kind: &DataType, arguments: Vec<Expr>) -> Expr {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct CheckedArithmetic {
     operation: Operation,
-    /// Of its values.
+    /// Type of its values.
     kind: DataType,
-    /// As DataFusion names what it stands in for. Kept, since to put it together takes long where there are many levels.
+    /// DataFusion's name of the replaced expression. Stored, since building it takes long for deep nesting.
     name: String,
     signature: Signature,
 }
@@ -92,7 +91,7 @@ impl ScalarUDFImpl for CheckedArithmetic {
         }
     }
 
-    /// As DataFusion names what it stands in for: columns get their names from it.
+    /// Returns DataFusion's name of the replaced expression, from which columns get their names.
     fn schema_name(&self, _arguments: &[Expr]) -> Result<String> {
         Ok(self.name.clone())
     }

@@ -1,4 +1,4 @@
-//! `now()` and the functions like it return the batch time, so that a batch that runs again gets the same value.
+//! `now()` and similar functions return the batch time, so that a replayed batch gets the same value.
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
@@ -8,12 +8,11 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 thread_local! {
-    /// The batch that this thread evaluates SQL for. Plans run on the thread that asks for them, so this reaches the
-    /// functions in them without a plan for each batch.
+    /// The batch for which this thread evaluates SQL. Plans run on the requesting thread, so their functions can read it without a plan per batch.
     static BATCH: Cell<Option<BatchContext>> = const { Cell::new(None) };
 }
 
-/// Runs what evaluates SQL for a batch.
+/// Runs `work`, which evaluates SQL for a batch.
 pub fn in_batch<T>(context: BatchContext, work: impl FnOnce() -> T) -> T {
     let before = BATCH.replace(Some(context));
     let done = work();
@@ -21,16 +20,16 @@ pub fn in_batch<T>(context: BatchContext, work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// The batch that is worked on; an error while nothing but a plan is made.
+/// Returns the current batch; fails during planning.
 pub fn current() -> Result<BatchContext> {
     BATCH.get().ok_or_else(|| DataFusionError::Plan("there is no batch yet".into()))
 }
 
-/// The functions, to stand in for DataFusion's own.
+/// Returns the functions, which replace DataFusion's own.
 pub fn functions() -> Vec<Arc<ScalarUDF>> {
     let moment = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let of = |name, alias, kind| {
-        // Volatile, or else the planner would put the time of planning in its place.
+        // Volatile, otherwise the planner would substitute the time of planning.
         let signature = Signature::nullary(Volatility::Volatile);
         let aliases: Vec<String> = Option::into_iter(alias).map(str::to_owned).collect();
         Arc::new(ScalarUDF::new_from_impl(BatchTimeFunction { name, aliases, kind, signature }))

@@ -1,5 +1,4 @@
-//! A step between the steps of a plan: it checks the budget whenever rows pass, and hands them on in pieces that the next
-//! step can work on.
+//! A step between the steps of a plan. It checks the budget whenever rows pass, and passes them on in pieces of suitable size for the next step.
 
 use super::budget;
 use super::plan_step::{common_methods, shown_by_name, without_expressions};
@@ -20,7 +19,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-/// A plan that is looked at while it runs.
+/// Returns a plan with budget checks.
 pub fn with_budget(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let step = |step: Arc<dyn ExecutionPlan>| {
         let unnested = step.downcast_ref::<UnnestExec>().map(|unnest| {
@@ -46,7 +45,7 @@ pub fn with_budget(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan
 struct BudgetExec {
     input: Arc<dyn ExecutionPlan>,
     properties: Arc<PlanProperties>,
-    /// Columns whose lists the next step makes rows of.
+    /// List columns that the next step unnests to rows.
     unnested: Option<Arc<[usize]>>,
 }
 
@@ -80,11 +79,11 @@ impl ExecutionPlan for BudgetExec {
     }
 }
 
-/// Rows that pass.
+/// A stream with budget checks.
 struct BudgetStream {
     rows: SendableRecordBatchStream,
     unnested: Option<Arc<[usize]>>,
-    /// Of rows that came, those that were not yet handed on.
+    /// Rows received but not passed on yet.
     pieces: VecDeque<RecordBatch>,
 }
 
@@ -99,7 +98,7 @@ impl BudgetStream {
     }
 }
 
-/// Rows that do not hold on to many others: steps that keep rows count the memory that they hold on to.
+/// Returns rows that do not retain many others: steps that store rows count the memory that these retain.
 fn own(rows: RecordBatch) -> Result<RecordBatch> {
     let (own, held) = (budget::bytes_of_rows(&rows), rows.get_array_memory_size() as u64);
     if held <= own.saturating_mul(2).saturating_add(64 << 10) {
@@ -109,7 +108,7 @@ fn own(rows: RecordBatch) -> Result<RecordBatch> {
     Ok(take_record_batch(&rows, &all)?)
 }
 
-/// Pieces whose lists have few elements together: the next step makes a row of each, with all other columns.
+/// Splits rows into pieces whose lists have few elements together. The next step creates a row from each element, with all other columns.
 fn few_elements(rows: &RecordBatch, lists: &[usize]) -> Result<Vec<RecordBatch>> {
     let elements = |row: usize| -> usize {
         let of = |column: &usize| {

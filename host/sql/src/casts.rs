@@ -1,8 +1,8 @@
-//! Casts that may lose something or fail, kept as they are written.
+//! Casts that may lose information or fail, protected from simplification.
 //!
-//! DataFusion compares before such a cast where it can: of `try_cast(w as int) > 5` it makes `w > 5`, which keeps rows whose
-//! cast is null, and of `cast(price as int) = 1` it makes `price = 1`, though 1.5 is 1 once it is cast. These functions
-//! stand in for the casts, so that it does not. Of floats as text they write infinities as sinks do.
+//! DataFusion moves comparisons below such a cast where it can. It turns `try_cast(w as int) > 5` into `w > 5`, which keeps rows whose cast is null.
+//! It turns `cast(price as int) = 1` into `price = 1`, though 1.5 cast to int is 1. These functions replace the casts to prevent that. For floats as
+//! text they write infinities as sinks do.
 
 use arrow::array::{AsArray, StringArray};
 use arrow::compute::CastOptions;
@@ -16,15 +16,14 @@ use datafusion::logical_expr::{
 };
 use std::sync::Arc;
 
-/// `cast(… as …)` or `try_cast(… as …)` of values of a type; `None`: another expression, or a cast that every value passes
-/// unharmed.
+/// Returns the replacement of `cast(… as …)` or `try_cast(… as …)`; `None` for another expression, or a lossless cast.
 pub fn kept(part: &Expr, from: impl FnOnce(&Expr) -> Result<DataType>) -> Result<Option<Expr>> {
     let (value, field, fails) = match part {
         Expr::Cast(Cast { expr, field }) => (expr, field, true),
         Expr::TryCast(TryCast { expr, field }) => (expr, field, false),
         _ => return Ok(None),
     };
-    // A constant is cast when the query is planned, which tells of one that cannot be.
+    // A constant is cast when the query is planned, which reports a failing cast.
     if matches!(**value, Expr::Literal(..)) || !may_lose(&from(value)?, field.data_type()) {
         return Ok(None);
     }
@@ -34,7 +33,7 @@ pub fn kept(part: &Expr, from: impl FnOnce(&Expr) -> Result<DataType>) -> Result
     Ok(Some(ScalarUDF::new_from_impl(cast).call(vec![(**value).clone()])))
 }
 
-/// The type of what is put in here.
+/// Returns the type of the replacement.
 pub fn type_of(call: &ScalarFunction) -> Option<DataType> {
     call.func.inner().downcast_ref::<ExactCast>().map(|cast| cast.to.clone())
 }
@@ -67,10 +66,10 @@ fn may_lose(from: &DataType, to: &DataType) -> bool {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ExactCast {
     to: DataType,
-    /// Whether a value that cannot be cast is an error, and not null.
+    /// Whether a failing cast is an error, and not null.
     fails: bool,
-    /// Not that of the column within, as for DataFusion's casts: a join has what it compares beside the columns it comes from.
-    /// Kept, since to put it together takes long where there are many levels.
+    /// Not the name of the inner column, unlike DataFusion's casts: a join has the compared values in addition to their columns. Stored, since
+    /// building it takes long for deep nesting.
     name: String,
     signature: Signature,
 }
@@ -107,7 +106,7 @@ impl ScalarUDFImpl for ExactCast {
     }
 }
 
-/// Floats as text with the names of infinities that sinks write, where Arrow writes `inf`.
+/// Replaces Arrow's `inf` in floats as text by the names of infinities that sinks write.
 fn with_infinities(texts: ColumnarValue, to: &DataType) -> Result<ColumnarValue> {
     let array = arrow::compute::cast(&texts.to_array(1)?, &DataType::Utf8)?;
     let plain = array.as_string::<i32>();

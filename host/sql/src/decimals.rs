@@ -1,6 +1,6 @@
-//! Decimals that are compared with floats. DataFusion makes decimals of 15 places of the floats, so that small ones are zero, and
-//! large ones and NaN stop the query. Here a float that is written in the query is the decimal of its digits; with all others
-//! decimals are compared as floats. It is put in before types are coerced.
+//! Comparisons of decimals with floats. DataFusion converts the floats to decimals of 15 places, so that small ones become zero, and large ones and
+//! NaN fail the query. Here a float literal becomes the decimal of its digits; all other decimals are compared as floats. The rule runs before types
+//! are coerced.
 
 use super::arithmetic::type_of;
 use super::budget;
@@ -14,11 +14,11 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Between, BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator};
 use datafusion::optimizer::AnalyzerRule;
 
-/// The rule for whole plans.
+/// The rule for plans.
 #[derive(Debug)]
-pub struct BesideFloats;
+pub struct DecimalFloatCoercion;
 
-impl AnalyzerRule for BesideFloats {
+impl AnalyzerRule for DecimalFloatCoercion {
     fn name(&self) -> &str {
         "decimals_beside_floats"
     }
@@ -38,12 +38,12 @@ fn step(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     })
 }
 
-/// An expression over such columns, whose types are not coerced yet.
+/// Rewrites an expression over such columns, before type coercion.
 pub fn expression(expression: Expr, columns: &DFSchema) -> Result<Expr> {
     expression.transform_up(|part| rewritten(part, columns)).data()
 }
 
-/// Whether an operator compares values.
+/// Returns whether an operator compares values.
 pub fn compares(op: Operator) -> bool {
     use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
     matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
@@ -53,20 +53,20 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
     budget::check()?;
     Ok(match part {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) => {
-            let made = beside([*left, *right], columns);
+            let made = coerce_compared([*left, *right], columns);
             made.update_data(|[left, right]| {
                 Expr::BinaryExpr(BinaryExpr { left: left.into(), op, right: right.into() })
             })
         }
         Expr::Between(Between { expr, negated, low, high }) => {
-            let made = beside([*expr, *low, *high], columns);
+            let made = coerce_compared([*expr, *low, *high], columns);
             made.update_data(|[expr, low, high]| {
                 Expr::Between(Between { expr: expr.into(), negated, low: low.into(), high: high.into() })
             })
         }
         Expr::InList(InList { expr, list, negated }) => {
             let all: Vec<Expr> = [*expr].into_iter().chain(list).collect();
-            let made = beside(all, columns);
+            let made = coerce_compared(all, columns);
             made.update_data(|mut all| {
                 let list = all.split_off(1);
                 let expr = all.into_iter().next().unwrap_or(Expr::Literal(ScalarValue::Null, None));
@@ -77,9 +77,9 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
     })
 }
 
-/// What is compared with each other.
-fn beside<Parts: AsRef<[Expr]> + AsMut<[Expr]>>(mut parts: Parts, columns: &DFSchema) -> Transformed<Parts> {
-    // What has no type is told of when types are coerced.
+/// Rewrites expressions that are compared with each other.
+fn coerce_compared<Parts: AsRef<[Expr]> + AsMut<[Expr]>>(mut parts: Parts, columns: &DFSchema) -> Transformed<Parts> {
+    // Untyped expressions are reported during type coercion.
     let kind = |part: &Expr| type_of(part).or_else(|| part.get_type(columns).ok());
     let kinds: Vec<Option<DataType>> = parts.as_ref().iter().map(kind).collect();
     let is_decimal = |kind: &Option<DataType>| matches!(kind, Some(DataType::Decimal128(..)));
@@ -104,27 +104,27 @@ fn beside<Parts: AsRef<[Expr]> + AsMut<[Expr]>>(mut parts: Parts, columns: &DFSc
     Transformed::yes(parts)
 }
 
-/// Whether one type of decimals holds all values of those among these types.
+/// Returns whether one decimal type holds all values of the decimal types among these.
 fn fit_together(kinds: impl Iterator<Item = DataType>) -> bool {
-    let (mut before, mut behind) = (0_i16, 0_i16);
+    let (mut before, mut after) = (0_i16, 0_i16);
     for kind in kinds {
         if let DataType::Decimal128(digits, scale) = kind {
             before = before.max(i16::from(digits) - i16::from(scale));
-            behind = behind.max(i16::from(scale));
+            after = after.max(i16::from(scale));
         }
     }
-    before + behind <= i16::from(DECIMAL128_MAX_PRECISION)
+    before + after <= i16::from(DECIMAL128_MAX_PRECISION)
 }
 
-/// The decimal of the digits of a float that is written in the query.
+/// Returns the decimal with the digits of a float literal.
 fn exact(part: &Expr) -> Option<ScalarValue> {
     let Expr::Literal(ScalarValue::Float64(Some(value)), _) = part else { return None };
     let text = value.to_string();
-    let (before, behind) = text.split_once('.').unwrap_or((&text, ""));
-    let number: i128 = format!("{before}{behind}").parse().ok()?;
-    let digits = number.unsigned_abs().to_string().len().max(behind.len());
+    let (before, after) = text.split_once('.').unwrap_or((&text, ""));
+    let number: i128 = format!("{before}{after}").parse().ok()?;
+    let digits = number.unsigned_abs().to_string().len().max(after.len());
     let digits = u8::try_from(digits).ok().filter(|digits| *digits <= DECIMAL128_MAX_PRECISION)?;
-    Some(ScalarValue::Decimal128(Some(number), digits, i8::try_from(behind.len()).ok()?))
+    Some(ScalarValue::Decimal128(Some(number), digits, i8::try_from(after.len()).ok()?))
 }
 
 #[cfg(test)]

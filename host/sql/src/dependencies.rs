@@ -1,6 +1,6 @@
-//! What DataFusion takes columns to determine, which is forgotten before it is made use of. Of `group by a, b` over a join
-//! with a query whose groups are `a`, it holds that `a` determines `b` and that there is one row for each `a`. It would then
-//! leave out `distinct`, groups and what rows are ordered by, and count rows of one `a` as different ones in frames.
+//! Removal of DataFusion's functional dependencies before they are used. For `group by a, b` over a join with a query grouped by `a`, it assumes that
+//! `a` determines `b` and that there is one row per `a`. It would then drop `distinct`, groups and sort keys, and treat rows of one `a` as different
+//! ones in frames.
 
 use datafusion::common::tree_node::{Transformed, TransformedResult};
 use datafusion::common::{FunctionalDependencies, Result};
@@ -10,8 +10,8 @@ use datafusion::sql::sqlparser::ast::TableFactor;
 use std::cell::Cell;
 use std::sync::Arc;
 
-/// The plan without what its columns are taken to determine.
-pub fn forgotten(plan: LogicalPlan) -> Result<LogicalPlan> {
+/// Returns the plan without functional dependencies.
+pub fn without_dependencies(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.transform_down_with_subqueries(|mut plan| {
         let schema = match &mut plan {
             LogicalPlan::Aggregate(aggregate) => &mut aggregate.schema,
@@ -22,7 +22,7 @@ pub fn forgotten(plan: LogicalPlan) -> Result<LogicalPlan> {
             LogicalPlan::Union(union) => &mut union.schema,
             LogicalPlan::Unnest(unnest) => &mut unnest.schema,
             LogicalPlan::Window(window) => &mut window.schema,
-            // The others have the columns of what is below them.
+            // The others have the columns of their inputs.
             _ => return Ok(Transformed::no(plan)),
         };
         if schema.functional_dependencies().is_empty() {
@@ -35,16 +35,16 @@ pub fn forgotten(plan: LogicalPlan) -> Result<LogicalPlan> {
     .data()
 }
 
-/// Forgets where a query is planned, behind each table of a `from`.
+/// Removes them during planning, after each table of a `from`.
 #[derive(Debug)]
-pub struct ForgottenTables;
+pub struct TablesWithoutDependencies;
 
 thread_local! {
     /// Whether the next table is the one that is being planned here.
     static PLANNED: Cell<bool> = const { Cell::new(false) };
 }
 
-impl RelationPlanner for ForgottenTables {
+impl RelationPlanner for TablesWithoutDependencies {
     fn plan_relation(
         &self,
         relation: TableFactor,
@@ -54,9 +54,9 @@ impl RelationPlanner for ForgottenTables {
         if !is_table || PLANNED.replace(false) {
             return Ok(RelationPlanning::Original(Box::new(relation)));
         }
-        // The planner asks here again, at once and for this table.
+        // The planner calls this again, immediately and for this table.
         PLANNED.set(true);
-        let plan = forgotten(context.plan(relation)?)?;
+        let plan = without_dependencies(context.plan(relation)?)?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, None))))
     }
 }

@@ -4,13 +4,13 @@ use super::batch_time::in_batch;
 use super::budget;
 use super::decimals;
 use super::foreign::foreign_within;
-use super::mistake::{self, mistake, place_of, told};
 use super::normal::NormalForm;
 use super::parser::parser;
 use super::plan_thread::planned;
 use super::semantics;
 use super::session::{VisibleNames, parser_options, state};
-use super::types::{KeptTypes, convert, ours};
+use super::sql_error::{self, error_at, to_error, word_span};
+use super::types::{KeptTypes, convert, to_job_type};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNode;
@@ -40,17 +40,17 @@ pub struct Expression {
 
 #[derive(Clone, Debug)]
 enum ExpressionStep {
-    /// A column as it is.
+    /// A plain column.
     Column(usize),
     Compiled(Arc<dyn PhysicalExpr>),
 }
 
 impl Expression {
-    /// Checks the expression against the columns that it may name. An error says where in the text what is wrong.
+    /// Checks the expression against the available columns. An error points into the text.
     pub fn new(text: &str, schema: &SchemaRef) -> Result<Expression> {
-        // A name that is no identifier of SQL needs no quotes where it stands alone.
-        if let Ok(place) = schema.index_of(text) {
-            return Ok(Expression::column(place, schema));
+        // A name that is not an SQL identifier needs no quotes if it is the entire text.
+        if let Ok(index) = schema.index_of(text) {
+            return Ok(Expression::column(index, schema));
         }
         let (text, schema) = (text.to_owned(), schema.clone());
         planned(move || Expression::of(&text, &schema))
@@ -59,15 +59,15 @@ impl Expression {
     pub(super) fn of(text: &str, schema: &SchemaRef) -> Result<Expression> {
         let names = VisibleNames::new(BTreeMap::new(), &[]);
         let parsed = parser(text).and_then(|mut parser| parser.parse_into_expr());
-        let parsed = parsed.map_err(|error| mistake(text, &names, &error))?;
+        let parsed = parsed.map_err(|error| to_error(text, &names, &error))?;
         if parsed.alias.is_some() {
-            return Err(told(text, "a name with `as` has no use here; remove it", None));
+            return Err(error_at(text, "a name with `as` has no use here; remove it", None));
         }
         let made = Compiler { text, names: &names, schema }.expression(parsed.expr)?;
         Ok(Expression { text: text.trim().into(), ..made })
     }
 
-    /// Checks an expression that is parsed, with the text that messages show. `is_fixed`: it must give the same whenever it is computed.
+    /// Checks a parsed expression; messages show `text`. With `is_fixed` it must be deterministic.
     pub(super) fn of_parsed(
         text: Arc<str>,
         parsed: &ast::Expr,
@@ -78,15 +78,15 @@ impl Expression {
         let compiler = Compiler { text: &text, names: &names, schema };
         let logical = compiler.logical(parsed.clone())?;
         if is_fixed && logical.is_volatile() {
-            let words = "it uses the time of the batch or a random number, but must give the same result each time; \
+            let reason = "it uses the time of the batch or a random number, but must give the same result each time; \
                          compute that as a column in an earlier stage";
-            return Err(told(&text, words, None));
+            return Err(error_at(&text, reason, None));
         }
         let made = compiler.compile(logical, parsed)?;
         Ok(Expression { text, ..made })
     }
 
-    /// Checks what `select` of SQL would hold: the columns, and what makes each.
+    /// Checks the list of an SQL `select`: the columns, and their expressions.
     pub fn list(text: &str, schema: &SchemaRef) -> Result<(SchemaRef, Vec<Expression>)> {
         let (text, schema) = (text.to_owned(), schema.clone());
         planned(move || Expression::list_of(&text, &schema))
@@ -94,20 +94,20 @@ impl Expression {
 
     fn list_of(text: &str, schema: &SchemaRef) -> Result<(SchemaRef, Vec<Expression>)> {
         let names = VisibleNames::new(BTreeMap::new(), &[]);
-        let wrong = |error: DataFusionError| mistake(text, &names, &error);
+        let wrong = |error: DataFusionError| to_error(text, &names, &error);
         let mut parser = parser(text).map_err(wrong)?;
         let items = parser.parser.parse_projection().map_err(|error| wrong(error.into()))?;
         let next = parser.parser.peek_token();
         if next.token != Token::EOF {
             let span = Span::try_from_sqlparser_span(next.span);
-            return Err(told(text, "write only what is between `select` and `from`", span));
+            return Err(error_at(text, "write only what is between `select` and `from`", span));
         }
         let compiler = Compiler { text, names: &names, schema };
         let (mut fields, mut made) = (Vec::new(), Vec::new());
         for item in items {
             for (name, expression) in compiler.item(item)? {
                 let nullable = match expression.work {
-                    ExpressionStep::Column(place) => schema.field(place).is_nullable(),
+                    ExpressionStep::Column(index) => schema.field(index).is_nullable(),
                     ExpressionStep::Compiled(_) => true,
                 };
                 fields.push(Field::new(name, expression.data_type.clone(), nullable));
@@ -117,40 +117,40 @@ impl Expression {
         Ok((Arc::new(Schema::new(fields)), made))
     }
 
-    fn column(place: usize, schema: &Schema) -> Expression {
-        let field = schema.field(place);
+    fn column(index: usize, schema: &Schema) -> Expression {
+        let field = schema.field(index);
         Expression {
             text: field.name().as_str().into(),
-            work: ExpressionStep::Column(place),
-            data_type: ours(field.data_type(), KeptTypes::of([schema])),
+            work: ExpressionStep::Column(index),
+            data_type: to_job_type(field.data_type(), KeptTypes::new([schema])),
             normal: NormalForm::column(field.name()).into(),
         }
     }
 
-    /// The place of the column that it passes on as it is, if that is all that it does.
-    pub fn column_place(&self) -> Option<usize> {
+    /// Returns the index of the column, if the expression is a plain column.
+    pub fn column_index(&self) -> Option<usize> {
         match self.work {
-            ExpressionStep::Column(place) => Some(place),
+            ExpressionStep::Column(index) => Some(index),
             ExpressionStep::Compiled(_) => None,
         }
     }
 
-    /// The expression in normal form.
+    /// Returns the expression in normal form.
     pub fn normal(&self) -> &NormalForm {
         &self.normal
     }
 
-    /// The expression as it was written.
+    /// Returns the expression as written.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The type of its values.
+    /// Returns the type of its values.
     pub fn data_type(&self) -> &DataType {
         &self.data_type
     }
 
-    /// Its values, one a row. An error where a row has none (a division by zero), which names the expression.
+    /// Returns its values, one per row. Fails if a row has none (a division by zero); the error names the expression.
     pub fn evaluate(&self, context: BatchContext, rows: &RecordBatch) -> Result<ArrayRef> {
         self.evaluate_within(context, rows, SqlLimits::default())
     }
@@ -162,10 +162,10 @@ impl Expression {
         limits: SqlLimits,
     ) -> Result<ArrayRef> {
         let values = match &self.work {
-            ExpressionStep::Column(place) => rows.columns().get(*place).cloned(),
+            ExpressionStep::Column(index) => rows.columns().get(*index).cloned(),
             ExpressionStep::Compiled(compiled) => {
                 let compute = || compiled.evaluate(rows)?.into_array(rows.num_rows());
-                let values = in_batch(context, || budget::within(limits, compute));
+                let values = in_batch(context, || budget::run_within(limits, compute));
                 Some(values.map_err(|error| self.failed(context, &error))?)
             }
         };
@@ -174,16 +174,16 @@ impl Expression {
     }
 
     fn failed(&self, context: BatchContext, error: &DataFusionError) -> Error {
-        if let Some(own) = mistake::own(error).filter(|own| own.kind == Kind::Memory) {
+        if let Some(own) = sql_error::own_error(error).filter(|own| own.kind == Kind::Memory) {
             return own.clone();
         }
-        let words = mistake::runtime_words(error);
-        let words = format!("batch {}: `{}` cannot be computed: {words}", context.id, self.text);
-        if budget::is_stop(error) { Error::environment(words) } else { Error::plugin(words) }
+        let reason = sql_error::runtime_message(error);
+        let reason = format!("batch {}: `{}` cannot be computed: {reason}", context.id, self.text);
+        if budget::is_stop(error) { Error::environment(reason) } else { Error::plugin(reason) }
     }
 }
 
-/// Makes expressions over one schema.
+/// Compiles expressions over one schema.
 struct Compiler<'a> {
     text: &'a str,
     names: &'a VisibleNames,
@@ -191,7 +191,7 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    /// The columns of one item of a list.
+    /// Returns the columns of one item of a list.
     fn item(&self, item: ast::SelectItem) -> Result<Vec<(String, Expression)>> {
         match item {
             ast::SelectItem::UnnamedExpr(parsed) => {
@@ -203,7 +203,7 @@ impl Compiler<'_> {
             ast::SelectItem::Wildcard(options) if options == plain_wildcard(&options) => {
                 let columns = self.schema.fields().iter().enumerate();
                 Ok(columns
-                    .map(|(place, field)| (field.name().clone(), Expression::column(place, self.schema)))
+                    .map(|(index, field)| (field.name().clone(), Expression::column(index, self.schema)))
                     .collect())
             }
             ast::SelectItem::Wildcard(options) => {
@@ -211,11 +211,11 @@ impl Compiler<'_> {
                     std::iter::once(&except.first_element).chain(&except.additional_elements).cloned().collect()
                 });
                 let Some(out) = out.or_else(|| options.opt_exclude.as_ref().and_then(excluded)) else {
-                    return Err(told(self.text, "only `except (…)` may follow `*`", None));
+                    return Err(error_at(self.text, "only `except (…)` may follow `*`", None));
                 };
                 self.all_but(&out)
             }
-            other => Err(told(self.text, &format!("`{other}` is not allowed in `select`; name the columns"), None)),
+            other => Err(error_at(self.text, &format!("`{other}` is not allowed in `select`; name the columns"), None)),
         }
     }
 
@@ -225,7 +225,7 @@ impl Compiler<'_> {
         }
         let columns = self.schema.fields().iter().enumerate();
         let kept = columns.filter(|(_, field)| out.iter().all(|name| name.value != *field.name()));
-        Ok(kept.map(|(place, field)| (field.name().clone(), Expression::column(place, self.schema))).collect())
+        Ok(kept.map(|(index, field)| (field.name().clone(), Expression::column(index, self.schema))).collect())
     }
 
     fn expression(&self, parsed: ast::Expr) -> Result<Expression> {
@@ -234,12 +234,12 @@ impl Compiler<'_> {
 
     fn logical(&self, parsed: ast::Expr) -> Result<Expr> {
         if let Some((word, wrong)) = foreign_within(&parsed) {
-            return Err(told(self.text, &wrong, place_of(self.text, word)));
+            return Err(error_at(self.text, &wrong, word_span(self.text, word)));
         }
         let planner = SqlToRel::new_with_options(self.names, parser_options());
         let planned =
             self.columns().and_then(|columns| planner.sql_to_expr(parsed, &columns, &mut PlannerContext::new()));
-        planned.map_err(|error| mistake(self.text, self.names, &error))
+        planned.map_err(|error| to_error(self.text, self.names, &error))
     }
 
     fn columns(&self) -> Result<DFSchema, DataFusionError> {
@@ -249,31 +249,35 @@ impl Compiler<'_> {
     fn compile(&self, logical: Expr, parsed: &ast::Expr) -> Result<Expression> {
         let span = Span::try_from_sqlparser_span(parsed.span());
         if let Some(what) = foreign(&logical) {
-            return Err(told(self.text, &format!("{what} is not allowed here, as it needs more than one row"), span));
+            return Err(error_at(
+                self.text,
+                &format!("{what} is not allowed here, as it needs more than one row"),
+                span,
+            ));
         }
         if let Expr::Column(column) = &logical
-            && let Ok(place) = self.schema.index_of(&column.name)
+            && let Ok(index) = self.schema.index_of(&column.name)
         {
-            return Ok(Expression::column(place, self.schema));
+            return Ok(Expression::column(index, self.schema));
         }
         let text = parsed.to_string().into();
         let compile = || {
             let columns = self.columns()?;
             let logical = simplified(logical, &columns)?;
-            let normal = NormalForm::of(&logical);
+            let normal = NormalForm::new(&logical);
             let compiled = state().create_physical_expr(logical, &columns)?;
-            let kind = ours(&compiled.data_type(self.schema)?, KeptTypes::of([self.schema.as_ref()]));
+            let kind = to_job_type(&compiled.data_type(self.schema)?, KeptTypes::new([self.schema.as_ref()]));
             Ok((compiled, kind, normal))
         };
         let (compiled, data_type, normal) = compile().map_err(|error: DataFusionError| {
-            let error = mistake(self.text, self.names, &error);
-            if error.message.contains('^') { error } else { told(self.text, first_line(&error.message), span) }
+            let error = to_error(self.text, self.names, &error);
+            if error.message.contains('^') { error } else { error_at(self.text, first_line(&error.message), span) }
         })?;
         Ok(Expression { text, work: ExpressionStep::Compiled(compiled), data_type, normal: normal.into() })
     }
 }
 
-/// Some functions cannot be computed, and are written in terms of others: `coalesce` as `case`.
+/// Rewrites functions that cannot be computed directly: `coalesce` becomes `case`.
 fn simplified(expression: Expr, columns: &DFSchema) -> Result<Expr, DataFusionError> {
     let context = SimplifyContext::builder()
         .with_schema(Arc::new(columns.clone()))
@@ -288,7 +292,7 @@ fn first_line(message: &str) -> &str {
     message.lines().next().unwrap_or_default()
 }
 
-/// What an expression over single rows cannot hold.
+/// Returns what is not allowed in an expression over single rows.
 fn foreign(expression: &Expr) -> Option<&'static str> {
     let mut found = None;
     let _ = expression.exists(|part| {

@@ -1,4 +1,4 @@
-//! Floats that are compared, grouped and joined: all NaNs are one, and -0 is 0, as for the keys of stages.
+//! Comparison, grouping and joining of floats: all NaNs are equal, and -0 is 0, as for the keys of stages.
 
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue};
@@ -8,7 +8,7 @@ use datafusion::logical_expr::{
 use millstream_base::batch::keys::canonical_column;
 use std::sync::{Arc, LazyLock};
 
-/// The value by which an expression is compared.
+/// Returns the value by which an expression is compared.
 pub fn canonical(expression: Expr) -> Expr {
     static CANONICAL: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
         let signature = Signature::any(1, Volatility::Immutable);
@@ -21,7 +21,7 @@ fn is_canonical(expression: &Expr) -> bool {
     compared(expression).is_some()
 }
 
-/// The expression whose values are compared by this one.
+/// Returns the expression whose values this one compares.
 pub fn compared(expression: &Expr) -> Option<&Expr> {
     match expression {
         Expr::ScalarFunction(call) if call.func.inner().is::<Canonical>() => call.args.first(),

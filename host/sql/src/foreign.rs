@@ -1,5 +1,4 @@
-//! Parts of a query that are not allowed here. DataFusion would refuse them with messages of its own, or leave them out
-//! without any.
+//! Parts of a query that are not allowed here. DataFusion would reject them with messages of its own, or ignore them silently.
 
 use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::LogicalPlan;
@@ -9,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use std::ops::ControlFlow;
 
-/// The first part of a query that a stage does not run: the SQL word that it begins with, and what is wrong.
+/// Returns the first part of a query that a stage does not support: its first SQL word, and the error.
 pub fn foreign(query: &Query) -> Option<(&'static str, String)> {
     match query.visit(&mut Foreign) {
         ControlFlow::Break(found) => Some(found),
@@ -17,7 +16,7 @@ pub fn foreign(query: &Query) -> Option<(&'static str, String)> {
     }
 }
 
-/// The same, of an expression.
+/// As [`foreign`], for an expression.
 pub fn foreign_within(expression: &ast::Expr) -> Option<(&'static str, String)> {
     match expression.visit(&mut Foreign) {
         ControlFlow::Break(found) => Some(found),
@@ -25,21 +24,20 @@ pub fn foreign_within(expression: &ast::Expr) -> Option<(&'static str, String)> 
     }
 }
 
-/// Why an optimized plan would give other rows than SQL says. A join that takes nulls for what `not in` does needs one key and
-/// nothing else.
-pub fn misplanned(plan: &LogicalPlan) -> Option<(&'static str, String)> {
+/// Returns why an optimized plan would give other rows than SQL requires. A join with the null semantics of `not in` needs one key and nothing else.
+pub fn planning_error(plan: &LogicalPlan) -> Option<(&'static str, String)> {
     let wrong = |step: &LogicalPlan| match step {
         LogicalPlan::Join(join) => Ok(join.null_aware && (join.on.len() != 1 || join.filter.is_some())),
         _ => Ok(false),
     };
     plan.exists(wrong).unwrap_or(true).then(|| {
-        let words = "this `not in` cannot be planned; write `not exists (select 1 from … where … = x)`, with `x is \
+        let message = "this `not in` cannot be planned; write `not exists (select 1 from … where … = x)`, with `x is \
                      not null and` before it to exclude rows without `x`";
-        ("not in", words.to_owned())
+        ("not in", message.to_owned())
     })
 }
 
-/// The words for a statement that is no query.
+/// Returns the message for a statement other than a query.
 pub fn only_reads(verb: &str) -> String {
     format!("`sql` only reads: write one `select`, not `{verb}`")
 }
@@ -66,11 +64,11 @@ impl Visitor for Foreign {
             ast::Expr::IsDistinctFrom(_, right) | ast::Expr::IsNotDistinctFrom(_, right) => right,
             _ => return ControlFlow::Continue(()),
         };
-        match swallows(right) {
+        match takes_too_much(right) {
             true => {
-                let words = "write parentheses around `… is distinct from …`, or around all of its right side: the \
+                let message = "write parentheses around `… is distinct from …`, or around all of its right side: the \
                              query is ambiguous without them";
-                ControlFlow::Break(("distinct", words.into()))
+                ControlFlow::Break(("distinct", message.into()))
             }
             false => ControlFlow::Continue(()),
         }
@@ -86,16 +84,16 @@ impl Visitor for Foreign {
     fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<Self::Break> {
         match table {
             TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
-                let words = "`tablesample` is not available; choose the rows in another stage, for example with \
+                let message = "`tablesample` is not available; choose the rows in another stage, for example with \
                              sample = 0.1";
-                ControlFlow::Break(("tablesample", words.into()))
+                ControlFlow::Break(("tablesample", message.into()))
             }
             _ => ControlFlow::Continue(()),
         }
     }
 }
 
-/// DataFusion gives all copies of a row, or none.
+/// Rejects set operations that count copies: DataFusion returns all copies of a row, or none.
 fn counts_copies(body: &SetExpr) -> ControlFlow<(&'static str, String)> {
     let SetExpr::SetOperation { op, set_quantifier, left, right } = body else { return ControlFlow::Continue(()) };
     let word = match op {
@@ -104,15 +102,15 @@ fn counts_copies(body: &SetExpr) -> ControlFlow<(&'static str, String)> {
         SetOperator::Union => "",
     };
     if *set_quantifier == SetQuantifier::All && !word.is_empty() {
-        let words = format!("`{word} all`, which counts duplicates, is not available; write `{word}`");
-        return ControlFlow::Break((word, words));
+        let message = format!("`{word} all`, which counts duplicates, is not available; write `{word}`");
+        return ControlFlow::Break((word, message));
     }
     counts_copies(left)?;
     counts_copies(right)
 }
 
-/// Whether the parser took more for the right side of `is distinct from` than SQL does: all that follows.
-fn swallows(right: &ast::Expr) -> bool {
+/// Returns whether the parser took too much for the right side of `is distinct from`: all that follows.
+fn takes_too_much(right: &ast::Expr) -> bool {
     use ast::Expr::{
         BinaryOp, IsDistinctFrom, IsFalse, IsNotDistinctFrom, IsNotFalse, IsNotNull, IsNotTrue, IsNotUnknown, IsNull,
         IsTrue, IsUnknown,

@@ -1,6 +1,5 @@
-//! Bounds of frames by value: `range between 1 preceding and 1 following` over whole numbers. A bound beyond the largest of
-//! them would be none for DataFusion, and the frame of that number would have the rows without one as well. So these rows
-//! are ordered by decimals, which have room for any bound.
+//! Bounds of frames by value: `range between 1 preceding and 1 following` over integers. For DataFusion a bound beyond the largest integer would be
+//! unlimited, and the frame of that number would include rows with null. So these rows are ordered by decimals, which have room for any bound.
 
 use super::arithmetic::type_of;
 use arrow::datatypes::DataType;
@@ -10,7 +9,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, Window, WindowFrameBound, Wi
 
 const WIDE: DataType = DataType::Decimal128(38, 0);
 
-/// Whether one of the functions, which all have one order, has such bounds, and the number that its rows are ordered by.
+/// Returns whether one of the functions, which all have one order, has such bounds, and the number that orders its rows.
 pub fn is_wide(window: &Window) -> Result<bool> {
     let calls = window.window_expr.iter().filter_map(call_of);
     let mut by_value = calls.filter(|call| call.params.window_frame.units == WindowFrameUnits::Range && moves(call));
@@ -18,7 +17,7 @@ pub fn is_wide(window: &Window) -> Result<bool> {
     Ok(kind_of(&sort.expr, window.input.schema())?.is_integer())
 }
 
-/// The function with its order and bounds as decimals.
+/// Converts the function's order and bounds to decimals.
 pub fn widen(call: &mut WindowFunction) -> Result<()> {
     let sorts = std::mem::take(&mut call.params.order_by);
     call.params.order_by = sorts.into_iter().map(|sort| Sort { expr: cast(sort.expr, WIDE), ..sort }).collect();

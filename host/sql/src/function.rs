@@ -1,7 +1,7 @@
-//! Plugins of world `transform` as functions in queries: a row of arguments in, one value out.
+//! Plugins of world `transform` as functions in queries: a row of arguments as input, one value as output.
 
 use super::batch_time;
-use super::types::{KeptTypes, convert, ours};
+use super::types::{KeptTypes, convert, to_job_type};
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat, filter_record_batch, take};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
@@ -21,21 +21,21 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A plugin under the name of a function. Cheap to clone.
+/// A plugin as a named function. Cheap to clone.
 #[derive(Clone)]
 pub struct PluginFunction {
     name: String,
     plugin: Plugin,
     stage: StageUse,
-    /// What the plugin said of itself, by types of arguments.
+    /// The plugin's descriptions, by argument types.
     described: Arc<Mutex<ByTypes<Description>>>,
 }
 
-/// What is there for types of arguments.
+/// Entries by argument types.
 type ByTypes<T> = Vec<(Vec<DataType>, T)>;
 
 impl PluginFunction {
-    /// An error where the plugin is of another world.
+    /// Creates the function; fails if the plugin has another world.
     pub fn new(name: &str, plugin: Plugin, stage: StageUse) -> Result<PluginFunction> {
         if plugin.world() != World::Transform {
             return Err(Error::job(format!(
@@ -47,39 +47,39 @@ impl PluginFunction {
         Ok(PluginFunction { name: name.to_owned(), plugin, stage, described: Arc::default() })
     }
 
-    /// Its name in queries.
+    /// Returns its name in queries.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its plugin.
+    /// Returns its plugin.
     pub fn plugin(&self) -> &Plugin {
         &self.plugin
     }
 
-    /// What the plugin said of itself where the query first calls it; `None`: the query does not.
+    /// Returns the plugin's description at the query's first call; `None` if the query does not call it.
     pub fn description(&self) -> Option<Description> {
         let described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
         described.first().map(|(_, description)| description.clone())
     }
 
-    /// The function for a query that one thread runs. Its plugin counts for `counts`.
+    /// Returns the function for a query that one thread runs. Its plugin updates `counts`.
     pub fn callable(&self, counts: Option<Counts>) -> Arc<ScalarUDF> {
         let signature = Signature::variadic_any(Volatility::Immutable);
         let function = Callable { function: self.clone(), counts, callers: Mutex::default(), signature };
         Arc::new(ScalarUDF::new_from_impl(function))
     }
 
-    /// Asks the plugin, once for each row of argument types.
+    /// Queries the plugin, once per row of argument types.
     fn describe(&self, arguments: &[FieldRef]) -> Result<Description> {
         let kinds: Vec<DataType> =
-            arguments.iter().map(|field| ours(field.data_type(), KeptTypes::default())).collect();
+            arguments.iter().map(|field| to_job_type(field.data_type(), KeptTypes::default())).collect();
         let mut described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, known)) = described.iter().find(|(known, _)| *known == kinds) {
             return Ok(known.clone());
         }
         let field =
-            |(place, kind): (usize, &DataType)| Field::new(format!("argument{}", place + 1), kind.clone(), true);
+            |(index, kind): (usize, &DataType)| Field::new(format!("argument{}", index + 1), kind.clone(), true);
         let given = Schema::new(kinds.iter().enumerate().map(field).collect::<Vec<_>>());
         let description = self.plugin.describe_for(&self.stage, &[Arc::new(given)])?;
         let given: Vec<&DataType> = arguments.iter().map(|field| field.data_type()).collect();
@@ -88,29 +88,30 @@ impl PluginFunction {
         Ok(description)
     }
 
-    /// An argument is taken as it is; what may lose something is for the query to say, by a cast.
+    /// Checks argument types: arguments are passed unchanged, and lossy conversions need an explicit cast in the query.
     fn check(&self, description: &Description, given: &[&DataType]) -> Result<()> {
         let wants = &description.input;
-        let told = format!("function `{}` (plugin {} {})", self.name, description.name, description.version);
+        let error_text = format!("function `{}` (plugin {} {})", self.name, description.name, description.version);
         if wants.fields().len() != given.len() {
             let values = if given.len() == 1 { "1 value".to_owned() } else { format!("{} values", given.len()) };
-            return Err(Error::job(format!("{told} takes {}, but gets {values}", describe(wants))));
+            return Err(Error::job(format!("{error_text} takes {}, but gets {values}", describe(wants))));
         }
         for (field, given) in wants.fields().iter().zip(given) {
             let wanted = field.data_type();
-            let given = &if **given == DataType::Null { wanted.clone() } else { ours(given, KeptTypes::default()) };
+            let given =
+                &if **given == DataType::Null { wanted.clone() } else { to_job_type(given, KeptTypes::default()) };
             let wider = (given, wanted) == (&DataType::Int64, &DataType::Float64);
             if given != wanted && !wider {
                 let (wanted, given) = (ColumnType::of(wanted), ColumnType::of(given));
                 return Err(Error::job(format!(
-                    "{told} takes `{}` as {wanted}, but gets {given}; cast it, for example `cast(… as double)`",
+                    "{error_text} takes `{}` as {wanted}, but gets {given}; cast it, for example `cast(… as double)`",
                     field.name()
                 )));
             }
         }
         if description.output.fields().len() != 1 {
             return Err(Error::job(format!(
-                "{told} returns the columns {}, but a function must return one",
+                "{error_text} returns the columns {}, but a function must return one",
                 describe(&description.output)
             )));
         }
@@ -118,7 +119,7 @@ impl PluginFunction {
     }
 }
 
-/// Whether the function is a plugin.
+/// Returns whether the function is a plugin.
 pub fn is_plugin(function: &ScalarUDF) -> bool {
     function.inner().is::<Callable>()
 }
@@ -127,7 +128,7 @@ pub fn is_plugin(function: &ScalarUDF) -> bool {
 struct Callable {
     function: PluginFunction,
     counts: Option<Counts>,
-    /// By types of arguments.
+    /// By argument types.
     callers: Mutex<ByTypes<Caller>>,
     signature: Signature,
 }
@@ -197,41 +198,42 @@ fn external(error: Error) -> DataFusionError {
 }
 
 impl Callable {
-    /// The values for these rows. Where an argument is null that the plugin needs, so is the value.
+    /// Returns the values for these rows. If a required argument is null, so is the value.
     fn values(&self, context: BatchContext, description: &Description, columns: Vec<ArrayRef>) -> Result<ArrayRef> {
         let rows = columns.first().map_or(0, |column| column.len());
         let needed = columns.iter().zip(description.input.fields()).filter(|(_, field)| !field.is_nullable());
         let needed: Vec<&ArrayRef> = needed.map(|(column, _)| column).collect();
-        let whole: BooleanArray = (0..rows).map(|row| Some(needed.iter().all(|column| column.is_valid(row)))).collect();
+        let complete: BooleanArray =
+            (0..rows).map(|row| Some(needed.iter().all(|column| column.is_valid(row)))).collect();
         let nullable = description.input.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
         let given = Schema::new(nullable.collect::<Vec<_>>());
         let given = RecordBatch::try_new(Arc::new(given), columns).map_err(Error::arrow)?;
-        let given = filter_record_batch(&given, &whole).map_err(Error::arrow)?;
+        let given = filter_record_batch(&given, &complete).map_err(Error::arrow)?;
         let options = RecordBatchOptions::new().with_row_count(Some(given.num_rows()));
         let columns = given.columns().to_vec();
         let given =
             RecordBatch::try_new_with_options(description.input.clone(), columns, &options).map_err(Error::arrow)?;
         let made = self.call(context, description, &given)?;
-        if whole.true_count() == rows {
+        if complete.true_count() == rows {
             return Ok(made);
         }
         let mut next = 0;
-        let places: UInt32Array = (0..rows)
+        let indexes: UInt32Array = (0..rows)
             .map(|row| {
-                whole.value(row).then(|| {
+                complete.value(row).then(|| {
                     next += 1;
                     next - 1
                 })
             })
             .collect();
-        take(&made, &places, None).map_err(Error::arrow)
+        take(&made, &indexes, None).map_err(Error::arrow)
     }
 
     fn call(&self, context: BatchContext, description: &Description, given: &RecordBatch) -> Result<ArrayRef> {
         let kinds: Vec<DataType> = given.schema_ref().fields().iter().map(|field| field.data_type().clone()).collect();
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = callers.iter().position(|(known, _)| *known == kinds);
-        let place = place.unwrap_or_else(|| {
+        let index = callers.iter().position(|(known, _)| *known == kinds);
+        let index = index.unwrap_or_else(|| {
             let caller = self.function.plugin.caller(self.function.stage.clone(), description);
             if let Some(counts) = &self.counts {
                 counts.share_counters(caller.counters().clone());
@@ -240,25 +242,25 @@ impl Callable {
             callers.push((kinds, caller));
             callers.len() - 1
         });
-        let Some((_, caller)) = callers.get_mut(place) else { return Err(Error::bug("a function without a caller")) };
-        let fault = |words: String| {
+        let Some((_, caller)) = callers.get_mut(index) else { return Err(Error::bug("a function without a caller")) };
+        let fault = |message: String| {
             let (name, stage) = (&self.function.name, &self.function.stage.stage);
             let (plugin, version) = (&description.name, &description.version);
             let batch = context.id;
             Err(Error::plugin(format!(
-                "stage `{stage}`: function `{name}` (plugin {plugin} {version}) {words} in batch {batch}"
+                "stage `{stage}`: function `{name}` (plugin {plugin} {version}) {message} in batch {batch}"
             )))
         };
         let mut made = Vec::new();
         for slice in RowBytes::of([given]).slices(given.num_rows(), PLUGIN_CALL_MAX) {
             let Processed { rows, rejections } =
                 caller.process(context.call(), &given.slice(slice.start, slice.len()))?;
-            if let Some(refusal) = rejections.first() {
+            if let Some(rejection) = rejections.first() {
                 return fault(format!(
                     "rejected row {} of {}: {}; functions cannot reject rows,",
-                    slice.start + refusal.row as usize,
+                    slice.start + rejection.row as usize,
                     given.num_rows(),
-                    refusal.reason
+                    rejection.reason
                 ));
             }
             if rows.num_rows() != slice.len() {

@@ -1,4 +1,4 @@
-//! Puts the rows of a plan together, and sorts them, in an order that depends on nothing but the rows.
+//! Merging and sorting of a plan's rows, in an order that depends on the rows only.
 
 use super::budget;
 use super::plan_step::{common_methods, shown_by_name};
@@ -26,24 +26,24 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-/// Stands in for DataFusion's sorts and merges: partitions one behind the other, equal rows in the order in which they
-/// came, no tasks. DataFusion's own take equal rows in any order, which depends on what else there is to sort.
+/// Replaces DataFusion's sorts and merges: partitions are concatenated, equal rows keep the order of arrival, and there are no tasks. DataFusion's
+/// own order equal rows arbitrarily, depending on what else is sorted.
 #[derive(Debug)]
 pub struct Gather {
     input: Arc<dyn ExecutionPlan>,
     properties: Arc<PlanProperties>,
     order: Option<LexOrdering>,
     rows_max: Option<usize>,
-    /// All partitions become one; otherwise each is sorted by itself.
-    whole: bool,
+    /// Whether all partitions are merged; otherwise each is sorted separately.
+    merges: bool,
 }
 
-/// The rule that puts it into plans. DataFusion sorts the branches of a union each by itself where it can, and of a branch with
-/// a constant leaves that out; then it refuses its own merge of them, where rows are in order only when they are sorted anew.
+/// The rule that inserts it into plans. DataFusion sorts the branches of a union separately where it can, and skips that for a branch with a
+/// constant. Then it rejects its own merge of them, which requires sorted rows.
 #[derive(Debug)]
-pub struct Gathered;
+pub struct GatherRule;
 
-impl PhysicalOptimizerRule for Gathered {
+impl PhysicalOptimizerRule for GatherRule {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|step| match gathered(&step)? {
             Some(gathered) => Ok(Transformed::yes(gathered)),
@@ -61,9 +61,9 @@ impl PhysicalOptimizerRule for Gathered {
     }
 }
 
-/// What stands in for a step; `None`: the step stays.
+/// Returns the replacement of a step; `None` keeps the step.
 fn gathered(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    let (input, order, whole) = if let Some(sort) = plan.downcast_ref::<SortExec>() {
+    let (input, order, merges) = if let Some(sort) = plan.downcast_ref::<SortExec>() {
         (sort.input(), Some(sort.expr().clone()), !sort.preserve_partitioning())
     } else if let Some(merge) = plan.downcast_ref::<SortPreservingMergeExec>() {
         (merge.input(), Some(merge.expr().clone()), true)
@@ -79,10 +79,10 @@ fn gathered(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPla
         properties.set_eq_properties(known);
     }
     let (input, properties) = (input.clone(), Arc::new(properties));
-    Ok(Some(Arc::new(Gather { input, properties, order, rows_max: plan.fetch(), whole })))
+    Ok(Some(Arc::new(Gather { input, properties, order, rows_max: plan.fetch(), merges })))
 }
 
-/// Runs a future that waits for nothing outside: what it puts off it can do at once when it is asked again.
+/// Runs a future that waits for nothing external: it is always ready when polled again.
 pub fn finish<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());
@@ -93,7 +93,7 @@ pub fn finish<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// All rows of a partition of a plan, and the memory that is reserved for them.
+/// Returns all rows of a partition of a plan, and their memory reservation.
 pub fn rows_of(
     plan: &Arc<dyn ExecutionPlan>,
     partition: usize,
@@ -102,7 +102,7 @@ pub fn rows_of(
     finish(collected(plan.execute(partition, task.clone())?, task))
 }
 
-/// All rows of a stream, and the memory that is reserved for them.
+/// Returns all rows of a stream, and their memory reservation.
 pub async fn collected(
     mut stream: SendableRecordBatchStream,
     task: &TaskContext,
@@ -121,7 +121,7 @@ pub async fn collected(
 impl Gather {
     fn rows(&self, partition: usize, task: &Arc<TaskContext>) -> Result<(Vec<RecordBatch>, MemoryReservation)> {
         let count = self.input.properties().output_partitioning().partition_count();
-        let partitions = if self.whole { 0..count } else { partition..partition + 1 };
+        let partitions = if self.merges { 0..count } else { partition..partition + 1 };
         let all = MemoryConsumer::new("rows").register(task.memory_pool());
         let mut rows = Vec::new();
         for partition in partitions {
@@ -132,9 +132,9 @@ impl Gather {
         match &self.order {
             None => Ok((first_rows(rows, self.rows_max), all)),
             Some(order) => {
-                // Beside the rows there are, while they are sorted, all of them in one piece, and their keys.
-                let beside = MemoryConsumer::new("sort").register(task.memory_pool());
-                beside.try_grow(all.size().saturating_mul(2))?;
+                // While sorting, all rows in one piece and their keys are needed in addition to the rows.
+                let extra = MemoryConsumer::new("sort").register(task.memory_pool());
+                extra.try_grow(all.size().saturating_mul(2))?;
                 Ok((sorted(&self.input.schema(), &rows, order, self.rows_max)?, all))
             }
         }
@@ -166,11 +166,11 @@ fn sorted(
     let fields = columns.iter().map(|column| field(column.values.data_type().clone(), column.options)).collect();
     let values: Vec<_> = columns.into_iter().map(|column| canonical_column(&column.values)).collect();
     let keys = RowConverter::new(fields)?.convert_columns(&values)?;
-    let mut places: Vec<u32> = (0..rows.num_rows() as u32).collect();
-    places.sort_by(|a, b| keys.row(*a as usize).cmp(&keys.row(*b as usize)));
-    places.truncate(rows_max.unwrap_or(usize::MAX));
-    let piece = |places: &[u32]| Ok(take_record_batch(&rows, &UInt32Array::from(places.to_vec()))?);
-    places.chunks(ROWS_AT_ONCE).map(piece).collect()
+    let mut indexes: Vec<u32> = (0..rows.num_rows() as u32).collect();
+    indexes.sort_by(|a, b| keys.row(*a as usize).cmp(&keys.row(*b as usize)));
+    indexes.truncate(rows_max.unwrap_or(usize::MAX));
+    let piece = |indexes: &[u32]| Ok(take_record_batch(&rows, &UInt32Array::from(indexes.to_vec()))?);
+    indexes.chunks(ROWS_AT_ONCE).map(piece).collect()
 }
 
 shown_by_name!(Gather);
@@ -202,10 +202,10 @@ impl ExecutionPlan for Gather {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let Some(input) = children.into_iter().next() else { return Ok(self) };
         let (properties, order) = (self.properties.clone(), self.order.clone());
-        Ok(Arc::new(Gather { input, properties, order, rows_max: self.rows_max, whole: self.whole }))
+        Ok(Arc::new(Gather { input, properties, order, rows_max: self.rows_max, merges: self.merges }))
     }
 
-    /// Works at once, and not when the rows are asked for.
+    /// Runs immediately, and not when the rows are requested.
     fn execute(&self, partition: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let (rows, reserved) = self.rows(partition, &task)?;
         Ok(Box::pin(MemoryStream::try_new(rows, self.input.schema(), None)?.with_reservation(reserved)))

@@ -1,5 +1,5 @@
-//! DataFusion's functions with a guard around each call: what it would make is known before it is made, a panic becomes
-//! an error that names the function, and time is looked at.
+//! Guards around each call of DataFusion's functions. The size of the output is known in advance, a panic becomes an error that names the function,
+//! and time is checked.
 
 use super::budget::{self, bytes_of};
 use super::function::is_plugin;
@@ -22,25 +22,25 @@ use millstream_base::batch::keys::has_floats;
 use millstream_base::panics::caught;
 use std::sync::Arc;
 
-/// The function with a guard. Plugins have limits of their own.
+/// Returns the function with a guard. Plugins have limits of their own.
 pub fn guarded(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
-    let own = function.inner().is::<Guarded>() || is_plugin(function);
-    (!own).then(|| Arc::new(ScalarUDF::new_from_impl(Guarded { plain: function.clone() })))
+    let own = function.inner().is::<GuardedFunction>() || is_plugin(function);
+    (!own).then(|| Arc::new(ScalarUDF::new_from_impl(GuardedFunction { plain: function.clone() })))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Guarded {
+struct GuardedFunction {
     plain: Arc<ScalarUDF>,
 }
 
-impl Guarded {
+impl GuardedFunction {
     fn call(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         budget::check()?;
         let made = caught(|| self.plain.invoke_with_args(arguments));
-        made.unwrap_or_else(|words| Err(budget::panicked(Some(self.plain.name()), &words)))
+        made.unwrap_or_else(|message| Err(budget::panicked(Some(self.plain.name()), &message)))
     }
 
-    /// Some rows at a time, where it is not known before how much all of them make.
+    /// Evaluates some rows at a time, if the total size of the output is not known in advance.
     fn in_pieces(&self, arguments: &ScalarFunctionArgs, appetite: &OutputSize) -> Result<ColumnarValue> {
         let mut pieces: Vec<ArrayRef> = Vec::new();
         let mut bytes = 0;
@@ -53,15 +53,15 @@ impl Guarded {
             let piece = self.call(ScalarFunctionArgs { args, number_rows: rows.len(), ..arguments.clone() })?;
             let piece = piece.into_array(rows.len())?;
             bytes += bytes_of(&piece);
-            budget::allow(&self.words(), bytes)?;
+            budget::allow(&self.description(), bytes)?;
             pieces.push(piece);
         }
         let pieces: Vec<&dyn Array> = pieces.iter().map(|piece| piece.as_ref()).collect();
         Ok(ColumnarValue::Array(concat(&pieces)?))
     }
 
-    /// A negative length of `lpad` and `rpad` is 0, which the library knows of constants only.
-    fn mended(&self, mut arguments: ScalarFunctionArgs) -> Result<ScalarFunctionArgs> {
+    /// Corrects a negative length of `lpad` and `rpad` to 0, which the library does for constants only.
+    fn corrected(&self, mut arguments: ScalarFunctionArgs) -> Result<ScalarFunctionArgs> {
         if ["lpad", "rpad"].contains(&self.plain.name())
             && let Some(ColumnarValue::Array(lengths)) = arguments.args.get_mut(1)
             && let Some(numbers) = lengths.as_primitive_opt::<Int64Type>()
@@ -71,7 +71,7 @@ impl Guarded {
         Ok(arguments)
     }
 
-    /// `date_trunc` of one time by way of a column: the library rounds a constant before 1970 the other way.
+    /// Evaluates `date_trunc` of a constant as a column: the library rounds a constant before 1970 the other way.
     fn as_column(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let mut args = arguments.args.clone();
         if let Some(value @ ColumnarValue::Scalar(_)) = args.get_mut(1) {
@@ -83,7 +83,7 @@ impl Guarded {
         }
     }
 
-    /// `nullif` of floats compares them as `=` does, and gives the first as it is.
+    /// Evaluates `nullif` of floats with the comparison of `=`, returning the first value unchanged.
     fn nullif(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let rows = arguments.number_rows;
         let Some(first) = arguments.args.first().cloned() else { return self.call(arguments) };
@@ -93,19 +93,19 @@ impl Guarded {
         Ok(ColumnarValue::Array(nullif(&first.into_array(rows)?, &is_null(&made)?)?))
     }
 
-    fn words(&self) -> String {
+    fn description(&self) -> String {
         format!("`{}`", self.plain.name())
     }
 }
 
-/// Whether values of the type can be as large as they like.
+/// Returns whether values of the type have unlimited size.
 fn is_open(kind: &DataType) -> bool {
     !kind.is_primitive() && !matches!(kind, DataType::Boolean | DataType::Null)
 }
 
-impl ScalarUDFImpl for Guarded {
+impl ScalarUDFImpl for GuardedFunction {
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let arguments = self.mended(arguments)?;
+        let arguments = self.corrected(arguments)?;
         let open = is_open(arguments.return_field.data_type());
         let name = self.plain.name();
         if name == "date_trunc" && arguments.args.iter().all(|value| matches!(value, ColumnarValue::Scalar(_))) {
@@ -114,8 +114,8 @@ impl ScalarUDFImpl for Guarded {
         if name == "nullif" && has_floats(arguments.return_field.data_type()) {
             return self.nullif(arguments);
         }
-        if let Some(appetite) = OutputSize::of(name, &arguments.args, arguments.number_rows, open)? {
-            appetite.single(&self.words())?;
+        if let Some(appetite) = OutputSize::new(name, &arguments.args, arguments.number_rows, open)? {
+            appetite.single(&self.description())?;
             return self.in_pieces(&arguments, &appetite);
         }
         let rows = arguments.number_rows;
@@ -126,7 +126,7 @@ impl ScalarUDFImpl for Guarded {
                 // It becomes a column.
                 ColumnarValue::Scalar(value) => (value.size() as u64).saturating_mul(rows as u64),
             };
-            budget::allow(&self.words(), bytes)?;
+            budget::allow(&self.description(), bytes)?;
         }
         Ok(made)
     }
@@ -153,14 +153,14 @@ impl ScalarUDFImpl for Guarded {
 
     fn with_updated_config(&self, config: &ConfigOptions) -> Option<ScalarUDF> {
         let plain = Arc::new(self.plain.inner().with_updated_config(config)?);
-        Some(ScalarUDF::new_from_impl(Guarded { plain }))
+        Some(ScalarUDF::new_from_impl(GuardedFunction { plain }))
     }
 
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         self.plain.return_field_from_args(arguments)
     }
 
-    #[expect(deprecated, reason = "it is asked as long as DataFusion has it")]
+    #[expect(deprecated, reason = "it is called as long as DataFusion has it")]
     fn is_nullable(&self, arguments: &[Expr], schema: &dyn ExprSchema) -> bool {
         self.plain.is_nullable(arguments, schema)
     }
@@ -222,7 +222,7 @@ impl ScalarUDFImpl for Guarded {
     }
 }
 
-/// Texts put together by `||`, which is no function: an error where they become too large.
+/// Guards concatenation of strings by `||`, which is not a function: fails if they become too large.
 pub fn size_guarded(expression: Expr) -> Expr {
     let signature = Signature::any(1, Volatility::Immutable);
     let name = expression.schema_name().to_string();
@@ -231,7 +231,7 @@ pub fn size_guarded(expression: Expr) -> Expr {
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct SizeGuard {
-    /// The name of what it stands around: columns get their names from it.
+    /// Name of the guarded expression, from which columns get their names.
     name: String,
     signature: Signature,
 }

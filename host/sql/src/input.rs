@@ -1,4 +1,4 @@
-//! The table that a query reads as its input: its rows are put in before a plan runs, or come while it does.
+//! The table that a query reads as its input: its rows are set before a plan runs, or arrive while it runs.
 
 use super::plan_step::{common_methods, shown_by_name, without_expressions};
 use crate::limits::ROWS_AT_ONCE;
@@ -20,7 +20,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-/// Gives the next rows of an input, and waits for them; `None`: there are no more.
+/// Waits for the next rows of an input and returns them; `None` at the end.
 pub type NextRows = Box<dyn FnMut() -> Result<Option<RecordBatch>> + Send>;
 
 /// The rows of an input. Clones share them.
@@ -30,11 +30,11 @@ pub struct InputRows {
     rows: Arc<Mutex<InputContent>>,
 }
 
-/// The rows that an input of a query was given, or a stream of them.
+/// The rows of an input, or a stream of them.
 enum InputContent {
     /// All of its rows.
     Rows(RecordBatch),
-    /// Whoever has them; `None`: its rows were asked for, and come once.
+    /// The stream; `None` if it was taken, as it can be read once.
     Stream(Option<NextRows>),
 }
 
@@ -48,7 +48,7 @@ impl fmt::Debug for InputContent {
 }
 
 impl InputRows {
-    /// Without rows.
+    /// Creates an input without rows.
     pub fn new(schema: SchemaRef) -> InputRows {
         let rows = Arc::new(Mutex::new(InputContent::Rows(RecordBatch::new_empty(schema.clone()))));
         InputRows { schema, rows }
@@ -59,13 +59,13 @@ impl InputRows {
         *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = InputContent::Rows(rows);
     }
 
-    /// From now on its rows come while the plan runs, once.
+    /// Sets a stream of rows for the next run.
     pub fn follow(&self, next: NextRows) {
         *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = InputContent::Stream(Some(next));
     }
 }
 
-/// The same rows in pieces that a step can work on.
+/// Splits the rows into pieces of suitable size for a step.
 fn pieces(rows: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
     let starts = (0..rows.num_rows()).step_by(ROWS_AT_ONCE);
     starts.map(|start| rows.slice(start, ROWS_AT_ONCE.min(rows.num_rows() - start)))
@@ -141,13 +141,13 @@ impl ExecutionPlan for InputScan {
         let schema = self.properties.eq_properties.schema().clone();
         let projection = self.projection.clone();
         match &mut *self.rows.rows.lock().unwrap_or_else(PoisonError::into_inner) {
-            // In pieces that do not depend on how they came.
+            // In pieces that do not depend on how they arrived.
             InputContent::Rows(rows) => {
                 Ok(Box::pin(MemoryStream::try_new(pieces(rows).collect(), schema, projection)?))
             }
             InputContent::Stream(next) => match next.take() {
                 Some(next) => {
-                    Ok(Box::pin(FollowedRows { schema, projection, next: Some(next), pieces: VecDeque::new() }))
+                    Ok(Box::pin(StreamedRows { schema, projection, next: Some(next), pieces: VecDeque::new() }))
                 }
                 None => Err(DataFusionError::Execution("its rows come once, and it reads them again".into())),
             },
@@ -155,16 +155,16 @@ impl ExecutionPlan for InputScan {
     }
 }
 
-/// Rows that come while the plan runs: who asks for the next waits for them.
-struct FollowedRows {
+/// Rows that arrive while the plan runs: a poll for the next rows blocks.
+struct StreamedRows {
     schema: SchemaRef,
     projection: Option<Vec<usize>>,
-    /// `None`: there are no more.
+    /// `None` after the end.
     next: Option<NextRows>,
     pieces: VecDeque<RecordBatch>,
 }
 
-impl FollowedRows {
+impl StreamedRows {
     fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             if let Some(piece) = self.pieces.pop_front() {
@@ -180,7 +180,7 @@ impl FollowedRows {
     }
 }
 
-impl Stream for FollowedRows {
+impl Stream for StreamedRows {
     type Item = Result<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -188,7 +188,7 @@ impl Stream for FollowedRows {
     }
 }
 
-impl RecordBatchStream for FollowedRows {
+impl RecordBatchStream for StreamedRows {
     fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }

@@ -1,5 +1,5 @@
-//! The keys of joins. DataFusion makes `a is not distinct from b` the key of a join for which nulls are equal, and later brings
-//! `a = b` into the same join, for which they are equal as well then. Here only `=` makes keys.
+//! The keys of joins. DataFusion makes `a is not distinct from b` the key of a join with equal nulls. Later it moves `a = b` into the same join,
+//! which then also treats nulls as equal. Here only `=` makes keys.
 
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{NullEquality, Result};
@@ -7,7 +7,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
-/// DataFusion's rule, which leaves joins alone for which nulls would be equal.
+/// DataFusion's rule, which skips joins with equal nulls.
 #[derive(Debug, Default)]
 pub struct EqualKeys(ExtractEquijoinPredicate);
 

@@ -1,6 +1,6 @@
 //! SQL through DataFusion: expressions over the rows of a part, and queries over batches and windows.
 
-// What users see has its documentation, in the crate `millstream`; these are its insides.
+// The user-facing API is documented in the crate `millstream`; this crate is internal.
 #![allow(missing_docs)]
 
 #[cfg(not(feature = "sql"))]
@@ -42,7 +42,7 @@ mod guard;
 #[cfg(feature = "sql")]
 mod join_keys;
 #[cfg(feature = "sql")]
-mod mistake;
+mod sql_error;
 #[cfg(feature = "sql")]
 pub mod normal;
 #[cfg(feature = "sql")]

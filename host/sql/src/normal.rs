@@ -1,8 +1,7 @@
-//! Expressions and queries in a form that does not depend on how they are written: by it checkpoints tell whether a changed job
-//! still means the same.
+//! Expressions and queries in a form that does not depend on their spelling. Checkpoints use it to check whether a changed job has the same meaning.
 //!
-//! A form that changes with another version of DataFusion makes checkpoints compare jobs anew, see `checkpoint/meaning`: raise
-//! `FORM` there when the tests of this module change.
+//! If a form changes with another version of DataFusion, checkpoints compare jobs differently, see `checkpoint/meaning`: raise `FORM` there when the
+//! tests of this module change.
 
 use super::parser::parser;
 use arrow::datatypes::SchemaRef;
@@ -14,7 +13,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 /// An expression in normal form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NormalForm {
-    /// The conditions that `and` puts together; one of an expression that is none.
+    /// The conditions of a conjunction by `and`; otherwise one term.
     pub terms: Vec<NormalTerm>,
 }
 
@@ -28,17 +27,17 @@ pub struct NormalTerm {
 }
 
 impl NormalForm {
-    /// A column as it is.
+    /// Returns a plain column.
     pub(super) fn column(name: &str) -> NormalForm {
         NormalForm { terms: vec![NormalTerm { text: "$0".into(), columns: vec![name.into()] }] }
     }
 
-    /// An expression that is simplified.
-    pub(super) fn of(expression: &Expr) -> NormalForm {
-        NormalForm { terms: split_conjunction(expression).into_iter().map(NormalTerm::of).collect() }
+    /// Returns a simplified expression.
+    pub(super) fn new(expression: &Expr) -> NormalForm {
+        NormalForm { terms: split_conjunction(expression).into_iter().map(NormalTerm::new).collect() }
     }
 
-    /// The name of the column, of an expression that passes one on as it is.
+    /// Returns the name of the column, if the expression is a plain column.
     pub fn only_column(&self) -> Option<&str> {
         match self.terms.as_slice() {
             [NormalTerm { text, columns }] if text == "$0" => columns.first().map(String::as_str),
@@ -48,15 +47,15 @@ impl NormalForm {
 }
 
 impl NormalTerm {
-    fn of(expression: &Expr) -> NormalTerm {
+    fn new(expression: &Expr) -> NormalTerm {
         let mut columns: Vec<String> = Vec::new();
         let numbered = expression.clone().transform_down(|part| match part {
             Expr::Column(column) => {
-                let place = columns.iter().position(|known| *known == column.name).unwrap_or_else(|| {
+                let index = columns.iter().position(|known| *known == column.name).unwrap_or_else(|| {
                     columns.push(column.name.clone());
                     columns.len() - 1
                 });
-                Ok(Transformed::yes(Expr::Column(Column::new_unqualified(format!("${place}")))))
+                Ok(Transformed::yes(Expr::Column(Column::new_unqualified(format!("${index}")))))
             }
             other => Ok(Transformed::no(other)),
         });
@@ -75,18 +74,18 @@ pub struct NormalQuery {
 }
 
 impl NormalQuery {
-    /// A plan that is optimized, over these tables.
-    pub(super) fn of(plan: &LogicalPlan, tables: &[(String, SchemaRef)]) -> NormalQuery {
+    /// Returns an optimized plan over these tables.
+    pub(super) fn new(plan: &LogicalPlan, tables: &[(String, SchemaRef)]) -> NormalQuery {
         let mut columns = vec![Vec::new(); tables.len()];
         let _ = plan.apply_with_subqueries(|step| {
             let LogicalPlan::TableScan(scan) = step else { return Ok(TreeNodeRecursion::Continue) };
-            let place = tables.iter().position(|(name, _)| name == scan.table_name.table());
+            let index = tables.iter().position(|(name, _)| name == scan.table_name.table());
             if let Some((used, (_, schema))) =
-                place.and_then(|place| Some((columns.get_mut(place)?, tables.get(place)?)))
+                index.and_then(|index| Some((columns.get_mut(index)?, tables.get(index)?)))
             {
                 let all: Vec<usize> = (0..schema.fields().len()).collect();
-                for place in scan.projection.as_ref().unwrap_or(&all) {
-                    let Some(field) = schema.fields().get(*place) else { continue };
+                for index in scan.projection.as_ref().unwrap_or(&all) {
+                    let Some(field) = schema.fields().get(*index) else { continue };
                     if !used.contains(field.name()) {
                         used.push(field.name().clone());
                     }
@@ -95,8 +94,8 @@ impl NormalQuery {
             Ok(TreeNodeRecursion::Continue)
         });
         let mut text = plan.display_indent().to_string();
-        for (place, (name, _)) in tables.iter().enumerate() {
-            let number = format!("${place}");
+        for (index, (name, _)) in tables.iter().enumerate() {
+            let number = format!("${index}");
             for name in [format!("\"{}\"", name.replace('"', "\"\"")), name.clone()] {
                 text = renamed(&text, &name, &number);
             }
@@ -105,24 +104,24 @@ impl NormalQuery {
     }
 }
 
-/// A plan's text with another name in the place of a table's.
+/// Replaces a table's name in a plan's text.
 fn renamed(text: &str, name: &str, by: &str) -> String {
     let mut made = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(name) {
-        let (before, behind) = (rest.get(..at).unwrap_or_default(), rest.get(at + name.len()..).unwrap_or_default());
+        let (before, after) = (rest.get(..at).unwrap_or_default(), rest.get(at + name.len()..).unwrap_or_default());
         let is_part = |c: char| c.is_alphanumeric() || ['_', '"', '.', '$'].contains(&c);
         let begins = !before.chars().next_back().is_some_and(is_part);
-        let is_table = behind.starts_with('.') || before.ends_with("TableScan: ");
+        let is_table = after.starts_with('.') || before.ends_with("TableScan: ");
         made.push_str(before);
         made.push_str(if begins && is_table { by } else { name });
-        rest = behind;
+        rest = after;
     }
     made + rest
 }
 
-/// An expression with the spaces and keywords that the parser gives it; as it is where it cannot be read.
-pub fn respelled(text: &str) -> String {
+/// Returns the expression with the parser's spaces and keywords; unchanged if it is invalid.
+pub fn normal_text(text: &str) -> String {
     let parsed = millstream_base::panics::caught(|| parser(text).and_then(|mut parser| parser.parse_into_expr()));
     match parsed {
         Ok(Ok(parsed)) => parsed.expr.to_string(),
@@ -153,7 +152,7 @@ mod tests {
         form.terms.into_iter().map(|term| (term.text, term.columns.join(","))).collect()
     }
 
-    /// These texts are in checkpoints, as digests: where one changes, `FORM` in `checkpoint/meaning` must, too.
+    /// Checkpoints contain digests of these texts: if one changes, `FORM` in `checkpoint/meaning` must, too.
     #[test]
     fn forms_do_not_change_from_version_to_version() {
         let cases = [("x > 5", "$0 > Int64(5)", "x"), ("k", "$0", "k")];
@@ -172,7 +171,7 @@ mod tests {
         for other in ["x > 6", "x >= 5", "y > 5 or x > 5"] {
             assert_ne!(normal(other), normal("x > 5"), "{other}");
         }
-        assert_eq!(respelled("count( * )>1   and a"), "count(*) > 1 AND a");
+        assert_eq!(normal_text("count( * )>1   and a"), "count(*) > 1 AND a");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! An upper bound of the bytes that a function would make of its arguments, known before it makes them.
+//! Upper bound of a function's output bytes, computed from its arguments in advance.
 
 use super::budget::{self, bytes_of};
 use arrow::array::{Array, ArrayRef, AsArray};
@@ -9,23 +9,23 @@ use datafusion::common::Result;
 use datafusion::logical_expr::ColumnarValue;
 use std::ops::Range;
 
-/// What each row of a call would make, where all rows together might make too much.
+/// Output bytes of each row of a call, if all rows together might be too large.
 pub struct OutputSize {
     rows: Vec<u64>,
 }
 
-/// What a function that is not named here makes of each byte that it is given.
+/// Output bytes per input byte of functions that are not listed here.
 const BYTES_OF_ONE: u64 = 8;
-/// The same for functions that cut texts: each element of a list has an offset.
+/// Output bytes per input byte of functions that split strings: each element of a list has an offset.
 const BYTES_OF_ONE_CUT: u64 = 24;
-/// Bytes of a value of a fixed size, with what belongs to it.
+/// Bytes of a value of a fixed size, with overhead.
 const FIXED_BYTES: u64 = 16;
-/// Steps of `levenshtein` that count as one byte: it makes no bytes, but takes time.
+/// Steps of `levenshtein` that count as one byte: it produces no bytes, but takes time.
 const STEPS_OF_A_BYTE: u64 = 16;
 
 impl OutputSize {
-    /// `None`: all rows together make little enough. `open`: the values that it makes can be as large as they like.
-    pub fn of(name: &str, arguments: &[ColumnarValue], rows: usize, open: bool) -> Result<Option<OutputSize>> {
+    /// Estimates a call; `None` if all rows together are small enough. `open`: its values have unlimited size.
+    pub fn new(name: &str, arguments: &[ColumnarValue], rows: usize, open: bool) -> Result<Option<OutputSize>> {
         if !open && name != "levenshtein" {
             return Ok(None);
         }
@@ -36,12 +36,12 @@ impl OutputSize {
         Ok((total > budget::bytes_max()).then_some(OutputSize { rows: each }))
     }
 
-    /// An error where a single row would make too much.
+    /// Fails if a single row would be too large.
     pub fn single(&self, what: &str) -> Result<()> {
         self.rows.iter().try_for_each(|bytes| budget::allow(what, *bytes))
     }
 
-    /// Rows that make little enough together.
+    /// Returns ranges of rows that are small enough together.
     pub fn pieces(&self) -> Vec<Range<usize>> {
         let (mut pieces, mut start, mut bytes) = (Vec::new(), 0, 0u64);
         for (row, wanted) in self.rows.iter().enumerate() {
@@ -56,11 +56,11 @@ impl OutputSize {
     }
 }
 
-/// Bytes that each row makes.
+/// Returns the output bytes of each row.
 fn each(name: &str, arguments: &[ColumnarValue], rows: usize) -> Result<Vec<u64>> {
-    let length = |place: usize| NumberArgument::lengths(arguments.get(place));
-    let number = |place: usize| NumberArgument::numbers(arguments.get(place));
-    let weight = |place: usize| NumberArgument::weights(arguments.get(place));
+    let length = |index: usize| NumberArgument::lengths(arguments.get(index));
+    let number = |index: usize| NumberArgument::numbers(arguments.get(index));
+    let weight = |index: usize| NumberArgument::weights(arguments.get(index));
     let times = |a: u64, b: i64| a.saturating_mul(u64::try_from(b).unwrap_or(0));
     let row_by_row = |bytes: &dyn Fn(usize) -> u64| (0..rows).map(bytes).collect::<Vec<u64>>();
     Ok(match name {
@@ -69,7 +69,7 @@ fn each(name: &str, arguments: &[ColumnarValue], rows: usize) -> Result<Vec<u64>
             row_by_row(&|row| times(text.at(row) as u64, count.at(row)))
         }
         "lpad" | "rpad" => {
-            // Characters have four bytes at most.
+            // Characters have at most four bytes.
             let (text, count) = (length(0)?, number(1)?);
             row_by_row(&|row| times(4, count.at(row)).max(text.at(row) as u64))
         }
@@ -81,7 +81,7 @@ fn each(name: &str, arguments: &[ColumnarValue], rows: usize) -> Result<Vec<u64>
             })
         }
         "regexp_replace" => {
-            // Parts of the text that the replacement names do not overlap.
+            // Parts of the text that are replaced do not overlap.
             let (text, to) = (length(0)?, length(2)?);
             row_by_row(&|row| times(2 * (to.at(row) as u64 + 1), text.at(row) + 1))
         }
@@ -123,7 +123,7 @@ fn each(name: &str, arguments: &[ColumnarValue], rows: usize) -> Result<Vec<u64>
     })
 }
 
-/// Numbers and times from one to another, by steps.
+/// Series of numbers and times, by steps.
 fn series(arguments: &[ColumnarValue], rows: usize) -> Result<Vec<u64>> {
     let steps = arguments.get(2);
     let interval = steps.is_some_and(|step| matches!(step.data_type(), DataType::Interval(_)));
@@ -136,7 +136,7 @@ fn series(arguments: &[ColumnarValue], rows: usize) -> Result<Vec<u64>> {
     };
     let bytes = |row: usize| {
         let way = i128::from(stop.at(row)) - i128::from(start.at(row));
-        // Steps of intervals are thousandths of microseconds.
+        // Steps of intervals are in nanoseconds.
         let way = if interval { way * 1000 } else { way };
         match i128::from(step.at(row)) {
             0 => 0,
@@ -146,7 +146,7 @@ fn series(arguments: &[ColumnarValue], rows: usize) -> Result<Vec<u64>> {
     Ok((0..rows).map(bytes).collect())
 }
 
-/// A number for each row.
+/// One number per row.
 enum NumberArgument {
     One(i64),
     Each(Vec<i64>),
@@ -160,7 +160,7 @@ impl NumberArgument {
         }
     }
 
-    fn of(value: Option<&ColumnarValue>, make: impl Fn(&ArrayRef) -> Result<Vec<i64>>) -> Result<NumberArgument> {
+    fn new(value: Option<&ColumnarValue>, make: impl Fn(&ArrayRef) -> Result<Vec<i64>>) -> Result<NumberArgument> {
         Ok(match value {
             None => NumberArgument::One(0),
             Some(ColumnarValue::Array(values)) => NumberArgument::Each(make(values)?),
@@ -170,22 +170,22 @@ impl NumberArgument {
         })
     }
 
-    /// Whole numbers, and times as microseconds.
+    /// Reads integers, and times as microseconds.
     fn numbers(value: Option<&ColumnarValue>) -> Result<NumberArgument> {
-        NumberArgument::of(value, |values| {
+        NumberArgument::new(value, |values| {
             let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
             let values = match values.data_type() {
                 DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => cast(values, &micros)?,
                 _ => values.clone(),
             };
-            Ok(whole(&cast(&values, &DataType::Int64)?))
+            Ok(integers(&cast(&values, &DataType::Int64)?))
         })
     }
 
-    /// How long intervals are at least, in nanoseconds.
+    /// Returns the minimum length of intervals, in nanoseconds.
     fn intervals(value: &ColumnarValue) -> Result<NumberArgument> {
         const DAY_NS: i128 = 24 * 3600 * 1_000_000_000;
-        NumberArgument::of(Some(value), |values| {
+        NumberArgument::new(Some(value), |values| {
             let values = cast(values, &DataType::Interval(IntervalUnit::MonthDayNano))?;
             let length = |value: arrow::datatypes::IntervalMonthDayNano| {
                 let days = i128::from(value.months) * 28 + i128::from(value.days);
@@ -197,24 +197,24 @@ impl NumberArgument {
         })
     }
 
-    /// Bytes of texts, elements of lists.
+    /// Returns bytes of strings, or elements of lists.
     fn lengths(value: Option<&ColumnarValue>) -> Result<NumberArgument> {
-        NumberArgument::of(value, |values| match length(values) {
-            Ok(lengths) => Ok(whole(&cast(&lengths, &DataType::Int64)?)),
+        NumberArgument::new(value, |values| match length(values) {
+            Ok(lengths) => Ok(integers(&cast(&lengths, &DataType::Int64)?)),
             Err(_) => Ok(vec![1; values.len()]),
         })
     }
 
-    /// Bytes of values.
+    /// Returns bytes of values.
     fn weights(value: Option<&ColumnarValue>) -> Result<NumberArgument> {
-        NumberArgument::of(value, |values| {
+        NumberArgument::new(value, |values| {
             let fixed = FIXED_BYTES as i64;
             let Ok(lengths) = length(values) else {
-                // Of values within values only the average is known.
+                // For nested values only the average is known.
                 let each = bytes_of(values) / (values.len() as u64).max(1);
                 return Ok(vec![i64::try_from(each).unwrap_or(i64::MAX).max(fixed); values.len()]);
             };
-            let lengths = whole(&cast(&lengths, &DataType::Int64)?);
+            let lengths = integers(&cast(&lengths, &DataType::Int64)?);
             let elements = lengths.iter().fold(0i64, |sum, length| sum.saturating_add(*length));
             let of_one = i64::try_from(bytes_of(values)).unwrap_or(i64::MAX) / elements.max(1) + 1;
             let text = values.data_type().is_string() || values.data_type().is_binary();
@@ -224,6 +224,6 @@ impl NumberArgument {
     }
 }
 
-fn whole(values: &ArrayRef) -> Vec<i64> {
+fn integers(values: &ArrayRef) -> Vec<i64> {
     values.as_primitive::<Int64Type>().iter().map(|value| value.unwrap_or(0)).collect()
 }

@@ -1,4 +1,4 @@
-//! Over which workers a query can be spread: what follows from its plan.
+//! Distribution of a query over workers, derived from its plan.
 
 use super::floats;
 use datafusion::common::tree_node::TreeNode;
@@ -8,19 +8,18 @@ use datafusion::logical_expr::{Aggregate, Expr, Join, LogicalPlan, TableScan, Wi
 /// Where a query runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueryPlacement {
-    /// On every worker, each part of the input by itself.
+    /// On every worker, each part of the input separately.
     Parts,
-    /// On the owners of the keys; the key columns stand at these places of its rows.
+    /// On the owners of the keys; these are the indexes of the key columns in its rows.
     ByKey(Vec<usize>),
     /// On one worker, for this reason.
     One(String),
 }
 
-/// What can be said of a plan: that what it makes of the rows of one key depends on these rows alone. For each key column,
-/// the columns that hold its value.
+/// Property of a plan: its output for one key depends only on the rows of that key. For each key column, the columns with its value.
 type PartitionColumns = Vec<Vec<Column>>;
 
-/// Decides. `keys`: the key columns' names, the same in every input.
+/// Decides where a query runs. `keys` are the names of the key columns, the same in every input.
 pub fn placement_of(plan: &LogicalPlan, keys: &[String]) -> QueryPlacement {
     if by_part(plan) && reads(plan) {
         return QueryPlacement::Parts;
@@ -31,16 +30,16 @@ pub fn placement_of(plan: &LogicalPlan, keys: &[String]) -> QueryPlacement {
     match held(plan, keys) {
         Err(why) => QueryPlacement::One(why),
         Ok(held) => {
-            let place = |columns: &Vec<Column>| columns.iter().find_map(|column| place_of(plan.schema(), column));
-            match held.iter().map(place).collect::<Option<Vec<_>>>() {
-                Some(places) => QueryPlacement::ByKey(places),
+            let index = |columns: &Vec<Column>| columns.iter().find_map(|column| index_of(plan.schema(), column));
+            match held.iter().map(index).collect::<Option<Vec<_>>>() {
+                Some(indexes) => QueryPlacement::ByKey(indexes),
                 None => QueryPlacement::One(format!("its rows do not hold the key `{}`", keys.join(", "))),
             }
         }
     }
 }
 
-fn place_of(schema: &DFSchema, column: &Column) -> Option<usize> {
+fn index_of(schema: &DFSchema, column: &Column) -> Option<usize> {
     schema.columns().iter().position(|other| other == column)
 }
 
@@ -48,7 +47,7 @@ fn reads(plan: &LogicalPlan) -> bool {
     matches!(plan, LogicalPlan::TableScan(_)) || plan.inputs().into_iter().any(reads)
 }
 
-/// Whether each row is worked on by itself.
+/// Returns whether each row is processed separately.
 fn by_part(plan: &LogicalPlan) -> bool {
     let this = match plan {
         LogicalPlan::TableScan(scan) => scan.fetch.is_none(),
@@ -59,20 +58,20 @@ fn by_part(plan: &LogicalPlan) -> bool {
         | LogicalPlan::Unnest(_) => true,
         _ => false,
     };
-    this && !asks_again(plan) && plan.inputs().into_iter().all(by_part)
+    this && !has_query(plan) && plan.inputs().into_iter().all(by_part)
 }
 
-/// Whether an expression holds a query of its own.
-fn asks_again(plan: &LogicalPlan) -> bool {
-    let asks = |part: &Expr| {
+/// Returns whether an expression contains a query.
+fn has_query(plan: &LogicalPlan) -> bool {
+    let is_query = |part: &Expr| {
         matches!(part, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_))
     };
-    plan.expressions().iter().any(|expression| expression.exists(|part| Ok(asks(part))).unwrap_or(true))
+    plan.expressions().iter().any(|expression| expression.exists(|part| Ok(is_query(part))).unwrap_or(true))
 }
 
-/// Why a query looks at all rows, by the outermost step that does.
+/// Returns why a query needs all rows, from the outermost step that does.
 fn reason(plan: &LogicalPlan) -> String {
-    let words = match plan {
+    let message = match plan {
         LogicalPlan::Sort(_) => "it orders all rows",
         LogicalPlan::Limit(_) => "it takes the first of all rows",
         LogicalPlan::TableScan(scan) if scan.fetch.is_some() => "it takes the first of all rows",
@@ -80,17 +79,17 @@ fn reason(plan: &LogicalPlan) -> String {
         LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_) => "it groups rows",
         LogicalPlan::Window(_) => "it has window functions",
         LogicalPlan::Join(_) => "it joins rows",
-        _ if asks_again(plan) => "it has a subquery",
+        _ if has_query(plan) => "it has a subquery",
         _ => match plan.inputs().into_iter().find(|input| !by_part(input)) {
             Some(input) => return reason(input),
             None => "it does not work row by row",
         },
     };
-    words.to_owned()
+    message.to_owned()
 }
 
 fn held(plan: &LogicalPlan, keys: &[String]) -> Result<PartitionColumns, String> {
-    if asks_again(plan) {
+    if has_query(plan) {
         return Err("it has a subquery".into());
     }
     match plan {
@@ -100,7 +99,7 @@ fn held(plan: &LogicalPlan, keys: &[String]) -> Result<PartitionColumns, String>
             Ok(of_expressions(&held(&projection.input, keys)?, &projection.expr, &projection.schema))
         }
         LogicalPlan::SubqueryAlias(alias) => {
-            Ok(by_place(&held(&alias.input, keys)?, alias.input.schema(), &alias.schema))
+            Ok(at_index(&held(&alias.input, keys)?, alias.input.schema(), &alias.schema))
         }
         LogicalPlan::Aggregate(aggregate) => of_aggregate(aggregate, keys),
         LogicalPlan::Window(window) => of_window(window, keys),
@@ -108,10 +107,10 @@ fn held(plan: &LogicalPlan, keys: &[String]) -> Result<PartitionColumns, String>
         LogicalPlan::Union(union) => {
             let mut all: Option<PartitionColumns> = None;
             for input in &union.inputs {
-                let one = by_place(&held(input, keys)?, input.schema(), &union.schema);
+                let one = at_index(&held(input, keys)?, input.schema(), &union.schema);
                 all = Some(match all {
                     None => one,
-                    Some(before) => before.into_iter().zip(&one).map(|(a, b)| both(a, b)).collect(),
+                    Some(before) => before.into_iter().zip(&one).map(|(a, b)| merge_columns(a, b)).collect(),
                 });
             }
             all.ok_or_else(|| "it is a union of nothing".into())
@@ -120,7 +119,7 @@ fn held(plan: &LogicalPlan, keys: &[String]) -> Result<PartitionColumns, String>
     }
 }
 
-fn both(columns: Vec<Column>, others: &[Column]) -> Vec<Column> {
+fn merge_columns(columns: Vec<Column>, others: &[Column]) -> Vec<Column> {
     columns.into_iter().filter(|column| others.contains(column)).collect()
 }
 
@@ -133,7 +132,7 @@ fn of_scan(scan: &TableScan, keys: &[String]) -> Result<PartitionColumns, String
     Ok(keys.iter().map(key).collect())
 }
 
-/// Whether the expression is a column that holds the key.
+/// Returns whether the expression is a column with the key.
 fn is_held(expression: &Expr, columns: &[Column]) -> bool {
     match expression {
         Expr::Column(column) => columns.contains(column),
@@ -152,10 +151,10 @@ fn of_expressions(held: &PartitionColumns, expressions: &[Expr], schema: &DFSche
     held.iter().map(of).collect()
 }
 
-fn by_place(held: &PartitionColumns, from: &DFSchema, to: &DFSchema) -> PartitionColumns {
+fn at_index(held: &PartitionColumns, from: &DFSchema, to: &DFSchema) -> PartitionColumns {
     let names = to.columns();
-    let there = |column: &Column| place_of(from, column).and_then(|place| names.get(place).cloned());
-    held.iter().map(|columns| columns.iter().filter_map(there).collect()).collect()
+    let existing = |column: &Column| index_of(from, column).and_then(|index| names.get(index).cloned());
+    held.iter().map(|columns| columns.iter().filter_map(existing).collect()).collect()
 }
 
 fn of_aggregate(aggregate: &Aggregate, keys: &[String]) -> Result<PartitionColumns, String> {

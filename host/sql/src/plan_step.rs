@@ -1,6 +1,6 @@
-//! What the steps of a plan that are made here have in common.
+//! Code shared by the plan steps of this crate.
 
-/// Shows a step by the name of its type, where DataFusion shows a plan.
+/// Displays a step by the name of its type in DataFusion's plans.
 macro_rules! shown_by_name {
     ($step:ident) => {
         impl datafusion::physical_plan::DisplayAs for $step {
@@ -15,8 +15,7 @@ macro_rules! shown_by_name {
     };
 }
 
-/// The methods of an `ExecutionPlan` that are the same for all steps: its name, its field `properties`, and children that are
-/// replaced in the one way that there is.
+/// The methods of an `ExecutionPlan` that are the same for all steps: its name, its field `properties`, and the replacement of its children.
 macro_rules! common_methods {
     ($step:ident) => {
         fn name(&self) -> &str {
@@ -36,7 +35,7 @@ macro_rules! common_methods {
     };
 }
 
-/// The methods of a step that computes no expressions of its own.
+/// The methods of a step without expressions.
 macro_rules! without_expressions {
     () => {
         fn apply_expressions(

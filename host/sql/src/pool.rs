@@ -7,10 +7,10 @@ use datafusion::execution::memory_pool::{
 use millstream_base::memory::{self, Holder};
 use std::fmt;
 
-/// So small pieces are not asked for one by one: the budget is looked at by whoever asks for them from the allocator.
+/// Smaller pieces are not requested one by one: the budget checks them when the allocator does.
 const ASK_BYTES_MIN: usize = 1 << 20;
 
-/// DataFusion's pool, which draws on the budget of the job.
+/// DataFusion's memory pool, backed by the budget of the job.
 #[derive(Debug)]
 pub struct SharedPool {
     own: GreedyMemoryPool,
@@ -18,13 +18,13 @@ pub struct SharedPool {
 }
 
 impl SharedPool {
-    /// With a limit of its own.
+    /// Creates a pool with its own limit.
     pub fn new(bytes_max: u64) -> SharedPool {
         let own = GreedyMemoryPool::new(usize::try_from(bytes_max).unwrap_or(usize::MAX));
         SharedPool { own, holder: Holder::new("rows that queries hold") }
     }
 
-    fn told(&self) {
+    fn report_reserved(&self) {
         self.holder.set(self.own.reserved() as u64);
     }
 }
@@ -50,12 +50,12 @@ impl MemoryPool for SharedPool {
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
         self.own.grow(reservation, additional);
-        self.told();
+        self.report_reserved();
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
         self.own.shrink(reservation, shrink);
-        self.told();
+        self.report_reserved();
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
@@ -63,7 +63,7 @@ impl MemoryPool for SharedPool {
             memory::ask(additional as u64).map_err(|error| DataFusionError::External(Box::new(error)))?;
         }
         self.own.try_grow(reservation, additional)?;
-        self.told();
+        self.report_reserved();
         Ok(())
     }
 

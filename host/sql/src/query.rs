@@ -1,23 +1,23 @@
-//! A query over the rows of a batch or window: checked once, planned once a worker, run many times.
+//! A query over the rows of a batch or window: checked once, planned once per worker, run many times.
 
-mod followed;
+mod streamed;
 
 use super::accumulators;
 use super::batch_time::in_batch;
 use super::budget;
 use super::budget_exec::with_budget;
-use super::foreign::{foreign, misplanned, only_reads};
+use super::foreign::{foreign, only_reads, planning_error};
 use super::gather::{finish, rows_of};
 use super::guard::size_guarded;
 use super::input::InputRows;
-use super::mistake::{self, mistake, place_of, told};
 use super::normal::NormalQuery;
 use super::parser::parser;
 use super::placement::{QueryPlacement, placement_of};
 use super::plan_thread::planned;
 use super::rewrite::rewrite;
 use super::session::{VisibleNames, parser_options, state, task};
-use super::types::{KeptTypes, convert, ours};
+use super::sql_error::{self, error_at, to_error, word_span};
+use super::types::{KeptTypes, convert, to_job_type};
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -48,7 +48,7 @@ pub struct Query {
     normal: Arc<NormalQuery>,
 }
 
-/// A query that is ready to run, on one thread.
+/// A planned query, for one thread.
 pub struct Prepared {
     stage: Arc<str>,
     query: Query,
@@ -59,8 +59,7 @@ pub struct Prepared {
 }
 
 impl Query {
-    /// Checks a query over these tables. `keys`: the stage's key columns, if all tables have them with the same types.
-    /// Errors point into the text.
+    /// Checks a query over these tables. `keys` are the stage's key columns, if all tables have them with the same types. Errors point into the text.
     pub fn new(
         text: &str,
         inputs: Vec<(String, SchemaRef)>,
@@ -71,72 +70,73 @@ impl Query {
         let (owned, keys, tables) = (text.to_owned(), keys.to_vec(), inputs.clone());
         let (placement, physical, normal) = planned(move || {
             let logical = logical(&owned, &names)?;
-            let physical = physical(&logical).map_err(|error| mistake(&owned, &names, &error))?;
-            Ok((placement_of(&logical, &keys), physical, NormalQuery::of(&logical, &tables)))
+            let physical = physical(&logical).map_err(|error| to_error(&owned, &names, &error))?;
+            Ok((placement_of(&logical, &keys), physical, NormalQuery::new(&logical, &tables)))
         })?;
-        let kept = KeptTypes::of(inputs.iter().map(|(_, schema)| schema.as_ref()));
-        let field = |field: &Arc<Field>| Field::new(field.name(), ours(field.data_type(), kept), true);
+        let kept = KeptTypes::new(inputs.iter().map(|(_, schema)| schema.as_ref()));
+        let field = |field: &Arc<Field>| Field::new(field.name(), to_job_type(field.data_type(), kept), true);
         let output = Arc::new(Schema::new(physical.schema().fields().iter().map(field).collect::<Vec<_>>()));
         Ok(Query { text: text.into(), inputs: inputs.into(), output, placement, normal: normal.into() })
     }
 
-    /// The columns of its rows.
+    /// Returns the columns of its rows.
     pub fn output(&self) -> SchemaRef {
         self.output.clone()
     }
 
-    /// Its tables: names and columns.
+    /// Returns its tables: names and columns.
     pub fn inputs(&self) -> &[(String, SchemaRef)] {
         &self.inputs
     }
 
-    /// The query in normal form.
+    /// Returns the query in normal form.
     pub fn normal(&self) -> &NormalQuery {
         &self.normal
     }
 
-    /// Where it runs.
+    /// Returns where it runs.
     pub fn placement(&self) -> &QueryPlacement {
         &self.placement
     }
 
-    /// Plans it for a worker of this stage, with the functions that it was checked with or others of the same names and types.
+    /// Plans it for a worker of this stage, with the functions of the check or others with the same names and types.
     pub fn prepare(&self, stage: &str, functions: &[Arc<ScalarUDF>], limits: SqlLimits) -> Result<Prepared> {
         let (names, slots) = names(&self.inputs, functions);
         let text = self.text.clone();
-        let plan = planned(move || physical(&logical(&text, &names)?).map_err(|error| mistake(&text, &names, &error)))?;
+        let plan =
+            planned(move || physical(&logical(&text, &names)?).map_err(|error| to_error(&text, &names, &error)))?;
         let task = task(limits.memory_bytes_max).map_err(Error::bug)?;
         Ok(Prepared { stage: stage.into(), query: self.clone(), plan, slots, task, limits })
     }
 }
 
 impl Prepared {
-    /// Runs it over these rows, a table for each input. The rows of each branch of its union, or of the whole.
+    /// Runs it over these rows, one table per input. Returns the rows of each branch of its union, or all rows.
     pub fn run(&self, context: BatchContext, tables: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
         for (slot, rows) in self.slots.iter().zip(tables) {
             slot.set(rows);
         }
-        let done = in_batch(context, || budget::within(self.limits, || self.rows()));
+        let done = in_batch(context, || budget::run_within(self.limits, || self.rows()));
         for (slot, (_, schema)) in self.slots.iter().zip(self.query.inputs.iter()) {
             slot.set(RecordBatch::new_empty(schema.clone()));
         }
-        done.map_err(|error| self.told(&format!("batch {}: ", context.id), &error))
+        done.map_err(|error| self.runtime_error(&format!("batch {}: ", context.id), &error))
     }
 
-    /// What went wrong, and with what it was.
-    fn told(&self, with: &str, error: &DataFusionError) -> Error {
-        match mistake::own(error) {
+    /// Formats a runtime error, with what failed.
+    fn runtime_error(&self, with: &str, error: &DataFusionError) -> Error {
+        match sql_error::own_error(error) {
             Some(own) => own.clone(),
             None => {
-                let words = mistake::runtime_words_within(error, self.limits);
-                let words = format!("stage `{}`: {with}the query cannot be computed: {words}", self.stage);
-                if budget::is_stop(error) { Error::environment(words) } else { Error::plugin(words) }
+                let message = sql_error::runtime_message_within(error, self.limits);
+                let message = format!("stage `{}`: {with}the query cannot be computed: {message}", self.stage);
+                if budget::is_stop(error) { Error::environment(message) } else { Error::plugin(message) }
             }
         }
     }
 
     fn rows(&self) -> Result<Vec<RecordBatch>, DataFusionError> {
-        // Joins keep what they built, and every step its counts, from one run to the next.
+        // Joins keep their tables, and every step its counts, from one run to the next.
         let plan = reset_plan_states(self.plan.clone())?;
         let partitions = plan.properties().output_partitioning().partition_count();
         let mut kept = Vec::new();
@@ -168,35 +168,35 @@ fn names(inputs: &[(String, SchemaRef)], functions: &[Arc<ScalarUDF>]) -> (Visib
     (VisibleNames::new(tables, functions), slots)
 }
 
-/// Reads the one query that a text must be, and plans it.
+/// Parses the single query of a text, and plans it.
 fn logical(text: &str, names: &VisibleNames) -> Result<LogicalPlan> {
-    let wrong = |error: DataFusionError| mistake(text, names, &error);
+    let wrong = |error: DataFusionError| to_error(text, names, &error);
     let mut statements = parser(text).and_then(|mut parser| parser.parse_statements()).map_err(wrong)?;
     let (Some(statement), None) = (statements.pop_front(), statements.pop_front()) else {
-        return Err(told(text, "`sql` is one query; write one `select`", None));
+        return Err(error_at(text, "`sql` is one query; write one `select`", None));
     };
     let mut query = match statement {
         Statement::Statement(inner) => match *inner {
             ast::Statement::Query(query) => query,
-            other => return Err(refused(text, &other.to_string())),
+            other => return Err(rejection(text, &other.to_string())),
         },
-        other => return Err(refused(text, &other.to_string())),
+        other => return Err(rejection(text, &other.to_string())),
     };
     if let Some((word, wrong)) = foreign(&query) {
-        return Err(told(text, &wrong, place_of(text, word)));
+        return Err(error_at(text, &wrong, word_span(text, word)));
     }
     rewrite(&mut query, &|table| names.columns(table))
-        .map_err(|(word, wrong)| told(text, &wrong, place_of(text, &word)))?;
+        .map_err(|(word, wrong)| error_at(text, &wrong, word_span(text, &word)))?;
     let statement = Statement::Statement(Box::new(ast::Statement::Query(query)));
     let plan = SqlToRel::new_with_options(names, parser_options()).statement_to_plan(statement).map_err(wrong)?;
     let plan = state().optimize(&plan).map_err(wrong)?;
     let plan = plan.transform_up(|plan| Ok(conditions_watched(plan))).data().map_err(wrong)?;
-    if let Some((word, wrong)) = misplanned(&plan) {
-        return Err(told(text, &wrong, place_of(text, word)));
+    if let Some((word, wrong)) = planning_error(&plan) {
+        return Err(error_at(text, &wrong, word_span(text, word)));
     }
     if plan.schema().fields().is_empty() {
-        let words = "the query has no columns; write them after `select`, or `*` for all";
-        return Err(told(text, words, place_of(text, "select")));
+        let message = "the query has no columns; write them after `select`, or `*` for all";
+        return Err(error_at(text, message, word_span(text, "select")));
     }
     let changes = |plan: &LogicalPlan| {
         let other = matches!(
@@ -206,12 +206,12 @@ fn logical(text: &str, names: &VisibleNames) -> Result<LogicalPlan> {
         Ok(other)
     };
     if plan.exists(changes).unwrap_or(true) {
-        return Err(refused(text, text.trim_start()));
+        return Err(rejection(text, text.trim_start()));
     }
     Ok(plan)
 }
 
-/// A join may compare for hours without giving a row, so its condition is where time is looked at.
+/// Adds time checks to the conditions of joins: a join may compare for hours without returning a row.
 fn conditions_watched(plan: LogicalPlan) -> Transformed<LogicalPlan> {
     match plan {
         LogicalPlan::Join(mut join) if join.filter.is_some() => {
@@ -222,8 +222,8 @@ fn conditions_watched(plan: LogicalPlan) -> Transformed<LogicalPlan> {
     }
 }
 
-/// Where rows are `abs(k) = k`, DataFusion takes `k` for `abs(k)`, by which it then does not find them sorted. So it is not to
-/// look into equalities of what is computed.
+/// Hides computed equalities from the planner. For rows with `abs(k) = k`, DataFusion substitutes `k` for `abs(k)`, and then does not recognize that
+/// they are sorted.
 fn equalities_closed(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>, DataFusionError> {
     let LogicalPlan::Filter(filter) = plan else { return Ok(Transformed::no(plan)) };
     let is_open = |condition: &Expr| match condition {
@@ -243,12 +243,12 @@ fn equalities_closed(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>, Data
     Ok(Transformed::yes(LogicalPlan::Filter(Filter::try_new(predicate, filter.input)?)))
 }
 
-fn refused(text: &str, statement: &str) -> Error {
+fn rejection(text: &str, statement: &str) -> Error {
     let verb = statement.split_whitespace().next().unwrap_or_default().to_lowercase();
-    told(text, &only_reads(&verb), place_of(text, &verb))
+    error_at(text, &only_reads(&verb), word_span(text, &verb))
 }
 
-/// The steps that a plan may have: each gives the same rows in the same order whenever it is run, on this thread.
+/// The allowed steps of a plan: each returns the same rows in the same order in every run, on this thread.
 const STEPS: [&str; 21] = [
     "AggregateExec",
     "BoundedWindowAggExec",
@@ -273,14 +273,14 @@ const STEPS: [&str; 21] = [
     "WindowAggExec",
 ];
 
-/// Steps that run here, in order and on this thread.
+/// Returns steps that run here, in order and on this thread.
 fn physical(plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
     let plan = plan.clone().transform_down_with_subqueries(equalities_closed).data()?;
     let plan = finish(state().query_planner().create_physical_plan(&plan, state()))?;
     let unknown = |step: &Arc<dyn ExecutionPlan>| Ok(!STEPS.contains(&step.name()));
     if plan.exists(unknown)? {
-        let words = "it needs a step of a kind that stages cannot run; write it another way".to_owned();
-        return Err(DataFusionError::Plan(words));
+        let message = "it needs a step of a kind that stages cannot run; write it another way".to_owned();
+        return Err(DataFusionError::Plan(message));
     }
     accumulators::check(&plan)?;
     with_budget(plan)

@@ -1,13 +1,12 @@
-//! Expressions over a row and the rows that a match has already: `temperature > prev.temperature`, `sum(a.amount) > 100`.
+//! Expressions over a row and the rows of a partial match: `temperature > prev.temperature`, `sum(a.amount) > 100`.
 //!
-//! What they say of these rows are *references*. Each becomes a column behind those of the row, so that the rest is an
-//! expression as any other.
+//! Expressions over the match's rows are *references*. Each becomes a column after those of the row, so that the rest is an ordinary expression.
 
 use super::expression::Expression;
-use super::mistake::{mistake, place_of, told};
 use super::parser::parser;
 use super::plan_thread::planned;
 use super::session::VisibleNames;
+use super::sql_error::{error_at, to_error, word_span};
 use arrow::datatypes::SchemaRef;
 use datafusion::sql::sqlparser::ast::{
     self, AccessExpr, DuplicateTreatment, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
@@ -18,51 +17,51 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// The row that the match took before the one at hand.
+/// The previous row of the match.
 pub const BEFORE: &str = "prev";
 
-/// What an expression says of the rows that a match has.
+/// A reference of an expression to the rows of a match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reference {
-    /// A column of the row that was taken before.
+    /// A column of the previous row.
     Before {
         /// The column.
         column: String,
     },
-    /// A column of the first row that a step has taken.
+    /// A column of the first row of a step.
     First {
         /// The step.
         step: String,
         /// The column.
         column: String,
     },
-    /// A column of the last row that a step has taken.
+    /// A column of the last row of a step.
     Last {
         /// The step.
         step: String,
         /// The column.
         column: String,
-        /// It was written without `last`.
+        /// Whether it was written without `last`.
         is_short: bool,
     },
     /// An aggregate of rows.
     Aggregate {
-        /// The name of the function, in small letters.
+        /// Name of the function, in lower case.
         function: String,
-        /// Whose rows; `None`: all of the match.
+        /// The step whose rows are aggregated; `None` for all rows of the match.
         step: Option<String>,
-        /// Of which column; `None`: the rows are counted.
+        /// The aggregated column; `None` counts rows.
         column: Option<String>,
-        /// Equal values count once.
+        /// Whether equal values count once.
         distinct: bool,
     },
 }
 
-/// Aggregates that a reference may name.
+/// Aggregates that are supported in references.
 const AGGREGATES: [&str; 5] = ["count", "sum", "min", "max", "avg"];
 
 impl Reference {
-    /// The column that stands for it.
+    /// Returns the column that represents it.
     pub fn name(&self) -> String {
         match self {
             Reference::Before { column } => format!("{BEFORE}.{column}"),
@@ -79,7 +78,7 @@ impl Reference {
         }
     }
 
-    /// The step that it names.
+    /// Returns the step that it names.
     pub fn step(&self) -> Option<&str> {
         match self {
             Reference::Before { .. } => None,
@@ -88,7 +87,7 @@ impl Reference {
         }
     }
 
-    /// The column that it names.
+    /// Returns the column that it names.
     pub fn column(&self) -> Option<&str> {
         match self {
             Reference::Before { column } | Reference::First { column, .. } | Reference::Last { column, .. } => {
@@ -99,19 +98,19 @@ impl Reference {
     }
 }
 
-/// An expression whose references are known, and not yet what they are.
+/// An expression with references that are found, but not resolved.
 #[derive(Clone, Debug)]
 pub struct ReferringText {
     text: Arc<str>,
     parsed: Arc<Expr>,
-    /// The references, each once.
+    /// The distinct references.
     pub references: Vec<Reference>,
-    /// The names of columns of the row at hand that it may use.
+    /// Names of the current row's columns that it may use.
     pub columns: BTreeSet<String>,
 }
 
 impl ReferringText {
-    /// Finds the references of a text. `steps` are the names of the steps that a match may have rows of.
+    /// Finds the references of a text. `steps` are the names of the steps that may have rows in a match.
     pub fn new(text: &str, steps: &[String]) -> Result<ReferringText> {
         let (text, steps) = (text.to_owned(), steps.to_vec());
         planned(move || ReferringText::of(&text, &steps))
@@ -120,33 +119,32 @@ impl ReferringText {
     fn of(text: &str, steps: &[String]) -> Result<ReferringText> {
         let names = VisibleNames::new(BTreeMap::new(), &[]);
         let parsed = parser(text).and_then(|mut parser| parser.parse_into_expr());
-        let parsed = parsed.map_err(|error| mistake(text, &names, &error))?;
+        let parsed = parsed.map_err(|error| to_error(text, &names, &error))?;
         if parsed.alias.is_some() {
-            return Err(told(text, "a name with `as` has no use here; remove it", None));
+            return Err(error_at(text, "a name with `as` has no use here; remove it", None));
         }
         let mut parsed = parsed.expr;
         let mut finder = Finder { steps, references: Vec::new(), columns: BTreeSet::new() };
         if let Some((word, wrong)) = each_part(&mut parsed, |part| finder.part(part)) {
-            return Err(told(text, &wrong, place_of(text, &word)));
+            return Err(error_at(text, &wrong, word_span(text, &word)));
         }
         let Finder { references, columns, .. } = finder;
         Ok(ReferringText { text: text.trim().into(), parsed: Arc::new(parsed), references, columns })
     }
 
-    /// Checks the expression against columns of the row, and behind them one with the name of each reference. `is_fixed`: it must
-    /// give the same whenever it is computed.
+    /// Checks the expression against columns of the row, followed by one with the name of each reference. With `is_fixed` it must be deterministic.
     pub fn compile(&self, schema: &SchemaRef, is_fixed: bool) -> Result<Expression> {
         let (text, parsed, schema) = (self.text.clone(), self.parsed.clone(), schema.clone());
         planned(move || Expression::of_parsed(text, &parsed, &schema, is_fixed))
     }
 
-    /// An error about a word of the text.
+    /// Returns an error about a word of the text.
     pub fn wrong(&self, word: &str, message: &str) -> Error {
-        told(&self.text, message, place_of(&self.text, word))
+        error_at(&self.text, message, word_span(&self.text, word))
     }
 }
 
-/// Puts columns in the place of references.
+/// Replaces references by columns.
 struct Finder<'a> {
     steps: &'a [String],
     references: Vec<Reference>,
@@ -158,7 +156,7 @@ impl Finder<'_> {
         self.steps.contains(&name.value)
     }
 
-    /// The column that stands for a reference.
+    /// Returns the column that represents a reference.
     fn column(&mut self, reference: Reference) -> Expr {
         let name = reference.name();
         if !self.references.iter().any(|other| other.name() == name) {
@@ -177,7 +175,7 @@ impl Finder<'_> {
         row.value.eq_ignore_ascii_case(BEFORE).then(|| self.column(Reference::Before { column }))
     }
 
-    /// `first(a)` and `last(a)`, behind which a column stands: whether it is the first, and the step.
+    /// Parses `first(a)` and `last(a)`, followed by a column: whether it is the first, and the step.
     fn of_step(&self, expression: &Expr) -> Option<(bool, String)> {
         let Expr::Function(function) = expression else { return None };
         let first = match called(function)?.as_str() {
@@ -191,10 +189,10 @@ impl Finder<'_> {
         }
     }
 
-    /// Whether a function is one of those that are for steps, and not some function of SQL.
+    /// Returns whether a function refers to steps, and is not another SQL function.
     fn is_for_steps(&self, word: &str, function: &ast::Function) -> bool {
-        let whole = || self.of_step(&Expr::Function(function.clone())).is_some();
-        AGGREGATES.contains(&word) || ["first", "last"].contains(&word) && whole()
+        let is_reference = || self.of_step(&Expr::Function(function.clone())).is_some();
+        AGGREGATES.contains(&word) || ["first", "last"].contains(&word) && is_reference()
     }
 
     /// `first(a.x)`, `sum(a.x)`, `count(a)`, `count(*)`
@@ -231,19 +229,19 @@ impl Finder<'_> {
         Some(self.column(reference))
     }
 
-    /// The column in the place of a reference, or a word of the text and what is wrong with it.
+    /// Returns the column for a reference, or a word of the text and its error.
     fn part(&mut self, part: Part<'_>) -> ControlFlow<(String, String)> {
         let Part::Expression(expression) = part else { return ControlFlow::Continue(()) };
         let found = match expression {
             Expr::CompoundIdentifier(names) => match names.as_slice() {
                 [row, column] => self.row(row, column),
                 [row, ..] if self.is_step(row) || row.value.eq_ignore_ascii_case(BEFORE) => {
-                    let words = format!(
+                    let reason = format!(
                         "a member of a struct of another row cannot be named here; make a column of it in a stage before, as \
                          select = \"*, {} as value\"",
                         names.iter().skip(1).map(|name| name.value.as_str()).collect::<Vec<_>>().join(".")
                     );
-                    return ControlFlow::Break((row.value.clone(), words));
+                    return ControlFlow::Break((row.value.clone(), reason));
                 }
                 _ => None,
             },
@@ -266,11 +264,11 @@ impl Finder<'_> {
                 let function = function.clone();
                 match (self.function(&function), called(&function)) {
                     (None, Some(word)) if self.is_for_steps(&word, &function) => {
-                        let words = format!(
+                        let reason = format!(
                             "`{word}` takes one column of the rows of a step here, for example {word}(a.x); compute \
                              values of several columns in an earlier stage"
                         );
-                        return ControlFlow::Break((word, words));
+                        return ControlFlow::Break((word, reason));
                     }
                     (found, _) => found,
                 }
@@ -292,7 +290,7 @@ impl Finder<'_> {
     }
 }
 
-/// The name of a function, in small letters; `None` where there is more to its call than arguments.
+/// Returns the name of a function, in lower case; `None` if its call has more than arguments.
 fn called(function: &ast::Function) -> Option<String> {
     let plain = function.over.is_none() && function.filter.is_none() && function.within_group.is_empty();
     match function.name.0.as_slice() {
@@ -301,7 +299,7 @@ fn called(function: &ast::Function) -> Option<String> {
     }
 }
 
-/// The argument of a call with one.
+/// Returns the argument of a call with one.
 fn only_argument(function: &ast::Function) -> Option<&FunctionArgExpr> {
     let FunctionArguments::List(list) = &function.args else { return None };
     match list.args.as_slice() {

@@ -1,4 +1,4 @@
-//! Parts of a query that are written another way before DataFusion plans it, which would take them for something else.
+//! Rewriting of parts of a query that DataFusion would misinterpret.
 
 use super::using;
 use super::using::scope::{Meaning, Scope, meaning, names_of};
@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-/// Rewrites a query over these tables. An error is a word of the text, and what is wrong with it.
+/// Rewrites a query over these tables. An error is a word of the text, and its message.
 pub fn rewrite(query: &mut Query, columns: &using::TableColumns<'_>) -> Result<(), (String, String)> {
     match query.visit(&mut Rewriter { columns, defined: BTreeMap::new(), scopes: Vec::new() }) {
         ControlFlow::Break(wrong) => Err(wrong),
@@ -19,9 +19,9 @@ pub fn rewrite(query: &mut Query, columns: &using::TableColumns<'_>) -> Result<(
 
 struct Rewriter<'a> {
     columns: &'a using::TableColumns<'a>,
-    /// Queries of `with`, which hide tables, and their columns; `None`: not known here.
+    /// Queries of `with`, which hide tables, and their columns; `None` if unknown.
     defined: BTreeMap<String, Option<Vec<String>>>,
-    /// The tables of the `select`s that stand around, the innermost last.
+    /// The tables of the enclosing `select`s, the innermost last.
     scopes: Vec<Scope>,
 }
 
@@ -50,7 +50,7 @@ impl VisitorMut for Rewriter<'_> {
             };
             defined.cloned().unwrap_or_else(|| (self.columns)(name))
         };
-        let scope = Scope::of(&select.from, &known);
+        let scope = Scope::new(&select.from, &known);
         let done = using::rewrite(select, &known);
         self.scopes.push(scope);
         match done {
@@ -73,9 +73,9 @@ impl VisitorMut for Rewriter<'_> {
                 *expr = Expr::CompoundIdentifier(parts.chain([name.clone()]).collect());
             }
             Meaning::Unclear => {
-                let words =
+                let message =
                     format!("`{name}` may be a column of several tables here; write its table, as in `a.{name}`");
-                return ControlFlow::Break((name.value.clone(), words));
+                return ControlFlow::Break((name.value.clone(), message));
             }
         }
         ControlFlow::Continue(())
@@ -83,13 +83,13 @@ impl VisitorMut for Rewriter<'_> {
 
     fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<Self::Break> {
         if let TableFactor::NestedJoin { table_with_joins, .. } = table {
-            using::turned(table_with_joins, true);
+            using::turn_joins(table_with_joins, true);
         }
         ControlFlow::Continue(())
     }
 }
 
-/// `group by g` beside `1 as g` names the constant, which DataFusion takes for the first column.
+/// Rewrites `group by g` with `1 as g`, which names the constant; DataFusion would take it for the first column.
 fn constants_in_groups(select: &mut Select) {
     let GroupByExpr::Expressions(groups, _) = &select.group_by else { return };
     if groups.is_empty() {
@@ -97,7 +97,7 @@ fn constants_in_groups(select: &mut Select) {
     }
     for item in &mut select.projection {
         if let SelectItem::ExprWithAlias { expr, .. } = item
-            && is_whole(expr)
+            && is_integer(expr)
         {
             let value = std::mem::replace(expr, Expr::value(Value::Null));
             *expr = Expr::Cast {
@@ -111,11 +111,11 @@ fn constants_in_groups(select: &mut Select) {
     }
 }
 
-/// Whether an expression is a whole number of 64 bits.
-fn is_whole(expr: &Expr) -> bool {
+/// Returns whether an expression is a 64-bit integer.
+fn is_integer(expr: &Expr) -> bool {
     match expr {
         Expr::Value(value) => matches!(&value.value, Value::Number(digits, _) if digits.parse::<i64>().is_ok()),
-        Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } | Expr::Nested(expr) => is_whole(expr),
+        Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } | Expr::Nested(expr) => is_integer(expr),
         _ => false,
     }
 }

@@ -1,5 +1,5 @@
-//! `floor` and `ceil` of decimals. DataFusion's keep the type of their argument, in which a rounded value may have no room:
-//! 999.9 is a `decimal(4, 1)`, and 1000.0 is not. Here the result has no digits after the point, and one more before it.
+//! `floor` and `ceil` of decimals. DataFusion's keep the type of their argument, which may have no room for the rounded value: 999.9 is a `decimal(4,
+//! 1)`, and 1000.0 is not. Here the result has no digits after the decimal point, and one more before it.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Field, FieldRef};
@@ -10,10 +10,10 @@ use datafusion::logical_expr::{
 };
 use std::sync::Arc;
 
-/// The names of the functions.
+/// Names of the functions.
 pub const NAMES: [&str; 2] = ["floor", "ceil"];
 
-/// One of the functions, with decimals done here.
+/// Returns one of the functions, with its own handling of decimals.
 pub fn rounding(plain: Arc<ScalarUDF>) -> ScalarUDF {
     ScalarUDF::new_from_impl(Rounding { plain })
 }
@@ -36,7 +36,7 @@ impl Rounding {
     }
 }
 
-/// The type of a rounded decimal, and the digits that go.
+/// Returns the type of a rounded decimal, and the number of removed digits.
 fn rounded(kind: &DataType) -> Option<(DataType, i8)> {
     match kind {
         DataType::Decimal128(digits, scale) if *scale > 0 => {

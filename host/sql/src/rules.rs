@@ -1,6 +1,6 @@
-//! DataFusion's rules for plans, with ours in the place of those that make another query of some.
+//! DataFusion's optimizer rules, with replacements for incorrect ones.
 
-use super::dependencies::forgotten;
+use super::dependencies::without_dependencies;
 use super::join_keys::EqualKeys;
 use datafusion::common::Result;
 use datafusion::common::tree_node::Transformed;
@@ -8,36 +8,36 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::{ApplyOrder, Optimizer, OptimizerConfig, OptimizerRule};
 use std::sync::Arc;
 
-/// A rule for whole plans.
+/// A rule for plans.
 pub type Rule = Arc<dyn OptimizerRule + Send + Sync>;
 
-/// Rules that compute fields of structs where rows are read, and give them names there. Keys of a join that are computed of
-/// fields would look for columns by names that these rules have changed, and the query would be refused.
+/// Rules that compute fields of structs where rows are read, and name them there. Join keys computed from fields would look for columns by names that
+/// these rules have changed, and the query would fail.
 const OF_FIELDS: [&str; 2] = ["extract_leaf_expressions", "push_down_leaf_projections"];
 
-/// The rules.
+/// Returns the rules.
 pub fn optimizer_rules() -> Vec<Rule> {
     let rules = Optimizer::new().rules.into_iter().filter(|rule| !OF_FIELDS.contains(&rule.name()));
-    rules.map(sound).collect()
+    rules.map(corrected_rule).collect()
 }
 
-fn sound(rule: Rule) -> Rule {
+fn corrected_rule(rule: Rule) -> Rule {
     match rule.name() {
         "extract_equijoin_predicate" => Arc::new(EqualKeys::default()),
-        "push_down_filter" => Arc::new(NotBelowTotals(rule)),
-        "single_distinct_aggregation_to_group_by" => Arc::new(SameTypes(rule)),
+        "push_down_filter" => Arc::new(PushDownFilterAboveTotals(rule)),
+        "single_distinct_aggregation_to_group_by" => Arc::new(TypePreserving(rule)),
         "eliminate_duplicated_expr" | "eliminate_join" | "optimize_projections" | "replace_distinct_aggregate" => {
-            Arc::new(Unaware(rule))
+            Arc::new(WithoutDependencies(rule))
         }
         _ => rule,
     }
 }
 
-/// A rule for plans that forgets before it looks.
+/// A rule that removes functional dependencies first.
 #[derive(Debug)]
-struct Unaware(Rule);
+struct WithoutDependencies(Rule);
 
-impl OptimizerRule for Unaware {
+impl OptimizerRule for WithoutDependencies {
     fn name(&self) -> &str {
         self.0.name()
     }
@@ -47,19 +47,19 @@ impl OptimizerRule for Unaware {
     }
 
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        // Rules that are given each step by itself look at what is below these two only.
+        // Rules that receive single steps only read dependencies below these two.
         let looks = self.0.apply_order().is_none() || matches!(plan, LogicalPlan::Distinct(_) | LogicalPlan::Sort(_));
-        let plan = if looks { forgotten(plan)? } else { plan };
+        let plan = if looks { without_dependencies(plan)? } else { plan };
         self.0.rewrite(plan, config)
     }
 }
 
-/// Brings conditions down, but none below an aggregate that has a row where it is given none: a condition that names no
-/// column, as one on the time, would take away the rows below and leave that row.
+/// Pushes conditions down, but not below an aggregate that returns a row for no input. A condition without columns, such as one on the time, would
+/// remove the input rows and keep that row.
 #[derive(Debug)]
-struct NotBelowTotals(Rule);
+struct PushDownFilterAboveTotals(Rule);
 
-impl OptimizerRule for NotBelowTotals {
+impl OptimizerRule for PushDownFilterAboveTotals {
     fn name(&self) -> &str {
         self.0.name()
     }
@@ -76,10 +76,10 @@ impl OptimizerRule for NotBelowTotals {
     }
 }
 
-/// Whether these are conditions on such an aggregate. Of the columns of sets of groups, none is a column below.
+/// Returns whether these are conditions on such an aggregate. Columns of grouping sets are no columns of the input.
 fn has_total(plan: &LogicalPlan) -> bool {
     match plan {
-        // The rule takes conditions on conditions together, and looks below both.
+        // The rule merges nested conditions, and looks below both.
         LogicalPlan::Filter(filter) => has_total(&filter.input),
         LogicalPlan::Aggregate(aggregate) => {
             let groups = &aggregate.group_expr;
@@ -89,12 +89,12 @@ fn has_total(plan: &LogicalPlan) -> bool {
     }
 }
 
-/// Leaves a plan as it is where the rule would change the types of columns, which the plan above knows: the sum of sums of
-/// decimals has more digits than the sum.
+/// Keeps a plan if the rule would change the types of columns, on which the plan above relies. The sum of sums of decimals has more digits than the
+/// sum.
 #[derive(Debug)]
-struct SameTypes(Rule);
+struct TypePreserving(Rule);
 
-impl OptimizerRule for SameTypes {
+impl OptimizerRule for TypePreserving {
     fn name(&self) -> &str {
         self.0.name()
     }

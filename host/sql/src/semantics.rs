@@ -1,6 +1,5 @@
-//! What expressions mean here, where DataFusion means something else: whole numbers that do not fit are errors, all NaNs
-//! are one value, casts are done before their values are compared, aggregates over moving frames do not lose what they take out, and calls of functions are bounded.
-//! It is put in before DataFusion computes what is constant.
+//! Semantics of expressions that differ from DataFusion's. Integer overflow is an error, all NaNs are one value, and casts are evaluated before
+//! comparisons. Aggregates over moving frames are exact, and calls of functions are bounded. The rule runs before constants are folded.
 
 use super::aggregate::{exact, kind_of_nulls};
 use super::arithmetic::{checked_binary, checked_negative, type_of};
@@ -26,7 +25,7 @@ use datafusion::optimizer::AnalyzerRule;
 use millstream_base::batch::keys::has_floats;
 use std::sync::Arc;
 
-/// Aggregates that tell whether values are the same, or which is larger.
+/// Aggregates that depend on equality or order of values.
 const COMPARING: [&str; 8] = [
     "min",
     "max",
@@ -38,10 +37,10 @@ const COMPARING: [&str; 8] = [
     "approx_percentile_cont_with_weight",
 ];
 
-/// Functions that choose the smallest or largest of their arguments.
+/// Functions that return the smallest or largest of their arguments.
 const CHOOSING: [&str; 2] = ["greatest", "least"];
 
-/// The rule for whole plans.
+/// The rule for plans.
 #[derive(Debug)]
 pub struct Semantics;
 
@@ -55,27 +54,27 @@ impl AnalyzerRule for Semantics {
         if !made.transformed {
             return Ok(made.data);
         }
-        // What is computed of changed columns may be null, or of another type, too.
+        // Results of changed columns may be nullable, or have another type, too.
         made.data.transform_up_with_subqueries(|plan| with_schema(plan).map(Transformed::yes)).data()
     }
 }
 
-/// A plan with the columns that its inputs give now. DataFusion keeps those of a union whose inputs have as many as before.
+/// Updates a plan's columns to those of its inputs. DataFusion keeps those of a union if the number of columns is unchanged.
 fn with_schema(plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut union = match plan.recompute_schema()? {
         LogicalPlan::Union(union) => union,
         plan => return Ok(plan),
     };
-    let nullable = |place| union.inputs.iter().any(|input| input.schema().field(place).is_nullable());
-    let fields = union.schema.iter().enumerate().map(|(place, (table, field))| {
-        (table.cloned(), Arc::new(field.as_ref().clone().with_nullable(nullable(place))))
+    let nullable = |index| union.inputs.iter().any(|input| input.schema().field(index).is_nullable());
+    let fields = union.schema.iter().enumerate().map(|(index, (table, field))| {
+        (table.cloned(), Arc::new(field.as_ref().clone().with_nullable(nullable(index))))
     });
     let fields = fields.collect();
     union.schema = Arc::new(DFSchema::new_with_metadata(fields, union.schema.metadata().clone())?);
     Ok(LogicalPlan::Union(union))
 }
 
-/// An expression over such columns, whose types are coerced.
+/// Rewrites an expression over such columns, after type coercion.
 pub fn expression(expression: Expr, columns: &DFSchema) -> Result<Expr> {
     expression.transform_up(|part| rewritten(part, columns)).data()
 }
@@ -95,17 +94,17 @@ fn step(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
             | LogicalPlan::Distinct(Distinct::On(_))
     );
     let names = NamePreserver::new(&plan);
-    let mended = plan.map_expressions(|part| {
-        let mend = |part: Expr| {
+    let corrected = plan.map_expressions(|part| {
+        let rewrite_part = |part: Expr| {
             let name = names.save(&part);
             let part = part.transform_up(|part| rewritten(part, &columns))?;
             let part = if groups { part.map_data(|part| grouped(part, &columns))? } else { part };
             Ok(part.update_data(|part| name.restore(part)))
         };
-        // What stands in sets has its names there.
-        if matches!(part, Expr::GroupingSet(_)) { part.map_children(mend) } else { mend(part) }
+        // Expressions in grouping sets have their names there.
+        if matches!(part, Expr::GroupingSet(_)) { part.map_children(rewrite_part) } else { rewrite_part(part) }
     })?;
-    let plan = if mended.transformed { mended.data.recompute_schema()? } else { mended.data };
+    let plan = if corrected.transformed { corrected.data.recompute_schema()? } else { corrected.data };
     match plan {
         LogicalPlan::Window(window) => Ok(Transformed::yes(over_columns(window)?)),
         LogicalPlan::Distinct(Distinct::All(input)) => {
@@ -126,11 +125,11 @@ fn step(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
             let input = LogicalPlanBuilder::from(input).project(made)?.build()?;
             Ok(Transformed::yes(LogicalPlan::Distinct(Distinct::All(Arc::new(input)))))
         }
-        plan => Ok(Transformed { data: plan, transformed: mended.transformed, tnr: TreeNodeRecursion::Continue }),
+        plan => Ok(Transformed { data: plan, transformed: corrected.transformed, tnr: TreeNodeRecursion::Continue }),
     }
 }
 
-/// What rows are grouped, joined or ordered by.
+/// Rewrites an expression that groups, joins or orders rows.
 fn grouped(part: Expr, columns: &DFSchema) -> Result<Expr> {
     match part {
         Expr::AggregateFunction(_) => Ok(part),
@@ -143,7 +142,7 @@ fn grouped(part: Expr, columns: &DFSchema) -> Result<Expr> {
     }
 }
 
-/// An expression that is compared with others.
+/// Rewrites an expression that is compared with others.
 fn compared(part: Expr, columns: &DFSchema) -> Result<Expr> {
     let kind = type_of(&part).map_or_else(|| part.get_type(columns), Ok)?;
     Ok(if has_floats(&kind) { canonical(part) } else { part })
@@ -183,7 +182,7 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::IsFalse(value) => Transformed::yes(is(value, Operator::IsNotDistinctFrom, false)),
         Expr::IsNotTrue(value) => Transformed::yes(is(value, Operator::IsDistinctFrom, true)),
         Expr::IsNotFalse(value) => Transformed::yes(is(value, Operator::IsDistinctFrom, false)),
-        // Plans of both differ in whether they may be null.
+        // Plans of both differ in nullability.
         Expr::IsUnknown(value) => Transformed::yes(Expr::IsNull(value)),
         Expr::IsNotUnknown(value) => Transformed::yes(Expr::IsNotNull(value)),
         Expr::Negative(value) => match checked_negative(&value, &kind(&value)?) {
@@ -238,13 +237,12 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
     })
 }
 
-/// A test of truth as the comparison that it is planned as. DataFusion says that the test is never null and the comparison may
-/// be, and refuses a plan with both.
+/// Rewrites a test of truth as its comparison. DataFusion says that the test is never null and the comparison may be, and rejects a plan with both.
 fn is(value: Box<Expr>, op: Operator, truth: bool) -> Expr {
     Expr::BinaryExpr(BinaryExpr { left: value, op, right: Box::new(lit(truth)) })
 }
 
-/// A query whose values are compared with others.
+/// Rewrites a query whose values are compared with others.
 fn values_compared(mut query: Subquery) -> Result<Subquery> {
     let [column] = &query.subquery.schema().columns()[..] else { return Ok(query) };
     let kind = query.subquery.schema().field(0).data_type().clone();
@@ -255,8 +253,8 @@ fn values_compared(mut query: Subquery) -> Result<Subquery> {
     Ok(query)
 }
 
-/// Window functions over columns only: what partitions and orders their rows is computed below them. Of other expressions
-/// DataFusion often cannot tell that rows that it has sorted by them are sorted, and refuses the query.
+/// Restricts window functions to columns: expressions that partition and order rows are computed below them. For other expressions DataFusion often
+/// does not recognize that it has sorted the rows, and rejects the query.
 fn over_columns(window: Window) -> Result<LogicalPlan> {
     let input = window.input.schema().clone();
     let wide = frames::is_wide(&window)?;
@@ -265,7 +263,7 @@ fn over_columns(window: Window) -> Result<LogicalPlan> {
         if matches!(part, Expr::Column(_) | Expr::Literal(..)) || matches!(of_twins(&part), Some(Expr::Column(_))) {
             return part;
         }
-        // Both names: the first is the same for casts to several types, the second for those that are kept.
+        // Both names: the first is the same for casts to several types, the second for protected casts.
         let name = format!("over {} as {part}", part.schema_name());
         let known = input.has_column_with_unqualified_name(&name) || made.iter().any(|(other, _)| *other == name);
         if !known {
@@ -305,7 +303,7 @@ fn over_columns(window: Window) -> Result<LogicalPlan> {
     Ok(LogicalPlan::Window(Window::try_new(calls, input)?))
 }
 
-/// What is summed: a null of no type as one of the type that the sum has.
+/// Converts an untyped null argument of a sum to the type of the sum.
 fn summed(name: &str, arguments: Vec<Expr>, columns: &DFSchema) -> Result<Vec<Expr>> {
     let Some(kind) = kind_of_nulls(name) else { return Ok(arguments) };
     let one = |part: Expr| {
@@ -342,7 +340,7 @@ fn window(mut call: WindowFunction, columns: &DFSchema) -> Result<WindowFunction
     Ok(call)
 }
 
-/// The library would take memory for as many centroids as a query asks for, for each group.
+/// Limits centroids: the library would allocate as many as a query requests, for each group.
 fn centroids(name: &str, arguments: &[Expr]) -> Result<()> {
     if !name.starts_with("approx_percentile_cont") {
         return Ok(());

@@ -1,8 +1,8 @@
-//! What DataFusion needs to plan: its options, and the tables and functions that SQL may name.
+//! DataFusion's planning environment: options, and the tables and functions that SQL may name.
 
-use super::decimals::BesideFloats;
-use super::dependencies::ForgottenTables;
-use super::gather::Gathered;
+use super::decimals::DecimalFloatCoercion;
+use super::dependencies::TablesWithoutDependencies;
+use super::gather::GatherRule;
 use super::pool::SharedPool;
 use super::rewrite::rewrite;
 use super::rules::optimizer_rules;
@@ -31,14 +31,14 @@ use datafusion::sql::sqlparser::ast::ObjectName;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-/// Functions of DataFusion that would not give the same in a replay.
-pub const REFUSED: [&str; 3] = ["random", "rand", "uuid"];
+/// DataFusion's functions that would differ in a replay.
+pub const REPLAY_UNSAFE: [&str; 3] = ["random", "rand", "uuid"];
 
-/// Functions of DataFusion about files, which rows here do not come from.
+/// DataFusion's functions about files, which do not apply here.
 const OF_FILES: [&str; 2] = ["file_row_index", "input_file_name"];
 
-/// DataFusion's part: options, functions and rules. Names count as they are written; there is one partition and no plan
-/// that changes itself while it runs, so that the same rows give the same rows.
+/// Returns DataFusion's session: options, functions and rules. Names are case-sensitive. There is one partition and no adaptive planning, so that
+/// equal input gives equal output.
 pub fn state() -> &'static SessionState {
     static STATE: LazyLock<SessionState> = LazyLock::new(|| {
         let mut config = SessionConfig::new().with_target_partitions(1).with_batch_size(ROWS_AT_ONCE);
@@ -54,13 +54,13 @@ pub fn state() -> &'static SessionState {
         options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
         options.optimizer.enable_topk_aggregation = false;
         options.optimizer.enable_round_robin_repartition = false;
-        // This one computes what `select` holds before `where` has looked at the rows: `where n <> 0` would not keep
-        // `total / n` from failing, and functions would be called for rows that nobody wants.
+        // This one computes the `select` list before `where` filters rows. `where n <> 0` would not keep `total / n` from failing, and functions
+        // would be called for filtered rows.
         let mut rules = sound_rules();
         rules.retain(|rule| rule.name() != "ProjectionPushdown");
-        // Rows are put together in an order of their own before plans are checked.
+        // Rows are merged in their own order before plans are checked.
         let check = rules.iter().position(|rule| rule.name() == "SanityCheckPlan").unwrap_or(rules.len());
-        rules.insert(check, Arc::new(Gathered));
+        rules.insert(check, Arc::new(GatherRule));
         let state = SessionStateBuilder::new().with_config(config).with_default_features();
         let state = state.with_optimizer_rules(optimizer_rules());
         corrected(state.with_physical_optimizer_rules(rules).with_analyzer_rules(analyzer_rules()).build())
@@ -68,9 +68,9 @@ pub fn state() -> &'static SessionState {
     &STATE
 }
 
-/// Functions of ours in the place of those of DataFusion whose types or values are wrong.
+/// Replaces DataFusion's functions whose types or values are wrong.
 fn corrected(mut state: SessionState) -> SessionState {
-    // A registry of its own refuses nothing.
+    // A new registry never fails here.
     for name in rounding::NAMES {
         if let Some(plain) = state.scalar_functions().get(name).cloned() {
             let _ = state.register_udf(Arc::new(rounding::rounding(plain)));
@@ -89,28 +89,28 @@ fn corrected(mut state: SessionState) -> SessionState {
     state
 }
 
-/// DataFusion's rules for what expressions mean, and ours: before types are coerced, and after all others.
+/// Returns DataFusion's analyzer rules, and ours: before type coercion, and after all others.
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    let first: [Arc<dyn AnalyzerRule + Send + Sync>; 2] = [Arc::new(Subqueries), Arc::new(BesideFloats)];
+    let first: [Arc<dyn AnalyzerRule + Send + Sync>; 2] = [Arc::new(Subqueries), Arc::new(DecimalFloatCoercion)];
     first.into_iter().chain(Analyzer::new().rules).chain([Arc::new(Semantics) as _]).collect()
 }
 
-/// The rules for physical plans without those that bring conditions down: they find columns by their names alone, and take the
-/// wrong one above a join whose sides have columns of one name. Logical plans have conditions where they belong already.
+/// Returns the rules for physical plans without those that push conditions down. These find columns by name alone, and choose the wrong one above a
+/// join whose sides share a column name. Logical plans have conditions in the right place already.
 fn sound_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
     rules
 }
 
-/// What a plan runs with: memory for so many bytes, and no files to put rows into that do not fit.
+/// Returns the resources of a plan: limited memory, and no files for spilling.
 pub fn task(memory_bytes_max: u64) -> Result<Arc<TaskContext>> {
     Ok(Arc::new(TaskContext::from(state()).with_runtime(runtime(memory_bytes_max)?)))
 }
 
-/// What asks the state of a checkpoint: names as in DataFusion, and what expressions mean as in queries of stages.
+/// Returns a session for queries over checkpoint state: names as in DataFusion, and expressions as in queries of stages.
 pub fn of_state(memory_bytes_max: u64) -> Result<SessionState> {
-    // One partition, so that the rows of a query without `order by` come in the same order every time.
+    // One partition, so that the rows of a query without `order by` always have the same order.
     let config = SessionConfig::new().with_target_partitions(1);
     let state = SessionStateBuilder::new().with_config(config).with_default_features();
     let state = state.with_optimizer_rules(optimizer_rules());
@@ -122,7 +122,7 @@ pub fn of_state(memory_bytes_max: u64) -> Result<SessionState> {
     Ok(state)
 }
 
-/// Plans a query over the state of a checkpoint.
+/// Plans a query over checkpoint state.
 pub async fn plan_of_state(state: &SessionState, sql: &str) -> Result<LogicalPlan> {
     let dialect = state.config().options().sql_parser.dialect;
     let mut statement = state.sql_to_statement(sql, &dialect)?;
@@ -141,10 +141,10 @@ fn runtime(memory_bytes_max: u64) -> Result<Arc<RuntimeEnv>> {
 }
 
 fn relation_planners() -> [Arc<dyn RelationPlanner>; 2] {
-    [Arc::new(FullJoinUsing), Arc::new(ForgottenTables)]
+    [Arc::new(FullJoinUsing), Arc::new(TablesWithoutDependencies)]
 }
 
-/// How SQL text is read.
+/// Returns the parser's options.
 pub fn parser_options() -> ParserOptions {
     ParserOptions {
         enable_ident_normalization: false,
@@ -154,7 +154,7 @@ pub fn parser_options() -> ParserOptions {
     }
 }
 
-/// The tables and functions that a text may name.
+/// The tables and functions that are visible to a text.
 pub struct VisibleNames {
     /// Tables by name.
     tables: BTreeMap<String, Arc<dyn TableSource>>,
@@ -164,11 +164,12 @@ pub struct VisibleNames {
 }
 
 impl VisibleNames {
-    /// DataFusion's functions, ours in their place, and these tables and functions.
+    /// Combines DataFusion's functions, our replacements, and these tables and functions.
     pub fn new(tables: BTreeMap<String, Arc<dyn TableSource>>, more: &[Arc<ScalarUDF>]) -> VisibleNames {
         let known = state().scalar_functions();
-        let known =
-            known.iter().filter(|(name, _)| !REFUSED.contains(&name.as_str()) && !OF_FILES.contains(&name.as_str()));
+        let known = known
+            .iter()
+            .filter(|(name, _)| !REPLAY_UNSAFE.contains(&name.as_str()) && !OF_FILES.contains(&name.as_str()));
         let mut functions: BTreeMap<_, _> = known.map(|(name, function)| (name.clone(), function.clone())).collect();
         for function in batch_time::functions().iter().chain(more) {
             for name in function.aliases().iter().map(String::as_str).chain([function.name()]) {
@@ -178,33 +179,33 @@ impl VisibleNames {
         VisibleNames { tables, functions, relations: relation_planners() }
     }
 
-    /// The names of all functions.
+    /// Returns the names of all functions.
     pub fn function_names(&self) -> Vec<String> {
         let state = state();
         let others = state.aggregate_functions().keys().chain(state.window_functions().keys());
         self.functions.keys().chain(others).cloned().collect()
     }
 
-    /// The names of all scalar functions.
+    /// Returns the names of all scalar functions.
     #[cfg(test)]
     pub fn scalar_names(&self) -> impl Iterator<Item = String> {
         self.functions.keys().cloned()
     }
 
-    /// The columns of a table.
+    /// Returns the columns of a table.
     pub fn columns(&self, table: &ObjectName) -> Option<Vec<String>> {
         let parts = table.0.iter().map(|part| Some(part.as_ident()?.value.as_str())).collect::<Option<Vec<_>>>()?;
         let table = self.tables.get(&parts.join("."))?;
         Some(table.schema().fields().iter().map(|field| field.name().clone()).collect())
     }
 
-    /// The names of all tables.
+    /// Returns the names of all tables.
     pub fn table_names(&self) -> impl Iterator<Item = &str> + Clone {
         self.tables.keys().map(String::as_str)
     }
 }
 
-/// Whole names of streams are tables, also those with dots: `words.rejected` is one with and without quotes.
+/// Returns the full stream name of a table, including dots: `words.rejected` is one with and without quotes.
 pub fn table_name(reference: &TableReference) -> String {
     reference.to_vec().join(".")
 }

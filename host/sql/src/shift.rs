@@ -1,5 +1,5 @@
-//! `lead` and `lag` with `ignore nulls`. DataFusion counts the rows of a partition as they come, and loses count beyond the
-//! next one; all rows of a partition at once it does rightly.
+//! `lead` and `lag` with `ignore nulls`. DataFusion's streaming evaluation is wrong beyond the next row; evaluation over a complete partition is
+//! correct.
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, FieldRef};
@@ -11,10 +11,10 @@ use datafusion::logical_expr::{
 use datafusion::physical_expr::PhysicalExpr;
 use std::sync::Arc;
 
-/// The names of the functions.
+/// Names of the functions.
 pub const NAMES: [&str; 2] = ["lead", "lag"];
 
-/// One of the functions.
+/// Returns one of the functions.
 pub fn shift(plain: Arc<WindowUDF>) -> WindowUDF {
     WindowUDF::new_from_impl(Shift { plain })
 }
@@ -42,9 +42,9 @@ impl WindowUDFImpl for Shift {
     }
 
     fn partition_evaluator(&self, arguments: PartitionEvaluatorArgs) -> Result<Box<dyn PartitionEvaluator>> {
-        let whole = arguments.ignore_nulls();
+        let complete = arguments.ignore_nulls();
         let plain = self.plain.partition_evaluator_factory(arguments)?;
-        Ok(if whole { Box::new(WholePartition { plain }) } else { plain })
+        Ok(if complete { Box::new(WholePartition { plain }) } else { plain })
     }
 
     fn field(&self, arguments: WindowUDFFieldArgs) -> Result<FieldRef> {
@@ -68,14 +68,14 @@ impl WindowUDFImpl for Shift {
 
     fn limit_effect(&self, arguments: &[Arc<dyn PhysicalExpr>]) -> LimitEffect {
         match self.plain.inner().limit_effect(arguments) {
-            // The rows that are counted may be far away.
+            // The counted rows may be far apart.
             LimitEffect::Relative(_) => LimitEffect::Unknown,
             other => other,
         }
     }
 }
 
-/// All rows of a partition at once.
+/// Evaluates a complete partition.
 #[derive(Debug)]
 struct WholePartition {
     plain: Box<dyn PartitionEvaluator>,

@@ -1,9 +1,8 @@
-//! Queries within expressions (`exists`, `in`, `any`, `all`, scalar), as joins.
+//! Subqueries in expressions (`exists`, `in`, `any`, `all`, scalar), as joins.
 //!
-//! DataFusion joins rows with what a subquery gives for them by moving its conditions upwards. That is right for conditions
-//! directly over rows (`simple`), which are left to it. It loses rows or nulls where an aggregate, a limit or an outer join
-//! is in between. Here such a subquery is computed for all values of the columns that it takes from outside (`dependent`),
-//! and its rows are joined by these values. The result of each form is written out in `values`.
+//! DataFusion joins rows with the results of a subquery by pulling up its conditions. That is correct for conditions directly over rows (`simple`),
+//! which are left to it. It loses rows or nulls if an aggregate, a limit or an outer join is in between. Here such a subquery is computed for all
+//! values of its outer columns (`dependent`), and its rows are joined by these values. `values` has the result of each form.
 
 mod dependent;
 mod lateral;
@@ -26,7 +25,7 @@ use datafusion::optimizer::AnalyzerRule;
 use references::{columns_of, has_subquery, is_lateral};
 use std::sync::Arc;
 
-/// The rule for whole plans. It comes before types are coerced.
+/// The rule for plans. It runs before type coercion.
 #[derive(Debug)]
 pub struct Subqueries;
 
@@ -40,18 +39,18 @@ impl AnalyzerRule for Subqueries {
     }
 }
 
-/// Rewrites plans, and gives names to what it adds.
+/// Rewrites plans, and names added columns.
 #[derive(Default)]
 struct Unnester {
     names: usize,
 }
 
-/// Rows to which the results of subqueries are added as columns.
+/// Rows with the results of subqueries as added columns.
 struct Attached {
-    /// Before anything was added.
+    /// The plan before any additions.
     base: LogicalPlan,
     plan: LogicalPlan,
-    /// Whether even a subquery that takes nothing from outside must become a column.
+    /// Whether even an uncorrelated subquery must become a column.
     all_as_columns: bool,
 }
 
@@ -67,7 +66,7 @@ impl Unnester {
         format!("__outer_{}", self.names)
     }
 
-    /// A plan that takes nothing from outside, without subqueries that do.
+    /// Rewrites an uncorrelated plan, removing correlated subqueries.
     fn plan(&mut self, plan: LogicalPlan) -> Result<LogicalPlan> {
         budget::check()?;
         if let LogicalPlan::Join(join) = &plan
@@ -111,10 +110,10 @@ impl Unnester {
         if let Some(predicate) = conjunction(conditions) {
             plan = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(plan))?);
         }
-        only(columns, plan)
+        project_to(columns, plan)
     }
 
-    /// A condition of its own, which only has to tell whether it is true; `None`: the rows have been joined.
+    /// Rewrites a separate condition, of which only the truth matters; `None` if the rows have been joined instead.
     fn condition(&mut self, condition: Expr, at: &mut Attached) -> Result<Option<Expr>> {
         let (inner, mut negated) = match condition {
             Expr::Not(inner) if matches!(*inner, Expr::Exists(_) | Expr::InSubquery(_)) => (*inner, true),
@@ -154,7 +153,7 @@ impl Unnester {
         let columns = window.schema.columns();
         let mut at = Attached::new(Arc::unwrap_or_clone(window.input), true);
         let calls = self.all_replaced(window.window_expr, &mut at)?;
-        only(columns, LogicalPlan::Window(Window::try_new(calls, Arc::new(at.plan))?))
+        project_to(columns, LogicalPlan::Window(Window::try_new(calls, Arc::new(at.plan))?))
     }
 
     fn sort(&mut self, sort: SortRows) -> Result<LogicalPlan> {
@@ -162,7 +161,7 @@ impl Unnester {
         let mut at = Attached::new(Arc::unwrap_or_clone(sort.input), true);
         let by = |one: Sort| Ok(Sort { expr: self.replaced(one.expr, &mut at)?, ..one });
         let expr = sort.expr.into_iter().map(by).collect::<Result<_>>()?;
-        only(columns, LogicalPlan::Sort(SortRows { expr, input: Arc::new(at.plan), fetch: sort.fetch }))
+        project_to(columns, LogicalPlan::Sort(SortRows { expr, input: Arc::new(at.plan), fetch: sort.fetch }))
     }
 
     fn join(&mut self, mut join: Join) -> Result<LogicalPlan> {
@@ -201,7 +200,7 @@ impl Unnester {
         let Join { on, join_type, join_constraint, null_equality, null_aware, .. } = join;
         let filter = conjunction(rest);
         let join = Join::try_new(left, right, on, filter, join_type, join_constraint, null_equality, null_aware)?;
-        only(columns, LogicalPlan::Join(join))
+        project_to(columns, LogicalPlan::Join(join))
     }
 
     fn all_replaced(&mut self, parts: Vec<Expr>, at: &mut Attached) -> Result<Vec<Expr>> {
@@ -217,8 +216,8 @@ impl Unnester {
     }
 }
 
-/// The plan with these columns only.
-fn only(columns: Vec<Column>, plan: LogicalPlan) -> Result<LogicalPlan> {
+/// Projects the plan to these columns.
+fn project_to(columns: Vec<Column>, plan: LogicalPlan) -> Result<LogicalPlan> {
     if plan.schema().columns() == columns {
         return Ok(plan);
     }
@@ -226,8 +225,8 @@ fn only(columns: Vec<Column>, plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(plan))?))
 }
 
-/// The plan with one more column.
-fn with(value: Expr, plan: LogicalPlan) -> Result<LogicalPlan> {
+/// Adds a column to the plan.
+fn with_column(value: Expr, plan: LogicalPlan) -> Result<LogicalPlan> {
     let all = columns_of(&plan).chain([value]).collect();
     Ok(LogicalPlan::Projection(Projection::try_new(all, Arc::new(plan))?))
 }

@@ -1,4 +1,4 @@
-//! Tests of expressions and queries as a whole.
+//! Tests of complete expressions and queries.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod extremes;

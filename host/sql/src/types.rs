@@ -1,12 +1,11 @@
-//! What SQL computes, as our column types.
+//! Conversion of SQL results to our column types.
 
 use arrow::array::ArrayRef;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Schema, TimeUnit};
 use arrow::error::ArrowError;
 
-/// Types that a query keeps as they are because the rows have columns of them. Rows that do not know them get floats for
-/// decimals, and timestamps for dates.
+/// Types that a query keeps because its input has columns of them. Otherwise decimals become floats, and dates become timestamps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeptTypes {
     decimals: bool,
@@ -14,28 +13,28 @@ pub struct KeptTypes {
 }
 
 impl KeptTypes {
-    /// Those of these columns.
-    pub fn of<'a>(schemas: impl IntoIterator<Item = &'a Schema>) -> KeptTypes {
+    /// Collects those of these columns.
+    pub fn new<'a>(schemas: impl IntoIterator<Item = &'a Schema>) -> KeptTypes {
         let mut kept = KeptTypes::default();
         for field in schemas.into_iter().flat_map(|schema| schema.fields()) {
-            kept.see(field.data_type());
+            kept.add_type(field.data_type());
         }
         kept
     }
 
-    fn see(&mut self, kind: &DataType) {
+    fn add_type(&mut self, kind: &DataType) {
         match kind {
             DataType::Decimal128(..) => self.decimals = true,
             DataType::Date32 => self.dates = true,
-            DataType::List(item) => self.see(item.data_type()),
-            DataType::Struct(members) => members.iter().for_each(|member| self.see(member.data_type())),
+            DataType::List(item) => self.add_type(item.data_type()),
+            DataType::Struct(members) => members.iter().for_each(|member| self.add_type(member.data_type())),
             _ => {}
         }
     }
 }
 
-/// The type of ours that takes the values of an Arrow type; the type itself where there is none.
-pub fn ours(kind: &DataType, kept: KeptTypes) -> DataType {
+/// Returns our type for the values of an Arrow type; the type itself if there is none.
+pub fn to_job_type(kind: &DataType, kept: KeptTypes) -> DataType {
     match kind {
         DataType::Decimal128(..) if kept.decimals => kind.clone(),
         DataType::Date32 if kept.dates => kind.clone(),
@@ -60,12 +59,12 @@ pub fn ours(kind: &DataType, kept: KeptTypes) -> DataType {
         DataType::Date32 | DataType::Date64 | DataType::Timestamp(_, _) => {
             DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
         }
-        DataType::Dictionary(_, values) => ours(values, kept),
+        DataType::Dictionary(_, values) => to_job_type(values, kept),
         other => other.clone(),
     }
 }
 
-/// The values in another type; an error where one does not fit.
+/// Converts the values to another type; fails if one does not fit.
 pub fn convert(column: ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
     if column.data_type() == to {
         return Ok(column);

@@ -1,8 +1,8 @@
-//! Joins with `using` and natural joins, whose common columns are one: that of the side that has all rows, or in a full join
-//! the first of both that is not null. DataFusion takes the left one's always, and `*` that of the side whose name comes first.
+//! Joins with `using` and natural joins, which merge common columns. Their value is that of the side with all rows, or in a full join the first that
+//! is not null. DataFusion always takes the left one's, and for `*` that of the side whose name comes first.
 //!
-//! Before a query is planned, `a right join b using (k)` becomes `b left join a using (k)`, and `*` over such joins a list.
-//! A full join is planned here.
+//! Before a query is planned, `a right join b using (k)` becomes `b left join a using (k)`, and `*` over such joins a list. A full join is planned
+//! here.
 
 pub mod scope;
 
@@ -17,13 +17,13 @@ use datafusion::sql::sqlparser::ast::{
     SelectItemQualifiedWildcardKind, TableFactor, TableWithJoins, WildcardAdditionalOptions,
 };
 
-/// The table that common columns of full joins belong to.
+/// The table of common columns of full joins.
 const USING: &str = "using";
 
-/// The columns of a table by its name; `None`: not known here.
+/// The columns of a table by its name; `None` if unknown.
 pub type TableColumns<'a> = dyn Fn(&ObjectName) -> Option<Vec<String>> + 'a;
 
-/// Rewrites the joins of a `select`. An error is a word of the text, and what is wrong with it.
+/// Rewrites the joins of a `select`. An error is a word of the text, and its message.
 pub fn rewrite(select: &mut ast::Select, columns: &TableColumns<'_>) -> Result<(), (String, String)> {
     let is_plain = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_));
     let has_star = select.projection.iter().any(is_plain);
@@ -31,33 +31,33 @@ pub fn rewrite(select: &mut ast::Select, columns: &TableColumns<'_>) -> Result<(
     let has_full = select.from.iter().any(|from| any_common(from, &|side| side == Side::Both));
     let of_table = |item: &SelectItem| matches!(item, SelectItem::QualifiedWildcard(..));
     if has_full && let Some(item) = select.projection.iter().find(|item| of_table(item)) {
-        let words = format!(
+        let message = format!(
             "`{item}` cannot be used with a full join with common columns, which belong to no table; name the \
              columns, or write the join with `on`"
         );
-        return Err((item.to_string().split('.').next().unwrap_or_default().to_owned(), words));
+        return Err((item.to_string().split('.').next().unwrap_or_default().to_owned(), message));
     }
     if has_star && one_sided {
         let list = listed(&select.from, columns).ok_or_else(|| {
-            let words =
+            let message =
                 "`*` over such a left or right join is not available; name the columns, or write the join with `on`";
-            ("*".to_owned(), words.to_owned())
+            ("*".to_owned(), message.to_owned())
         })?;
         let items = std::mem::take(&mut select.projection);
         for item in items {
             match item {
                 SelectItem::Wildcard(options) if is_without_options(&options) => {
-                    select.projection.extend(list.iter().map(Listed::item));
+                    select.projection.extend(list.iter().map(WildcardTable::item));
                 }
                 SelectItem::Wildcard(_) => {
-                    let words = "`*` with options over such a left or right join is not available; name the columns";
-                    return Err(("*".to_owned(), words.to_owned()));
+                    let message = "`*` with options over such a left or right join is not available; name the columns";
+                    return Err(("*".to_owned(), message.to_owned()));
                 }
                 other => select.projection.push(other),
             }
         }
     }
-    select.from.iter_mut().for_each(|from| turned(from, false));
+    select.from.iter_mut().for_each(|from| turn_joins(from, false));
     Ok(())
 }
 
@@ -69,7 +69,7 @@ enum Side {
     Both,
 }
 
-/// The side and the constraint of an outer join with common columns.
+/// Returns the side and the constraint of an outer join with common columns.
 fn common(join: &Join) -> Option<(Side, &JoinConstraint)> {
     let (side, constraint) = match &join.join_operator {
         JoinOperator::Left(constraint) | JoinOperator::LeftOuter(constraint) => (Side::Left, constraint),
@@ -93,12 +93,12 @@ fn any_common(from: &TableWithJoins, is: &dyn Fn(Side) -> bool) -> bool {
         || from.joins.iter().any(|join| common(join).is_some_and(|(side, _)| is(side)) || within(&join.relation))
 }
 
-/// Right joins as left joins, and full joins in parentheses, for which the planner below is asked. `in_parentheses`: the last
-/// join has them.
-pub fn turned(from: &mut TableWithJoins, in_parentheses: bool) {
+/// Turns right joins into left joins, and puts full joins in parentheses, so that the planner below is called for them. `in_parentheses`: the last
+/// join has parentheses already.
+pub fn turn_joins(from: &mut TableWithJoins, in_parentheses: bool) {
     let joins = std::mem::take(&mut from.joins);
     let last = joins.len();
-    for (place, mut join) in joins.into_iter().enumerate() {
+    for (index, mut join) in joins.into_iter().enumerate() {
         match common(&join).map(|(side, constraint)| (side, constraint.clone())) {
             Some((Side::Right, constraint)) => {
                 std::mem::swap(&mut from.relation, &mut join.relation);
@@ -110,7 +110,7 @@ pub fn turned(from: &mut TableWithJoins, in_parentheses: bool) {
                 join.join_operator = JoinOperator::LeftOuter(constraint);
                 from.joins.push(join);
             }
-            Some((Side::Both, _)) if !in_parentheses || place + 1 < last => {
+            Some((Side::Both, _)) if !in_parentheses || index + 1 < last => {
                 from.joins.push(join);
                 let inner = TableWithJoins { relation: from.relation.clone(), joins: std::mem::take(&mut from.joins) };
                 from.relation = nested(inner);
@@ -124,15 +124,15 @@ fn nested(inner: TableWithJoins) -> TableFactor {
     TableFactor::NestedJoin { table_with_joins: Box::new(inner), alias: None }
 }
 
-/// A table of a list that stands for `*`.
-struct Listed {
+/// A table in a list that replaces `*`.
+struct WildcardTable {
     table: ObjectName,
     /// One column of it, or all but some.
     column: Option<Ident>,
     except: Vec<Ident>,
 }
 
-impl Listed {
+impl WildcardTable {
     fn item(&self) -> SelectItem {
         if let Some(column) = &self.column {
             let table = self.table.0.iter().filter_map(|part| part.as_ident().cloned());
@@ -152,7 +152,7 @@ fn is_without_options(options: &WildcardAdditionalOptions) -> bool {
     *options == plain
 }
 
-fn listed(from: &[TableWithJoins], columns: &TableColumns<'_>) -> Option<Vec<Listed>> {
+fn listed(from: &[TableWithJoins], columns: &TableColumns<'_>) -> Option<Vec<WildcardTable>> {
     let mut all = Vec::new();
     for one in from {
         let mut list = vec![factor(&one.relation)?];
@@ -189,8 +189,11 @@ fn listed(from: &[TableWithJoins], columns: &TableColumns<'_>) -> Option<Vec<Lis
                     let [left] = list.as_mut_slice() else { return None };
                     left.listed.except.extend(names.iter().cloned());
                     let table = &right.listed.table;
-                    let one =
-                        |name: &Ident| Listed { table: table.clone(), column: Some(name.clone()), except: Vec::new() };
+                    let one = |name: &Ident| WildcardTable {
+                        table: table.clone(),
+                        column: Some(name.clone()),
+                        except: Vec::new(),
+                    };
                     let merged: Vec<Factor> =
                         names.iter().map(|name| Factor { listed: one(name), source: right.source.clone() }).collect();
                     list.splice(0..0, merged);
@@ -207,8 +210,8 @@ fn listed(from: &[TableWithJoins], columns: &TableColumns<'_>) -> Option<Vec<Lis
 }
 
 struct Factor {
-    listed: Listed,
-    /// The table that it is, by its own name.
+    listed: WildcardTable,
+    /// The table's own name.
     source: Option<ObjectName>,
 }
 
@@ -224,7 +227,7 @@ fn factor(factor: &TableFactor) -> Option<Factor> {
     };
     let renamed = alias.is_some_and(|alias| !alias.columns.is_empty());
     let source = name.filter(|_| !renamed).cloned();
-    Some(Factor { listed: Listed { table, column: None, except: Vec::new() }, source })
+    Some(Factor { listed: WildcardTable { table, column: None, except: Vec::new() }, source })
 }
 
 /// Plans full joins with common columns.

@@ -1,4 +1,4 @@
-//! Turns a plugin project into a component: a file for each language, and what they have in common.
+//! Builds a component from a plugin project: one module per language, and the common steps.
 
 mod c;
 pub(super) mod described;
@@ -17,34 +17,35 @@ use millstream_plugins::plugin::check_component;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Builds the plugin project in a folder and writes the component to `<folder>/<name>.wasm`, whole or not at all. What the
-/// compilers say goes to standard error. Returns the component's path.
+/// Builds the plugin project in a directory and atomically writes the component to `<dir>/<name>.wasm`. Compiler output
+/// goes to standard error. Returns the component's path.
 ///
 /// # Errors
-/// `Job`: the folder holds no plugin project. `Plugin`: it does not compile, or is no plugin. `Environment`: a tool is
-/// missing or cannot be run, or the file not written.
-pub fn build(folder: &Path) -> Result<PathBuf> {
-    build_project(&Project::read(folder)?, "")
+/// `Job`: the directory contains no plugin project. `Plugin`: it does not compile, or is not a plugin. `Environment`: a
+/// tool is missing or cannot be run, or the file cannot be written.
+pub fn build(dir: &Path) -> Result<PathBuf> {
+    build_project(&Project::read(dir)?, "")
 }
 
-/// As [`build`], several projects one after the other; `built` hears of each component. The first mistake ends it.
+/// Builds several projects like [`build`], one after the other. Calls `built` with each component. The first error ends
+/// it.
 ///
 /// # Errors
 /// Those of [`build`].
-pub fn build_all(folders: &[PathBuf], mut built: impl FnMut(&Path) -> Result<()>) -> Result<()> {
-    let projects = folders.iter().map(|folder| Project::read(folder)).collect::<Result<Vec<_>>>()?;
+pub fn build_all(dirs: &[PathBuf], mut built: impl FnMut(&Path) -> Result<()>) -> Result<()> {
+    let projects = dirs.iter().map(|dir| Project::read(dir)).collect::<Result<Vec<_>>>()?;
     rust::compile_together(&projects)?;
     let place =
         |at: usize| if projects.len() > 1 { format!(" ({} of {})", at + 1, projects.len()) } else { String::new() };
     projects.iter().enumerate().try_for_each(|(at, project)| built(&build_project(project, &place(at))?))
 }
 
-/// `place`: among several, for whoever waits.
+/// `place`: the position among several projects, for the progress display.
 fn build_project(project: &Project, place: &str) -> Result<PathBuf> {
     let work = tempfile::tempdir()
         .map_err(|error| Error::environment(format!("cannot create a temporary directory: {error}")))?;
     let doing = |what: &str| progress::of(&format!("building {}{place}: {what}", project.about.name));
-    // cargo tells by itself how far it has come.
+    // cargo shows its own progress.
     let shown = match project.code {
         Code::Rust { .. } => None,
         Code::Python { .. } => Some(doing("CPython, the SDK and its modules")),
@@ -72,12 +73,12 @@ fn build_project(project: &Project, place: &str) -> Result<PathBuf> {
     }
     let file = format!("{}.wasm", project.about.name);
     check(&component, project, Path::new(&file))?;
-    let answers = described::ask(&component, project, work.path())?;
-    let component = metadata::embed(&component, project, &answers).map_err(named)?;
-    write_whole(&project.folder, &file, &component)
+    let description = described::ask(&component, project, work.path())?;
+    let component = metadata::embed(&component, project, &description).map_err(named)?;
+    write_atomic(&project.dir, &file, &component)
 }
 
-/// The version of the SDK in the project, if it is older than the one that this program brings.
+/// Returns the version of the SDK in the project, if it is older than that of this program.
 fn older_sdk(project: &Project) -> Option<String> {
     let (_, version) = metadata::sdk(project)?;
     let (version, own) =
@@ -85,7 +86,7 @@ fn older_sdk(project: &Project) -> Option<String> {
     (version < own).then(|| version.to_string())
 }
 
-/// Refuses what no host would load, here, where its author reads it.
+/// Rejects at build time what no host would load.
 fn check(component: &[u8], project: &Project, file: &Path) -> Result<()> {
     let language = project.language();
     let is = check_component(file, component).map_err(|error| {
@@ -101,12 +102,12 @@ fn check(component: &[u8], project: &Project, file: &Path) -> Result<()> {
     }
 }
 
-/// Writes a file so that it is there whole or not at all.
-fn write_whole(folder: &Path, name: &str, content: &[u8]) -> Result<PathBuf> {
-    let path = folder.join(name);
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|error| failed("write to", folder, &error))?;
+/// Writes a file atomically.
+fn write_atomic(dir: &Path, name: &str, content: &[u8]) -> Result<PathBuf> {
+    let path = dir.join(name);
+    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(|error| failed("write to", dir, &error))?;
     file.write_all(content).map_err(|error| failed("write", &path, &error))?;
-    // Temporary files are for their owner only; a component is for anyone who may read the folder.
+    // Temporary files are private. A component is for everyone who may read the directory.
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -127,7 +128,7 @@ mod tests {
         let component = wat::parse_str(component).expect("a component");
         let about = ProjectFacts { name: "shout".into(), ..ProjectFacts::default() };
         let project = Project {
-            folder: ".".into(),
+            dir: ".".into(),
             about,
             world: Some(World::Transform),
             migrates: false,

@@ -1,25 +1,26 @@
-//! `millstream test`: runs the cases of a plugin folder and compares what comes out with what is expected.
+//! `millstream test`: runs the cases of a plugin directory and compares the output with the expected one.
 //!
-//! A case is a folder `cases/<case>/`:
+//! A case is a directory `cases/<case>/`:
 //!
-//! - `case.toml`: `version = 2`, the version of this format ([`CASE_VERSION`]); `schema` (the columns of the input, as of a source) and what the stage says beside `plugin` and
-//!   `from`: `config`, `key`, `on`, `emit`, `timeout`, `initial`, `grant`, `limits`, `on_error`, `max_rejected`, `window`,
-//!   `time`, `lateness`; and the job's `batch` (default `"1s"`) and `at_end`. Paths start from the case's folder. With `on_error =
-//!   "reject"` the rows that are expected are those of the others.
-//! - `input.jsonl`: a line a batch, each a JSON array of rows.
+//! - `case.toml`: `version = 2`, the version of this format ([`CASE_VERSION`]); `schema` (the columns of the input, as of a
+//!   source) and the keys of the stage except `plugin` and `from`: `config`, `key`, `on`, `emit`, `timeout`, `initial`,
+//!   `grant`, `limits`, `on_error`, `max_rejected`, `window`, `time`, `lateness`; and the job's `batch` (default `"1s"`)
+//!   and `at_end`. Paths are relative to the case's directory. With `on_error = "reject"` the expected rows are those
+//!   that are not rejected.
+//! - `input.jsonl`: one line per batch, each a JSON array of rows.
 //!
 //!   In world `cogroup` the case has several inputs: `inputs = [{ name = "orders", schema = {…} }, …]` instead of `schema`,
 //!   and their rows in `orders.jsonl` and so on.
-//! - `expected.jsonl`: a line a batch, `{"batch":1,"rows":[{…}]}`, with `"time"` where it matters; `batch` may be left
-//!   out where it is the number of the line, and batches without rows may be left out at all. Or
-//!   `expected-error.txt`: a text that the job's error must contain.
+//! - `expected.jsonl`: one line per batch, `{"batch":1,"rows":[{…}]}`, with `"time"` if it matters. `batch` may be
+//!   omitted if it is the number of the line, and batches without rows may be omitted. Alternatively
+//!   `expected-error.txt`: text that the job's error must contain.
 //! - `expected-rejected.jsonl`, if rejected rows matter: the same for them, in any order. Their columns are those of the
-//!   row and `reason` (with several inputs `input`, `row` and `reason`); columns that no line names are not compared.
+//!   row and `reason` (with several inputs `input`, `row` and `reason`). Columns that no line names are not compared.
 //!
-//! A case runs as a job of one stage between `queue` source and `queue` sink, in virtual time, with one worker and
-//! again with two. Rows must come in the expected order, but for stages with a key, whose order is not fixed.
+//! A case runs as a job of one stage between a `queue` source and a `queue` sink, in virtual time, with one worker and
+//! again with two. Rows must have the expected order, except for stages with a key, whose order is not fixed.
 //!
-//! Cases of sources and sinks are others: see `connector`.
+//! Cases of sources and sinks differ: see `connector`.
 
 mod accept;
 mod compare;
@@ -37,38 +38,38 @@ use std::fmt::{self, Display};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The numbers of workers that every case runs with.
+/// The numbers of workers with which every case runs.
 const WORKERS: [usize; 2] = [1, 2];
 
-/// The version of the format of cases, which new projects have. A case without a version is of version 1: in its time, event time did not
-/// end with the input, so that neither timers nor windows came out behind the last batch.
+/// The version of the format of cases, used by new projects. A case without a version has version 1. In that version,
+/// event time did not end with the input, so timers and windows after the last batch emitted nothing.
 pub const CASE_VERSION: u64 = 2;
 
-/// The file that rows which come out are written to.
+/// The file for output rows.
 const OUTPUT: &str = "output.jsonl";
-/// The file that rejected rows are written to.
+/// The file for rejected rows.
 const REJECTED: &str = "rejected.jsonl";
 
-/// What the cases of a plugin folder came to.
+/// The results of the cases of a plugin directory.
 #[derive(Clone, Debug)]
 pub struct CasesReport {
     /// Every case, by name.
     pub cases: Vec<CaseReport>,
 }
 
-/// What one case came to.
+/// The result of one case.
 #[derive(Clone, Debug)]
 pub struct CaseReport {
-    /// The name of its folder.
+    /// The name of its directory.
     pub name: String,
-    /// What is not as expected, in lines for a person to read; `None` where all is.
+    /// The differences, as lines for people, or `None` if there are none.
     pub difference: Option<String>,
-    /// The files that were written since what came out is to be expected from now on.
+    /// The files that were updated because the output was accepted.
     pub accepted: Vec<PathBuf>,
 }
 
 impl CasesReport {
-    /// Whether every case came out as expected.
+    /// Returns whether every case has the expected output.
     pub fn passed(&self) -> bool {
         self.failed() == 0
     }
@@ -101,16 +102,17 @@ impl Display for CasesReport {
     }
 }
 
-/// Runs the cases of a plugin folder, which must be built. An error is a mistake in the cases themselves; a plugin
-/// that does not do what a case expects is in the report. `accepts`: what comes out with one worker is what a case that
-/// differs expects from now on, and is written to its files.
-pub fn run(folder: &Path, accepts: bool) -> Result<CasesReport> {
-    if let Some(world) = connector::world(folder)? {
-        return connector::run(folder, world, accepts);
+/// Runs the cases of a plugin directory, which must be built. An error means that the cases themselves are invalid. The
+/// report contains the differences. `accepts`: the output with one worker becomes the expected output of a case that
+/// differs, and is written to its files.
+pub fn run(dir: &Path, accepts: bool) -> Result<CasesReport> {
+    if let Some(world) = connector::world(dir)? {
+        return connector::run(dir, world, accepts);
     }
-    run_with(folder, accepts, &|job| {
+    run_with(dir, accepts, &|job| {
         let of = (job.file.as_path(), job.of.as_str());
-        let spec = millstream_base::job::made_of(&job.text, kinds::all(), of, &job.folder, |path| job.places(path))?;
+        let spec =
+            millstream_base::job::of_plugin_case(&job.text, kinds::all(), of, &job.dir, |path| job.places(path))?;
         let options = millstream_engine::running::Options { workers: Some(job.workers), ..Default::default() };
         let mut job = millstream_runtime::Job::new(spec, options);
         job.start()?;
@@ -119,24 +121,24 @@ pub fn run(folder: &Path, accepts: bool) -> Result<CasesReport> {
     })
 }
 
-/// A case as the job that tries it.
+/// A case as a job that runs it.
 struct CaseJob {
     /// The job file's text.
     text: String,
-    /// `case.toml`, and what it holds, for the places of mistakes.
+    /// `case.toml` and its content, for the positions of errors.
     file: PathBuf,
     of: String,
     /// The names of the sources.
     inputs: Vec<String>,
-    /// Where in the job stands what the case says of the plugin.
+    /// The path in the job of the plugin's keys in the case.
     section: String,
-    /// Where its relative paths start.
-    folder: PathBuf,
+    /// The directory to which its paths are relative.
+    dir: PathBuf,
     workers: usize,
 }
 
 impl CaseJob {
-    /// Where in the job stands what stands here in `case.toml`.
+    /// Returns the paths in the job that correspond to a path in `case.toml`.
     fn places(&self, path: &str) -> Vec<String> {
         let (first, rest) = path.split_once('.').unwrap_or((path, ""));
         let of_sources = |below: &str| self.inputs.iter().map(|name| format!("sources.{name}{below}")).collect();
@@ -153,30 +155,31 @@ impl CaseJob {
 
 type Runner<'a> = dyn Fn(&CaseJob) -> Result<()> + 'a;
 
-fn run_with(folder: &Path, accepts: bool, runner: &Runner) -> Result<CasesReport> {
-    let plugin = plugin_folder(folder)?;
-    all(folder, accepts, &|case, accepted| TestCase::read(case)?.differs(&plugin, accepted, runner))
+fn run_with(dir: &Path, accepts: bool, runner: &Runner) -> Result<CasesReport> {
+    let plugin = plugin_dir(dir)?;
+    all(dir, accepts, &|case, accepted| TestCase::read(case)?.differs(&plugin, accepted, runner))
 }
 
-fn plugin_folder(folder: &Path) -> Result<PathBuf> {
-    fs::canonicalize(folder).map_err(|cause| Error::job(format!("no plugin folder {}: {cause}", folder.display())))
+fn plugin_dir(dir: &Path) -> Result<PathBuf> {
+    fs::canonicalize(dir).map_err(|cause| Error::job(format!("no plugin folder {}: {cause}", dir.display())))
 }
 
-/// What is not as a case in this folder expects. Where what comes out is to be accepted, the files that were written are added there.
+/// Compares the output with a case in this directory. If the output is to be accepted, adds the files that were
+/// written.
 type FindDifference<'a> = dyn Fn(&Path, Option<&mut Vec<PathBuf>>) -> Result<Option<String>> + 'a;
 
-/// Runs each case of a plugin folder.
-fn all(folder: &Path, accepts: bool, differs: &FindDifference) -> Result<CasesReport> {
+/// Runs each case of a plugin directory.
+fn all(dir: &Path, accepts: bool, differs: &FindDifference) -> Result<CasesReport> {
     let mut cases = Vec::new();
-    let folders = case_folders(folder)?;
-    let shown = progress::of_steps("cases", folders.len() as u64);
-    for case in folders {
+    let dirs = case_dirs(dir)?;
+    let shown = progress::of_steps("cases", dirs.len() as u64);
+    for case in dirs {
         let name = case.file_name().unwrap_or_default().to_string_lossy().into_owned();
         shown.say(&format!("cases, now {name}"));
         let mut accepted = Vec::new();
         let mut difference = differs(&case, accepts.then_some(&mut accepted))?;
         if !accepted.is_empty() {
-            // It must be so whenever it runs, and with every number of workers.
+            // The output must be the same in every run, with every number of workers.
             difference = differs(&case, None)?;
         }
         cases.push(CaseReport { name, difference, accepted });
@@ -185,9 +188,9 @@ fn all(folder: &Path, accepts: bool, differs: &FindDifference) -> Result<CasesRe
     Ok(CasesReport { cases })
 }
 
-/// The folders under `cases`, by name.
-fn case_folders(folder: &Path) -> Result<Vec<PathBuf>> {
-    let cases = folder.join("cases");
+/// Returns the directories under `cases`, by name.
+fn case_dirs(dir: &Path) -> Result<Vec<PathBuf>> {
+    let cases = dir.join("cases");
     let none = |why: String| {
         Error::job(format!(
             "no cases in {}{why}; a case is a folder there with case.toml, input.jsonl and expected.jsonl",
@@ -195,18 +198,18 @@ fn case_folders(folder: &Path) -> Result<Vec<PathBuf>> {
         ))
     };
     let entries = fs::read_dir(&cases).map_err(|cause| none(format!(": {cause}")))?;
-    let mut folders = Vec::new();
+    let mut dirs = Vec::new();
     for entry in entries {
         let path = entry.map_err(|cause| none(format!(": {cause}")))?.path();
         if path.is_dir() {
-            folders.push(path);
+            dirs.push(path);
         }
     }
-    folders.sort();
-    if folders.is_empty() { Err(none(String::new())) } else { Ok(folders) }
+    dirs.sort();
+    if dirs.is_empty() { Err(none(String::new())) } else { Ok(dirs) }
 }
 
-/// `case.toml`. What belongs to the stage goes into the job as it is: the job's own checks judge it.
+/// `case.toml`. The keys of the stage are copied to the job unchanged, and checked there.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CaseFile {
@@ -240,14 +243,14 @@ struct CaseInput {
 }
 
 impl CaseInput {
-    /// The file with its rows, in the case's folder.
+    /// Returns the file with its rows, in the case's directory.
     fn file(&self) -> String {
         format!("{}.jsonl", self.name)
     }
 }
 
 impl CaseFile {
-    /// The inputs: one, or several that the stage reads side by side.
+    /// Returns the inputs: one, or several that the stage reads in parallel.
     fn inputs(&self) -> Result<Vec<CaseInput>, &'static str> {
         match (&self.schema, self.inputs.as_slice()) {
             (Some(schema), []) => Ok(vec![CaseInput { name: "input".into(), schema: schema.clone() }]),
@@ -263,29 +266,29 @@ impl CaseFile {
 enum ExpectedOutcome<T = Vec<BatchLine>> {
     Rows(T),
     Error(String),
-    /// The case does not say yet.
+    /// The case does not define it yet.
     Unknown,
 }
 
 impl<T> ExpectedOutcome<T> {
-    /// These rows, from the file of this name, or the error in the case's folder.
-    fn of(folder: &Path, name: &str, rows: Option<T>) -> Result<ExpectedOutcome<T>> {
-        let error = folder.join("expected-error.txt");
+    /// Returns these rows, from the file with this name, or the error in the case's directory.
+    fn of(dir: &Path, name: &str, rows: Option<T>) -> Result<ExpectedOutcome<T>> {
+        let error = dir.join("expected-error.txt");
         Ok(match (rows, error.exists()) {
             (Some(rows), false) => ExpectedOutcome::Rows(rows),
             (None, true) => ExpectedOutcome::Error(read_text(&error)?.trim().to_string()),
             (None, false) => ExpectedOutcome::Unknown,
             (Some(_), true) => {
-                let folder = folder.display();
-                let message = format!("{folder} has both {name} and expected-error.txt; remove one of them");
+                let dir = dir.display();
+                let message = format!("{dir} has both {name} and expected-error.txt; remove one of them");
                 return Err(Error::job(message));
             }
         })
     }
 
-    /// What is not as expected of a run that failed, or did not where it should; `Ok`: the rows to compare, or `None` where the case
-    /// does not say.
-    fn fails(&self, error: Option<&Error>) -> Result<Option<&T>, Option<String>> {
+    /// Compares the error of a run with the expected one. Returns the difference, or the rows to compare, or `None` if
+    /// the case does not define them.
+    fn check_error(&self, error: Option<&Error>) -> Result<Option<&T>, Option<String>> {
         match (self, error) {
             (ExpectedOutcome::Error(part), Some(error)) if error.message.contains(part) => Err(None),
             (ExpectedOutcome::Error(part), Some(error)) => {
@@ -300,40 +303,40 @@ impl<T> ExpectedOutcome<T> {
 }
 
 struct TestCase {
-    folder: PathBuf,
+    dir: PathBuf,
     /// The text of `case.toml`.
     text: String,
     file: CaseFile,
     inputs: Vec<CaseInput>,
     expected: ExpectedOutcome,
-    /// `None`: rejected rows do not matter.
+    /// `None` if rejected rows do not matter.
     rejected: Option<Vec<BatchLine>>,
 }
 
 impl TestCase {
-    fn read(folder: &Path) -> Result<TestCase> {
-        let path = folder.join("case.toml");
+    fn read(dir: &Path) -> Result<TestCase> {
+        let path = dir.join("case.toml");
         let text = read_text(&path)?;
         let file: CaseFile = toml::from_str(&text)
             .map_err(|cause| Error::job(format!("{}: {}", path.display(), cause.to_string().trim_end())))?;
-        check_version(file.version).map_err(|words| Error::job(format!("{}: {words}", path.display())))?;
-        let inputs = file.inputs().map_err(|words| Error::job(format!("{}: {words}", path.display())))?;
-        if let Some(input) = inputs.iter().map(|input| folder.join(input.file())).find(|input| !input.is_file()) {
+        check_version(file.version).map_err(|message| Error::job(format!("{}: {message}", path.display())))?;
+        let inputs = file.inputs().map_err(|message| Error::job(format!("{}: {message}", path.display())))?;
+        if let Some(input) = inputs.iter().map(|input| dir.join(input.file())).find(|input| !input.is_file()) {
             return Err(Error::job(format!(
                 "{} is missing; write one line per batch, each a JSON array of rows",
                 input.display()
             )));
         }
-        let rows = folder.join("expected.jsonl");
+        let rows = dir.join("expected.jsonl");
         let rows = rows.exists().then(|| compare::read_lines(&rows)).transpose()?;
-        let expected = ExpectedOutcome::of(folder, "expected.jsonl", rows)?;
-        let rejected = folder.join("expected-rejected.jsonl");
+        let expected = ExpectedOutcome::of(dir, "expected.jsonl", rows)?;
+        let rejected = dir.join("expected-rejected.jsonl");
         let rejected = rejected.exists().then(|| compare::read_lines(&rejected)).transpose()?;
-        Ok(TestCase { folder: folder.into(), text, file, inputs, expected, rejected })
+        Ok(TestCase { dir: dir.into(), text, file, inputs, expected, rejected })
     }
 
-    /// What is not as expected. Where what comes out is to be `accepted`, the files that were written are added there, and
-    /// nothing is run again. A case of version 1 may also expect what came out in its time.
+    /// Runs the case and returns the difference. With `accepted`, adds the files that were written to it, and does not
+    /// run again. A case of version 1 may also expect the output of that version.
     fn differs(&self, plugin: &Path, accepted: Option<&mut Vec<PathBuf>>, runner: &Runner) -> Result<Option<String>> {
         let at_end = self.file.at_end.as_ref();
         let may_be_older =
@@ -345,7 +348,7 @@ impl TestCase {
                 tracing::warn!(
                     "{} was written for a version in which event time did not end with the input, and runs as it did then: write \
                      at_end = \"keep\" and version = {CASE_VERSION} into it to keep it so",
-                    self.folder.join("case.toml").display()
+                    self.dir.join("case.toml").display()
                 );
                 return Ok(None);
             }
@@ -356,7 +359,7 @@ impl TestCase {
         self.differs_at_end(plugin, accepted, runner, at_end)
     }
 
-    /// The same, with this as the job's `at_end`.
+    /// Runs the case with this value as the job's `at_end`.
     fn differs_at_end(
         &self,
         plugin: &Path,
@@ -369,11 +372,11 @@ impl TestCase {
                 .map_err(|cause| Error::environment(format!("cannot create a temporary directory: {cause}")))?;
             let text = self.job(plugin, out.path(), at_end)?;
             let inputs = self.inputs.iter().map(|input| input.name.clone()).collect();
-            let (file, of) = (self.folder.join("case.toml"), self.text.clone());
-            let (section, folder) = ("stages.stage".to_owned(), self.folder.clone());
-            let result = runner(&CaseJob { text, file, of, inputs, section, folder, workers });
+            let (file, of) = (self.dir.join("case.toml"), self.text.clone());
+            let (section, dir) = ("stages.stage".to_owned(), self.dir.clone());
+            let result = runner(&CaseJob { text, file, of, inputs, section, dir, workers });
             if let Some(difference) = self.differs_from(result.clone(), out.path())? {
-                // With two workers it must come out the same.
+                // The output with two workers must be the same.
                 if let Some(accepted) = accepted.take().filter(|_| workers == WORKERS[0]) {
                     accepted.extend(accept::accept(self, &result, out.path())?);
                     if !accepted.is_empty() {
@@ -387,9 +390,9 @@ impl TestCase {
         Ok(None)
     }
 
-    /// The same of a run that has ended so, with its output in a folder.
+    /// Compares the result and the output directory of a run.
     fn differs_from(&self, result: Result<()>, out: &Path) -> Result<Option<String>> {
-        let expected = match self.expected.fails(result.err().as_ref()) {
+        let expected = match self.expected.check_error(result.err().as_ref()) {
             Ok(expected) => expected,
             Err(difference) => return Ok(difference),
         };
@@ -413,7 +416,7 @@ impl TestCase {
         })
     }
 
-    /// The job file of the case, which puts out to files in a folder.
+    /// Returns the job file of the case, which writes to files in a directory.
     fn job(&self, plugin: &Path, out: &Path, at_end: Option<&toml::Value>) -> Result<String> {
         let text = |value: &str| toml::Value::String(value.into());
         let path = |path: &Path| match path.to_str() {
@@ -470,12 +473,12 @@ impl TestCase {
             job.insert("at_end".into(), at_end.clone());
         }
         toml::to_string(&job).map_err(|cause| {
-            Error::job(format!("{}: cannot make a job of it: {cause}", self.folder.join("case.toml").display()))
+            Error::job(format!("{}: cannot make a job of it: {cause}", self.dir.join("case.toml").display()))
         })
     }
 }
 
-/// Whether this program knows the version of a case.
+/// Checks that this program supports the version of a case.
 fn check_version(version: Option<u64>) -> Result<(), String> {
     match version {
         Some(version) if !(1..=CASE_VERSION).contains(&version) => Err(format!(

@@ -1,5 +1,5 @@
-//! Makes a component of a core module that some compiler has made, or a person by hand: what is missing in one is which
-//! world of ours it is for.
+//! Creates a component from a core module that a compiler or a person has made. Such a module lacks the description of
+//! its Millstream world.
 
 use super::build::preview1;
 use super::failed;
@@ -7,14 +7,14 @@ use include_dir::{Dir, include_dir};
 use millstream_base::error::{Error, Result};
 use std::path::Path;
 
-/// The interface of plugins.
+/// The WIT files of the plugin interface.
 static WIT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../wit");
 
-/// Makes a component of a core module that has a world's exports, named and typed as the canonical ABI says. What it imports
-/// of WASI 0.1 is adapted to what a host offers.
+/// Creates a component from a core module with a world's exports, which have the names and types of the canonical ABI.
+/// Its WASI 0.1 imports are adapted to those of the host.
 ///
 /// # Errors
-/// `Plugin`: the module lacks an export of the world, or has one of another type, or imports what nobody has.
+/// `Plugin`: the module lacks an export of the world, or has one with another type, or has an unknown import.
 pub fn component(mut core: Vec<u8>, world: &str) -> Result<Vec<u8>> {
     let files = WIT.files().filter(|file| file.path().extension().is_some_and(|ending| ending == "wit"));
     let texts = files.filter_map(|file| Some((file.path().to_str()?, file.contents_utf8()?)));
@@ -22,11 +22,11 @@ pub fn component(mut core: Vec<u8>, world: &str) -> Result<Vec<u8>> {
     preview1::component(&core)
 }
 
-/// Makes a component of a file with a core module, binary or as text (`.wat`), and writes it to another one.
+/// Creates a component from a file with a core module, binary or as text (`.wat`), and writes it to another file.
 ///
 /// # Errors
-/// `Job`: there is no such file. `Plugin`: it holds no core module, or none of a plugin of this world. `Environment`: the
-/// component cannot be written.
+/// `Job`: the file does not exist. `Plugin`: it contains no core module, or none of a plugin of this world.
+/// `Environment`: the component cannot be written.
 pub fn file(module: &Path, world: &str, to: &Path) -> Result<()> {
     let shown = module.display();
     let bytes =

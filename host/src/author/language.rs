@@ -1,28 +1,28 @@
-//! The languages that there is an SDK for.
+//! The languages with an SDK.
 
 use millstream_base::error::{Error, Result};
 use std::fmt::{self, Display};
 
-/// A language that plugins are written in.
+/// A language for plugins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Language {
-    /// Rust, by cargo.
+    /// Rust, built with cargo.
     Rust,
-    /// Python, by componentize-py.
+    /// Python, built with componentize-py.
     Python,
-    /// JavaScript or TypeScript, by esbuild and componentize-qjs.
+    /// JavaScript or TypeScript, built with esbuild and componentize-qjs.
     JavaScript,
-    /// Go, by its own compiler.
+    /// Go, built with the Go compiler.
     Go,
-    /// C, by clang and wasi-libc.
+    /// C, built with clang and wasi-libc.
     C,
 }
 
 impl Language {
-    /// All of them.
+    /// All languages.
     pub const ALL: [Language; 5] = [Language::Rust, Language::Python, Language::JavaScript, Language::Go, Language::C];
 
-    /// The word for it on the command line and in `plugin.toml`, also the name of its folder in `sdk/`.
+    /// Returns its name on the command line and in `plugin.toml`, which is also the name of its directory in `sdk/`.
     pub fn word(self) -> &'static str {
         match self {
             Language::Rust => "rust",
@@ -33,10 +33,10 @@ impl Language {
         }
     }
 
-    /// The language of this word; other common words for it will do as well.
+    /// Parses the name of a language. Other common names are accepted.
     ///
     /// # Errors
-    /// `Job`: there is no SDK for it; the message says which there are.
+    /// `Job`: there is no SDK for it. The message lists the languages.
     pub fn parse(word: &str) -> Result<Language> {
         match word {
             "py" => return Ok(Language::Python),
@@ -44,17 +44,17 @@ impl Language {
             _ => {}
         }
         Language::ALL.into_iter().find(|language| language.word() == word).ok_or_else(|| {
-            let words: Vec<&str> = Language::ALL.iter().map(|language| language.word()).collect();
+            let names: Vec<&str> = Language::ALL.iter().map(|language| language.word()).collect();
             Error::job(format!(
                 "no SDK for `{word}`; languages are {}. docs/how-to/write-plugins-in-other-languages.md describes plugins \
                  without an SDK",
-                words.join(", ")
+                names.join(", ")
             ))
         })
     }
 }
 
-/// As people write it.
+/// Formats the name for people.
 impl Display for Language {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -1,7 +1,7 @@
-//! Makes plugin projects.
+//! Creates plugin projects.
 //!
-//! The templates and the SDKs are part of this program, and the SDK is copied into each project, so that a project builds
-//! anywhere, with the SDK that it was made with.
+//! The templates and the SDKs are embedded in this program. The SDK is copied into each project, so a project builds
+//! anywhere, with the SDK that it was created with.
 
 mod names;
 
@@ -11,52 +11,53 @@ use include_dir::{Dir, File, include_dir};
 use millstream_base::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// `<language>/<world>/`, as the build script has gathered them from `sdk/`.
+/// `<language>/<world>/`, collected from `sdk/` by the build script.
 static TEMPLATES: Dir<'_> = include_dir!("$OUT_DIR/template");
-/// `<language>/`, the same.
+/// `<language>/`, collected in the same way.
 static SDKS: Dir<'_> = include_dir!("$OUT_DIR/sdk");
 
-/// The file in it that says which Millstream it came with.
+/// The file in a project with the version of Millstream whose SDK it contains.
 pub const SDK_VERSION: &str = "sdk/VERSION";
 
-/// Makes the project `parent/name` of a world (`transform`, `update`, `aggregate`, `cogroup`, `source` or `sink`), whole or not at all, and
-/// returns its folder.
+/// Atomically creates the project `parent/name` for a world (`transform`, `update`, `aggregate`, `cogroup`, `source` or
+/// `sink`). Returns its directory.
 ///
 /// # Errors
-/// `Job`: the name, world or language is wrong, or the folder is there already. `Environment`: it cannot be written.
+/// `Job`: the name, world or language is wrong, or the directory already exists. `Environment`: it cannot be written.
 pub fn create(parent: &Path, name: &str, world: &str, language: Language) -> Result<PathBuf> {
     names::check(name, language)?;
     let word = language.word();
     let missing = || Error::job(format!("this build of Millstream has no SDK for {language}"));
     let templates = TEMPLATES.get_dir(word).ok_or_else(missing)?;
     let sdk = SDKS.get_dir(word).ok_or_else(missing)?;
-    let template = templates.get_dir(templates.path().join(world)).ok_or_else(|| no_world(templates, world))?;
-    // The template's own name stands for the project's wherever it is.
+    let template =
+        templates.get_dir(templates.path().join(world)).ok_or_else(|| unknown_world_error(templates, world))?;
+    // The template's name is replaced by the project's everywhere.
     if name != TEMPLATE_NAME && declares(template, name) {
         return Err(Error::job(format!("the example uses the name `{name}`; choose another name")));
     }
-    let folder = parent.join(name);
-    if folder.symlink_metadata().is_ok() {
-        return Err(Error::job(format!("{} already exists; choose another name or remove it", folder.display())));
+    let dir = parent.join(name);
+    if dir.symlink_metadata().is_ok() {
+        return Err(Error::job(format!("{} already exists; choose another name or remove it", dir.display())));
     }
     let work = tempfile::tempdir_in(parent).map_err(|error| failed("write to", parent, &error))?;
     let project = work.path().join(name);
-    write_dir(template, template.path(), &project, &|text| undescribed(&fill_in(text, name)))?;
-    write_dir(sdk, sdk.path(), &project.join("sdk"), &alone)?;
+    write_dir(template, template.path(), &project, &|text| without_description(&fill_in(text, name)))?;
+    write_dir(sdk, sdk.path(), &project.join("sdk"), &without_workspace_keys)?;
     write(&project.join(SDK_VERSION), concat!(env!("CARGO_PKG_VERSION"), "\n").as_bytes())?;
-    std::fs::rename(&project, &folder).map_err(|error| failed("create", &folder, &error))?;
-    Ok(folder)
+    std::fs::rename(&project, &dir).map_err(|error| failed("create", &dir, &error))?;
+    Ok(dir)
 }
 
-fn no_world(templates: &Dir<'_>, world: &str) -> Error {
+fn unknown_world_error(templates: &Dir<'_>, world: &str) -> Error {
     let worlds = templates.dirs().filter_map(|dir| dir.path().file_name()?.to_str());
     Error::job(format!("unknown world `{world}`; worlds are {}", worlds.collect::<Vec<_>>().join(", ")))
 }
 
-/// What templates are named.
+/// The name that templates use.
 const TEMPLATE_NAME: &str = "my-plugin";
 
-/// A name as templates write `my_plugin`, `MyPlugin` and `myPlugin`.
+/// Returns a name in the forms that templates use: `my_plugin`, `MyPlugin` and `myPlugin`.
 fn forms(name: &str) -> [String; 3] {
     let capitalized = |word: &str| word.get(..1).unwrap_or_default().to_uppercase() + word.get(1..).unwrap_or_default();
     let type_name: String = name.split('-').map(capitalized).collect();
@@ -65,7 +66,7 @@ fn forms(name: &str) -> [String; 3] {
     [name.replace('-', "_"), type_name, function_name]
 }
 
-/// Whether something in the code of a template has this name, in one of its forms.
+/// Returns whether the code of a template declares this name, in one of its forms.
 fn declares(template: &Dir<'_>, name: &str) -> bool {
     let forms = forms(name);
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -83,20 +84,21 @@ fn declares(template: &Dir<'_>, name: &str) -> bool {
         || template.dirs().any(|dir| declares(dir, name))
 }
 
-/// A template is itself a project, named `my-plugin`, that uses the SDK two folders above.
+/// Replaces the names and paths in a template. A template is itself a project, named `my-plugin`, with the SDK two
+/// directories above.
 fn fill_in(text: &str, name: &str) -> String {
     let [snake, type_name, function_name] = forms(name);
     let text = text.replace(TEMPLATE_NAME, name).replace("my_plugin", &snake);
     let text = text.replace("MyPlugin", &type_name).replace("myPlugin", &function_name);
-    // From a folder in the project the SDK is beside that folder; elsewhere a path that could be a package's name begins
-    // with a dot.
+    // In a directory of the project, the SDK is next to that directory. Elsewhere a path that could be a package's name
+    // begins with a dot.
     let text = text.replace("../../..", "../sdk").replace("\"../..\"", "\"sdk\"").replace("file:../..", "file:sdk");
     text.replace("../..", "./sdk")
 }
 
-/// The text of a manifest without the description of the example: a package of another plugin would be found by it. Other texts have no
-/// such line.
-fn undescribed(text: &str) -> String {
+/// Removes the description of the example from a manifest, since a package of another plugin would be found by it.
+/// Other texts have no such line.
+fn without_description(text: &str) -> String {
     let line = |line: &str| {
         let toml = line.starts_with("description = \"").then(|| "description = \"\"\n".to_owned());
         let json = line.starts_with("  \"description\": \"").then(|| "  \"description\": \"\",\n".to_owned());
@@ -105,8 +107,8 @@ fn undescribed(text: &str) -> String {
     text.split_inclusive('\n').map(line).collect()
 }
 
-/// A manifest of ours without what it takes from our workspace.
-fn alone(text: &str) -> String {
+/// Removes the references to Millstream's workspace from a manifest.
+fn without_workspace_keys(text: &str) -> String {
     text.replace("\n[lints]\nworkspace = true\n", "")
 }
 
@@ -123,8 +125,8 @@ fn write_dir(dir: &Dir<'_>, base: &Path, to: &Path, change: &dyn Fn(&str) -> Str
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|error| failed("create", folder, &error))?;
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).map_err(|error| failed("create", dir, &error))?;
     }
     std::fs::write(path, content).map_err(|error| failed("write", path, &error))
 }

@@ -1,5 +1,5 @@
-//! A plugin project as its manifest tells of it: Rust's `Cargo.toml`, Python's `pyproject.toml`, JavaScript's `package.json`,
-//! and a `plugin.toml` in languages whose own files have no place for name and version.
+//! A plugin project as described by its manifest: Rust's `Cargo.toml`, Python's `pyproject.toml`, JavaScript's
+//! `package.json`, and a `plugin.toml` for languages whose own files contain no name and version.
 
 mod cargo;
 mod grants;
@@ -15,77 +15,77 @@ use std::path::{Path, PathBuf};
 /// A plugin project.
 #[derive(Clone, Debug)]
 pub struct Project {
-    /// Its folder.
-    pub folder: PathBuf,
-    /// What it says of itself.
+    /// The directory.
+    pub dir: PathBuf,
+    /// The facts in the manifest.
     pub about: ProjectFacts,
-    /// The world that it implements; `None` in Rust, where the macro in the source tells.
+    /// The world that it implements. `None` in Rust, where the macro in the source determines it.
     pub world: Option<World>,
-    /// Whether it takes over states of its other versions: world `update-migrating` in its manifest.
+    /// Whether it migrates states of its other versions: world `update-migrating` in its manifest.
     pub migrates: bool,
-    /// What it wants to be granted.
+    /// The permissions that it requests.
     pub grants: Grants,
-    /// Where its code is.
+    /// The location of its code.
     pub code: Code,
 }
 
-/// What a plugin's manifest says of it.
+/// The facts about a plugin in its manifest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProjectFacts {
-    /// Words of a-z and 0-9 with `-` between them.
+    /// Words of a-z and 0-9, separated by `-`.
     pub name: String,
-    /// Semver.
+    /// A semantic version.
     pub version: String,
-    /// A sentence or two; may be empty.
+    /// One or two sentences, or empty.
     pub description: String,
-    /// An SPDX expression; may be empty.
+    /// An SPDX expression, or empty.
     pub license: String,
-    /// Names, with addresses if wanted.
+    /// Names, optionally with addresses.
     pub authors: Vec<String>,
 }
 
-/// Where the code of a project is, by language. Paths are relative to the project's folder if not said otherwise.
+/// The location of a project's code, by language. Paths are relative to the project's directory unless noted.
 #[derive(Clone, Debug)]
 pub enum Code {
-    /// A package of cargo.
+    /// A cargo package.
     Rust {
-        /// The file name of the library, without its ending.
+        /// The file name of the library, without its extension.
         library: String,
-        /// Whether the manifest asks for a component's module only, and not for a Rust library as well.
+        /// Whether the manifest specifies only a component's module, and not also a Rust library.
         module_only: bool,
-        /// The folder of its workspace, absolute; its own where it stands alone.
+        /// The directory of its workspace, absolute. Its own directory if it has no workspace.
         workspace: PathBuf,
-        /// Cargo's target folder, absolute.
+        /// Cargo's target directory, absolute.
         target: PathBuf,
     },
     /// A module.
     Python {
-        /// Its name.
+        /// The name.
         module: String,
-        /// Folders with more modules; the SDK's is among them.
+        /// Directories with more modules, including the SDK's.
         paths: Vec<String>,
-        /// Packages that it needs, as the manifest writes them.
+        /// Packages that it needs, as in the manifest.
         dependencies: Vec<String>,
     },
     /// A module.
     JavaScript {
-        /// Its file, `.ts` or `.js`.
+        /// The file, `.ts` or `.js`.
         main: String,
     },
-    /// The package in the project's folder.
+    /// The package in the project's directory.
     Go,
-    /// The `.c` files in the project's folder but those of tests.
+    /// The `.c` files in the project's directory, except those of tests.
     C {
-        /// The SDK's folder.
+        /// The SDK's directory.
         sdk: String,
     },
 }
 
-/// The world of plugins of world `update` that take over states of their other versions.
+/// The world of `update` plugins that migrate states of their other versions.
 const MIGRATING: &str = "update-migrating";
 
 impl Project {
-    /// The name of its world in WIT; empty where its manifest does not tell.
+    /// Returns the name of its world in WIT. Empty if the manifest does not contain it.
     pub fn world_in_wit(&self) -> String {
         match self.world {
             _ if self.migrates => MIGRATING.to_owned(),
@@ -96,31 +96,31 @@ impl Project {
     /// Reads the manifest of a project.
     ///
     /// # Errors
-    /// `Job`: the folder holds none, or it says not enough. `Plugin`: cargo cannot read it. `Environment`: cargo cannot be
-    /// run.
-    pub fn read(folder: &Path) -> Result<Project> {
+    /// `Job`: the directory contains none, or it is incomplete. `Plugin`: cargo cannot read it. `Environment`: cargo
+    /// cannot be run.
+    pub fn read(dir: &Path) -> Result<Project> {
         type Reader = fn(&Path, &Path) -> Result<Project>;
         let manifests: [(&str, Reader); 4] = [
             ("Cargo.toml", cargo::project),
             ("pyproject.toml", python),
             ("package.json", javascript),
-            ("plugin.toml", plain),
+            ("plugin.toml", plugin_toml_project),
         ];
-        let found = manifests.into_iter().find(|(name, _)| folder.join(name).is_file());
+        let found = manifests.into_iter().find(|(name, _)| dir.join(name).is_file());
         let Some((name, read)) = found else {
             return Err(Error::job(format!(
                 "{} is not a plugin project: it has no Cargo.toml, pyproject.toml, package.json or plugin.toml; create one with \
                  `millstream new`",
-                folder.display()
+                dir.display()
             )));
         };
-        let project = read(folder, &folder.join(name))?;
-        project.about.check(&folder.join(name))?;
-        project.grants.check().map_err(|what| wrong(&folder.join(name), &what))?;
+        let project = read(dir, &dir.join(name))?;
+        project.about.check(&dir.join(name))?;
+        project.grants.check().map_err(|what| invalid(&dir.join(name), &what))?;
         Ok(project)
     }
 
-    /// What it is written in.
+    /// Returns the language of the project.
     pub fn language(&self) -> Language {
         match self.code {
             Code::Rust { .. } => Language::Rust,
@@ -135,24 +135,25 @@ impl Project {
 impl ProjectFacts {
     fn check(&self, manifest: &Path) -> Result<()> {
         let ProjectFacts { name, version, license, .. } = self;
-        // The name becomes a file's, so it must not lead elsewhere.
+        // The name becomes a file name, so it must not contain a path.
         let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(is_word) {
-            return Err(wrong(manifest, &format!("`{name}` is not a valid plugin name; use a-z, 0-9 and `-`")));
+            return Err(invalid(manifest, &format!("`{name}` is not a valid plugin name; use a-z, 0-9 and `-`")));
         }
         if !is_semver(version) {
-            let words = "is not a semantic version; write three numbers, for example `1.0.0` or `1.0.0-beta.1`";
-            return Err(wrong(manifest, &format!("`{version}` {words}")));
+            let problem = "is not a semantic version; write three numbers, for example `1.0.0` or `1.0.0-beta.1`";
+            return Err(invalid(manifest, &format!("`{version}` {problem}")));
         }
         if !license.is_empty() && !is_license(license) {
-            let words = "is not an SPDX expression; write for example `MIT OR Apache-2.0`, or `LicenseRef-` and a name for your own";
-            return Err(wrong(manifest, &format!("the licence `{license}` {words}")));
+            let problem = "is not an SPDX expression; write for example `MIT OR Apache-2.0`, or `LicenseRef-` and a name for your own";
+            return Err(invalid(manifest, &format!("the licence `{license}` {problem}")));
         }
         Ok(())
     }
 }
 
-/// Three numbers, perhaps `-` and words for what comes before a release, perhaps `+` and words for a build.
+/// Returns whether this is a semantic version: three numbers, optionally `-` and a pre-release, optionally `+` and a
+/// build.
 fn is_semver(version: &str) -> bool {
     let (version, build) = version.split_once('+').unwrap_or((version, "0"));
     let (numbers, before) = version.split_once('-').unwrap_or((version, "0"));
@@ -165,8 +166,8 @@ fn is_semver(version: &str) -> bool {
         && build.split('.').all(is_word)
 }
 
-/// Whether a text has the form of an SPDX expression; the names in it are not looked up. Tools of components take no other
-/// text for a licence.
+/// Returns whether a string has the form of an SPDX expression, without looking up its names. Component tools accept no
+/// other licenses.
 fn is_license(text: &str) -> bool {
     let spaced = text.replace('(', " ( ").replace(')', " ) ");
     let (mut depth, mut wants_name) = (0_usize, true);
@@ -185,7 +186,7 @@ fn is_license(text: &str) -> bool {
     depth == 0 && !wants_name
 }
 
-/// Bytes of a plugin's name.
+/// Maximum bytes of a plugin's name.
 const NAME_BYTES_MAX: usize = 64;
 
 #[derive(Deserialize)]
@@ -207,12 +208,12 @@ struct PyPackage {
     dependencies: Vec<String>,
 }
 
-/// A text since PEP 639, a table before.
+/// A string since PEP 639, previously a table.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum PyLicense {
     Expression(String),
-    /// Or it names a file, which says nothing here.
+    /// It may instead name a file, which is not used here.
     Table {
         #[serde(default)]
         text: String,
@@ -241,7 +242,7 @@ struct PyPlugin {
     grants: Grants,
 }
 
-fn python(folder: &Path, manifest: &Path) -> Result<Project> {
+fn python(dir: &Path, manifest: &Path) -> Result<Project> {
     let PyProject { project, tool: PyTools { millstream: plugin } } = toml_file(manifest)?;
     let author = |author: PyAuthor| match (author.name, author.email) {
         (Some(name), Some(email)) => Some(format!("{name} <{email}>")),
@@ -252,7 +253,7 @@ fn python(folder: &Path, manifest: &Path) -> Result<Project> {
     });
     let (world, migrates) = world(manifest, &plugin.world)?;
     Ok(Project {
-        folder: folder.into(),
+        dir: dir.into(),
         world: Some(world),
         migrates,
         grants: plugin.grants,
@@ -301,16 +302,16 @@ struct JsPlugin {
     grants: Grants,
 }
 
-fn javascript(folder: &Path, manifest: &Path) -> Result<Project> {
+fn javascript(dir: &Path, manifest: &Path) -> Result<Project> {
     let text = text_file(manifest)?;
-    let package: PackageJson = serde_json::from_str(&text).map_err(|error| wrong(manifest, &error))?;
+    let package: PackageJson = serde_json::from_str(&text).map_err(|error| invalid(manifest, &error))?;
     let name = |person: PackageJsonAuthor| match person {
         PackageJsonAuthor::Text(name) | PackageJsonAuthor::Object { name } => name,
     };
     let main = package.main.unwrap_or_else(|| "src/index.ts".into());
     let (world, migrates) = world(manifest, &package.millstream.world)?;
     Ok(Project {
-        folder: folder.into(),
+        dir: dir.into(),
         world: Some(world),
         migrates,
         grants: package.millstream.grants,
@@ -325,7 +326,7 @@ fn javascript(folder: &Path, manifest: &Path) -> Result<Project> {
     })
 }
 
-/// `plugin.toml`.
+/// The content of `plugin.toml`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PluginToml {
@@ -349,18 +350,21 @@ fn sdk() -> String {
     "sdk".into()
 }
 
-fn plain(folder: &Path, manifest: &Path) -> Result<Project> {
+fn plugin_toml_project(dir: &Path, manifest: &Path) -> Result<Project> {
     let plugin: PluginToml = toml_file(manifest)?;
-    let code = match Language::parse(&plugin.language).map_err(|error| wrong(manifest, &error.message))? {
+    let code = match Language::parse(&plugin.language).map_err(|error| invalid(manifest, &error.message))? {
         Language::Go => Code::Go,
         Language::C => Code::C { sdk: plugin.sdk },
         other => {
-            return Err(wrong(manifest, &format!("`language` must be \"go\" or \"c\"; {other} has its own manifest")));
+            return Err(invalid(
+                manifest,
+                &format!("`language` must be \"go\" or \"c\"; {other} has its own manifest"),
+            ));
         }
     };
     let (world, migrates) = world(manifest, &plugin.world)?;
     Ok(Project {
-        folder: folder.into(),
+        dir: dir.into(),
         world: Some(world),
         migrates,
         grants: plugin.grants,
@@ -375,22 +379,22 @@ fn plain(folder: &Path, manifest: &Path) -> Result<Project> {
     })
 }
 
-/// The world of this name, and whether it is the one of plugins that take over states.
+/// Returns the world with this name, and whether its plugins migrate states.
 fn world(manifest: &Path, word: &str) -> Result<(World, bool)> {
     if word == MIGRATING {
         return Ok((World::Update, true));
     }
     let worlds = [World::Transform, World::Update, World::Aggregate, World::Cogroup, World::Source, World::Sink];
     worlds.into_iter().find(|world| world.to_string() == word).map(|world| (world, false)).ok_or_else(|| {
-        let words = format!(
+        let problem = format!(
             "unknown world `{word}`; worlds are transform, update, {MIGRATING}, aggregate, cogroup, source, sink"
         );
-        wrong(manifest, &words)
+        invalid(manifest, &problem)
     })
 }
 
 fn toml_file<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    toml::from_str(&text_file(path)?).map_err(|error| wrong(path, &error.to_string().trim_end()))
+    toml::from_str(&text_file(path)?).map_err(|error| invalid(path, &error.to_string().trim_end()))
 }
 
 fn text_file(path: &Path) -> Result<String> {
@@ -398,7 +402,7 @@ fn text_file(path: &Path) -> Result<String> {
         .map_err(|error| Error::job(format!("cannot read {}: {error}", path.display())))
 }
 
-fn wrong(manifest: &Path, what: &dyn std::fmt::Display) -> Error {
+fn invalid(manifest: &Path, what: &dyn std::fmt::Display) -> Error {
     Error::job(format!("{}: {what}", manifest.display()))
 }
 

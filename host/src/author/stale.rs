@@ -1,4 +1,4 @@
-//! Components that are older than what they were made of: whoever runs one has most often forgotten to build.
+//! Detects components that are older than their sources: usually a forgotten build.
 
 use super::watch;
 use millstream_base::job::spec::JobSpec;
@@ -8,16 +8,16 @@ use std::fmt::{self, Display};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What says what a project is.
+/// The manifests of projects.
 const MANIFESTS: [&str; 4] = ["Cargo.toml", "pyproject.toml", "package.json", "plugin.toml"];
-/// Other files by whose change a build differs.
-const OTHERS: [&str; 3] = ["go.mod", "build.rs", "tsconfig.json"];
-/// How the names of sources end. What else lies in a folder may be what a job reads or writes.
-const ENDINGS: [&str; 12] = ["rs", "py", "ts", "mts", "tsx", "js", "mjs", "cjs", "go", "c", "h", "wit"];
-/// Folders whose files are no part of a component.
-const APART: [&str; 5] = ["cases", "test", "tests", "testdata", "benches"];
+/// Other files that affect a build.
+const OTHER_INPUTS: [&str; 3] = ["go.mod", "build.rs", "tsconfig.json"];
+/// The extensions of sources. Other files in a directory may be read or written by a job.
+const EXTENSIONS: [&str; 12] = ["rs", "py", "ts", "mts", "tsx", "js", "mjs", "cjs", "go", "c", "h", "wit"];
+/// Directories whose files are not part of a component.
+const EXCLUDED_DIRS: [&str; 5] = ["cases", "test", "tests", "testdata", "benches"];
 
-/// A component, and the source that was changed last after it was built.
+/// A component, and the source that was last changed after its build.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StaleComponent {
     component: PathBuf,
@@ -37,12 +37,11 @@ impl Display for StaleComponent {
     }
 }
 
-/// Whether the plugin at a path, a project's folder or its component, is older than its sources.
+/// Returns the staleness of the plugin at a path, which is a project's directory or its component.
 pub fn stale(plugin: &Path) -> Option<StaleComponent> {
     let component = component_file(plugin).ok()?;
-    let project =
-        component.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?;
-    // A component that lies somewhere else was not made of what lies beside it.
+    let project = component.parent().map(|dir| if dir.as_os_str().is_empty() { Path::new(".") } else { dir })?;
+    // A component in another location was not built from the files next to it.
     if component_file(project).ok()?.file_name() != component.file_name() {
         return None;
     }
@@ -52,19 +51,19 @@ pub fn stale(plugin: &Path) -> Option<StaleComponent> {
     Some(StaleComponent { source: project.join(source), project: project.into(), component })
 }
 
-/// Those of the plugins of a job, each once.
+/// Returns the stale plugins of a job, without duplicates.
 pub fn of_job(job: &JobSpec) -> BTreeSet<StaleComponent> {
     let plugins = job.plugins().filter(|(_, plugin)| plugin.package().is_none());
-    plugins.filter_map(|(_, plugin)| stale(&plugin.place(&job.origin.folder))).collect()
+    plugins.filter_map(|(_, plugin)| stale(&plugin.component_path(&job.origin.dir))).collect()
 }
 
 fn is_source(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let is_test = name.starts_with("test_") || name.ends_with("_test.go") || name.contains(".test.");
-    let is_apart = path.iter().next().is_some_and(|first| APART.iter().any(|folder| first == *folder));
+    let is_apart = path.iter().next().is_some_and(|first| EXCLUDED_DIRS.iter().any(|dir| first == *dir));
     let ending = path.extension().unwrap_or_default();
-    let is_code = ENDINGS.iter().any(|source| ending == *source);
-    let is_known = MANIFESTS.iter().chain(&OTHERS).any(|known| name == *known);
+    let is_code = EXTENSIONS.iter().any(|source| ending == *source);
+    let is_known = MANIFESTS.iter().chain(&OTHER_INPUTS).any(|known| name == *known);
     (is_code || is_known) && !is_test && !is_apart
 }
 
@@ -75,9 +74,9 @@ mod tests {
 
     #[test]
     fn the_source_that_was_changed_last_is_named() {
-        let folder = tempfile::tempdir().expect("a folder");
+        let dir = tempfile::tempdir().expect("a folder");
         let at = |name: &str, seconds: u64| {
-            let path = folder.path().join(name);
+            let path = dir.path().join(name);
             fs::create_dir_all(path.parent().expect("inside")).expect("a folder");
             fs::write(&path, "name = \"p\"\nworld = \"transform\"\n").expect("a file");
             let file = fs::File::options().append(true).open(&path).expect("a file");
@@ -86,19 +85,19 @@ mod tests {
         };
         let component = at("p.wasm", 20);
         at("a.go", 40);
-        assert_eq!(stale(folder.path()), None, "it is no project");
+        assert_eq!(stale(dir.path()), None, "it is no project");
         at("plugin.toml", 10);
         at("a.go", 10);
         for other in ["cases/x/case.toml", "tests/a.rs", "a_test.go", "README.md", "out.jsonl", "job.toml", ".git/a.go"]
         {
             at(other, 30);
         }
-        assert_eq!(stale(folder.path()), None);
+        assert_eq!(stale(dir.path()), None);
         at("b.go", 21);
         let newest = at("src/c.go", 23);
         at("d.go", 22);
-        let expected = StaleComponent { component: component.clone(), source: newest, project: folder.path().into() };
-        assert_eq!(stale(folder.path()), Some(expected.clone()));
+        let expected = StaleComponent { component: component.clone(), source: newest, project: dir.path().into() };
+        assert_eq!(stale(dir.path()), Some(expected.clone()));
         assert_eq!(stale(&component), Some(expected));
         assert_eq!(stale(&at("copied/other.wasm", 5)), None);
     }

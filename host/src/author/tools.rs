@@ -1,4 +1,4 @@
-//! The tools that plugins are built with: which versions are known to work, where they are found, how to get them.
+//! The tools for building plugins: which versions are known to work, where they are found, how to install them.
 
 pub mod clang;
 mod install;
@@ -17,54 +17,54 @@ pub use version::ToolVersion;
 /// A program that `millstream build` runs, or that such a program needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
-    /// Runs componentize-py, and installs what a Python plugin needs.
+    /// Runs componentize-py, and installs the packages of a Python plugin.
     Python,
-    /// Makes a component of a Python program.
+    /// Creates a component from a Python program.
     ComponentizePy,
-    /// Runs the tools of JavaScript.
+    /// Runs the JavaScript tools.
     Node,
-    /// Makes one file of a program in JavaScript or TypeScript.
+    /// Bundles a JavaScript or TypeScript program into one file.
     Esbuild,
-    /// Checks the types of TypeScript.
+    /// Checks TypeScript types.
     Tsc,
-    /// Makes a component of QuickJS and a module.
+    /// Creates a component from QuickJS and a module.
     ComponentizeQjs,
-    /// Go's compiler.
+    /// The Go compiler.
     Go,
     /// Compiles C.
     Clang,
 }
 
-/// Who has a tool.
+/// Where a tool is available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToolRegistry {
-    /// A package of PyPI.
+    /// A PyPI package.
     Pip(&'static str),
-    /// A package of npm.
+    /// An npm package.
     Npm(&'static str),
-    /// Packages of Debian, for the superuser.
+    /// Debian packages, for the superuser.
     Apt(&'static str),
 }
 
-/// What is known of a tool.
+/// Facts about a tool.
 #[derive(Clone, Copy, Debug)]
 pub struct ToolFacts {
-    /// The language that it is for.
+    /// The language that needs it.
     pub language: Language,
     /// The file name of the program.
     pub program: &'static str,
-    /// The oldest version that will do.
+    /// The oldest supported version.
     pub least: &'static str,
-    /// The version that is known to work, and that `millstream doctor --install` installs; empty where it installs none.
+    /// The version that is known to work, and that `millstream doctor --install` installs. Empty if it installs none.
     pub known: &'static str,
-    /// Who has it.
+    /// Where it is available.
     pub registry: ToolRegistry,
-    /// What it is asked for its version with.
+    /// The option that prints its version.
     pub ask: &'static str,
 }
 
 impl Tool {
-    /// All of them.
+    /// All tools.
     pub const ALL: [Tool; 8] = [
         Tool::Python,
         Tool::ComponentizePy,
@@ -76,7 +76,8 @@ impl Tool {
         Tool::Clang,
     ];
 
-    /// What is known of it. The one place with versions; npm's are in `tools/npm/` too, where a test compares them.
+    /// Returns the facts about a tool. Versions are defined only here; npm's are also in `tools/npm/`, and a test
+    /// compares them.
     pub fn facts(self) -> ToolFacts {
         use Language::{C, Go, JavaScript, Python};
         use ToolRegistry::{Apt, Npm, Pip};
@@ -95,14 +96,14 @@ impl Tool {
         ToolFacts { language, program, least, known, registry, ask }
     }
 
-    /// The tools of a language. Rust's are cargo's own affair.
+    /// Returns the tools of a language. cargo manages Rust's itself.
     pub fn of(language: Language) -> impl Iterator<Item = Tool> {
         Tool::ALL.into_iter().filter(move |tool| tool.facts().language == language)
     }
 }
 
 impl ToolFacts {
-    /// The command that installs it.
+    /// Returns the command that installs it.
     pub fn command(&self) -> String {
         match self.registry {
             ToolRegistry::Pip(package) => format!("pip install {package}=={}", self.known),
@@ -111,7 +112,7 @@ impl ToolFacts {
         }
     }
 
-    /// How to get it, behind what is wrong with it.
+    /// Returns how to install it, for the end of an error message.
     fn advice(&self) -> String {
         let command = self.command();
         match self.registry {
@@ -124,35 +125,36 @@ impl ToolFacts {
     }
 }
 
-/// A tool that is there and new enough.
+/// A tool that is installed and recent enough.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundTool {
     /// The program.
     pub path: PathBuf,
-    /// Its version.
+    /// The version.
     pub version: ToolVersion,
 }
 
 /// Why a tool cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToolProblem {
-    /// It is nowhere.
+    /// It is not installed.
     Missing,
-    /// It is there and will not do: the program, and what is wrong with it.
-    Unfit(PathBuf, String),
+    /// It is installed but does not work: the program, and what is wrong with it.
+    Unusable(PathBuf, String),
 }
 
-/// Finds a tool: beside the project (`.venv`, `node_modules`), on the `PATH`, or where `millstream doctor --install` puts it.
+/// Finds a tool: in the project (`.venv`, `node_modules`), on the `PATH`, or where `millstream doctor --install` puts
+/// it.
 ///
 /// # Errors
-/// `Environment`: it is nowhere or too old; the message says how to install it.
+/// `Environment`: it is not installed or too old. The message says how to install it.
 pub fn find(tool: Tool, project: &Path) -> Result<PathBuf> {
     let facts = tool.facts();
     let ToolFacts { language, program, .. } = facts;
     look(tool, project).map(|found| found.path).map_err(|lack| {
         let what = match lack {
             ToolProblem::Missing => format!("{program} is missing, which builds plugins in {language}"),
-            ToolProblem::Unfit(path, why) => {
+            ToolProblem::Unusable(path, why) => {
                 format!("{} {why}; it builds plugins in {language}", path.display())
             }
         };
@@ -160,39 +162,39 @@ pub fn find(tool: Tool, project: &Path) -> Result<PathBuf> {
     })
 }
 
-/// Where a tool may be.
-fn places(tool: Tool, project: &Path) -> Vec<PathBuf> {
+/// Returns the possible paths of a tool.
+fn candidates(tool: Tool, project: &Path) -> Vec<PathBuf> {
     let program = tool.facts().program;
-    let beside = [project.join(".venv/bin"), project.join("node_modules/.bin")];
+    let project_dirs = [project.join(".venv/bin"), project.join("node_modules/.bin")];
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = beside.into_iter().chain(std::env::split_paths(&path)).chain(install::kept(tool));
-    let files = folders.map(|folder| folder.join(program));
+    let dirs = project_dirs.into_iter().chain(std::env::split_paths(&path)).chain(install::installed_bin(tool));
+    let files = dirs.map(|dir| dir.join(program));
     match tool {
         Tool::Clang => clang::of_wasi_sdk().into_iter().chain(files).chain(clang::with_versions()).collect(),
         _ => files.collect(),
     }
 }
 
-/// The first program that [`find`] would ask for its version.
+/// Returns the first program whose version [`find`] would query.
 pub fn first(tool: Tool, project: &Path) -> Option<PathBuf> {
-    places(tool, project).into_iter().find(|file| file.is_file())
+    candidates(tool, project).into_iter().find(|file| file.is_file())
 }
 
-/// Looks for a tool as [`find`] does. One that will not do is passed over for one further on that does.
+/// Looks for a tool like [`find`]. An unusable one is skipped if a later one works.
 pub fn look(tool: Tool, project: &Path) -> Result<FoundTool, ToolProblem> {
     let mut lack = ToolProblem::Missing;
-    for file in places(tool, project).into_iter().filter(|file| file.is_file()) {
-        match fit(tool, &file) {
+    for file in candidates(tool, project).into_iter().filter(|file| file.is_file()) {
+        match check_version(tool, &file) {
             Ok(version) => return Ok(FoundTool { path: file, version }),
-            Err(why) if lack == ToolProblem::Missing => lack = ToolProblem::Unfit(file, why),
+            Err(why) if lack == ToolProblem::Missing => lack = ToolProblem::Unusable(file, why),
             Err(_) => {}
         }
     }
     Err(lack)
 }
 
-/// The version of a program, if it will do.
-fn fit(tool: Tool, file: &Path) -> Result<ToolVersion, String> {
+/// Returns the version of a program, if it is supported.
+fn check_version(tool: Tool, file: &Path) -> Result<ToolVersion, String> {
     let ToolFacts { least, ask, .. } = tool.facts();
     let version = match version::of_npm_package(file) {
         Some(version) => version,
@@ -205,12 +207,12 @@ fn fit(tool: Tool, file: &Path) -> Result<ToolVersion, String> {
     }
 }
 
-/// Tries whether a program runs at all; else why not, in words that go on after its name.
+/// Checks that a program runs. The error continues a sentence that starts with its name.
 pub fn runs(tool: Tool, program: &Path) -> Result<(), String> {
     output(Command::new(program).arg(tool.facts().ask)).map(drop)
 }
 
-/// Runs a tool that speaks to whoever reads standard error: above the line there that tells how far something has come.
+/// Runs a tool with output for people. On a terminal the output goes above the progress line.
 pub fn status(command: &mut Command) -> io::Result<ExitStatus> {
     if !terminal::draws() {
         return command.status();
@@ -225,7 +227,7 @@ pub fn status(command: &mut Command) -> io::Result<ExitStatus> {
     tool.wait()
 }
 
-/// What a program prints; else why it cannot be run, in words that go on after its name.
+/// Returns what a program prints. The error continues a sentence that starts with its name.
 pub fn output(command: &mut Command) -> Result<String, String> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| format!("cannot be run: {error}"))?;
     if !output.status.success() {
@@ -236,14 +238,14 @@ pub fn output(command: &mut Command) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// `$XDG_CACHE_HOME/millstream` or `~/.cache/millstream`.
-pub fn cache_folder() -> Result<PathBuf> {
+/// Returns `$XDG_CACHE_HOME/millstream` or `~/.cache/millstream`.
+pub fn cache_dir() -> Result<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
     let base = base.ok_or_else(|| Error::environment("no cache directory: neither XDG_CACHE_HOME nor HOME is set"))?;
-    let folder = base.join("millstream");
-    std::fs::create_dir_all(&folder).map_err(|error| failed("create", &folder, &error))?;
-    Ok(folder)
+    let dir = base.join("millstream");
+    std::fs::create_dir_all(&dir).map_err(|error| failed("create", &dir, &error))?;
+    Ok(dir)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The same program, built with the bugs that the kill loop plants in it to see that it would find them.
+//! The same program, built with bugs that the kill loop injects to verify that it would find them.
 
 #[path = "../main.rs"]
 mod program;

@@ -1,4 +1,4 @@
-//! `millstream add`: a package into a job.
+//! `millstream add`: adds a package to a job.
 
 use clap::Args;
 use millstream_base::error::{Error, Result};
@@ -37,18 +37,18 @@ pub struct AddArguments {
     accept: bool,
 }
 
-/// Adds the package, and returns what it is.
+/// Adds the package, and returns a description of it.
 pub fn add(arguments: &AddArguments) -> Result<String> {
     let AddArguments { package, registry, job, stage, accept } = arguments;
-    // A wrong job file or stage is said before anything is fetched.
+    // Report a wrong job file or stage before anything is downloaded.
     let before = match stage {
         Some(stage) => edit::plugin_of(job, stage)?,
         None => millstream_base::job::read_text(job).map(|_| None)?,
     };
     let store = PackageStore::of_user()?;
     let _held = store.hold()?;
-    let folder = edit::folder_of(job);
-    let obtained = add::get(folder, package, registry.as_deref(), &store)?;
+    let dir = edit::dir_of(job);
+    let obtained = add::get(dir, package, registry.as_deref(), &store)?;
     let reference = format!("{}@{}", obtained.pin.name, obtained.pin.version);
     let differences = add::changes(job, stage.as_deref(), &obtained.facts, &store)?;
     if differences.iter().any(|difference| difference.needs_accept) && !accept {
@@ -61,13 +61,13 @@ pub fn add(arguments: &AddArguments) -> Result<String> {
     if let Some(stage) = stage {
         edit::check(job, kinds::all(), stage, &reference)?;
     }
-    add::pin(folder, obtained.pin.clone())?;
-    let mut text = told(&obtained);
+    add::pin(dir, obtained.pin.clone())?;
+    let mut text = describe(&obtained);
     if !differences.is_empty() {
         let _ = write!(text, "differences from the previous version:\n{}", lines(&differences));
     }
     let shown = job.display();
-    let _ = writeln!(text, "pinned in {}", lock::shown(folder));
+    let _ = writeln!(text, "pinned in {}", lock::shown(dir));
     match stage {
         Some(stage) => {
             edit::set_plugin(job, stage, &reference)?;
@@ -86,8 +86,8 @@ fn lines(differences: &[Difference]) -> String {
     differences.iter().map(|difference| format!("  {}\n", difference.words)).collect()
 }
 
-/// What a package is, as its bytes and its signatures tell.
-pub(super) fn told(Obtained { pin, facts, signers }: &Obtained) -> String {
+/// Describes a package by its content and its signatures.
+pub(super) fn describe(Obtained { pin, facts, signers }: &Obtained) -> String {
     let PackageFacts { name, version, world, interface, asks, grants, .. } = facts;
     let list = |words: &[String], none: &str| if words.is_empty() { none.to_owned() } else { words.join(", ") };
     let mut text = format!("{name} {version} from {}\n", pin.registry);

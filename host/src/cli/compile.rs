@@ -1,4 +1,4 @@
-//! `millstream compile-component`: the process that compiles one component. Millstream starts it by itself.
+//! `millstream compile-component`: the process that compiles one component. Millstream starts it automatically.
 
 use millstream_base::error::Result;
 pub use millstream_plugins::plugin::CompileArguments;

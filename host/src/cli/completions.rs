@@ -1,4 +1,5 @@
-//! `millstream completions` and `millstream man-pages`: what shells and manuals know of the command line, from itself.
+//! `millstream completions` and `millstream man-pages`: shell completions and manual pages, generated from the command
+//! line definition.
 
 use super::{Arguments, version};
 use clap::{Args, Command, CommandFactory};
@@ -20,10 +21,11 @@ pub struct CompletionsArguments {
 #[derive(Args)]
 pub struct ManPagesArguments {
     /// Directory, for example ~/.local/share/man/man1
-    folder: PathBuf,
+    #[arg(value_name = "FOLDER")]
+    dir: PathBuf,
 }
 
-/// A script that a shell reads to complete commands and options.
+/// Returns a script with which a shell completes commands and options.
 pub fn completions(arguments: &CompletionsArguments) -> Result<String> {
     let shell: Shell = arguments.shell.parse().map_err(Error::bug)?;
     let mut script = Vec::new();
@@ -31,29 +33,29 @@ pub fn completions(arguments: &CompletionsArguments) -> Result<String> {
     String::from_utf8(script).map_err(Error::bug)
 }
 
-/// Writes a page for the program and each of its commands; what was written.
+/// Writes a page for the program and for each of its commands. Returns a summary.
 pub fn man_pages(arguments: &ManPagesArguments) -> Result<String> {
     let mut command = visible(&Arguments::command()).disable_help_subcommand(true);
     command.build();
     let mut pages = 0;
-    write_pages(&command, &arguments.folder, &mut pages)?;
-    Ok(format!("wrote {pages} pages into {}\n", arguments.folder.display()))
+    write_pages(&command, &arguments.dir, &mut pages)?;
+    Ok(format!("wrote {pages} pages into {}\n", arguments.dir.display()))
 }
 
-fn write_pages(command: &Command, folder: &Path, pages: &mut usize) -> Result<()> {
-    command.get_subcommands().try_for_each(|inner| write_pages(inner, folder, pages))?;
-    // A date that is empty would be left out of the line, and all behind it be taken for something else.
+fn write_pages(command: &Command, dir: &Path, pages: &mut usize) -> Result<()> {
+    command.get_subcommands().try_for_each(|inner| write_pages(inner, dir, pages))?;
+    // An empty date would be omitted from the line, and the following fields would shift.
     let page = Man::new(command.clone()).date(" ").source(format!("Millstream {}", version::VERSION));
     let page = page.manual("Millstream");
     let mut text = Vec::new();
-    let path = folder.join(page.get_filename());
+    let path = dir.join(page.get_filename());
     page.render(&mut text).map_err(Error::bug)?;
     fs::write(&path, text).map_err(|error| Error::environment(format!("{}: {error}", path.display())))?;
     *pages += 1;
     Ok(())
 }
 
-/// The command line without what is hidden, which completions would offer all the same.
+/// Returns the command line without hidden parts, which completions would otherwise offer.
 fn visible(command: &Command) -> Command {
     let mut shown = Command::new(command.get_name().to_owned());
     if let Some(about) = command.get_about() {

@@ -20,7 +20,7 @@ pub struct DoctorArguments {
     install: bool,
 }
 
-/// Shows what is there and what is missing; returns whether nothing is.
+/// Shows what is installed and what is missing. Returns whether everything is installed.
 pub fn doctor(arguments: &DoctorArguments) -> Result<bool> {
     let mut languages = Vec::new();
     for word in &arguments.languages {
@@ -35,7 +35,7 @@ pub fn doctor(arguments: &DoctorArguments) -> Result<bool> {
     let mut report = doctor::examine(&languages, here);
     if arguments.install && !report.complete() {
         for language in languages.iter().filter(|language| report.can_install(**language)) {
-            // The others may go well.
+            // The other languages may succeed.
             if let Err(error) = tools::install(*language, here) {
                 let _ = writeln!(LogOutput, "error: {error}");
             }

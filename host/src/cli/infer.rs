@@ -1,4 +1,4 @@
-//! `millstream infer`: the lines of a job file for a file of which there is a sample.
+//! `millstream infer`: derives the lines of a job file from a sample file.
 
 use super::output::LogOutput;
 use crate::program_limits::{INFER_BYTES_MAX_MAX, INFER_ROWS_MAX};
@@ -56,50 +56,53 @@ fn bytes(text: &str) -> std::result::Result<u64, String> {
     bytes.filter(|bytes| (1..=most).contains(bytes)).ok_or("write a size from 1 to 1GiB, for example 64MiB".into())
 }
 
-/// The lines for the job file. What is not certain goes to standard error.
+/// Returns the lines for the job file. Uncertain results are noted on standard error.
 pub fn infer(arguments: &InferArguments) -> Result<String> {
     let InferArguments { sample: path, name, format, header, separator, rows, bytes } = arguments;
     let sample =
         Sample { format: format.clone(), header: *header, separator: *separator, rows_max: *rows, bytes_max: *bytes };
     let name = name.clone().unwrap_or_else(|| name_of(path));
-    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || name.len() > NAME_BYTES_MAX || !name.chars().all(fits) {
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic())
+        || name.len() > NAME_BYTES_MAX
+        || !name.chars().all(is_name_char)
+    {
         return Err(Error::job(format!(
             "--name: `{name}` is not a valid name; use letters, digits, `-` and `_`, with a letter first"
         )));
     }
-    let Inferred { source, notes, records, rejected, whole } = infer::infer(&name, path, &sample)?;
+    let Inferred { source, notes, records, rejected, is_complete: whole } = infer::infer(&name, path, &sample)?;
     for note in &notes {
         let _ = writeln!(LogOutput, "{}", shown::message(&format!("note: {note}")));
     }
     let of = if whole && records < *rows { "all" } else { "the first" };
-    let told = match rejected {
+    let summary = match rejected {
         0 => "all of them decode".to_owned(),
         1 => "1 of them would be rejected".to_owned(),
         more => format!("{more} of them would be rejected"),
     };
-    let _ = writeln!(LogOutput, "looked at {of} {records} records: {told}");
+    let _ = writeln!(LogOutput, "looked at {of} {records} records: {summary}");
     lines(&source, path)
 }
 
-fn fits(c: char) -> bool {
+fn is_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '-' || c == '_'
 }
 
-/// A name made of that of the file, up to its first dot.
+/// Returns a name derived from that of the file, up to its first dot.
 fn name_of(path: &Path) -> String {
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     let stem = file.split('.').find(|part| !part.is_empty()).unwrap_or_default();
-    let mut name: String = stem.chars().map(|c| if fits(c) { c } else { '-' }).collect();
+    let mut name: String = stem.chars().map(|c| if is_name_char(c) { c } else { '-' }).collect();
     if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
         name = format!("source-{}", name.trim_start_matches('-'));
     }
     name.truncate(NAME_BYTES_MAX);
     let name = name.trim_end_matches('-');
-    // These words stand for rows of another sort behind the name of a stream.
+    // After the name of a stream, these names refer to its rejected and late rows.
     if matches!(name, "rejected" | "late") { format!("{name}-rows") } else { name.to_owned() }
 }
 
-/// The source as a job file has it.
+/// Returns the source as in a job file.
 fn lines(source: &SourceSpec, path: &Path) -> Result<String> {
     let path = path
         .to_str()
@@ -122,14 +125,14 @@ fn lines(source: &SourceSpec, path: &Path) -> Result<String> {
     if !only_value {
         let _ = write!(text, "\n[sources.{}.schema]\n", source.name);
         for column in &source.schema {
-            let _ = writeln!(text, "{} = {}", key(&column.name), described(column));
+            let _ = writeln!(text, "{} = {}", key(&column.name), describe_column(column));
         }
     }
     Ok(text)
 }
 
-/// A column behind its name.
-fn described(column: &ColumnSpec) -> String {
+/// Describes a column, after its name.
+fn describe_column(column: &ColumnSpec) -> String {
     let word = value(&column.type_word());
     if column.path == [column.name.as_str()] {
         return word;
@@ -143,16 +146,16 @@ fn described(column: &ColumnSpec) -> String {
 }
 
 fn key(name: &str) -> String {
-    if !name.is_empty() && name.chars().all(fits) { name.to_owned() } else { quoted(name) }
+    if !name.is_empty() && name.chars().all(is_name_char) { name.to_owned() } else { quote(name) }
 }
 
-/// A text of a job file, in which `${` would stand for a variable.
+/// Returns a string for a job file. `${` is escaped, as it would start a variable.
 fn value(text: &str) -> String {
-    quoted(&text.replace("${", "$${"))
+    quote(&text.replace("${", "$${"))
 }
 
-/// A basic string of TOML, in which nothing is left that a terminal would not show as it is.
-fn quoted(text: &str) -> String {
+/// Returns a basic TOML string, in which everything is escaped that a terminal would not show.
+fn quote(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
         match c {
@@ -186,7 +189,7 @@ mod tests {
             "${HOME}",
             "$${",
         ] {
-            let line = format!("{} = {}\n", key(text), quoted(text));
+            let line = format!("{} = {}\n", key(text), quote(text));
             let table: toml::Table = line.parse().unwrap_or_else(|error| panic!("{line}: {error}"));
             assert_eq!(
                 table.iter().next().map(|(key, value)| (key.as_str(), value.as_str())),

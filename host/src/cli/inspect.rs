@@ -1,17 +1,17 @@
-//! `millstream inspect`: what a plugin, a checkpoint or a job is. Changes nothing.
+//! `millstream inspect`: describes a plugin, a checkpoint or a job. Changes nothing.
 
 mod facts;
-pub(super) mod words;
+pub(super) mod text;
 
 use super::output::warn_of;
 use super::state::manifest_of;
 use crate::author::{self, stale};
 use clap::Args;
-use facts::FolderFacts;
+use facts::DirFacts;
 use millstream_base::error::{Error, Result};
 use millstream_base::job;
 use millstream_base::job::spec::CHECKPOINT_SCHEMES;
-use millstream_base::patience::ServerWait;
+use millstream_base::retry::StartupRetry;
 use millstream_base::shown::harmless;
 use millstream_connectors::kinds;
 use millstream_engine::checkpoint::{manifest, store};
@@ -34,7 +34,7 @@ pub struct InspectArguments {
     readme: bool,
 }
 
-/// What the argument names.
+/// The kind of the inspected path.
 #[derive(Debug, PartialEq, Eq)]
 enum InspectedKind {
     Plugin,
@@ -42,17 +42,17 @@ enum InspectedKind {
     Job,
 }
 
-/// The output of the command.
+/// Returns the output of the command.
 pub fn inspect(arguments: &InspectArguments) -> Result<String> {
     let path = &arguments.what;
     if arguments.readme {
         return author::inspect::readme(path);
     }
-    let what = what(path)?;
-    if what == InspectedKind::Plugin {
+    let kind = detect_kind(path)?;
+    if kind == InspectedKind::Plugin {
         warn_of(stale::stale(path));
     }
-    match (what, arguments.json) {
+    match (kind, arguments.json) {
         (InspectedKind::Plugin, false) => author::inspect::plugin(path),
         (InspectedKind::Plugin, true) => as_json(&author::inspect::as_json(path)?),
         (InspectedKind::Checkpoint, json) => checkpoint(path, json),
@@ -60,12 +60,12 @@ pub fn inspect(arguments: &InspectArguments) -> Result<String> {
     }
 }
 
-/// Tells by the path, and by what a folder holds.
-fn what(path: &Path) -> Result<InspectedKind> {
+/// Detects the kind by the path and the content of a directory.
+fn detect_kind(path: &Path) -> Result<InspectedKind> {
     if is_url(path) || path.join(manifest::PATH).exists() {
         return Ok(InspectedKind::Checkpoint);
     }
-    if ["plans", "state", "blobs"].iter().all(|folder| path.join(folder).is_dir()) {
+    if ["plans", "state", "blobs"].iter().all(|dir| path.join(dir).is_dir()) {
         return Err(Error::environment(format!(
             "{0} has the directories of a checkpoint but no {1}; restore a copy of {1}",
             path.display(),
@@ -83,23 +83,23 @@ fn is_url(path: &Path) -> bool {
 fn checkpoint(path: &Path, json: bool) -> Result<String> {
     let dir = path.to_str().ok_or_else(|| Error::job(format!("{} is not UTF-8 text", path.display())))?;
     let store = store::open(dir, Path::new(""))?;
-    let folder = (!is_url(path)).then_some(path);
-    let facts = FolderFacts::of(&*store, &manifest_of(&*store)?, folder)?;
-    if json { as_json(&facts) } else { Ok(words::of(&facts)) }
+    let dir = (!is_url(path)).then_some(path);
+    let facts = DirFacts::of(&*store, &manifest_of(&*store)?, dir)?;
+    if json { as_json(&facts) } else { Ok(text::of(&facts)) }
 }
 
-/// The job as `validate` shows it, and its checkpoint if there is one.
+/// Returns the job as `validate` shows it, and its checkpoint if there is one.
 fn job(path: &Path, json: bool) -> Result<String> {
     let spec = job::load(path, kinds::all(), &[])?;
     warn_of(stale::of_job(&spec));
-    let graph = Graph::resolve(spec, &PluginHost::new()?, false, ServerWait::No)?;
+    let graph = Graph::resolve(spec, &PluginHost::new()?, false, StartupRetry::No)?;
     let mut facts = None;
     if let Some(checkpoint) = &graph.spec.checkpoint {
-        let store = store::open(&checkpoint.dir, &graph.spec.origin.folder)?;
-        let folder = graph.spec.origin.folder.join(&checkpoint.dir);
-        let folder = (!is_url(Path::new(&checkpoint.dir))).then_some(&*folder);
+        let store = store::open(&checkpoint.dir, &graph.spec.origin.dir)?;
+        let dir = graph.spec.origin.dir.join(&checkpoint.dir);
+        let dir = (!is_url(Path::new(&checkpoint.dir))).then_some(&*dir);
         let manifest = manifest::read(&*store)?;
-        facts = manifest.map(|(manifest, _)| FolderFacts::of(&*store, &manifest, folder)).transpose()?;
+        facts = manifest.map(|(manifest, _)| DirFacts::of(&*store, &manifest, dir)).transpose()?;
     }
     if json {
         let streams = graph.streams.iter();
@@ -108,7 +108,7 @@ fn job(path: &Path, json: bool) -> Result<String> {
         return as_json(&serde_json::json!({ "job": graph.spec.name, "streams": streams, "checkpoint": facts }));
     }
     let told = match (&facts, &graph.spec.checkpoint) {
-        (Some(facts), _) => words::of(facts),
+        (Some(facts), _) => text::of(facts),
         (None, Some(checkpoint)) => {
             format!("no checkpoint in {} yet\n", harmless(&checkpoint.dir, usize::MAX))
         }

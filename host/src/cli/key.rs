@@ -1,9 +1,9 @@
-//! `millstream key`: keys that sign packages, and whose signatures count.
+//! `millstream key`: the keys that sign packages, and the trusted keys.
 
 use clap::{Args, Subcommand};
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
-use millstream_packages::trust::config::config_folder;
+use millstream_packages::trust::config::config_dir;
 use millstream_packages::trust::key::{self, PublicKey, SecretKey, Signer};
 use millstream_packages::trust::policy::{self, Policy, Trusted};
 use std::fmt::Write as _;
@@ -50,7 +50,7 @@ enum KeyCommand {
     },
 }
 
-/// Runs the command, and returns what there is to say.
+/// Runs the command, and returns its output.
 pub fn key(arguments: &KeyArguments) -> Result<String> {
     match &arguments.command {
         KeyCommand::New { name, rotate } => new(name, *rotate),
@@ -62,12 +62,12 @@ pub fn key(arguments: &KeyArguments) -> Result<String> {
 }
 
 fn new(name: &Signer, rotate: bool) -> Result<String> {
-    let folder = key::folder()?;
-    let public = SecretKey::make(&folder, name, rotate)?.public()?;
+    let dir = key::dir()?;
+    let public = SecretKey::make(&dir, name, rotate)?.public()?;
     Ok(format!(
         "created the key of {name} in {}; keep a copy of it, and keep it secret\nothers trust it with:\n  millstream key trust \
          {name} {public}\n",
-        folder.display()
+        dir.display()
     ))
 }
 
@@ -121,7 +121,7 @@ fn trust(name: &Signer, key: &PublicKey) -> Result<String> {
         return Err(Error::job(format!("{key} is already the key of {other}; a key belongs to one signer")));
     }
     let mut text = format!("signatures of {key} are accepted as those of {name}\n");
-    Trusted::change(&config_folder()?, |trusted| {
+    Trusted::change(&config_dir()?, |trusted| {
         let keys = trusted.signers.entry(name.clone()).or_default();
         if !keys.contains(key) {
             keys.push(*key);
@@ -143,7 +143,7 @@ fn revoke(what: &str) -> Result<String> {
     };
     let key = what.parse::<PublicKey>().ok();
     let manifest = if key.is_none() { Some(what.parse::<Digest>().map_err(wrong)?) } else { None };
-    Trusted::change(&config_folder()?, |trusted| {
+    Trusted::change(&config_dir()?, |trusted| {
         trusted.revoked.keys.extend(key);
         trusted.revoked.manifests.extend(manifest);
         Ok(())

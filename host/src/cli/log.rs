@@ -1,4 +1,4 @@
-//! The log: lines on standard error, for people or as JSON, and the last of them kept for whoever looks at the page.
+//! The log: lines on standard error, for people or as JSON. The last lines are kept for the page.
 
 use super::output::LogOutput;
 use millstream_base::log_lines;
@@ -15,12 +15,12 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt as lines};
 
-/// Chooses what is logged.
+/// The variable that selects what is logged.
 const LEVEL: &str = "MILLSTREAM_LOG";
-/// How: `json`, or as for people.
+/// The variable that selects the format: `json`, or text for people by default.
 const FORMAT: &str = "MILLSTREAM_LOG_FORMAT";
 
-/// From now on what is logged is written, and kept. Whether people read it, and want to hear what happens.
+/// Starts writing and keeping log lines. Returns whether they are text for people that includes informational messages.
 pub fn start() -> bool {
     let filter = EnvFilter::try_from_env(LEVEL).unwrap_or_else(|_| "info,object_store=warn".into());
     let json = std::env::var(FORMAT).is_ok_and(|format| format == "json");
@@ -33,26 +33,26 @@ pub fn start() -> bool {
     !json && LevelFilter::current() >= LevelFilter::INFO
 }
 
-/// Writes the words of a log line, or a fact beside them, which may hold anything that came from outside.
+/// Writes the message of a log line, or one of its fields. Fields may contain any external data.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
-    let words = shown::message(&format!("{value:?}"));
+    let text = shown::message(&format!("{value:?}"));
     match field.name() {
-        "message" => writer.write_str(&words),
-        name => write!(writer, "{name}={words}"),
+        "message" => writer.write_str(&text),
+        name => write!(writer, "{name}={text}"),
     }
 }
 
-/// Keeps lines for the page, and writes them as JSON where that is asked for.
+/// Keeps lines for the page, and writes them as JSON if configured.
 struct LogRecorder {
     json: bool,
 }
 
 impl<S: Subscriber> Layer<S> for LogRecorder {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut words = Words::default();
-        event.record(&mut words);
+        let mut text = LineText::default();
+        event.record(&mut text);
         let (at_us, level) = (time::now().0, event.metadata().level().as_str());
-        let text = shown::message(&words.0);
+        let text = shown::message(&text.0);
         if self.json {
             let line = serde_json::json!({ "time_us": at_us, "level": level, "message": text });
             let _ = writeln!(LogOutput, "{line}");
@@ -61,15 +61,15 @@ impl<S: Subscriber> Layer<S> for LogRecorder {
     }
 }
 
-/// The words of a line, and the facts beside them.
+/// The message of a line and its fields.
 #[derive(Default)]
-struct Words(String);
+struct LineText(String);
 
-impl Visit for Words {
+impl Visit for LineText {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         use fmt::Write as _;
         let gap = if self.0.is_empty() { "" } else { " " };
-        // Writing to a text does not fail.
+        // Writing to a string cannot fail.
         let _ = match field.name() {
             "message" => write!(self.0, "{gap}{value:?}"),
             name => write!(self.0, "{gap}{name}={value:?}"),

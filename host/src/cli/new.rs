@@ -22,19 +22,19 @@ pub struct NewArguments {
     world: String,
 }
 
-/// Makes the project, and returns what to do next.
+/// Creates the project, and returns the next steps.
 pub fn new(arguments: &NewArguments) -> Result<String> {
     let language = Language::parse(&arguments.lang)?;
-    let folder = new::create(Path::new("."), &arguments.name, &arguments.world, language)?;
-    // `./` is true, and not what anyone would type.
-    let folder = folder.strip_prefix(".").unwrap_or(&folder).display().to_string();
-    let mut text = format!("created {folder}\n\nnext:\n");
-    if tools::Tool::of(language).any(|tool| tools::look(tool, Path::new(&folder)).is_err()) {
+    let dir = new::create(Path::new("."), &arguments.name, &arguments.world, language)?;
+    // Omit `./`, as people do.
+    let dir = dir.strip_prefix(".").unwrap_or(&dir).display().to_string();
+    let mut text = format!("created {dir}\n\nnext:\n");
+    if tools::Tool::of(language).any(|tool| tools::look(tool, Path::new(&dir)).is_err()) {
         let _ = writeln!(text, "  millstream doctor --install {}", language.word());
     }
     let _ = write!(
         text,
-        "  millstream build {folder}\n  millstream test {folder}\n\nthen use it in a job file:\n  plugin = \"{folder}\"\n"
+        "  millstream build {dir}\n  millstream test {dir}\n\nthen use it in a job file:\n  plugin = \"{dir}\"\n"
     );
     Ok(text)
 }

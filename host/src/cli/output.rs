@@ -1,12 +1,12 @@
-//! What commands print, and what they say on standard error.
+//! What commands print to standard output and standard error.
 
 use crate::author::stale::StaleComponent;
 use millstream_base::error::{Error, Result};
 use millstream_base::{shown, terminal};
 use std::io::{self, Write as _};
 
-/// Standard error. Where nobody reads it any more, or its disk is full, lines are lost and the job goes on: the log must
-/// not decide about it.
+/// Standard error. If its reader has exited or its disk is full, lines are lost and the job continues: the log must not
+/// stop it.
 pub struct LogOutput;
 
 impl io::Write for LogOutput {
@@ -20,19 +20,19 @@ impl io::Write for LogOutput {
     }
 }
 
-/// Tells of components that are older than their sources.
+/// Warns about components that are older than their sources.
 pub fn warn_of(stale: impl IntoIterator<Item = StaleComponent>) {
     for stale in stale {
         let _ = writeln!(LogOutput, "warning: {stale}");
     }
 }
 
-/// Writes to standard output. A reader that went away, as `head` does, is an error and no panic.
+/// Writes to standard output. A reader that has exited, such as `head`, causes an error, not a panic.
 pub fn show(text: &str) -> Result<()> {
-    show_as_it_is(&shown::text(text))
+    show_unescaped(&shown::text(text))
 }
 
-/// The same for what Millstream says by itself, to a terminal.
-pub fn show_as_it_is(text: &str) -> Result<()> {
+/// Writes Millstream's own text, which may contain terminal sequences.
+pub fn show_unescaped(text: &str) -> Result<()> {
     terminal::Output.write_all(text.as_bytes()).map_err(|e| Error::environment(format!("output: {e}")))
 }

@@ -1,4 +1,4 @@
-//! `millstream pipe`: rows from standard input through plugins and a query to standard output.
+//! `millstream pipe`: processes rows from standard input with plugins and a query, and writes them to standard output.
 
 use super::run::arguments::parse_set;
 use crate::pipe;
@@ -49,7 +49,7 @@ pub struct PipeArguments {
     memory: Option<String>,
 }
 
-/// Plugins and a query, each with what stands behind it.
+/// The plugins and the query, each with the options that follow it.
 struct Steps {
     plugins: Vec<StepOptions>,
     query: Option<StepOptions>,
@@ -78,7 +78,7 @@ impl Args for Steps {
     }
 }
 
-/// An argument that says something of a step.
+/// An argument of a step.
 enum StepArgument {
     Plugin(String),
     Sql(String),
@@ -88,16 +88,17 @@ enum StepArgument {
 
 impl FromArgMatches for Steps {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Steps, Error> {
-        let mut words: Vec<(usize, StepArgument)> = Vec::new();
-        words.extend(placed::<String>(matches, PLUGIN).map(|(at, text)| (at, StepArgument::Plugin(text))));
-        words.extend(placed::<String>(matches, SQL).map(|(at, text)| (at, StepArgument::Sql(text))));
-        words.extend(placed::<String>(matches, CONFIG).map(|(at, text)| (at, StepArgument::Config(text))));
-        words.extend(placed::<(String, String)>(matches, SET).map(|(at, set)| (at, StepArgument::Set(set))));
-        words.sort_by_key(|(at, _)| *at);
-        let wrong = |words: &str| Err(Error::raw(ErrorKind::ArgumentConflict, format!("{words}\n")));
+        let mut arguments: Vec<(usize, StepArgument)> = Vec::new();
+        arguments.extend(indexed_values::<String>(matches, PLUGIN).map(|(at, text)| (at, StepArgument::Plugin(text))));
+        arguments.extend(indexed_values::<String>(matches, SQL).map(|(at, text)| (at, StepArgument::Sql(text))));
+        arguments.extend(indexed_values::<String>(matches, CONFIG).map(|(at, text)| (at, StepArgument::Config(text))));
+        arguments
+            .extend(indexed_values::<(String, String)>(matches, SET).map(|(at, set)| (at, StepArgument::Set(set))));
+        arguments.sort_by_key(|(at, _)| *at);
+        let wrong = |message: &str| Err(Error::raw(ErrorKind::ArgumentConflict, format!("{message}\n")));
         let mut steps = Steps { plugins: Vec::new(), query: None };
         let mut of_query = false;
-        for (_, word) in words {
+        for (_, word) in arguments {
             let step = |what| StepOptions { what, config: None, sets: Vec::new() };
             match word {
                 StepArgument::Plugin(plugin) => {
@@ -132,14 +133,17 @@ impl FromArgMatches for Steps {
     }
 }
 
-/// The values of an argument with their places among all.
-fn placed<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> impl Iterator<Item = (usize, T)> {
+/// Returns the values of an argument with their indices on the command line.
+fn indexed_values<T: Clone + Send + Sync + 'static>(
+    matches: &ArgMatches,
+    name: &str,
+) -> impl Iterator<Item = (usize, T)> {
     let values: Vec<T> = matches.get_many::<T>(name).into_iter().flatten().cloned().collect();
-    let places: Vec<usize> = matches.indices_of(name).into_iter().flatten().collect();
-    places.into_iter().zip(values)
+    let indices: Vec<usize> = matches.indices_of(name).into_iter().flatten().collect();
+    indices.into_iter().zip(values)
 }
 
-/// Does what the arguments say.
+/// Runs the command.
 pub fn pipe(arguments: PipeArguments) -> Result<()> {
     let PipeArguments { steps: Steps { plugins, query }, from, to, schema, on_error, rejected, memory } = arguments;
     let rejects = match (on_error.as_deref(), &rejected) {

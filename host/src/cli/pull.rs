@@ -1,6 +1,7 @@
-//! `millstream pull`: gets a package into the store, checked as for a job, and says what it asks for.
+//! `millstream pull`: downloads a package into the store, with the checks of a job, and prints the permissions it
+//! requests.
 
-use super::add::told;
+use super::add::describe;
 use clap::Args;
 use millstream_base::error::{Error, Result};
 use millstream_base::package_name::PackageRequest;
@@ -27,13 +28,13 @@ pub struct PullArguments {
     output: Option<PathBuf>,
 }
 
-/// Gets the package; what it is, in words.
+/// Downloads the package. Returns a description of it.
 pub fn pull(arguments: &PullArguments) -> Result<String> {
     let registry = registry(arguments.registry.as_deref())?;
     let store = PackageStore::of_user()?;
     let _held = store.hold()?;
     let obtained = obtain(&registry, &arguments.package, None, &Policy::load()?, &store)?;
-    let mut text = told(&obtained);
+    let mut text = describe(&obtained);
     if let Some(file) = &arguments.output {
         let component = store.get(&obtained.pin.layer)?;
         let component = component.ok_or_else(|| Error::bug("the store does not have what it was just given"))?;

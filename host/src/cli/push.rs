@@ -1,4 +1,4 @@
-//! `millstream push`: shares a plugin as a package.
+//! `millstream push`: publishes a plugin as a package.
 
 use crate::author::stale::stale;
 use clap::Args;
@@ -29,8 +29,9 @@ pub struct PushArguments {
     sign: Option<String>,
 }
 
-/// Shares a plugin; what to print. A version that was shared with other bytes is refused, and so is a component that is older than its
-/// sources: the package would not be what its folder says. One that was shared as it is may be signed once more.
+/// Publishes a plugin. Returns the output. A version that exists with other content is rejected. So is a component that
+/// is older than its sources, since the package would not match its directory. An identical existing version may get
+/// another signature.
 pub fn push(arguments: &PushArguments) -> Result<String> {
     let registry = registry(arguments.registry.as_deref())?;
     let file = component_file(&arguments.plugin)?;

@@ -1,3 +1,3 @@
-//! `millstream ask-registry`: the process that talks to a registry. Millstream starts it by itself.
+//! `millstream ask-registry`: the process that talks to a registry. Millstream starts it automatically.
 
 pub use millstream_packages::registry::oci::{RegistryArguments, obey};

@@ -39,14 +39,14 @@ pub struct ReplayArguments {
     sets: Vec<(String, String)>,
 }
 
-/// Runs the batch again: what to print, and whether no sink holds anything else than what came out.
+/// Replays the batch. Returns the output, and whether no sink holds anything different.
 pub fn run(arguments: &ReplayArguments) -> Result<(String, bool)> {
     let spec = job::load(&arguments.job, kinds::all(), &arguments.sets)?;
     let options = Options { workers: arguments.workers, sets: arguments.sets.clone(), ..Options::default() };
     let Replay { time, sinks, not_replayable } = replay(spec, options, BatchId(arguments.batch), arguments.as_it_was)?;
     let mut text = String::new();
     for of in &sinks {
-        let _ = writeln!(text, "batch {} of {}: {}", arguments.batch, shown_time(time), told(of));
+        let _ = writeln!(text, "batch {} of {}: {}", arguments.batch, shown_time(time), describe(of));
         let shown = show_table(&of.schema, &of.rows, arguments.rows).map_err(Error::arrow)?;
         let _ = writeln!(text, "{shown}");
     }
@@ -59,7 +59,7 @@ pub fn run(arguments: &ReplayArguments) -> Result<(String, bool)> {
     Ok((text, sinks.iter().all(|of| of.same != Some(false))))
 }
 
-fn told(of: &Replayed) -> String {
+fn describe(of: &Replayed) -> String {
     let rows: usize = of.rows.iter().map(|part| part.num_rows()).sum();
     let plural = if rows == 1 { "" } else { "s" };
     let compared = match of.same {

@@ -1,17 +1,17 @@
-//! `millstream retry`: gives rejected rows back to the stage that rejected them.
+//! `millstream retry`: retries rejected rows in the stage that rejected them.
 
 mod files;
 mod rows;
-mod folder;
+mod dir;
 
 use super::run::arguments::parse_set;
 use clap::Args;
+use dir::RetryDir;
 use files::RetryUnit;
-use folder::RetryFolder;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{JobSpec, OnError, OperatorSpec};
 use millstream_base::job::{self, retry_source, suggest};
-use millstream_base::patience::ServerWait;
+use millstream_base::retry::StartupRetry;
 use millstream_connectors::kinds;
 use millstream_engine::graph::Graph;
 use millstream_plugins::plugin::PluginHost;
@@ -62,46 +62,45 @@ pub struct RetryArguments {
     sets: Vec<(String, String)>,
 }
 
-/// What became of one file.
+/// The outcome for one file.
 struct RetriedFile {
-    place: String,
+    path: String,
     rows: usize,
-    /// They were given before, and are left out.
-    known: bool,
+    /// They were retried before, and are skipped.
+    is_repeated: bool,
 }
 
-/// Gives rows back; what to print. Nothing is written unless all rows of all files are good.
+/// Retries rows. Returns the output. Nothing is written unless all rows of all files are valid.
 pub fn retry(arguments: &RetryArguments) -> Result<String> {
     let spec = job::load(&arguments.job, kinds::all(), &arguments.sets)?;
     check(&spec, &arguments.stage)?;
-    let graph = Graph::resolve(spec, &PluginHost::new()?, false, ServerWait::No)?;
+    let graph = Graph::resolve(spec, &PluginHost::new()?, false, StartupRetry::No)?;
     let target = RetryStage::of(&graph, &arguments.stage)?;
-    let folders =
-        target.inputs.iter().map(|input| RetryFolder::of(&graph, &input.source)).collect::<Result<Vec<_>>>()?;
+    let dirs = target.inputs.iter().map(|input| RetryDir::of(&graph, &input.source)).collect::<Result<Vec<_>>>()?;
     let units = match arguments.files.as_slice() {
-        [] => files::read(&own(&graph.spec, &arguments.stage)?)?,
+        [] => files::read(&kept_files(&graph.spec, &arguments.stage)?)?,
         files => files::read(files)?,
     };
     let mut given = Vec::new();
     for unit in &units {
-        for (place, rows) in target.rows(unit)?.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
-            given.push((unit, place, rows));
+        for (index, rows) in target.rows(unit)?.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+            given.push((unit, index, rows));
         }
     }
     let mut done: Vec<RetriedFile> = Vec::new();
-    for (RetryUnit { place, digest, nth, .. }, input, rows) in given {
-        let Some(folder) = folders.get(input) else { continue };
-        let taken = folder.give(*digest, *nth, &rows, arguments.again, arguments.dry_run)?;
-        match done.iter_mut().find(|done| done.place == *place && done.known != taken) {
+    for (RetryUnit { position: path, digest, nth, .. }, input, rows) in given {
+        let Some(dir) = dirs.get(input) else { continue };
+        let taken = dir.write_rows(*digest, *nth, &rows, arguments.again, arguments.dry_run)?;
+        match done.iter_mut().find(|done| done.path == *path && done.is_repeated != taken) {
             Some(done) => done.rows += rows.len(),
-            None => done.push(RetriedFile { place: place.clone(), rows: rows.len(), known: !taken }),
+            None => done.push(RetriedFile { path: path.clone(), rows: rows.len(), is_repeated: !taken }),
         }
     }
-    Ok(told(&arguments.stage, &target.folder.display().to_string(), &done, arguments.dry_run))
+    Ok(describe(&arguments.stage, &target.dir.display().to_string(), &done, arguments.dry_run))
 }
 
-/// Where sinks of the job have kept the rows that this stage rejected.
-fn own(spec: &JobSpec, stage: &str) -> Result<Vec<PathBuf>> {
+/// Returns the files in which sinks of the job have stored the rows that this stage rejected.
+fn kept_files(spec: &JobSpec, stage: &str) -> Result<Vec<PathBuf>> {
     let kept = retry_source::kept(spec, stage);
     if kept.is_empty() {
         return Err(Error::job(format!(
@@ -117,12 +116,12 @@ fn own(spec: &JobSpec, stage: &str) -> Result<Vec<PathBuf>> {
             first.name, second.name
         )));
     }
-    let places = kept.into_iter().map(|(_, path)| spec.origin.folder.join(path));
-    // A sink that has had no rows yet has no file.
-    Ok(places.filter(|place| place.exists()).collect())
+    let paths = kept.into_iter().map(|(_, path)| spec.origin.dir.join(path));
+    // A sink without rows has no file yet.
+    Ok(paths.filter(|path| path.exists()).collect())
 }
 
-/// Whether rows can be given back to this stage of the job; the error says why not, and what to write.
+/// Checks that rows can be retried in this stage of the job. The error says why not, and what to write.
 fn check(spec: &JobSpec, name: &str) -> Result<()> {
     let Some(stage) = spec.stages.iter().find(|stage| stage.name == name) else {
         let names: Vec<&str> = spec.stages.iter().map(|stage| stage.name.as_str()).collect();
@@ -149,23 +148,23 @@ fn check(spec: &JobSpec, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// What was done, in words.
-fn told(stage: &str, folder: &str, done: &[RetriedFile], dry_run: bool) -> String {
-    let of = |known: bool| done.iter().filter(move |done| done.known == known);
+/// Describes what was done.
+fn describe(stage: &str, dir: &str, done: &[RetriedFile], dry_run: bool) -> String {
+    let of = |is_repeated: bool| done.iter().filter(move |done| done.is_repeated == is_repeated);
     let rows = of(false).map(|done| done.rows).sum::<usize>();
     let mut text = String::new();
-    for RetriedFile { place, rows, .. } in of(true) {
-        let _ = writeln!(text, "{place}: {} already retried, skipped; add --again to retry anyway", count(*rows));
+    for RetriedFile { path, rows, .. } in of(true) {
+        let _ = writeln!(text, "{path}: {} already retried, skipped; add --again to retry anyway", count(*rows));
     }
-    for RetriedFile { place, rows, .. } in of(false) {
-        let _ = writeln!(text, "{place}: {}", count(*rows));
+    for RetriedFile { path, rows, .. } in of(false) {
+        let _ = writeln!(text, "{path}: {}", count(*rows));
     }
     let _ = match (rows, dry_run) {
         (0, _) => writeln!(text, "nothing to retry in stage `{stage}`"),
-        (rows, true) => writeln!(text, "{} would be queued for stage `{stage}`, in {folder}", count(rows)),
+        (rows, true) => writeln!(text, "{} would be queued for stage `{stage}`, in {dir}", count(rows)),
         (rows, false) => writeln!(
             text,
-            "{} queued for stage `{stage}`, in {folder}; the job reads them in its next batch if it is running, else when it \
+            "{} queued for stage `{stage}`, in {dir}; the job reads them in its next batch if it is running, else when it \
              starts",
             count(rows)
         ),

@@ -1,4 +1,5 @@
-//! `millstream rollback`: back to the plugin that a stage, source or sink had before its last upgrade, with the state of then.
+//! `millstream rollback`: returns a stage, source or sink to the plugin before its last upgrade, with the state of that
+//! time.
 
 use super::upgrade::running::RunningJob;
 use super::upgrade::{NextVersion, promote, report};
@@ -9,7 +10,7 @@ use millstream_base::fault;
 use millstream_base::ids::{BatchId, Generation};
 use millstream_base::job::{self, plugin_part::PluginPart, spec::JobSpec};
 use millstream_base::package_name::PackageRequest;
-use millstream_base::patience::ServerWait;
+use millstream_base::retry::StartupRetry;
 use millstream_connectors::kinds;
 use millstream_engine::checkpoint::rollback::Rollback;
 use millstream_engine::checkpoint::store::{self, Store};
@@ -27,13 +28,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often it is looked whether the job is back.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How long no process may answer, between the end of the job and its next start.
+/// How often the status is checked while the job restarts.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Maximum time without a response of any process, between the end of the job and its restart.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
-/// How often it is looked whether the job would start, before it is stopped.
-const LOOKS_MAX: usize = 5;
+/// How many times a start is checked before the job is stopped.
+const CHECKS_MAX: usize = 5;
 
 /// The arguments of `millstream rollback`.
 #[derive(Args)]
@@ -54,14 +55,14 @@ pub struct RollbackArguments {
     keep_state: bool,
 }
 
-/// Rolls a stage back, and tells how it went.
+/// Rolls a stage back, and returns what was done.
 pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
     let RollbackArguments { job, stage, keep_state } = arguments;
     let stage = &edit::part_of(job, stage)?;
     let part = PluginPart::of(stage);
     let spec = job::load(job, kinds::all(), &[])?;
-    let folder = edit::folder_of(job);
-    let Some(before) = LockFile::read(folder)?.before(&spec.name, stage).cloned() else {
+    let dir = edit::dir_of(job);
+    let Some(before) = LockFile::read(dir)?.before(&spec.name, stage).cloned() else {
         return Err(Error::job(format!(
             "{}: {part} has no previous version: {} next to it lists no upgrade",
             job.display(),
@@ -78,14 +79,14 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
         ));
     }
     match (as_of, runs) {
-        (None, true) => between_batches(job, &before),
+        (None, true) => upgrade_back(job, &before),
         (None, false) => {
-            put_back(job, &before, None)?;
+            restore(job, &before, None)?;
             Ok(format!("{part} has {} again; start the job: millstream run {}\n", before.plugin, job.display()))
         }
         (Some((store, batch)), true) => restart(job, &*store, &before, batch),
         (Some((store, batch)), false) => {
-            let (_, batch) = put_back_with_state(job, &*store, &before, batch)?;
+            let (_, batch) = restore_with_state(job, &*store, &before, batch)?;
             Ok(format!(
                 "stage `{stage}` has {} again; start the job as of batch {batch}:\n  millstream run {} --replay-from {batch}\n",
                 before.plugin,
@@ -95,11 +96,11 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
     }
 }
 
-/// Whether the lock file tells the truth, as far as the checkpoint knows: it keeps what ran before each upgrade. A lock file
-/// is a text that many may write, and what it names is run.
+/// Checks the lock file against the checkpoint, which keeps what ran before each upgrade. A lock file is text that many
+/// people may write, and what it names is run.
 fn check(spec: &JobSpec, before: &PreviousVersion) -> Result<()> {
     let (Some(checkpoint), Some(batch)) = (&spec.checkpoint, before.batch) else { return Ok(()) };
-    let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
+    let store = store::open(&checkpoint.dir, &spec.origin.dir)?;
     let Some((manifest, _)) = manifest::read(&*store)? else { return Ok(()) };
     let told = |error: Error| {
         Error::job(format!(
@@ -116,7 +117,7 @@ fn check(spec: &JobSpec, before: &PreviousVersion) -> Result<()> {
     else {
         return Ok(());
     };
-    let is = digest_of(&spec.origin.folder, &before.plugin).map_err(|error| error.within(&before.plugin))?;
+    let is = digest_of(&spec.origin.dir, &before.plugin).map_err(|error| error.within(&before.plugin))?;
     if is.is_none_or(|is| is.hex() == ran) {
         return Ok(());
     }
@@ -128,24 +129,24 @@ fn check(spec: &JobSpec, before: &PreviousVersion) -> Result<()> {
     )))
 }
 
-/// The digest of the component that a job in this folder would get for this plugin; `None`: that is for whoever loads it to
-/// say.
-fn digest_of(folder: &Path, plugin: &str) -> Result<Option<Digest>> {
+/// Returns the digest of the component that a job in this directory would get for this plugin. `None` if only loading
+/// can tell.
+fn digest_of(dir: &Path, plugin: &str) -> Result<Option<Digest>> {
     if plugin.contains('@') && !plugin.contains('/') {
         let wanted: PackageRequest = plugin.parse()?;
-        let lock = LockFile::read(folder)?;
+        let lock = LockFile::read(dir)?;
         return Ok(wanted.version.and_then(|version| lock.pin(&wanted.name, &version).map(|pin| pin.layer)));
     }
-    // Where it cannot be read, whoever loads it says so.
-    let bytes = component_file(&folder.join(plugin)).ok().and_then(|file| millstream_base::regular::read(file).ok());
+    // If it cannot be read, loading reports that.
+    let bytes = component_file(&dir.join(plugin)).ok().and_then(|file| millstream_base::regular::read(file).ok());
     Ok(bytes.map(|bytes| Digest::of(&bytes)))
 }
 
-/// The batch whose checkpoint has the state of before, and where that is; `None`: the plugin keeps no state. An error where it is not
-/// kept.
+/// Returns the batch whose checkpoint has the previous state, and its store. `None` if the plugin keeps no state. Fails
+/// if the state is no longer kept.
 fn as_of(spec: &JobSpec, before: &PreviousVersion, runs: bool) -> Result<Option<(Arc<dyn Store>, u64)>> {
     let Some(checkpoint) = &spec.checkpoint else { return Ok(None) };
-    let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
+    let store = store::open(&checkpoint.dir, &spec.origin.dir)?;
     let Some((manifest, _)) = manifest::read(&*store)? else {
         return match runs {
             true => Err(Error::job(format!(
@@ -153,7 +154,7 @@ fn as_of(spec: &JobSpec, before: &PreviousVersion, runs: bool) -> Result<Option<
                  environment variable) than this command uses, so the state to go back to is unknown; stop the job, write its \
                  directory into the job file and retry, or add --keep-state; nothing was changed",
                 before.stage,
-                store.place()
+                store.location()
             ))),
             false => Ok(None),
         };
@@ -165,11 +166,11 @@ fn as_of(spec: &JobSpec, before: &PreviousVersion, runs: bool) -> Result<Option<
     let kept = |batch: u64| manifest.checkpoints.iter().any(|checkpoint| checkpoint.batch.0 == batch);
     match before.batch {
         Some(batch) if kept(batch) => Ok(Some((store, batch))),
-        batch => Err(gone(&manifest, before, batch)),
+        batch => Err(missing_state_error(&manifest, before, batch)),
     }
 }
 
-fn gone(manifest: &Manifest, before: &PreviousVersion, batch: Option<u64>) -> Error {
+fn missing_state_error(manifest: &Manifest, before: &PreviousVersion, batch: Option<u64>) -> Error {
     let kept: Vec<String> = manifest.checkpoints.iter().map(|kept| kept.batch.to_string()).collect();
     let when = batch.map_or("at the upgrade".to_owned(), |batch| format!("after batch {batch}, at the upgrade,"));
     Error::job(format!(
@@ -181,11 +182,11 @@ fn gone(manifest: &Manifest, before: &PreviousVersion, batch: Option<u64>) -> Er
     ))
 }
 
-/// An upgrade to the plugin of before.
-fn between_batches(job: &Path, before: &PreviousVersion) -> Result<String> {
+/// Upgrades to the previous plugin.
+fn upgrade_back(job: &Path, before: &PreviousVersion) -> Result<String> {
     let running = RunningJob::find(job)?;
-    // Paths in a job file begin in its folder.
-    let path = edit::folder_of(job).join(&before.plugin);
+    // Paths in a job file are relative to its directory.
+    let path = edit::dir_of(job).join(&before.plugin);
     let to = if before.plugin.contains('@') { None } else { path.to_str() };
     let next = NextVersion::find(job, &before.stage, to.unwrap_or(&before.plugin), None)?;
     let prepared = running.prepare(&before.stage, &next.component())?;
@@ -193,16 +194,16 @@ fn between_batches(job: &Path, before: &PreviousVersion) -> Result<String> {
     Ok(report::words(&status))
 }
 
-/// Job file and lock file as they were before the upgrade; as they are where the job would not start with them.
-fn put_back(job: &Path, before: &PreviousVersion, as_of: Option<u64>) -> Result<RollbackUndo> {
+/// Restores job file and lock file to their state before the upgrade. They stay unchanged if the job would not start.
+fn restore(job: &Path, before: &PreviousVersion, as_of: Option<u64>) -> Result<RollbackUndo> {
     let plugin = edit::plugin_of(job, &before.stage)?;
     edit::set_plugin(job, &before.stage, &before.plugin)?;
-    LockFile::change(edit::folder_of(job), |lock| {
+    LockFile::change(edit::dir_of(job), |lock| {
         lock.before.retain(|other| other != before);
         Ok(())
     })?;
     let undo = RollbackUndo { plugin, before: before.clone() };
-    match would_start(job, as_of) {
+    match check_start(job, as_of) {
         Ok(()) => Ok(undo),
         Err(error) => {
             undo.undo(job)?;
@@ -211,17 +212,17 @@ fn put_back(job: &Path, before: &PreviousVersion, as_of: Option<u64>) -> Result<
     }
 }
 
-/// The same, with a note in the store that the next start goes back to this batch, whoever starts it and how. Returns to which batch: an
-/// earlier one, where other stages go back to it with the same start.
-fn put_back_with_state(
+/// Like [`restore`], with a note in the store that the next start goes back to this batch, however it is started.
+/// Returns the batch to which it goes back. It is an earlier one if other stages go back to it with the same start.
+fn restore_with_state(
     job: &Path,
     store: &dyn Store,
     before: &PreviousVersion,
     batch: u64,
 ) -> Result<(RollbackUndo, u64)> {
     let (noted, first) = note(store, before, batch)?;
-    match put_back(job, before, Some(first)) {
-        // It was started again meanwhile, perhaps with the plugin that is given up.
+    match restore(job, before, Some(first)) {
+        // The job was restarted meanwhile, perhaps with the plugin that is being removed.
         Ok(undo) if generation(store)? != noted => Ok((undo, note(store, before, batch)?.1)),
         Ok(undo) => Ok((undo, first)),
         Err(error) => {
@@ -238,12 +239,12 @@ fn note(store: &dyn Store, before: &PreviousVersion, batch: u64) -> Result<(Gene
     Ok((generation, first.0))
 }
 
-/// The last start of the job.
+/// Returns the generation of the last start of the job.
 fn generation(store: &dyn Store) -> Result<Generation> {
     Ok(manifest::read(store)?.map(|(manifest, _)| manifest.generation).unwrap_or_default())
 }
 
-/// What [`put_back`] has changed.
+/// What [`restore`] has changed.
 struct RollbackUndo {
     plugin: Option<String>,
     before: PreviousVersion,
@@ -254,25 +255,25 @@ impl RollbackUndo {
         if let Some(plugin) = self.plugin {
             edit::set_plugin(job, &self.before.stage, &plugin)?;
         }
-        LockFile::change(edit::folder_of(job), |lock| {
+        LockFile::change(edit::dir_of(job), |lock| {
             lock.set_before(self.before);
             Ok(())
         })
     }
 }
 
-/// Whether the job can be started as its file is now, as of this batch or from where it is. A running job changes what is looked at, so that an
-/// error counts when it comes again and again.
-fn would_start(job: &Path, as_of: Option<u64>) -> Result<()> {
-    let graph = Graph::resolve(job::load(job, kinds::all(), &[])?, &PluginHost::new()?, false, ServerWait::No)?;
+/// Checks that the job can be started with its current file, as of this batch or from its current state. A running job
+/// changes what is checked, so only a repeated error counts.
+fn check_start(job: &Path, as_of: Option<u64>) -> Result<()> {
+    let graph = Graph::resolve(job::load(job, kinds::all(), &[])?, &PluginHost::new()?, false, StartupRetry::No)?;
     let Some(checkpoint) = &graph.spec.checkpoint else { return Ok(()) };
-    let store = store::open(&checkpoint.dir, &graph.spec.origin.folder)?;
-    // Whoever starts it does so as before: with other workers some batches may not be run again.
+    let store = store::open(&checkpoint.dir, &graph.spec.origin.dir)?;
+    // A restart uses the previous number of workers: with others, some batches may not be replayed.
     let last = manifest::read(&*store)?.and_then(|(manifest, _)| manifest.starts.last().map(|start| start.workers));
     let workers = last.and_then(|workers| usize::try_from(workers).ok());
     let options = Options { replay_from: as_of.map(BatchId), workers, ..Options::default() };
     let mut decided = recover::decide(&graph, &*store, &options, None, None, None);
-    for _ in 1..LOOKS_MAX {
+    for _ in 1..CHECKS_MAX {
         if decided.is_err() {
             decided = recover::decide(&graph, &*store, &options, None, None, None);
         }
@@ -280,23 +281,23 @@ fn would_start(job: &Path, as_of: Option<u64>) -> Result<()> {
     decided.map(drop)
 }
 
-/// Has the running job start again from the checkpoint after a batch, and waits until it has.
+/// Makes the running job restart from the checkpoint after a batch, and waits until it has.
 fn restart(job: &Path, store: &dyn Store, before: &PreviousVersion, batch: u64) -> Result<String> {
     let running = RunningJob::find(job)?;
     let since = newest_start(job)?;
-    let (undo, batch) = put_back_with_state(job, store, before, batch)?;
+    let (undo, batch) = restore_with_state(job, store, before, batch)?;
     fault::point("rollback.written");
     if let Err(error) = ask_to_restart(&running, batch) {
         undo.undo(job)?;
         Rollback::remove(store, &before.stage)?;
         return Err(error);
     }
-    let mut heard = Instant::now();
+    let mut last_response = Instant::now();
     while newest_start(job)? <= since {
         if !ask(job)?.answered.is_empty() {
-            heard = Instant::now();
+            last_response = Instant::now();
         }
-        if heard.elapsed() > SILENCE_MAX {
+        if last_response.elapsed() > SILENCE_MAX {
             return Err(Error::environment(format!(
                 "the job stopped to go back to batch {batch} and did not restart; its log shows why; the job file has \
                  {} again; start it with: millstream run {} --replay-from {batch}",
@@ -304,7 +305,7 @@ fn restart(job: &Path, store: &dyn Store, before: &PreviousVersion, batch: u64) 
                 job.display()
             )));
         }
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(POLL_INTERVAL);
     }
     Ok(format!(
         "stage `{}` has {} again, with the state after batch {batch}; later batches are replayed, and sinks keep what they \
@@ -313,7 +314,7 @@ fn restart(job: &Path, store: &dyn Store, before: &PreviousVersion, batch: u64) 
     ))
 }
 
-/// When the job of this file was started, where all of its processes answer; zero: they do not.
+/// Returns when the job of this file was started, if all of its processes respond, otherwise 0.
 fn newest_start(job: &Path) -> Result<i64> {
     let told = ask(job)?.answered;
     let all = told.first().is_some_and(|first| told.len() >= first.status.processes);
@@ -325,9 +326,9 @@ fn ask_to_restart(running: &RunningJob, batch: u64) -> Result<()> {
     for ProcessAnswer { process, answer } in put(&running.file, &question, |_| true)? {
         match answer {
             Ok(ControlAnswer::Done(_)) => {}
-            Ok(ControlAnswer::Refused(words)) => return Err(Error::job(words)),
-            Ok(ControlAnswer::Error(words)) | Err(words) => {
-                return Err(Error::environment(format!("process {process} of the job: {words}")));
+            Ok(ControlAnswer::Refused(message)) => return Err(Error::job(message)),
+            Ok(ControlAnswer::Error(message)) | Err(message) => {
+                return Err(Error::environment(format!("process {process} of the job: {message}")));
             }
             Ok(ControlAnswer::Status(_) | ControlAnswer::View(_) | ControlAnswer::Upgrade(_)) => {
                 return Err(Error::environment(format!("process {process} of the job sent an unexpected response")));

@@ -1,16 +1,17 @@
-//! `millstream run`: in this process, or in worker processes under a supervisor where the job keeps checkpoints.
+//! `millstream run`: runs a job in this process, or in worker processes under a supervisor if the job keeps
+//! checkpoints.
 
 pub mod arguments;
 mod fresh;
 mod line;
 pub mod page_notice;
-pub mod place;
+pub mod processes;
 pub mod signals;
 mod watch;
 
-use super::inspect::words::count as number_of;
+use super::inspect::text::count as number_of;
 use super::output::warn_of;
-use super::status::words;
+use super::status::text;
 use super::supervise;
 use super::supervise::Layout;
 use super::supervise::report::Reporter;
@@ -23,15 +24,15 @@ use millstream_base::error::{Error, Result};
 use millstream_base::fault;
 use millstream_base::ids::BatchId;
 use millstream_base::job::spec::JobSpec;
-use millstream_base::threads::is_lost_connection;
+use millstream_base::threads::is_connection_loss;
 use millstream_base::{job, terminal};
 use millstream_connectors::kinds;
 use millstream_engine::running::{Cluster, Options};
 use millstream_metrics::Snapshot;
 use millstream_runtime::control::Control;
-use millstream_runtime::{ClusterKey, Job, JobLayout, LayoutNews, LocalPorts, Stop, Stopper};
+use millstream_runtime::{ClusterKey, Job, JobLayout, LayoutUpdate, LocalPorts, Stop, Stopper};
 use page_notice::{PageNotice, ServedPage};
-use place::{PROCESSES_MAX, place, trust};
+use processes::{PROCESSES_MAX, process_and_hosts, trust};
 use signals::StopOnSignals;
 use std::path::Path;
 use std::process::ExitCode;
@@ -45,18 +46,18 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
     if arguments.quiet {
         terminal::stop();
     }
-    place::settle(&mut arguments)?;
+    processes::settle(&mut arguments)?;
     if arguments.stand_by && arguments.own_number() == 0 {
         return Err(Error::job("--stand-by is for machines that join a running job; process 0 stays where it is"));
     }
     if arguments.own_number() != 0 {
-        // Process 0 tells of all.
+        // Process 0 shows the status of all.
         terminal::mute();
     }
     if let Some(reporter) = Reporter::of_this_process()? {
         terminal::share(true);
         let result = run_here(arguments, Some(&reporter), None);
-        reporter.ended(&result);
+        reporter.report_ended(&result);
         return result;
     }
     if arguments.sample {
@@ -97,17 +98,18 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
                 arguments.hosts = reserved.hosts()?;
                 ports = Some(reserved);
             }
-            place(&arguments, Some(0))?;
-            // All of them are here, so nobody else needs to know the key.
+            process_and_hosts(&arguments, Some(0))?;
+            // All processes are on this machine, so no one else needs the key.
             let key = arguments.cluster_key.as_deref().map_or_else(ClusterKey::generate, ClusterKey::read)?;
             ((0..processes).map(Some).collect(), Some(key))
         }
         (_, process) => {
-            let place = place(&arguments, process)?;
-            // Also where they are those that nobody named.
-            place.iter().for_each(|(_, hosts)| arguments.hosts.clone_from(hosts));
-            // What is wrong is told before anything is started; a worker process reads certificates itself, as they may be new by then.
-            let trust = place.map(|(process, hosts)| trust(&arguments, &hosts, process, None)).transpose()?;
+            let processes = process_and_hosts(&arguments, process)?;
+            // This includes processes that were not configured explicitly.
+            processes.iter().for_each(|(_, hosts)| arguments.hosts.clone_from(hosts));
+            // Report errors before anything is started. A worker process reads certificates itself, as they may be
+            // newer then.
+            let trust = processes.map(|(process, hosts)| trust(&arguments, &hosts, process, None)).transpose()?;
             (vec![None], trust.and_then(|trust| trust.key().cloned()))
         }
     };
@@ -115,11 +117,11 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
     supervise::supervise(&arguments, layout, page.as_ref())
 }
 
-/// Serves the page about the job, from this process. Where nobody asked for a page, a job runs without one as well.
+/// Serves the page about the job from this process. If no page was requested, an error does not stop the job.
 fn serve_page(arguments: &RunArguments, spec: &JobSpec, supervised: bool) -> Result<Option<ServedPage>> {
     let wanted =
         [&arguments.ui_token_file, &arguments.ui_cert].iter().any(|file| file.is_some()) || arguments.ui.is_some();
-    // Process 0 shows all of them; others do so where somebody asks for it.
+    // Process 0 shows all processes. Others serve a page only on request.
     let shows = wanted || (spec.ui && arguments.own_number() == 0);
     if arguments.no_ui || !shows {
         return Ok(None);
@@ -144,16 +146,16 @@ fn serve_page(arguments: &RunArguments, spec: &JobSpec, supervised: bool) -> Res
     }
 }
 
-/// Runs a job in this process. `page`: that of the job, where this process serves it.
+/// Runs a job in this process. `page`: the page of the job, if this process serves it.
 fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&ServedPage>) -> Result<ExitCode> {
     let signals = StopOnSignals::listen()?;
     let draws_line = arguments.own_number() == 0;
-    let cluster = match place(&arguments, arguments.number())? {
+    let cluster = match process_and_hosts(&arguments, arguments.number())? {
         Some((process, hosts)) => {
             let trust = trust(&arguments, &hosts, process, reporter.and_then(Reporter::key))?;
             let id =
                 arguments.layout.or(arguments.stand_by.then(|| JobLayout { workers: None, hosts: hosts.clone() }.id()));
-            let layout = LayoutNews { id: id.unwrap_or(0), ..LayoutNews::default() };
+            let layout = LayoutUpdate { id: id.unwrap_or(0), ..LayoutUpdate::default() };
             Some(Cluster { process, hosts, listen: arguments.listen.clone(), trust, layout })
         }
         None => None,
@@ -179,10 +181,11 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&
     };
     let began = Instant::now();
     let deadline = arguments.timeout.and_then(|timeout| began.checked_add(timeout));
-    let told = options.cluster.as_ref().map(|cluster| cluster.layout.told.clone());
+    let new_layout = options.cluster.as_ref().map(|cluster| cluster.layout.reported.clone());
     let elsewhere = |_: &Error| {
-        if let (Some(reporter), Some(layout)) = (reporter, told.as_ref().and_then(|told| told.get())) {
-            reporter.elsewhere(layout);
+        if let (Some(reporter), Some(layout)) = (reporter, new_layout.as_ref().and_then(|new_layout| new_layout.get()))
+        {
+            reporter.report_layout(layout);
         }
     };
     let stands_by = arguments.stand_by || arguments.takes_over;
@@ -191,9 +194,9 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&
         job.sample(SAMPLE_ROWS_SHOWN);
     }
     if let (Some(reporter), true) = (reporter, stands_by) {
-        // Of one that is new here there is nobody whose end is waited for.
+        // A process that joins has no predecessor to wait for.
         let go = |time| reporter.takes_over_within(time) || arguments.stand_by;
-        job.stand_by(&arguments.job, |news| reporter.stands_by(news), go).inspect_err(elsewhere)?;
+        job.stand_by(&arguments.job, |news| reporter.report_standby(news), go).inspect_err(elsewhere)?;
     }
     job.start().inspect_err(elsewhere)?;
     if let Some(page) = page {
@@ -209,14 +212,14 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&
     // The job itself may run at the same time.
     let control = (!arguments.sample).then(|| Control::listen(&arguments.job, stopper.clone()));
     if let Some(reporter) = reporter {
-        reporter.running(stopper.clone());
+        reporter.report_running(stopper.clone());
     }
     signals.started(stopper.clone());
     let line = match control.is_some() && draws_line {
         true => show_line(&arguments.job, page.map(|page| page.jobs.clone())),
         false => None,
     };
-    // To start took its part of the time.
+    // The start used part of the time.
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     let timed_out = !stopper.await_termination(left)?;
     if timed_out {
@@ -227,29 +230,29 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&
     drop(line);
     drop(control);
     summarize(&stopper, began.elapsed(), job.keeps_checkpoints());
-    if reporter.is_some() && stopper.leaves() {
+    if reporter.is_some() && stopper.is_leaving() {
         tracing::info!("the job continues on other machines; this process exits when they run it");
-        stopper.await_successor(|| !signals.asked())?;
+        stopper.await_successor(|| !signals.requested())?;
         return Ok(ExitCode::SUCCESS);
     }
     if let (Some(reporter), true) = (reporter, stopper.hands_over()) {
-        // Process 0 has begun all of them.
-        reporter.handed(stopper.begun_us().map_or(0, |(_, last_us)| last_us));
+        // Process 0 has begun all batches.
+        reporter.report_handed(stopper.begun_us().map_or(0, |(_, last_us)| last_us));
         fault::point("handover.handed");
     }
-    if let (Some(reporter), Some(batch)) = (reporter, stopper.goes_back()) {
-        reporter.goes_back(batch);
+    if let (Some(reporter), Some(batch)) = (reporter, stopper.requested_back()) {
+        reporter.report_back(batch);
     }
-    let ended = !timed_out && !signals.asked() && stopper.goes_back().is_none();
+    let ended = !timed_out && !signals.requested() && stopper.requested_back().is_none();
     if ended && let Some((name, rejected)) = stopper.rejected_source() {
-        return Err(nothing_decoded(name, rejected));
+        return Err(all_rejected_error(name, rejected));
     }
-    // Batches were dropped, so whoever started the job must not take it for done.
-    Ok(if signals.at_once() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    // Batches were dropped, so the job must not be considered done.
+    Ok(if signals.is_immediate() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// What a job ends with whose input is at its end if a source has given no rows, as all its records were rejected.
-fn nothing_decoded(name: &str, rejected: u64) -> Error {
+/// Returns the error for a job whose input has ended without a row from a source, as all its records were rejected.
+fn all_rejected_error(name: &str, rejected: u64) -> Error {
     let records = number_of(rejected, "record");
     Error::plugin(format!(
         "source `{name}`: all {records} that it read were rejected, and nothing reads `{name}.rejected`; check its `format` and `schema`, \
@@ -257,7 +260,7 @@ fn nothing_decoded(name: &str, rejected: u64) -> Error {
     ))
 }
 
-/// Shows on the terminal how the job stands. Whoever has no terminal to draw on misses nothing.
+/// Shows the job status on the terminal, if there is one.
 fn show_line(file: &Path, page: Option<Arc<Jobs>>) -> Option<JobLine> {
     if !terminal::draws() {
         return None;
@@ -278,26 +281,26 @@ fn show_line(file: &Path, page: Option<Arc<Jobs>>) -> Option<JobLine> {
     }
 }
 
-/// Where the connection to another process breaks, several threads end in panics one after the other; the job's error
-/// says once what they mean.
+/// If the connection to another process breaks, several threads panic one after the other. The job's error describes
+/// the cause once.
 fn quiet_broken_connections() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if !panic.payload_as_str().is_some_and(is_lost_connection) {
+        if !panic.payload_as_str().is_some_and(is_connection_loss) {
             usual(panic);
         }
     }));
 }
 
-/// The rows of a source, stage or sink, with those that it rejected.
-fn rows_in_words(name: &str, count: &Snapshot) -> String {
+/// Describes the rows of a source, stage or sink, with those that it rejected.
+fn describe_rows(name: &str, count: &Snapshot) -> String {
     match count.rejected {
         0 => format!("{name} {}", count.rows),
         rejected => format!("{name} {} ({rejected} rejected)", count.rows),
     }
 }
 
-/// What the job did, in a few lines.
+/// Logs a summary of the job in a few lines.
 fn summarize(stopper: &Stopper, took: Duration, keeps_checkpoints: bool) {
     let (batches, counts) = stopper.counts();
     for (name, count) in &counts {
@@ -308,7 +311,7 @@ fn summarize(stopper: &Stopper, took: Duration, keeps_checkpoints: bool) {
             tracing::warn!("`{name}` had {}: older than the watermark allows", number_of(count.late, "late row"));
         }
         for of_plugin in &count.plugins {
-            tracing::info!("`{name}` {}", words::cost(of_plugin, count.rejected));
+            tracing::info!("`{name}` {}", text::cost(of_plugin, count.rejected));
         }
         for (counter, value) in &count.counters {
             tracing::info!("`{name}` counted {counter} = {value}");
@@ -321,7 +324,7 @@ fn summarize(stopper: &Stopper, took: Duration, keeps_checkpoints: bool) {
             if keeps_checkpoints { "stay in the checkpoint" } else { "are lost, as the job keeps no checkpoints" };
         tracing::info!("left in state (keys, open windows, waiting rows, timers): {}; they {becomes}", held.join(", "));
     }
-    let rows: Vec<String> = counts.iter().map(|(name, count)| rows_in_words(name, count)).collect();
+    let rows: Vec<String> = counts.iter().map(|(name, count)| describe_rows(name, count)).collect();
     let plural = if batches == 1 { "" } else { "es" };
     tracing::info!("done: {batches} batch{plural} in {:.1} s; rows: {}", took.as_secs_f64(), rows.join(", "));
 }

@@ -1,6 +1,6 @@
-//! `millstream scale`: gives a running job more or fewer workers.
+//! `millstream scale`: changes the number of workers of a running job.
 
-use crate::cli::run::place::hosts_of;
+use crate::cli::run::processes::hosts_of;
 use crate::cli::show;
 use clap::Args;
 use millstream_base::error::{Error, Result};
@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often it is looked how far it has come.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often the progress is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long a supervisor is waited for that is just starting, and processes that have none.
+/// How long to wait for a supervisor that is starting, and for processes that have none.
 const START_MAX: Duration = Duration::from_secs(5);
-const ALONE_FOR: Duration = Duration::from_millis(500);
+const UNSUPERVISED_MAX: Duration = Duration::from_millis(500);
 
 /// The arguments of `millstream scale`.
 #[derive(Args)]
@@ -43,7 +43,7 @@ pub struct ScaleArguments {
     hosts: Vec<String>,
 }
 
-/// Asks the supervisor of the job, and shows what it does.
+/// Sends the request to the supervisor of the job, and shows its progress.
 pub fn scale(arguments: &ScaleArguments) -> Result<()> {
     let ScaleArguments { job, workers, processes, hosts } = arguments;
     if let Some(workers) = workers.filter(|workers| *workers == 0 || *workers as u64 > WORKERS_MAX) {
@@ -51,11 +51,11 @@ pub fn scale(arguments: &ScaleArguments) -> Result<()> {
     }
     let hosts = hosts_of(hosts.clone())?;
     let question = ScaleQuestion::Scale { workers: *workers, processes: *processes, hosts };
-    let mut status = begun(job, &question)?;
+    let mut status = begin(job, &question)?;
     let shown = job.display();
     let mut said = String::new();
     loop {
-        let line = in_words(&status.step);
+        let line = describe(&status.step);
         if line != said {
             show(&format!("{shown}: {line}\n"))?;
             said = line;
@@ -67,26 +67,26 @@ pub fn scale(arguments: &ScaleArguments) -> Result<()> {
             }
             _ => {}
         }
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(POLL_INTERVAL);
         let ended = || Error::environment(format!("the job {shown} has ended or restarted in the meantime"));
-        status = asked(job, &ScaleQuestion::Scaling { id: status.id })?.ok_or_else(ended)?;
+        status = request(job, &ScaleQuestion::Scaling { id: status.id })?.ok_or_else(ended)?;
     }
 }
 
-fn asked(job: &Path, question: &ScaleQuestion) -> Result<Option<ScaleStatus>> {
+fn request(job: &Path, question: &ScaleQuestion) -> Result<Option<ScaleStatus>> {
     match ask_supervisor(job, question)? {
         Some(ScaleAnswer::Scaling(status)) => Ok(Some(status)),
         Some(ScaleAnswer::Refused(why)) => Err(Error::job(why)),
-        // It is another one than before.
+        // This is another supervisor than before.
         Some(ScaleAnswer::Unknown) | None => Ok(None),
     }
 }
 
-/// Asks the supervisor of the job, which may be just starting.
-fn begun(job: &Path, question: &ScaleQuestion) -> Result<ScaleStatus> {
+/// Sends the request to the supervisor of the job, which may still be starting. Returns the first status.
+fn begin(job: &Path, question: &ScaleQuestion) -> Result<ScaleStatus> {
     let (began, shown) = (Instant::now(), job.display());
     loop {
-        if let Some(status) = asked(job, question)? {
+        if let Some(status) = request(job, question)? {
             return Ok(status);
         }
         let is_supervised = RunningMark::is_held(job)?;
@@ -96,8 +96,8 @@ fn begun(job: &Path, question: &ScaleQuestion) -> Result<ScaleStatus> {
                 "the job {shown} is not running (no process of yours responds); start it with `millstream run {shown} --workers N`"
             )));
         }
-        // Its processes outlive a supervisor for a moment.
-        if !is_supervised && began.elapsed() >= ALONE_FOR {
+        // Worker processes run a moment longer than their supervisor.
+        if !is_supervised && began.elapsed() >= UNSUPERVISED_MAX {
             return Err(Error::job(format!(
                 "the job {shown} has no supervisor, as it keeps no checkpoints; add [checkpoint] with a `dir` and restart it, or stop \
                  it (`millstream stop {shown}`) and start it with other --workers"
@@ -106,11 +106,11 @@ fn begun(job: &Path, question: &ScaleQuestion) -> Result<ScaleStatus> {
         if began.elapsed() >= START_MAX {
             return Err(Error::environment(format!("the supervisor of the job {shown} does not respond")));
         }
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
-fn in_words(step: &ScaleStep) -> String {
+fn describe(step: &ScaleStep) -> String {
     match step {
         ScaleStep::Waiting => "the job is starting; the new workers start as soon as it runs".into(),
         ScaleStep::Loading => "new workers start next to the old ones and load the newest checkpoint".into(),

@@ -1,4 +1,4 @@
-//! `millstream search`: what a registry has.
+//! `millstream search`: searches a registry.
 
 use clap::Args;
 use millstream_base::error::Result;
@@ -18,7 +18,7 @@ pub struct SearchArguments {
     registry: Option<String>,
 }
 
-/// The packages that were found, a line each.
+/// Returns the packages that were found, one per line.
 pub fn search(arguments: &SearchArguments) -> Result<String> {
     let registry = registry(arguments.registry.as_deref())?;
     let hits = registry.search(&arguments.words)?;

@@ -1,4 +1,4 @@
-//! `millstream serve`: plugins for other engines, on a Unix socket.
+//! `millstream serve`: runs plugins for other engines, on a Unix socket.
 
 use super::output::show;
 use crate::serve::{self, CONNECTIONS, ServeOptions};
@@ -37,11 +37,11 @@ pub struct ServeArguments {
     memory: Option<String>,
 }
 
-/// Serves until it is told to end.
+/// Serves until it is stopped.
 pub fn serve(arguments: ServeArguments) -> Result<()> {
     let ServeArguments { socket, with_parent, connections, frame, memory } = arguments;
-    let told = format!("serving plugins on {}\n", harmless(&socket.display().to_string(), usize::MAX));
+    let notice = format!("serving plugins on {}\n", harmless(&socket.display().to_string(), usize::MAX));
     let options = ServeOptions { socket, with_parent, connections_max: connections, frame, memory };
-    // A line for whoever waits until it can connect.
-    serve::run(&options, || show(&told))
+    // This line signals that clients can connect.
+    serve::run(&options, || show(&notice))
 }

@@ -1,4 +1,5 @@
-//! `millstream show`: what a package is and what it asks for, before anybody uses it. None of it is run or kept.
+//! `millstream show`: describes a package and its requested permissions before it is used. Nothing of it is run or
+//! stored.
 
 use crate::author::inspect;
 use clap::Args;
@@ -25,7 +26,7 @@ pub struct ShowArguments {
     readme: bool,
 }
 
-/// What the package is, in words.
+/// Returns a description of the package.
 pub fn show(arguments: &ShowArguments) -> Result<String> {
     let ShowArguments { package: wanted, registry: given, readme } = arguments;
     let registry = registry(given.as_deref())?;
@@ -51,7 +52,7 @@ pub fn show(arguments: &ShowArguments) -> Result<String> {
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "{:<15}{value}", format!("{name}:"));
     };
-    let place = if matches!(registry, Registry::Folder(_)) { "folder" } else { "registry" };
+    let place = if matches!(registry, Registry::Dir(_)) { "folder" } else { "registry" };
     line(place, &registry.to_string());
     line("manifest", &digest.to_string());
     let signatures = registry.signatures(&wanted.name, &digest)?;

@@ -1,9 +1,9 @@
-//! `millstream state`: SQL over the state that a checkpoint holds.
+//! `millstream state`: SQL over the state in a checkpoint.
 
 #[cfg_attr(not(feature = "sql"), path = "state/query_absent.rs")]
 mod query;
 
-use super::inspect::words::describe;
+use super::inspect::text::describe;
 use super::run::arguments::parse_set;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::Schema;
@@ -12,7 +12,7 @@ use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
 use millstream_base::job;
 use millstream_base::job::spec::{JobSpec, OperatorSpec, StageSpec};
-use millstream_base::patience::ServerWait;
+use millstream_base::retry::StartupRetry;
 use millstream_connectors::kinds;
 use millstream_engine::checkpoint::manifest;
 use millstream_engine::checkpoint::store::{self, Store};
@@ -60,7 +60,7 @@ struct StageState {
 /// How often the tables are read, each time from a newer manifest: a running job deletes what no checkpoint needs.
 const READS_MAX: usize = 3;
 
-/// Who shows a part of the output.
+/// Shows a part of the output.
 type Show<'a> = &'a mut dyn FnMut(&str) -> Result<()>;
 
 /// Runs the command.
@@ -75,10 +75,10 @@ pub fn state(arguments: &StateArguments, show: Show<'_>) -> Result<()> {
     }
 }
 
-/// The store of a job's checkpoint.
+/// Opens the store of a job's checkpoint.
 pub fn open(job: &JobSpec) -> Result<Arc<dyn Store>> {
     match &job.checkpoint {
-        Some(checkpoint) => store::open(&checkpoint.dir, &job.origin.folder),
+        Some(checkpoint) => store::open(&checkpoint.dir, &job.origin.dir),
         None => Err(Error::job(format!(
             "{}the job `{}` keeps no checkpoint, so it has no state to read; add a table [checkpoint] with `dir`",
             job.origin.at("checkpoint"),
@@ -87,20 +87,21 @@ pub fn open(job: &JobSpec) -> Result<Arc<dyn Store>> {
     }
 }
 
-/// The manifest of a store that must have one.
+/// Returns the manifest of a store that must have one.
 pub fn manifest_of(store: &dyn Store) -> Result<Manifest> {
     let read = manifest::read(store)?;
     read.map(|(manifest, _)| manifest).ok_or_else(|| {
-        Error::environment(format!("no checkpoint in {} yet: manifest.json does not exist", store.place()))
+        Error::environment(format!("no checkpoint in {} yet: manifest.json does not exist", store.location()))
     })
 }
 
-/// The state of all stages after a batch. Where a file is gone, and the manifest is another one by now, from that.
+/// Reads the state of all stages after a batch. If a file was deleted and the manifest has changed, retries with the
+/// new one.
 fn read_tables(store: &dyn Store, batch: Option<BatchId>) -> Result<(Checkpoint, Vec<StageState>)> {
     let mut manifest = manifest_of(store)?;
     let mut read = 1;
     loop {
-        let checkpoint = chosen(store, &manifest, batch)?;
+        let checkpoint = select_checkpoint(store, &manifest, batch)?;
         let error = match tables_of(store, checkpoint) {
             Ok(tables) => return Ok((checkpoint.clone(), tables)),
             Err(error) => error,
@@ -114,7 +115,7 @@ fn read_tables(store: &dyn Store, batch: Option<BatchId>) -> Result<(Checkpoint,
     }
 }
 
-fn chosen<'a>(store: &dyn Store, manifest: &'a Manifest, batch: Option<BatchId>) -> Result<&'a Checkpoint> {
+fn select_checkpoint<'a>(store: &dyn Store, manifest: &'a Manifest, batch: Option<BatchId>) -> Result<&'a Checkpoint> {
     let found = match batch {
         Some(batch) => manifest.checkpoints.iter().find(|checkpoint| checkpoint.batch == batch),
         None => manifest.checkpoints.last(),
@@ -124,7 +125,7 @@ fn chosen<'a>(store: &dyn Store, manifest: &'a Manifest, batch: Option<BatchId>)
         Some(batch) if !kept.is_empty() => {
             Error::job(format!("no checkpoint of batch {batch}; there are those of batches {}", kept.join(", ")))
         }
-        _ => Error::environment(format!("the job in {} has not written a checkpoint yet", store.place())),
+        _ => Error::environment(format!("the job in {} has not written a checkpoint yet", store.location())),
     })
 }
 
@@ -142,15 +143,16 @@ fn tables_of(store: &dyn Store, checkpoint: &Checkpoint) -> Result<Vec<StageStat
     stages.map(state).collect()
 }
 
-/// Puts the results of built-in aggregates in the place of their accumulators, which are kept in forms of their own: a mean as a sum and a
-/// count, the largest float as a whole number. Where the job cannot be checked any more, or has other aggregates by now, they stay.
+/// Replaces the accumulators of built-in aggregates with their results. Accumulators have their own formats: a mean is
+/// a sum and a count, the largest float an integer. If the job can no longer be checked, or has other aggregates, they
+/// stay.
 fn show_results(job: &JobSpec, checkpoint: &Checkpoint, tables: &mut [StageState]) -> Result<()> {
     let aggregates =
         |stage: &StageSpec| matches!(stage.operator, OperatorSpec::Aggregate { .. } | OperatorSpec::Sql { .. });
     if !job.stages.iter().any(aggregates) {
         return Ok(());
     }
-    let graph = PluginHost::new().and_then(|host| Graph::resolve(job.clone(), &host, false, ServerWait::No));
+    let graph = PluginHost::new().and_then(|host| Graph::resolve(job.clone(), &host, false, StartupRetry::No));
     let Ok(graph) = graph else { return Ok(()) };
     for node in &graph.stages {
         let Operator::Aggregate(functions) = &node.operator else { continue };

@@ -1,6 +1,6 @@
-//! `millstream status`: how a running job stands.
+//! `millstream status`: shows the status of a running job.
 
-pub(super) mod words;
+pub(super) mod text;
 
 use clap::Args;
 use millstream_base::error::{Error, Result};
@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a job is waited for of which no process answers though it runs, and how often it is asked then.
+/// How long to wait for a running job of which no process responds, and how often it is queried.
 const STARTING_MAX: Duration = Duration::from_secs(2);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The arguments of `millstream status`.
 #[derive(Args)]
@@ -24,22 +24,23 @@ pub struct StatusArguments {
     json: bool,
 }
 
-/// The output of the command. An error where the job does not run.
+/// Returns the output of the command. Fails if the job is not running.
 pub fn status(arguments: &StatusArguments) -> Result<String> {
     let status = of(&arguments.job)?;
     match arguments.json {
         true => serde_json::to_string(&status).map(|json| json + "\n").map_err(Error::bug),
-        false => Ok(words::of(&status)),
+        false => Ok(text::of(&status)),
     }
 }
 
-/// How the job of this file stands. An error where it does not run.
+/// Returns the status of the job of this file. Fails if the job is not running.
 pub fn of(file: &Path) -> Result<JobStatus> {
-    let answers = answers(file)?;
+    let responses = responses(file)?;
     let job = file.display();
-    let silent = answers.silent.iter().map(|(process, words)| format!("process {process} does not respond: {words}"));
+    let silent =
+        responses.silent.iter().map(|(process, message)| format!("process {process} does not respond: {message}"));
     let silent: Vec<String> = silent.collect();
-    let Some(status) = sum(answers) else {
+    let Some(status) = sum(responses) else {
         return Err(Error::environment(match silent.is_empty() {
             true => format!(
                 "the job {job} is not running (no process of yours responds); start it with `millstream run {job}`"
@@ -47,26 +48,26 @@ pub fn of(file: &Path) -> Result<JobStatus> {
             false => format!("the job {job} is running but does not respond\n  {}", silent.join("\n  ")),
         }));
     };
-    silent.iter().for_each(|words| tracing::warn!("{words}"));
+    silent.iter().for_each(|message| tracing::warn!("{message}"));
     Ok(status)
 }
 
-/// What the processes of the job say. One that is just being started again, or taken over by others, is waited for a while.
-fn answers(file: &Path) -> Result<StatusAnswers> {
+/// Returns the responses of the job's processes. Waits some time for a job that is restarting or being taken over.
+fn responses(file: &Path) -> Result<StatusAnswers> {
     let began = Instant::now();
     loop {
-        let answers = ask_everywhere(file)?;
-        let nobody = answers.answered.is_empty() && answers.silent.is_empty();
-        if !nobody || began.elapsed() >= STARTING_MAX || !RunningMark::is_held(file)? {
-            return Ok(answers);
+        let responses = ask_everywhere(file)?;
+        let is_silent = responses.answered.is_empty() && responses.silent.is_empty();
+        if !is_silent || began.elapsed() >= STARTING_MAX || !RunningMark::is_held(file)? {
+            return Ok(responses);
         }
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
-fn sum(answers: StatusAnswers) -> Option<JobStatus> {
-    let told = answers.answered.into_iter().map(|process| process.status);
-    told.reduce(|mut sum, more| {
+fn sum(responses: StatusAnswers) -> Option<JobStatus> {
+    let statuses = responses.answered.into_iter().map(|process| process.status);
+    statuses.reduce(|mut sum, more| {
         sum.add(more);
         sum
     })

@@ -1,4 +1,4 @@
-//! `millstream stop`: ends a running job as Ctrl-C does.
+//! `millstream stop`: stops a running job as Ctrl-C does.
 
 use clap::Args;
 use millstream_base::error::{Error, Result};
@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often it is looked whether the job has ended.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// A job of which no process answers for so long fails each time before one can: its supervisor is told instead.
+/// How often the end of the job is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// If no process of a job responds for this long, the job fails each time before one can. Then its supervisor is
+/// stopped.
 const SILENT_MAX: Duration = Duration::from_secs(2);
 
 /// The arguments of `millstream stop`.
@@ -34,67 +35,69 @@ pub fn stop(arguments: &StopArguments) -> Result<String> {
     let job = arguments.job.display();
     let deadline = Instant::now().checked_add(arguments.timeout);
     let mut supervisors = Supervisors::default();
-    let mut heard = false;
+    let mut is_received = false;
     loop {
-        // Again and again: should it fail on its way out, its supervisor starts it again.
+        // Sent repeatedly: if the job fails while it stops, its supervisor restarts it.
         let said = put(&arguments.job, &ControlQuestion::Stop, |_| true)?;
-        let hears = said.iter().any(|said| matches!(said.answer, Ok(ControlAnswer::Done(_))));
-        heard |= hears;
+        let responds = said.iter().any(|said| matches!(said.answer, Ok(ControlAnswer::Done(_))));
+        is_received |= responds;
         let holders = RunningMark::holders(&arguments.job)?;
-        match (said.is_empty(), heard) {
-            // Its supervisor starts it again, and what is asked now would be heard by nobody.
+        match (said.is_empty(), is_received) {
+            // Its supervisor restarts it, and no process would receive a request now.
             (true, _) if !holders.is_empty() => {}
             (true, true) => return Ok(format!("{job}: stopped\n")),
-            // One that fails again and again, and that nobody but its supervisor heard.
-            (true, false) if supervisors.told => return Ok(format!("{job}: stopped\n")),
+            // The job fails repeatedly, and only its supervisor received the request.
+            (true, false) if supervisors.is_signaled => return Ok(format!("{job}: stopped\n")),
             (true, false) => {
-                let words = format!("the job {job} is not running (no process of yours responds)");
-                return Err(Error::environment(words));
+                let message = format!("the job {job} is not running (no process of yours responds)");
+                return Err(Error::environment(message));
             }
             (false, false) => {
                 let silent = said.iter().filter_map(|said| Some((said.process, said.answer.as_ref().err()?)));
-                let silent: String = silent.map(|(process, words)| format!("\n  process {process}: {words}")).collect();
+                let silent: String =
+                    silent.map(|(process, message)| format!("\n  process {process}: {message}")).collect();
                 return Err(Error::environment(format!("the job {job} is running but does not respond{silent}")));
             }
             (false, true) => {}
         }
-        supervisors.look(hears, &holders);
+        supervisors.look(responds, &holders);
         if deadline.is_some_and(|deadline| Instant::now() > deadline) {
-            let words = format!(
+            let message = format!(
                 "the job {job} is still stopping after {}; see `millstream status`, or wait longer with `--timeout`",
                 units::show_time(arguments.timeout)
             );
-            return Err(Error::environment(words));
+            return Err(Error::environment(message));
         }
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
-/// The supervisors of the job. A job that fails again and again is started again by them, whatever its own processes heard.
+/// The supervisors of the job. They restart a job that fails repeatedly, although its processes were stopped.
 #[derive(Default)]
 struct Supervisors {
-    told: bool,
-    /// Since when no process of the job answers.
+    is_signaled: bool,
+    /// Since when no process of the job responds.
     silent: Option<Instant>,
-    /// A process of the job heard that it is to stop, and is gone.
-    gone: bool,
-    heard: bool,
+    /// Whether a process of the job received the request, and has exited.
+    has_exited: bool,
+    is_received: bool,
 }
 
 impl Supervisors {
-    /// `hears`: a process of the job hears now. Tells the supervisors, once, where that is not enough.
-    fn look(&mut self, hears: bool, holders: &[u32]) {
-        let came_back = hears && self.gone;
-        self.gone |= self.heard && !hears;
-        self.heard |= hears;
-        let silent = if hears { None } else { Some(self.silent.unwrap_or_else(Instant::now)) };
+    /// Stops the supervisors, once, if requests to the processes do not suffice. `responds`: whether a process of the job
+    /// responds now.
+    fn look(&mut self, responds: bool, holders: &[u32]) {
+        let came_back = responds && self.has_exited;
+        self.has_exited |= self.is_received && !responds;
+        self.is_received |= responds;
+        let silent = if responds { None } else { Some(self.silent.unwrap_or_else(Instant::now)) };
         self.silent = silent;
-        if !self.told && (came_back || silent.is_some_and(|since| since.elapsed() >= SILENT_MAX)) {
+        if !self.is_signaled && (came_back || silent.is_some_and(|since| since.elapsed() >= SILENT_MAX)) {
             for process in holders.iter().filter_map(|process| i32::try_from(*process).ok()) {
-                // SAFETY: the call touches no memory. It is a process of this user, as the folder of marks is.
+                // SAFETY: the call touches no memory. It is a process of this user, as the directory of marks is.
                 unsafe { libc::kill(process, libc::SIGTERM) };
             }
-            self.told = !holders.is_empty();
+            self.is_signaled = !holders.is_empty();
         }
     }
 }

@@ -1,6 +1,6 @@
-//! `millstream gc` and `millstream verify`: the store of packages.
+//! `millstream gc` and `millstream verify`: the package store.
 
-use super::inspect::words::count as number_of;
+use super::inspect::text::count as number_of;
 use clap::Args;
 use millstream_base::error::Result;
 use millstream_base::job;
@@ -22,7 +22,7 @@ pub struct VerifyArguments {
     job: Option<PathBuf>,
 }
 
-/// Removes what no lock file needs, and says what that was.
+/// Removes what no lock file needs, and returns a list of that.
 pub fn gc() -> Result<String> {
     let store = PackageStore::of_user()?;
     let swept = gc::gc(&store)?;
@@ -40,27 +40,27 @@ pub fn gc() -> Result<String> {
     Ok(text)
 }
 
-/// Looks at packages; what was found, and whether all is good.
+/// Checks packages. Returns what was found, and whether everything is valid.
 pub fn verify(arguments: &VerifyArguments) -> Result<(String, bool)> {
     let mut found =
         StoreReport { store: PackageStore::of_user()?, policy: Policy::load()?, text: String::new(), good: true };
     match &arguments.job {
         Some(path) => {
-            let folder = edit::folder_of(path);
-            let lock = LockFile::read(folder)?;
-            found.lock(&lock, folder);
-            found.unpinned(&job::load(path, kinds::all(), &[])?, &lock);
+            let dir = edit::dir_of(path);
+            let lock = LockFile::read(dir)?;
+            found.lock(&lock, dir);
+            found.report_unpinned(&job::load(path, kinds::all(), &[])?, &lock);
         }
         None => {
             let checked = found.store.check()?;
-            checked.damages.iter().for_each(|words| found.bad(words));
+            checked.damages.iter().for_each(|message| found.add_problem(message));
             let bytes = number_of(checked.files, "file");
-            let _ = writeln!(found.text, "{}: {bytes} compared with their digests", found.store.folder.display());
+            let _ = writeln!(found.text, "{}: {bytes} compared with their digests", found.store.dir.display());
             for (_, file) in found.store.locks()?.into_iter().filter(|(_, file)| file.exists()) {
-                let folder = file.parent().unwrap_or(Path::new("/"));
-                match LockFile::read(folder) {
-                    Ok(lock) => found.lock(&lock, folder),
-                    Err(error) => found.bad(&error.message),
+                let dir = file.parent().unwrap_or(Path::new("/"));
+                match LockFile::read(dir) {
+                    Ok(lock) => found.lock(&lock, dir),
+                    Err(error) => found.add_problem(&error.message),
                 }
             }
         }
@@ -76,36 +76,38 @@ struct StoreReport {
 }
 
 impl StoreReport {
-    fn bad(&mut self, words: &str) {
-        let _ = writeln!(self.text, "{words}");
+    fn add_problem(&mut self, message: &str) {
+        let _ = writeln!(self.text, "{message}");
         self.good = false;
     }
 
-    /// All packages that a lock file pins.
-    fn lock(&mut self, lock: &LockFile, folder: &Path) {
-        let _ = writeln!(self.text, "{}:", lock::shown(folder));
+    /// Checks all packages that a lock file pins.
+    fn lock(&mut self, lock: &LockFile, dir: &Path) {
+        let _ = writeln!(self.text, "{}:", lock::shown(dir));
         for pin in &lock.packages {
             let shown = format!("  {}@{}", pin.name, pin.version);
-            match self.pinned(pin, folder) {
+            match self.check_pin(pin, dir) {
                 Ok(true) => {
                     let _ = writeln!(self.text, "{shown}: good");
                 }
-                Ok(false) => self.bad(&format!("{shown}: is not in the store; `millstream run` fetches it")),
-                Err(error) => self.bad(&format!("{shown}: {}", error.message)),
+                Ok(false) => self.add_problem(&format!("{shown}: is not in the store; `millstream run` fetches it")),
+                Err(error) => self.add_problem(&format!("{shown}: {}", error.message)),
             }
         }
     }
 
-    fn pinned(&self, pin: &Pin, folder: &Path) -> Result<bool> {
-        let registry = place::of_lock(&pin.registry, folder)?;
+    fn check_pin(&self, pin: &Pin, dir: &Path) -> Result<bool> {
+        let registry = place::of_lock(&pin.registry, dir)?;
         Ok(obtain::kept(&registry, pin, &self.policy, &self.store)?.is_some())
     }
 
-    /// Packages that a job names and its lock file does not.
-    fn unpinned(&mut self, job: &JobSpec, lock: &LockFile) {
+    /// Reports packages that a job names but its lock file does not.
+    fn report_unpinned(&mut self, job: &JobSpec, lock: &LockFile) {
         for (name, version) in job.plugins().filter_map(|(_, plugin)| plugin.package()?.ok()) {
             if lock.pin(&name, &version).is_none() {
-                self.bad(&format!("  {name}@{version}: is not pinned; pin it with `millstream add {name}@{version}`"));
+                self.add_problem(&format!(
+                    "  {name}@{version}: is not pinned; pin it with `millstream add {name}@{version}`"
+                ));
             }
         }
     }

@@ -1,9 +1,9 @@
-//! The supervisor of a job with checkpoints: a process that runs the job's worker processes as its children, and starts
-//! them again from the last checkpoint when they die, hang or lose each other. It knows nothing of batches, so that
-//! whatever goes wrong there does not take it along.
+//! The supervisor of a job with checkpoints. It runs the job's worker processes as its children. It restarts them from
+//! the last checkpoint when they die, stop responding or lose each other. It handles no batches, so an error in a batch
+//! does not affect it.
 //!
-//! A new worker process is started only when all old ones are dead and waited for. That is the fence on this machine; an
-//! old one elsewhere is fenced by its generation.
+//! A new worker process is started only after all old ones have exited and were waited for. This is the fence on this
+//! machine. An old process on another machine is fenced by its generation.
 
 mod child;
 mod decide;
@@ -17,7 +17,7 @@ use super::run::page_notice::ServedPage;
 use super::run::signals;
 use child::WorkerProcess;
 use decide::{Decision, FailureStreak, JobProgress, WorkerEnd, WorkerExit};
-use handover::{Handover, ScaleDesk, ScaleWish};
+use handover::{Handover, ScaleDesk, ScaleRequest};
 pub use layout::Layout;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
@@ -30,83 +30,83 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-/// How often the supervisor looks at its children when nothing happens.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How long the other worker processes have to say why, when one of them failed.
+/// How often the supervisor checks its children if no event arrives.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How long the other worker processes may take to report the cause after one of them failed.
 const FAILING_MAX: Duration = Duration::from_secs(1);
-/// How long the other worker processes have to end, when process 0 says that the job is done.
+/// How long the other worker processes may take to exit after process 0 has reported that the job is done.
 const ENDING_MAX: Duration = Duration::from_secs(5);
 
-/// What happens to a supervisor.
+/// An event for the supervisor.
 enum SupervisorEvent {
-    /// A child of this round said something.
+    /// A child of this round sent a report.
     Said { round: u64, child: usize, report: WorkerReport },
-    /// A child of this round closed its end.
+    /// A child of this round closed its end of the socket.
     Closed { round: u64, child: usize },
     /// SIGINT or SIGTERM.
     Signal,
-    /// Somebody wants other workers, or another number of processes.
-    Scale(ScaleWish),
+    /// A client requests other workers, or another number of processes.
+    Scale(ScaleRequest),
 }
 
-/// Whether children that are started run, take over from others, or are new.
+/// In which role children are started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ChildStart {
-    /// They run the job.
+    /// They run the job immediately.
     Runs,
-    /// They wait until they are told to take it over.
+    /// They wait for the order to take the job over.
     TakesOver,
-    /// They wait until those on other machines take it over with them.
+    /// They wait until the processes on other machines take the job over together with them.
     New,
 }
 
 struct Supervisor<'a> {
     arguments: &'a RunArguments,
-    /// The children.
+    /// The processes that the children are.
     layout: Layout,
-    /// Others that are to take the job over, or have just done so.
+    /// The new processes that are to take the job over, or have just done so.
     handover: Option<Handover>,
     desk: ScaleDesk,
-    /// What somebody wants of a job that does not run yet.
-    wanted: Option<ScaleWish>,
-    /// The children have said that their job has ended for others that take it over.
+    /// A scale request that arrived before the job runs.
+    wanted: Option<ScaleRequest>,
+    /// Whether the children have reported that their job ended for a handover.
     handed: bool,
-    /// On which machines process 0 runs the job, where it has just said that these are others.
+    /// The machines on which process 0 runs the job, if it has just reported other ones.
     elsewhere: Option<JobLayout>,
     program: PathBuf,
     deadline: Option<Instant>,
     sender: Sender<SupervisorEvent>,
     events: Receiver<SupervisorEvent>,
-    /// By which it is known which children said something.
+    /// Identifies the current children in events.
     round: u64,
     rounds: u64,
     stopping: bool,
     ran: bool,
     progress: bool,
-    /// The furthest batch that children told of, in any start.
+    /// The furthest batch that children have reported, over all starts.
     furthest: BatchId,
-    /// `--replay-from` of the next children, until their job runs.
+    /// `--replay-from` for the next children, until their job runs.
     replay_from: Option<u64>,
-    /// Who shows how the job stands.
+    /// The page that shows the job status.
     page: Option<&'a ServedPage>,
 }
 
-/// Runs the job in worker processes until it has ended, as `layout` says. Belongs on the main thread: on Linux a child dies with the
-/// thread that started it.
+/// Runs the job in worker processes as described by `layout`, until it has ended. Call it on the main thread: on Linux
+/// a child dies with the thread that started it.
 pub fn supervise(arguments: &RunArguments, layout: Layout, page: Option<&ServedPage>) -> Result<ExitCode> {
     let (sender, events) = channel();
     let signals = sender.clone();
-    signals::watch(signals::end_unheard, move || signals.send(SupervisorEvent::Signal).is_ok())?;
+    signals::watch(signals::exit_unstoppable, move || signals.send(SupervisorEvent::Signal).is_ok())?;
     let program = std::env::current_exe()
         .map_err(|error| Error::environment(format!("the program's own file is not found: {error}")))?;
     let deadline = arguments.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    // Other commands must not take the job for stopped while it is started again.
+    // Without the mark, other commands would consider the job stopped while it restarts.
     let mark = RunningMark::hold(&arguments.job);
     let _mark = mark.map_err(|error| tracing::warn!("cannot announce the job to other commands: {error}"));
     let (desk, scales) = (ScaleDesk::default(), sender.clone());
-    let asked = desk.clone();
+    let handler_desk = desk.clone();
     let _control = SupervisorControl::listen(&arguments.job, arguments.number().unwrap_or(0), move |question| {
-        asked.answer(question, |wish| drop(scales.send(SupervisorEvent::Scale(wish))))
+        handler_desk.answer(question, |request| drop(scales.send(SupervisorEvent::Scale(request))))
     });
     let (round, rounds, handed, stopping, ran, progress) = (0, 0, false, false, false, false);
     let (handover, wanted, elsewhere, replay_from) = (None, None, None, arguments.replay_from);
@@ -139,33 +139,33 @@ impl Supervisor<'_> {
         let mut in_a_row = FailureStreak::new(self.arguments.restarts_max);
         loop {
             self.progress = false;
-            // One that is new to a running job waits until it is taken in.
-            let standing = if self.arguments.stand_by && !self.ran { ChildStart::New } else { ChildStart::Runs };
-            let ends = self.watch(self.start(&self.layout, standing)?);
+            // A process that joins a running job waits until it is admitted.
+            let role = if self.arguments.stand_by && !self.ran { ChildStart::New } else { ChildStart::Runs };
+            let ends = self.watch(self.start(&self.layout, role)?);
             if let Some(machines) = self.elsewhere.take() {
-                self.goes_to(&machines);
+                self.move_to(&machines);
             }
             if let Some(why) = self.without_handover(&ends) {
                 tracing::warn!("{why}");
-                self.tell(why);
+                self.show_restart(why);
                 self.round = self.new_round();
                 continue;
             }
-            let (ran, progress, stopping) = (self.ran, self.progress, self.stopping || self.late());
+            let (ran, progress, stopping) = (self.ran, self.progress, self.stopping || self.is_timed_out());
             let follows = self.arguments.number().is_some_and(|number| number > 0);
             let facts = JobProgress { ran, progress, stopping, follows };
             match in_a_row.decide(&ends, facts) {
                 Decision::Exit(code) => return Ok(ExitCode::from(code)),
-                Decision::GiveUp(words) => return Err(Error::environment(words)),
+                Decision::GiveUp(message) => return Err(Error::environment(message)),
                 Decision::Back(batch) => {
                     tracing::info!("going back to the state after batch {batch}; later batches are replayed");
-                    self.tell(format!("going back to the state after batch {batch}"));
+                    self.show_restart(format!("going back to the state after batch {batch}"));
                     self.replay_from = Some(batch.0);
                     self.furthest = batch;
                 }
-                Decision::Again(pause, words) => {
-                    tracing::warn!("{words}");
-                    self.tell(words);
+                Decision::Again(pause, message) => {
+                    tracing::warn!("{message}");
+                    self.show_restart(message);
                     if let Some(why) = self.interrupted_within(pause) {
                         tracing::info!("{why}; what was not committed comes when the job is started the next time");
                         return Ok(ExitCode::FAILURE);
@@ -176,33 +176,33 @@ impl Supervisor<'_> {
         }
     }
 
-    /// A number that no children had.
+    /// Returns a number that no children have had.
     fn new_round(&mut self) -> u64 {
         self.rounds += 1;
         self.rounds
     }
 
-    /// Tells whoever looks at the page.
-    fn tell(&self, why: String) {
+    /// Shows the reason of a restart on the page.
+    fn show_restart(&self, why: String) {
         if let Some(page) = self.page {
-            page.jobs.restarted(&why);
+            page.jobs.record_restart(&why);
         }
     }
 
-    /// Starts all children; none where one cannot be started.
-    fn start(&self, layout: &Layout, standing: ChildStart) -> Result<Vec<WorkerProcess>> {
+    /// Starts all children. If one cannot be started, none is left running.
+    fn start(&self, layout: &Layout, role: ChildStart) -> Result<Vec<WorkerProcess>> {
         let mut children: Vec<WorkerProcess> = Vec::new();
         for (number, process) in layout.numbers.iter().enumerate() {
             let (round, sender) = (self.round, self.sender.clone());
             let say = move |said: Option<WorkerReport>| {
-                // Nobody listens any more when the supervisor ends.
+                // The receiver is dropped when the supervisor ends.
                 let _ = sender.send(match said {
                     Some(report) => SupervisorEvent::Said { round, child: number, report },
                     None => SupervisorEvent::Closed { round, child: number },
                 });
             };
-            let (again, key) = (self.round > 0 && standing != ChildStart::TakesOver, layout.key.as_ref());
-            let arguments = self.arguments_of(layout, *process, standing);
+            let (again, key) = (self.round > 0 && role != ChildStart::TakesOver, layout.key.as_ref());
+            let arguments = self.arguments_of(layout, *process, role);
             match WorkerProcess::start(&self.program, arguments, again, key, say) {
                 Ok(child) => children.push(child),
                 Err(error) => {
@@ -219,38 +219,38 @@ impl Supervisor<'_> {
         Ok(children)
     }
 
-    /// Watches the children until all are dead and waited for; how, in that order.
+    /// Watches the children until all have exited and were waited for. Returns their exits in that order.
     fn watch(&mut self, mut children: Vec<WorkerProcess>) -> Vec<WorkerEnd> {
         let mut ends: Vec<WorkerEnd> = Vec::new();
-        // When those that are left are killed.
+        // When the remaining children are killed.
         let mut follow: Option<Instant> = None;
         while ends.len() < children.len() {
-            let looked = Instant::now();
-            match self.events.recv_timeout(LOOK_EVERY) {
+            let polled_at = Instant::now();
+            match self.events.recv_timeout(POLL_INTERVAL) {
                 Ok(SupervisorEvent::Said { round, child, report }) if round == self.round => {
                     if report == WorkerReport::Running {
-                        // The job is claimed as it was asked for: a restart goes on from there by itself.
+                        // The job has recorded the requested start: a restart continues from there automatically.
                         (self.ran, self.replay_from) = (true, None);
                         self.page.into_iter().for_each(|page| page.notice.show());
                     }
                     if let WorkerReport::Progress(batch) = report {
-                        // What is committed again after a restart, as a sink does not remember it, brings the job no further.
+                        // A sink may commit batches again after a restart. These are no progress of the job.
                         self.progress |= batch > self.furthest;
                         self.furthest = self.furthest.max(batch);
                     }
-                    children.iter_mut().skip(child).take(1).for_each(|child| child.said(&report));
-                    self.said(child, report, &children);
+                    children.iter_mut().skip(child).take(1).for_each(|child| child.handle_report(&report));
+                    self.handle_report(child, report, &children);
                 }
                 Ok(SupervisorEvent::Closed { round, child }) if round == self.round => {
                     for ended in children.iter_mut().skip(child).take(1) {
                         let end = WorkerEnd { child, how: ended.wait() };
                         ends.push(end);
-                        let due = grace(end).and_then(|grace| looked.checked_add(grace));
+                        let due = grace(end).and_then(|grace| polled_at.checked_add(grace));
                         follow = [follow, due].into_iter().flatten().min();
                     }
                 }
                 Ok(SupervisorEvent::Said { round, child, report }) => {
-                    self.new_said(round, child, &report, &children);
+                    self.handle_new_report(round, child, &report, &children);
                 }
                 Ok(SupervisorEvent::Closed { round, child }) => self.new_closed(round, child, &children),
                 Ok(SupervisorEvent::Signal) => {
@@ -260,27 +260,27 @@ impl Supervisor<'_> {
                     }
                     children.iter().for_each(WorkerProcess::terminate);
                 }
-                Ok(SupervisorEvent::Scale(wish)) => self.wanted = Some(wish),
+                Ok(SupervisorEvent::Scale(request)) => self.wanted = Some(request),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
             let runs = self.ran && ends.is_empty();
             self.desk.set_runs(runs);
-            if let Some(wish) = self.wanted.take_if(|_| runs || self.stopping) {
-                self.scale(wish, &children);
+            if let Some(request) = self.wanted.take_if(|_| runs || self.stopping) {
+                self.scale(request, &children);
             }
             self.follow_handover(&mut children);
-            // No more than two looks: when the supervisor itself stood still, the children's beats wait to be read.
-            let passed = looked.elapsed().min(2 * LOOK_EVERY);
+            // At most two intervals: if the supervisor itself was suspended, the children's beats are still unread.
+            let passed = polled_at.elapsed().min(2 * POLL_INTERVAL);
             let due = follow.is_some_and(|follow| follow <= Instant::now());
             for child in &mut children {
-                child.look(passed);
+                child.check(passed);
                 if due {
                     child.follow();
                 }
             }
             if let Some(handover) = &mut self.handover {
-                handover.children.iter_mut().for_each(|child| child.look(passed));
-                if ends.len() == children.len() && all_done(&ends) {
+                handover.children.iter_mut().for_each(|child| child.check(passed));
+                if ends.len() == children.len() && all_succeeded(&ends) {
                     let next = handover.take_over();
                     if !next.is_empty() {
                         (children, follow, self.round, self.handed) = (next, None, handover.round, false);
@@ -292,12 +292,12 @@ impl Supervisor<'_> {
         ends
     }
 
-    /// Whether the time of `--timeout` has passed.
-    fn late(&self) -> bool {
+    /// Returns whether the time of `--timeout` has passed.
+    fn is_timed_out(&self) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 
-    /// Waits; why there is to be no other start, if that comes first.
+    /// Waits for `pause`. Returns early with the reason if there must be no other start.
     fn interrupted_within(&mut self, pause: Duration) -> Option<&'static str> {
         let pause_ends = Instant::now() + pause;
         let until = self.deadline.map_or(pause_ends, |deadline| deadline.min(pause_ends));
@@ -305,17 +305,17 @@ impl Supervisor<'_> {
             let left = until.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
                 Ok(SupervisorEvent::Signal) => return Some("stopped"),
-                Ok(SupervisorEvent::Scale(wish)) => self.wanted = Some(wish),
+                Ok(SupervisorEvent::Scale(request)) => self.wanted = Some(request),
                 Ok(_) => {}
-                Err(_) => return self.late().then_some("--timeout has expired; stopped"),
+                Err(_) => return self.is_timed_out().then_some("--timeout has expired; stopped"),
             }
         }
     }
 
-    /// The arguments of a child. What is to be done once is not asked again once the job was running; before, nobody
-    /// knows whether it was done.
-    fn arguments_of(&self, layout: &Layout, process: Option<usize>, standing: ChildStart) -> Vec<OsString> {
-        let given = self.arguments;
+    /// Returns the arguments of a child. One-time options are not passed again once the job has run. Before that it is
+    /// unknown whether they took effect.
+    fn arguments_of(&self, layout: &Layout, process: Option<usize>, role: ChildStart) -> Vec<OsString> {
+        let options = self.arguments;
         let mut all: Vec<OsString> = vec!["run".into()];
         let mut add = |name: &str, value: Option<String>| {
             if let Some(value) = value {
@@ -325,49 +325,49 @@ impl Supervisor<'_> {
         add("workers", layout.workers.map(|workers| workers.to_string()));
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         add("timeout", left.map(|left| format!("{}us", left.as_micros())));
-        add("limit", given.limit.map(|rows| rows.to_string()));
-        for (key, value) in &given.sets {
+        add("limit", options.limit.map(|rows| rows.to_string()));
+        for (key, value) in &options.sets {
             add("set", Some(format!("{key}={value}")));
         }
         add("processes", layout.processes.map(|processes| processes.to_string()));
-        add("process", process.or(given.number()).map(|process| process.to_string()));
+        add("process", process.or(options.number()).map(|process| process.to_string()));
         add("hosts", (!layout.hosts.is_empty()).then(|| layout.hosts.join(",")));
-        add("listen", given.listen.clone());
+        add("listen", options.listen.clone());
         add("layout", (layout.given != 0).then(|| layout.given.to_string()));
         add("replay-from", self.replay_from.map(|batch| batch.to_string()));
         if !self.ran {
-            add("resume-from", given.resume_from.map(|batch| batch.to_string()));
-            for name in &given.drop_state {
+            add("resume-from", options.resume_from.map(|batch| batch.to_string()));
+            for name in &options.drop_state {
                 add("drop-state", Some(name.clone()));
             }
         }
         let flags = [
-            ("--quiet", given.quiet),
-            ("--until-idle", given.until_idle),
-            ("--fresh", given.fresh && !self.ran),
-            ("--stand-by", standing == ChildStart::New),
-            ("--takes-over", standing == ChildStart::TakesOver),
+            ("--quiet", options.quiet),
+            ("--until-idle", options.until_idle),
+            ("--fresh", options.fresh && !self.ran),
+            ("--stand-by", role == ChildStart::New),
+            ("--takes-over", role == ChildStart::TakesOver),
         ];
-        all.extend(flags.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.into()));
-        if let Some(folder) = &given.cluster_tls {
-            all.extend(["--cluster-tls".into(), folder.clone().into()]);
+        all.extend(flags.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name.into()));
+        if let Some(dir) = &options.cluster_tls {
+            all.extend(["--cluster-tls".into(), dir.clone().into()]);
         }
-        all.extend(["--".into(), given.job.clone().into()]);
+        all.extend(["--".into(), options.job.clone().into()]);
         all
     }
 }
 
-/// Whether all children have ended well.
-fn all_done(ends: &[WorkerEnd]) -> bool {
+/// Returns whether all children have ended successfully.
+fn all_succeeded(ends: &[WorkerEnd]) -> bool {
     ends.iter().all(|end| matches!(end.how, WorkerExit::Done(0)))
 }
 
-/// How long the others may go on after such an end; `None`: for as long as they need.
+/// Returns how long the other processes may run after this exit. `None` means no limit.
 fn grace(end: WorkerEnd) -> Option<Duration> {
     match end.how {
         WorkerExit::Done(_) | WorkerExit::Back(_) if end.child == 0 => Some(ENDING_MAX),
         WorkerExit::Done(_) | WorkerExit::Back(_) => None,
-        // timely aborts where a peer that failed with an error of its own is gone.
+        // timely aborts if a peer has exited with an error of its own.
         WorkerExit::Failed(..) | WorkerExit::Silent(_) | WorkerExit::Died(libc::SIGABRT) => Some(FAILING_MAX),
         WorkerExit::Died(_) | WorkerExit::Hung | WorkerExit::Followed => Some(Duration::ZERO),
     }

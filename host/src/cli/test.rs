@@ -1,6 +1,6 @@
 //! `millstream test`.
 
-use super::output::{show, show_as_it_is, warn_of};
+use super::output::{show, show_unescaped, warn_of};
 use crate::author::watch::ProjectWatch;
 use crate::author::{build, cases, stale};
 use clap::Args;
@@ -14,18 +14,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// How long a build may take to notice that it was interrupted.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a build may take to react to an interrupt.
+const INTERRUPT_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// What a terminal takes for: forget what is shown, and begin at the top.
+/// The terminal sequence that clears the screen and the scrollback, and moves the cursor to the top.
 const CLEAR: &str = "\x1b[2J\x1b[3J\x1b[H";
 
 /// The arguments of `millstream test`.
 #[derive(Args)]
 pub struct TestArguments {
     /// Directory of the plugin
-    #[arg(default_value = ".")]
-    folder: PathBuf,
+    #[arg(value_name = "FOLDER", default_value = ".")]
+    dir: PathBuf,
     /// Build and test whenever a file of the project is saved
     ///
     /// Ctrl-C stops it.
@@ -36,29 +36,29 @@ pub struct TestArguments {
     accept: bool,
 }
 
-/// Runs the cases; returns whether all passed.
+/// Runs the cases. Returns whether all passed.
 pub fn test(arguments: &TestArguments) -> Result<bool> {
-    let folder = &arguments.folder;
+    let dir = &arguments.dir;
     if arguments.watch {
-        return again_and_again(folder, arguments.accept);
+        return test_on_change(dir, arguments.accept);
     }
-    component_file(folder)?;
-    warn_of(stale::stale(folder));
-    let report = cases::run(folder, arguments.accept)?;
+    component_file(dir)?;
+    warn_of(stale::stale(dir));
+    let report = cases::run(dir, arguments.accept)?;
     show(&report.to_string())?;
     Ok(report.passed())
 }
 
-/// Builds and tests at every change. A mistake in the project is shown, and waits to be mended like any other.
-fn again_and_again(folder: &Path, accepts: bool) -> Result<bool> {
+/// Builds and tests at every change. An error in the project is shown, and waits to be fixed like a failed case.
+fn test_on_change(dir: &Path, accepts: bool) -> Result<bool> {
     let stop = stop_on_signal()?;
-    // Before anything else: what changes during a build is not in it.
-    let mut watch = ProjectWatch::new(folder);
+    // Created first: changes during a build are not part of it.
+    let mut watch = ProjectWatch::new(dir);
     let mut why = String::new();
     loop {
-        show_as_it_is(if io::stdout().is_terminal() { CLEAR } else { "" })?;
+        show_unescaped(if io::stdout().is_terminal() { CLEAR } else { "" })?;
         show(&why)?;
-        let tested = build::build(folder).and_then(|_| cases::run(folder, accepts));
+        let tested = build::build(dir).and_then(|_| cases::run(dir, accepts));
         if stop.load(Ordering::Acquire) {
             return Ok(true);
         }
@@ -66,18 +66,18 @@ fn again_and_again(folder: &Path, accepts: bool) -> Result<bool> {
             Ok(report) => show(&report.to_string())?,
             Err(error) => show(&format!("error: {error}\n"))?,
         }
-        show(&format!("waiting for changes in {}; Ctrl-C ends\n", folder.display()))?;
+        show(&format!("waiting for changes in {}; Ctrl-C ends\n", dir.display()))?;
         let Some(changed) = watch.wait(&stop) else { return Ok(true) };
         why = format!("{} changed\n", changed.display());
     }
 }
 
-/// A flag that Ctrl-C raises. What a build has started hears of Ctrl-C itself.
+/// Returns a flag that Ctrl-C sets. Processes of a build receive Ctrl-C themselves.
 fn stop_on_signal() -> Result<Arc<AtomicBool>> {
     let failed = |error: io::Error| Error::environment(format!("cannot listen for signals: {error}"));
     let stop = Arc::new(AtomicBool::new(false));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    // Listening begins here, not when the thread gets so far.
+    // Listening begins here, not when the thread runs.
     let (mut interrupt, mut terminate) = runtime
         .block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
@@ -93,7 +93,7 @@ fn stop_on_signal() -> Result<Arc<AtomicBool>> {
             }
         });
         raised.store(true, Ordering::Release);
-        thread::sleep(PATIENCE);
+        thread::sleep(INTERRUPT_TIME_MAX);
         process::exit(0);
     };
     thread::Builder::new().name("millstream-signals".into()).spawn(listen).map_err(failed)?;

@@ -1,15 +1,15 @@
-//! `millstream top`: how a running job stands, on the whole terminal, once a second.
+//! `millstream top`: shows the status of a running job on the full terminal, once per second.
 //!
 //! ```text
 //! processes of the job -> (control socket) page::poll -> page::record -> state -> draw -> screen
 //! ```
 //!
-//! What the numbers mean is computed where the page has it from, in the same words.
+//! The values are computed by the page's code, and have the same labels.
 
 mod details;
 mod draw;
 mod keys;
-mod look;
+mod ink;
 mod rates;
 mod screen;
 mod state;
@@ -19,7 +19,7 @@ use super::run::signals;
 use super::status;
 use crate::page::Jobs;
 use clap::Args;
-use look::Ink;
+use ink::Ink;
 use millstream_base::error::{Error, Result};
 use millstream_base::fault;
 use screen::Screen;
@@ -30,13 +30,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How soon a signal, or something new, is seen.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How long the first answer is waited for.
+/// How often signals and new data are checked.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// How long to wait for the first response.
 const FIRST_MAX: Duration = Duration::from_secs(6);
-/// Whoever asks the job has an answer, or knows that there is none, within a few seconds.
+/// The poller has a response, or knows that there is none, within a few seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
-/// Refused rows that are shown.
+/// Maximum number of rejected rows shown.
 const REFUSED_MAX: usize = 100;
 
 /// The arguments of `millstream top`.
@@ -50,7 +50,7 @@ pub struct TopArguments {
     job: PathBuf,
 }
 
-/// Shows the job until somebody has seen enough.
+/// Shows the job until the user quits.
 pub fn top(arguments: &TopArguments) -> Result<()> {
     let job = &arguments.job;
     if !io::stdout().is_terminal() {
@@ -60,9 +60,9 @@ pub fn top(arguments: &TopArguments) -> Result<()> {
             job.display()
         )));
     }
-    // Before anything else starts a thread.
+    // Before any other thread starts.
     signals::block().map_err(|error| Error::environment(format!("signals cannot be blocked: {error}")))?;
-    // Said in words where it does not run.
+    // Fails with a message if the job is not running.
     status::of(job)?;
     let ended = Arc::new(AtomicBool::new(false));
     let (signalled, unheard) = (ended.clone(), ended.clone());
@@ -73,28 +73,28 @@ pub fn top(arguments: &TopArguments) -> Result<()> {
     })?;
     let jobs = Jobs::of_file(job, &[], false)?;
     jobs.poll()?;
-    let mut look = ViewState::default();
+    let mut view_state = ViewState::default();
     let began = Instant::now();
     while jobs.polls() == 0 && began.elapsed() < FIRST_MAX && !ended.load(Ordering::Acquire) {
         std::thread::sleep(Duration::from_millis(5));
     }
     let mut screen = Screen::take()?;
-    watch(&mut screen, &jobs, &mut look, &ended)
+    watch(&mut screen, &jobs, &mut view_state, &ended)
 }
 
-fn watch(screen: &mut Screen, jobs: &Jobs, look: &mut ViewState, ended: &AtomicBool) -> Result<()> {
+fn watch(screen: &mut Screen, jobs: &Jobs, view_state: &mut ViewState, ended: &AtomicBool) -> Result<()> {
     let failed = |error: io::Error| Error::environment(format!("the terminal is no longer usable: {error}"));
     let ink = Ink::of_environment();
     let (mut polls, mut size, mut changed) = (None, None, true);
-    // For how long nothing was heard. Time in which this process stood still is not counted.
+    // The time without a response. Time in which this process was suspended is not counted.
     let mut silence = Duration::ZERO;
     while !ended.load(Ordering::Acquire) {
         let looked = Instant::now();
-        jobs.looked_at();
+        jobs.mark_active();
         let now = jobs.polls();
         if polls.replace(now) != Some(now) {
             fault::thread("millstream-top");
-            look.take(told(jobs));
+            view_state.take(shown_job(jobs));
             silence = Duration::ZERO;
             changed = true;
         }
@@ -104,28 +104,28 @@ fn watch(screen: &mut Screen, jobs: &Jobs, look: &mut ViewState, ended: &AtomicB
         if std::mem::take(&mut changed) {
             let drawn = screen.terminal.draw(|frame| {
                 let area = frame.area();
-                draw::draw(look, ink, frame.buffer_mut(), area);
+                draw::draw(view_state, ink, frame.buffer_mut(), area);
             });
             drawn.map_err(failed)?;
         }
-        for key in screen.keyboard.keys(LOOK_EVERY).map_err(failed)? {
-            if !look.press(key) {
+        for key in screen.keyboard.keys(CHECK_INTERVAL).map_err(failed)? {
+            if !view_state.press(key) {
                 return Ok(());
             }
             changed = true;
         }
         let now = screen.terminal.size().map_err(failed)?;
         changed |= size.replace(now) != Some(now);
-        silence += looked.elapsed().min(2 * LOOK_EVERY);
+        silence += looked.elapsed().min(2 * CHECK_INTERVAL);
     }
     Ok(())
 }
 
-fn told(jobs: &Jobs) -> ShownJob {
-    let told = jobs.only(|record| ShownJob {
+fn shown_job(jobs: &Jobs) -> ShownJob {
+    let shown_job = jobs.only(|record| ShownJob {
         view: record.view.clone(),
         last: record.batches.last().cloned(),
         refused: record.refused.after(0, REFUSED_MAX).into_iter().map(|row| row.what).collect(),
     });
-    told.unwrap_or_default()
+    shown_job.unwrap_or_default()
 }

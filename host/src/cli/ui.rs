@@ -1,6 +1,6 @@
-//! `millstream ui`: a page about all jobs of a user that run on this machine.
+//! `millstream ui`: serves a page about all jobs of a user that run on this machine.
 
-use super::output::show_as_it_is;
+use super::output::show_unescaped;
 use crate::page::{self, Jobs, PageOptions};
 use clap::Args;
 use millstream_base::error::Result;
@@ -34,7 +34,7 @@ pub struct UiArguments {
     actions: bool,
 }
 
-/// Serves the page until somebody ends the process.
+/// Serves the page until the process is stopped.
 pub fn ui(arguments: &UiArguments) -> Result<()> {
     let UiArguments { address, token_file, cert, key, actions } = arguments;
     let options = PageOptions {
@@ -44,7 +44,7 @@ pub fn ui(arguments: &UiArguments) -> Result<()> {
         actions: *actions,
     };
     let page = page::serve(&options, Jobs::of_user())?;
-    show_as_it_is(&format!("{}\n", page.address))?;
+    show_unescaped(&format!("{}\n", page.address))?;
     loop {
         thread::park();
     }

@@ -1,4 +1,4 @@
-//! `millstream upgrade`: the next version of a plugin into a running job.
+//! `millstream upgrade`: upgrades a plugin of a running job.
 
 pub(super) mod report;
 pub(super) mod running;
@@ -59,7 +59,7 @@ pub struct UpgradeArguments {
     json: bool,
 }
 
-/// Upgrades a stage, source or sink: what is to be shown, and the error where it was dropped.
+/// Upgrades a stage, source or sink. Returns the output, and the error if the upgrade was dropped.
 pub fn upgrade(arguments: &UpgradeArguments) -> Result<(String, Result<()>)> {
     let UpgradeArguments { job, stage, to, registry, shadow, .. } = arguments;
     let stage = &edit::part_of(job, stage)?;
@@ -72,7 +72,7 @@ pub fn upgrade(arguments: &UpgradeArguments) -> Result<(String, Result<()>)> {
                 if matches!(part, PluginPart::Source(_)) { "read" } else { "write" }
             )));
         }
-        // Before there is any thread that would take them.
+        // Before any thread starts that would receive them.
         signals::block().map_err(Error::environment)?;
     }
     let next = NextVersion::find(job, stage, to, registry.as_deref())?;
@@ -81,18 +81,18 @@ pub fn upgrade(arguments: &UpgradeArguments) -> Result<(String, Result<()>)> {
     let prepared = running.prepare(stage, &next.component())?;
     let (mut status, mut ruled) = (prepared, Ok(()));
     if let Some(batches) = *shadow {
-        (status, ruled) = shadowed(&running, &status, batches, arguments.promote)?;
+        (status, ruled) = run_shadow(&running, &status, batches, arguments.promote)?;
     }
     if ruled.is_ok() {
         let shadow = status.shadow.take();
         status = UpgradeStatus { shadow, ..promote(&running, stage, &next, &status)? };
     }
     let shown = if arguments.json { report::json(&status, &ruled)? } else { differs + &report::words(&status) };
-    Ok((shown, ruled.map_err(|why| dropped(&status, &why))))
+    Ok((shown, ruled.map_err(|why| dropped_error(&status, &why))))
 }
 
-/// Runs a prepared plugin in a shadow, and gives it up where the rule says so: what it has shown, and why it is given up.
-fn shadowed(
+/// Runs a prepared plugin in a shadow, and drops it if the rule says so. Returns the result, and why it was dropped.
+fn run_shadow(
     running: &RunningJob,
     prepared: &UpgradeStatus,
     batches: u64,
@@ -101,7 +101,7 @@ fn shadowed(
     let over = Arc::new(AtomicBool::new(false));
     running.give_up_on_signals(prepared.id, over.clone())?;
     let status = running.shadow(prepared.id, batches).inspect_err(|error| {
-        // It need not be kept prepared; the job may have ended, too.
+        // It need not stay prepared. The job may also have ended.
         let _ = running.give_up(prepared.id, &error.message);
     })?;
     over.store(true, Ordering::Release);
@@ -111,36 +111,36 @@ fn shadowed(
         (_, None) => Err("it reported nothing".to_owned()),
     };
     if let Err(why) = &ruled {
-        // It may have been given up by the job already.
+        // The job may already have dropped it.
         let _ = running.give_up(prepared.id, why);
     }
     Ok((status, ruled))
 }
 
-fn dropped(UpgradeStatus { stage, from, to, .. }: &UpgradeStatus, why: &str) -> Error {
+fn dropped_error(UpgradeStatus { stage, from, to, .. }: &UpgradeStatus, why: &str) -> Error {
     Error::environment(format!("{} still runs {}, and {} was dropped: {why}", PluginPart::of(stage), from.0, to.0))
 }
 
-/// What is to run in a stage, source or sink.
+/// The plugin that is to run in a stage, source or sink.
 pub struct NextVersion {
-    /// `plugin` as the job file is to have it.
+    /// The new value of `plugin` in the job file.
     pub plugin: String,
-    /// What it has now.
+    /// The current value.
     pub before: String,
-    /// The component.
+    /// The component file.
     pub file: PathBuf,
-    /// Its digest.
+    /// The digest of the component.
     pub digest: Digest,
-    /// What the lock file is to say of it, where it is a package.
+    /// The entry for the lock file, if it is a package.
     pub pin: Option<Pin>,
-    /// Who has signed it and is trusted, where it is a package.
+    /// The trusted signers, if it is a package.
     pub signers: Option<Vec<String>>,
     /// What changes with it.
     pub differences: Vec<Difference>,
 }
 
 impl NextVersion {
-    /// Finds what a user asks for, and gets it into the store where it is a package. Nothing else is changed.
+    /// Finds the requested version, and downloads it into the store if it is a package. Changes nothing else.
     pub fn find(job: &Path, stage: &str, to: &str, registry: Option<&str>) -> Result<NextVersion> {
         let before = edit::plugin_of(job, stage)?;
         let Some(before) = before else {
@@ -162,7 +162,7 @@ impl NextVersion {
         registry: Option<&str>,
         store: &PackageStore,
     ) -> Result<NextVersion> {
-        let obtained = add::get(edit::folder_of(job), wanted, registry, store)?;
+        let obtained = add::get(edit::dir_of(job), wanted, registry, store)?;
         let digest = obtained.pin.layer;
         let file = store.file(&digest)?;
         Ok(NextVersion {
@@ -182,7 +182,7 @@ impl NextVersion {
         let bytes = read_component(&file)?;
         let facts = PackageFacts::of(&bytes, &file.display().to_string())?;
         Ok(NextVersion {
-            plugin: from_folder(Path::new(path), edit::folder_of(job))?,
+            plugin: from_dir(Path::new(path), edit::dir_of(job))?,
             before,
             digest: Digest::of(&bytes),
             file,
@@ -192,12 +192,12 @@ impl NextVersion {
         })
     }
 
-    /// What the job is to load.
+    /// Returns the component that the job is to load.
     pub fn component(&self) -> NextComponent<'_> {
         NextComponent { plugin: &self.plugin, file: &self.file, digest: &self.digest, signers: self.signers.as_deref() }
     }
 
-    /// What differs, in words; an error where it must be accepted and is not.
+    /// Describes the differences. Fails if one of them must be accepted and is not.
     pub fn accepted(&self, stage: &str, accept: bool) -> Result<String> {
         let lines: String = self.differences.iter().map(|difference| format!("  {}\n", difference.words)).collect();
         if self.differences.iter().any(|difference| difference.needs_accept) && !accept {
@@ -211,7 +211,7 @@ impl NextVersion {
     }
 }
 
-/// The package that is meant; `None`: a path is.
+/// Returns the requested package, or `None` for a path.
 fn package(to: &str, before: &str, part: PluginPart<'_>) -> Result<Option<PackageRequest>> {
     if let Ok(version) = version(to) {
         let Ok(PackageRequest { name, version: Some(_) }) = before.parse::<PackageRequest>() else {
@@ -226,19 +226,20 @@ fn package(to: &str, before: &str, part: PluginPart<'_>) -> Result<Option<Packag
     if to.contains('@') && !to.contains('/') { to.parse().map(Some) } else { Ok(None) }
 }
 
-/// A path as the job file in this folder has it: relative, where it lies below. A name with an `@` would be a package.
-fn from_folder(path: &Path, folder: &Path) -> Result<String> {
-    let whole = |path: &Path| {
+/// Returns a path as in a job file of this directory: relative, if it is below. A name with an `@` would be a package.
+fn from_dir(path: &Path, dir: &Path) -> Result<String> {
+    let absolute = |path: &Path| {
         std::fs::canonicalize(path).map_err(|error| Error::environment(format!("{}: {error}", path.display())))
     };
-    let (path, folder) = (whole(path)?, whole(folder)?);
-    let shown = path.strip_prefix(&folder).unwrap_or(&path);
+    let (path, dir) = (absolute(path)?, absolute(dir)?);
+    let shown = path.strip_prefix(&dir).unwrap_or(&path);
     let text = shown.to_str().ok_or_else(|| Error::job(format!("{} is not UTF-8", path.display())))?;
     Ok(if text.contains('@') && !text.contains('/') { format!("./{text}") } else { text.to_owned() })
 }
 
-/// Puts a prepared plugin in its place. Lock file and job file are changed first, so that a job that dies meanwhile comes
-/// back with the new version and knows which batches ran with the old one; they are changed back where the job refuses.
+/// Replaces a plugin with a prepared one. Lock file and job file are changed first. So a job that dies meanwhile
+/// restarts with the new version and knows which batches ran with the old one. They are changed back if the job rejects
+/// the plugin.
 pub fn promote(
     running: &RunningJob,
     stage: &str,
@@ -246,14 +247,14 @@ pub fn promote(
     prepared: &UpgradeStatus,
 ) -> Result<UpgradeStatus> {
     let spec = job::load(&running.file, kinds::all(), &[])?;
-    let folder = edit::folder_of(&running.file);
-    let held = LockFile::read(folder)?.before(&spec.name, stage).cloned();
+    let dir = edit::dir_of(&running.file);
+    let held = LockFile::read(dir)?.before(&spec.name, stage).cloned();
     let before = PreviousVersion { job: spec.name, stage: stage.to_owned(), plugin: next.before.clone(), batch: None };
     let write = |batch: Option<u64>| {
         let before = PreviousVersion { batch, ..before.clone() };
-        LockFile::change(folder, |lock| {
+        LockFile::change(dir, |lock| {
             next.pin.clone().map_or(Ok(()), |pin| lock.add(pin))?;
-            // A component that was built anew at the same place has taken the old one with it.
+            // A rebuilt component at the same path has replaced the old one.
             if next.plugin != before.plugin {
                 lock.set_before(before);
             }
@@ -270,7 +271,7 @@ pub fn promote(
         }
         Ok(UpgradeStatus { step: UpgradeStep::Dropped(why), from, .. }) => {
             edit::set_plugin(&running.file, stage, &next.before)?;
-            LockFile::change(folder, |lock| {
+            LockFile::change(dir, |lock| {
                 lock.before.retain(|other| (&other.job, &other.stage) != (&before.job, &before.stage));
                 lock.before.extend(held);
                 Ok(())

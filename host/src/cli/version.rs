@@ -1,14 +1,14 @@
-//! `millstream --version`: what the program is made of, and which plugins it runs.
+//! `millstream --version`: the version, the features of the program, and the plugin interfaces it supports.
 
 use millstream_plugins::plugin::RELEASES;
 use std::sync::LazyLock;
 
-/// The version of the program, as packages have it.
+/// The version of the program, as used by packages.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The commit, or what the environment said of it when the program was built (`build/commit.rs`).
+/// The commit, or what the environment named as such at build time (`build/commit.rs`).
 const COMMIT: &str = env!("MILLSTREAM_BUILT_FROM");
 const IS_CHANGED: bool = !env!("MILLSTREAM_BUILT_FROM_CHANGED").is_empty();
-/// The optional parts, and whether each is in this program.
+/// The optional parts, and whether each is included in this program.
 const PARTS: [(&str, bool); 11] = [
     ("author", cfg!(feature = "author")),
     ("brokers", cfg!(feature = "brokers")),
@@ -22,19 +22,19 @@ const PARTS: [(&str, bool); 11] = [
     ("telemetry", cfg!(feature = "telemetry")),
     ("top", cfg!(feature = "top")),
 ];
-/// How many letters of a commit tell it from others, for people.
-const COMMIT_LETTERS: usize = 12;
+/// Number of characters of a commit that identify it for people.
+const COMMIT_CHARS: usize = 12;
 
-/// One line, for `-V`.
+/// Returns the line for `-V`.
 pub fn short() -> &'static str {
     static SHORT: LazyLock<String> = LazyLock::new(|| {
-        let commit = COMMIT.get(..COMMIT_LETTERS).unwrap_or(COMMIT);
+        let commit = COMMIT.get(..COMMIT_CHARS).unwrap_or(COMMIT);
         format!("{VERSION} ({})", with_changes(commit, IS_CHANGED, ", changed"))
     });
     &SHORT
 }
 
-/// A line for each fact, for `--version`.
+/// Returns the lines for `--version`, one per fact.
 pub fn long() -> &'static str {
     static LONG: LazyLock<String> = LazyLock::new(|| {
         let commit = with_changes(COMMIT, IS_CHANGED, ", and changes that are not in it");
@@ -48,6 +48,6 @@ pub fn long() -> &'static str {
     &LONG
 }
 
-fn with_changes(commit: &str, is_changed: bool, words: &str) -> String {
-    format!("{commit}{}", if is_changed { words } else { "" })
+fn with_changes(commit: &str, is_changed: bool, suffix: &str) -> String {
+    format!("{commit}{}", if is_changed { suffix } else { "" })
 }

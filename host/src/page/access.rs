@@ -1,7 +1,8 @@
-//! Who may look: whoever knows the token, and comes by a name of this server.
+//! Access control: clients must know the token, and use a host name of this server.
 //!
-//! The token is in the address that is printed, once; then a cookie takes its place, which no script can read and no other site
-//! can send. A page of another site that gives its own name the address of this machine comes by that name, and is refused.
+//! The printed address contains the token, for one use. Then a cookie replaces it. Scripts cannot read the cookie, and
+//! other sites cannot send it. A page of another site whose name resolves to this machine uses that name as host, and
+//! is rejected.
 
 use hyper::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, ORIGIN};
 use hyper::http::request::Parts;
@@ -10,44 +11,44 @@ use millstream_base::hex;
 use sha2::{Digest, Sha256};
 use std::net::{IpAddr, SocketAddr};
 
-/// Whether and how a request is let in.
+/// The decision about a request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// It is.
+    /// It is allowed.
     Granted,
-    /// It brings the token in its address: it gets this cookie, and is sent on without it.
+    /// The address contains the token. The response sets this cookie and redirects to an address without the token.
     Cookie(String),
-    /// It is not, for this reason.
+    /// It is rejected for this reason.
     Refused(StatusCode, &'static str),
 }
 
-/// What is asked of those who come.
+/// The access rules of a server.
 pub struct Access {
     token: String,
-    /// The cookie's name, as cookies are shared by all ports of a machine, and its value.
+    /// The name and value of the cookie. Cookies are shared by all ports of a machine, so the name contains the port.
     cookie: (String, String),
     port: u16,
-    /// The name or address that it listens at.
+    /// The name or address on which the server listens.
     host: String,
     loopback: bool,
     tls: bool,
 }
 
 impl Access {
-    /// Of a server at this name or address.
+    /// Creates the rules of a server at this name or address.
     pub fn new(token: String, host: &str, bound: SocketAddr, tls: bool) -> Access {
         let session: [u8; 32] = Sha256::digest(format!("a cookie of the page: {token}").as_bytes()).into();
         let cookie = (format!("millstream_{}", bound.port()), hex::encode(&session));
         Access { token, cookie, port: bound.port(), host: host.to_owned(), loopback: bound.ip().is_loopback(), tls }
     }
 
-    /// Looks at a request, whatever it is for, before anything else does. `open`: it is for something that anybody may know.
+    /// Decides about a request before anything else is done with it. `open`: the resource is public.
     pub fn entry(&self, request: &Parts, open: bool) -> Entry {
-        let Some(host) = only(&request.headers, &HOST).filter(|host| self.is_own(host)) else {
-            let words = "this server does not have that host name; use the address that it printed";
-            return Entry::Refused(StatusCode::MISDIRECTED_REQUEST, words);
+        let Some(host) = single_header(&request.headers, &HOST).filter(|host| self.is_own(host)) else {
+            let reason = "this server does not have that host name; use the address that it printed";
+            return Entry::Refused(StatusCode::MISDIRECTED_REQUEST, reason);
         };
-        let origin = only(&request.headers, &ORIGIN);
+        let origin = single_header(&request.headers, &ORIGIN);
         let foreign = request.headers.contains_key(ORIGIN) && origin != Some(&format!("{}://{host}", self.scheme()));
         if foreign || (origin.is_none() && request.method != Method::GET && request.method != Method::HEAD) {
             return Entry::Refused(StatusCode::FORBIDDEN, "requests from pages of other sites are rejected");
@@ -55,17 +56,19 @@ impl Access {
         if open || self.is_shown(&request.headers) {
             return Entry::Granted;
         }
-        if request.method == Method::GET && token_of(&request.uri).is_some_and(|token| same(token, &self.token)) {
+        if request.method == Method::GET
+            && query_token(&request.uri).is_some_and(|token| constant_time_equal(token, &self.token))
+        {
             let (name, value) = &self.cookie;
             let secure = if self.tls { "; Secure" } else { "" };
             return Entry::Cookie(format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}"));
         }
-        let words = "a token is required; open the address that the command printed; programs send it as \
+        let reason = "a token is required; open the address that the command printed; programs send it as \
                      `Authorization: Bearer TOKEN`";
-        Entry::Refused(StatusCode::UNAUTHORIZED, words)
+        Entry::Refused(StatusCode::UNAUTHORIZED, reason)
     }
 
-    /// Whether a request brings the token, or the cookie that stands for it.
+    /// Returns whether a request contains the token, or the cookie for it.
     pub fn is_shown(&self, headers: &HeaderMap) -> bool {
         self.has_cookie(headers) || self.has_header(headers)
     }
@@ -74,8 +77,8 @@ impl Access {
         if self.tls { "https" } else { "http" }
     }
 
-    /// Whether that is a name of this server. Names that could be anybody's are not, but addresses are: no other site can have a
-    /// page at them. With TLS a browser has compared the name with the certificate.
+    /// Returns whether this is a name of this server. Arbitrary names are not accepted, but addresses are: no other
+    /// site can have a page at them. With TLS the browser has checked the name against the certificate.
     fn is_own(&self, host: &str) -> bool {
         let (name, port) = match host.rsplit_once(':') {
             Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
@@ -90,34 +93,34 @@ impl Access {
     fn has_cookie(&self, headers: &HeaderMap) -> bool {
         let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
         let mut cookies = lines.flat_map(|line| line.split(';')).filter_map(|cookie| cookie.trim().split_once('='));
-        cookies.any(|(name, value)| name == self.cookie.0 && same(value, &self.cookie.1))
+        cookies.any(|(name, value)| name == self.cookie.0 && constant_time_equal(value, &self.cookie.1))
     }
 
     fn has_header(&self, headers: &HeaderMap) -> bool {
-        let token = only(headers, &AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
-        token.is_some_and(|token| same(token.trim(), &self.token))
+        let token = single_header(headers, &AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
+        token.is_some_and(|token| constant_time_equal(token.trim(), &self.token))
     }
 }
 
-/// A header that is there once.
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+/// Returns the value of a header that occurs exactly once.
+fn single_header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut all = headers.get_all(name).iter();
     let first = all.next().filter(|_| all.next().is_none());
     first.and_then(|value| value.to_str().ok())
 }
 
-fn token_of(uri: &Uri) -> Option<&str> {
+fn query_token(uri: &Uri) -> Option<&str> {
     uri.query()?.split('&').find_map(|pair| pair.strip_prefix("token="))
 }
 
-/// Compares without telling by its time where the first difference is.
-fn same(given: &str, secret: &str) -> bool {
+/// Compares in constant time.
+fn constant_time_equal(given: &str, secret: &str) -> bool {
     let digest = |text: &str| -> [u8; 32] { Sha256::digest(text.as_bytes()).into() };
     let different = digest(given).iter().zip(digest(secret)).fold(0, |sum, (one, other)| sum | (one ^ other));
     different == 0
 }
 
-/// Whether only this machine can reach an address.
+/// Returns whether only this machine can reach an address.
 fn is_loopback(host: &str) -> bool {
     let name = host.trim_start_matches('[').trim_end_matches(']');
     name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())

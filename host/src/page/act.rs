@@ -1,8 +1,8 @@
-//! What the page does to a job where it may: stop it, give rows back, put another version of a plugin in its place.
+//! The actions of the page on a job, if enabled: stop it, retry rows, upgrade a plugin.
 //!
-//! But for the stop, each is a command of the program in a process of its own, so that it checks, asks and refuses as it does in a
-//! terminal. It goes on when whoever asked for it looks away, and what became of it is part of the job's view ([`ActionRequest`]). What
-//! needs somebody's consent is refused, and the command that consents is shown.
+//! Except for the stop, each action is a command of the program in its own process. So it has the same checks and
+//! errors as in a terminal. It continues if the client disconnects, and its outcome is part of the job's view
+//! ([`ActionRequest`]). Actions that need confirmation are rejected, and the command that confirms is shown.
 
 use super::body::{self, Answer};
 use super::command::{self, Order};
@@ -24,42 +24,42 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Rows are given back within this time.
+/// The time limit of a retry.
 const RETRY_TIME_MAX: Duration = Duration::from_secs(120);
-/// A shadow lasts as long as its batches, but no longer than this.
+/// The time limit of an upgrade, including its shadow.
 const UPGRADE_TIME_MAX: Duration = Duration::from_secs(3600);
-/// What is kept of the words of a command.
+/// How much of a command's output is kept.
 const OUTPUT_BYTES_MAX: u64 = 16 << 10;
-/// A version, a name with one, or a path has so many letters at most.
+/// Maximum characters of a version, a name with one, or a path.
 const PLUGIN_CHARS_MAX: usize = 512;
 
 type ActionRefusal = (StatusCode, String);
 
-fn refused<T>(status: StatusCode, words: impl Into<String>) -> Result<T, ActionRefusal> {
-    Err((status, words.into()))
+fn reject<T>(status: StatusCode, message: impl Into<String>) -> Result<T, ActionRefusal> {
+    Err((status, message.into()))
 }
 
-/// Answers a request to do something.
+/// Handles an action request.
 pub async fn act(site: &Arc<Site>, path: &[&str], query: &str) -> Answer {
     let [id, what @ ("stop" | "retry" | "upgrade" | "drop")] = path else {
         return body::error(StatusCode::NOT_FOUND, "no such action; use stop, retry, upgrade or drop");
     };
     if !site.actions {
-        let words = format!("the page is read-only; start the job with --ui-actions to {what} it from here");
-        return body::error(StatusCode::FORBIDDEN, &words);
+        let message = format!("the page is read-only; start the job with --ui-actions to {what} it from here");
+        return body::error(StatusCode::FORBIDDEN, &message);
     }
     let Some(file) = site.jobs.file(id) else { return body::error(StatusCode::NOT_FOUND, "job not found") };
-    let done = match *what {
-        "stop" => asked_of(file, ControlQuestion::Stop).await.map(|()| body::json(&json!({ "stopping": true }))),
+    let run_command = match *what {
+        "stop" => send(file, ControlQuestion::Stop).await.map(|()| body::json(&json!({ "stopping": true }))),
         "drop" => drop_upgrade(file, query).await,
         "retry" => retry(&site.jobs, id, file, query),
         _ => upgrade(&site.jobs, id, file, query),
     };
-    done.unwrap_or_else(|(status, words)| body::error(status, &words))
+    run_command.unwrap_or_else(|(status, message)| body::error(status, &message))
 }
 
-/// Puts a question to all processes of the job. It waits for their answers, so it has a thread of its own.
-async fn asked_of(file: PathBuf, question: ControlQuestion) -> Result<(), ActionRefusal> {
+/// Sends a request to all processes of the job and waits for their responses, on a blocking thread.
+async fn send(file: PathBuf, question: ControlQuestion) -> Result<(), ActionRefusal> {
     tracing::info!(
         "action from the page: {}",
         if matches!(question, ControlQuestion::Stop) { "stop the job" } else { "cancel an upgrade" }
@@ -68,24 +68,24 @@ async fn asked_of(file: PathBuf, question: ControlQuestion) -> Result<(), Action
     match tokio::task::spawn_blocking(move || put(&file, &question, |_| true)).await {
         Ok(Ok(said)) if said.iter().any(hears) => Ok(()),
         Ok(Ok(said)) => {
-            let words = said.into_iter().find_map(|said| match said.answer {
-                Ok(ControlAnswer::Refused(words) | ControlAnswer::Error(words)) => Some(words),
+            let message = said.into_iter().find_map(|said| match said.answer {
+                Ok(ControlAnswer::Refused(message) | ControlAnswer::Error(message)) => Some(message),
                 _ => None,
             });
             let unheard = || "no process of the job responds; retry when it is running".to_owned();
-            refused(StatusCode::SERVICE_UNAVAILABLE, words.unwrap_or_else(unheard))
+            reject(StatusCode::SERVICE_UNAVAILABLE, message.unwrap_or_else(unheard))
         }
-        Ok(Err(error)) => refused(StatusCode::SERVICE_UNAVAILABLE, error.message),
-        Err(_) => refused(StatusCode::INTERNAL_SERVER_ERROR, "the request to the job panicked"),
+        Ok(Err(error)) => reject(StatusCode::SERVICE_UNAVAILABLE, error.message),
+        Err(_) => reject(StatusCode::INTERNAL_SERVER_ERROR, "the request to the job panicked"),
     }
 }
 
-/// Gives an upgrade up that has not taken place: its command is told by the job.
+/// Cancels an upgrade that has not taken place. The job notifies its command.
 async fn drop_upgrade(file: PathBuf, query: &str) -> Result<Answer, ActionRefusal> {
     let Some(id) = number(query, "upgrade") else {
-        return refused(StatusCode::BAD_REQUEST, "no upgrade to cancel; add upgrade=ID");
+        return reject(StatusCode::BAD_REQUEST, "no upgrade to cancel; add upgrade=ID");
     };
-    asked_of(file, ControlQuestion::Drop { id, why: "it was canceled from the page".into() }).await?;
+    send(file, ControlQuestion::Drop { id, why: "it was canceled from the page".into() }).await?;
     Ok(body::json(&json!({ "dropped": id })))
 }
 
@@ -101,22 +101,22 @@ fn upgrade(jobs: &Arc<Jobs>, id: &str, file: PathBuf, query: &str) -> Result<Ans
     let stage = plugin_part_of(jobs, id, query)?;
     let to = text(query, "to").filter(|to| !to.is_empty() && to.chars().count() <= PLUGIN_CHARS_MAX);
     let Some(to) = to else {
-        let words = "no plugin to run; add to=0.2.0, to=name@0.2.0, or to= with the path of a component";
-        return refused(StatusCode::BAD_REQUEST, words);
+        let message = "no plugin to run; add to=0.2.0, to=name@0.2.0, or to= with the path of a component";
+        return reject(StatusCode::BAD_REQUEST, message);
     };
     let to = plugin(&file, &to)?;
     let mut arguments: Vec<OsString> = vec!["upgrade".into()];
     match number(query, "shadow") {
         None | Some(0) => {}
         Some(batches) if batches > SHADOW_BATCHES_MAX => {
-            let words = format!("`shadow` must be from 1 to {SHADOW_BATCHES_MAX} batches, not {batches}");
-            return refused(StatusCode::BAD_REQUEST, words);
+            let message = format!("`shadow` must be from 1 to {SHADOW_BATCHES_MAX} batches, not {batches}");
+            return reject(StatusCode::BAD_REQUEST, message);
         }
         Some(batches) => {
             let rule = text(query, "promote").unwrap_or_else(|| "same".into());
             if ShadowRule::from_str(&rule, false).is_err() {
-                let words = "`promote` must be same, no-more-rejected, always or never";
-                return refused(StatusCode::BAD_REQUEST, words);
+                let message = "`promote` must be same, no-more-rejected, always or never";
+                return reject(StatusCode::BAD_REQUEST, message);
             }
             arguments.extend([format!("--shadow={batches}").into(), format!("--promote={rule}").into()]);
         }
@@ -125,36 +125,36 @@ fn upgrade(jobs: &Arc<Jobs>, id: &str, file: PathBuf, query: &str) -> Result<Ans
     begin(jobs, id, ActionRequest { what: "upgrade", stage, ..ActionRequest::default() }, arguments, UPGRADE_TIME_MAX)
 }
 
-/// The stage of the job that is meant.
+/// Returns the requested stage of the job.
 fn stage_of(jobs: &Jobs, id: &str, query: &str) -> Result<String, ActionRefusal> {
     let stage = text(query, "stage").unwrap_or_default();
     match jobs.has_part(id, PluginPart::Stage(&stage)) {
         true => Ok(stage),
-        false => refused(StatusCode::NOT_FOUND, format!("the job has no stage `{stage}`, or has not answered yet")),
+        false => reject(StatusCode::NOT_FOUND, format!("the job has no stage `{stage}`, or has not responded yet")),
     }
 }
 
-/// The stage, source or sink of the job that is meant.
+/// Returns the requested stage, source or sink of the job.
 fn plugin_part_of(jobs: &Jobs, id: &str, query: &str) -> Result<String, ActionRefusal> {
     let named = text(query, "stage").unwrap_or_default();
     let part = PluginPart::of(&named);
     match jobs.has_part(id, part) {
         true => Ok(part.id()),
-        false => refused(StatusCode::NOT_FOUND, format!("the job has no {part}, or has not answered yet")),
+        false => reject(StatusCode::NOT_FOUND, format!("the job has no {part}, or has not answered yet")),
     }
 }
 
-/// What is to run, as the command takes it. Of files only those in the job's folder: who may act on a job from a browser need not be
-/// able to say what else lies on this machine.
+/// Returns the plugin argument of the command. Files must be in the job's directory: a browser user may not learn about
+/// other files of this machine.
 fn plugin(job: &Path, to: &str) -> Result<String, ActionRefusal> {
     if version(to).is_ok() || (to.contains('@') && !to.contains('/')) {
         return Ok(to.to_owned());
     }
-    let folder = job.parent().unwrap_or(Path::new("."));
-    let inside = folder.canonicalize().ok().zip(folder.join(to).canonicalize().ok());
-    match inside.filter(|(folder, path)| path.starts_with(folder)) {
+    let dir = job.parent().unwrap_or(Path::new("."));
+    let inside = dir.canonicalize().ok().zip(dir.join(to).canonicalize().ok());
+    match inside.filter(|(dir, path)| path.starts_with(dir)) {
         Some((_, path)) => Ok(path.to_string_lossy().into_owned()),
-        None => refused(
+        None => reject(
             StatusCode::BAD_REQUEST,
             format!(
                 "`{to}` does not exist in the directory of the job file, and the page takes no other files; to use one, run \
@@ -164,37 +164,37 @@ fn plugin(job: &Path, to: &str) -> Result<String, ActionRefusal> {
     }
 }
 
-/// Runs a command for a job on a thread of its own, one at a time.
+/// Runs a command for a job on its own thread, one at a time.
 fn begin(
     jobs: &Arc<Jobs>,
     id: &str,
-    asked: ActionRequest,
+    request: ActionRequest,
     arguments: Vec<OsString>,
     time_max: Duration,
 ) -> Result<Answer, ActionRefusal> {
-    let words = arguments.iter().map(|word| shown(&word.to_string_lossy())).filter(|word| word != "--");
-    let command = format!("millstream {}", words.collect::<Vec<_>>().join(" "));
-    let asked = ActionRequest { begun_us: time::now().0, command, ..asked };
-    tracing::info!("action from the page: {} stage `{}`", asked.what, asked.stage);
-    let Some(number) = jobs.begin(id, asked) else {
-        return refused(StatusCode::CONFLICT, "another action of this job is running; wait until it has ended");
+    let message = arguments.iter().map(|word| display_argument(&word.to_string_lossy())).filter(|word| word != "--");
+    let command = format!("millstream {}", message.collect::<Vec<_>>().join(" "));
+    let request = ActionRequest { begun_us: time::now().0, command, ..request };
+    tracing::info!("action from the page: {} stage `{}`", request.what, request.stage);
+    let Some(number) = jobs.begin(id, request) else {
+        return reject(StatusCode::CONFLICT, "another action of this job is running; wait until it has ended");
     };
     let (jobs, id) = (jobs.clone(), id.to_owned());
     let order = Order { arguments, time_max, output_bytes_max: OUTPUT_BYTES_MAX };
     tokio::task::spawn_blocking(move || {
-        let (failed, words) = done(&order);
-        jobs.ended(&id, number, failed, words);
+        let (failed, message) = run_command(&order);
+        jobs.ended(&id, number, failed, message);
     });
     Ok(body::json(&json!({ "asked": number })))
 }
 
-/// Whether the command failed, and what it said.
-fn done(order: &Order) -> (bool, String) {
+/// Returns whether the command failed, and its output.
+fn run_command(order: &Order) -> (bool, String) {
     match command::run(order) {
         Ok(outcome) => {
             let ended = match outcome.status {
                 Some(status) if status.success() => (false, String::new()),
-                Some(_) => (true, outcome.words),
+                Some(_) => (true, outcome.errors),
                 None => (true, format!("it did not end within {:?} and was canceled", order.time_max)),
             };
             (ended.0, format!("{}{}", outcome.output, ended.1).trim_end().to_owned())
@@ -203,16 +203,16 @@ fn done(order: &Order) -> (bool, String) {
     }
 }
 
-/// An argument of a command as it is shown: values that were set may be secret.
-fn shown(word: &str) -> String {
+/// Formats an argument of a command. Values that were set may be secret.
+fn display_argument(word: &str) -> String {
     match word.strip_prefix("--set=").and_then(|set| set.split_once('=')) {
         Some((key, _)) => format!("--set {key}=…"),
-        None => quoted(word),
+        None => quote(word),
     }
 }
 
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
+/// Quotes an argument for a shell.
+fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=@:,+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
@@ -226,19 +226,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plugin_is_a_package_or_lies_in_the_folder_of_the_job() {
+    fn a_plugin_is_a_package_or_lies_in_the_dir_of_the_job() {
         let around = tempfile::tempdir().unwrap();
-        let folder = around.path().join("job");
-        std::fs::create_dir(&folder).unwrap();
-        let job = folder.join("job.toml");
-        for file in [&job, &folder.join("new.wasm"), &around.path().join("other.wasm")] {
+        let dir = around.path().join("job");
+        std::fs::create_dir(&dir).unwrap();
+        let job = dir.join("job.toml");
+        for file in [&job, &dir.join("new.wasm"), &around.path().join("other.wasm")] {
             std::fs::write(file, "").unwrap();
         }
-        std::os::unix::fs::symlink(around.path().join("other.wasm"), folder.join("link.wasm")).unwrap();
+        std::os::unix::fs::symlink(around.path().join("other.wasm"), dir.join("link.wasm")).unwrap();
         for package in ["0.2.0", "split-words@0.2.0", "@"] {
             assert_eq!(plugin(&job, package).unwrap(), package);
         }
-        let inside = folder.canonicalize().unwrap().join("new.wasm").display().to_string();
+        let inside = dir.canonicalize().unwrap().join("new.wasm").display().to_string();
         assert_eq!(plugin(&job, "new.wasm").unwrap(), inside);
         assert_eq!(plugin(&job, &inside).unwrap(), inside);
         let outside = around.path().join("other.wasm").display().to_string();
@@ -251,9 +251,9 @@ mod tests {
 
     #[test]
     fn a_command_can_be_typed() {
-        assert_eq!(quoted("--shadow=5"), "--shadow=5");
-        assert_eq!(quoted("a b'c"), "'a b'\\''c'");
-        assert_eq!(quoted(""), "''");
-        assert_eq!(shown("--set=sinks.out.url=postgres://me:secret@host/a"), "--set sinks.out.url=…");
+        assert_eq!(quote("--shadow=5"), "--shadow=5");
+        assert_eq!(quote("a b'c"), "'a b'\\''c'");
+        assert_eq!(quote(""), "''");
+        assert_eq!(display_argument("--set=sinks.out.url=postgres://me:secret@host/a"), "--set sinks.out.url=…");
     }
 }

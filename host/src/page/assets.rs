@@ -1,6 +1,6 @@
-//! The page's own files: nothing is loaded from elsewhere.
+//! The page's own files. Nothing is loaded from other sites.
 
-/// The kind and text of the file at this address.
+/// Returns the type and text of the file at this path.
 pub fn find(path: &str) -> Option<(&'static str, &'static str)> {
     let (kind, text) = match path {
         "/" | "/index.html" => ("text/html; charset=utf-8", include_str!("assets/index.html")),

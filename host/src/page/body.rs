@@ -1,4 +1,4 @@
-//! Answers, with what all of them say of themselves.
+//! Builds responses with their common headers.
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
@@ -12,12 +12,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::mpsc::Receiver;
 
-/// What an answer holds.
+/// The body of a response.
 pub type AnswerBody = BoxBody<Bytes, Infallible>;
-/// An answer.
+/// A response.
 pub type Answer = Response<AnswerBody>;
 
-/// Nothing comes from elsewhere, no script stands in a page, and no other site shows or reads it.
+/// Nothing is loaded from other sites, no page contains inline scripts, and no other site may embed or read a page.
 const HEADERS: [(&str, &str); 7] = [
     (
         "content-security-policy",
@@ -32,45 +32,45 @@ const HEADERS: [(&str, &str); 7] = [
     ("cache-control", "no-store"),
 ];
 
-/// An answer of this kind.
+/// Returns a response of this type.
 pub fn of(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Answer {
     with(status, kind, Full::new(text.into()).boxed())
 }
 
-/// Some words.
-pub fn words(status: StatusCode, words: &str) -> Answer {
-    of(status, "text/plain; charset=utf-8", format!("{words}\n"))
+/// Returns a plain text response.
+pub fn plain_text(status: StatusCode, text: &str) -> Answer {
+    of(status, "text/plain; charset=utf-8", format!("{text}\n"))
 }
 
-/// A value as JSON.
+/// Returns a value as JSON.
 pub fn json(value: &impl Serialize) -> Answer {
     match serde_json::to_vec(value) {
         Ok(text) => of(StatusCode::OK, "application/json", text),
-        Err(error) => words(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        Err(error) => plain_text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
 }
 
-/// What went wrong, as JSON.
-pub fn error(status: StatusCode, words: &str) -> Answer {
-    let mut answer = json(&serde_json::json!({ "error": words }));
-    *answer.status_mut() = status;
-    answer
+/// Returns an error as JSON.
+pub fn error(status: StatusCode, text: &str) -> Answer {
+    let mut response = json(&serde_json::json!({ "error": text }));
+    *response.status_mut() = status;
+    response
 }
 
-/// An answer that goes on.
+/// Returns a streaming response.
 pub fn events(events: Receiver<Bytes>) -> Answer {
     with(StatusCode::OK, "text/event-stream", Events(events).boxed())
 }
 
 fn with(status: StatusCode, kind: &'static str, body: AnswerBody) -> Answer {
-    let mut answer = Response::new(body);
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
     headers.insert("content-type", HeaderValue::from_static(kind));
     HEADERS.iter().for_each(|(name, value)| {
         headers.insert(*name, HeaderValue::from_static(value));
     });
-    answer
+    response
 }
 
 struct Events(Receiver<Bytes>);

@@ -1,29 +1,29 @@
-//! What the numbers mean, in sentences: whether a job keeps up, what holds it up, and what else somebody should know. Pure.
+//! Derives sentences from the numbers of a job: whether it keeps up, its bottleneck, and what else is worth knowing.
+//! Pure.
 //!
-//! What is marked as the bottleneck is the part that is at work all the time, and not those that wait for it: their inboxes fill
-//! because of it.
+//! The bottleneck is the part that is always busy, not the parts that wait for it: their inboxes fill because of it.
 
 use super::numbers::{count, percent, time};
 use super::part::{self, PartNow};
 use super::view::{Bottleneck, Diagnosis, JobState, JobView, Level, Sentence};
 use millstream_runtime::control::GraphPart;
 
-/// A part that works for so much of the time is what others wait for.
+/// A part with this share of busy time is a bottleneck.
 const BUSY: f64 = 0.8;
-/// No batch could begin for so much of the time.
+/// The share of time without a possible batch start that is reported.
 const HELD_UP: f64 = 0.2;
-/// A source whose inbox is so full waits.
+/// A source whose inbox is filled to this share waits.
 const FULL: f64 = 0.8;
-/// A watermark that is so far behind the batches is worth a sentence.
+/// A watermark this far behind the batches is reported.
 const WATERMARK_BEHIND_US: u64 = 60_000_000;
 const REJECTED_SHARE: f64 = 0.01;
 const IDLE_MS: u64 = 60_000;
 const CHECKPOINT_OLD_US: i64 = 300_000_000;
 
-/// Looks at a job.
+/// Returns the diagnosis of a job.
 pub fn of(view: &JobView) -> Diagnosis {
     match view.state {
-        JobState::Starting => return told(None, "The job has not answered yet: it is starting."),
+        JobState::Starting => return summary_only(None, "The job has not answered yet: it is starting."),
         JobState::Silent => {
             let since = time(view.now_us.saturating_sub(view.answered_us).max(0).unsigned_abs());
             let why = match (&view.trouble, view.restarts.last()) {
@@ -31,7 +31,7 @@ pub fn of(view: &JobView) -> Diagnosis {
                 (None, Some(restart)) if restart.at_us >= view.answered_us - 2_000_000 => format!(" {}.", restart.why),
                 (None, _) => " It has no running process: it is stopping or restarting.".into(),
             };
-            return told(Some(false), &format!("The job has not answered for {since}.{why}"));
+            return summary_only(Some(false), &format!("The job has not answered for {since}.{why}"));
         }
         JobState::Running => {}
     }
@@ -51,11 +51,11 @@ pub fn of(view: &JobView) -> Diagnosis {
     Diagnosis { keeps_up, summary, bottleneck, sentences }
 }
 
-fn told(keeps_up: Option<bool>, summary: &str) -> Diagnosis {
+fn summary_only(keeps_up: Option<bool>, summary: &str) -> Diagnosis {
     Diagnosis { keeps_up, summary: summary.into(), ..Diagnosis::default() }
 }
 
-/// The part that is at work for the greatest share of what it could be.
+/// Returns the part with the highest share of busy time.
 fn busiest(view: &JobView) -> Option<(&GraphPart, f64)> {
     let shares = part::all(view).into_iter().map(|now| (now.part, now.busy));
     shares.max_by(|(_, one), (_, other)| one.total_cmp(other))
@@ -74,7 +74,7 @@ fn keeping_up(view: &JobView, busiest: Option<(&GraphPart, f64)>) -> (Option<boo
     let cause = match busiest {
         Some((part, share)) if share >= 0.25 => {
             let why = if part.role == "sink" { "commits" } else { "is busy" };
-            format!(" {} `{}` {why} for {} % of the time.", capital(&part.role), part.name, percent(share))
+            format!(" {} `{}` {why} for {} % of the time.", capitalize(&part.role), part.name, percent(share))
         }
         _ => String::new(),
     };
@@ -106,7 +106,7 @@ fn keeping_up(view: &JobView, busiest: Option<(&GraphPart, f64)>) -> (Option<boo
     }
     let of = match interval_us {
         0 => String::new(),
-        // Several are worked on at once.
+        // Several batches are processed at the same time.
         _ if recent.took_p50_us > interval_us => format!(", though the interval is {}", time(interval_us)),
         _ => format!(" of {}", time(interval_us)),
     };
@@ -118,10 +118,10 @@ fn about_parts(view: &JobView, sentences: &mut Vec<Sentence>) {
     let workers = status.workers.max(1) as f64;
     let minute = &view.batches.last_minute;
     for now in part::all(view) {
-        let PartNow { place, part, counted, facts, .. } = now;
+        let PartNow { index, part, counted, facts, .. } = now;
         let name = &part.name;
         let mut say = |level, text| sentences.push(Sentence { level, text, part: Some(name.clone()) });
-        let busy = minute.busy_us.get(place).copied().unwrap_or(0) as f64 / minute.span_us.max(1) as f64;
+        let busy = minute.busy_us.get(index).copied().unwrap_or(0) as f64 / minute.span_us.max(1) as f64;
         let busy = if part.role == "sink" { busy } else { busy / workers };
         if busy >= BUSY {
             let minute = percent(busy);
@@ -129,10 +129,13 @@ fn about_parts(view: &JobView, sentences: &mut Vec<Sentence>) {
                 Level::Bad,
                 match part.role.as_str() {
                     "sink" => {
-                        format!("Sink `{name}` waits for its {}: {minute} % of the last minute.", medium(&part.kind))
+                        format!(
+                            "Sink `{name}` waits for its {}: {minute} % of the last minute.",
+                            wait_target(&part.kind)
+                        )
                     }
                     role => {
-                        format!("{} `{name}` was busy {minute} % of the last minute, on all workers.", capital(role))
+                        format!("{} `{name}` was busy {minute} % of the last minute, on all workers.", capitalize(role))
                     }
                 },
             );
@@ -189,8 +192,8 @@ fn about_job(view: &JobView, sentences: &mut Vec<Sentence>) {
     }
 }
 
-/// What a sink of this kind waits for.
-fn medium(kind: &str) -> &'static str {
+/// Returns what a sink of this kind waits for.
+fn wait_target(kind: &str) -> &'static str {
     match kind {
         "postgres" => "database",
         "kafka" | "http" => "server",
@@ -199,7 +202,7 @@ fn medium(kind: &str) -> &'static str {
     }
 }
 
-fn capital(word: &str) -> String {
+fn capitalize(word: &str) -> String {
     let mut letters = word.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

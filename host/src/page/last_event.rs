@@ -1,36 +1,36 @@
-//! The last event that was put into words, for others who have heard the same before.
+//! Caches the last serialized event for other clients that have received the same events before.
 
 use bytes::Bytes;
 use std::sync::{Mutex, PoisonError};
 
-/// The last numbers of batches, log lines and refused rows that a reader of events has been sent.
+/// The last numbers of batches, log lines and rejected rows that a client of events has been sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HeardNumbers {
+pub struct SentNumbers {
     pub batches: u64,
     pub log: u64,
     pub refused: u64,
 }
 
-/// The last event that was put into words: after which answer of the job and for whom, and what those have heard who read it.
+/// The last serialized event: the poll and the numbers for which it was created, and the numbers after it.
 #[derive(Default)]
 pub struct Shared(Mutex<Option<LastEvent>>);
 
 struct LastEvent {
     polls: u64,
-    before: HeardNumbers,
+    before: SentNumbers,
     text: Bytes,
-    after: HeardNumbers,
+    after: SentNumbers,
 }
 
 impl Shared {
-    /// The event for those who have heard this much, and what they have heard then: the last one, or else what is put into words
-    /// now.
+    /// Returns the event for clients that have received this much, and their numbers after it. It is the cached event
+    /// if that matches, or else created now.
     pub fn event(
         &self,
         polls: u64,
-        before: HeardNumbers,
-        put_into_words: impl FnOnce() -> Option<(Bytes, HeardNumbers)>,
-    ) -> Option<(Bytes, HeardNumbers)> {
+        before: SentNumbers,
+        put_into_words: impl FnOnce() -> Option<(Bytes, SentNumbers)>,
+    ) -> Option<(Bytes, SentNumbers)> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = last.as_ref().filter(|last| (last.polls, last.before) == (polls, before)) {
             return Some((last.text.clone(), last.after));

@@ -1,21 +1,21 @@
-//! The newest of some things, with numbers.
+//! Keeps the newest items, with numbers.
 
 use serde::Serialize;
 use std::collections::VecDeque;
 
-/// Something with a number of its own in this record, from 1: what was told before is not told again.
+/// An item with its number in this record, from 1, so that no item is sent twice.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Numbered<T> {
     /// The number.
     pub number: u64,
-    /// The process that told of it.
+    /// The process that reported it.
     pub process: u32,
-    /// What it is.
+    /// The item.
     #[serde(flatten)]
     pub what: T,
 }
 
-/// The newest of some things.
+/// The newest items.
 #[derive(Debug)]
 pub struct Newest<T> {
     count: u64,
@@ -28,7 +28,7 @@ impl<T: Clone> Newest<T> {
         Newest { count: 0, max, all: VecDeque::new() }
     }
 
-    /// One more.
+    /// Adds an item.
     pub fn add(&mut self, process: u32, what: T) {
         self.count += 1;
         self.all.push_back(Numbered { number: self.count, process, what });
@@ -37,17 +37,17 @@ impl<T: Clone> Newest<T> {
         }
     }
 
-    /// The last number.
+    /// Returns the last number.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// The last one.
+    /// Returns the last item.
     pub fn last(&self) -> Option<&T> {
         self.all.back().map(|last| &last.what)
     }
 
-    /// Those after this number, no more than so many of the newest.
+    /// Returns the items after this number: at most `max`, the newest ones.
     pub fn after(&self, number: u64, max: usize) -> Vec<Numbered<T>> {
         let newer = self.all.iter().filter(|one| one.number > number).count().min(max);
         self.all.iter().skip(self.all.len() - newer).cloned().collect()

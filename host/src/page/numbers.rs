@@ -1,8 +1,8 @@
-//! Numbers in sentences.
+//! Formats numbers in sentences.
 
 pub use millstream_base::units::grouped;
 
-/// `3 rows`
+/// Formats a count, for example `3 rows`.
 pub fn count(number: u64, what: &str) -> String {
     let plural = match what {
         _ if number == 1 => "",
@@ -12,7 +12,7 @@ pub fn count(number: u64, what: &str) -> String {
     format!("{} {what}{plural}", grouped(number))
 }
 
-/// `12.3k`, in six letters at most.
+/// Formats a number with at most six characters, for example `12.3k`.
 pub fn short(number: u64) -> String {
     match number {
         0..10_000 => number.to_string(),
@@ -22,7 +22,7 @@ pub fn short(number: u64) -> String {
     }
 }
 
-/// `1.2 s`, from microseconds.
+/// Formats microseconds, for example `1.2 s`.
 pub fn time(us: u64) -> String {
     match us {
         0..1_000 => format!("{us} µs"),
@@ -36,7 +36,7 @@ pub fn time(us: u64) -> String {
     }
 }
 
-/// So many percent, from a share.
+/// Converts a share to a percentage.
 pub fn percent(share: f64) -> u64 {
     (share * 100.0).round().clamp(0.0, 100.0) as u64
 }

@@ -1,6 +1,6 @@
-//! Parameters of a request.
+//! Query parameters of a request.
 
-/// A parameter of a query, decoded.
+/// Returns a decoded parameter of a query.
 pub fn text(query: &str, name: &str) -> Option<String> {
     let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
     let mut bytes = Vec::with_capacity(value.len());
@@ -19,7 +19,7 @@ pub fn text(query: &str, name: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The same as a number.
+/// Returns a parameter as a number.
 pub fn number(query: &str, name: &str) -> Option<u64> {
     text(query, name)?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! Asks the processes of jobs how they stand: once a second while somebody looks, seldom otherwise.
+//! Polls the processes of jobs for their status: once per second while a client is active, rarely otherwise.
 
 use super::record::Record;
 use super::view::{ActionRequest, JobState};
@@ -15,18 +15,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// How often jobs are asked while somebody looks, and otherwise.
-const POLL_EVERY: Duration = Duration::from_secs(1);
-const POLL_SELDOM: Duration = Duration::from_secs(10);
-/// For so long after the last request somebody looks.
-const LOOKED_AT: Duration = Duration::from_secs(30);
-/// Whoever asks for an answer gets one that is no older, unless a process takes its time.
-const FRESH: Duration = Duration::from_millis(1_200);
-const FRESH_WAIT_MAX: Duration = Duration::from_secs(6);
-/// Jobs of a user that are shown.
+/// The polling intervals while a client is active, and otherwise.
+const ACTIVE_POLL_INTERVAL: Duration = Duration::from_secs(1);
+const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(10);
+/// A client is active for this long after its last request.
+const ACTIVE_TIME: Duration = Duration::from_secs(30);
+/// Responses are no older than this, unless a process is slow.
+const AGE_MAX: Duration = Duration::from_millis(1_200);
+const REFRESH_TIME_MAX: Duration = Duration::from_secs(6);
+/// Maximum number of a user's jobs that are shown.
 const JOBS_MAX: usize = 200;
 
-/// The jobs that a page is about.
+/// The jobs that a page shows.
 pub struct Jobs {
     held: Mutex<PollState>,
     kicked: Condvar,
@@ -35,22 +35,22 @@ pub struct Jobs {
 
 struct PollState {
     records: BTreeMap<String, Record>,
-    /// All jobs of the user are looked for.
+    /// Whether all jobs of the user are looked up.
     all: bool,
-    /// The log of this process belongs to the job.
+    /// Whether the log of this process belongs to the job.
     own_log: Option<u64>,
     looked: Instant,
     polled: Option<Instant>,
-    /// Jobs are being asked: whoever wants news need not have them asked again.
+    /// Whether jobs are being polled, so that another poll is not needed.
     asking: bool,
     kick: bool,
     actions: bool,
-    /// Values that job files have not, as arguments.
+    /// Values that replace those of job files, as arguments.
     sets: Vec<OsString>,
 }
 
 impl Jobs {
-    /// The job of one file, which was started with these values in the place of its own. `supervised`: its processes are others than
+    /// Returns the job of one file, which was started with these replaced values. `supervised`: its processes are not
     /// this one.
     pub fn of_file(file: &Path, sets: &[(String, String)], supervised: bool) -> Result<Arc<Jobs>> {
         let whole = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
@@ -61,7 +61,7 @@ impl Jobs {
         Ok(jobs)
     }
 
-    /// All jobs of the user that run on this machine.
+    /// Returns all jobs of the user that run on this machine.
     pub fn of_user() -> Arc<Jobs> {
         Jobs::new(BTreeMap::new(), true, false)
     }
@@ -83,28 +83,28 @@ impl Jobs {
         Arc::new(Jobs { held: Mutex::new(held), kicked: Condvar::new(), polled: watch::Sender::new(0) })
     }
 
-    /// Whether the page is one of all jobs of a user.
-    pub fn are_all(&self) -> bool {
+    /// Returns whether the page shows all jobs of a user.
+    pub fn shows_all(&self) -> bool {
         self.lock().all
     }
 
-    /// The page may do something to jobs.
+    /// Enables actions of the page on jobs.
     pub fn allow_actions(&self) {
         self.lock().actions = true;
     }
 
-    /// The supervisor of the job starts it again, for this reason.
-    pub fn restarted(&self, why: &str) {
+    /// Records that the supervisor restarts the job for this reason.
+    pub fn record_restart(&self, why: &str) {
         let now_us = time::now().0;
-        self.lock().records.values_mut().for_each(|record| record.restarted(now_us, why.to_owned()));
-        self.kick();
+        self.lock().records.values_mut().for_each(|record| record.record_restart(now_us, why.to_owned()));
+        self.poll_now();
     }
 
-    /// Starts to ask, on a thread of its own.
+    /// Starts polling, on its own thread.
     pub fn poll(self: &Arc<Self>) -> Result<()> {
         let jobs = self.clone();
         let failed = |error| tracing::warn!("the page is no longer updated: {error}");
-        threads::start("millstream-page-poll", "the thread that asks for the page", failed, move || {
+        threads::start("millstream-page-poll", "the thread that requests the page", failed, move || {
             loop {
                 jobs.ask_all();
                 jobs.wait();
@@ -113,75 +113,76 @@ impl Jobs {
         .map(drop)
     }
 
-    /// What is known of a job, no older than a second or so; `None`: there is no such job.
+    /// Returns a value from the record of a job, which is about one second old at most. `None` if there is no such job.
     pub async fn with<T>(&self, id: &str, what: impl FnOnce(&Record) -> T) -> Option<T> {
         self.freshen().await;
         self.lock().records.get(id).map(what)
     }
 
-    /// The same of all jobs.
+    /// Returns values from the records of all jobs.
     pub async fn each<T>(&self, mut what: impl FnMut(&Record) -> T) -> Vec<T> {
         self.freshen().await;
         self.lock().records.values().map(&mut what).collect()
     }
 
-    /// What is known now of the job of a file, however old that is.
+    /// Returns a value from the current record of the job of a file, however old it is.
     pub fn only<T>(&self, what: impl FnOnce(&Record) -> T) -> Option<T> {
         self.lock().records.values().next().map(what)
     }
 
-    /// How often jobs were asked.
+    /// Returns the number of polls.
     pub fn polls(&self) -> u64 {
         *self.polled.borrow()
     }
 
-    /// The file of a job.
+    /// Returns the file of a job.
     pub fn file(&self, id: &str) -> Option<PathBuf> {
         self.lock().records.get(id).map(|record| PathBuf::from(&record.view.file))
     }
 
-    /// Values that the job was started with in the place of those in its file, as arguments of a command.
+    /// Returns the values that replace those of the job file, as arguments of a command.
     pub fn sets(&self) -> Vec<OsString> {
         self.lock().sets.clone()
     }
 
-    /// Whether a job has answered and has this stage.
+    /// Returns whether a job has responded and has this part.
     pub fn has_part(&self, id: &str, part: PluginPart<'_>) -> bool {
         let held = self.lock();
         let parts = held.records.get(id).map(|record| record.view.graph.parts.iter());
         parts.is_some_and(|mut parts| parts.any(|known| known.role == part.word() && known.name == part.name()))
     }
 
-    /// Something is to be done to a job: its number, unless something else is being done.
+    /// Records the start of an action on a job. Returns its number, unless another action is running.
     pub fn begin(&self, id: &str, asked: ActionRequest) -> Option<u64> {
         let number = self.lock().records.get_mut(id)?.begin(asked)?;
-        self.kick();
+        self.poll_now();
         Some(number)
     }
 
-    /// It is done.
-    pub fn ended(&self, id: &str, number: u64, failed: bool, words: String) {
+    /// Records the end of an action.
+    pub fn ended(&self, id: &str, number: u64, failed: bool, message: String) {
         if let Some(record) = self.lock().records.get_mut(id) {
-            record.ended(number, failed, words);
+            record.ended(number, failed, message);
         }
-        self.kick();
+        self.poll_now();
     }
 
-    /// Tells when something was asked.
-    pub fn watched(&self) -> watch::Receiver<u64> {
+    /// Returns a receiver that is notified after each poll.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.polled.subscribe()
     }
 
-    /// Somebody still looks.
-    pub fn looked_at(&self) {
+    /// Records that a client is active.
+    pub fn mark_active(&self) {
         self.lock().looked = Instant::now();
     }
 
-    /// Somebody looks, or is about to, as the page itself was asked for: what is known is made new where it is old. Whether it is.
+    /// Records that a client is active or about to be, as it has requested the page itself. Polls if the record is old,
+    /// and returns whether it is.
     pub fn expect_look(&self) -> bool {
         let mut held = self.lock();
         held.looked = Instant::now();
-        let old = held.polled.is_none_or(|polled| polled.elapsed() > FRESH);
+        let old = held.polled.is_none_or(|polled| polled.elapsed() > AGE_MAX);
         if old && !held.asking {
             held.kick = true;
             self.kicked.notify_all();
@@ -189,17 +190,17 @@ impl Jobs {
         old
     }
 
-    /// Waits until what is known is no older than it may be.
+    /// Waits until the record is recent enough.
     async fn freshen(&self) {
-        let mut polled = self.watched();
+        let mut polled = self.subscribe();
         polled.mark_unchanged();
         if self.expect_look() {
-            // What there is will do where nobody answers in time.
-            let _ = tokio::time::timeout(FRESH_WAIT_MAX, polled.changed()).await;
+            // If no process responds in time, the existing record is used.
+            let _ = tokio::time::timeout(REFRESH_TIME_MAX, polled.changed()).await;
         }
     }
 
-    fn kick(&self) {
+    fn poll_now(&self) {
         self.lock().kick = true;
         self.kicked.notify_all();
     }
@@ -208,7 +209,7 @@ impl Jobs {
         let mut held = self.lock();
         let began = Instant::now();
         loop {
-            let every = if held.looked.elapsed() < LOOKED_AT { POLL_EVERY } else { POLL_SELDOM };
+            let every = if held.looked.elapsed() < ACTIVE_TIME { ACTIVE_POLL_INTERVAL } else { IDLE_POLL_INTERVAL };
             let left = every.saturating_sub(began.elapsed());
             if std::mem::take(&mut held.kick) || left.is_zero() {
                 return;
@@ -219,7 +220,7 @@ impl Jobs {
 
     fn ask_all(&self) {
         self.lock().asking = true;
-        if self.are_all() {
+        if self.shows_all() {
             self.look_for_jobs();
         }
         let files: Vec<(String, PathBuf)> = {
@@ -254,12 +255,12 @@ impl Jobs {
         let known = |process| self.lock().records.get(id).map(|record| record.known(process)).unwrap_or_default();
         let (mut views, mut silent) = (Vec::new(), Vec::new());
         match view(file, known) {
-            Ok(answers) => {
-                for said in answers {
+            Ok(responses) => {
+                for said in responses {
                     match said.answer {
                         Ok(ControlAnswer::View(view)) => views.push(*view),
-                        Ok(ControlAnswer::Error(words) | ControlAnswer::Refused(words)) | Err(words) => {
-                            silent.push(format!("process {}: {words}", said.process));
+                        Ok(ControlAnswer::Error(message) | ControlAnswer::Refused(message)) | Err(message) => {
+                            silent.push(format!("process {}: {message}", said.process));
                         }
                         Ok(_) => silent.push(format!("process {} sent an unexpected response", said.process)),
                     }
@@ -274,11 +275,11 @@ impl Jobs {
         if let Some(last) = own_log {
             for line in log_lines::after(*last) {
                 *last = line.number;
-                record.own_line(line);
+                record.add_own_line(line);
             }
         }
-        record.told(time::now().0, views, silent);
-        // A job that ended is gone from the list of all.
+        record.update(time::now().0, views, silent);
+        // A job that has ended is removed from the list of all.
         if *all && record.view.state == JobState::Silent && record.view.trouble.is_none() {
             records.remove(id);
         }

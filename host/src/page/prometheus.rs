@@ -1,4 +1,5 @@
-//! `/metrics`: how jobs stand in the text format that Prometheus reads (OpenMetrics), made of the same view as the page.
+//! `/metrics`: the status of jobs in the text format of Prometheus (OpenMetrics), created from the same view as the
+//! page.
 
 use super::view::{JobState, JobView};
 use millstream_metrics::recent::TOOK_BOUNDS_US;
@@ -8,17 +9,17 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use std::fmt;
 
-/// What the answer is.
+/// The content type of the response.
 pub const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// Counters of plugins that are told of each part: a plugin may make them up as it runs.
+/// Maximum number of a part's plugin counters: a plugin may create them as it runs.
 const COUNTERS_MAX: usize = 50;
 const TRAPS_MAX: usize = 20;
-/// Letters of a label that somebody else chose.
+/// Maximum characters of a label with an external value.
 const LABEL_CHARS_MAX: usize = 100;
 
 type Labels = Vec<(&'static str, String)>;
 
-/// A metric with all its values. Names of counters get `_total` behind them as they are written.
+/// A metric with all its values. `_total` is appended to the names of counters when they are written.
 #[derive(Debug)]
 struct Family {
     name: &'static str,
@@ -36,17 +37,17 @@ enum Kind {
 
 #[derive(Debug)]
 enum Value {
-    Whole(u64),
+    Integer(u64),
     Real(f64),
     Took { sum: f64, count: u64, buckets: Vec<(f64, u64)> },
 }
 
-/// The metrics of these jobs.
+/// Returns the metrics of these jobs.
 pub fn text(views: &[JobView]) -> String {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Families(families(views))));
     let mut text = String::new();
-    // Writing to a text does not fail.
+    // Writing to a string cannot fail.
     let _ = encode(&mut text, &registry);
     text
 }
@@ -74,14 +75,14 @@ impl Collector for Families {
 fn value_of(mut encoder: MetricEncoder, kind: Kind, value: &Value) -> Result<(), fmt::Error> {
     match (value, kind) {
         (Value::Took { sum, count, buckets }, _) => encoder.encode_histogram::<NoLabelSet>(*sum, *count, buckets, None),
-        (Value::Whole(value), Kind::Counter) => encoder.encode_counter::<NoLabelSet, _, u64>(value, None),
+        (Value::Integer(value), Kind::Counter) => encoder.encode_counter::<NoLabelSet, _, u64>(value, None),
         (Value::Real(value), Kind::Counter) => encoder.encode_counter::<NoLabelSet, _, u64>(value, None),
-        (Value::Whole(value), _) => encoder.encode_gauge(value),
+        (Value::Integer(value), _) => encoder.encode_gauge(value),
         (Value::Real(value), _) => encoder.encode_gauge(value),
     }
 }
 
-/// All metrics, whether they have values or not.
+/// Returns all metrics, even those without values.
 fn families(views: &[JobView]) -> Vec<Family> {
     let mut all: Vec<Family> =
         NAMES.iter().map(|(name, kind, help)| Family { name, help, kind: *kind, values: Vec::new() }).collect();
@@ -99,7 +100,7 @@ fn families(views: &[JobView]) -> Vec<Family> {
 
 use Kind::{Counter, Gauge, Histogram};
 
-/// Every metric, with what it is.
+/// Every metric, with its type and description.
 const NAMES: [(&str, Kind, &str); 34] = [
     ("millstream_up", Gauge, "Whether the processes of the job respond"),
     ("millstream_keeps_up", Gauge, "Whether the job keeps up with its input"),
@@ -143,23 +144,23 @@ fn of_job(view: &JobView, add: &mut impl FnMut(&str, Labels, Value)) {
     let job: Labels = vec![("job_name", name)];
     let seconds = |us: i64| Value::Real(us as f64 / 1e6);
     let mut one = |name: &str, value: Value| add(name, job.clone(), value);
-    one("millstream_up", Value::Whole((view.state == JobState::Running).into()));
-    one("millstream_restarts", Value::Whole(view.restarts.len() as u64));
+    one("millstream_up", Value::Integer((view.state == JobState::Running).into()));
+    one("millstream_restarts", Value::Integer(view.restarts.len() as u64));
     if view.state == JobState::Starting {
         return;
     }
     if let Some(keeps_up) = view.diagnosis.keeps_up {
-        one("millstream_keeps_up", Value::Whole(keeps_up.into()));
+        one("millstream_keeps_up", Value::Integer(keeps_up.into()));
     }
-    one("millstream_processes", Value::Whole(status.answered as u64));
-    one("millstream_workers", Value::Whole(status.workers as u64));
+    one("millstream_processes", Value::Integer(status.answered as u64));
+    one("millstream_workers", Value::Integer(status.workers as u64));
     one("millstream_start_time_seconds", seconds(status.since_us));
-    one("millstream_memory_bytes", Value::Whole(status.memory_bytes));
-    one("millstream_memory_max_bytes", Value::Whole(status.memory_bytes_max));
-    one("millstream_batches_begun", Value::Whole(status.batches_begun));
-    one("millstream_batches_committed", Value::Whole(status.batches_committed));
-    one("millstream_batches_in_flight", Value::Whole(view.batches.in_flight.len() as u64));
-    one("millstream_in_flight_bytes", Value::Whole(view.batches.in_flight.iter().map(|batch| batch.bytes).sum()));
+    one("millstream_memory_bytes", Value::Integer(status.memory_bytes));
+    one("millstream_memory_max_bytes", Value::Integer(status.memory_bytes_max));
+    one("millstream_batches_begun", Value::Integer(status.batches_begun));
+    one("millstream_batches_committed", Value::Integer(status.batches_committed));
+    one("millstream_batches_in_flight", Value::Integer(view.batches.in_flight.len() as u64));
+    one("millstream_in_flight_bytes", Value::Integer(view.batches.in_flight.iter().map(|batch| batch.bytes).sum()));
     if let Some(time) = status.last_batch_time_us {
         one("millstream_last_batch_time_seconds", seconds(time.0));
     }
@@ -173,7 +174,7 @@ fn of_job(view: &JobView, add: &mut impl FnMut(&str, Labels, Value)) {
     if let Some(last) = view.checkpoints.last() {
         one("millstream_checkpoint_time_seconds", seconds(last.published_us));
         one("millstream_checkpoint_duration_seconds", Value::Real(last.took_us as f64 / 1e6));
-        one("millstream_checkpoint_bytes", Value::Whole(last.bytes));
+        one("millstream_checkpoint_bytes", Value::Integer(last.bytes));
     }
 }
 
@@ -181,35 +182,35 @@ fn of_parts(view: &JobView, add: &mut impl FnMut(&str, Labels, Value)) {
     let status = &view.status;
     let counts = status.sources.iter().chain(&status.stages).chain(&status.sinks);
     let all = view.graph.parts.iter().zip(counts).zip(&view.parts);
-    for (place, ((part, counted), facts)) in all.enumerate().filter(|(_, ((part, _), _))| !part.hidden) {
+    for (index, ((part, counted), facts)) in all.enumerate().filter(|(_, ((part, _), _))| !part.hidden) {
         let labels: Labels =
             vec![("job_name", status.job.clone()), ("part", part.name.clone()), ("role", part.role.clone())];
         let mut one = |name: &str, value: Value| add(name, labels.clone(), value);
         let counts = &counted.counts;
-        one("millstream_rows", Value::Whole(counts.rows));
-        let busy_us = view.batches.busy_us.get(place).copied().unwrap_or(0);
+        one("millstream_rows", Value::Integer(counts.rows));
+        let busy_us = view.batches.busy_us.get(index).copied().unwrap_or(0);
         one("millstream_work_seconds", Value::Real(busy_us as f64 / 1e6));
         if part.role != "sink" {
-            one("millstream_rejected_rows", Value::Whole(counts.rejected));
-            one("millstream_unread_rejected_rows", Value::Whole(counts.unread_rejected));
-            one("millstream_late_rows", Value::Whole(counts.late));
+            one("millstream_rejected_rows", Value::Integer(counts.rejected));
+            one("millstream_unread_rejected_rows", Value::Integer(counts.unread_rejected));
+            one("millstream_late_rows", Value::Integer(counts.late));
         }
         if part.role == "source" {
-            one("millstream_waiting_rows", Value::Whole(facts.waiting_rows));
-            one("millstream_waiting_bytes", Value::Whole(facts.waiting_bytes));
+            one("millstream_waiting_rows", Value::Integer(facts.waiting_rows));
+            one("millstream_waiting_bytes", Value::Integer(facts.waiting_bytes));
             // Before the inbox is known there is no limit, and a share of 0 would not be a number.
             if facts.waiting_bytes_max > 0 {
-                one("millstream_waiting_max_bytes", Value::Whole(facts.waiting_bytes_max));
+                one("millstream_waiting_max_bytes", Value::Integer(facts.waiting_bytes_max));
             }
             if let Some(behind) = counted.behind {
-                one("millstream_behind_rows", Value::Whole(behind));
+                one("millstream_behind_rows", Value::Integer(behind));
             }
         }
         if part.role == "stage" {
-            one("millstream_state_rows", Value::Whole(facts.state_rows));
-            one("millstream_state_bytes", Value::Whole(facts.state_bytes));
+            one("millstream_state_rows", Value::Integer(facts.state_rows));
+            one("millstream_state_bytes", Value::Integer(facts.state_bytes));
         }
-        if let Some(watermark) = view.batches.watermarks_us.get(place).copied().flatten() {
+        if let Some(watermark) = view.batches.watermarks_us.get(index).copied().flatten() {
             one("millstream_watermark_seconds", Value::Real(watermark as f64 / 1e6));
         }
         let with = |name: &'static str, value: &str| {
@@ -218,18 +219,18 @@ fn of_parts(view: &JobView, add: &mut impl FnMut(&str, Labels, Value)) {
             labels
         };
         for (counter, value) in counts.counters.iter().take(COUNTERS_MAX) {
-            add("millstream_plugin_counter", with("counter", counter), Value::Whole(*value));
+            add("millstream_plugin_counter", with("counter", counter), Value::Integer(*value));
         }
         for plugin in counts.plugins.iter().take(TRAPS_MAX) {
             let mut labels = with("plugin", &plugin.plugin.name);
             labels.push(("version", plugin.plugin.version.chars().take(LABEL_CHARS_MAX).collect()));
-            add("millstream_plugin_calls", labels.clone(), Value::Whole(plugin.costs.calls));
+            add("millstream_plugin_calls", labels.clone(), Value::Integer(plugin.costs.calls));
             let cpu = Value::Real(plugin.costs.cpu_ns as f64 / 1e9);
             add("millstream_plugin_cpu_seconds", labels.clone(), cpu);
             for (kind, count) in plugin.costs.traps.iter().take(TRAPS_MAX) {
                 let mut labels = labels.clone();
                 labels.push(("kind", kind.clone()));
-                add("millstream_plugin_failures", labels, Value::Whole(*count));
+                add("millstream_plugin_failures", labels, Value::Integer(*count));
             }
         }
     }

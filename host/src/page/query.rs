@@ -9,29 +9,30 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// A query has so long.
+/// The time limit of a query.
 const TIME_MAX: Duration = Duration::from_secs(15);
-/// Its answer has so many bytes at most.
+/// Maximum bytes of its result.
 const OUTPUT_BYTES_MAX: u64 = 1 << 20;
-/// A query has so many bytes at most.
+/// Maximum bytes of a query.
 pub const SQL_BYTES_MAX: usize = 8 << 10;
-/// One at a time; more are refused.
+/// One query at a time. More are rejected.
 static RUNNING: Semaphore = Semaphore::const_new(1);
 
-/// The rows that a query over the state of a job gives, as JSON lines. `sets`: values that its file has not, as `--set` has them.
+/// Returns the rows of a query over the state of a job, as JSON lines. `sets`: values that replace those of its file,
+/// as `--set` does.
 pub async fn state(job: PathBuf, sets: Vec<OsString>, sql: String) -> Result<String> {
-    let Ok(place) = RUNNING.try_acquire() else {
+    let Ok(permit) = RUNNING.try_acquire() else {
         return Err(Error::environment("another query is running; retry when it has ended"));
     };
     let asked = tokio::task::spawn_blocking(move || {
-        let _place = place;
+        let _permit = permit;
         ask(&job, sets, &sql)
     });
     asked.await.map_err(Error::environment)?
 }
 
-/// The body of an answer with these JSON lines as `rows`, and the names of their columns in the query's order as `columns`. The lines are
-/// copied and not parsed: numbers keep all their digits.
+/// Returns the body of a response with these JSON lines as `rows`, and the names of their columns in the query's order
+/// as `columns`. The lines are copied and not parsed, so numbers keep all their digits.
 pub fn answer(lines: &str) -> String {
     let names = lines
         .lines()
@@ -82,7 +83,7 @@ fn ask(job: &Path, sets: Vec<OsString>, sql: &str) -> Result<String> {
     }
     match outcome.status {
         Some(status) if status.success() => Ok(outcome.output),
-        Some(_) => Err(Error::job(outcome.words)),
+        Some(_) => Err(Error::job(outcome.errors)),
         None => Err(Error::job(format!("the query did not end within {TIME_MAX:?}; let it read less"))),
     }
 }

@@ -1,4 +1,4 @@
-//! What is known of a job, from what its processes have told so far: it outlives them.
+//! The record of a job: what its processes have reported so far. It outlives them.
 
 use super::diagnosis;
 use super::last_event::Shared;
@@ -8,11 +8,11 @@ use millstream_base::ids::BatchId;
 use millstream_base::log_lines::LogLine;
 use millstream_base::time;
 use millstream_metrics::batch_facts::BatchFacts;
-use millstream_metrics::refused::RefusedRow;
+use millstream_metrics::refused::RejectedRow;
 use millstream_runtime::control::{KnownNumbers, ProcessView};
 use std::collections::BTreeMap;
 
-/// What is kept of each.
+/// Maximum numbers of kept items.
 pub const BATCHES_MAX: usize = 3_600;
 pub const LOG_MAX: usize = 1_000;
 pub const REFUSED_MAX: usize = 100;
@@ -23,21 +23,21 @@ const ASKED_MAX: usize = 20;
 
 /// The record of a job.
 pub struct Record {
-    /// How it stands.
+    /// The status.
     pub view: JobView,
-    /// Batches that are committed.
+    /// Committed batches.
     pub batches: Newest<BatchFacts>,
     /// Lines of the log.
     pub log: Newest<LogLine>,
     /// Rejected and late rows.
-    pub refused: Newest<RefusedRow>,
-    /// What those hear who look.
+    pub refused: Newest<RejectedRow>,
+    /// The event shared by clients.
     pub shared: Shared,
     known: BTreeMap<usize, (u32, KnownNumbers)>,
 }
 
 impl Record {
-    /// Of a job of which nothing is known.
+    /// Creates the record of a job of which nothing is known.
     pub fn new(id: &str, file: &str, supervised: bool) -> Record {
         let view = JobView { id: id.into(), file: file.into(), supervised, ..JobView::default() };
         Record {
@@ -50,24 +50,24 @@ impl Record {
         }
     }
 
-    /// What a process has told already.
+    /// Returns what a process has already reported.
     pub fn known(&self, process: usize) -> KnownNumbers {
         self.known.get(&process).map(|(_, known)| *known).unwrap_or_default()
     }
 
-    /// A line of the log of the process that serves the page.
-    pub fn own_line(&mut self, line: LogLine) {
+    /// Adds a log line of the process that serves the page.
+    pub fn add_own_line(&mut self, line: LogLine) {
         self.log.add(std::process::id(), line);
     }
 
-    /// A supervisor starts the job again.
-    pub fn restarted(&mut self, at_us: i64, why: String) {
+    /// Records that a supervisor restarts the job.
+    pub fn record_restart(&mut self, at_us: i64, why: String) {
         self.view.restarts.push(Restart { at_us, why });
         let over = self.view.restarts.len().saturating_sub(RESTARTS_MAX);
         self.view.restarts.drain(..over);
     }
 
-    /// The page is to do something: its number, unless something else is being done.
+    /// Records the start of an action. Returns its number, unless another action is running.
     pub fn begin(&mut self, asked: ActionRequest) -> Option<u64> {
         let all = &mut self.view.asked;
         if all.iter().any(|asked| asked.ended_us.is_none()) {
@@ -79,15 +79,15 @@ impl Record {
         Some(number)
     }
 
-    /// It is done, or has failed.
-    pub fn ended(&mut self, number: u64, failed: bool, words: String) {
+    /// Records the end of an action.
+    pub fn ended(&mut self, number: u64, failed: bool, message: String) {
         if let Some(asked) = self.view.asked.iter_mut().find(|asked| asked.number == number) {
-            (asked.ended_us, asked.failed, asked.words) = (Some(time::now().0), failed, words);
+            (asked.ended_us, asked.failed, asked.words) = (Some(time::now().0), failed, message);
         }
     }
 
-    /// Takes over what the processes tell now; `silent`: those that did not answer, in words.
-    pub fn told(&mut self, now_us: i64, views: Vec<ProcessView>, silent: Vec<String>) {
+    /// Merges the current reports of the processes. `silent`: messages about those that did not respond.
+    pub fn update(&mut self, now_us: i64, views: Vec<ProcessView>, silent: Vec<String>) {
         self.view.now_us = now_us;
         self.view.trouble = (!silent.is_empty()).then(|| silent.join("; "));
         let mut sum: Option<ProcessView> = None;
@@ -95,10 +95,10 @@ impl Record {
         for mut view in views {
             let (process, pid) = (view.process.process, view.process.pid);
             if self.known.get(&process).is_some_and(|(known, _)| *known != pid) {
-                // It was asked for what comes after what another one had told: it is asked again.
+                // The process was asked for news after those of a previous process. It is asked again from the start.
                 self.known.insert(process, (pid, KnownNumbers::default()));
             } else {
-                self.take_news(process, pid, &mut view);
+                self.add_news(process, pid, &mut view);
             }
             view.batches.committed.clear();
             view.batches.refused.clear();
@@ -117,8 +117,8 @@ impl Record {
         self.view.diagnosis = diagnosis::of(&self.view);
     }
 
-    /// Batches, rows and lines that the process has not told before.
-    fn take_news(&mut self, process: usize, pid: u32, view: &mut ProcessView) {
+    /// Adds batches, rows and lines that the process has not reported before.
+    fn add_news(&mut self, process: usize, pid: u32, view: &mut ProcessView) {
         let known = view.known(self.known(process));
         view.batches.committed.drain(..).for_each(|batch| self.batches.add(pid, batch));
         view.batches.refused.drain(..).for_each(|row| self.refused.add(pid, row));

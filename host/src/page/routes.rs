@@ -1,4 +1,5 @@
-//! What is at which address. All of it but the page's own files is JSON below `/api/v1`, described in `docs/reference/http-api.md`.
+//! Maps paths to responses. Everything except the page's own files is JSON below `/api/v1`, described in
+//! `docs/reference/http-api.md`.
 
 use super::access::Entry;
 use super::body::{self, Answer};
@@ -14,25 +15,25 @@ use millstream_connectors::http::heads::repeated;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// The answer to a request.
-pub async fn answer(site: &Arc<Site>, request: Request<Incoming>) -> Answer {
+/// Returns the response to a request.
+pub async fn response(site: &Arc<Site>, request: Request<Incoming>) -> Answer {
     let (request, _) = request.into_parts();
     let path = request.uri.path().to_owned();
-    if let Some(words) = repeated(&request.headers) {
-        return body::error(StatusCode::BAD_REQUEST, &words);
+    if let Some(text) = repeated(&request.headers) {
+        return body::error(StatusCode::BAD_REQUEST, &text);
     }
     let open = matches!(path.as_str(), "/healthz" | "/readyz");
     match site.access.entry(&request, open) {
         Entry::Granted => {}
         Entry::Cookie(cookie) => {
             site.jobs.expect_look();
-            return sent_on(&cookie);
+            return redirect(&cookie);
         }
-        Entry::Refused(status, words) => return body::words(status, words),
+        Entry::Refused(status, text) => return body::plain_text(status, text),
     }
     let query = request.uri.query().unwrap_or_default();
     match (&request.method, path.as_str()) {
-        (&Method::GET, "/healthz") => body::words(StatusCode::OK, "ok"),
+        (&Method::GET, "/healthz") => body::plain_text(StatusCode::OK, "ok"),
         (&Method::GET, "/readyz") => ready(site).await,
         (&Method::GET, "/metrics") => {
             let views = site.jobs.each(|record| record.view.clone()).await;
@@ -48,29 +49,29 @@ pub async fn answer(site: &Arc<Site>, request: Request<Incoming>) -> Answer {
         }
         (&Method::GET, path) => match assets::find(path) {
             Some((kind, text)) => body::of(StatusCode::OK, kind, text),
-            None => body::words(StatusCode::NOT_FOUND, "not found"),
+            None => body::plain_text(StatusCode::NOT_FOUND, "not found"),
         },
-        _ => body::words(StatusCode::METHOD_NOT_ALLOWED, "this address is read-only"),
+        _ => body::plain_text(StatusCode::METHOD_NOT_ALLOWED, "this address is read-only"),
     }
 }
 
-/// To the page itself, with a cookie in the place of the token.
-fn sent_on(cookie: &str) -> Answer {
-    let mut answer = body::words(StatusCode::SEE_OTHER, "");
-    let headers = answer.headers_mut();
+/// Redirects to the page itself, with a cookie that replaces the token.
+fn redirect(cookie: &str) -> Answer {
+    let mut response = body::plain_text(StatusCode::SEE_OTHER, "");
+    let headers = response.headers_mut();
     headers.insert(LOCATION, HeaderValue::from_static("/"));
     if let Ok(cookie) = HeaderValue::from_str(cookie) {
         headers.insert(SET_COOKIE, cookie);
     }
-    answer
+    response
 }
 
-/// Whether the job answers, and a batch is committed or none is wanted.
+/// Responds whether all processes of the jobs respond.
 async fn ready(site: &Site) -> Answer {
     let states = site.jobs.each(|record| record.view.state).await;
     match !states.is_empty() && states.iter().all(|state| *state == JobState::Running) {
-        true => body::words(StatusCode::OK, "ready"),
-        false => body::words(StatusCode::SERVICE_UNAVAILABLE, "the job does not respond"),
+        true => body::plain_text(StatusCode::OK, "ready"),
+        false => body::plain_text(StatusCode::SERVICE_UNAVAILABLE, "the job does not respond"),
     }
 }
 
@@ -82,7 +83,7 @@ async fn api(site: &Arc<Site>, path: &[&str], query: &str) -> Answer {
     let found = match path {
         ["jobs"] => {
             let list = jobs.each(listed).await;
-            Some(json!({ "jobs": list, "all": jobs.are_all() }))
+            Some(json!({ "jobs": list, "all": jobs.shows_all() }))
         }
         ["jobs", id] => jobs.with(id, |record| json!(record.view)).await,
         ["jobs", id, "batches"] => jobs.with(id, |record| json!(record.batches.after(after, limit(BATCHES_MAX)))).await,
@@ -90,7 +91,7 @@ async fn api(site: &Arc<Site>, path: &[&str], query: &str) -> Answer {
         ["jobs", id, "refused"] => jobs.with(id, |record| json!(record.refused.after(after, limit(REFUSED_MAX)))).await,
         ["jobs", id, "checkpoints"] => jobs.with(id, |record| json!(record.view.checkpoints)).await,
         ["jobs", id, "diagnosis"] => jobs.with(id, |record| json!(record.view.diagnosis)).await,
-        ["jobs", id, "events"] => return events::answer(site, id),
+        ["jobs", id, "events"] => return events::stream(site, id),
         ["jobs", id, "state"] => return state(site, id, query).await,
         _ => None,
     };
@@ -100,7 +101,7 @@ async fn api(site: &Arc<Site>, path: &[&str], query: &str) -> Answer {
     }
 }
 
-/// A job in the list of all.
+/// Describes a job for the list of all.
 fn listed(record: &Record) -> Value {
     let view = &record.view;
     json!({
@@ -112,7 +113,7 @@ fn listed(record: &Record) -> Value {
     })
 }
 
-/// The state in the job's checkpoint: of all stages, or what a query says of it.
+/// Returns the state in the job's checkpoint: of all stages, or the result of a query.
 async fn state(site: &Site, id: &str, query: &str) -> Answer {
     let Some(file) = site.jobs.file(id) else { return body::error(StatusCode::NOT_FOUND, "job not found") };
     let sql = text(query, "sql").unwrap_or_default();

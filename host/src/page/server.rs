@@ -1,6 +1,6 @@
-//! Listens, and serves each connection with a task of its own. There is a bound on connections, on the head of a request and on the
-//! time for it, and on the time that an answer waits to be taken. Where all places are taken, a connection without the token makes
-//! room.
+//! Listens, and serves each connection with its own task. There are limits on connections, on the head of a request and
+//! its time, and on the time that a client may take to read a response. If all slots are taken, a connection without
+//! the token is closed for a new one.
 
 use super::routes;
 use super::site::Site;
@@ -15,7 +15,7 @@ use millstream_base::threads;
 use millstream_connectors::http::certificate::Certificate;
 use millstream_connectors::http::heads::CheckedHeads;
 use millstream_connectors::http::listener::accept_all;
-use millstream_connectors::http::places::{Place, Standing};
+use millstream_connectors::http::slots::{Slot, Standing};
 use millstream_connectors::http::write_deadline::WriteDeadline;
 use std::convert::Infallible;
 use std::net::TcpListener;
@@ -26,15 +26,15 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 const CONNECTIONS_MAX: u64 = 128;
-/// For the first byte of a connection. Browsers connect before they ask, and where a machine has much else to do a browser may
-/// need long for it: one that finds such a connection closed does not ask again, and its page stays empty.
+/// The time limit for the first byte of a connection. Browsers connect before they send a request, and on a busy
+/// machine that may take long. A browser whose connection was closed does not retry, and its page stays empty.
 const SILENT_TIME_MAX: Duration = Duration::from_secs(60);
-/// For the rest of a head, and between two requests.
+/// The time limit for the rest of a head, and between two requests.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 64;
 
-/// Serves for as long as the process lives, on a thread of its own.
+/// Serves until the process exits, on its own thread.
 pub fn start(listener: TcpListener, certificate: Option<Certificate>, site: Site) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -54,40 +54,40 @@ pub fn start(listener: TcpListener, certificate: Option<Certificate>, site: Site
 }
 
 async fn serve(listener: tokio::net::TcpListener, certificate: Option<Arc<Certificate>>, site: Arc<Site>) {
-    accept_all(&listener, "the page", CONNECTIONS_MAX, |stream, _, place| {
-        greet(stream, place, certificate.clone(), site.clone())
+    accept_all(&listener, "the page", CONNECTIONS_MAX, |stream, _, slot| {
+        greet(stream, slot, certificate.clone(), site.clone())
     })
     .await;
 }
 
-/// Serves a connection as soon as it says something, behind TLS where there is a certificate.
-async fn greet(stream: TcpStream, place: Arc<Place>, certificate: Option<Arc<Certificate>>, site: Arc<Site>) {
+/// Serves a connection as soon as it sends data, with TLS if there is a certificate.
+async fn greet(stream: TcpStream, slot: Arc<Slot>, certificate: Option<Arc<Certificate>>, site: Arc<Site>) {
     let Ok(Ok(1)) = timeout(SILENT_TIME_MAX, stream.peek(&mut [0])).await else { return };
     let stream = WriteDeadline::new(stream);
-    let Some(certificate) = certificate else { return connection(stream, place, site).await };
+    let Some(certificate) = certificate else { return connection(stream, slot, site).await };
     let acceptor = match certificate.acceptor("the page") {
         Ok(acceptor) => acceptor,
         Err(why) => return tracing::warn!("the page cannot use TLS: {why}"),
     };
-    // Whoever does not speak TLS, or takes its time, has no answer.
+    // A client that does not use TLS, or is too slow, gets no response.
     if let Ok(Ok(stream)) = timeout(HEAD_TIME_MAX, acceptor.accept(stream)).await {
-        connection(stream, place, site).await;
+        connection(stream, slot, site).await;
     }
 }
 
-async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, place: Arc<Place>, site: Arc<Site>) {
-    // Kept until the answer is written: the connection ends then.
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, slot: Arc<Slot>, site: Arc<Site>) {
+    // Held until the response is written, which ends the connection.
     let acted = OnceLock::new();
     let service = service_fn(|request: Request<Incoming>| {
         let (site, acts) = (site.clone(), request.method() == Method::POST);
         if site.access.is_shown(request.headers()) {
-            place.set_standing(Standing::Known);
+            slot.set_standing(Standing::Known);
         }
         if acts {
             acted.get_or_init(|| site.unanswered.begin());
         }
         async move {
-            let mut answer = routes::answer(&site, request).await;
+            let mut answer = routes::response(&site, request).await;
             if acts {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
@@ -99,6 +99,6 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static
     server.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
     // A client that has sent its request may close its side and still wait for the response (`nc -N`).
     server.half_close(true);
-    // Whoever goes away or says nonsense has no answer.
+    // A client that disconnects or sends invalid data gets no response.
     let _ = server.serve_connection(TokioIo::new(CheckedHeads::new(stream)), service).await;
 }

@@ -1,18 +1,18 @@
-//! What is served.
+//! The state of the web server.
 
 use super::access::Access;
 use super::poll::Jobs;
 use super::unanswered::Unanswered;
 use std::sync::Arc;
 
-/// What is served.
+/// The state of the web server.
 pub struct Site {
-    /// Who may look.
+    /// The access rules.
     pub access: Access,
-    /// What there is to see.
+    /// The jobs that are shown.
     pub jobs: Arc<Jobs>,
-    /// Whether the page may do something to jobs.
+    /// Whether actions on jobs are enabled.
     pub actions: bool,
-    /// Who asked for that.
+    /// Action requests without a response.
     pub unanswered: Unanswered,
 }

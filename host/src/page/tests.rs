@@ -1,4 +1,4 @@
-//! What the numbers of a job become: sentences, metrics.
+//! Tests of sentences and metrics for the numbers of a job.
 
 use super::view::{JobState, JobView};
 use super::{diagnosis, prometheus};
@@ -6,7 +6,7 @@ use millstream_base::ids::{BatchId, BatchTime};
 use millstream_metrics::Snapshot;
 use millstream_runtime::control::{GraphPart, PartFacts, PartStatus};
 
-/// A job of a source, a stage and a sink that worked for these times of the last ten seconds.
+/// Returns a job of a source, a stage and a sink with these busy times in the last ten seconds.
 fn job(busy_us: [u64; 3]) -> JobView {
     let part = |name: &str, role: &str, kind: &str| GraphPart {
         name: name.into(),

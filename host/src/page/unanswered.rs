@@ -1,35 +1,35 @@
-//! Whoever asked for something to be done to a job is answered before the process ends that serves the page: what was done may be
-//! its end.
+//! Tracks action requests without a response. They are answered before the process exits that serves the page, since
+//! the action may end it.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Whoever does not take its answer in this time has none.
+/// A client that does not read its response in this time gets none.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// How many requests to do something have come and are not answered yet.
+/// The number of action requests without a response.
 #[derive(Clone, Default)]
 pub struct Unanswered {
     shared: Arc<(Mutex<usize>, Condvar)>,
 }
 
-/// A request that is not answered, until this is dropped.
+/// A request without a response, until it is dropped.
 pub struct Request {
     unanswered: Unanswered,
 }
 
 impl Unanswered {
-    /// One has come.
+    /// Records a request.
     pub fn begin(&self) -> Request {
         self.change(|count| count + 1);
         Request { unanswered: self.clone() }
     }
 
-    /// Waits until all are answered, but no longer than [`WAIT_MAX`].
+    /// Waits until all are answered, for at most [`WAIT_MAX`].
     pub fn wait(&self) {
         let (count, changed) = &*self.shared;
         let count = count.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whether they are answered or the time has passed, the process ends.
+        // The process exits whether they are answered or the time has passed.
         drop(changed.wait_timeout_while(count, WAIT_MAX, |count| *count > 0));
     }
 

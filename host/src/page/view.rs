@@ -1,4 +1,4 @@
-//! How a job stands, as JSON has it. Docs: `docs/reference/http-api.md`.
+//! The JSON of a job's status. Docs: `docs/reference/http-api.md`.
 
 use millstream_engine::checkpoint::recent::CheckpointFacts;
 use millstream_engine::running::upgrade::UpgradeStatus;
@@ -6,20 +6,20 @@ use millstream_metrics::batches::BatchesView;
 use millstream_runtime::control::{JobGraph, JobStatus, PartFacts};
 use serde::Serialize;
 
-/// How a job is.
+/// The state of a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
-    /// Nobody has answered yet.
+    /// It has not responded yet.
     #[default]
     Starting,
-    /// It answers.
+    /// It responds.
     Running,
-    /// It has answered, and does not now: it is being started again, has ended, or has no time.
+    /// It has responded, but does not now: it is restarting, has ended, or is too busy.
     Silent,
 }
 
-/// A restart, or something else that a supervisor has told.
+/// A restart, or another report of a supervisor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Restart {
     /// When.
@@ -28,7 +28,7 @@ pub struct Restart {
     pub why: String,
 }
 
-/// How a job stands, as JSON has it. Docs: `docs/reference/http-api.md`.
+/// The JSON of a job's status. Docs: `docs/reference/http-api.md`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct JobView {
     pub id: String,
@@ -51,23 +51,23 @@ pub struct JobView {
     pub asked: Vec<ActionRequest>,
 }
 
-/// How good or bad something is.
+/// The severity of a statement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// As it should be.
+    /// No action is needed.
     #[default]
     Good,
     /// Worth knowing.
     Note,
-    /// Somebody should do something.
+    /// Action is needed.
     Bad,
 }
 
 /// A sentence about a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Sentence {
-    /// How good it is.
+    /// The severity.
     pub level: Level,
     /// The sentence.
     pub text: String,
@@ -76,45 +76,45 @@ pub struct Sentence {
     pub part: Option<String>,
 }
 
-/// What holds a job up.
+/// The bottleneck of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Bottleneck {
     /// The part.
     pub part: String,
-    /// For how much of the time it is at work, in percent.
+    /// The share of busy time, in percent.
     pub busy_percent: u64,
 }
 
 /// The diagnosis of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Diagnosis {
-    /// Whether it keeps up with what comes; `None`: nobody can say.
+    /// Whether it keeps up with its input. `None` if unknown.
     pub keeps_up: Option<bool>,
-    /// That, in a sentence.
+    /// The same as a sentence.
     pub summary: String,
-    /// What holds it up, or would first.
+    /// The current or next bottleneck.
     pub bottleneck: Option<Bottleneck>,
-    /// What else is to be said, the worst first.
+    /// Other statements, the most severe first.
     pub sentences: Vec<Sentence>,
 }
 
-/// Something that the page was asked to do to a job, as JSON has it. Docs: `docs/reference/http-api.md`.
+/// An action that was requested on the page, as JSON. Docs: `docs/reference/http-api.md`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ActionRequest {
-    /// Its number, from 1.
+    /// The number, from 1.
     pub number: u64,
     /// `retry` or `upgrade`.
     pub what: &'static str,
     /// The stage that it is about.
     pub stage: String,
-    /// What does the same in a terminal.
+    /// The equivalent command in a terminal.
     pub command: String,
-    /// When it was asked for.
+    /// When it was requested.
     pub begun_us: i64,
-    /// When it was over.
+    /// When it ended.
     pub ended_us: Option<i64>,
-    /// Whether it failed, or was refused.
+    /// Whether it failed or was rejected.
     pub failed: bool,
-    /// What the command said.
+    /// The output of the command.
     pub words: String,
 }

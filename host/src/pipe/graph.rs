@@ -1,4 +1,4 @@
-//! The job that a pipe is: put together as a file would have it, and checked as any other.
+//! The job of a pipe: built as from a job file, with all checks.
 
 use super::options::{Options, PipeFormat, StepOptions};
 use super::sample::Sample;
@@ -6,7 +6,7 @@ use arrow::datatypes::SchemaRef;
 use millstream_base::error::{Error, Result};
 use millstream_base::job;
 use millstream_base::job::spec::{JobSpec, SourceSpec};
-use millstream_base::patience::ServerWait;
+use millstream_base::retry::StartupRetry;
 use millstream_connectors::kinds;
 use millstream_engine::graph::Graph;
 use millstream_engine::operators::plugin::node::PluginNode;
@@ -24,53 +24,53 @@ const INPUT: &str = "input";
 const ROWS: &str = "rows";
 /// The stage of the query.
 const QUERY: &str = "sql";
-/// What `--set` may set of a plugin, by the first of its keys.
-const KEYS_OF_PLUGINS: [&str; 4] = ["config", "limits", "grant", "replayable"];
-/// The same of a query.
-const KEYS_OF_QUERIES: [&str; 2] = ["limits", "functions"];
+/// The keys of a plugin that `--set` may set.
+const PLUGIN_KEYS: [&str; 4] = ["config", "limits", "grant", "replayable"];
+/// The keys of a query that `--set` may set.
+const QUERY_KEYS: [&str; 2] = ["limits", "functions"];
 
 /// The checked job of a pipe.
 pub struct PipeGraph(Graph);
 
-/// A stage of it.
+/// A stage of a pipe.
 pub enum PipeStage<'a> {
     /// A plugin of world `transform`.
     Plugin(&'a StageNode, &'a PluginNode),
-    /// A query that looks at each row by itself.
+    /// A query that processes each row separately.
     Query(Prepared),
 }
 
 impl PipeGraph {
-    /// Puts it together, loads its plugins, and checks all of it.
+    /// Builds the job, loads its plugins, and checks everything.
     pub fn of(options: &Options, sample: &Sample) -> Result<PipeGraph> {
         let (text, sets) = text(options, sample)?;
         let mut spec = job::of_command("pipe", &text, kinds::all(), Path::new("."), &sets)?;
         let host = PluginHost::new()?;
         lock::resolve::resolve(&mut spec)?;
         check_worlds(&spec, &host)?;
-        let graph = Graph::resolve(spec, &host, false, ServerWait::No)?;
+        let graph = Graph::resolve(spec, &host, false, StartupRetry::No)?;
         let pipe = PipeGraph(graph);
         pipe.whole_query()?;
         Ok(pipe)
     }
 
-    /// The job.
+    /// Returns the job.
     pub fn spec(&self) -> &JobSpec {
         &self.0.spec
     }
 
-    /// The source.
+    /// Returns the source.
     pub fn source(&self) -> Result<&SourceSpec> {
         self.0.spec.sources.first().ok_or_else(|| Error::bug("a pipe without a source"))
     }
 
-    /// The columns that are put out.
+    /// Returns the columns of the output.
     pub fn output(&self) -> Result<&SchemaRef> {
         let last = self.0.stages.last().map(|stage| &stage.output).or_else(|| self.0.streams.get(INPUT));
         last.ok_or_else(|| Error::bug("a pipe without rows"))
     }
 
-    /// What is done with the rows of each portion, in order, ready for one thread.
+    /// Returns the stages that process the rows of each portion, in order, prepared for one thread.
     pub fn stages(&self) -> Result<Vec<PipeStage<'_>>> {
         let mut stages = Vec::new();
         for stage in &self.0.stages {
@@ -84,7 +84,7 @@ impl PipeGraph {
         Ok(stages)
     }
 
-    /// The query where it looks at all rows, ready for one thread.
+    /// Returns the query if it processes all rows together, prepared for one thread.
     pub fn whole_query(&self) -> Result<Option<Prepared>> {
         let Some(query) = self.query(false)? else { return Ok(None) };
         if query.reads_once() {
@@ -109,13 +109,13 @@ impl PipeGraph {
     }
 }
 
-/// The job as a file would have it, and what `--set` says.
+/// Returns the job as a job file, and the values of `--set`.
 fn text(options: &Options, sample: &Sample) -> Result<(String, Vec<(String, String)>)> {
     let mut source = Table::new();
     source.insert("kind".into(), "file".into());
-    // Nobody opens it: standard input is open already, and to open it again may need rights that nobody has any more.
+    // The path is not opened: standard input is already open, and reopening it may need permissions that were dropped.
     source.insert("path".into(), "/dev/null".into());
-    // Rows of Arrow are not decoded: what their columns are is all that counts.
+    // Arrow rows are not decoded, so only their columns matter.
     let format = if options.from == PipeFormat::Arrow { PipeFormat::Json } else { options.from };
     source.insert("format".into(), format.word().into());
     if !sample.schema.is_empty() {
@@ -130,7 +130,7 @@ fn text(options: &Options, sample: &Sample) -> Result<(String, Vec<(String, Stri
             stage.insert("config".into(), config_of(config)?);
         }
         stage.insert("on_error".into(), if options.rejects { "reject" } else { "fail" }.into());
-        sets.append(&mut sets_of(&name, step, &KEYS_OF_PLUGINS)?);
+        sets.append(&mut sets_of(&name, step, &PLUGIN_KEYS)?);
         stages.insert(name.clone(), stage.into());
         last = name;
     }
@@ -138,7 +138,7 @@ fn text(options: &Options, sample: &Sample) -> Result<(String, Vec<(String, Stri
         stages.insert(ROWS.into(), from(&last).into());
         let mut stage = from(ROWS);
         stage.insert("sql".into(), query.what.clone().into());
-        sets.append(&mut sets_of(QUERY, query, &KEYS_OF_QUERIES)?);
+        sets.append(&mut sets_of(QUERY, query, &QUERY_KEYS)?);
         stages.insert(QUERY.into(), stage.into());
         last = QUERY.to_owned();
     }
@@ -158,12 +158,12 @@ fn text(options: &Options, sample: &Sample) -> Result<(String, Vec<(String, Stri
     Ok((toml::to_string(&job).map_err(Error::bug)?, sets))
 }
 
-/// A part that reads this stream.
+/// Returns a part that reads this stream.
 fn from(stream: &str) -> Table {
     Table::from_iter([("from".to_owned(), Value::from(stream))])
 }
 
-/// A name for the stage of a plugin that none of these has.
+/// Returns an unused name for the stage of a plugin.
 fn name_of(plugin: &str, stages: &Table) -> String {
     let last = plugin.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let stem = last.split('@').next().unwrap_or_default();
@@ -183,7 +183,7 @@ fn name_of(plugin: &str, stages: &Table) -> String {
     free
 }
 
-/// JSON as TOML has it.
+/// Converts JSON to TOML.
 fn config_of(text: &str) -> Result<Value> {
     let wrong = |what: String| {
         Error::job(format!("--config: {what}; write a JSON object, for example '{{\"lowercase\": true}}'"))
@@ -210,10 +210,10 @@ fn sets_of(stage: &str, step: &StepOptions, keys: &[&str]) -> Result<Vec<(String
     step.sets.iter().map(set).collect()
 }
 
-/// Plugins of other worlds keep what a pipe has no place for.
+/// Rejects plugins of other worlds, since a pipe has no place for their state.
 fn check_worlds(spec: &JobSpec, host: &PluginHost) -> Result<()> {
     for (stage, plugin) in spec.plugins().filter(|(stage, _)| *stage != QUERY) {
-        let loaded = host.load(&plugin.place(&spec.origin.folder), &LoadOptions::of(plugin));
+        let loaded = host.load(&plugin.component_path(&spec.origin.dir), &LoadOptions::of(plugin));
         let world = loaded.map_err(|error| error.within(format!("plugin `{stage}`")))?.world();
         let why = match world {
             World::Transform => continue,

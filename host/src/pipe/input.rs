@@ -1,4 +1,5 @@
-//! Standard input, cut into portions that can be worked on by themselves. A portion goes on when it is full, or when nothing more waits.
+//! Reads standard input and cuts it into portions that can be processed separately. A portion is passed on when it is
+//! full, or when no more input is waiting.
 
 use arrow::array::RecordBatch;
 use millstream_base::batch::chunk::Chunk;
@@ -9,49 +10,49 @@ use std::io::{self, ErrorKind, Read};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-/// Bytes that are read at a time.
+/// Bytes read at a time.
 const READ_BYTES: usize = 256 << 10;
-/// How much a pipe is asked to hold: what users may ask for without further rights. A portion is made of about that.
+/// The requested size of the pipe: the limit for users without further permissions. A portion has about this size.
 #[cfg(target_os = "linux")]
 const PIPE_BYTES: libc::c_int = 1 << 20;
 
-/// What was cut out of the input.
+/// A portion of the input.
 pub enum Portion {
-    /// Whole records, of which the first stands in this line.
+    /// Complete records, of which the first starts on this line.
     Chunk {
         /// The records.
         chunk: Chunk,
-        /// The line, from 1 on.
+        /// The line, from 1.
         line: u64,
     },
     /// Rows.
     Rows(RecordBatch),
-    /// There is no more.
+    /// The end of the input.
     End,
-    /// What comes cannot be read.
+    /// The input cannot be read.
     Failed(Error),
 }
 
-/// What cuts portions out of bytes.
+/// Cuts bytes into portions.
 pub enum Cutter {
-    /// Lines; of csv records may have several.
+    /// Lines. CSV records may span several.
     Lines(Box<Framer>),
-    /// A stream of Arrow IPC.
+    /// An Arrow IPC stream.
     Arrow(Box<ArrowStream>),
 }
 
 /// Standard input.
 pub struct Input {
     buffer: Vec<u8>,
-    /// What was read ahead and is to be given again.
+    /// Bytes that were read ahead and are to be read again.
     ahead: Vec<u8>,
     ended: bool,
 }
 
 impl Input {
-    /// Standard input, of which nothing was read.
+    /// Creates the input before anything was read.
     pub fn of_standard_input() -> Input {
-        // SAFETY: the call takes numbers, and where standard input is no pipe, or may not be larger, it changes nothing.
+        // SAFETY: the call takes numbers. If standard input is not a pipe, or may not be larger, it changes nothing.
         #[cfg(target_os = "linux")]
         unsafe {
             libc::fcntl(libc::STDIN_FILENO, libc::F_SETPIPE_SZ, PIPE_BYTES)
@@ -59,7 +60,7 @@ impl Input {
         Input { buffer: Vec::new(), ahead: Vec::new(), ended: false }
     }
 
-    /// The next bytes, for which it waits; none: it is at its end.
+    /// Waits for the next bytes and returns them. Empty at the end.
     fn read(&mut self) -> Result<&[u8], Error> {
         if !self.ahead.is_empty() {
             self.buffer = std::mem::take(&mut self.ahead);
@@ -81,27 +82,27 @@ impl Input {
         }
     }
 
-    /// Whether more can be read, or the end, without waiting for longer than this.
-    fn comes_within(&self, time: Duration) -> bool {
+    /// Returns whether more input, or the end, is available within this time.
+    fn has_input_within(&self, time: Duration) -> bool {
         let mut input = libc::pollfd { fd: libc::STDIN_FILENO, events: libc::POLLIN, revents: 0 };
         let time_ms = libc::c_int::try_from(time.as_millis()).unwrap_or(libc::c_int::MAX);
-        // SAFETY: it is given one such structure, which lives until it returns.
+        // SAFETY: it gets one such structure, which lives until the call returns.
         let ready = unsafe { libc::poll(&raw mut input, 1, time_ms) };
-        // Where it cannot be said, whoever reads finds out.
+        // On an error, the next read reports it.
         ready != 0
     }
 
-    /// Reads on while `wanted` says so of what was read so far, all of which is given again; whether that is all there is. `late` is
-    /// called once, where nothing comes for so long.
+    /// Reads ahead while `wanted` returns `true` for the bytes so far. All of them are read again. Returns whether the
+    /// input has ended. `late` is called once if nothing arrives for the given time.
     pub fn look_ahead(
         &mut self,
         mut wanted: impl FnMut(&[u8]) -> Result<bool, Error>,
-        (patience, mut late): (Duration, impl FnMut()),
+        (retry, mut late): (Duration, impl FnMut()),
     ) -> Result<bool, Error> {
         let mut given = std::mem::take(&mut self.ahead);
         let (began, mut told) = (Instant::now(), false);
         while wanted(&given)? && !self.ended {
-            if !told && !self.comes_within(patience.saturating_sub(began.elapsed())) {
+            if !told && !self.has_input_within(retry.saturating_sub(began.elapsed())) {
                 told = true;
                 late();
             }
@@ -111,22 +112,22 @@ impl Input {
         Ok(self.ended)
     }
 
-    /// What was read ahead is of no use any more.
-    pub fn forget_ahead(&mut self) {
+    /// Drops the bytes that were read ahead.
+    pub fn drop_ahead(&mut self) {
         self.ahead = Vec::new();
     }
 
-    /// What was read ahead.
+    /// Returns the bytes that were read ahead.
     pub fn ahead(&self) -> &[u8] {
         &self.ahead
     }
 
-    /// Cuts all of it, and sends the portions with their numbers, from 0 on.
+    /// Cuts the complete input, and sends the portions with their numbers, from 0.
     pub fn cut(mut self, mut cutter: Cutter, to: &SyncSender<(u64, Portion)>) {
         let mut numbers = 0_u64..;
         let mut send = |portion| numbers.next().is_some_and(|number| to.send((number, portion)).is_ok());
         let last = match self.cut_to_the_end(&mut cutter, &mut send) {
-            // Whoever takes portions has gone.
+            // The receiver has been dropped.
             Ok(false) => return,
             Ok(true) => Portion::End,
             Err(error) => Portion::Failed(error),
@@ -140,7 +141,7 @@ impl Input {
             let read = self.read()?;
             let ended = read.is_empty();
             cutter.give(read);
-            let idle = ended || !self.comes_within(Duration::ZERO);
+            let idle = ended || !self.has_input_within(Duration::ZERO);
             while let Some(portion) = cutter.next(idle, &mut line)? {
                 if !send(portion) {
                     return Ok(false);
@@ -154,16 +155,16 @@ impl Input {
 }
 
 impl Cutter {
-    /// These bytes come next; none: it is the end.
+    /// Adds the next bytes. Empty bytes mark the end.
     fn give(&mut self, bytes: &[u8]) {
         match self {
             Cutter::Lines(framer) if bytes.is_empty() => framer.end(),
             Cutter::Lines(framer) => framer.buffer(bytes.len()).extend_from_slice(bytes),
-            Cutter::Arrow(stream) => stream.give(bytes),
+            Cutter::Arrow(stream) => stream.add(bytes),
         }
     }
 
-    /// The next portion; `idle`: also one that is not full. `line` is where it begins, and is moved behind it.
+    /// Returns the next portion. `idle`: even if it is not full. `line` is its first line, and is advanced past it.
     fn next(&mut self, idle: bool, line: &mut u64) -> Result<Option<Portion>, Error> {
         match self {
             Cutter::Lines(framer) => {
@@ -184,17 +185,17 @@ impl Cutter {
     }
 }
 
-/// Lines before all records that the line of a chunk does not count.
+/// Returns the number of lines before all records that the line of a chunk does not include.
 fn header_lines(chunk: &Chunk) -> u64 {
     if chunk.header.is_empty() { 0 } else { lines(&chunk.header) + 1 }
 }
 
-/// Ends of lines.
+/// Counts line ends.
 pub fn lines(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
-/// The error of a stream of Arrow IPC.
+/// Returns the error for an invalid Arrow IPC stream.
 pub fn unreadable(what: String) -> Error {
     Error::environment(format!("standard input: {what}"))
 }

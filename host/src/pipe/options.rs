@@ -1,4 +1,4 @@
-//! What is to be done, as whoever asks for it says.
+//! The options of a pipe.
 
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -17,10 +17,10 @@ pub enum PipeFormat {
     Arrow,
 }
 
-/// A plugin or a query, and what a job file would say of it.
+/// A plugin or a query, and its keys as in a job file.
 #[derive(Clone, Debug)]
 pub struct StepOptions {
-    /// The plugin as a job file names it, or the text of the query.
+    /// The plugin as in a job file, or the text of the query.
     pub what: String,
     /// The plugin's config, as JSON.
     pub config: Option<String>,
@@ -28,23 +28,23 @@ pub struct StepOptions {
     pub sets: Vec<(String, String)>,
 }
 
-/// What is to be done.
+/// The options of a pipe.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What comes in.
+    /// The input format.
     pub from: PipeFormat,
-    /// What is put out.
+    /// The output format.
     pub to: PipeFormat,
-    /// The columns that come in, as `name=type,…`; `None`: they are found.
+    /// The columns of the input, as `name=type,…`. `None` infers them.
     pub schema: Option<String>,
-    /// The plugins, one behind the other.
+    /// The plugins, in order.
     pub plugins: Vec<StepOptions>,
-    /// The query behind them.
+    /// The query after the plugins.
     pub query: Option<StepOptions>,
-    /// Whether rows that are refused are left out; else the first one ends all.
+    /// Whether rejected rows are skipped. Otherwise the first one ends the pipe.
     pub rejects: bool,
-    /// Where refused rows are written.
+    /// The file for rejected rows.
     pub rejected: Option<PathBuf>,
-    /// The budget of memory.
+    /// The memory budget.
     pub memory: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Rows on standard output, in one of the forms, as soon as they are there.
+//! Writes rows to standard output in one of the formats, without delay.
 
 use super::options::PipeFormat;
 use arrow::array::RecordBatch;
@@ -14,21 +14,21 @@ use std::io::{self, IsTerminal, Write};
 /// Standard output.
 pub struct Output {
     form: PipeFormat,
-    /// The stream of Arrow IPC, where it is one.
+    /// The Arrow IPC stream, for that format.
     stream: Option<StreamWriter<Vec<u8>>>,
     is_terminal: bool,
 }
 
-/// Rows as they are put out.
+/// Encoded rows.
 pub enum OutputRows {
-    /// The very bytes.
+    /// The bytes to write.
     Lines(Vec<u8>),
-    /// What a message of the stream is made of.
+    /// The rows of a message of the stream.
     Rows(RecordBatch),
 }
 
 impl PipeFormat {
-    /// The format of files that has the same lines; `None`: of none.
+    /// Returns the file format with the same lines, or `None` if there is none.
     fn lines(self) -> Option<FileFormat> {
         match self {
             PipeFormat::Text => Some(FileFormat::Text),
@@ -38,7 +38,7 @@ impl PipeFormat {
         }
     }
 
-    /// The word that names it.
+    /// Returns its name.
     pub fn word(self) -> &'static str {
         match self {
             PipeFormat::Text => "text",
@@ -48,24 +48,24 @@ impl PipeFormat {
         }
     }
 
-    /// These rows as they are put out, as far as that can be done out of turn.
-    pub fn written(self, rows: RecordBatch) -> Result<OutputRows> {
+    /// Encodes these rows, as far as that does not depend on earlier rows.
+    pub fn encode(self, rows: RecordBatch) -> Result<OutputRows> {
         match self.lines() {
             None => Ok(OutputRows::Rows(rows)),
-            Some(format) => sink::lines(format, &rows).map(OutputRows::Lines).map_err(|error| unwritten(&error)),
+            Some(format) => sink::lines(format, &rows).map(OutputRows::Lines).map_err(|error| write_error(&error)),
         }
     }
 }
 
 impl Output {
-    /// Standard output with rows of these columns; what stands before the first row is put out.
+    /// Creates the output for rows with these columns, and writes what precedes the first row.
     pub fn new(form: PipeFormat, columns: &SchemaRef) -> Result<Output> {
         let is_terminal = io::stdout().is_terminal();
         let mut output = Output { form, stream: None, is_terminal };
         match form.lines() {
             Some(format) => {
-                sink::check_format(format, columns).map_err(|cause| unfit(form, columns, &cause))?;
-                output.write(&sink::head(format, columns).map_err(|error| unwritten(&error))?)?;
+                sink::check_format(format, columns).map_err(|cause| unsupported(form, columns, &cause))?;
+                output.write(&sink::head(format, columns).map_err(|error| write_error(&error))?)?;
             }
             None if is_terminal => {
                 let what = "--to arrow: a terminal cannot show it; redirect it to a program or a file";
@@ -79,12 +79,12 @@ impl Output {
         Ok(output)
     }
 
-    /// In which form.
+    /// Returns the format.
     pub fn form(&self) -> PipeFormat {
         self.form
     }
 
-    /// Puts rows out.
+    /// Writes rows.
     pub fn put(&mut self, written: OutputRows) -> Result<()> {
         match (written, &mut self.stream) {
             (OutputRows::Lines(lines), _) => self.write(&lines),
@@ -96,7 +96,7 @@ impl Output {
         }
     }
 
-    /// Puts out what stands behind the last row.
+    /// Writes what follows the last row.
     pub fn end(&mut self) -> Result<()> {
         let Some(stream) = &mut self.stream else { return Ok(()) };
         stream.finish().map_err(Error::arrow)?;
@@ -112,20 +112,20 @@ impl Output {
         if bytes.is_empty() {
             return Ok(());
         }
-        // What rows hold must not tell a terminal what to do.
+        // Row data must not contain terminal sequences.
         let written = match self.is_terminal {
             false => terminal::Output.write_all(bytes),
             true => terminal::Output.write_all(shown::text(&String::from_utf8_lossy(bytes)).as_bytes()),
         };
         written.map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => end_as_others_do(),
+            io::ErrorKind::BrokenPipe => exit_by_sigpipe(),
             _ => Error::environment(format!("standard output: {error}")),
         })
     }
 }
 
-/// Why rows of these columns have no such form, with what a pipe has instead; the cause is what a sink of files would say.
-fn unfit(form: PipeFormat, columns: &SchemaRef, cause: &str) -> Error {
+/// Returns the error for columns without such a format, with alternatives. `cause` is the error of a file sink.
+fn unsupported(form: PipeFormat, columns: &SchemaRef, cause: &str) -> Error {
     let have = describe(columns);
     Error::job(match form {
         PipeFormat::Text => format!(
@@ -137,19 +137,19 @@ fn unfit(form: PipeFormat, columns: &SchemaRef, cause: &str) -> Error {
     })
 }
 
-fn unwritten(error: &io::Error) -> Error {
+fn write_error(error: &io::Error) -> Error {
     Error::plugin(format!("rows cannot be written: {error}"))
 }
 
-/// Whoever reads the output has gone, as `head` does when it has enough: ends as programs in a shell do then, by the signal, without
-/// a word.
-fn end_as_others_do() -> ! {
-    // SAFETY: both take numbers. The signal's usual action, which Rust turns off when a program starts, ends the process here;
-    // nothing of it needs to be tidied up.
+/// The reader of the output has exited, like `head`. Ends like other programs in a shell: by the signal, without a
+/// message.
+fn exit_by_sigpipe() -> ! {
+    // SAFETY: both take numbers. The signal's default action, which Rust disables at startup, ends the process here. No
+    // cleanup is needed.
     unsafe {
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         libc::raise(libc::SIGPIPE);
     }
-    // Where the signal is blocked.
+    // Reached if the signal is blocked.
     std::process::exit(128 + libc::SIGPIPE)
 }

@@ -1,4 +1,4 @@
-//! Rows that are refused: by the input's form, or by a plugin. They end the pipe, or are left out, counted, and told of.
+//! Rows that are rejected by the input format or by a plugin. They end the pipe, or are skipped, counted and reported.
 
 use crate::program_limits::PIPE_REASONS_SHOWN;
 use arrow::array::{AsArray, RecordBatch};
@@ -9,22 +9,22 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Letters of a row that are shown beside its reason.
+/// Maximum characters of a row that are shown with the reason.
 const ROW_CHARS_SHOWN: usize = 200;
 
-/// Refused rows of one portion.
+/// The rejected rows of one portion.
 pub struct PortionRefusals {
-    /// Who refuses them: the name of a stage; `None`: they are lines of the input.
+    /// The name of the stage that rejected them, or `None` if they are lines of the input.
     pub stage: Option<String>,
-    /// They, as `<stage>.rejected` has them in a job.
+    /// The rows, as in `<stage>.rejected` of a job.
     pub rows: RecordBatch,
-    /// The place of the reason among the columns.
+    /// The index of the reason column.
     pub reason_at: usize,
 }
 
 impl PortionRefusals {
-    /// The first of them with its reason.
-    fn story(&self, row: usize) -> String {
+    /// Describes one of the rows with its reason.
+    fn description(&self, row: usize) -> String {
         let reason = self.rows.column(self.reason_at).as_string_opt::<i32>().map(|reasons| reasons.value(row));
         let reason = shown::in_one_line(reason.unwrap_or_default());
         let own = self.rows.project(&(0..self.reason_at).collect::<Vec<_>>()).map(|own| own.slice(row, 1));
@@ -39,69 +39,69 @@ impl PortionRefusals {
         }
     }
 
-    /// The error that the first of them is. `line`: the line of the input that it is, where it is one.
+    /// Returns the error for the first row. `line`: its line of the input, if it is one.
     pub fn error(&self, line: Option<u64>) -> Error {
-        let story = self.story(0);
+        let description = self.description(0);
         let what = match line {
-            Some(line) => format!("line {line} of standard input is not a row: {story}"),
-            None => format!("a row was rejected: {story}"),
+            Some(line) => format!("line {line} of standard input is not a row: {description}"),
+            None => format!("a row was rejected: {description}"),
         };
         Error::plugin(format!("{what}\n  With --on-error reject such rows are skipped and reported at the end."))
     }
 }
 
-/// All refused rows.
+/// All rejected rows.
 pub struct Refusals {
     file: Option<(PathBuf, File)>,
     count: u64,
-    /// The first ones.
-    stories: Vec<String>,
+    /// The descriptions of the first ones.
+    descriptions: Vec<String>,
 }
 
 impl Refusals {
-    /// None yet. They are written to this file, which is made or emptied.
+    /// Creates it empty. Rows are written to this file, which is created or truncated.
     pub fn new(file: Option<&Path>) -> Result<Refusals> {
         let file = match file {
             None => None,
-            Some(path) => Some((path.to_owned(), File::create(path).map_err(|error| unwritten(path, &error))?)),
+            Some(path) => Some((path.to_owned(), File::create(path).map_err(|error| write_error(path, &error))?)),
         };
-        Ok(Refusals { file, count: 0, stories: Vec::new() })
+        Ok(Refusals { file, count: 0, descriptions: Vec::new() })
     }
 
-    /// Takes some more.
+    /// Adds rejected rows.
     pub fn take(&mut self, refused: &PortionRefusals) -> Result<()> {
         let rows = refused.rows.num_rows();
         self.count = self.count.saturating_add(rows as u64);
-        let wanted = PIPE_REASONS_SHOWN.saturating_sub(self.stories.len()).min(rows);
-        self.stories.extend((0..wanted).map(|row| refused.story(row)));
+        let wanted = PIPE_REASONS_SHOWN.saturating_sub(self.descriptions.len()).min(rows);
+        self.descriptions.extend((0..wanted).map(|row| refused.description(row)));
         let Some((path, file)) = &mut self.file else { return Ok(()) };
         let mut lines = Vec::new();
         let written =
             json::write(std::slice::from_ref(&refused.rows), &mut lines).and_then(|()| file.write_all(&lines));
-        written.map_err(|error| unwritten(path, &error))
+        written.map_err(|error| write_error(path, &error))
     }
 
-    /// Says on standard error how many there were, with the first reasons.
-    pub fn tell(&self) {
+    /// Prints the number of rows on standard error, with the first reasons.
+    pub fn report(&self) {
         let plural = if self.count == 1 { " was" } else { "s were" };
-        let mut words = format!("{} row{plural} refused and left out", self.count);
+        let mut message = format!("{} row{plural} rejected and skipped", self.count);
         match &self.file {
             _ if self.count == 0 => return,
-            Some((path, _)) => words.push_str(&format!("; see {}", path.display())),
-            None => words.push_str("; --rejected FILE keeps them"),
+            Some((path, _)) => message.push_str(&format!("; see {}", path.display())),
+            None => message.push_str("; --rejected FILE keeps them"),
         }
-        for story in &self.stories {
-            words.push_str("\n  ");
-            words.push_str(story);
+        for description in &self.descriptions {
+            message.push_str("\n  ");
+            message.push_str(description);
         }
-        if self.count > self.stories.len() as u64 {
-            words.push_str("\n  …");
+        if self.count > self.descriptions.len() as u64 {
+            message.push_str("\n  …");
         }
-        // Where nobody reads that, it is lost.
-        let _ = terminal::write_error(format!("{}\n", shown::message(&words)).as_bytes());
+        // If standard error has no reader, the message is lost.
+        let _ = terminal::write_error(format!("{}\n", shown::message(&message)).as_bytes());
     }
 }
 
-fn unwritten(path: &Path, error: &std::io::Error) -> Error {
+fn write_error(path: &Path, error: &std::io::Error) -> Error {
     Error::environment(format!("--rejected: {} cannot be written: {error}", path.display()))
 }

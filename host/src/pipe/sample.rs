@@ -1,4 +1,4 @@
-//! What is known of the columns of the input before it is worked on: what the command line says, or what the input begins with.
+//! Determines the columns of the input before it is processed: from the command line, or from the start of the input.
 
 use super::input::{Cutter, Input, lines, unreadable};
 use super::options::{Options, PipeFormat};
@@ -13,32 +13,32 @@ use std::path::Path;
 use std::time::Duration;
 use toml::Table;
 
-/// After so long without what is needed somebody is told what is waited for.
+/// After this time without the needed input, the user is told what is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The columns of the input, and where it is read on.
+/// The columns of the input, and the stream that was begun.
 pub struct Sample {
-    /// As `schema` of a source; empty: the form needs none.
+    /// `schema` of a source. Empty if the format needs none.
     pub schema: Table,
     /// The stream, as far as it was read.
     stream: Option<ArrowStream>,
 }
 
 impl Sample {
-    /// Finds the columns. All that was read of the input to that end is read again. `None`: the input has no rows, and neither it nor
-    /// the command line says which columns they would have.
+    /// Determines the columns. Input that was read for this is read again. `None`: the input has no rows, and its
+    /// columns are not defined.
     pub fn of(input: &mut Input, options: &Options) -> Result<Option<Sample>> {
         let named = options.schema.as_deref().map(named).transpose()?;
         let schema = match (options.from, named) {
             (PipeFormat::Arrow, named) => return arrow(input, named.unwrap_or_default()),
             (_, Some(schema)) => Some(schema),
             (PipeFormat::Text, None) => Some(Table::new()),
-            (from, None) => found(input, from)?,
+            (from, None) => infer_columns(input, from)?,
         };
         Ok(schema.map(|schema| Sample { schema, stream: None }))
     }
 
-    /// What cuts the input from its beginning on, or from where the stream was left off.
+    /// Returns what cuts the input from its start, or from the current position of the stream.
     pub fn cutter(self, source: &SourceSpec) -> Cutter {
         match self.stream {
             Some(stream) => Cutter::Arrow(Box::new(stream)),
@@ -47,13 +47,13 @@ impl Sample {
     }
 }
 
-/// The columns that `--schema` names: `name=type`, with commas between. Types may have commas within brackets.
+/// Parses `--schema`: `name=type`, separated by commas. Types may contain commas within brackets.
 fn named(text: &str) -> Result<Table> {
     let mut columns = Table::new();
     let (mut depth, mut start) = (0_usize, 0);
     let mut parts = Vec::new();
-    for (at, letter) in text.char_indices() {
-        match letter {
+    for (at, c) in text.char_indices() {
+        match c {
             '(' | '<' => depth += 1,
             ')' | '>' => depth = depth.saturating_sub(1),
             ',' if depth == 0 => {
@@ -78,7 +78,7 @@ fn named(text: &str) -> Result<Table> {
     Ok(columns)
 }
 
-/// The columns of a stream of Arrow IPC, which it tells first.
+/// Reads the columns of an Arrow IPC stream, which are its first message.
 fn arrow(input: &mut Input, wanted: Table) -> Result<Option<Sample>> {
     let column = |(name, kind): (String, toml::Value)| {
         let word = kind.as_str().unwrap_or_default();
@@ -96,7 +96,7 @@ fn arrow(input: &mut Input, wanted: Table) -> Result<Option<Sample>> {
     let late = || waiting("the columns of the stream");
     let ended = input.look_ahead(
         |bytes| {
-            stream.give(bytes.get(given..).unwrap_or_default());
+            stream.add(bytes.get(given..).unwrap_or_default());
             given = bytes.len();
             schema = stream.columns().map_err(unreadable)?.map(table);
             Ok(schema.is_none())
@@ -109,13 +109,13 @@ fn arrow(input: &mut Input, wanted: Table) -> Result<Option<Sample>> {
     if ended {
         stream.end().map_err(unreadable)?;
     }
-    // All that was read is in it.
-    input.forget_ahead();
+    // The stream contains everything that was read.
+    input.drop_ahead();
     Ok(Some(Sample { schema: schema.unwrap_or_default(), stream: Some(stream) }))
 }
 
-/// The columns of the first records; `None`: the input has nothing but white space.
-fn found(input: &mut Input, from: PipeFormat) -> Result<Option<Table>> {
+/// Infers the columns from the first records. `None` if the input contains only white space.
+fn infer_columns(input: &mut Input, from: PipeFormat) -> Result<Option<Table>> {
     let late = || waiting(&format!("the first {PIPE_SAMPLE_ROWS} lines, to infer the columns; --schema names them"));
     let mut counted = (0, 0);
     let wanted = |bytes: &[u8]| {
@@ -124,7 +124,7 @@ fn found(input: &mut Input, from: PipeFormat) -> Result<Option<Table>> {
         Ok(counted.1 < PIPE_SAMPLE_ROWS + 1 && (bytes.len() as u64) < PIPE_SAMPLE_BYTES_MAX)
     };
     let whole = input.look_ahead(wanted, (PATIENCE, late))?;
-    // What is read with the last of them depends on who writes, and must not decide.
+    // How much was read beyond the limit depends on the writer, and must not affect the result.
     let bytes = input.ahead();
     let bytes = bytes.get(..PIPE_SAMPLE_BYTES_MAX as usize).unwrap_or(bytes);
     let whole = whole && bytes.len() == input.ahead().len();
@@ -142,12 +142,12 @@ fn found(input: &mut Input, from: PipeFormat) -> Result<Option<Table>> {
     Ok(Some(table(&inferred.source.schema)))
 }
 
-/// Columns as `schema` of a source.
+/// Returns columns as `schema` of a source.
 fn table(columns: &[ColumnSpec]) -> Table {
     columns.iter().map(|column| (column.name.clone(), column.toml())).collect()
 }
 
 fn waiting(what: &str) {
-    // Where nobody reads that, it is lost.
+    // If standard error has no reader, the message is lost.
     let _ = terminal::write_error(format!("waiting for {what}\n").as_bytes());
 }

@@ -1,4 +1,4 @@
-//! What one thread does with a portion: decodes it, and calls plugins and a query, as the operators of a job do with a part.
+//! The steps of one thread for a portion: it decodes it, and calls plugins and a query, like the operators of a job.
 
 use super::graph::{PipeGraph, PipeStage};
 use super::options::Options;
@@ -6,7 +6,7 @@ use super::refused::PortionRefusals;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::chunk::Chunk;
-use millstream_base::batch::rejected::{RejectedRows, together, without_nulls};
+use millstream_base::batch::rejected::{RejectedRows, merge_rejections, without_nulls};
 use millstream_base::batch::slices::RowBytes;
 use millstream_base::context::BatchContext;
 use millstream_base::decode::Decoder;
@@ -32,25 +32,25 @@ enum Step {
 struct PluginStep {
     stage: String,
     caller: Caller,
-    /// Places of the columns that it reads, and what they are to it.
+    /// The indices of the columns that it reads, and their schema for the plugin.
     reads: Vec<usize>,
     needs: SchemaRef,
     rejected: RejectedRows,
 }
 
-/// What the steps of a pipe made of a portion.
+/// The result of the steps for a portion.
 #[derive(Default)]
 pub struct StepsResult {
-    /// Its rows.
+    /// The rows.
     pub rows: Vec<RecordBatch>,
-    /// Those that were refused on the way, as far as such are left out.
+    /// Rows that were rejected by the steps, if rejected rows are skipped.
     pub refused: Vec<PortionRefusals>,
-    /// Why it ends behind these rows.
+    /// The error that ends the pipe after these rows.
     pub failed: Option<Error>,
 }
 
 impl Steps {
-    /// Those of this pipe.
+    /// Creates the steps of this pipe.
     pub fn new(graph: &PipeGraph, options: &Options) -> Result<Steps> {
         let step = |stage: PipeStage<'_>| match stage {
             PipeStage::Query(query) => Step::Query(query),
@@ -66,7 +66,7 @@ impl Steps {
         Ok(Steps { decoder: Decoder::new(graph.source()?), steps, rejects: options.rejects })
     }
 
-    /// Works on records, of which the first stands in this line.
+    /// Processes records, of which the first starts on this line.
     pub fn chunk(&mut self, context: BatchContext, chunk: Chunk, line: u64) -> Result<StepsResult> {
         let decoded = self.decoder.decode(&chunk);
         let Some(rejected) = decoded.rejected else { return self.rows(context, decoded.rows) };
@@ -76,14 +76,14 @@ impl Steps {
             worked.refused.insert(0, refused);
             return Ok(worked);
         }
-        let (before, line) = self.before_the_first(chunk, line);
+        let (before, line) = self.rows_before_first_rejected(chunk, line);
         let mut worked = self.rows(context, before)?;
         worked.failed = Some(refused.error(Some(line)));
         Ok(worked)
     }
 
-    /// The rows of a chunk before the first record that is none, and the line of that.
-    fn before_the_first(&mut self, mut chunk: Chunk, line: u64) -> (RecordBatch, u64) {
+    /// Returns the rows of a chunk before the first invalid record, and the line of that.
+    fn rows_before_first_rejected(&mut self, mut chunk: Chunk, line: u64) -> (RecordBatch, u64) {
         let (mut rest, mut count, mut line) = (chunk.clone(), 0, line);
         while rest.rows() > 0 {
             let record = rest.cut_front(1);
@@ -96,7 +96,7 @@ impl Steps {
         (self.decoder.decode(&before).rows, line)
     }
 
-    /// Works on rows.
+    /// Processes rows.
     pub fn rows(&mut self, context: BatchContext, rows: RecordBatch) -> Result<StepsResult> {
         memory::check()?;
         let mut worked = StepsResult { rows: vec![rows], ..StepsResult::default() };
@@ -120,15 +120,15 @@ impl Steps {
 
 impl PluginStep {
     fn work(&mut self, context: BatchContext, part: &RecordBatch, worked: &mut StepsResult) -> Result<()> {
-        // A plugin before it may have made many of few.
+        // A previous plugin may have emitted many rows for few.
         for slice in RowBytes::of([part]).slices(part.num_rows(), PLUGIN_CALL_MAX) {
             let rows = part.slice(slice.start, slice.len());
-            let (whole, nulls) = without_nulls(rows.clone(), &self.reads, &self.needs).map_err(Error::arrow)?;
-            let read = whole.project(&self.reads).map_err(Error::arrow)?;
+            let (complete, nulls) = without_nulls(rows.clone(), &self.reads, &self.needs).map_err(Error::arrow)?;
+            let read = complete.project(&self.reads).map_err(Error::arrow)?;
             let called = self.caller.process(context.call(), &read);
             let Processed { rows: made, rejections } = called?;
             worked.rows.push(made);
-            let refused = together(nulls, rejections);
+            let refused = merge_rejections(nulls, rejections);
             if !refused.is_empty() {
                 let reason_at = self.rejected.reason_at();
                 let rows = self.rejected.rows(context.id, "", &rows, &refused)?;

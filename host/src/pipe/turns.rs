@@ -1,23 +1,23 @@
-//! Several threads work on numbered portions, and put out what they made of them in the order of the numbers.
+//! Several threads process numbered portions, and emit the results in the order of the numbers.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// What is done in turn, and whose turn it is.
+/// The target of the results, and the number of the next turn.
 pub struct Turns<T> {
     state: Mutex<State<T>>,
     moved: Condvar,
 }
 
 struct State<T> {
-    /// The portion that is next.
+    /// The number of the next portion.
     next: u64,
-    /// Nobody has a turn any more.
+    /// Whether no more turns are given.
     closed: bool,
     target: T,
 }
 
 impl<T> Turns<T> {
-    /// Portion 0 is next.
+    /// Creates it. Portion 0 is next.
     pub fn new(target: T) -> Turns<T> {
         Turns { state: Mutex::new(State { next: 0, closed: false, target }), moved: Condvar::new() }
     }
@@ -26,12 +26,13 @@ impl<T> Turns<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at the target, out of turn.
+    /// Reads the target, out of turn.
     pub fn look<L>(&self, look: impl FnOnce(&T) -> L) -> L {
         look(&self.lock().target)
     }
 
-    /// Waits for the turn of this portion, and works. An error closes it for those behind. `None`: it is closed.
+    /// Waits for the turn of this portion, and works. An error closes it for later portions. Returns `None` if it is
+    /// closed.
     pub fn take<W, E>(&self, number: u64, work: impl FnOnce(&mut T) -> Result<W, E>) -> Option<Result<W, E>> {
         let mut state = self.lock();
         while state.next != number && !state.closed {
@@ -47,7 +48,7 @@ impl<T> Turns<T> {
         Some(worked)
     }
 
-    /// Ends all turns behind the one that is taken, and works.
+    /// Ends all later turns, and works.
     pub fn close(&self, work: impl FnOnce(&mut T)) {
         let mut state = self.lock();
         state.closed = true;

@@ -1,5 +1,6 @@
-//! A connection: a hello that names a plugin, then calls of it, each of which is answered before the next one is read. An error of a call
-//! is its answer, and the next call may go well; what is no frame ends the connection, as nobody knows where the next one begins.
+//! A connection: a hello that names a plugin, then calls, each of which is answered before the next one is read. An
+//! error of a call is its response, and the next call may succeed. An invalid frame ends the connection, as the start
+//! of the next one is unknown.
 
 use super::ServerState;
 use super::frame::{self, Frame};
@@ -8,7 +9,7 @@ use super::tables::{self, Table};
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::{THREAD_STACK_BYTES, THREAD_STACK_BYTES_COMPACT, THREAD_STACK_BYTES_RESERVED};
 use millstream_base::memory::addresses;
-use millstream_hosting::{CallRequest, CancelCheck, Loaded, UpdateTables};
+use millstream_hosting::{CallRequest, CancelCheck, LoadedPlugin, UpdateTables};
 use millstream_plugins::plugin::World;
 use serde_json::json;
 use std::os::fd::AsRawFd;
@@ -18,48 +19,48 @@ use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::Duration;
 
-/// How long a client may wait before it says which plugin it wants.
+/// How long a client may take to name its plugin.
 const HELLO_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// One.
+/// A connection.
 pub struct Conversation<'a> {
     served: &'a ServerState,
     stream: Arc<UnixStream>,
 }
 
-/// A conversation after its hello: the loaded plugin, and calls under way.
+/// A connection after its hello: the loaded plugin, and the number of current calls.
 struct OpenConversation {
     hello: Hello,
-    loaded: Arc<Loaded>,
+    loaded: Arc<LoadedPlugin>,
     calls: AtomicU64,
     wanted: CancelCheck,
 }
 
-/// Tells an error and hangs up, without waiting for anybody.
-pub fn refuse(stream: &UnixStream, error: &Error) {
+/// Sends an error and closes the connection, without blocking.
+pub fn reject(stream: &UnixStream, error: &Error) {
     if stream.set_nonblocking(true).is_ok()
-        && let Ok(bytes) = frame::written(&message::error(error), &[], usize::MAX)
+        && let Ok(bytes) = frame::encode(&message::error(error), &[], usize::MAX)
     {
         frame::send(stream, &bytes);
     }
 }
 
 impl<'a> Conversation<'a> {
-    /// With whoever has connected.
+    /// Creates it for a new connection.
     pub fn new(served: &'a ServerState, stream: UnixStream) -> Conversation<'a> {
         Conversation { served, stream: Arc::new(stream) }
     }
 
-    /// Holds it, to its end.
-    pub fn hold(&self) {
+    /// Serves it until its end.
+    pub fn run(&self) {
         match self.begin() {
-            Ok(Some(called)) => self.with_stack_for(&called, || while self.go_on(&called) {}),
+            Ok(Some(called)) => self.with_stack_for(&called, || while self.serve_call(&called) {}),
             Ok(None) => {}
-            Err(error) => drop(self.tell(&error)),
+            Err(error) => drop(self.send_error(&error)),
         }
     }
 
-    /// The hello, and what it names; none where nobody is there any more.
+    /// Reads the hello and loads the plugin. `None` if the client has disconnected.
     fn begin(&self) -> Result<Option<OpenConversation>> {
         let said =
             Frame::read(&self.stream, self.served.frame_bytes_max, self.served.rooms.room(), Some(HELLO_TIME_MAX))
@@ -69,7 +70,7 @@ impl<'a> Conversation<'a> {
             Ok(ClientMessage::Call(_)) => {
                 return Err(Error::job("a call comes before the hello, which names the plugin"));
             }
-            Err(none) => return none.told().map_or(Ok(None), Err),
+            Err(none) => return none.to_error().map_or(Ok(None), Err),
         };
         let loaded = self.served.plugins.get(&hello)?;
         if let Some(function) = &hello.function {
@@ -85,43 +86,43 @@ impl<'a> Conversation<'a> {
         }});
         let gone = {
             let stream = self.stream.clone();
-            move || is_gone(&stream)
+            move || is_disconnected(&stream)
         };
         let called =
             OpenConversation { hello, loaded, calls: AtomicU64::new(0), wanted: CancelCheck::new(move || !gone()) };
-        Ok(self.answer(ready.to_string().as_bytes(), &[]).then_some(called))
+        Ok(self.send_response(ready.to_string().as_bytes(), &[]).then_some(called))
     }
 
-    /// Reads and answers the next call; whether there may be another one.
-    fn go_on(&self, called: &OpenConversation) -> bool {
+    /// Reads and answers the next call. Returns whether there may be another one.
+    fn serve_call(&self, called: &OpenConversation) -> bool {
         let frame = Frame::read(&self.stream, self.served.frame_bytes_max, self.served.rooms.room(), None);
         let said = frame.and_then(|frame| ClientMessage::of(frame.header()).map(|said| (said, frame)));
         let (call, frame) = match said {
             Ok((ClientMessage::Call(call), frame)) => (call, frame),
             Ok((ClientMessage::Hello(_), _)) => {
-                self.tell(&Error::job("a second hello; a connection is for one plugin, so open another one"));
+                self.send_error(&Error::job("a second hello; a connection is for one plugin, so open another one"));
                 return false;
             }
             Err(none) => {
-                none.told().map(|error| self.tell(&error));
+                none.to_error().map(|error| self.send_error(&error));
                 return false;
             }
         };
-        match called.made(&call, &frame.tables()) {
-            Ok(tables) => self.answer(json!({ "made": {} }).to_string().as_bytes(), &tables),
-            Err(error) => self.tell(&error),
+        match called.execute(&call, &frame.tables()) {
+            Ok(tables) => self.send_response(json!({ "made": {} }).to_string().as_bytes(), &tables),
+            Err(error) => self.send_error(&error),
         }
     }
 
-    fn tell(&self, error: &Error) -> bool {
-        self.answer(&message::error(error), &[])
+    fn send_error(&self, error: &Error) -> bool {
+        self.send_response(&message::error(error), &[])
     }
 
-    /// Sends a frame; whether it was taken.
-    fn answer(&self, header: &[u8], tables: &[Vec<u8>]) -> bool {
-        match frame::written(header, tables, self.served.frame_bytes_max) {
+    /// Sends a frame. Returns whether it was accepted.
+    fn send_response(&self, header: &[u8], tables: &[Vec<u8>]) -> bool {
+        match frame::encode(header, tables, self.served.frame_bytes_max) {
             Ok(bytes) => frame::send(&self.stream, &bytes),
-            Err(length) if !tables.is_empty() => self.tell(&Error::job(format!(
+            Err(length) if !tables.is_empty() => self.send_error(&Error::job(format!(
                 "what the call made takes {length} bytes, and a frame has {} at most; send fewer rows at a time, or serve with a \
                  larger --frame",
                 self.served.frame_bytes_max
@@ -130,7 +131,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Does some work on a stack that has room for the calls.
+    /// Runs `work` on a stack with enough room for the calls.
     fn with_stack_for(&self, called: &OpenConversation, work: impl FnOnce() + Send) {
         let needed = called.loaded.stack_bytes().saturating_add(2 * THREAD_STACK_BYTES_RESERVED);
         let usual = if addresses::limit().is_some() { THREAD_STACK_BYTES_COMPACT } else { THREAD_STACK_BYTES };
@@ -143,18 +144,18 @@ impl<'a> Conversation<'a> {
             if let Err(error) = larger.spawn_scoped(scope, work) {
                 let words =
                     format!("cannot start a thread with a stack of {bytes} bytes: {error}{}", addresses::advice());
-                self.tell(&Error::environment(words));
+                self.send_error(&Error::environment(words));
             }
         });
     }
 }
 
-/// Whether the other end has closed the connection altogether.
-fn is_gone(stream: &UnixStream) -> bool {
-    let mut looked = libc::pollfd { fd: stream.as_raw_fd(), events: 0, revents: 0 };
-    // SAFETY: it is given one such structure, which lives until it returns at once.
-    let count = unsafe { libc::poll(&raw mut looked, 1, 0) };
-    count > 0 && looked.revents & (libc::POLLHUP | libc::POLLERR) != 0
+/// Returns whether the other end has closed the connection completely.
+fn is_disconnected(stream: &UnixStream) -> bool {
+    let mut poll_fd = libc::pollfd { fd: stream.as_raw_fd(), events: 0, revents: 0 };
+    // SAFETY: it gets one such structure, which lives until the call returns, immediately.
+    let count = unsafe { libc::poll(&raw mut poll_fd, 1, 0) };
+    count > 0 && poll_fd.revents & (libc::POLLHUP | libc::POLLERR) != 0
 }
 
 fn world_of(function: &str) -> Result<World> {
@@ -168,8 +169,8 @@ fn world_of(function: &str) -> Result<World> {
 }
 
 impl OpenConversation {
-    /// Calls the plugin; the tables that come back.
-    fn made(&self, call: &Call, given: &[&[u8]]) -> Result<Vec<Vec<u8>>> {
+    /// Calls the plugin. Returns the resulting tables.
+    fn execute(&self, call: &Call, given: &[&[u8]]) -> Result<Vec<Vec<u8>>> {
         let world = self.loaded.plugin().world();
         let (wanted_min, wanted_max) = match world {
             World::Update => (1, 3),
@@ -191,45 +192,45 @@ impl OpenConversation {
             World::Cogroup => {
                 let named = self.hello.inputs.iter().zip(given);
                 let tables = named.map(|(name, bytes)| tables::read(&format!("table `{name}`"), bytes));
-                self.others(call, tables.collect::<Result<_>>()?)
+                self.call_stateless(call, tables.collect::<Result<_>>()?)
             }
             _ => {
                 let bytes = given.first().copied().unwrap_or_default();
-                self.others(call, vec![tables::read("the table", bytes)?])
+                self.call_stateless(call, vec![tables::read("the table", bytes)?])
             }
         }
     }
 
-    fn asked(&self, call: &Call, schemas: Vec<arrow::datatypes::SchemaRef>) -> CallRequest {
+    fn request(&self, call: &Call, schemas: Vec<arrow::datatypes::SchemaRef>) -> CallRequest {
         let world = self.loaded.plugin().world();
         CallRequest { schemas, key: self.hello.key.clone(), batch: call.batch, time_us: call.time_us, world }
     }
 
-    /// All worlds that keep nothing.
-    fn others(&self, call: &Call, given: Vec<Table>) -> Result<Vec<Vec<u8>>> {
+    /// Calls a plugin of a world without state.
+    fn call_stateless(&self, call: &Call, given: Vec<Table>) -> Result<Vec<Vec<u8>>> {
         let (schemas, parts): (Vec<_>, Vec<_>) = given.into_iter().unzip();
-        let asked = self.asked(call, schemas);
-        let made = self.loaded.call(&self.calls, &asked, |prepared, caller, context| {
+        let request = self.request(call, schemas);
+        let made = self.loaded.call(&self.calls, &request, |prepared, caller, context| {
             let first = || parts.first().map(Vec::as_slice).unwrap_or_default();
-            match asked.world {
+            match request.world {
                 World::Transform => millstream_hosting::process(prepared, caller, context, first(), &self.wanted),
                 World::Aggregate => millstream_hosting::aggregate(prepared, caller, context, first(), &self.wanted),
                 _ => millstream_hosting::cogroup(prepared, caller, context, (&self.hello.inputs, &parts), &self.wanted),
             }
         })?;
-        Ok(vec![tables::written(&made.rows)?, tables::written(&made.rejected)?])
+        Ok(vec![tables::encode(&made.rows)?, tables::encode(&made.rejected)?])
     }
 
     fn update(&self, call: &Call, given: &[&[u8]]) -> Result<Vec<Vec<u8>>> {
-        // A table of no bytes is none.
-        let table = |place: usize, what: &str| {
-            let bytes = given.get(place).copied().filter(|bytes| !bytes.is_empty());
+        // A table without bytes is absent.
+        let table = |index: usize, what: &str| {
+            let bytes = given.get(index).copied().filter(|bytes| !bytes.is_empty());
             bytes.map(|bytes| tables::read(what, bytes)).transpose()
         };
         let rows = table(0, "the table")?.ok_or_else(|| Error::job("the first table, of the rows, is missing"))?;
         let states = table(1, "the table of states")?;
         let states = match (self.hello.states, states) {
-            (States::Bytes, Some(states)) => tables::states_read(states)?,
+            (States::Bytes, Some(states)) => tables::decode_states(states)?,
             (_, states) => states,
         };
         let given = UpdateTables {
@@ -238,15 +239,15 @@ impl OpenConversation {
             timers: table(2, "the table of timers")?,
             all: call.on == KeysCalled::All,
         };
-        let asked = self.asked(call, vec![rows.0]);
-        let made = self.loaded.call(&self.calls, &asked, |prepared, caller, context| {
+        let request = self.request(call, vec![rows.0]);
+        let made = self.loaded.call(&self.calls, &request, |prepared, caller, context| {
             millstream_hosting::update(prepared, caller, context, given, &self.wanted)
         })?;
         let states = match self.hello.states {
-            States::Columns => tables::written(&made.states)?,
-            States::Bytes => tables::states_written(&made.states, self.hello.key.len())?,
+            States::Columns => tables::encode(&made.states)?,
+            States::Bytes => tables::encode_states(&made.states, self.hello.key.len())?,
         };
-        let (rows, rejected) = (tables::written(&made.made.rows)?, tables::written(&made.made.rejected)?);
-        Ok(vec![rows, rejected, states, tables::written(&made.timers)?])
+        let (rows, rejected) = (tables::encode(&made.result.rows)?, tables::encode(&made.result.rejected)?);
+        Ok(vec![rows, rejected, states, tables::encode(&made.timers)?])
     }
 }

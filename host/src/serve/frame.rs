@@ -1,5 +1,5 @@
-//! Frames, in which everything is said: a header, which is JSON, and tables behind it. Nothing that a frame says of lengths is believed
-//! before the bytes are there.
+//! Frames, the messages of the protocol: a JSON header, followed by tables. Lengths in a frame are not trusted before
+//! the bytes have arrived.
 
 use super::room::FrameRoom;
 use millstream_base::error::Error;
@@ -8,72 +8,73 @@ use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// Bytes of a header.
+/// Maximum bytes of a header.
 pub const HEADER_BYTES_MAX: usize = 1 << 20;
-/// Tables of a frame.
+/// Maximum number of tables in a frame.
 pub const TABLES_MAX: usize = 64;
-/// How long a frame may take that has begun to come, or to be taken.
+/// How long receiving or sending a started frame may take.
 const FRAME_TIME_MAX: Duration = Duration::from_mins(1);
-/// Bytes that are read at a time: so much more memory than what came is taken at most.
+/// Bytes read at a time. The buffer exceeds the received bytes by at most this.
 const READ_BYTES: usize = 256 << 10;
-/// Of each length.
+/// Bytes of each length.
 const LENGTH_BYTES: usize = 4;
 
-/// A frame that came.
+/// A received frame.
 #[derive(Debug)]
 pub struct Frame {
     bytes: Vec<u8>,
     header: Range<usize>,
     tables: Vec<Range<usize>>,
-    /// What it has of the room for all frames.
+    /// Its share of the memory for all frames.
     _room: Option<FrameRoom>,
 }
 
-/// Why there is none.
+/// Why there is no frame.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NoFrame {
-    /// The other end has hung up, or cannot be reached any more.
+    /// The other end has disconnected, or is unreachable.
     Gone,
-    /// What came is no frame.
+    /// The received data is not a frame.
     Wrong(String),
-    /// There is no room for it.
+    /// There is not enough memory for it.
     NoRoom(String),
 }
 
 impl NoFrame {
-    /// What to tell the other end, if somebody is there.
-    pub fn told(self) -> Option<Error> {
+    /// Returns the error for the other end, if it is still connected.
+    pub fn to_error(self) -> Option<Error> {
         match self {
             NoFrame::Gone => None,
-            NoFrame::Wrong(words) => Some(Error::job(words)),
-            NoFrame::NoRoom(words) => Some(Error::environment(words)),
+            NoFrame::Wrong(message) => Some(Error::job(message)),
+            NoFrame::NoRoom(message) => Some(Error::environment(message)),
         }
     }
 }
 
-fn wrong<T>(words: impl Into<String>) -> Result<T, NoFrame> {
-    Err(NoFrame::Wrong(words.into()))
+fn invalid<T>(message: impl Into<String>) -> Result<T, NoFrame> {
+    Err(NoFrame::Wrong(message.into()))
 }
 
 impl Frame {
-    /// The next one. `room`: for its bytes. `patience`: how long it may take to begin; none: for ever.
+    /// Reads the next frame. `room`: the memory for its bytes. `retry`: how long it may take to begin; `None` means
+    /// indefinitely.
     pub fn read(
         stream: &UnixStream,
         bytes_max: usize,
         mut room: FrameRoom,
-        patience: Option<Duration>,
+        retry: Option<Duration>,
     ) -> Result<Frame, NoFrame> {
         let mut length = [0; LENGTH_BYTES];
         let (first, rest) = length.split_at_mut(1);
-        read_within(stream, first, patience.map(|patience| Instant::now() + patience))?;
+        read_exact_until(stream, first, retry.map(|retry| Instant::now() + retry))?;
         let deadline = Some(Instant::now() + FRAME_TIME_MAX);
-        match read_within(stream, rest, deadline) {
-            Err(NoFrame::Gone) => return wrong("a frame breaks off"),
+        match read_exact_until(stream, rest, deadline) {
+            Err(NoFrame::Gone) => return invalid("a frame breaks off"),
             read => read?,
         }
         let length = u32::from_be_bytes(length) as usize;
         if length > bytes_max {
-            return wrong(format!(
+            return invalid(format!(
                 "a frame of {length} bytes, and {bytes_max} are the most; send fewer rows at a time"
             ));
         }
@@ -82,24 +83,24 @@ impl Frame {
             let begin = bytes.len();
             room.grow(READ_BYTES.min(length - begin)).map_err(NoFrame::NoRoom)?;
             bytes.resize(length.min(begin + READ_BYTES), 0);
-            match read_within(stream, bytes.get_mut(begin..).unwrap_or_default(), deadline) {
-                Err(NoFrame::Gone) => return wrong("a frame breaks off"),
+            match read_exact_until(stream, bytes.get_mut(begin..).unwrap_or_default(), deadline) {
+                Err(NoFrame::Gone) => return invalid("a frame breaks off"),
                 read => read?,
             }
         }
         Ok(Frame { _room: Some(room), ..Frame::of(bytes)? })
     }
 
-    /// What the bytes behind a frame's length hold.
+    /// Parses the bytes after a frame's length.
     pub fn of(bytes: Vec<u8>) -> Result<Frame, NoFrame> {
         let header = part(&bytes, 0)?;
         if header.len() > HEADER_BYTES_MAX {
-            return wrong(format!("a header of {} bytes, and {HEADER_BYTES_MAX} are the most", header.len()));
+            return invalid(format!("a header of {} bytes, and {HEADER_BYTES_MAX} are the most", header.len()));
         }
         let (mut tables, mut at) = (Vec::new(), header.end);
         while at < bytes.len() {
             if tables.len() == TABLES_MAX {
-                return wrong(format!("a frame with more than {TABLES_MAX} tables"));
+                return invalid(format!("a frame with more than {TABLES_MAX} tables"));
             }
             let table = part(&bytes, at)?;
             at = table.end;
@@ -108,68 +109,68 @@ impl Frame {
         Ok(Frame { bytes, header, tables, _room: None })
     }
 
-    /// The header.
+    /// Returns the header.
     pub fn header(&self) -> &[u8] {
         self.bytes.get(self.header.clone()).unwrap_or_default()
     }
 
-    /// The tables.
+    /// Returns the tables.
     pub fn tables(&self) -> Vec<&[u8]> {
         self.tables.iter().map(|table| self.bytes.get(table.clone()).unwrap_or_default()).collect()
     }
 }
 
-/// Where a part lies whose length stands here.
+/// Returns the range of a part whose length is at this position.
 fn part(bytes: &[u8], at: usize) -> Result<Range<usize>, NoFrame> {
     let length = bytes.get(at..).and_then(|rest| rest.first_chunk::<LENGTH_BYTES>());
-    let Some(length) = length else { return wrong("a frame that ends within a length") };
+    let Some(length) = length else { return invalid("a frame that ends within a length") };
     let begin = at + LENGTH_BYTES;
     match begin.checked_add(u32::from_be_bytes(*length) as usize).filter(|end| *end <= bytes.len()) {
         Some(end) => Ok(begin..end),
-        None => wrong("a part of a frame that is longer than the frame"),
+        None => invalid("a part of a frame that is longer than the frame"),
     }
 }
 
-fn read_within(mut stream: &UnixStream, mut to: &mut [u8], deadline: Option<Instant>) -> Result<(), NoFrame> {
+fn read_exact_until(mut stream: &UnixStream, mut to: &mut [u8], deadline: Option<Instant>) -> Result<(), NoFrame> {
     while !to.is_empty() {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
-            return wrong("a frame takes too long to come");
+            return invalid("a frame takes too long to come");
         }
         stream.set_read_timeout(left).map_err(|_| NoFrame::Gone)?;
         match stream.read(to) {
             Ok(0) => return Err(NoFrame::Gone),
             Ok(count) => to = to.get_mut(count..).unwrap_or_default(),
-            Err(error) if passes(&error) => {}
+            Err(error) if is_retryable(&error) => {}
             Err(_) => return Err(NoFrame::Gone),
         }
     }
     Ok(())
 }
 
-/// Whether another try may go well: the deadline is looked at by ourselves.
-fn passes(error: &io::Error) -> bool {
+/// Returns whether a retry may succeed. The deadline is checked separately.
+fn is_retryable(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-/// A frame as bytes; none where it has more than it may have.
-pub fn written(header: &[u8], tables: &[Vec<u8>], bytes_max: usize) -> Result<Vec<u8>, usize> {
+/// Encodes a frame. Fails if it exceeds the maximum size.
+pub fn encode(header: &[u8], tables: &[Vec<u8>], bytes_max: usize) -> Result<Vec<u8>, usize> {
     let parts = || std::iter::once(header).chain(tables.iter().map(Vec::as_slice));
     let length = parts().map(|part| part.len() + LENGTH_BYTES).sum::<usize>();
-    let told = |length: usize| u32::try_from(length).map_err(|_| length);
+    let length_bytes = |length: usize| u32::try_from(length).map_err(|_| length);
     if length > bytes_max {
         return Err(length);
     }
     let mut bytes = Vec::with_capacity(length + LENGTH_BYTES);
-    bytes.extend(told(length)?.to_be_bytes());
+    bytes.extend(length_bytes(length)?.to_be_bytes());
     for part in parts() {
-        bytes.extend(told(part.len())?.to_be_bytes());
+        bytes.extend(length_bytes(part.len())?.to_be_bytes());
         bytes.extend_from_slice(part);
     }
     Ok(bytes)
 }
 
-/// Sends a frame; whether the other end has taken it.
+/// Sends a frame. Returns whether the other end has accepted it.
 pub fn send(mut stream: &UnixStream, mut bytes: &[u8]) -> bool {
     let deadline = Instant::now() + FRAME_TIME_MAX;
     while !bytes.is_empty() {
@@ -180,7 +181,7 @@ pub fn send(mut stream: &UnixStream, mut bytes: &[u8]) -> bool {
         match stream.write(bytes) {
             Ok(0) => return false,
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-            Err(error) if passes(&error) => {}
+            Err(error) if is_retryable(&error) => {}
             Err(_) => return false,
         }
     }
@@ -193,10 +194,10 @@ mod tests {
 
     #[test]
     fn frames_come_back_as_they_were_written() {
-        let bytes = written(b"{}", &[vec![1, 2, 3], Vec::new()], 100).unwrap();
+        let bytes = encode(b"{}", &[vec![1, 2, 3], Vec::new()], 100).unwrap();
         let frame = Frame::of(bytes[4..].to_vec()).unwrap();
         assert_eq!((frame.header(), frame.tables()), (&b"{}"[..], vec![&[1_u8, 2, 3][..], &[]]));
-        assert_eq!(written(b"{}", &[vec![0; 10]], 19), Err(20));
+        assert_eq!(encode(b"{}", &[vec![0; 10]], 19), Err(20));
     }
 
     #[test]

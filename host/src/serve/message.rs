@@ -1,4 +1,4 @@
-//! What the headers of frames say.
+//! The headers of frames.
 
 use super::frame::NoFrame;
 use millstream_base::error::{Error, Kind, Result};
@@ -10,20 +10,20 @@ use std::path::{Path, PathBuf};
 
 /// The version of the protocol.
 pub const VERSION: u32 = 1;
-/// Letters of a name that is made of a plugin's.
+/// Maximum characters of a name derived from a plugin's.
 const NAME_CHARS_MAX: usize = 40;
 
-/// What a client says.
+/// A message of a client.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientMessage {
-    /// First, and once: which plugin is meant.
+    /// The first message, sent once: which plugin to call.
     Hello(Box<Hello>),
-    /// Tables for it.
+    /// Tables for the plugin.
     Call(Call),
 }
 
-/// A plugin, and what a stage of a job would say of it.
+/// A plugin, and its settings as in a stage of a job.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hello {
@@ -38,7 +38,7 @@ pub struct Hello {
     grant: Option<Map<String, Value>>,
     on_error: Option<String>,
     instance: Option<String>,
-    /// What will be called, where a client wants to be sure of it.
+    /// The expected function, if the client wants it to be checked.
     pub function: Option<String>,
     /// The key columns.
     #[serde(default)]
@@ -46,29 +46,29 @@ pub struct Hello {
     /// The names of the tables of a `cogroup`.
     #[serde(default)]
     pub inputs: Vec<String>,
-    /// How states stand in tables.
+    /// The format of states in tables.
     #[serde(default)]
     pub states: States,
 }
 
-/// How the states of keys stand in tables.
+/// The format of the states of keys in tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum States {
-    /// The columns that the plugin keeps, behind those of the key.
+    /// The columns of the state follow those of the key.
     #[default]
     Columns,
-    /// One column `state` behind those of the key, of bytes that nobody else reads.
+    /// One column `state` of opaque bytes follows those of the key.
     Bytes,
 }
 
-/// What is said of a call.
+/// The parameters of a call.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Call {
-    /// The batch that the plugin is told.
+    /// The batch number for the plugin.
     pub batch: Option<u64>,
-    /// The time that it is told, in microseconds.
+    /// The batch time for the plugin, in microseconds.
     pub time_us: Option<i64>,
     /// Which keys of world `update` are called.
     #[serde(default)]
@@ -79,27 +79,27 @@ pub struct Call {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeysCalled {
-    /// Those that have rows, or timers that are due.
+    /// Those that have rows, or due timers.
     #[default]
     Rows,
-    /// All that have a state as well.
+    /// Also all that have a state.
     All,
 }
 
 impl ClientMessage {
-    /// What a header says.
+    /// Parses a header.
     pub fn of(header: &[u8]) -> Result<ClientMessage, NoFrame> {
         serde_json::from_slice(header).map_err(|error| NoFrame::Wrong(format!("the header of a frame: {error}")))
     }
 }
 
 impl Hello {
-    /// By what plugins are known to be the same.
+    /// Returns the identity: equal settings share one plugin.
     pub fn identity(&self) -> Result<String> {
         serde_json::to_string(self).map_err(Error::bug)
     }
 
-    /// What finds and loads the plugin. Paths are those of this process.
+    /// Returns what is needed to find and load the plugin. Paths are those of this process.
     pub fn settings(&self) -> Result<Settings> {
         if self.millstream != VERSION {
             return Err(Error::job(format!(
@@ -133,7 +133,7 @@ impl Hello {
             of: "hello",
             name: self.name.clone().unwrap_or_else(|| name_of(&self.plugin)),
             plugin,
-            folder: here(&millstream_hosting::folder_of_lock(self.lock.as_deref().unwrap_or(Path::new("."))))?,
+            dir: here(&millstream_hosting::dir_of_lock(self.lock.as_deref().unwrap_or(Path::new("."))))?,
             pins: self.lock.is_some(),
             registry: self.registry.clone(),
             digest: self.digest.clone(),
@@ -142,7 +142,7 @@ impl Hello {
     }
 }
 
-/// A name for messages, of what stages may be called.
+/// Returns a name for messages, allowed as a stage name.
 fn name_of(plugin: &str) -> String {
     let last = plugin.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let stem = last.split('@').next().unwrap_or_default().trim_end_matches(".wasm");
@@ -155,7 +155,7 @@ fn name_of(plugin: &str) -> String {
     }
 }
 
-/// The header of a frame that tells an error.
+/// Returns the header of a frame with an error.
 pub fn error(error: &Error) -> Vec<u8> {
     let kind = match error.kind {
         Kind::Job | Kind::TakenOver => "usage",

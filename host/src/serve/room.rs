@@ -1,16 +1,16 @@
-//! The bytes of all frames that have come and are not answered yet, which share a bound: many clients, or one with many connections, take no
-//! more memory than that.
+//! The memory for all received frames without a response. They share a limit, so many clients, or one with many
+//! connections, take no more memory than that.
 
 use millstream_base::memory;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Which part of the budget of memory frames may have: what plugins make of them takes more.
+/// The fraction of the memory budget for frames. What plugins create from them takes more.
 const PART_OF_MEMORY: u64 = 4;
-/// How long a frame waits for others to be answered.
+/// How long a frame waits for other frames to be answered.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The bound.
+/// The limit.
 #[derive(Debug)]
 pub struct Rooms {
     bytes_max: u64,
@@ -18,7 +18,7 @@ pub struct Rooms {
     given_back: Condvar,
 }
 
-/// The bytes that a frame has of the room for frames; given back when this is dropped.
+/// The memory of a frame. Dropping it returns the memory.
 #[derive(Debug)]
 pub struct FrameRoom {
     rooms: Arc<Rooms>,
@@ -26,7 +26,7 @@ pub struct FrameRoom {
 }
 
 impl Rooms {
-    /// Of the budget of this process, at least for one frame of so many bytes.
+    /// Creates the limit from the budget of this process. It allows at least one frame of `frame_bytes_max` bytes.
     pub fn new(frame_bytes_max: usize) -> Arc<Rooms> {
         match memory::budget::state() {
             (0, _) => Rooms::of(u64::MAX),
@@ -38,20 +38,20 @@ impl Rooms {
         Arc::new(Rooms { bytes_max, taken: Mutex::new(0), given_back: Condvar::new() })
     }
 
-    /// For a frame that begins to come.
+    /// Returns empty memory for a frame that begins to arrive.
     pub fn room(self: &Arc<Rooms>) -> FrameRoom {
         FrameRoom { rooms: self.clone(), bytes: 0 }
     }
 }
 
 impl FrameRoom {
-    /// So many bytes more, as soon as there are some; not, if others keep them for long.
+    /// Adds `bytes`, as soon as available. Fails if other frames hold them for too long.
     pub fn grow(&mut self, bytes: usize) -> Result<(), String> {
         self.grow_within(bytes, PATIENCE)
     }
 
-    fn grow_within(&mut self, bytes: usize, patience: Duration) -> Result<(), String> {
-        let (rooms, deadline) = (&*self.rooms, Instant::now() + patience);
+    fn grow_within(&mut self, bytes: usize, retry: Duration) -> Result<(), String> {
+        let (rooms, deadline) = (&*self.rooms, Instant::now() + retry);
         let mut taken = rooms.taken.lock().unwrap_or_else(PoisonError::into_inner);
         while taken.saturating_add(bytes as u64) > rooms.bytes_max {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -1,4 +1,4 @@
-//! The socket that is listened on: this user's alone, in nobody's way, and gone when this is.
+//! The listening socket. Only this user can access it, and it is deleted when dropped.
 
 use millstream_base::error::{Error, Result};
 use std::fs::{self, File, TryLockError};
@@ -9,26 +9,26 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// How often, and how many times, a folder is tried to be locked while another process makes a socket there.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-const LOOKS_MAX: u32 = 200;
+/// How often, and how many times, locking a directory is tried while another process creates a socket there.
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
+const RETRIES_MAX: u32 = 200;
 
-/// It.
+/// The listening socket.
 pub struct Socket {
     path: PathBuf,
     listener: UnixListener,
-    /// What the file is known by, so that another one in its place is left alone.
-    is: (u64, u64),
+    /// The device and inode of the file, so that a replacement is not deleted.
+    identity: (u64, u64),
 }
 
 impl Socket {
-    /// Makes it. One that is left over, on which nobody listens, is replaced; what is no socket is not.
+    /// Creates it. A stale socket, on which no process listens, is replaced. Other files are not.
     pub fn take(path: &Path) -> Result<Socket> {
         let failed =
             |what: &str, error: io::Error| Error::environment(format!("socket {}: {what}: {error}", path.display()));
-        // As long as it is held, nobody else takes a socket for left over that is just being made.
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let lock = File::open(folder).map_err(|error| failed("its folder cannot be opened", error))?;
+        // While it is held, no other process considers the socket stale while it is being created.
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let lock = File::open(dir).map_err(|error| failed("its folder cannot be opened", error))?;
         locked(&lock).map_err(|error| failed("its folder cannot be locked", error))?;
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -41,20 +41,20 @@ impl Socket {
             }
             Ok(_) => {
                 if UnixStream::connect(path).is_ok() {
-                    let words =
+                    let message =
                         format!("socket {}: another process listens there; choose another path", path.display());
-                    return Err(Error::environment(words));
+                    return Err(Error::environment(message));
                 }
                 fs::remove_file(path).map_err(|error| failed("it is left over, and cannot be removed", error))?;
             }
         }
-        let listener = for_this_user_alone(|| UnixListener::bind(path));
-        let listener = listener.map_err(|error| failed("no socket can be made there", error))?;
+        let listener = with_private_umask(|| UnixListener::bind(path));
+        let listener = listener.map_err(|error| failed("cannot create a socket there", error))?;
         let found = fs::symlink_metadata(path).map_err(|error| failed("it cannot be looked at", error))?;
-        Ok(Socket { path: path.to_owned(), listener, is: (found.dev(), found.ino()) })
+        Ok(Socket { path: path.to_owned(), listener, identity: (found.dev(), found.ino()) })
     }
 
-    /// What listens on it.
+    /// Returns the listener.
     pub fn listener(&self) -> Result<UnixListener> {
         let listener = self.listener.try_clone().and_then(|listener| {
             listener.set_nonblocking(true)?;
@@ -66,16 +66,17 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // While it is still listened on, so that nobody else has put another in its place.
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.is) {
+        // Delete it while still listening, so that no other process has replaced it.
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity) {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Makes a file that only this user may use, from its first moment on.
-fn for_this_user_alone<T>(make: impl FnOnce() -> T) -> T {
-    // SAFETY: it takes a number and gives the one before. It holds for the whole process, in which nothing else makes files yet.
+/// Creates a file that is private to this user from the start.
+fn with_private_umask<T>(make: impl FnOnce() -> T) -> T {
+    // SAFETY: it takes a number and returns the previous one. It affects the complete process, which creates no other
+    // files yet.
     let before = unsafe { libc::umask(0o177) };
     let made = make();
     // SAFETY: as above.
@@ -84,9 +85,9 @@ fn for_this_user_alone<T>(make: impl FnOnce() -> T) -> T {
 }
 
 fn locked(lock: &File) -> io::Result<()> {
-    for _ in 0..LOOKS_MAX {
+    for _ in 0..RETRIES_MAX {
         match lock.try_lock() {
-            Err(TryLockError::WouldBlock) => sleep(LOOK_EVERY),
+            Err(TryLockError::WouldBlock) => sleep(RETRY_INTERVAL),
             Err(TryLockError::Error(error)) => return Err(error),
             Ok(()) => return Ok(()),
         }

@@ -1,4 +1,4 @@
-//! Tables as they stand in frames: streams of Arrow IPC; and the states of keys as bytes.
+//! Converts tables in frames, which are Arrow IPC streams, and the states of keys, which may be bytes.
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_arrays};
@@ -9,7 +9,7 @@ use millstream_base::batch::column::ColumnSpec;
 use millstream_base::batch::types::{schema_of, with_fields};
 use millstream_base::error::{Error, Result};
 use millstream_connectors::receiver::arrow_stream::ArrowStream;
-use millstream_hosting::RowsMade;
+use millstream_hosting::ResultRows;
 use std::sync::Arc;
 
 /// The column of states as bytes.
@@ -18,26 +18,26 @@ const STATE: &str = "state";
 /// A table with its columns.
 pub type Table = (SchemaRef, Vec<RecordBatch>);
 
-/// Reads a table. `what` it is, for messages.
+/// Reads a table. `what` is its name for messages.
 pub fn read(what: &str, bytes: &[u8]) -> Result<Table> {
-    let wrong = |words: String| Error::job(format!("{what}: {words}"));
+    let invalid = |message: String| Error::job(format!("{what}: {message}"));
     let mut stream = ArrowStream::new(Vec::new());
-    stream.give(bytes);
+    stream.add(bytes);
     let mut rows = Vec::new();
-    while let Some(more) = stream.next_rows().map_err(wrong)? {
+    while let Some(more) = stream.next_rows().map_err(invalid)? {
         rows.push(more);
     }
-    stream.end().map_err(wrong)?;
-    let columns = stream.columns().map_err(wrong)?.unwrap_or_default();
-    Ok((schema_of(&columns.iter().map(named).collect::<Vec<_>>()), rows))
+    stream.end().map_err(invalid)?;
+    let columns = stream.columns().map_err(invalid)?.unwrap_or_default();
+    Ok((schema_of(&columns.iter().map(name_and_type).collect::<Vec<_>>()), rows))
 }
 
-fn named(column: &ColumnSpec) -> (String, millstream_base::batch::types::ColumnType) {
+fn name_and_type(column: &ColumnSpec) -> (String, millstream_base::batch::types::ColumnType) {
     (column.name.clone(), column.kind.clone())
 }
 
-/// A table as bytes.
-pub fn written(made: &RowsMade) -> Result<Vec<u8>> {
+/// Encodes a table.
+pub fn encode(made: &ResultRows) -> Result<Vec<u8>> {
     let mut stream = StreamWriter::try_new(Vec::new(), &made.schema).map_err(Error::arrow)?;
     for rows in &made.rows {
         stream.write(rows).map_err(Error::arrow)?;
@@ -45,31 +45,32 @@ pub fn written(made: &RowsMade) -> Result<Vec<u8>> {
     stream.into_inner().map_err(Error::arrow)
 }
 
-/// States whose columns are in bytes, as those columns. Of a table without rows nothing tells the columns, and none are needed.
-pub fn states_read((schema, rows): Table) -> Result<Option<Table>> {
-    let wrong = |words: &str| Error::job(format!("the table of states: {words}"));
-    let Some(place) = schema.index_of(STATE).ok().filter(|place| schema.field(*place).data_type() == &DataType::Binary)
+/// Decodes the states in a byte column. Returns `None` for a table without rows: its columns are unknown, and not
+/// needed.
+pub fn decode_states((schema, rows): Table) -> Result<Option<Table>> {
+    let invalid = |message: &str| Error::job(format!("the table of states: {message}"));
+    let Some(index) = schema.index_of(STATE).ok().filter(|index| schema.field(*index).data_type() == &DataType::Binary)
     else {
-        return Err(wrong("it has no column `state` of bytes behind those of the key"));
+        return Err(invalid("it has no binary column `state` after the key columns"));
     };
-    let keys: Vec<usize> = (0..schema.fields().len()).filter(|column| *column != place).collect();
+    let keys: Vec<usize> = (0..schema.fields().len()).filter(|column| *column != index).collect();
     let (mut columns, mut parts): (Option<SchemaRef>, Vec<RecordBatch>) = (None, Vec::new());
     for rows in &rows {
-        let bytes = rows.column(place).as_binary::<i32>();
+        let bytes = rows.column(index).as_binary::<i32>();
         let mut states = Vec::with_capacity(rows.num_rows());
         for row in 0..rows.num_rows() {
             if bytes.is_null(row) {
-                return Err(wrong("a state is null; leave keys out that have none"));
+                return Err(invalid("a state is null; leave keys out that have none"));
             }
             let (own, state) = read("the bytes of a state", bytes.value(row))?;
             let state = match state.as_slice() {
                 [state] if state.num_rows() == 1 => state.clone(),
-                _ => return Err(wrong("the bytes of a state are not those of one row; give them back as they came")),
+                _ => return Err(invalid("the bytes of a state are not those of one row; return them unchanged")),
             };
             match &columns {
                 None => columns = Some(own),
                 Some(columns) if *columns == own => {}
-                Some(_) => return Err(wrong("the bytes of two states have other columns")),
+                Some(_) => return Err(invalid("the bytes of two states have other columns")),
             }
             states.push(state);
         }
@@ -84,24 +85,24 @@ pub fn states_read((schema, rows): Table) -> Result<Option<Table>> {
     Ok(parts.first().map(RecordBatch::schema).map(|schema| (schema, parts)))
 }
 
-/// States with so many key columns, as bytes: each is a stream with one row.
-pub fn states_written(made: &RowsMade, key_columns: usize) -> Result<Vec<u8>> {
+/// Encodes states with this number of key columns: each becomes a stream with one row.
+pub fn encode_states(made: &ResultRows, key_columns: usize) -> Result<Vec<u8>> {
     let fields = made.schema.fields();
     let (keys, states) = fields.split_at(key_columns.min(fields.len()));
     let columns: SchemaRef = Arc::new(Schema::new(states.to_vec()));
     let state = Arc::new(Field::new(STATE, DataType::Binary, false));
     let schema = with_fields(&Schema::new(keys.to_vec()), [state]);
-    // There are many of these, so they are without gaps.
-    let tight = IpcWriteOptions::try_new(8, false, MetadataVersion::V5).map_err(Error::arrow)?;
+    // There are many of these, so they have no padding.
+    let unpadded = IpcWriteOptions::try_new(8, false, MetadataVersion::V5).map_err(Error::arrow)?;
     let mut rows_made = Vec::new();
     for rows in &made.rows {
         let (keys, states) = rows.columns().split_at(key_columns.min(rows.num_columns()));
         let mut bytes = BinaryBuilder::new();
         for row in 0..rows.num_rows() {
-            // A slice would bring all values of its columns along.
+            // A slice would include all values of its columns.
             let row = u32::try_from(row).map_err(Error::bug)?;
             let values = take_arrays(states, &UInt32Array::from(vec![row]), None).map_err(Error::arrow)?;
-            let stream = StreamWriter::try_new_with_options(Vec::new(), &columns, tight.clone());
+            let stream = StreamWriter::try_new_with_options(Vec::new(), &columns, unpadded.clone());
             let mut stream = stream.map_err(Error::arrow)?;
             stream.write(&one_row(&columns, values)?).map_err(Error::arrow)?;
             bytes.append_value(stream.into_inner().map_err(Error::arrow)?);
@@ -117,7 +118,7 @@ pub fn states_written(made: &RowsMade, key_columns: usize) -> Result<Vec<u8>> {
     stream.into_inner().map_err(Error::arrow)
 }
 
-/// A row, which may have no columns.
+/// Returns a row, which may have no columns.
 fn one_row(columns: &SchemaRef, values: Vec<ArrayRef>) -> Result<RecordBatch> {
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(1));
     RecordBatch::try_new_with_options(columns.clone(), values, &options).map_err(Error::arrow)

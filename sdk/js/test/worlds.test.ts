@@ -129,7 +129,7 @@ test("no integer is rounded", () => {
     { row: 2, reason: `column \`n\` is ${-large}, which is beyond what a number holds exactly` },
     { row: 3, reason: "column `n` is null" },
   ]);
-  assert.throws(() => testing.transform(twice).run([{ n: large - 1n }]), /needs a whole number up to 2\^53 - 1/);
+  assert.throws(() => testing.transform(twice).run([{ n: large - 1n }]), /needs an integer up to 2\^53 - 1/);
   const Big = row({ n: int64 });
   const beyond = transform({ input: Big, output: Big }, ({ n }) => ({ n: n + 1n }));
   assert.throws(() => testing.transform(beyond).run([{ n: 2n ** 63n - 1n }]), /needs a bigint of 64 bits/);

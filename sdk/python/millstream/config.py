@@ -57,7 +57,7 @@ def _plain(annotation: Any, value: Any, path: str) -> Any:
         return float(value)
     if annotation in (bool, int, str) and type(value) is annotation:
         return value
-    expected = {bool: "a boolean", int: "a whole number", float: "a number", str: "a string", type(None): "null"}
+    expected = {bool: "a boolean", int: "an integer", float: "a number", str: "a string", type(None): "null"}
     if annotation not in expected:
         raise TypeError(f"{path or 'config'}: a config cannot hold {annotation!r}")
     raise _wrong(value, expected[annotation], path)

@@ -99,7 +99,7 @@ impl Broker {
     /// Deletes a topic.
     pub fn delete_topic(&self, name: &str) {
         each(name, self.admin(|admin, options| wait(admin.delete_topics(&[name], options))));
-        until(&format!("the topic {name} is gone"), || self.partitions(name) == 0);
+        until(&format!("the topic {name} does not exist"), || self.partitions(name) == 0);
     }
 
     /// Deletes the records of a partition before this offset, as retention does.

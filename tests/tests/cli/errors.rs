@@ -167,8 +167,8 @@ fn columns() {
 
 #[test]
 fn columns_of_plugins() {
-    let folder = plugin("split-words");
-    let stage = |from: &str| format!("plugin = \"{}\"\n{from}", folder.display());
+    let dir = plugin("split-words");
+    let stage = |from: &str| format!("plugin = \"{}\"\n{from}", dir.display());
     let aggregate = "key = \"value\"\naggregate = { n_sum = \"sum(n)\" }";
     let job = |stage: String| changed(aggregate, &stage);
     let count = plugin("running-count");
@@ -255,7 +255,7 @@ fn a_component_that_is_cut_or_damaged() {
     trial.write("cut.wasm", &component[..component.len() / 2]);
     let ended = Process::start(trial.command(&["run", "job.toml"]).env("MILLSTREAM_LOG", "off")).wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    let told = ended.stderr.replace(&trial.folder().display().to_string(), "TRIAL");
+    let told = ended.stderr.replace(&trial.dir().display().to_string(), "TRIAL");
     assert!(told.starts_with("error: job.toml:9: stage `counts`: plugin ./cut.wasm does not compile: "), "{told}");
     assert!(told.ends_with("\n  Build it again: `millstream build`.\n"), "{told}");
 }
@@ -286,7 +286,7 @@ fn plugins_of_another_interface_or_world() {
 }
 
 #[test]
-fn files_and_folders() {
+fn files_and_dirs() {
     let file = |kind: &str, path: &str| {
         let source = format!("kind = \"{kind}\"\npath = \"{path}\"\nformat = \"json\"");
         changed("kind = \"queue\"\npath = \"input.jsonl\"", &source).replace("clock = \"manual\"\n", "")
@@ -320,9 +320,9 @@ fn sinks_that_write_where_they_must_not() {
              \"./{path}\""
         ))
     };
-    let folder = "kind = \"directory\"\npath = \".\"\nformat = \"json\"";
+    let dir = "kind = \"directory\"\npath = \".\"\nformat = \"json\"";
     let reads_here = |sink: &str| {
-        let job = changed("kind = \"queue\"\npath = \"input.jsonl\"", folder).replace("clock = \"manual\"\n", "");
+        let job = changed("kind = \"queue\"\npath = \"input.jsonl\"", dir).replace("clock = \"manual\"\n", "");
         job.replace("kind = \"print\"", sink)
     };
     refused(

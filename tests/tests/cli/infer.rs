@@ -6,7 +6,7 @@ use std::process::Command;
 
 /// What `millstream infer` says of a file in the trial's folder: its lines, and what it is not certain of.
 fn infer(trial: &Trial, arguments: &[&str]) -> (String, String) {
-    let ended = Command::new(millstream()).arg("infer").args(arguments).current_dir(trial.folder()).output().unwrap();
+    let ended = Command::new(millstream()).arg("infer").args(arguments).current_dir(trial.dir()).output().unwrap();
     let (out, said) = (String::from_utf8(ended.stdout).unwrap(), String::from_utf8(ended.stderr).unwrap());
     assert!(ended.status.success(), "{said}");
     (out, said)
@@ -68,8 +68,7 @@ fn csv_and_bounds_and_mistakes() {
         &["2026 stock.csv", "--bytes", "0"],
         &["2026 stock.csv", "--format", "xml"],
     ] {
-        let ended =
-            Command::new(millstream()).arg("infer").args(arguments).current_dir(trial.folder()).output().unwrap();
+        let ended = Command::new(millstream()).arg("infer").args(arguments).current_dir(trial.dir()).output().unwrap();
         let said = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.status.code(), Some(2), "{arguments:?}: {said}");
         expected.told(&arguments.join(" "), &said);

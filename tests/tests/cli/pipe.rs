@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 const PAGE: &str = "docs/how-to/use-plugins-in-a-shell.md";
 
 /// Such a command in this folder. `{name}` stands for the folder of a plugin.
-fn command(folder: &Path, arguments: &[&str]) -> Command {
+fn command(dir: &Path, arguments: &[&str]) -> Command {
     let named = |argument: &&str| match argument.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
         Some(name) if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') => {
             compiled(name).display().to_string()
@@ -20,28 +20,28 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
         _ => (*argument).to_owned(),
     };
     let mut command = Command::new(millstream());
-    command.arg("pipe").args(arguments.iter().map(named)).current_dir(folder);
+    command.arg("pipe").args(arguments.iter().map(named)).current_dir(dir);
     command
 }
 
 /// The folder of a plugin. Where its code is not kept any more it is compiled here, once, and not where a test reads all that is said.
 fn compiled(name: &str) -> PathBuf {
     static COMPILED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let folder = plugin(name);
+    let dir = plugin(name);
     let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
     if compiled.insert(name.to_owned()) {
         // That it may need a config is found behind that.
-        Command::new(millstream()).arg("pipe").arg(&folder).stdin(Stdio::null()).output().unwrap();
+        Command::new(millstream()).arg("pipe").arg(&dir).stdin(Stdio::null()).output().unwrap();
     }
-    folder
+    dir
 }
 
 /// Runs it on this input.
-fn piped_in(folder: &Path, arguments: &[&str], input: impl AsRef<[u8]>) -> Ended {
+fn piped_in(dir: &Path, arguments: &[&str], input: impl AsRef<[u8]>) -> Ended {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(input.as_ref()).unwrap();
     std::io::Seek::rewind(&mut file).unwrap();
-    let mut child = command(folder, arguments);
+    let mut child = command(dir, arguments);
     let out = child.stdin(Stdio::from(file)).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ended { code: out.status.code(), stdout: text(out.stdout), stderr: text(out.stderr) }
@@ -130,14 +130,13 @@ writer.close()
     let python = String::from_utf8(python).unwrap();
     let run = |script: &str, arguments: &[&str]| {
         let mut command = Command::new(python.trim());
-        let ended = Process::start(command.args(["-c", script]).args(arguments).current_dir(trial.folder())).wait();
+        let ended = Process::start(command.args(["-c", script]).args(arguments).current_dir(trial.dir())).wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         ended.stdout
     };
     run(script, &["stream", "in.arrows"]);
     run(script, &["file", "in.arrow"]);
-    let read =
-        |arguments: &[&str], file: &str| piped_in(trial.folder(), arguments, fs::read(trial.path(file)).unwrap());
+    let read = |arguments: &[&str], file: &str| piped_in(trial.dir(), arguments, fs::read(trial.path(file)).unwrap());
     let rows = read(&["--from", "arrow"], "in.arrows");
     assert_eq!(rows.code, Some(0), "{}", rows.stderr);
     let rows: Vec<Value> = rows.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -153,15 +152,15 @@ writer.close()
     let rows = read(&["--from", "arrow", "--schema", "n=text", "--to", "text"], "in.arrows");
     assert_eq!(rows.stdout, "1\n\n-3\n", "{}", rows.stderr);
     let words = ["--from", "arrow", "{split-words}", "--to", "arrow", "--on-error", "reject"];
-    let mut child = command(trial.folder(), &words);
+    let mut child = command(trial.dir(), &words);
     let out = child.stdin(File::open(trial.path("in.arrows")).unwrap()).output().unwrap();
     trial.write("out.arrows", &out.stdout);
     let told = String::from_utf8_lossy(&out.stderr);
-    assert!(told.starts_with("1 row was refused and left out"), "{told}");
+    assert!(told.starts_with("1 row was rejected and skipped"), "{told}");
     let back = "import pyarrow as pa; t = pa.ipc.open_stream('out.arrows').read_all(); print(t.schema.field('word').type, t.to_pylist())";
     assert_eq!(run(back, &[]), "string [{'word': 'to'}, {'word': 'be'}, {'word': 'or'}, {'word': 'not'}]\n");
     // Back as it was, by the way of our types.
-    let all = command(trial.folder(), &["--from", "arrow", "--to", "arrow"])
+    let all = command(trial.dir(), &["--from", "arrow", "--to", "arrow"])
         .stdin(File::open(trial.path("in.arrows")).unwrap())
         .output()
         .unwrap();
@@ -174,7 +173,7 @@ writer.close()
         ("in.arrows", 20, "it breaks off in the middle of a message"),
     ] {
         let bytes = fs::read(trial.path(file)).unwrap();
-        let ended = piped_in(trial.folder(), &["--from", "arrow"], &bytes[..bytes.len() - cut]);
+        let ended = piped_in(trial.dir(), &["--from", "arrow"], &bytes[..bytes.len() - cut]);
         assert!(ended.code == Some(1) && ended.stderr.contains(told), "{file}: {ended:?}");
     }
     for (bytes, told) in [
@@ -182,7 +181,7 @@ writer.close()
         (b"\xff\xff\xff\xff\xff\xff\xff\x7f........", "a header of 2147483647 bytes"),
         (b"\xff\xff\xff\xff\x08\x00\x00\x00........", "a message cannot be read"),
     ] {
-        let ended = piped_in(trial.folder(), &["--from", "arrow"], bytes);
+        let ended = piped_in(trial.dir(), &["--from", "arrow"], bytes);
         assert!(ended.code == Some(1) && ended.stderr.contains(told), "{ended:?}");
     }
 }
@@ -256,11 +255,11 @@ fn a_row_comes_out_before_the_next_comes_in() {
 }
 
 /// What bash makes of a line, with the program and the plugins where its reader has them.
-fn shell(folder: &Path, line: &str) -> Ended {
+fn shell(dir: &Path, line: &str) -> Ended {
     let bin = millstream().canonicalize().unwrap();
     let path = format!("{}:{}", bin.parent().unwrap().display(), std::env::var("PATH").unwrap());
     let mut command = Command::new("bash");
-    Process::start(command.args(["-euo", "pipefail", "-c", line]).current_dir(folder).env("PATH", path)).wait()
+    Process::start(command.args(["-euo", "pipefail", "-c", line]).current_dir(dir).env("PATH", path)).wait()
 }
 
 #[test]
@@ -287,7 +286,7 @@ fn it_ends_as_programs_in_a_shell_do() {
 #[test]
 fn rows_that_are_refused_end_it_or_are_left_out() {
     let trial = Trial::new("");
-    let run = |arguments: &[&str], input: &str| piped_in(trial.folder(), arguments, input);
+    let run = |arguments: &[&str], input: &str| piped_in(trial.dir(), arguments, input);
     let lines = "{\"n\":1}\n\n{\"n\":2}\n{\"n\":\"\u{1b}[2J\"}\n{\"n\":4}\nno\n";
     let numbers = ["--from", "json", "--schema", "n=int64"];
     let ended = run(&numbers, lines);
@@ -300,7 +299,7 @@ fn rows_that_are_refused_end_it_or_are_left_out() {
     let ended = run(&[&numbers[..], &["--on-error", "reject"]].concat(), lines);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "{\"n\":1}\n{\"n\":2}\n{\"n\":4}\n"));
     assert!(
-        ended.stderr.starts_with("2 rows were refused and left out; --rejected FILE keeps them\n  "),
+        ended.stderr.starts_with("2 rows were rejected and skipped; --rejected FILE keeps them\n  "),
         "{}",
         ended.stderr
     );
@@ -316,7 +315,7 @@ fn rows_that_are_refused_end_it_or_are_left_out() {
         assert_eq!(ended.stdout, "");
         let ended = run(&["{poison}", "--rejected", "refused.jsonl", "--to", "text"], &format!("a\n{word}\nb\n"));
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "a\nb\n"), "{}", ended.stderr);
-        assert!(ended.stderr.contains("1 row was refused and left out; see refused.jsonl\n"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("1 row was rejected and skipped; see refused.jsonl\n"), "{}", ended.stderr);
         let refused: Value = serde_json::from_str(&trial.text("refused.jsonl")).unwrap();
         assert!(refused["value"] == word && refused["stage"] == "poison" && refused["plugin"] == "poison", "{refused}");
     }
@@ -375,7 +374,7 @@ fn an_empty_input_is_not_an_error() {
 fn policies_hold() {
     let trial = Trial::new("");
     trial.write("config/policy.toml", "paths = false\n");
-    let mut refused = command(trial.folder(), &["{split-words}"]);
+    let mut refused = command(trial.dir(), &["{split-words}"]);
     let ended = Process::start(refused.env("MILLSTREAM_CONFIG", trial.path("config"))).wait();
     assert!(ended.code == Some(2) && ended.stderr.contains("allows no plugins by path"), "{}", ended.stderr);
 }
@@ -405,14 +404,14 @@ fn a_job_does_the_same() {
     let trial = Trial::new(&job);
     trial.write("in.txt", &text);
     trial.run_well(&["--workers", "2"]);
-    let parts = |folder: &str| {
-        let entries = fs::read_dir(trial.path(folder)).unwrap().map(|entry| entry.unwrap().path());
+    let parts = |dir: &str| {
+        let entries = fs::read_dir(trial.path(dir)).unwrap().map(|entry| entry.unwrap().path());
         let mut parts: Vec<_> = entries.filter(|path| path.extension().is_some_and(|end| end == "jsonl")).collect();
         parts.sort();
         parts.iter().map(|part| fs::read_to_string(part).unwrap()).collect::<String>()
     };
     let pipe = ["{poison}", "{split-words}", "--rejected", "refused.jsonl"];
-    let ended = piped_in(trial.folder(), &pipe, &text);
+    let ended = piped_in(trial.dir(), &pipe, &text);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stdout == parts("out"), "other rows than those of the job");
     // The numbers of batches are those of portions.
@@ -468,13 +467,13 @@ fn what_the_page_shows_is_so() {
     trial.write("orders.csv", "user,amount\nann,20.5\nbob,3\n");
     let mut ran = 0;
     for block in blocks(PAGE).into_iter().filter(|block| block.language == "sh") {
-        let ended = shell(trial.folder(), &block.text);
+        let ended = shell(trial.dir(), &block.text);
         assert_eq!(ended.code, Some(0), "{}: {}", block.place, ended.stderr);
         assert!(!ended.stdout.is_empty(), "{}", block.place);
         ran += 1;
     }
     assert!(ran > 3, "{ran}");
     let shown = block(PAGE, "text", "refused");
-    let told = shell(trial.folder(), &block(PAGE, "sh", "on-error").text);
+    let told = shell(trial.dir(), &block(PAGE, "sh", "on-error").text);
     assert!(told.stderr.trim().ends_with(shown.text.trim()), "{}", told.stderr);
 }

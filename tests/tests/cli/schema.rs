@@ -15,9 +15,9 @@ fn schema() -> Value {
 /// Every job of the project, by path.
 fn jobs() -> Vec<(String, Value)> {
     let mut paths = vec![root().join("demo/word-count.toml")];
-    for folder in ["tests/e2e", "docs/examples"] {
-        let cases = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
-        let jobs = cases.flat_map(|folder| ["job.toml", "live.toml"].map(|file| folder.join(file)));
+    for dir in ["tests/e2e", "docs/examples"] {
+        let cases = fs::read_dir(root().join(dir)).unwrap().map(|entry| entry.unwrap().path());
+        let jobs = cases.flat_map(|dir| ["job.toml", "live.toml"].map(|file| dir.join(file)));
         paths.extend(jobs.filter(|job| job.exists()));
     }
     let read = |path: &std::path::PathBuf| toml::from_str(&fs::read_to_string(path).unwrap()).unwrap();

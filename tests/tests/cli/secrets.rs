@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-const FOLDER: &str = "geheim-ordner-4711";
+const DIR: &str = "geheim-ordner-4711";
 const TOKEN: &str = "s3cr\"et/Tök&n 42";
 const OF_FILE: &str = "aus-der-datei-0815";
 
@@ -42,14 +42,14 @@ fn job() -> Trial {
         plugin("misbehave").display(),
     ));
     trial.write("secret", format!("{OF_FILE}\n"));
-    fs::create_dir(trial.path(FOLDER)).unwrap();
+    fs::create_dir(trial.path(DIR)).unwrap();
     trial
 }
 
 fn command(trial: &Trial, arguments: &[&str], token: &str, port: u16) -> Command {
     let mut command = trial.command_apart(arguments);
     command
-        .env("FOLDER", FOLDER)
+        .env("FOLDER", DIR)
         .env("TOKEN", token)
         .env("HOST", format!("127.0.0.1:{port}"))
         .env("MILLSTREAM_LOG", "debug");
@@ -59,13 +59,13 @@ fn command(trial: &Trial, arguments: &[&str], token: &str, port: u16) -> Command
 /// Whether text or bytes hold one of the values, as it is or escaped.
 fn holds(bytes: &[u8]) -> bool {
     let json = serde_json::to_string(TOKEN).unwrap();
-    let forms = [FOLDER, TOKEN, json.trim_matches('"'), "s3cr%22et", "s3cr", OF_FILE];
+    let forms = [DIR, TOKEN, json.trim_matches('"'), "s3cr%22et", "s3cr", OF_FILE];
     forms.iter().any(|form| bytes.windows(form.len()).any(|window| window == form.as_bytes()))
 }
 
 /// All files below a folder whose content holds one of the values.
-fn files_with_values(folder: &Path, found: &mut Vec<String>) {
-    for entry in fs::read_dir(folder).unwrap().flatten() {
+fn files_with_values(dir: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(dir).unwrap().flatten() {
         let path = entry.path();
         if path.is_dir() {
             files_with_values(&path, found);
@@ -84,7 +84,7 @@ fn values_of_variables_are_seen_by_the_job_alone() {
         let mut process =
             Process::start(&mut command(&trial, &["run", "job.toml", "--set", "sources.lines.poll=1ms"], token, port));
         process.until_stderr("source `away`: connected to ${HOST}");
-        trial.move_in(&format!("{FOLDER}/{round}.txt"), format!("{token}\n{OF_FILE}\nline\n"));
+        trial.move_in(&format!("{DIR}/{round}.txt"), format!("{token}\n{OF_FILE}\nline\n"));
         until("all rows", || trial.rows("out.jsonl").len() == 3 * (round + 1));
         process.until_stderr(&format!("reading `./${{FOLDER}}/{round}.txt`"));
         for arguments in [
@@ -114,11 +114,11 @@ fn values_of_variables_are_seen_by_the_job_alone() {
         assert!(!holds(text.as_bytes()), "{text}");
     }
     // The rows are data, and the folder is where it is.
-    for data in ["out.jsonl", "secret", &format!("{FOLDER}/0.txt"), &format!("{FOLDER}/1.txt")] {
+    for data in ["out.jsonl", "secret", &format!("{DIR}/0.txt"), &format!("{DIR}/1.txt")] {
         fs::remove_file(trial.path(data)).unwrap();
     }
     let mut found = Vec::new();
-    files_with_values(trial.folder(), &mut found);
+    files_with_values(trial.dir(), &mut found);
     found.retain(|path| !path.ends_with("out.jsonl.millstream"));
     assert_eq!(found, Vec::<String>::new());
 }
@@ -128,7 +128,7 @@ fn errors_name_the_variable_and_its_line_and_no_value() {
     let trial = job();
     let told = |token: Option<&str>, host: &str| {
         let mut command = trial.command(&["validate", "job.toml"]);
-        command.env("FOLDER", FOLDER).env("HOST", host).env("MILLSTREAM_LOG", "off").env_remove("TOKEN");
+        command.env("FOLDER", DIR).env("HOST", host).env("MILLSTREAM_LOG", "off").env_remove("TOKEN");
         let ended = Process::start(command.envs(token.map(|token| ("TOKEN", token)))).wait();
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{}", ended.stderr);
         ended.stderr

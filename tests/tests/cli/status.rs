@@ -40,7 +40,7 @@ fn job(port: u16, config: &str, more: &str) -> Trial {
 /// A command of the program whose sockets are in the trial's folder, where no other job's are.
 fn command(trial: &Trial, arguments: &[&str]) -> Command {
     let mut command = trial.command(arguments);
-    command.env("XDG_RUNTIME_DIR", trial.folder());
+    command.env("XDG_RUNTIME_DIR", trial.dir());
     command
 }
 
@@ -306,8 +306,8 @@ fn nobody_else_can_connect() {
     let mode = |path: &PathBuf| std::fs::symlink_metadata(path).unwrap().mode() & 0o777;
     assert_eq!((mode(&trial.path("millstream")), mode(&socket)), (0o700, 0o600));
     // Only root can be somebody else.
-    if std::fs::metadata(trial.folder()).unwrap().uid() == 0 {
-        Command::new("chmod").arg("755").arg(trial.folder()).status().unwrap();
+    if std::fs::metadata(trial.dir()).unwrap().uid() == 0 {
+        Command::new("chmod").arg("755").arg(trial.dir()).status().unwrap();
         let other = Process::start(Command::new("nc").arg("-U").arg(&socket).uid(65_534).gid(65_534)).wait();
         assert!(other.code != Some(0) && other.stderr.contains("Permission denied"), "{other:?}");
     }
@@ -315,7 +315,7 @@ fn nobody_else_can_connect() {
 }
 
 #[test]
-fn a_folder_that_is_open_to_others_is_not_used_and_the_job_runs_on() {
+fn a_dir_that_is_open_to_others_is_not_used_and_the_job_runs_on() {
     let port = free_port();
     let mut nc = Process::nc(port);
     let trial = job(port, "", "");

@@ -134,7 +134,7 @@ fn a_job_in_the_background_does_not_draw() {
     for (script, draws) in [("set -m; \"$@\"; true", true), ("set -m; \"$@\" & wait", false)] {
         let run = trial.command_apart(&["run", "job.toml", "--timeout", "2s"]);
         let mut shell = Command::new("bash");
-        shell.args(["-c", script, "bash"]).arg(run.get_program()).args(run.get_args()).current_dir(trial.folder());
+        shell.args(["-c", script, "bash"]).arg(run.get_program()).args(run.get_args()).current_dir(trial.dir());
         shell.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let mut screen = Screen::start(&mut shell, 100, 40);
         screen.until_shows("done: ");

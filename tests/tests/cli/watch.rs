@@ -39,7 +39,7 @@ fn a_rebuilt_component_takes_its_place_and_a_broken_one_is_told() {
         let port = feeder.port();
         let trial = job(port, more);
         let mut run = trial.command(&["run", "job.toml", "--watch"]);
-        let mut job = Process::start(run.env("XDG_RUNTIME_DIR", trial.folder()));
+        let mut job = Process::start(run.env("XDG_RUNTIME_DIR", trial.dir()));
         comes_out(&trial, &mut job, 9);
         // The version `plus` makes 10 of 9.
         write_varied("varied", "plus", &trial.path("made.wasm"));
@@ -71,7 +71,7 @@ fn versions_that_were_replaced_are_gone() {
     let copies = trial.path("copies");
     std::fs::create_dir(&copies).unwrap();
     let mut run = trial.command(&["run", "job.toml", "--watch"]);
-    let mut job = Process::start(run.env("XDG_RUNTIME_DIR", trial.folder()).env("TMPDIR", &copies));
+    let mut job = Process::start(run.env("XDG_RUNTIME_DIR", trial.dir()).env("TMPDIR", &copies));
     comes_out(&trial, &mut job, 9);
     let mut counts = Vec::new();
     for version in 1..=10 {
@@ -100,11 +100,11 @@ fn a_version_that_throws_is_given_up_and_the_job_goes_on_without_a_lost_row() {
         let feeder = Feeder::start(|number| format!("w,{}", if number % 2 == 0 { 9 } else { 13 }));
         let trial = job(feeder.port(), more);
         let mut run = trial.command(&["run", "job.toml", "--watch"]);
-        let mut job = Process::start(run.env("XDG_RUNTIME_DIR", trial.folder()));
+        let mut job = Process::start(run.env("XDG_RUNTIME_DIR", trial.dir()));
         comes_out(&trial, &mut job, 9);
         // The version `fail` throws at 13.
         write_varied("varied", "fail", &trial.path("made.wasm"));
-        job.until_stderr(" goes on in place of ");
+        job.until_stderr(" replaces ");
         job.until_stderr("made.wasm again, and waits for the next build");
         comes_out(&trial, &mut job, 13);
         write_varied("varied", "plus", &trial.path("made.wasm"));

@@ -25,10 +25,10 @@ const JOB: &str = r#"
 
 /// A command on a machine: each has sockets of its own.
 fn command(trial: &Trial, machine: usize, arguments: &[&str]) -> Command {
-    let folder = trial.path(&format!("machine-{machine}"));
-    fs::create_dir_all(&folder).unwrap();
+    let dir = trial.path(&format!("machine-{machine}"));
+    fs::create_dir_all(&dir).unwrap();
     let mut command = trial.command(arguments);
-    command.env("XDG_RUNTIME_DIR", &folder).env("TMPDIR", &folder);
+    command.env("XDG_RUNTIME_DIR", &dir).env("TMPDIR", &dir);
     command
 }
 
@@ -106,8 +106,8 @@ fn other_machines_only_ask() {
     let hosts = hosts(2);
     let processes = [start(&trial, 0, &hosts, &["--no-ui"]), start(&trial, 1, &hosts, &[])];
     told_so(&trial, 1, "both to answer", |status| status["answered"] == 2);
-    let folder = trial.path("machine-1").join("millstream");
-    let socket = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+    let dir = trial.path("machine-1").join("millstream");
+    let socket = fs::read_dir(dir).unwrap().flatten().map(|entry| entry.path());
     let socket = socket.into_iter().find(|path| path.to_string_lossy().ends_with(".1.sock")).unwrap();
     let ask = |question: &str| {
         let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();

@@ -92,7 +92,7 @@ fn processes_find_their_places_by_the_names_of_their_machines() {
             "--hosts=@hosts",
             "--cluster-key=cluster.key",
         ]);
-        command.args(more).current_dir(trial.folder());
+        command.args(more).current_dir(trial.dir());
         command.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
         Process::start(&mut command)
     };
@@ -163,7 +163,7 @@ fn a_machine_that_was_left_behind_at_a_start_comes_back() {
     signal("CONT", worker);
     until("its worker process has ended", || !lives(worker));
     second.signal("CONT");
-    second.until_stderr("the others have gone on without this process; starting it again");
+    second.until_stderr("the other processes continued without this one; starting it again");
     for process in [first, second] {
         let ended = process.wait_within(DEADLINE * 2);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -180,9 +180,9 @@ fn compose_has_the_same_job() {
         let ended = Process::start(command.args(["-c", script, file]).current_dir(root())).wait_within(WITHIN);
         serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{file}: {error}: {}", ended.stderr))
     };
-    let folder = root().join("deploy/compose");
+    let dir = root().join("deploy/compose");
     let compose = read("deploy/compose/compose.yaml").remove(0);
-    let text = fs::read_to_string(folder.join("hosts")).unwrap();
+    let text = fs::read_to_string(dir.join("hosts")).unwrap();
     let services = compose["services"].as_object().unwrap();
     let names: Vec<&str> = text.lines().map(|line| line.strip_suffix(":2101").unwrap()).collect();
     assert_eq!(names, services.keys().collect::<Vec<_>>());
@@ -205,7 +205,7 @@ fn compose_has_the_same_job() {
             .filter(|line| !line.starts_with(['#']) && !line.starts_with("dir ") && !line.starts_with("path "));
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
-    let own = fs::read_to_string(folder.join("job.toml")).unwrap();
+    let own = fs::read_to_string(dir.join("job.toml")).unwrap();
     assert_eq!(lines(&own), lines(kubernetes[0]["data"]["job.toml"].as_str().unwrap()));
     let trial = Trial::new(&own);
     trial.well(&["validate", "job.toml"]);
@@ -223,7 +223,7 @@ fn the_page_says_what_is_there() {
                 ["(umask", ..] => assert!(line.starts_with("(umask 077; openssl rand -hex 32 > cluster.key)")),
                 // The head of the manifest has the same.
                 ["kubectl", ..] => assert!(manifest.contains(line), "{line}"),
-                ["cd", folder] => assert!(root().join(folder).is_dir(), "{line}"),
+                ["cd", dir] => assert!(root().join(dir).is_dir(), "{line}"),
                 ["sudo", "install", "-D", "-m", "644", file, to] => {
                     assert!(root().join(file).is_file() && to.ends_with("/millstream@shop.service.d/cluster.conf"));
                 }
@@ -259,7 +259,7 @@ fn the_page_says_what_is_there() {
     fs::remove_dir_all(trial.path("checkpoint")).unwrap();
     trial.remove_queue("out.jsonl");
     let commands = block_of(&PAGES, "sh", "openssl req -x509 -CA").text.replace("a.example b.example", "localhost");
-    let made = Process::start(Command::new("bash").args(["-euc", &commands]).current_dir(trial.folder())).wait();
+    let made = Process::start(Command::new("bash").args(["-euc", &commands]).current_dir(trial.dir())).wait();
     assert_eq!(made.code, Some(0), "{}", made.stderr);
     let line = block_of(&PAGES, "sh", "--cluster-tls a.example")
         .text

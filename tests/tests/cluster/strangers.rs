@@ -448,7 +448,7 @@ fn locking() -> Trial {
          kind = \"queue\"\npath = \"log.jsonl\"\n",
     );
     let all = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(trial.folder(), all).unwrap();
+    std::fs::set_permissions(trial.dir(), all).unwrap();
     trial.run_well(&[]);
     trial
 }

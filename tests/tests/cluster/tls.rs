@@ -33,7 +33,7 @@ fn job() -> Trial {
 }
 
 /// The folder of a process: a certificate with its key, and whom it knows.
-fn folder(trial: &Trial, name: &str, (certificate, key): &(PathBuf, PathBuf), ca: &Certificates) {
+fn dir(trial: &Trial, name: &str, (certificate, key): &(PathBuf, PathBuf), ca: &Certificates) {
     fs::create_dir(trial.path(name)).unwrap();
     for (file, from) in [("tls.crt", certificate), ("tls.key", key), ("ca.crt", &ca.ca())] {
         let path = trial.write(&format!("{name}/{file}"), fs::read(from).unwrap());
@@ -44,8 +44,8 @@ fn folder(trial: &Trial, name: &str, (certificate, key): &(PathBuf, PathBuf), ca
 /// An issuer, and folders of certificates that it made: `a` and `b` for the addresses of both processes.
 fn two(trial: &Trial) -> Certificates {
     let ca = Certificates::make();
-    folder(trial, "a", &ca.of("a", "IP:127.0.0.1", 1), &ca);
-    folder(trial, "b", &ca.of("b", "DNS:b.example,IP:127.0.0.2", 1), &ca);
+    dir(trial, "a", &ca.of("a", "IP:127.0.0.1", 1), &ca);
+    dir(trial, "b", &ca.of("b", "DNS:b.example,IP:127.0.0.2", 1), &ca);
     ca
 }
 
@@ -72,7 +72,7 @@ fn processes_know_each_other_by_certificates_and_nobody_reads_what_they_send() {
         let _ = fs::remove_file(trial.path("out.jsonl"));
         let (port, other) = (free_port(), free_port());
         let relay = Relay::to(port);
-        let arguments = |folder| [&["--cluster-tls", folder], key].concat();
+        let arguments = |dir| [&["--cluster-tls", dir], key].concat();
         let far = format!("127.0.0.1:{},127.0.0.2:{other}", relay.port);
         let second = start(&trial, 1, &far, &arguments("b"));
         // Others may reach the port, and no key is needed.
@@ -94,13 +94,13 @@ fn a_certificate_that_others_would_refuse_is_told_before_anything_begins() {
     let trial = job();
     let ca = two(&trial);
     let other = Certificates::make();
-    folder(&trial, "expired", &ca.of("expired", "IP:127.0.0.1", -1), &ca);
-    folder(&trial, "unknown", &other.of("unknown", "IP:127.0.0.1", 1), &ca);
+    dir(&trial, "expired", &ca.of("expired", "IP:127.0.0.1", -1), &ca);
+    dir(&trial, "unknown", &other.of("unknown", "IP:127.0.0.1", 1), &ca);
     let open = trial.path("open");
-    folder(&trial, "open", &ca.of("open", "IP:127.0.0.1", 1), &ca);
+    dir(&trial, "open", &ca.of("open", "IP:127.0.0.1", 1), &ca);
     fs::set_permissions(open.join("tls.key"), PermissionsExt::from_mode(0o644)).unwrap();
     fs::create_dir(trial.path("empty")).unwrap();
-    for (folder, told) in [
+    for (dir, told) in [
         ("expired", "--cluster-tls: `expired/tls.crt` has expired; renew it"),
         ("unknown", "--cluster-tls: `unknown/tls.crt` was not issued by a CA in `unknown/ca.crt`"),
         ("b", "`b/tls.crt` is not for `127.0.0.1`, which --hosts has for this process, but for "),
@@ -108,8 +108,8 @@ fn a_certificate_that_others_would_refuse_is_told_before_anything_begins() {
         ("empty", "`empty/tls.crt` cannot be read"),
     ] {
         let hosts = ["run", "job.toml", "--process", "0", "--hosts", "127.0.0.1:1,127.0.0.2:2"];
-        let refused = trial.refused(&[&hosts[..], &["--cluster-tls", folder]].concat());
-        assert!(refused.contains(told), "{folder}: {refused}");
+        let refused = trial.refused(&[&hosts[..], &["--cluster-tls", dir]].concat());
+        assert!(refused.contains(told), "{dir}: {refused}");
     }
     let refused = trial.refused(&["run", "job.toml", "--cluster-tls", "a"]);
     assert!(refused.contains("neither --processes nor --hosts says how many there are"), "{refused}");
@@ -121,8 +121,8 @@ fn who_shows_no_certificate_of_the_job_takes_no_part_and_hears_why() {
     let trial = job();
     let ca = two(&trial);
     let other = Certificates::make();
-    folder(&trial, "foreign", &other.of("foreign", "IP:127.0.0.2", 1), &other);
-    folder(&trial, "elsewhere", &ca.of("elsewhere", "IP:127.0.0.9", 1), &ca);
+    dir(&trial, "foreign", &other.of("foreign", "IP:127.0.0.2", 1), &other);
+    dir(&trial, "elsewhere", &ca.of("elsewhere", "IP:127.0.0.9", 1), &ca);
     let expired = ca.of("expired", "IP:127.0.0.2", -1);
     let (port, second) = (free_port(), free_port());
     let right = format!("127.0.0.1:{port},127.0.0.2:{second}");
@@ -149,7 +149,7 @@ fn who_shows_no_certificate_of_the_job_takes_no_part_and_hears_why() {
         (
             &local,
             &[],
-            "it has no certificate; where it is a process of the job, start it with --cluster-tls as well",
+            "it has no certificate; if it is a process of the job, start it with --cluster-tls as well",
             "(it wants certificates, and this process has none; start all with the same --cluster-tls, or none)",
         ),
     ] {
@@ -173,7 +173,7 @@ fn who_shows_no_certificate_of_the_job_takes_no_part_and_hears_why() {
     for (more, told) in [
         (&["-tls1_3", "-ign_eof"][..], "it shows no certificate"),
         (&["-tls1_3", "-ign_eof", "-cert", paths[0], "-key", paths[1]], "its certificate has expired; renew `tls.crt`"),
-        (&["-tls1_2"], "it does not speak TLS 1.3"),
+        (&["-tls1_2"], "it does not support TLS 1.3"),
     ] {
         let mut first = first();
         client(more);
@@ -244,7 +244,7 @@ fn a_job_with_checkpoints_goes_on_with_tls() {
         "#,
     );
     let _ca = two(&trial);
-    folder(&trial, "both", &_ca.of("both", "IP:127.0.0.1", 1), &_ca);
+    dir(&trial, "both", &_ca.of("both", "IP:127.0.0.1", 1), &_ca);
     let mut job = trial.start(&["--processes", "2", "--hosts", &hosts(2), "--cluster-tls", "both"]);
     job.until("rows are committed", |_| !trial.text("out.jsonl").is_empty());
     millstream_tests::kill(job.children()[1]);

@@ -45,7 +45,7 @@ fn killed(trial: &Trial, settings: &Settings, step: &str) {
 /// Another program that reads or writes the table.
 fn other(trial: &Trial, settings: &Settings, arguments: &[&str]) -> Process {
     let mut command = python_with("deltalake");
-    command.arg(root().join("tests/tests/connectors/delta.py")).args(arguments).current_dir(trial.folder());
+    command.arg(root().join("tests/tests/connectors/delta.py")).args(arguments).current_dir(trial.dir());
     Process::start(command.envs(settings.iter().cloned()))
 }
 

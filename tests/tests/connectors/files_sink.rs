@@ -30,7 +30,7 @@ fn day(n: u64) -> String {
 }
 
 /// What the folder of the day of a row is called.
-fn folder(n: u64) -> &'static str {
+fn dir(n: u64) -> &'static str {
     match n % 10 {
         9 => "day=__HIVE_DEFAULT_PARTITION__",
         n => ["day=mon%2Fday", "day=tue", "day=wed"][n as usize % 3],
@@ -38,9 +38,9 @@ fn folder(n: u64) -> &'static str {
 }
 
 /// Files below a folder with their names from there on, without hidden ones.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
-    for entry in fs::read_dir(folder).into_iter().flatten() {
+    for entry in fs::read_dir(dir).into_iter().flatten() {
         let entry = entry.expect("an entry");
         let name = entry.file_name().into_string().expect("a text");
         if name.starts_with('.') {
@@ -73,7 +73,7 @@ fn numbers(parts: &BTreeMap<String, Vec<u8>>, partitioned: bool) -> Vec<u64> {
             let row: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{name}: {error}: {line}"));
             let n = row["n"].as_u64().expect("a number");
             if partitioned {
-                assert!(name.starts_with(folder(n)), "row {n} is in {name}");
+                assert!(name.starts_with(dir(n)), "row {n} is in {name}");
                 assert!(row.get("day").is_none(), "{line}");
             }
             numbers.push(n);
@@ -106,7 +106,7 @@ fn killed(trial: &Trial, settings: &[(String, String)], step: &str) {
 const ROLLED: &str = "partition_by = [\"day\"]\nroll = { size = \"1KiB\", time = \"1h\" }";
 
 #[test]
-fn rows_lie_in_folders_by_their_values() {
+fn rows_lie_in_dirs_by_their_values() {
     let trial = job(50, "path = \"out\"\npartition_by = \"day\"");
     run(&trial, &[]);
     let parts = files(&trial.path("out"));
@@ -214,7 +214,7 @@ fn rows_of_open_parts_are_there_in_every_format() {
                       print(json.dumps(sorted(rows)))";
         let python = String::from_utf8(python).expect("a path");
         let mut command = Command::new(python.trim());
-        let read = Process::start(command.args(["-c", script]).current_dir(trial.folder())).wait();
+        let read = Process::start(command.args(["-c", script]).current_dir(trial.dir())).wait();
         assert_eq!(read.code, Some(0), "{format}: {}", read.stderr);
         let rows: Vec<u64> = serde_json::from_str(&read.stdout).expect("numbers");
         assert_eq!(rows, (0..600).collect::<Vec<_>>(), "{format}");

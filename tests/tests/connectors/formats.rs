@@ -1,7 +1,7 @@
 //! Records with a schema of their own: Avro in files and by a registry, Protobuf by a descriptor. Their writers are
 //! others' implementations (`formats/oracle.py`).
 //!
-//! `scripts/python.sh` prints a Python with which `oracle.py PROGRAM FOLDER SEED ROUNDS WHAT` tries others.
+//! `scripts/python.sh` prints a Python with which `oracle.py PROGRAM DIR SEED ROUNDS WHAT` tries others.
 
 use millstream_tests::kafka::Record;
 use millstream_tests::{
@@ -23,7 +23,7 @@ fn agrees(what: &str, rounds: u32) {
     let python = Process::start(&mut Command::new(root().join("scripts/python.sh"))).wait_within(PYTHON_WITHIN);
     let trial = Trial::new("");
     let mut command = Command::new(python.stdout.trim());
-    command.arg(root().join("tests/tests/connectors/formats/oracle.py")).arg(millstream()).arg(trial.folder());
+    command.arg(root().join("tests/tests/connectors/formats/oracle.py")).arg(millstream()).arg(trial.dir());
     let ended = command.args(["1", &rounds.to_string(), what]).output().unwrap();
     let said = String::from_utf8_lossy(&ended.stdout);
     assert!(ended.status.success(), "{said}\n{}", String::from_utf8_lossy(&ended.stderr));

@@ -160,7 +160,7 @@ fn what_a_rotation_took_away_is_told() {
 }
 
 #[test]
-fn a_folder_or_file_that_is_away_for_a_while_is_waited_for() {
+fn a_dir_or_file_that_is_away_for_a_while_is_waited_for() {
     for (source, from) in [
         ("kind = \"directory\"\npath = \"in\"\npoll = \"10ms\"\nsettle = \"0s\"", "in"),
         ("kind = \"file\"\npath = \"in/app.log\"\nfollow = true\nsettle = \"0s\"", "in"),
@@ -171,7 +171,7 @@ fn a_folder_or_file_that_is_away_for_a_while_is_waited_for() {
         until("the line is read", || trial.values("out.jsonl") == ["one"]);
         fs::rename(trial.path(from), trial.path("away")).unwrap();
         if source.contains("directory") {
-            job.until_stderr("cannot read `./in`: there is no such file or folder; it waits for up to 5m (`away_max`)");
+            job.until_stderr("cannot read `./in`: no such file or directory; it waits for up to 5m (`away_max`)");
         }
         std::thread::sleep(Duration::from_millis(300));
         fs::rename(trial.path("away"), trial.path(from)).unwrap();
@@ -185,7 +185,7 @@ fn a_folder_or_file_that_is_away_for_a_while_is_waited_for() {
         // It is away when the job comes back.
         fs::rename(trial.path(from), trial.path("away")).unwrap();
         let mut job = trial.start(&[]);
-        job.until_stderr("there is no such file or folder; it waits for up to 5m (`away_max`)");
+        job.until_stderr("no such file or directory; it waits for up to 5m (`away_max`)");
         fs::rename(trial.path("away"), trial.path(from)).unwrap();
         job.until_stderr("can be read again, after");
         until("it runs", || trial.path("checkpoint/manifest.json").exists());
@@ -203,7 +203,7 @@ fn how_long_to_wait_can_be_set() {
     fs::remove_dir_all(trial.path("in")).unwrap();
     let ended = job.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    let told = "error: source `in`: cannot read `./in`: there is no such file or folder; it could not be read for 300ms \
+    let told = "error: source `in`: cannot read `./in`: no such file or directory; it could not be read for 300ms \
                 (`away_max`)";
     assert!(ended.stderr.contains(told), "{}", ended.stderr);
 }
@@ -257,7 +257,7 @@ fn a_pipe_in_the_place_of_a_file_is_refused_at_once() {
         trial.write("in.txt", "one\n");
         trial.run_well(&[]);
         let path = match what {
-            "marker" => trial.folder().join(marker_of(&trial)),
+            "marker" => trial.dir().join(marker_of(&trial)),
             _ => trial.path(path),
         };
         let _ = fs::remove_file(&path);
@@ -272,7 +272,7 @@ fn a_pipe_in_the_place_of_a_file_is_refused_at_once() {
 
 /// The marker beside the queue sink's file.
 fn marker_of(trial: &Trial) -> String {
-    let names = fs::read_dir(trial.folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names = fs::read_dir(trial.dir()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut markers: Vec<String> = names.filter(|name| name.contains("out.jsonl") && name != "out.jsonl").collect();
     markers.sort();
     markers.into_iter().find(|name| !name.contains("lock")).expect("a queue sink has a marker")

@@ -303,10 +303,7 @@ fn another_stream_of_the_name_is_not_read_on() {
     std::thread::sleep(Duration::from_millis(1100));
     server.create("orders", 1);
     let told = fails(&trial, server.port(), 2);
-    assert!(
-        told.contains("is another stream than the one that the job has read; give the source another name"),
-        "{told}"
-    );
+    assert!(told.contains("is not the stream that the job has read; give the source another name"), "{told}");
 }
 
 #[test]

@@ -259,7 +259,7 @@ fn tls_with_certificates_of_senders() {
     let mut rest = Vec::new();
     let _ = socket.read_to_end(&mut rest);
     assert!(!rest.starts_with(b"2A"));
-    running.until_stderr("TLS: it does not speak TLS; set `ssl.enabled: true` for its output");
+    running.until_stderr("TLS: it does not use TLS; set `ssl.enabled: true` for its output");
     for files in [&[&*issuer][..], &[&issuer, &foreign_cert, &foreign_key]] {
         let mut sender = beats(port, [100, 10, 10, 0], files);
         sender.until("it is refused", |sender| !sender.stderr().is_empty());

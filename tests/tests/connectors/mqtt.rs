@@ -375,7 +375,7 @@ fn rows_are_messages_of_a_topic() {
     assert_eq!(Mosquitto::heard(&late), ["t/all {\"n\":49,\"place\":\"t/1\"}"]);
     let trial = counting(&server.url(), 50, "topic_from = \"place\"\nformat = \"text\"");
     let told = trial.refused(&["validate", "job.toml"]);
-    assert!(told.contains("format `text` writes a single text column beside the topic"), "{told}");
+    assert!(told.contains("format `text` writes a single text column next to the topic"), "{told}");
     trial.change("value as n", "concat('number ', value) as n");
     trial.run_well(&[]);
     late.until("they came", |late| Mosquitto::heard(late).iter().any(|line| line == "t/1 number 49"));
@@ -398,8 +398,8 @@ fn a_row_with_a_topic_that_none_can_be_ends_the_job() {
 
 #[test]
 fn a_server_that_allows_nothing_is_told_of() {
-    let folder = tempfile::tempdir().unwrap();
-    let acl = folder.path().join("acl");
+    let dir = tempfile::tempdir().unwrap();
+    let acl = dir.path().join("acl");
     std::fs::write(&acl, "topic read t/#\n").unwrap();
     let server = Mosquitto::with(&format!("allow_anonymous true\nacl_file {}\n", acl.display()));
     let told = fails(&counting(&server.url(), 50, "topic = \"t/all\""), 1);

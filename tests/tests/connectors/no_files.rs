@@ -45,8 +45,8 @@ fn a_pipe_is_no_module_and_no_file_of_certificates() {
         trial("kind = \"http\"\nurl = \"https://127.0.0.1:1/\"\nevery = \"1s\"\nformat = \"text\"", NOTHING);
     told(&run(&trial, &["componentize", "pipe", "--world", "source", "-o", "x.wasm"], &[]), &[NOT_REGULAR]);
     told(&run(&trial, &SEARCH, &[("SSL_CERT_FILE", &pipe)]), &["SSL_CERT_FILE: cannot read", NOT_REGULAR]);
-    let folder = trial.folder();
-    for (name, path) in [("SSL_CERT_FILE", &*pipe), ("SSL_CERT_DIR", folder)] {
+    let dir = trial.dir();
+    for (name, path) in [("SSL_CERT_FILE", &*pipe), ("SSL_CERT_DIR", dir)] {
         let ended = run(&trial, &["run", "job.toml", "--timeout", "5s"], &[(name, path)]);
         told(&ended, &["source `in`: tls cannot be used", name, NOT_REGULAR]);
     }

@@ -182,7 +182,7 @@ fn nothing_is_lost_or_read_twice_where_job_and_server_are_killed() {
 fn a_batch_of_another_object_is_not_replayed() {
     let server = WeedServer::start();
     for (change, words) in
-        [("other", "it is another object now, as its length or its etag tells"), ("gone", "it no longer exists")]
+        [("other", "the object was replaced: its length or its etag differs"), ("gone", "it no longer exists")]
     {
         server.put("in/1.txt", lines(0..30));
         let trial = copying("rows_per_batch_max = 7");
@@ -203,7 +203,7 @@ fn a_batch_of_another_object_is_not_replayed() {
             "source `in`: a batch cannot be replayed: bytes 0 to 49 of `{path}`: {words}; bring everything back"
         );
         let on = format!(
-            "source `in`: cannot read on in `{path}`, of which batches hold the first 49 bytes: {words}; bring the file back"
+            "source `in`: cannot read on in `{path}`, and batches hold its first 49 bytes: {words}; bring the file back"
         );
         let told = |told: &str| ended.stderr.contains(told);
         assert!(told(&again) || told(&on), "{}", ended.stderr);

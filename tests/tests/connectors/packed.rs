@@ -65,7 +65,7 @@ fn what_is_before_damage_is_read_and_the_damage_is_told() {
     let whole = gzip(&lines("line with some more text that differs", 50_000));
     trial.write("in.gz", &whole[..whole.len() / 2]);
     let ended = trial.run_well(&[]);
-    assert!(ended.stderr.contains("in.gz`: it is damaged, or not whole, behind"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("in.gz`: it is damaged or incomplete after"), "{}", ended.stderr);
     assert!(ended.stderr.contains("it ends in the middle. What is behind is not read"), "{}", ended.stderr);
     let values = trial.values("out.jsonl");
     assert!(values.len() > 1_000 && values[999].ends_with("differs 999"));
@@ -85,7 +85,7 @@ fn a_log_that_is_followed_is_not_compressed() {
 }
 
 #[test]
-fn files_of_folders_in_the_folder_are_read_by_pattern() {
+fn files_of_dirs_in_the_dir_are_read_by_pattern() {
     let trial =
         job("kind = \"directory\"\npath = \"logs/**/*.txt\"\nsettle = \"0s\"", "[checkpoint]\ndir = \"checkpoints\"");
     let named = |name: &str| format!("{name}\n");

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::Command;
 
 /// Has pyarrow do something in a folder, where `pa` and `pq` are.
-fn python(folder: &Path, script: &str) {
+fn python(dir: &Path, script: &str) {
     let python = Command::new(root().join("scripts/python.sh")).output().expect("a shell").stdout;
     let python = String::from_utf8(python).expect("a path");
     let script = format!("import pyarrow as pa, pyarrow.parquet as pq, datetime\n{script}");
-    let ended = Process::start(Command::new(python.trim()).args(["-c", &script]).current_dir(folder)).wait();
+    let ended = Process::start(Command::new(python.trim()).args(["-c", &script]).current_dir(dir)).wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
 
@@ -37,7 +37,7 @@ fn rows_of_parquet_are_read_exactly_once() {
     let server = WeedServer::start();
     for (path, step) in [("in", "plan.durable:5"), ("in", "commit.after:7"), ("s3://bucket/in", "commit.written:6")] {
         let trial = copying(path, "n = \"int64\", x = \"text\", none = \"text\"");
-        python(trial.folder(), NUMBERED);
+        python(trial.dir(), NUMBERED);
         let bytes = fs::read(trial.path("numbered")).expect("it is there");
         fs::create_dir(trial.path("in")).expect("a folder");
         fs::write(trial.path("in/1.parquet"), &bytes).expect("it can be written");
@@ -60,7 +60,7 @@ fn types_of_other_writers_become_those_of_the_job() {
     let trial = copying("in", schema);
     fs::create_dir(trial.path("in")).expect("a folder");
     python(
-        trial.folder(),
+        trial.dir(),
         "at = datetime.datetime(2026, 11, 21, 12, 30, 0, 250000)\n\
          pq.write_table(pa.table({'i': pa.array([7, None], pa.int16()), 'f': pa.array([0.5, 2], pa.float32()),\n\
          'd': pa.array([datetime.date(2026, 11, 21), None]), 't': pa.array([at, None], pa.timestamp('ms', 'Europe/Berlin')),\n\
@@ -86,7 +86,7 @@ fn bytes_are_what_they_are_or_text() {
     fs::create_dir(trial.path("in")).expect("a folder");
     let write = |name: &str, word: &str| {
         python(
-            trial.folder(),
+            trial.dir(),
             &format!(
                 "pq.write_table(pa.table({{'b': [bytes([0, 255, 65]), None, b''], 'wide': pa.array([b'abcd', None, bytes(4)], pa.binary(4)),\n\
                  'word': pa.array([{word}, b'abc', None], pa.binary()), 's': [{{'b': b'\\xff'}}, {{'b': None}}, None]}}), 'in/{name}')"
@@ -118,7 +118,7 @@ fn text_as_binary_is_its_bytes() {
     let trial = copying("in", schema);
     fs::create_dir(trial.path("in")).expect("a folder");
     python(
-        trial.folder(),
+        trial.dir(),
         "pq.write_table(pa.table({'s': ['cafe', 'hello'], 'd': pa.array(['cafe', 'beef']).dictionary_encode(),\n\
          'l': [['cafe', None], []], 'x': [{'x': 'cafe'}, None], 'large': pa.array(['cafe', None], pa.large_string()),\n\
          'm': pa.array([[('k', 'cafe')], []], pa.map_(pa.string(), pa.string()))}), 'in/1.parquet')",
@@ -134,7 +134,7 @@ fn text_as_binary_is_its_bytes() {
     // Beside all of a struct as text it cannot be told, and is not guessed.
     let trial = copying("in", "x = \"text\", b = { type = \"binary\", path = \"x.x\" }");
     fs::create_dir(trial.path("in")).expect("a folder");
-    python(trial.folder(), "pq.write_table(pa.table({'x': [{'x': 'cafe'}, {'x': None}]}), 'in/1.parquet')");
+    python(trial.dir(), "pq.write_table(pa.table({'x': [{'x': 'cafe'}, {'x': None}]}), 'in/1.parquet')");
     let ended = start(&trial, &[], "").wait();
     assert_eq!((ended.code, trial.rows("out.jsonl").len()), (Some(0), 1), "{}", ended.stderr);
     assert!(
@@ -169,7 +169,7 @@ fn values_are_what_they_were_in_whatever_type() {
     );
     fs::create_dir(trial.path("in")).expect("a folder");
     python(
-        trial.folder(),
+        trial.dir(),
         "nan, inf = float('nan'), float('inf')\n\
          s = pa.array([{'b': b'\\xc3\\xa9', 'f': nan}, {'b': None, 'f': 0.1}], pa.struct([('b', pa.binary()), ('f', pa.float32())]))\n\
          pq.write_table(pa.table({'f': pa.array([nan, -inf], pa.float32()), 'h': pa.array([inf, None], pa.float16()),\n\
@@ -193,7 +193,7 @@ fn values_are_what_they_were_in_whatever_type() {
 #[test]
 fn damaged_files_are_told() {
     let trial = copying("in", "n = \"int64\"");
-    python(trial.folder(), NUMBERED);
+    python(trial.dir(), NUMBERED);
     let bytes = fs::read(trial.path("numbered")).expect("it is there");
     fs::create_dir(trial.path("in")).expect("a folder");
     trial.write("in/1.parquet", "this is not one");
@@ -219,7 +219,7 @@ fn compressed_pages_are_read_and_written() {
     let trial = copying("in", "n = \"int64\", x = \"text\"");
     fs::create_dir(trial.path("in")).expect("a folder");
     python(
-        trial.folder(),
+        trial.dir(),
         "for i, codec in enumerate(['none', 'snappy', 'gzip', 'zstd', 'lz4']):\n\
          \x20   t = pa.table({'x': ['y' * 40] * 100, 'n': range(i * 100, i * 100 + 100)})\n\
          \x20   pq.write_table(t, f'in/{i}.parquet', compression=codec)",
@@ -239,7 +239,7 @@ fn compressed_pages_are_read_and_written() {
         ));
         trial.run_well(&[]);
         python(
-            trial.folder(),
+            trial.dir(),
             &format!(
                 "import glob\nparts = sorted(glob.glob('out/*.parquet'))\n\
                  rows = [n for part in parts for n in pq.read_table(part)['value'].to_pylist()]\n\
@@ -267,7 +267,7 @@ fn a_part_that_is_completed_later_keeps_its_compression() {
     assert_eq!(ended.code, None, "{}", ended.stderr);
     trial.run_well(&[]);
     python(
-        trial.folder(),
+        trial.dir(),
         "import glob\nparts = sorted(glob.glob('out/*.parquet'))\n\
          rows = sorted(n for part in parts for n in pq.read_table(part)['value'].to_pylist())\n\
          assert len(parts) == 2 and rows == list(range(500)), (parts, rows)\n\
@@ -283,7 +283,7 @@ fn a_codec_that_is_not_there_is_refused() {
     fs::create_dir(trial.path("in")).expect("a folder");
     let brotli =
         "pq.write_table(pa.table({'x': ['y' * 40] * 100, 'n': range(100)}), 'in/1.parquet', compression=COLUMNS)";
-    python(trial.folder(), &brotli.replace("COLUMNS", "{'x': 'brotli', 'n': 'zstd'}"));
+    python(trial.dir(), &brotli.replace("COLUMNS", "{'x': 'brotli', 'n': 'zstd'}"));
     let ended = start(&trial, &[], "").wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     let words = "source `in`: cannot read `";
@@ -320,7 +320,7 @@ fn times_that_microseconds_cannot_hold_are_rejected_and_finer_ones_are_cut_off_t
          inner = { type = \"timestamp\", path = \"s.at\" }, day = \"date\"",
     );
     python(
-        trial.folder(),
+        trial.dir(),
         "far, ms = 9300000000000000, lambda values: pa.array(values, pa.int64()).cast(pa.timestamp('ms'))\n\
          s = pa.StructArray.from_arrays([ms([0, 0, 0, far, 0, 0]), ms([far] * 6)], ['at', 'not read'])\n\
          pq.write_table(pa.table({'n': range(6), 'ms': ms([0, far, None, 0, -far, -1]),\n\
@@ -353,7 +353,7 @@ fn times_that_microseconds_cannot_hold_are_rejected_and_finer_ones_are_cut_off_t
 fn times_of_96_bits_are_of_any_year() {
     let trial = reading("n = \"int64\", at = \"timestamp\", first = { type = \"timestamp\", path = \"all.0\" }");
     python(
-        trial.folder(),
+        trial.dir(),
         "at = [datetime.datetime(9999, 12, 31, 23, 59, 59, 999999), datetime.datetime(1, 1, 1), None, datetime.datetime(1677, 9, 21), \
          datetime.datetime(2026, 1, 1)]\n\
          pq.write_table(pa.table({'n': range(5), 'at': pa.array(at, pa.timestamp('us')), 'all': pa.array([[t] for t in at], pa.list_(pa.timestamp('us')))}),\n\
@@ -391,7 +391,7 @@ fn times_without_an_offset_are_of_the_zone() {
         zoned("inner", "list.0.at", "Europe/Berlin"),
     ));
     python(
-        trial.folder(),
+        trial.dir(),
         "at = [datetime.datetime(2026, 7, 1, 12), datetime.datetime(2026, 10, 25, 2, 30), datetime.datetime(2026, 3, 29, 2, 30), None]\n\
          pq.write_table(pa.table({'at': pa.array(at, pa.timestamp('ns')), 'moment': pa.array(at, pa.timestamp('ms', 'UTC')),\n\
          'day': pa.array([datetime.date(2026, 1, 1)] * 4), 'list': pa.array([[{'at': t}] for t in at], pa.list_(pa.struct([('at', pa.timestamp('us'))])))}),\n\
@@ -422,7 +422,7 @@ fn maps_have_keys_of_any_type() {
          deep = { type = \"text\", path = \"deep.1.a.0\" }",
     );
     python(
-        trial.folder(),
+        trial.dir(),
         "day = datetime.date(2026, 1, 1)\n\
          pq.write_table(pa.table({'whole': pa.array([[(-5, 0.5), (7, float('nan'))], []], pa.map_(pa.int32(), pa.float64())),\n\
          'days': pa.array([[(day, 'x')], None], pa.map_(pa.date32(), pa.string())), 'flags': pa.array([[(True, 1), (False, 0)], []], pa.map_(pa.bool_(), pa.int8())),\n\
@@ -447,7 +447,7 @@ fn types_without_a_name_are_written_out() {
          nothing = \"text\", nested = \"list<list<int64>>\"",
     );
     python(
-        trial.folder(),
+        trial.dir(),
         "import decimal\n\
          one = bytes(range(16))\n\
          uuids = lambda values: pa.ExtensionArray.from_storage(pa.uuid(), pa.array(values, pa.binary(16)))\n\
@@ -471,7 +471,7 @@ fn types_without_a_name_are_written_out() {
 fn durations_and_times_of_day_that_are_none_reject_their_rows() {
     let trial = reading("n = \"int64\", d = \"text\", t = \"text\"");
     python(
-        trial.folder(),
+        trial.dir(),
         "import struct\n\
          day = pa.array([1, 2, 86399999999, 4], pa.int64()).cast(pa.time64('us'))\n\
          d = pa.array([1, 2 ** 62, 3, -4], pa.int64()).cast(pa.duration('s'))\n\
@@ -500,7 +500,7 @@ fn a_table_has_the_times_of_its_file_or_is_refused() {
     trial.write("in.jsonl", "[[0],[1]]\n");
     let write = |at: &str, options: &str| {
         let script = format!("pq.write_table(pa.table({{'n': range(2), 'at': {at}}}), 't.parquet', {options})");
-        python(trial.folder(), &script);
+        python(trial.dir(), &script);
     };
     write("pa.array([0, 9300000000000000], pa.int64()).cast(pa.timestamp('ms'))", "");
     let refused = trial.refused(&["validate", "job.toml"]);

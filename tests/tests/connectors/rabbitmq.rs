@@ -198,7 +198,8 @@ fn another_stream_of_the_name_is_not_read_on() {
     server.publish("s", &lines(100..130));
     let ended = running.wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    let told = "stream `s`: it is another stream than the one that the job has read up to message 9; give the source another name";
+    let told =
+        "stream `s`: the stream is not the one that the job has read up to message 9; give the source another name";
     assert!(ended.stderr.contains(told), "{}", ended.stderr);
     assert_eq!(trial.values("out.jsonl"), lines(0..10));
 }
@@ -341,7 +342,7 @@ mod long {
         let ended = running.wait();
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
         assert!(
-            ended.stderr.contains("it is another stream than the one that the job has read up to message 2509"),
+            ended.stderr.contains("the stream is not the one that the job has read up to message 2509"),
             "{}",
             ended.stderr
         );

@@ -27,8 +27,8 @@ fn job(sink: &str) -> Trial {
 }
 
 /// The files of a folder, hidden ones too, in order.
-fn files(trial: &Trial, folder: &str) -> Vec<String> {
-    let entries = fs::read_dir(trial.path(folder)).unwrap();
+fn files(trial: &Trial, dir: &str) -> Vec<String> {
+    let entries = fs::read_dir(trial.path(dir)).unwrap();
     let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
@@ -70,7 +70,7 @@ fn print_into_a_closed_pipe_is_an_error() {
     trial.write("input.jsonl", "[[\"a\",1,1]]\n".repeat(20_000));
     let script = format!("\"{}\" run job.toml | head -n 1", millstream_tests::millstream().display());
     let mut shell = std::process::Command::new("bash");
-    shell.args(["-o", "pipefail", "-c", &script]).current_dir(trial.folder());
+    shell.args(["-o", "pipefail", "-c", &script]).current_dir(trial.dir());
     let ended = Process::start(&mut shell).wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stderr.contains("cannot write to standard output"), "{}", ended.stderr);

@@ -311,7 +311,7 @@ fn a_queue_that_is_no_json_fails_the_job() {
 }
 
 #[test]
-fn a_folder_that_vanishes_fails_a_job_that_does_not_wait_for_it() {
+fn a_dir_that_vanishes_fails_a_job_that_does_not_wait_for_it() {
     let trial = job("kind = \"directory\"\npath = \"in\"\npoll = \"20ms\"\naway_max = \"0s\"");
     trial.write("in/a.txt", "a\n");
     let job = trial.start(&[]);
@@ -320,7 +320,7 @@ fn a_folder_that_vanishes_fails_a_job_that_does_not_wait_for_it() {
     let ended = job.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(
-        ended.stderr.contains("error: source `in`: cannot read `./in`: there is no such file or folder"),
+        ended.stderr.contains("error: source `in`: cannot read `./in`: no such file or directory"),
         "{}",
         ended.stderr
     );

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 
 const CSV: &str = "format = \"csv\"\nschema = { id = \"int64\", name = \"text\" }";
-const FOLDER: &str = "kind = \"directory\"\npath = \"files\"\nsettle = \"0s\"\n";
+const DIR: &str = "kind = \"directory\"\npath = \"files\"\nsettle = \"0s\"\n";
 
 fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -52,7 +52,7 @@ fn csv_lines_end_in_any_way_outside_of_quotes() {
         assert_eq!((json!(rows), refused), (expected.clone(), Vec::new()), "{content:?}");
     }
     // Compressed, in small batches, killed and resumed: the plan's records are found again.
-    let trial = job(&format!("{FOLDER}{CSV}\nrows_per_batch_max = 3"), "[checkpoint]\ndir = \"kept\"\n");
+    let trial = job(&format!("{DIR}{CSV}\nrows_per_batch_max = 3"), "[checkpoint]\ndir = \"kept\"\n");
     let text: String = (0..20).map(|n| format!("{n},\"a\r{n}\"\r")).collect();
     trial.write("files/1.csv.gz", gzip(format!("id,name\r{text}").as_bytes()));
     trial.write("files/2.csv", format!("\u{FEFF}id,name\r\n{text}"));
@@ -78,7 +78,7 @@ fn a_byte_order_mark_is_no_part_of_the_first_record() {
         let lines = format!("{mark}{record}\n{record}\n");
         assert_eq!(rows(keys, lines.as_bytes()), (vec![row.clone(); 2], vec![]), "{keys}");
         assert_eq!(rows(keys, &gzip(lines.as_bytes())), (vec![row.clone(); 2], vec![]), "compressed: {keys}");
-        let trial = job(&format!("{FOLDER}rows_per_batch_max = 1\n{keys}"), "[checkpoint]\ndir = \"kept\"\n");
+        let trial = job(&format!("{DIR}rows_per_batch_max = 1\n{keys}"), "[checkpoint]\ndir = \"kept\"\n");
         trial.write("files/1", &lines);
         trial.write("files/2", &lines);
         trial.killed("commit.before:1", &["--until-idle"]);
@@ -98,7 +98,7 @@ fn text_of_another_encoding_is_rejected_with_the_reason() {
         "\u{FEFF}".chars().chain(text.chars()).flat_map(|c| (c as u16).to_le_bytes()).collect()
     };
     for keys in ["", CSV, "format = \"json\"\nschema = { id = \"int64\" }"] {
-        let trial = job(&format!("{FOLDER}rows_per_batch_max = 1\n{keys}"), "[checkpoint]\ndir = \"kept\"\n");
+        let trial = job(&format!("{DIR}rows_per_batch_max = 1\n{keys}"), "[checkpoint]\ndir = \"kept\"\n");
         trial.write("files/1", utf16("id,name\n1,a\n2,b\n"));
         trial.killed("commit.before:1", &["--until-idle"]);
         trial.run_well(&["--until-idle"]);
@@ -128,7 +128,7 @@ fn a_file_that_cannot_be_read_is_one_rejected_row_that_names_it() {
             vec![("cut.gz", cut), ("broken.zst", zstd::encode_all(&text(9)[..], 3).unwrap()[..900].to_vec())],
         ),
     ] {
-        let trial = job(&format!("{FOLDER}rows_per_batch_max = 1000"), checkpoint);
+        let trial = job(&format!("{DIR}rows_per_batch_max = 1000"), checkpoint);
         files.iter().for_each(|(name, content)| drop(trial.write(&format!("files/{name}"), content)));
         if !checkpoint.is_empty() {
             trial.killed("commit.before:1", &["--until-idle"]);
@@ -161,7 +161,7 @@ fn damage_within_a_header_is_a_rejected_row() {
         assert_eq!((rows.len(), reasons.len()), (0, 1), "{at} bytes: {reasons:?}");
         assert!(reasons[0].contains("is damaged, or not whole"), "{at} bytes: {reasons:?}");
     }
-    let trial = job(&format!("{FOLDER}{CSV}"), "[checkpoint]\ndir = \"kept\"\n");
+    let trial = job(&format!("{DIR}{CSV}"), "[checkpoint]\ndir = \"kept\"\n");
     trial.write("files/1.csv.gz", &whole[..14]);
     trial.write("files/2.csv", b"name,id\nb,2\n");
     trial.killed("commit.before:1", &["--until-idle"]);

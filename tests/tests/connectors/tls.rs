@@ -87,7 +87,7 @@ fn a_server_that_is_not_what_it_should_be_is_refused_and_told() {
     let mut job = trial.start(&[]);
     until("it listens", || !job.stderr().is_empty());
     server.say("hello, this is plain text\n");
-    job.until_stderr("the server does not speak TLS; turn TLS on in the server, or off in the job");
+    job.until_stderr("the server does not use TLS; turn TLS on in the server, or off in the job");
 }
 
 #[test]

@@ -22,7 +22,7 @@ const WITHIN: Duration = Duration::from_secs(300);
 
 /// What `scripts/dist/make.sh` made.
 struct Made {
-    folder: TempDir,
+    dir: TempDir,
 }
 
 impl Made {
@@ -33,16 +33,16 @@ impl Made {
     }
 
     fn anew() -> Made {
-        let folder = TempDir::new().unwrap();
+        let dir = TempDir::new().unwrap();
         let mut command = Command::new(root().join("scripts/dist/make.sh"));
-        does(command.arg(millstream()).arg(folder.path()).arg("quick"));
-        Made { folder }
+        does(command.arg(millstream()).arg(dir.path()).arg("quick"));
+        Made { dir }
     }
 
     /// The one archive whose name ends like this.
     #[track_caller]
     fn archive(&self, end: &str) -> PathBuf {
-        let names = fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let names = fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().path());
         let found: Vec<PathBuf> = names.filter(|path| path.to_str().unwrap().ends_with(end)).collect();
         assert_eq!(found.len(), 1, "so many archives end with {end}");
         found[0].clone()
@@ -69,7 +69,7 @@ fn does(command: &mut Command) -> String {
 /// Whether this machine has a program. Says so where it has not, as something is not tested then.
 fn has(program: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&paths).any(|folder| folder.join(program).is_file());
+    let found = std::env::split_paths(&paths).any(|dir| dir.join(program).is_file());
     if !found {
         eprintln!("NOT TESTED: there is no {program} here");
     }

@@ -76,9 +76,9 @@ fn word_count_from_a_socket() {
 }
 
 #[test]
-fn word_count_from_a_folder() {
-    let folder = copy_of("word-count-folder/in");
-    let values = [("sources.lines.path", folder.path("in").display().to_string())];
+fn word_count_from_a_dir() {
+    let dir = copy_of("word-count-folder/in");
+    let values = [("sources.lines.path", dir.path("in").display().to_string())];
     let mut job = run("word-count-folder/job.toml", &values, &[]);
     let words = "the 6 just 3 on 3 unjust 2 rain 1 it 1 raineth 1 and 1 also 1 fella 1 but 1 chiefly 1 because 1 hath 1 \
                  umbrella 1";
@@ -86,7 +86,7 @@ fn word_count_from_a_folder() {
     let mut expected: BTreeMap<String, i64> =
         words.chunks(2).map(|pair| (pair[0].to_owned(), pair[1].parse().unwrap())).collect();
     job.until("both files are counted", |job| shown(job, &["word", "n"]) == expected);
-    folder.move_in("in/more.txt", "More rain\n");
+    dir.move_in("in/more.txt", "More rain\n");
     expected.insert("more".into(), 1);
     expected.insert("rain".into(), 2);
     job.until("the file that came is", |job| shown(job, &["word", "n"]) == expected);
@@ -131,7 +131,7 @@ fn the_live_job_has_the_stages_of_the_other() {
 #[test]
 fn orders_become_parquet() {
     let (shops, web, out) = (copy_of("etl/in/csv"), copy_of("etl/in/json"), Trial::new(""));
-    let path = |folder: &Trial, name: &str| folder.path(name).display().to_string();
+    let path = |dir: &Trial, name: &str| dir.path(name).display().to_string();
     let values = [
         ("sources.shops.path", path(&shops, "in")),
         ("sources.web.path", path(&web, "in")),
@@ -170,8 +170,8 @@ fn orders_become_parquet() {
 }
 
 /// The parts that a `files` sink has written.
-fn parts(folder: &Trial, name: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder.path(name)).unwrap().map(|entry| entry.unwrap().path());
+fn parts(dir: &Trial, name: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir.path(name)).unwrap().map(|entry| entry.unwrap().path());
     let is_part = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("part-");
     let mut parts: Vec<_> = entries.filter(is_part).collect();
     parts.sort();

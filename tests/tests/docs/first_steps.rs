@@ -43,7 +43,7 @@ fn shell(trial: &Trial, user: Option<(u32, u32)>, programs: &[PathBuf], lines: &
     path.push(millstream().parent().expect("a folder").to_path_buf());
     path.extend(std::env::split_paths(&std::env::var_os("PATH").expect("a PATH")));
     let mut shell = Command::new("bash");
-    shell.args(["-euc", lines]).current_dir(trial.folder()).env("PATH", std::env::join_paths(path).expect("a PATH"));
+    shell.args(["-euc", lines]).current_dir(trial.dir()).env("PATH", std::env::join_paths(path).expect("a PATH"));
     if let Some((uid, gid)) = user {
         shell.uid(uid).gid(gid);
     }
@@ -120,8 +120,8 @@ fn owner() -> Option<(u32, u32)> {
 /// The folder of the newest PostgreSQL that is installed.
 fn programs() -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is installed; `make setup` installs it");
-    let folders = versions.map(|version| version.expect("an entry").path().join("bin"));
-    folders.filter(|folder| folder.join("initdb").is_file()).max().expect("a server")
+    let dirs = versions.map(|version| version.expect("an entry").path().join("bin"));
+    dirs.filter(|dir| dir.join("initdb").is_file()).max().expect("a server")
 }
 
 /// Stops the server of a tutorial, whatever happens to the test.
@@ -133,7 +133,7 @@ struct Server<'t> {
 impl Drop for Server<'_> {
     fn drop(&mut self) {
         let mut stop = Command::new(programs().join("pg_ctl"));
-        stop.args(["-D", "shop-db", "-m", "immediate", "stop"]).current_dir(self.trial.folder());
+        stop.args(["-D", "shop-db", "-m", "immediate", "stop"]).current_dir(self.trial.dir());
         if let Some((uid, gid)) = self.owner {
             stop.uid(uid).gid(gid);
         }
@@ -147,7 +147,7 @@ fn changes_of_a_database_reach_a_page_and_survive_a_kill() {
     let mut page = Page::open("docs/tutorials/changes-to-dashboard.md");
     let (owner, trial) = (owner(), Trial::new(""));
     if let Some((uid, gid)) = owner {
-        chown(trial.folder(), Some(uid), Some(gid)).expect("root may give folders away");
+        chown(trial.dir(), Some(uid), Some(gid)).expect("root may give folders away");
     }
     let (database, socket, served) = (free_port().to_string(), free_port(), free_port());
     let here = |text: String| {
@@ -171,7 +171,7 @@ fn changes_of_a_database_reach_a_page_and_survive_a_kill() {
 
     let serve = here(page.next("sh", "python3 -m http.server"));
     let words: Vec<&str> = serve.split_whitespace().collect();
-    let _pages = Process::start(Command::new(words[0]).args(&words[1..]).current_dir(trial.folder()));
+    let _pages = Process::start(Command::new(words[0]).args(&words[1..]).current_dir(trial.dir()));
     assert!(holds_within(DEADLINE, || std::net::TcpStream::connect(("127.0.0.1", served)).is_ok()));
     let mut browser = Browser::start();
     browser.tell("visit", json!({ "url": format!("http://127.0.0.1:{served}/") }));

@@ -8,7 +8,7 @@ mod states;
 use millstream_tests::RegistryServer;
 
 #[test]
-fn the_pages_are_true_with_a_folder() {
+fn the_pages_are_true_with_a_dir() {
     pages::go("folder", "registry");
 }
 

@@ -36,7 +36,7 @@ fn runs(trial: &Trial, lines: &str, programs: &[String]) -> Ended {
     path.push(program.parent().expect("a folder").display().to_string());
     path.push(std::env::var("PATH").expect("a PATH"));
     let mut shell = Command::new("bash");
-    shell.args(["-euc", lines]).current_dir(trial.folder()).env("PATH", path.join(":"));
+    shell.args(["-euc", lines]).current_dir(trial.dir()).env("PATH", path.join(":"));
     let ended = Process::start(&mut shell).wait_within(BUILDS_WITHIN);
     assert_eq!(ended.code, Some(0), "{lines}\n{}\n{}", ended.stdout, ended.stderr);
     ended

@@ -37,10 +37,10 @@ fn without_blocks(file: &str) -> String {
 }
 
 /// All Markdown files below a folder that are the project's, as paths from its folder.
-fn markdown(folder: &Path, found: &mut Vec<String>) {
-    for entry in fs::read_dir(root().join(folder)).unwrap().map(Result::unwrap) {
+fn markdown(dir: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(root().join(dir)).unwrap().map(Result::unwrap) {
         let name = entry.file_name().into_string().unwrap();
-        let (path, kind) = (folder.join(&name), entry.file_type().unwrap());
+        let (path, kind) = (dir.join(&name), entry.file_type().unwrap());
         let is_elsewhere = name.starts_with('.') || ["target", "node_modules"].contains(&name.as_str());
         if kind.is_dir() && !is_elsewhere {
             markdown(&path, found);
@@ -159,9 +159,9 @@ fn nobody_has_to_read_too_much() {
         );
         sum += words_of_sentences(&text);
     }
-    for folder in NOTES {
+    for dir in NOTES {
         let mut notes = Vec::new();
-        markdown(Path::new(folder), &mut notes);
+        markdown(Path::new(dir), &mut notes);
         sum += notes.iter().map(|note| words_of_sentences(&without_blocks(note))).sum::<usize>();
     }
     assert!(sum <= WORDS_MAX, "all pages have {sum} words without blocks and tables; {WORDS_MAX} are enough");

@@ -43,10 +43,10 @@ fn readmes() -> Vec<String> {
     let mut readmes = vec!["README.md".to_string(), "CONTRIBUTING.md".to_string()];
     readmes.extend(
         ["demo", "sdk", "sdk/rust", "tests", "tests/conformance", "tests/fault", "wit"]
-            .map(|folder| format!("{folder}/README.md")),
+            .map(|dir| format!("{dir}/README.md")),
     );
-    let folders = names_in(&root().join("tests/tests")).into_iter().filter(|name| !name.contains('.'));
-    readmes.extend(folders.map(|name| format!("tests/tests/{name}/README.md")));
+    let dirs = names_in(&root().join("tests/tests")).into_iter().filter(|name| !name.contains('.'));
+    readmes.extend(dirs.map(|name| format!("tests/tests/{name}/README.md")));
     readmes.extend(plugins().into_iter().map(|name| format!("plugins/{name}/README.md")));
     readmes.extend(pages());
     readmes
@@ -57,8 +57,8 @@ fn plugins() -> Vec<String> {
     names_in(&root().join("plugins"))
 }
 
-fn names_in(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+fn names_in(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
     let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
     names.sort();
     names
@@ -116,8 +116,8 @@ fn the_demo_counts_what_nc_sends() {
 }
 
 /// The sorted lines of the newest csv part, without its header.
-fn newest(folder: &Path) -> Vec<String> {
-    let parts = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+fn newest(dir: &Path) -> Vec<String> {
+    let parts = fs::read_dir(dir).into_iter().flatten().map(|entry| entry.unwrap().path());
     let newest = parts.filter(|path| path.extension().is_some_and(|ending| ending == "csv")).max();
     let text = newest.map(|path| fs::read_to_string(path).unwrap()).unwrap_or_default();
     let mut lines: Vec<String> = text.lines().skip(1).map(str::to_owned).collect();
@@ -128,53 +128,53 @@ fn newest(folder: &Path) -> Vec<String> {
 /// A folder of its own where a reader types. It stays from run to run and at the same place, so that cargo finds built
 /// what has not changed; nothing in it is of the checkout.
 struct Reader {
-    folder: PathBuf,
+    dir: PathBuf,
 }
 
 impl Reader {
     fn new(name: &str) -> Reader {
-        let folder = reading().join(name);
-        if folder.exists() {
-            fs::remove_dir_all(&folder).unwrap();
+        let dir = reading().join(name);
+        if dir.exists() {
+            fs::remove_dir_all(&dir).unwrap();
         }
-        fs::create_dir_all(folder.join("bin")).unwrap();
-        std::os::unix::fs::symlink(millstream().canonicalize().unwrap(), folder.join("bin/millstream")).unwrap();
-        Reader { folder }
+        fs::create_dir_all(dir.join("bin")).unwrap();
+        std::os::unix::fs::symlink(millstream().canonicalize().unwrap(), dir.join("bin/millstream")).unwrap();
+        Reader { dir }
     }
 
     /// With the demo's jobs and text, and the plugins, as in the project's folder.
     fn with_demo(name: &str) -> Reader {
         let reader = Reader::new(name);
-        fs::create_dir(reader.folder.join("demo")).unwrap();
+        fs::create_dir(reader.dir.join("demo")).unwrap();
         for file in ["kept.toml", "text.txt"] {
-            fs::copy(root().join("demo").join(file), reader.folder.join("demo").join(file)).unwrap();
+            fs::copy(root().join("demo").join(file), reader.dir.join("demo").join(file)).unwrap();
         }
-        std::os::unix::fs::symlink(root().join("plugins"), reader.folder.join("plugins")).unwrap();
+        std::os::unix::fs::symlink(root().join("plugins"), reader.dir.join("plugins")).unwrap();
         reader
     }
 
     /// With an example and the plugins, as in the project's folder.
     fn with_example(name: &str) -> Reader {
         let reader = Reader::new(name);
-        let (from, to) = (root().join("docs/examples").join(name), reader.folder.join("docs/examples").join(name));
+        let (from, to) = (root().join("docs/examples").join(name), reader.dir.join("docs/examples").join(name));
         fs::create_dir_all(&to).unwrap();
         let is_of_job = |file: &String| from.join(file).is_file() && file != "README.md";
         for file in names_in(&from).into_iter().filter(is_of_job) {
             fs::copy(from.join(&file), to.join(&file)).unwrap();
         }
-        std::os::unix::fs::symlink(root().join("plugins"), reader.folder.join("plugins")).unwrap();
+        std::os::unix::fs::symlink(root().join("plugins"), reader.dir.join("plugins")).unwrap();
         reader
     }
 
     fn write(&self, name: &str, text: &str) {
-        fs::write(self.folder.join(name), text).unwrap();
+        fs::write(self.dir.join(name), text).unwrap();
     }
 
     /// What a shell makes of these lines in a folder of the reader.
     fn tries(&self, within: &str, lines: &str) -> Ended {
-        let path = format!("{}:{}", self.folder.join("bin").display(), std::env::var("PATH").unwrap());
+        let path = format!("{}:{}", self.dir.join("bin").display(), std::env::var("PATH").unwrap());
         let mut shell = Command::new("bash");
-        shell.args(["-euc", lines]).current_dir(self.folder.join(within)).env("PATH", path);
+        shell.args(["-euc", lines]).current_dir(self.dir.join(within)).env("PATH", path);
         shell.env("CARGO_TARGET_DIR", reading().join("target"));
         // The SDK needs no crate that the project itself does not need.
         shell.env("CARGO_NET_OFFLINE", "true");
@@ -197,7 +197,7 @@ impl Reader {
         self.write("job.toml", &job_with(stage));
         self.write("input.jsonl", ROW);
         self.runs("", "millstream run job.toml");
-        let batch = fs::read_to_string(self.folder.join("out.jsonl")).unwrap();
+        let batch = fs::read_to_string(self.dir.join("out.jsonl")).unwrap();
         let mut batch: Value = serde_json::from_str(&batch).unwrap();
         serde_json::from_value(batch["rows"].take()).unwrap()
     }
@@ -261,7 +261,7 @@ fn a_new_project_passes(world: &str, expected: Value) {
     let reader = Reader::new(world);
     let name = format!("tea-{world}");
     reader.runs("", &format!("millstream new {name} --world {world}"));
-    let path = reader.folder.join(&name).join("README.md");
+    let path = reader.dir.join(&name).join("README.md");
     let file = path.to_str().unwrap();
     let here = names_in(path.parent().unwrap());
     assert_eq!(here, [".gitignore", "Cargo.toml", "README.md", "cases", "sdk", "src"]);
@@ -313,7 +313,7 @@ fn the_page_about_recovery_is_true_from_top_to_bottom() {
     assert!(told.contains(&format!("| {words} |\n")) && told.contains(&format!("\n{words}\n")), "{told}");
     assert!(told.contains("\"place\": \"demo/out/kept\""), "{told}");
     assert_eq!(told.matches(", the same as was committed\n").count(), 2, "{told}");
-    let totals = fs::read_to_string(reader.folder.join("demo/out/totals.jsonl")).unwrap();
+    let totals = fs::read_to_string(reader.dir.join("demo/out/totals.jsonl")).unwrap();
     let python = Process::start(&mut Command::new(root().join("scripts/python.sh"))).wait_within(BUILDS_WITHIN);
     reader.write("totals.py", &block_with("docs/reference/checkpoint-layout.md", "python", "millstream_removed").text);
     let read = reader.runs("", &format!("{} totals.py", python.stdout.trim()));
@@ -329,7 +329,7 @@ fn the_example_of_the_page_about_untrusted_plugins_does_what_the_page_says() {
 
     let shown = reader.runs("", "millstream validate docs/examples/poison/job.toml");
     for line in [
-        "rows that make a call fail go to values.rejected, and the others go on",
+        "rows that make a call fail go to values.rejected, and the others continue",
         "more than 100 rejected rows in a batch stop the job",
         "limits: time 10ms",
         "rejected rows to values.rejected: id int64, formula text, reason text, backtrace text, stage text, plugin text, \
@@ -369,7 +369,7 @@ fn the_example_of_the_page_about_untrusted_plugins_does_what_the_page_says() {
     let asks = reader.runs("", &block_with(page, "sh", "millstream inspect").text);
     assert!(asks.contains("formulas 0.1.0"), "{asks}");
     reader.runs("", &block_with("docs/how-to/retry-rejected-rows.md", "sh", "rm -r").text);
-    assert_eq!(names_in(&reader.folder.join("docs/examples/poison")), ["formulas.jsonl", "job.toml"]);
+    assert_eq!(names_in(&reader.dir.join("docs/examples/poison")), ["formulas.jsonl", "job.toml"]);
 }
 
 /// The column `value` of JSON lines.
@@ -513,10 +513,10 @@ fn every_example_is_told_of() {
     examples.retain(|name| name != "README.md");
     assert_eq!(told, examples);
     for name in told {
-        let folder = root().join("docs/examples").join(name);
-        let page = fs::read_to_string(folder.join("README.md")).unwrap();
+        let dir = root().join("docs/examples").join(name);
+        let page = fs::read_to_string(dir.join("README.md")).unwrap();
         assert!(page.contains(&format!("millstream run docs/examples/{name}/job.toml")), "{name}");
-        assert!(folder.join("job.toml").is_file(), "{name}");
+        assert!(dir.join("job.toml").is_file(), "{name}");
     }
 }
 

@@ -47,7 +47,7 @@ fn shell(trial: &Trial, lines: &str) -> String {
     let mut path = vec![program.parent().unwrap().to_path_buf()];
     path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
     let mut shell = Command::new("bash");
-    shell.args(["-euc", &format!("exec 2>&1; {lines}")]).current_dir(trial.folder());
+    shell.args(["-euc", &format!("exec 2>&1; {lines}")]).current_dir(trial.dir());
     shell.env("PATH", std::env::join_paths(path).unwrap());
     shell.env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("tutorial"));
     // Nobody looks for mistakes in these builds with a debugger, and nothing in them is built twice.
@@ -116,11 +116,11 @@ const CASE_PASSES: &str = "ok    example\n1 case, 0 failed\n";
 
 /// Puts blocks of the page into the case of a project, in the place of what it has: it passes.
 fn case(trial: &Trial, project: &str, files: &[(&str, &str, &str)]) {
-    let folder = trial.path(project).join("cases/example");
+    let dir = trial.path(project).join("cases/example");
     for (name, language, part) in files {
-        fs::write(folder.join(name), block_of(&PAGES, language, part).text).unwrap();
+        fs::write(dir.join(name), block_of(&PAGES, language, part).text).unwrap();
     }
-    let rejected = folder.join("expected-rejected.jsonl");
+    let rejected = dir.join("expected-rejected.jsonl");
     if files.iter().any(|(name, ..)| *name == "expected.jsonl") {
         fs::remove_file(rejected).unwrap();
     }

@@ -22,7 +22,7 @@ fn word_count(trial: &Trial) -> JobSpec {
     trial.write("input.jsonl", "[\"to be or\",\"not to be\"]\n");
     let split = PluginSpec::new(plugin("split-words")).config(json!({ "separator": " " }));
     JobSpec::new("word-count")
-        .folder(trial.folder())
+        .dir(trial.dir())
         .clock(ClockSpec::Manual)
         .workers(2)
         .source(SourceSpec::of("lines", QueueReads { path: "input.jsonl".into() }).schema(text("value")))
@@ -34,7 +34,7 @@ fn word_count(trial: &Trial) -> JobSpec {
 /// A job that goes on until it is stopped.
 fn endless(trial: &Trial) -> JobSpec {
     JobSpec::new("endless")
-        .folder(trial.folder())
+        .dir(trial.dir())
         .batch(Duration::from_millis(20))
         .workers(1)
         .source(SourceSpec::of("numbers", RateReads { rows_per_second: 1000, rows_max: None }))
@@ -153,7 +153,7 @@ fn what_comes_too_late_or_too_early_is_refused() {
 fn parts_can_be_added_before_the_start() {
     let trial = Trial::new("");
     trial.write("input.jsonl", "[\"a\"]\n");
-    let mut job = Job::new(JobSpec::new("grown").folder(trial.folder()).clock(ClockSpec::Manual), Options::default());
+    let mut job = Job::new(JobSpec::new("grown").dir(trial.dir()).clock(ClockSpec::Manual), Options::default());
     job.add_source(SourceSpec::of("in", QueueReads { path: "input.jsonl".into() }).schema(text("v"))).unwrap();
     let told = refused(job.start());
     assert!(told.contains("the job has no sink, so its rows go nowhere; add one"), "{told}");
@@ -184,7 +184,7 @@ fn several_jobs_run_beside_each_other() {
 fn a_source_that_cannot_be_reached_does_not_hold_the_stop_up() {
     let trial = Trial::new("");
     let spec = JobSpec::new("alone")
-        .folder(trial.folder())
+        .dir(trial.dir())
         .source(SourceSpec::of("lines", SocketReads::lines(format!("127.0.0.1:{}", free_port()))))
         .sink(SinkSpec::new("out", ["lines"], QueueWrites::new("out.jsonl")));
     let mut job = Job::new(spec, Options::default());

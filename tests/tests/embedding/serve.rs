@@ -21,7 +21,7 @@ use std::time::Duration;
 struct Server {
     process: Process,
     socket: PathBuf,
-    _folder: Trial,
+    _dir: Trial,
 }
 
 fn command(socket: &Path, arguments: &[&str]) -> Command {
@@ -36,13 +36,13 @@ impl Server {
     }
 
     fn with(arguments: &[&str], also: impl FnOnce(&mut Command)) -> Server {
-        let folder = Trial::new("");
-        let socket = folder.path("socket");
+        let dir = Trial::new("");
+        let socket = dir.path("socket");
         let mut command = command(&socket, arguments);
         also(&mut command);
         let mut process = Process::start(&mut command);
         process.until("it serves", |process| process.stdout().starts_with("serving plugins on "));
-        Server { process, socket, _folder: folder }
+        Server { process, socket, _dir: dir }
     }
 
     fn connect(&self) -> UnixStream {
@@ -61,8 +61,8 @@ impl Server {
     }
 
     fn say_hello(&self, stream: &mut UnixStream, name: &str, more: Value) -> Value {
-        let folder = if name == "poison" { root().join("tests/plugins/poison") } else { plugin(name) };
-        let mut hello = json!({ "millstream": 1, "plugin": folder.display().to_string() });
+        let dir = if name == "poison" { root().join("tests/plugins/poison") } else { plugin(name) };
+        let mut hello = json!({ "millstream": 1, "plugin": dir.display().to_string() });
         let more = more.as_object().unwrap().clone();
         hello.as_object_mut().unwrap().extend(more);
         stream.write_all(&frame(&json!({ "hello": hello }), &[])).unwrap();
@@ -344,7 +344,7 @@ fn the_socket_is_its_users_alone_and_in_nobodys_way() {
     assert!(taken.code == Some(1) && taken.stderr.contains("another process listens there"), "{taken:?}");
     server.works();
     // Killed, it leaves a socket, which the next one replaces.
-    let Server { process, socket, _folder: folder } = server;
+    let Server { process, socket, _dir: dir } = server;
     process.kill();
     assert!(socket.exists());
     let mut process = Process::start(&mut command(&socket, &["--with-parent"]));
@@ -369,7 +369,7 @@ fn the_socket_is_its_users_alone_and_in_nobodys_way() {
         (&["--connections", "0"], "between 1 and 1024"),
         (&["--memory", "lots"], "--memory: "),
     ] {
-        let ended = Process::start(&mut command(&folder.path("other"), arguments)).wait();
+        let ended = Process::start(&mut command(&dir.path("other"), arguments)).wait();
         assert!(ended.code == Some(2) && ended.stderr.contains(words), "{ended:?}");
     }
 }
@@ -387,8 +387,8 @@ fn a_panic_in_any_thread_is_told_and_the_others_go_on() {
     server.process.until_stderr("a connection panicked");
     server.works();
     // Who can hear of the parent's end no more ends.
-    let folder = Trial::new("");
-    let mut command = command(&folder.path("socket"), &["--with-parent"]);
+    let dir = Trial::new("");
+    let mut command = command(&dir.path("socket"), &["--with-parent"]);
     command.env("MILLSTREAM_TEST_FAULT", "panic@millstream-serve-parent:1").env("RUST_BACKTRACE", "0");
     assert_eq!(Process::start(&mut command).wait().code, Some(0));
 }
@@ -425,7 +425,7 @@ fn clickhouse_calls_plugins_through_a_pipe() {
     let query = shown_block("sql", "sentiment").text;
     let script = "import sys, chdb; print(chdb.query(sys.argv[1], 'TSV', udf_path=sys.argv[2]), end='')";
     let mut python = python_with("chdb");
-    let asked = python.args(["-c", script, &query]).arg(trial.folder());
+    let asked = python.args(["-c", script, &query]).arg(trial.dir());
     let ended = Process::start(asked).wait_within(Duration::from_secs(120));
     assert_eq!((ended.code, ended.stdout.trim()), (Some(0), "1\n0\n-1"), "{}", ended.stderr);
 }

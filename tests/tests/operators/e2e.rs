@@ -139,16 +139,16 @@ cases! { EXAMPLES:
 
 #[test]
 fn every_case_is_run() {
-    assert_eq!(folders_in("tests/e2e"), CASES, "the list in this file, and the folders");
-    let mut examples = folders_in("docs/examples");
+    assert_eq!(dirs_in("tests/e2e"), CASES, "the list in this file, and the folders");
+    let mut examples = dirs_in("docs/examples");
     // Those of sockets and folders are run by `examples.rs`.
     examples.retain(|name| root().join("docs/examples").join(name).join("input.jsonl").exists());
     let examples: Vec<_> = examples.into_iter().map(|name| format!("docs/examples/{name}")).collect();
     assert_eq!(examples, EXAMPLES, "the list in this file, and the examples");
 }
 
-fn folders_in(folder: &str) -> Vec<String> {
-    let entries = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().file_name());
+fn dirs_in(dir: &str) -> Vec<String> {
+    let entries = fs::read_dir(root().join(dir)).unwrap().map(|entry| entry.unwrap().file_name());
     let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
     names.sort();
     names
@@ -156,7 +156,7 @@ fn folders_in(folder: &str) -> Vec<String> {
 
 /// A case, with a place for what its sinks write.
 struct Case {
-    folder: PathBuf,
+    dir: PathBuf,
     output: TempDir,
     /// Sink and file of what it must write.
     expected: Vec<(String, PathBuf)>,
@@ -164,11 +164,11 @@ struct Case {
 
 impl Case {
     fn new(name: &str) -> Case {
-        let folder = if name.contains('/') { root().join(name) } else { root().join("tests/e2e").join(name) };
-        let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        let dir = if name.contains('/') { root().join(name) } else { root().join("tests/e2e").join(name) };
+        let files = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());
         let expected: Vec<_> = files.filter_map(|path| Some((sink_of(&path)?, path))).collect();
         assert!(!expected.is_empty(), "{name} expects nothing");
-        Case { folder, output: TempDir::new().unwrap(), expected }
+        Case { dir, output: TempDir::new().unwrap(), expected }
     }
 
     fn written(&self, sink: &str) -> PathBuf {
@@ -176,7 +176,7 @@ impl Case {
     }
 
     fn command(&self) -> Command {
-        self.command_of(&self.folder.join("job.toml"))
+        self.command_of(&self.dir.join("job.toml"))
     }
 
     fn command_of(&self, job: &Path) -> Command {
@@ -191,8 +191,8 @@ impl Case {
     /// The same, with a checkpoint every so many batches.
     fn keeping(&self, job: &Path, every: usize, workers: usize) -> Command {
         let mut command = self.command_of(job);
-        let folder = self.output.path().join("checkpoint");
-        command.arg("--set").arg(format!("checkpoint.dir={}", folder.display()));
+        let dir = self.output.path().join("checkpoint");
+        command.arg("--set").arg(format!("checkpoint.dir={}", dir.display()));
         command.args(["--set", &format!("checkpoint.every={every}"), "--workers", &workers.to_string()]);
         command
     }
@@ -272,7 +272,7 @@ fn killed(command: &mut Command, commits: usize) -> bool {
 /// with one.
 fn kill_and_resume(name: &str) {
     let whole = Case::new(name);
-    let job = whole.folder.join("job.toml");
+    let job = whole.dir.join("job.toml");
     ended_well(&mut whole.keeping(&job, 1, 2));
     whole.check();
     let commits = whole.commits();
@@ -295,7 +295,7 @@ fn kill_and_resume(name: &str) {
 fn batches_of_other_languages_replay_alike() {
     for name in ["javascript", "python"] {
         let case = Case::new(name);
-        let job = case.folder.join("job.toml");
+        let job = case.dir.join("job.toml");
         ended_well(&mut case.keeping(&job, 1000, 2));
         case.check();
         for workers in [1, 3] {
@@ -311,9 +311,9 @@ fn batches_of_other_languages_replay_alike() {
 /// Ends well after the first batches, as a job does that was stopped, and goes on with other numbers of workers.
 fn stop_and_resume(name: &str) {
     let case = Case::new(name);
-    let trial = Trial::new(&with_plugins_of_the_project(&case.folder.join("job.toml")));
+    let trial = Trial::new(&with_plugins_of_the_project(&case.dir.join("job.toml")));
     let mut inputs = Vec::new();
-    for entry in fs::read_dir(&case.folder).unwrap() {
+    for entry in fs::read_dir(&case.dir).unwrap() {
         let (path, name) = (entry.as_ref().unwrap().path(), entry.unwrap().file_name().into_string().unwrap());
         if name.starts_with("input") {
             inputs.push((name, fs::read_to_string(path).unwrap()));

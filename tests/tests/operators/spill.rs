@@ -182,7 +182,7 @@ fn a_panic_in_a_thread_that_merges_or_makes_files_ends_the_job_with_its_name() {
 }
 
 #[test]
-fn a_folder_where_nothing_can_be_written_is_told() {
+fn a_dir_where_nothing_can_be_written_is_told() {
     let trial = trial("state = { memory = \"1MiB\", folder = \"in.jsonl/cold\" }", 5);
     let ended = trial.run(&["--workers", "1", "--unsupervised"]);
     let told = "stage `alarms`: `state.folder`: cannot make a file for cold rows of state in ";

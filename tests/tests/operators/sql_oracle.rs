@@ -21,7 +21,7 @@ fn queries_of_all_shapes_give_the_rows_that_duckdb_gives() {
 fn agrees(mut python: Command, script: &str, seed: u64, queries: u32) {
     let trial = Trial::new("");
     let script = root().join("tests/tests/operators/sql").join(script);
-    python.arg(script).arg(millstream()).arg(trial.folder()).args([seed.to_string(), queries.to_string()]);
+    python.arg(script).arg(millstream()).arg(trial.dir()).args([seed.to_string(), queries.to_string()]);
     let ended = python.output().unwrap();
     let said = String::from_utf8_lossy(&ended.stdout);
     assert!(ended.status.success(), "{said}\n{}", String::from_utf8_lossy(&ended.stderr));

@@ -4,7 +4,7 @@
 mod answers;
 mod case;
 mod contents;
-mod folders;
+mod dirs;
 mod goods;
 mod kept;
 mod signatures;
@@ -29,9 +29,9 @@ fn without_a_lie_all_goes_well() {
     place.run(&["run", "job.toml"]).is_well();
     assert_eq!(place.trial.rows("out.jsonl").len(), 3);
 
-    let folder = Place::new("");
-    goods.write(&folder.trial.path("registry"));
+    let dir = Place::new("");
+    goods.write(&dir.trial.path("registry"));
     for way in WAYS {
-        folder.goes(way, &folder.trial.path("registry").display().to_string(), &goods).is_well();
+        dir.goes(way, &dir.trial.path("registry").display().to_string(), &goods).is_well();
     }
 }

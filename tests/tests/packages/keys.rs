@@ -19,7 +19,7 @@ fn refused(trial: &Trial, arguments: &[&str]) -> String {
     let ended = key(trial, arguments);
     assert_ne!(ended.code, Some(0), "{arguments:?}: {}", ended.stdout);
     assert_eq!(ended.stdout, "");
-    ended.stderr.replace(&trial.folder().display().to_string(), "TRIAL")
+    ended.stderr.replace(&trial.dir().display().to_string(), "TRIAL")
 }
 
 /// The first key in a text.
@@ -94,7 +94,7 @@ fn keys_are_trusted_and_revoked() {
     well(&trial, &["revoke", &manifest]);
     assert!(refused(&trial, &["trust", "bob", &bob]).contains("is revoked and can no longer be trusted"));
     assert!(refused(&trial, &["revoke", "bob"]).contains("is neither a key"));
-    let list = well(&trial, &["list"]).replace(&trial.folder().display().to_string(), "TRIAL");
+    let list = well(&trial, &["list"]).replace(&trial.dir().display().to_string(), "TRIAL");
     let wanted = format!(
         "trusted:\n  alice  {alice}  keys/trusted.toml\n  bob  {bob}  keys/trusted.toml  revoked\nrevoked:\n  {bob}\n  {manifest}\n"
     );
@@ -124,7 +124,7 @@ fn policies_do_not_fail_open() {
             command.env_remove(name);
         }
         command.env("XDG_CACHE_HOME", trial.path("cache")).env("XDG_STATE_HOME", trial.path("state"));
-        command.envs(config.map(|folder| ("MILLSTREAM_CONFIG", trial.path(folder))));
+        command.envs(config.map(|dir| ("MILLSTREAM_CONFIG", trial.path(dir))));
         let _ = std::fs::remove_file(trial.path("out.jsonl"));
         Process::start(&mut command).wait()
     };

@@ -341,10 +341,10 @@ fn a_stage_without_a_plugin_gets_one_and_both_move_together() {
         bare.replace("from = \"lines\"\n", "from = \"lines\"\nplugin = \"split-words@0.7.0\"\n")
     );
     // The folders of job and registry go somewhere else together, to a user with an empty store.
-    for folder in ["here", "registry"] {
-        let to = trial.path("moved").join(folder);
+    for dir in ["here", "registry"] {
+        let to = trial.path("moved").join(dir);
         fs::create_dir_all(trial.path("moved")).expect("a folder can be made");
-        fs::rename(trial.path(folder), to).expect("a folder can be moved");
+        fs::rename(trial.path(dir), to).expect("a folder can be moved");
     }
     trial.write("moved/here/input.jsonl", "[{\"value\": \"a b\"}]\n");
     let ended = millstream_with(&trial, &trial.path("another"), &["run", "moved/here/job.toml", "--workers", "1"]);

@@ -25,7 +25,7 @@ fn run(trial: &Trial, arguments: &[&str], settings: &[(&str, &Path)]) -> Ended {
 fn alone(trial: &Trial, command: &mut Command) {
     let own =
         [("HOME", "home"), ("MILLSTREAM_CONFIG", "config"), ("MILLSTREAM_STORE", "store"), ("XDG_CACHE_HOME", "cache")];
-    command.envs(own.map(|(name, folder)| (name, trial.path(folder))));
+    command.envs(own.map(|(name, dir)| (name, trial.path(dir))));
     for name in ["DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "SSL_CERT_FILE"] {
         command.env_remove(name);
     }
@@ -96,8 +96,8 @@ fn a_component_that_is_older_than_its_sources_is_not_pushed() {
 fn a_package_goes_to_a_registry_and_comes_back() {
     let (server, trial) = (RegistryServer::start(), Trial::new(""));
     let (component, made) = split_words();
-    let folder = plugin("split-words").display().to_string();
-    let push = ["push", folder.as_str(), "--registry", &server.url()];
+    let dir = plugin("split-words").display().to_string();
+    let push = ["push", dir.as_str(), "--registry", &server.url()];
     let said = well(&trial, &push);
     assert_eq!(said, format!("pushed split-words 0.1.0 to {}\n  manifest {}\n", server.url(), made.digest()));
     assert_eq!(well(&trial, &push), said, "what is there already may be pushed again");
@@ -133,8 +133,8 @@ fn a_package_goes_to_a_registry_and_comes_back() {
 fn a_login_is_that_of_docker_or_podman() {
     let server = RegistryServer::with(RegistryOptions { login: true, tls: false });
     let trial = Trial::new("");
-    let folder = plugin("split-words").display().to_string();
-    let push = ["push", folder.as_str(), "--registry", &server.url()];
+    let dir = plugin("split-words").display().to_string();
+    let push = ["push", dir.as_str(), "--registry", &server.url()];
     let words = format!("needs a login with the permission for this; log in with: docker login {}", server.host());
     assert!(badly(&trial, &push, &[]).contains(&words));
     let wrong = server.docker_config(RegistryServer::USER, "guessed");
@@ -177,8 +177,8 @@ fn tls_is_spoken_with_those_whose_authority_is_known() {
     let server = RegistryServer::with(RegistryOptions { login: true, tls: true });
     let trial = Trial::new("");
     let login = server.docker_config(RegistryServer::USER, RegistryServer::PASSWORD);
-    let folder = plugin("split-words").display().to_string();
-    let push = ["push", folder.as_str(), "--registry", &server.url()];
+    let dir = plugin("split-words").display().to_string();
+    let push = ["push", dir.as_str(), "--registry", &server.url()];
     let (authority, login) = (server.authority(), ("DOCKER_CONFIG", login.path()));
     let refused = badly(&trial, &push, &[login]);
     assert!(refused.contains("is unreachable") && refused.contains("certificate"), "{refused}");
@@ -192,8 +192,8 @@ fn tls_is_spoken_with_those_whose_authority_is_known() {
 fn signatures_lie_beside_a_package() {
     let server = RegistryServer::start();
     let (_, made) = split_words();
-    let folder = tempfile::tempdir().unwrap();
-    for registry in [server.url(), folder.path().display().to_string()] {
+    let dir = tempfile::tempdir().unwrap();
+    for registry in [server.url(), dir.path().display().to_string()] {
         let registry = Registry::parse(&registry, &root()).unwrap();
         let name = "split-words".parse().unwrap();
         registry.push(&name, &"0.1.0".parse().unwrap(), &made).unwrap();
@@ -211,9 +211,9 @@ fn signatures_lie_beside_a_package() {
 }
 
 #[test]
-fn a_folder_of_built_plugins_is_a_registry() {
+fn a_dir_of_built_plugins_is_a_registry() {
     let (component, made) = split_words();
-    let plugins = Registry::Folder(root().join("plugins"));
+    let plugins = Registry::Dir(root().join("plugins"));
     let (version, digest) = plugins.find(&"split-words".parse().unwrap()).unwrap();
     assert_eq!((version.to_string(), digest), ("0.1.0".into(), made.digest()), "the same as if it were pushed");
     assert!(plugins.fetch(&"split-words".parse().unwrap(), &digest).unwrap().component == component);
@@ -230,7 +230,7 @@ fn a_folder_of_built_plugins_is_a_registry() {
     trial.write("shared/some.wasm", &component);
     trial.write("shared/broken.wasm", "not a component");
     trial.write("shared/notes.txt", "");
-    let shared = Registry::parse("shared", trial.folder()).unwrap();
+    let shared = Registry::parse("shared", trial.dir()).unwrap();
     assert_eq!(shared.find(&"split-words".parse().unwrap()).unwrap().1, made.digest());
     trial.write("shared/split-words.wasm", "not a component");
     let broken = shared.find(&"split-words".parse().unwrap()).unwrap_err().message;

@@ -315,10 +315,10 @@ fn one_page_shows_all_jobs_of_a_user() {
     let (trial, other) = (simple(""), simple(""));
     let (first, _) = Seen::start(&trial, &[]);
     let mut command = other.command(&["run", "job.toml", "--no-ui"]);
-    let mut second = Process::start(command.env("XDG_RUNTIME_DIR", trial.folder()));
+    let mut second = Process::start(command.env("XDG_RUNTIME_DIR", trial.dir()));
     second.until("it runs", |second| second.stderr().contains("the job keeps no checkpoints"));
     // Jobs of other tests have their sockets in the folder that is common to all.
-    let mut ui = Process::start(trial.command_apart(&["ui"]).env("TMPDIR", trial.folder()));
+    let mut ui = Process::start(trial.command_apart(&["ui"]).env("TMPDIR", trial.dir()));
     let page = Seen::of(&mut ui);
     let list = || -> Value { serde_json::from_str(&page.get("/api/v1/jobs").body).unwrap() };
     let both = holds_within(DEADLINE, || list()["jobs"].as_array().unwrap().len() == 2);

@@ -8,8 +8,8 @@ fn within(mib: u64, command: &Command) -> Command {
     let mut limited = Command::new("sh");
     limited.arg("-c").arg(format!("ulimit -v {}; exec \"$@\"", mib * 1024)).arg("sh");
     limited.arg(command.get_program()).args(command.get_args());
-    command.get_current_dir().iter().for_each(|folder| {
-        limited.current_dir(folder);
+    command.get_current_dir().iter().for_each(|dir| {
+        limited.current_dir(dir);
     });
     limited
 }
@@ -24,7 +24,7 @@ fn ended(mut command: Command) -> Ended {
 fn pipe(trial: &Trial, plugin_name: &str, more: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", "exec \"$@\" < in.txt", "sh"]).arg(millstream()).arg("pipe").arg(plugin(plugin_name));
-    command.args(more).current_dir(trial.folder());
+    command.args(more).current_dir(trial.dir());
     command
 }
 

@@ -146,9 +146,9 @@ fn builds_in_c_are_reproducible() {
 }
 
 /// A program that the shell finds in this folder.
-fn program(folder: &Path, name: &str, lines: &str) -> PathBuf {
-    fs::create_dir_all(folder).unwrap();
-    let path = folder.join(name);
+fn program(dir: &Path, name: &str, lines: &str) -> PathBuf {
+    fs::create_dir_all(dir).unwrap();
+    let path = dir.join(name);
     fs::write(&path, format!("#!/bin/sh\n{lines}\n")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     path
@@ -294,8 +294,8 @@ fn the_doctor_installs_what_is_missing_once() {
 fn a_build_names_the_tool_that_it_lacks() {
     let trial = Trial::new("");
     runs(&trial, &["new", "a", "--lang", "python"]);
-    let build = |programs: &str, folder: &str| {
-        let ended = Process::start(&mut on_bare_machine(&trial, &["build", folder], &trial.path(programs))).wait();
+    let build = |programs: &str, dir: &str| {
+        let ended = Process::start(&mut on_bare_machine(&trial, &["build", dir], &trial.path(programs))).wait();
         assert_eq!(ended.code, Some(1), "{}", ended.stderr);
         ended.stderr
     };

@@ -8,7 +8,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millstream::error::{Error, Result};
 use millstream::ids::{BatchId, BatchTime};
-use millstream::internals::batch::rejected::RefusedRow;
+use millstream::internals::batch::rejected::RejectedRow;
 use millstream::internals::context::CallContext;
 use millstream::internals::plugin::{
     Caller, Cogroups, Description, DueTimes, Groups, LoadOptions, Metering, Plugin, StageUse, World,
@@ -51,7 +51,7 @@ pub fn text() -> RecordBatch {
 /// Calls every function of the plugin's world once, until one fails. In world `aggregate` accumulators go on from `lift`.
 pub fn call(plugin: &Plugin, caller: &mut Caller, description: &Description, rows: &RecordBatch) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    let refused = |refusals: &[RefusedRow]| refusals.iter().map(|refusal| refusal.row).collect();
+    let refused = |refusals: &[RejectedRow]| refusals.iter().map(|refusal| refusal.row).collect();
     match plugin.world() {
         World::Transform => {
             let processed = caller.process(CONTEXT, rows)?;

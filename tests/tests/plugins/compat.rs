@@ -8,15 +8,15 @@ use std::fs;
 use std::path::Path;
 
 /// The names of what is in a folder.
-fn names_in(folder: &Path) -> BTreeSet<String> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+fn names_in(dir: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
     entries.map(|name| name.into_string().unwrap()).collect()
 }
 
 /// The worlds of a released version, as its WIT says.
 fn worlds(version: &str) -> BTreeSet<String> {
-    let folder = root().join("wit/released").join(version);
-    let texts = names_in(&folder).into_iter().map(|name| fs::read_to_string(folder.join(name)).unwrap());
+    let dir = root().join("wit/released").join(version);
+    let texts = names_in(&dir).into_iter().map(|name| fs::read_to_string(dir.join(name)).unwrap());
     let all: String = texts.collect();
     let worlds = all.lines().filter_map(|line| line.strip_prefix("world ")?.strip_suffix(" {"));
     worlds.map(String::from).collect()
@@ -56,11 +56,11 @@ fn world_of(kept: &str) -> &str {
 fn components_of_each_release_run() {
     for version in versions() {
         for kept in kept(&version) {
-            let folder = root().join("tests/compat");
-            let component = fs::read(folder.join(&version).join(format!("{kept}.wasm"))).unwrap();
+            let dir = root().join("tests/compat");
+            let component = fs::read(dir.join(&version).join(format!("{kept}.wasm"))).unwrap();
             let trial = Trial::new("");
             trial.write("plugin.wasm", &component);
-            let job = folder.join("jobs").join(&kept);
+            let job = dir.join("jobs").join(&kept);
             for name in names_in(&job) {
                 trial.write(&name, fs::read(job.join(&name)).unwrap());
             }

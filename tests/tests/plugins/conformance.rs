@@ -10,7 +10,7 @@ mod sinks;
 mod sources;
 mod table;
 
-use built::{TAKES_AT_MOST, case_names, component, folder, has};
+use built::{TAKES_AT_MOST, case_names, component, dir, has};
 use millstream::internals::author::language::Language;
 use millstream_tests::{Process, millstream, python_with_wheel};
 use std::fs;
@@ -98,7 +98,7 @@ fn cases_in_python_of_one_language() {
 
 /// Builds all plugins of a language and runs their cases; tells of all that fail.
 fn all_cases(language: Language) {
-    let is_tried = |case: &String| has(case, language) && folder(case, language).with_file_name("cases").is_dir();
+    let is_tried = |case: &String| has(case, language) && dir(case, language).with_file_name("cases").is_dir();
     let cases: Vec<String> = case_names().into_iter().filter(is_tried).collect();
     assert!(!cases.is_empty(), "there is no plugin in {language}");
     let failures: Vec<String> =
@@ -114,7 +114,7 @@ fn all_cases_in_python(language: Language) {
     for case in case_names().into_iter().filter(is_tried) {
         let component = component(&case, language).unwrap_or_else(|words| panic!("{case}: {words}"));
         let mut command = python_with_wheel();
-        command.arg("conformance.py").arg(folder(&case, language).with_file_name("cases")).arg(component);
+        command.arg("conformance.py").arg(dir(&case, language).with_file_name("cases")).arg(component);
         let ended = Process::start(&mut command).wait_within(TAKES_AT_MOST);
         if ended.code != Some(0) {
             failures.push(format!("{case}: {}{}", ended.stdout, ended.stderr));
@@ -131,14 +131,14 @@ fn difference(case: &str, language: Language) -> Option<String> {
     };
     let trial = TempDir::new().expect("a temporary folder");
     for manifest in ["Cargo.toml", "pyproject.toml", "package.json", "plugin.toml"] {
-        let from = folder(case, language).join(manifest);
+        let from = dir(case, language).join(manifest);
         if from.is_file() {
             fs::copy(from, trial.path().join(manifest)).expect("a manifest can be copied");
         }
     }
     // Last, so that it is newer than what it was made of.
     fs::copy(component, trial.path().join(format!("conformance-{case}.wasm"))).expect("a component can be copied");
-    copy_all(&folder(case, language).with_file_name("cases"), &trial.path().join("cases"));
+    copy_all(&dir(case, language).with_file_name("cases"), &trial.path().join("cases"));
     generated::write(case, &trial.path().join("cases"));
     let mut command = Command::new(millstream());
     command.arg("test").arg(trial.path()).env("MILLSTREAM_LOG", "off");

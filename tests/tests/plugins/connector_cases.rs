@@ -179,7 +179,7 @@ fn what_is_wrong_with_a_sink_is_found() {
     fails(
         &trial,
         &[],
-        "it promises exactly once, but when batch 1 was committed, but the job was not told, `committed` says otherwise: it would be handed over again, and rows be there twice\n        expected   batch 1\n        got        none",
+        "it promises exactly once, but when batch 1 was committed, but the job did not learn of it, `committed` says otherwise: it would be handed over again, and rows be there twice\n        expected   batch 1\n        got        none",
     );
     // One that holds what was never committed.
     again("> BEGIN {_}", "> BEGIN {last}");
@@ -193,7 +193,7 @@ fn what_is_wrong_with_a_sink_is_found() {
     again("> ROW {_}", "> ROW {_}");
     change(&trial, "cases/example/case.toml", "reopen = false\n", "");
     change(&trial, "cases/example/case.toml", "on_error = \"reject\"\n", "");
-    fails(&trial, &[], "batch 1: its plugin refuses 1 rows: ");
+    fails(&trial, &[], "batch 1: its plugin rejects 1 rows: ");
 }
 
 #[test]

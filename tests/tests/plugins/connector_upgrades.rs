@@ -300,7 +300,7 @@ fn a_build_of_a_source_that_fails_is_given_up_and_no_number_is_lost() {
         };
         goes_on(&mut job);
         write_varied("bad-source", "fail", &trial.path("now.wasm"));
-        job.until_stderr("bad-source 0.1.0 goes on in place of bad-source 0.1.0, which failed: ");
+        job.until_stderr("bad-source 0.1.0 replaces bad-source 0.1.0, which failed: ");
         job.until_stderr("source `n` has the version before ");
         goes_on(&mut job);
         write_varied("bad-source", "mute", &trial.path("now.wasm"));

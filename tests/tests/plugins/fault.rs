@@ -23,13 +23,13 @@ fn check_all(check: impl Fn(&Case, &Path) -> Result<(), String> + Sync) {
     let only = std::env::var("CASE").unwrap_or_default();
     let all: Vec<Case> = cases().into_iter().filter(|case| case.name.contains(&only)).collect();
     assert!(!all.is_empty(), "there is no case `{only}`");
-    let folder = tempfile::tempdir().expect("a temporary folder");
+    let dir = tempfile::tempdir().expect("a temporary folder");
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..AT_A_TIME {
             scope.spawn(|| {
                 while let Some(case) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(words) = check(case, folder.path()) {
+                    if let Err(words) = check(case, dir.path()) {
                         failed.lock().unwrap().push(format!("=== {}: {words}", case.name));
                     }
                 }
@@ -87,17 +87,17 @@ fn trial(case: &Case, component: &Path, on_error: &str) -> Trial {
     trial
 }
 
-fn component(case: &Case, folder: &Path) -> PathBuf {
-    let path = folder.join(format!("{}.wasm", case.name));
+fn component(case: &Case, dir: &Path) -> PathBuf {
+    let path = dir.join(format!("{}.wasm", case.name));
     std::fs::write(&path, case.component()).expect("a file can be written");
     path
 }
 
 /// Runs the job, and looks at what every job must keep to.
-fn run(case: &Case, folder: &Path, on_error: &str) -> Result<(Ended, Trial), String> {
-    let trial = trial(case, &component(case, folder), on_error);
+fn run(case: &Case, dir: &Path, on_error: &str) -> Result<(Ended, Trial), String> {
+    let trial = trial(case, &component(case, dir), on_error);
     let begun = Instant::now();
-    let mut process = Process::start(trial.command(&["run", "job.toml"]).env("XDG_CACHE_HOME", folder.join("cache")));
+    let mut process = Process::start(trial.command(&["run", "job.toml"]).env("XDG_CACHE_HOME", dir.join("cache")));
     while !process.ended() {
         if begun.elapsed() > JOB_MAX {
             return Err(format!("it did not end within {JOB_MAX:?}: {}", process.stderr()));
@@ -183,8 +183,8 @@ fn value(row: &Value) -> String {
 
 #[test]
 fn a_hostile_plugin_stops_the_job_with_its_story() {
-    check_all(|case, folder| {
-        let (ended, trial) = run(case, folder, "fail")?;
+    check_all(|case, dir| {
+        let (ended, trial) = run(case, dir, "fail")?;
         match case.place {
             Place::Nowhere => check_rows(case, &ended, &trial),
             _ => check_stopped(case, &case.says, &ended, &trial),
@@ -198,8 +198,8 @@ mod long {
 
     #[test]
     fn a_hostile_plugin_loses_its_rows_and_no_others() {
-        check_all(|case, folder| {
-            let (ended, trial) = run(case, folder, "reject")?;
+        check_all(|case, dir| {
+            let (ended, trial) = run(case, dir, "reject")?;
             match case.rejects {
                 Rejects::Stop => check_stopped(case, &case.says_with_fuel, &ended, &trial),
                 _ => check_rows(case, &ended, &trial),

@@ -366,7 +366,7 @@ fn a_flood_of_rows_that_trap_takes_no_more_memory_than_their_bound() {
     let trial = poison("on_error = \"reject\"\nlimits = { rejected = \"1MiB\" }", REJECTED, &[&["panic"; 20_000]]);
     let limited = format!("ulimit -d 1500000 && exec {} run job.toml", millstream().display());
     let mut command = std::process::Command::new("sh");
-    command.args(["-c", &limited]).current_dir(trial.folder()).env("MILLSTREAM_LOG", "off");
+    command.args(["-c", &limited]).current_dir(trial.dir()).env("MILLSTREAM_LOG", "off");
     let ended = Process::start(&mut command).wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stderr.contains("are more than 1MiB; nothing of the batch is emitted"), "{}", ended.stderr);

@@ -62,8 +62,8 @@ fn project(plugin: &Block) -> Trial {
     trial
 }
 
-fn build(folder: &Path) -> Ended {
-    Process::start(Command::new(millstream()).arg("build").arg(folder)).wait_within(BUILDS_WITHIN)
+fn build(dir: &Path) -> Ended {
+    Process::start(Command::new(millstream()).arg("build").arg(dir)).wait_within(BUILDS_WITHIN)
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn the_first_plugin_passes_its_test_and_its_test_can_fail() {
     // Not as a part of the make that may have started these tests: it would print which folder it enters and leaves.
     let make = || {
         let mut make = Command::new("make");
-        make.arg("test").current_dir(trial.folder()).env_remove("MAKELEVEL").env_remove("MAKEFLAGS");
+        make.arg("test").current_dir(trial.dir()).env_remove("MAKELEVEL").env_remove("MAKEFLAGS");
         Process::start(&mut make).wait_within(BUILDS_WITHIN)
     };
     let passed = make();
@@ -95,7 +95,7 @@ fn builds_can_be_repeated() {
         if has_test {
             trial.write("test_shown.c", "this is not C");
         }
-        let built = build(trial.folder());
+        let built = build(trial.dir());
         assert_eq!(built.code, Some(0), "{}", built.stderr);
         fs::read(trial.path("shown.wasm")).unwrap()
     });
@@ -107,7 +107,7 @@ fn mistakes_are_shown_as_the_compiler_tells_them() {
     let mut plugin = plugins().remove(0);
     plugin.text = plugin.text.replace("return MS_OK;\n}", "return MS_FINE;\n}");
     let trial = project(&plugin);
-    let built = build(trial.folder());
+    let built = build(trial.dir());
     assert_eq!(built.code, Some(1), "{}", built.stderr);
     assert!(built.stderr.contains("shown.c:25:12: error: use of undeclared identifier 'MS_FINE'"), "{}", built.stderr);
     assert!(built.stderr.contains("clang failed; see its messages above"), "{}", built.stderr);
@@ -119,7 +119,7 @@ fn mistakes_are_shown_as_the_compiler_tells_them() {
 fn memory_is_given_back_after_each_call() {
     let plugin = plugins().into_iter().find(|block| block.text.contains("ms_format(")).unwrap();
     let trial = project(&plugin);
-    assert_eq!(build(trial.folder()).code, Some(0));
+    assert_eq!(build(trial.dir()).code, Some(0));
     let memory = |batches: usize| {
         let rows: Vec<String> =
             (0..2000).map(|i| format!("{{\"sensors\":\"{}\",\"value\":{i}}}", "abcdefgh,".repeat(8))).collect();
@@ -148,7 +148,7 @@ mod long {
     fn its_own_tests_pass() {
         let sdk = root().join("sdk/c");
         let told = runs(Command::new("sh").arg(sdk.join("tests/run.sh"))).stdout;
-        let within = |folder: &str| fs::read_dir(sdk.join(folder)).unwrap().flatten().map(|entry| entry.path());
+        let within = |dir: &str| fs::read_dir(sdk.join(dir)).unwrap().flatten().map(|entry| entry.path());
         let programs = within("tests").filter(|path| path.extension().is_some_and(|ending| ending == "c")).count();
         let templates = within("template").count();
         assert!(programs >= 9 && templates >= 6, "{programs} programs and {templates} templates");
@@ -177,7 +177,7 @@ mod long {
         );
         for plugin in &plugins {
             let trial = project(plugin);
-            let built = build(trial.folder());
+            let built = build(trial.dir());
             assert_eq!(built.code, Some(0), "{}\n{}", plugin.place, built.stderr);
             // Nothing in it makes a compiler speak up.
             assert!(!built.stderr.contains("warning"), "{}\n{}", plugin.place, built.stderr);

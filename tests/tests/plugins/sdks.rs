@@ -11,10 +11,10 @@ const TAKE_AT_MOST: Duration = Duration::from_secs(600);
 
 const WORLDS: [&str; 6] = ["aggregate", "cogroup", "sink", "source", "transform", "update"];
 
-fn tool(tool: Tool, folder: &Path) -> Command {
-    let program = find(tool, folder).unwrap_or_else(|error| panic!("{error}"));
+fn tool(tool: Tool, dir: &Path) -> Command {
+    let program = find(tool, dir).unwrap_or_else(|error| panic!("{error}"));
     let mut command = Command::new(program);
-    command.current_dir(folder);
+    command.current_dir(dir);
     command
 }
 
@@ -53,8 +53,8 @@ fn javascript() {
     let mut path = vec![find(Tool::Tsc, &sdk).unwrap().parent().unwrap().to_path_buf()];
     path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
     let path = std::env::join_paths(path).unwrap();
-    for folder in [vec![sdk], projects("js", &["webhook", "weblog"])].concat() {
-        passes(tool(Tool::Node, &folder).arg(&test).env("PATH", &path));
+    for dir in [vec![sdk], projects("js", &["webhook", "weblog"])].concat() {
+        passes(tool(Tool::Node, &dir).arg(&test).env("PATH", &path));
     }
 }
 

@@ -346,7 +346,7 @@ fn a_sink_that_goes_wrong_ends_the_job_with_a_story() {
 fn refused_rows_are_left_out_where_the_job_says_so() {
     let ended = bad("fault = \"refuses-sevens\"", "on_error = \"reject\"").run_well(&[]);
     let told = "rejected 2 of 20 rows: row 7 of the batch: 7 is a";
-    assert!(ended.stderr.contains(told) && ended.stderr.contains("they are left out"), "{}", ended.stderr);
+    assert!(ended.stderr.contains(told) && ended.stderr.contains("they are skipped"), "{}", ended.stderr);
     assert!(!ended.stderr.contains('\u{1b}'), "{}", ended.stderr);
     assert!(ended.stderr.contains("batch 1 is taken"), "{}", ended.stderr);
 }

@@ -20,15 +20,15 @@ const GROWTH_BYTES_MAX: u64 = 8 << 20;
 const PROCESS_MAX: Duration = Duration::from_secs(300);
 
 fn survive() {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let cases: Vec<Case> = cases().into_iter().filter(|case| case.in_process).collect();
     for case in &cases {
-        std::fs::write(file(case, folder.path()), case.component()).unwrap();
+        std::fs::write(file(case, dir.path()), case.component()).unwrap();
     }
     let host = PluginHost::new().unwrap();
-    let mut well = Well::new(&host, folder.path());
+    let mut well = Well::new(&host, dir.path());
     // A host keeps no plugin that nobody uses, and what is measured is calling them, not compiling them again and again.
-    let load = |case: &Case, on_error| host.load(&file(case, folder.path()), &calls::options(on_error)).ok();
+    let load = |case: &Case, on_error| host.load(&file(case, dir.path()), &calls::options(on_error)).ok();
     let both = |case| [load(case, OnError::Fail), load(case, OnError::Reject)];
     let kept: Vec<_> = cases.iter().flat_map(both).flatten().collect();
     let (mut failed, mut resident) = (Vec::new(), Vec::new());
@@ -36,7 +36,7 @@ fn survive() {
         let begun = Instant::now();
         let on_error = if round % 2 == 0 { OnError::Reject } else { OnError::Fail };
         for case in &cases {
-            if let Err(words) = check(&host, case, folder.path(), on_error) {
+            if let Err(words) = check(&host, case, dir.path(), on_error) {
                 failed.push(format!("=== {}, round {round}: {words}", case.name));
             }
             well.check(&case.name);
@@ -51,8 +51,8 @@ fn survive() {
     assert!(last.1 <= warm.1 + 1, "threads do not end: {resident:?}");
 }
 
-fn file(case: &Case, folder: &Path) -> std::path::PathBuf {
-    folder.join(format!("{}.wasm", case.name))
+fn file(case: &Case, dir: &Path) -> std::path::PathBuf {
+    dir.join(format!("{}.wasm", case.name))
 }
 
 /// A plugin that behaves, in the same process all the time.
@@ -62,8 +62,8 @@ struct Well {
 }
 
 impl Well {
-    fn new(host: &PluginHost, folder: &Path) -> Well {
-        let path = folder.join("well.wasm");
+    fn new(host: &PluginHost, dir: &Path) -> Well {
+        let path = dir.join("well.wasm");
         // Without the bad row: it is as hostile as the others then.
         let rows = calls::text().slice(2, 2);
         std::fs::write(&path, good_plugin("transform")).unwrap();
@@ -81,7 +81,7 @@ impl Well {
 }
 
 /// Loads, describes and calls, and compares what came of it with what must.
-fn check(host: &PluginHost, case: &Case, folder: &Path, on_error: OnError) -> Result<(), String> {
+fn check(host: &PluginHost, case: &Case, dir: &Path, on_error: OnError) -> Result<(), String> {
     let says = if on_error == OnError::Reject { &case.says_with_fuel } else { &case.says };
     let wanted = match (case.place, case.rejects, on_error) {
         (Place::Nowhere, Rejects::Poison, _) | (_, Rejects::Poison, OnError::Reject) => Ok(vec![1]),
@@ -89,7 +89,7 @@ fn check(host: &PluginHost, case: &Case, folder: &Path, on_error: OnError) -> Re
         (Place::Nowhere, ..) => Ok(vec![]),
         _ => Err(()),
     };
-    match (used(host, case, folder, on_error), wanted) {
+    match (used(host, case, dir, on_error), wanted) {
         (Ok(refused), Ok(wanted)) if refused == wanted => Ok(()),
         (Ok(refused), wanted) => Err(format!("refused are {refused:?}, and must be {wanted:?}")),
         (Err(error), Err(())) if error.message.contains(says.as_str()) => Ok(()),
@@ -99,8 +99,8 @@ fn check(host: &PluginHost, case: &Case, folder: &Path, on_error: OnError) -> Re
 }
 
 /// The rows that are refused.
-fn used(host: &PluginHost, case: &Case, folder: &Path, on_error: OnError) -> Result<Vec<u32>> {
-    let plugin = host.load(&file(case, folder), &calls::options(on_error))?;
+fn used(host: &PluginHost, case: &Case, dir: &Path, on_error: OnError) -> Result<Vec<u32>> {
+    let plugin = host.load(&file(case, dir), &calls::options(on_error))?;
     let stage = StageUse { limits: limits(case, on_error), on_error, ..StageUse::new("bad") };
     let description = calls::describe(&plugin, &stage)?;
     let mut caller = plugin.caller(stage, &description);
@@ -155,9 +155,9 @@ mod long {
         if is_alone() {
             return survive();
         }
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let test = "plugins::survival::long::hostile_plugins_in_one_process_leave_nothing_behind";
-        let ended = Process::start(&mut alone(test, folder.path())).wait_within(PROCESS_MAX);
+        let ended = Process::start(&mut alone(test, dir.path())).wait_within(PROCESS_MAX);
         assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
         // A name that no test has would pass as well.
         assert!(ended.stdout.contains("1 passed"), "{}", ended.stdout);

@@ -505,7 +505,7 @@ fn tried(begun: &Trial, text: &str, (from, to, expected): (&str, &str, Expected)
         return Some(format!("the changed job does not run: {}", ended.stderr));
     }
     let resumed = Trial::new("");
-    copy(begun.folder(), resumed.folder());
+    copy(begun.dir(), resumed.dir());
     resumed.write("job.toml", &changed);
     resumed.write("s.jsonl", S.concat());
     resumed.write("t.jsonl", T.concat());

@@ -58,8 +58,8 @@ type Files = BTreeMap<String, Vec<u8>>;
 
 /// The files below a folder of the trial by their path there; not the lock, and not what a kill left half written.
 fn files(trial: &Trial) -> Files {
-    fn walk(root: &Path, folder: &Path, found: &mut Files) {
-        for entry in fs::read_dir(folder).unwrap() {
+    fn walk(root: &Path, dir: &Path, found: &mut Files) {
+        for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             if path.is_dir() {
@@ -71,7 +71,7 @@ fn files(trial: &Trial) -> Files {
         }
     }
     let mut found = Files::new();
-    walk(trial.folder(), trial.folder(), &mut found);
+    walk(trial.dir(), trial.dir(), &mut found);
     found
 }
 
@@ -129,7 +129,7 @@ fn read_first(store: &dyn Store, undamaged: &Manifest, path: &str) -> Result<()>
         read::load_table(store, table, first, end, None)?;
     }
     if path.starts_with("plans/") {
-        plan::read_heads(store)?.iter().try_for_each(|log| log.check(&store.place()))?;
+        plan::read_heads(store)?.iter().try_for_each(|log| log.check(&store.location()))?;
     }
     Ok(())
 }
@@ -145,7 +145,7 @@ fn read_all(store: &dyn Store) -> Result<String> {
     }
     let logs = plan::read_heads(store)?;
     for log in &logs {
-        log.check(&store.place())?;
+        log.check(&store.location())?;
     }
     let mut entries: Vec<PlanEntry> = Vec::new();
     plan::read_entries(store, &logs, |_, _| true, |_, entry| entries.push(entry))?;

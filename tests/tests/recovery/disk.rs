@@ -47,8 +47,8 @@ impl Drop for Mounted {
 struct Filler(PathBuf);
 
 impl Filler {
-    fn of(folder: &Path) -> Filler {
-        let filler = Filler(folder.join("filler"));
+    fn of(dir: &Path) -> Filler {
+        let filler = Filler(dir.join("filler"));
         let mut file = File::create(&filler.0).unwrap();
         // To the last byte.
         for block in [vec![1; 64 << 10], vec![1; 4096], vec![1; 1]] {
@@ -122,22 +122,22 @@ fn nothing_lost_or_doubled(trial: &Trial) {
 
 /// Something keeps a job from writing in this folder for a while: it says so soon, but not again and again,
 /// stands still, and goes on by itself; nothing is lost.
-fn pauses_and_goes_on<T>(folder: &str, reason: &str, remedy: &str, disturb: impl Fn(&Path) -> T) {
+fn pauses_and_goes_on<T>(dir: &str, reason: &str, remedy: &str, disturb: impl Fn(&Path) -> T) {
     let trial = job();
-    let Some(_small) = Mounted::small(trial.path(folder)) else { return };
+    let Some(_small) = Mounted::small(trial.path(dir)) else { return };
     let mut job = trial.start(&[]);
     for time in 1..=2 {
         let before = parts(&trial);
         job.until("it goes on", |_| parts(&trial) > before + 3);
         let said = |job: &Process| job.stderr().matches("paused: cannot ").count();
         let said_before = said(&job);
-        let disturbed = disturb(&trial.path(folder));
+        let disturbed = disturb(&trial.path(dir));
         let began = Instant::now();
         job.until("it says that it waits", |job| said(job) > said_before);
         assert!(began.elapsed() < Duration::from_secs(15), "{:?}: {}", began.elapsed(), job.stderr());
         // Whatever else there is to be written waits as well by now, and the job stands still; unless a log of plans that
         // was open before can still be written, as it can below a read-only mount.
-        let (first, open_log) = (parts(&trial), reason.contains("Read-only") && folder == "checkpoint");
+        let (first, open_log) = (parts(&trial), reason.contains("Read-only") && dir == "checkpoint");
         let mut since = (Instant::now(), first);
         until("it stands still", || {
             let now = parts(&trial);
@@ -151,7 +151,7 @@ fn pauses_and_goes_on<T>(folder: &str, reason: &str, remedy: &str, disturb: impl
         let lines = told.lines().filter(|line| line.contains("paused: ")).count();
         assert!(lines <= 4 * time, "{told}");
         assert!(told.contains(reason) && told.contains(remedy), "{told}");
-        assert!(told.lines().filter(|line| line.contains("paused: ")).all(|line| line.contains(folder)), "{told}");
+        assert!(told.lines().filter(|line| line.contains("paused: ")).all(|line| line.contains(dir)), "{told}");
         assert!(!told.contains("starting it again") && !told.contains("error:"), "{told}");
         let resumed = |job: &Process| job.stderr().matches("resumed after a pause of ").count();
         let before = resumed(&job);
@@ -274,7 +274,7 @@ fn a_full_disk_of_sinks() {
 }
 
 #[test]
-fn a_read_only_folder_of_checkpoints() {
+fn a_read_only_dir_of_checkpoints() {
     let read_only = |path: &Path| Mounted::read_only(path.to_owned());
     pauses_and_goes_on(
         "checkpoint",
@@ -285,7 +285,7 @@ fn a_read_only_folder_of_checkpoints() {
 }
 
 #[test]
-fn a_read_only_folder_of_sinks() {
+fn a_read_only_dir_of_sinks() {
     let read_only = |path: &Path| Mounted::read_only(path.to_owned());
     pauses_and_goes_on(
         "out",

@@ -102,8 +102,8 @@ fn print_shows_every_batch_at_least_once_and_says_so() {
 
 /// All bugs that tests can plant, as the sources of the host name them.
 #[cfg(not(feature = "planted-bugs"))]
-fn planted(folder: &std::path::Path, found: &mut Vec<String>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
+fn planted(dir: &std::path::Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             planted(&path, found);

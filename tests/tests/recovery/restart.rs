@@ -76,8 +76,8 @@ fn killed(trial: &Trial, arguments: &[&str], fault: &str) -> Ended {
 /// All files of the trial with their bytes, but for the lock, which names the process that tried last, and what a kill
 /// left half written.
 fn snapshot(trial: &Trial) -> BTreeMap<String, Vec<u8>> {
-    fn walk(folder: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
-        for entry in fs::read_dir(folder).unwrap() {
+    fn walk(dir: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
+        for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 walk(&path, found);
@@ -87,7 +87,7 @@ fn snapshot(trial: &Trial) -> BTreeMap<String, Vec<u8>> {
         }
     }
     let mut found = BTreeMap::new();
-    walk(trial.folder(), &mut found);
+    walk(trial.dir(), &mut found);
     found
 }
 
@@ -121,7 +121,7 @@ fn the_same_command_goes_on_and_says_from_where() {
     let ended = trial.run_well(&["--timeout", "60s"]);
     contains(&ended.stderr, &["`counts` begins at batch 1; checkpoints in ", "/checkpoint"]);
     let told = trial.run_well(&[]).stderr;
-    let resumed = "`counts` goes on after the checkpoint of batch 6 \\(start 2\\): 3 state rows, 0 batches to run again, \
+    let resumed = "`counts` resumes after the checkpoint of batch 6 \\(start 2\\): 3 state rows, 0 batches to run again, \
                    loaded in [0-9]\\.[0-9]{2} s";
     assert!(Regex::new(resumed).unwrap().is_match(&told), "{told}");
 
@@ -131,7 +131,7 @@ fn the_same_command_goes_on_and_says_from_where() {
     killed(&trial, &["--set", "checkpoint.every=1000"], "commit.after:3");
     let told = trial.run_well(&["--set", "checkpoint.every=1000"]).stderr;
     let resumed =
-        "`counts` goes on after the checkpoint of batch 0 \\(start 2\\): 0 state rows, [3-6] batches to run again";
+        "`counts` resumes after the checkpoint of batch 0 \\(start 2\\): 0 state rows, [3-6] batches to run again";
     assert!(Regex::new(resumed).unwrap().is_match(&told), "{told}");
     assert_eq!(trial.text("out.jsonl"), golden);
 }
@@ -309,12 +309,12 @@ fn beginning_anew_must_be_meant() {
     let ended = trial.run_well(&["--fresh", "--yes"]);
     contains(&ended.stderr, &["`counts` begins at batch 1"]);
     assert_eq!(trial.text("out.jsonl"), golden);
-    contains(&trial.run_well(&[]).stderr, &["goes on after the checkpoint of batch 6"]);
+    contains(&trial.run_well(&[]).stderr, &["resumes after the checkpoint of batch 6"]);
     // A terminal is asked, and may say no.
     let ask = |answer: &str| {
         let command = format!("{} run job.toml --fresh", millstream_tests::millstream().display());
         let mut script = Command::new("script");
-        let mut script = Process::start(script.args(["-qec", &command, "/dev/null"]).current_dir(trial.folder()));
+        let mut script = Process::start(script.args(["-qec", &command, "/dev/null"]).current_dir(trial.dir()));
         script.until("it asks", |process| process.stdout().contains("Type yes to continue"));
         script.say(&format!("{answer}\n"));
         script.wait()
@@ -332,7 +332,7 @@ fn beginning_anew_must_be_meant() {
 }
 
 #[test]
-fn a_folder_of_another_job_or_a_newer_version_is_left_alone() {
+fn a_dir_of_another_job_or_a_newer_version_is_left_alone() {
     let trial = trial();
     trial.run_well(&[]);
     trial.change("name = \"counts\"", "name = \"sums\"");
@@ -356,7 +356,7 @@ fn a_folder_of_another_job_or_a_newer_version_is_left_alone() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_or_is_in_use_is_refused() {
+fn a_dir_that_cannot_be_written_or_is_in_use_is_refused() {
     let blocked = trial();
     blocked.write("a-file", "");
     for (dir, reason) in [
@@ -502,7 +502,7 @@ table = pa.concat_tables(tables)
 print(table.schema.names, [str(kind) for kind in table.schema.types])
 print(json.dumps(sorted(table.to_pylist(), key=lambda row: row['word'])))
 ";
-    let ended = Process::start(Command::new(python.trim()).args(["-c", script]).current_dir(trial.folder())).wait();
+    let ended = Process::start(Command::new(python.trim()).args(["-c", script]).current_dir(trial.dir())).wait();
     assert_eq!(
         ended.stdout,
         "['word', 'count', 'millstream_removed'] ['string', 'int64', 'bool']\n\

@@ -3,7 +3,7 @@
 use millstream::internals::checkpoint::store;
 use millstream::internals::checkpoint::store::{Store, Version};
 use millstream::internals::failure::Failure;
-use millstream::internals::patience::{StoreError, StoreErrorKind, patiently};
+use millstream::internals::retry::{StoreError, StoreErrorKind, retry_transient};
 use millstream_tests::{FailingProxy, Hdfs, Process, S3Server, Trial, free_port, root};
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ fn open(url: &str, settings: &[(String, String)]) -> Arc<dyn Store> {
 
 /// Does what must work in the end, as a job does.
 fn surely<T>(attempt: impl FnMut() -> Result<T, StoreError>) -> T {
-    patiently(&Failure::default(), attempt).expect("it works in the end")
+    retry_transient(&Failure::default(), attempt).expect("it works in the end")
 }
 
-fn paths(store: &dyn Store, folder: &str) -> Vec<(String, u64)> {
-    surely(|| store.list(folder)).into_iter().map(|object| (object.path, object.bytes)).collect()
+fn paths(store: &dyn Store, dir: &str) -> Vec<(String, u64)> {
+    surely(|| store.list(dir)).into_iter().map(|object| (object.path, object.bytes)).collect()
 }
 
 /// All that a store promises.
@@ -76,11 +76,11 @@ fn logs(store: &dyn Store) {
     }
     assert_eq!(surely(|| store.read_log(path)), appends.concat());
     assert_eq!(paths(store, "plans"), [(path.into(), appends.concat().len() as u64)]);
-    let error = patiently(&Failure::default(), || store.log(path)).err().expect("there is one already");
+    let error = retry_transient(&Failure::default(), || store.log(path)).err().expect("there is one already");
     assert!(error.message.contains(path), "{error}");
     // What an append after a missing one says must not be taken for the whole.
     surely(|| store.delete(&format!("{path}/000000003")));
-    let error = patiently(&Failure::default(), || store.read_log(path)).expect_err("an append is missing");
+    let error = retry_transient(&Failure::default(), || store.read_log(path)).expect_err("an append is missing");
     assert!(error.message.contains(path) && error.message.contains("append 3 "), "{error}");
     surely(|| store.delete_log(path));
     surely(|| store.delete_log(path));
@@ -91,7 +91,7 @@ fn logs(store: &dyn Store) {
 fn a_bucket_keeps_what_a_store_promises() {
     let server = S3Server::start();
     let store = open("s3://bucket/jobs/mine", &server.settings());
-    assert_eq!(store.place(), "s3://bucket/jobs/mine");
+    assert_eq!(store.location(), "s3://bucket/jobs/mine");
     let other = open("s3://bucket/jobs/mine-too/", &server.settings());
     other.write("state/x", "of another job".into()).expect("it writes");
     keeps_its_promises(store.as_ref());
@@ -103,7 +103,7 @@ fn a_bucket_keeps_what_a_store_promises() {
     let missing = open("s3://no-such-bucket/x", &server.settings());
     for error in [missing.read("a").err(), missing.write("a", "b".into()).err()] {
         let error = error.expect("there is no such bucket");
-        assert!(error.kind == StoreErrorKind::Lasting && error.reason.contains("make the bucket first"), "{error}");
+        assert!(error.kind == StoreErrorKind::Permanent && error.reason.contains("make the bucket first"), "{error}");
     }
 }
 
@@ -125,7 +125,7 @@ fn a_server_that_is_away_is_waited_for() {
     }
     let store = open("s3://bucket/x", &settings);
     let error = store.write("state/a", "a".into()).expect_err("nobody listens there");
-    assert_eq!(error.kind, StoreErrorKind::Passing, "{error}");
+    assert_eq!(error.kind, StoreErrorKind::Transient, "{error}");
     let text = error.to_string();
     assert!(text.contains("write s3://bucket/x/state/a") && text.contains("Connection refused"), "{text}");
 }
@@ -192,7 +192,7 @@ fn resumes_in_a_bucket(settings: &[(String, String)], faults: &[&str]) {
     }
     let ended = start(&trial, &["--workers", "1"], settings, "").wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stderr.contains("`counts` goes on after the checkpoint of batch "), "{}", ended.stderr);
+    assert!(ended.stderr.contains("`counts` resumes after the checkpoint of batch "), "{}", ended.stderr);
     assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
     assert_eq!(written(&trial), golden);
     let mut state =
@@ -304,7 +304,7 @@ mod long {
     use super::*;
 
     #[test]
-    fn a_folder_of_hdfs_keeps_what_a_store_promises() {
+    fn a_dir_of_hdfs_keeps_what_a_store_promises() {
         let hdfs = Hdfs::start();
         let store = open(&hdfs.url("/jobs/mine"), &[]);
         let other = open(&hdfs.url("/jobs/mine-too/"), &[]);

@@ -287,7 +287,7 @@ fn of_rows(trial: &Trial) -> (String, usize) {
     (ended.stderr, restarts)
 }
 
-fn folders(columns: usize, lines: impl Iterator<Item = String>, roll: &str) -> Trial {
+fn dirs(columns: usize, lines: impl Iterator<Item = String>, roll: &str) -> Trial {
     let names: Vec<String> = (0..columns).map(|number| format!("k{number}")).collect();
     let schema: String = names.iter().map(|name| format!("{name} = \"text\", ")).collect();
     let trial = Trial::new(&format!(
@@ -303,15 +303,15 @@ fn folders(columns: usize, lines: impl Iterator<Item = String>, roll: &str) -> T
 fn rows_that_a_sink_can_never_hold_end_the_job_at_once() {
     let one = |value: String| format!("{{\"k0\":\"{value}\",\"n\":1}}");
     for roll in ["", "roll = { time = \"1h\" }"] {
-        let (told, restarts) = of_rows(&folders(1, (0..30_000).map(|number| one(format!("p{number}"))), roll));
+        let (told, restarts) = of_rows(&dirs(1, (0..30_000).map(|number| one(format!("p{number}"))), roll));
         assert!(told.contains("sink `out`: batch ") && told.contains("more than 10000 folders"), "{told}");
         assert_eq!(restarts, 0, "{told}");
-        let (told, restarts) = of_rows(&folders(1, [one("x".repeat(300))].into_iter(), roll));
+        let (told, restarts) = of_rows(&dirs(1, [one("x".repeat(300))].into_iter(), roll));
         assert!(told.contains("too long for the name of a folder"), "{told}");
         assert_eq!(restarts, 0, "{told}");
         // Each name fits, and all together do not.
         let all: String = (0..20).map(|column| format!("\"k{column}\":\"{}\",", "x".repeat(240))).collect();
-        let trial = folders(20, [format!("{{{all}\"n\":1}}")].into_iter(), roll);
+        let trial = dirs(20, [format!("{{{all}\"n\":1}}")].into_iter(), roll);
         let (told, restarts) = of_rows(&trial);
         assert!(told.contains("is longer than 4095 bytes with the place"), "{told}");
         assert_eq!(restarts, 0, "{told}");

@@ -170,8 +170,8 @@ fn too_large(graph: &Graph, most: usize) -> Vec<String> {
 
 /// Where the sources of a crate are.
 fn sources(of: &str) -> PathBuf {
-    let folder = Path::new(HOST);
-    if of == PROGRAM { folder.join("src") } else { folder.join(of).join("src") }
+    let dir = Path::new(HOST);
+    if of == PROGRAM { dir.join("src") } else { dir.join(of).join("src") }
 }
 
 #[test]

@@ -12,16 +12,19 @@ const MODULES: &str = "connectors/src/lib.rs";
 
 /// Modules of connectors whose names are words that mean other things as well.
 const COMMON: [&str; 7] = ["files", "http_source", "print", "queue", "rate", "socket", "websocket"];
-/// Where words of checkpoints stand, which begin as kinds do, those of languages, names of features, and what a sink is.
+/// Files with words that look like kinds: those of checkpoints, of languages, names of features, and descriptions of sinks.
 const WORDS: [&str; 4] =
-    ["src/cli/inspect/words.rs", "src/author/new/names.rs", "src/cli/version.rs", "src/page/diagnosis.rs"];
-/// What is no name of a connector: batches may be in flight, too, a header that servers answer with is named after one of them, features
-/// are named after some, and help for users may name one.
-const OTHERS: &str = r#"in flight|x-clickhouse-exception-code|feature = "\w+"|absent\("[^"]*", "\w+"\)|`kafka` (has no `name`|sink)"#;
+    ["src/cli/inspect/text.rs", "src/author/new/names.rs", "src/cli/version.rs", "src/page/diagnosis.rs"];
+/// Text that does not name a connector: batches in flight, a response header named after a server, features named after a kind, and help
+/// for users.
+const OTHERS: &str =
+    r#"in flight|x-clickhouse-exception-code|feature = "\w+"|absent\("[^"]*", "\w+"\)|`kafka` (has no `name`|sink)"#;
 
 /// The connectors in the text of the list: kind and module.
 fn declared(list: &str) -> Vec<(String, String)> {
-    let line = Regex::new(r#"(?:declared!\("\w+", "([\w-]+)", |\b(?:Declared|General)\(&)crate::(\w+)::(?:source::)?declaration::"#);
+    let line = Regex::new(
+        r#"(?:declared!\("\w+", "([\w-]+)", |\b(?:Declared|General)\(&)crate::(\w+)::(?:source::)?declaration::"#,
+    );
     let of = |found: regex::Captures<'_>| {
         let module = found[2].to_owned();
         (found.get(1).map_or_else(|| module.clone(), |kind| kind.as_str().to_owned()), module)
@@ -43,15 +46,15 @@ fn naming(code: &str, (kind, module): &(String, String)) -> Vec<usize> {
 }
 
 #[test]
-fn nothing_outside_its_folder_names_a_connector() {
+fn nothing_outside_its_dir_names_a_connector() {
     let host = Path::new(HOST);
     let list = fs::read_to_string(host.join(LIST)).expect("the list");
     let connectors = declared(&list);
     assert!(connectors.len() >= 20, "{connectors:?}");
     let crates = ["base", "connectors", "engine", "hosting", "metrics", "packages", "plugins", "runtime", "sql"];
     let mut found = Vec::new();
-    for folder in crates.map(|name| host.join(name).join("src")).into_iter().chain([host.join("src")]) {
-        for file in files(&folder) {
+    for dir in crates.map(|name| host.join(name).join("src")).into_iter().chain([host.join("src")]) {
+        for file in files(&dir) {
             let place = file.strip_prefix(host).expect("a file of the host").to_string_lossy().into_owned();
             let is_test = place.split(['/', '.']).any(|part| part.split('_').next_back() == Some("tests"));
             if is_test || [LIST, MODULES].contains(&place.as_str()) || WORDS.contains(&place.as_str()) {

@@ -89,11 +89,11 @@ fn used(module: &[String], text: &str) -> Vec<String> {
 }
 
 /// The sources in a folder and those within it.
-pub fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).expect("a folder of sources").map(|entry| entry.expect("an entry").path());
-    let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) = entries.partition(|path| path.is_dir());
+pub fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).expect("a folder of sources").map(|entry| entry.expect("an entry").path());
+    let (dirs, files): (Vec<PathBuf>, Vec<PathBuf>) = entries.partition(|path| path.is_dir());
     let sources = files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
-    sources.chain(folders.iter().flat_map(|folder| self::files(folder))).collect()
+    sources.chain(dirs.iter().flat_map(|dir| self::files(dir))).collect()
 }
 
 /// The modules that a file uses and may not: those above its own.
@@ -154,16 +154,16 @@ fn wrong_dependencies(of: &[String], height: usize, manifest: &str) -> Vec<Strin
 #[test]
 fn no_crate_depends_on_one_above_it() {
     let crates = crates();
-    let name = |folder: &String| match folder.strip_prefix("host/") {
+    let name = |dir: &String| match dir.strip_prefix("host/") {
         Some(part) => format!("millstream-{part}"),
         None => "millstream".to_owned(),
     };
     let names = crates.iter().map(name).collect::<Vec<_>>();
     assert_eq!(names.len(), CRATES.len() + 1, "{names:?}");
     let root = Path::new(HOST).join("..");
-    for (height, folder) in crates.iter().enumerate() {
-        let manifest = fs::read_to_string(root.join(folder).join("Cargo.toml")).expect("a manifest");
-        assert_eq!(wrong_dependencies(&names, height, &manifest), [""; 0], "{folder}");
+    for (height, dir) in crates.iter().enumerate() {
+        let manifest = fs::read_to_string(root.join(dir).join("Cargo.toml")).expect("a manifest");
+        assert_eq!(wrong_dependencies(&names, height, &manifest), [""; 0], "{dir}");
     }
     let planted = "[dependencies]\nserde.workspace = true\nmillstream-runtime.workspace = true";
     assert_eq!(wrong_dependencies(&names, 1, planted), ["millstream-runtime"]);

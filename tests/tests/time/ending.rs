@@ -304,7 +304,7 @@ from = ["waiting", "long"]
 
 /// What a folder holds is no end of it: the next run with `--until-idle` goes on where this one stopped.
 #[test]
-fn a_folder_that_is_idle_has_not_ended() {
+fn a_dir_that_is_idle_has_not_ended() {
     let trial = Trial::new(&format!(
         r#"
 batch = "100ms"

@@ -236,7 +236,7 @@ fn a_long_stop_costs_few_windows() {
     first.until("the row is there", |_| !rows_of(&trial).is_empty());
     first.kill();
     // An hour later, by the machine's clock; the library is what a test has to set a clock.
-    let library = clock_library(trial.folder());
+    let library = clock_library(trial.dir());
     std::fs::write(trial.path("offset"), "3600").unwrap();
     let mut command = trial.command(&["run", "job.toml"]);
     let mut second = Process::start(command.env("LD_PRELOAD", &library).env("CLOCK_OFFSET", trial.path("offset")));
@@ -274,7 +274,7 @@ fn second_row(trial: &Trial) -> Option<i64> {
 #[test]
 fn a_clock_that_is_set_back_stops_nothing() {
     let trial = job(&STAGES[..1]);
-    let library = clock_library(trial.folder());
+    let library = clock_library(trial.dir());
     std::fs::write(trial.path("offset"), "0").unwrap();
     let start = |trial: &Trial| {
         let mut command = trial.command(&["run", "job.toml"]);
@@ -356,7 +356,7 @@ fn a_long_stop_makes_no_source_idle() {
     let mut first = trial.start(&[]);
     first.until("both rows are there", |_| rows_of(&trial).len() == 2);
     first.kill();
-    let library = clock_library(trial.folder());
+    let library = clock_library(trial.dir());
     std::fs::write(trial.path("offset"), "3600").unwrap();
     let mut command = trial.command(&["run", "job.toml"]);
     let mut second = Process::start(command.env("LD_PRELOAD", &library).env("CLOCK_OFFSET", trial.path("offset")));

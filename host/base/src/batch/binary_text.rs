@@ -1,4 +1,4 @@
-//! Bytes as text, in formats that hold text alone.
+//! Bytes as text, for formats that hold only text.
 
 use crate::hex;
 use base64::Engine;
@@ -7,28 +7,28 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use std::borrow::Cow;
 
-/// Padding is written, and need not be there when it is read.
+/// Padding is written; it is optional when read.
 const CONFIG: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 const PLAIN: GeneralPurpose = GeneralPurpose::new(&STANDARD, CONFIG);
 const FOR_URLS: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, CONFIG);
 
-/// How text stands for bytes.
+/// How text encodes bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BinaryEncoding {
-    /// The text in UTF-8 is the bytes.
+    /// The bytes of the text in UTF-8.
     Utf8,
-    /// Two hexadecimal digits for each byte.
+    /// Two hexadecimal digits per byte.
     Hex,
-    /// Base64 as in RFC 4648; when it is read, of either alphabet and with or without padding.
+    /// Base64 as in RFC 4648. Both alphabets are read, with or without padding.
     Base64,
 }
 
 impl BinaryEncoding {
-    /// As a job file names them.
+    /// The names in job files.
     pub const WORDS: [&'static str; 3] = ["utf8", "hex", "base64"];
 
-    /// The one that a job file names so.
+    /// Returns the encoding with this name in job files.
     pub fn of(word: &str) -> Option<BinaryEncoding> {
         Some(match word {
             "utf8" => BinaryEncoding::Utf8,
@@ -38,7 +38,7 @@ impl BinaryEncoding {
         })
     }
 
-    /// As a job file names it.
+    /// Returns the name in job files.
     pub fn word(self) -> &'static str {
         match self {
             BinaryEncoding::Utf8 => "utf8",
@@ -47,7 +47,7 @@ impl BinaryEncoding {
         }
     }
 
-    /// The bytes that a text stands for; `None`: it is not written so.
+    /// Decodes `text`; `None` if it is not in this encoding.
     pub fn decode(self, text: &str) -> Option<Cow<'_, [u8]>> {
         match self {
             BinaryEncoding::Utf8 => Some(Cow::Borrowed(text.as_bytes())),
@@ -56,7 +56,7 @@ impl BinaryEncoding {
         }
     }
 
-    /// Adds the text of these bytes; the error says why there is none.
+    /// Appends the encoded bytes to `out`; the error says why they have no text.
     pub fn write(self, bytes: &[u8], out: &mut String) -> Result<(), String> {
         match self {
             BinaryEncoding::Utf8 => match std::str::from_utf8(bytes) {
@@ -70,13 +70,13 @@ impl BinaryEncoding {
     }
 }
 
-/// The bytes of Base64 of either alphabet, padded or not.
+/// Decodes Base64 of either alphabet, padded or not.
 pub fn decode_base64(text: &str) -> Option<Vec<u8>> {
     let engine = if text.contains(['-', '_']) { &FOR_URLS } else { &PLAIN };
     engine.decode(text).ok()
 }
 
-/// Bytes as Base64.
+/// Encodes bytes as Base64.
 pub fn encode_base64(bytes: &[u8]) -> String {
     PLAIN.encode(bytes)
 }

@@ -1,4 +1,4 @@
-//! Single values as people and text formats read them. All sinks agree on these forms.
+//! Single values as people and text formats read them. All sinks use these forms.
 
 use crate::batch::types::ColumnType;
 use arrow::array::{
@@ -31,7 +31,7 @@ pub enum Cells<'a> {
 }
 
 impl<'a> Cells<'a> {
-    /// The column, typed.
+    /// Returns the typed column.
     pub fn of(array: &'a ArrayRef) -> Cells<'a> {
         let typed = match ColumnType::of(array.data_type()) {
             ColumnType::Bool => array.as_boolean_opt().map(Cells::Bool),
@@ -50,8 +50,8 @@ impl<'a> Cells<'a> {
     }
 }
 
-/// The shortest decimal number that reads back as this one: `0.1`, `2.0`, `1e300`. Infinities and NaN have the names that JSON
-/// parsers of most languages know, and that our own sources read. All formats write floats so, and so does a cast to text in SQL.
+/// Appends the shortest decimal number that reads back as `value`: `0.1`, `2.0`, `1e300`. Infinities and NaN have the names that most JSON parsers
+/// accept and our own sources read. All formats write floats this way, and so does a cast to text in SQL.
 pub fn write_float(out: &mut String, value: f64) {
     match not_finite(value) {
         Some(word) => out.push_str(word),
@@ -59,14 +59,14 @@ pub fn write_float(out: &mut String, value: f64) {
     }
 }
 
-/// The same as text.
+/// Returns the text of [`write_float`].
 pub fn float_text(value: f64) -> String {
     let mut text = String::new();
     write_float(&mut text, value);
     text
 }
 
-/// The same of a float of 32 bits, with no more digits than it has.
+/// Returns the text of a 32-bit float, with no more digits than it has.
 pub fn float32_text(value: f32) -> String {
     match not_finite(f64::from(value)) {
         Some(word) => word.to_owned(),
@@ -74,7 +74,7 @@ pub fn float32_text(value: f32) -> String {
     }
 }
 
-/// The same as JSON, which has no numbers for infinities and NaN: they are texts.
+/// Appends the float as JSON. Infinities and NaN are strings, as JSON has no numbers for them.
 pub fn write_json_float(out: &mut Vec<u8>, value: f64) {
     match not_finite(value) {
         Some(word) => {
@@ -95,18 +95,18 @@ fn not_finite(value: f64) -> Option<&'static str> {
     }
 }
 
-/// A UUID of these 16 bytes: `123e4567-e89b-12d3-a456-426614174000`.
+/// Returns the UUID of 16 bytes: `123e4567-e89b-12d3-a456-426614174000`.
 pub fn uuid(bytes: &[u8]) -> String {
     let mut text = crate::hex::encode(bytes);
-    for place in [20, 16, 12, 8] {
-        if text.is_char_boundary(place) {
-            text.insert(place, '-');
+    for index in [20, 16, 12, 8] {
+        if text.is_char_boundary(index) {
+            text.insert(index, '-');
         }
     }
     text
 }
 
-/// RFC 3339 in UTC with microseconds: `2026-11-20T08:30:01.123456Z`. Years that RFC 3339 cannot write get a sign.
+/// Appends a time in RFC 3339, UTC, with microseconds: `2026-11-20T08:30:01.123456Z`. Years outside of RFC 3339 get a sign.
 pub fn write_rfc3339(out: &mut String, micros: i64) {
     let point = Civil::of(micros);
     point.write_date(out);
@@ -115,12 +115,12 @@ pub fn write_rfc3339(out: &mut String, micros: i64) {
     let _ = write!(out, ".{:06}Z", point.micros);
 }
 
-/// A date: `2026-11-20`. Years of other than four digits get a sign.
+/// Appends a date: `2026-11-20`. Years that do not have four digits get a sign.
 pub fn write_date(out: &mut String, days: i32) {
     Civil::of_day(days.into(), 0).write_date(out);
 }
 
-/// A batch time in a header: `2026-11-20 08:30:01`, with milliseconds where it is not a whole second.
+/// Appends a batch time for a header: `2026-11-20 08:30:01`, with milliseconds unless they are zero.
 pub fn write_batch_time(out: &mut String, micros: i64) {
     let point = Civil::of(micros);
     point.write_date(out);
@@ -141,14 +141,14 @@ struct Civil {
 }
 
 impl Civil {
-    /// Any 64-bit number of microseconds since 1970. The date follows Howard Hinnant's `civil_from_days`: years
-    /// begin in March, so that the leap day is the last of its year, and 400 years are a whole number of days.
+    /// Converts any 64-bit number of microseconds since 1970. The date follows Howard Hinnant's `civil_from_days`: years begin in March, so that the
+    /// leap day is the last of its year, and 400 years are an integral number of days.
     fn of(micros: i64) -> Civil {
         const MICROS_A_DAY: i64 = 86_400_000_000;
         Civil::of_day(micros.div_euclid(MICROS_A_DAY), micros.rem_euclid(MICROS_A_DAY))
     }
 
-    /// Microseconds of a day since 1970, of which there are as many as fit into 64 bits as microseconds, or into 32 as days.
+    /// Converts a day since 1970 and the microseconds within it. Days are those that fit into 64 bits as microseconds, or into 32 bits as days.
     fn of_day(days: i64, of_day: i64) -> Civil {
         const DAYS_AN_ERA: i64 = 146_097;
         let days = days + 719_468;
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(rfc3339(951_782_400_000_000), "2000-02-29T00:00:00.000000Z");
         assert_eq!(rfc3339(i64::MAX), "+294247-01-10T04:00:54.775807Z");
         assert_eq!(rfc3339(i64::MIN), "-290308-12-21T19:59:05.224192Z");
-        // Every 97 days and some hours over 5,000 years against the calendar of another author.
+        // Every 97 days and some hours over 5,000 years, compared with another author's calendar.
         let mut micros = -62_135_596_800_000_000_i64;
         while micros < 95_617_584_000_000_000 {
             let other = arrow::temporal_conversions::timestamp_us_to_datetime(micros).unwrap();

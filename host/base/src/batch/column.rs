@@ -11,55 +11,54 @@ pub struct ColumnSpec {
     pub name: String,
     /// Its type.
     pub kind: ColumnType,
-    /// Where the value is in a JSON record: a path, as `["user", "name"]`; a number in it is a place in an array. One
-    /// element, its name, by default.
+    /// Path of the value in a JSON record, for example `["user", "name"]`; a number is an index of an array. The column's name by default.
     pub path: Vec<String>,
-    /// How the times of a `timestamp` are written.
+    /// How times of a `timestamp` column are written.
     pub form: TimeForm,
-    /// Where clocks showed the times that are written without an offset; UTC by default.
+    /// Time zone of times without an offset; UTC by default.
     pub zone: Option<Zone>,
-    /// How the text of a `binary` column stands for its bytes; as UTF-8 by default.
+    /// Encoding of the bytes of a `binary` column in text; UTF-8 by default.
     pub encoding: Option<BinaryEncoding>,
-    /// Which part of a record of a topic holds it.
+    /// Which part of a topic's record holds the value.
     pub from: ColumnSource,
 }
 
-/// Which part of a record of a topic, or of an event that a server sent, holds the value of a column.
+/// The part of a topic's record, or of an event sent by a server, that holds a column's value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ColumnSource {
-    /// Its value, by the source's format.
+    /// The record's value, in the source's format.
     #[default]
     Value,
-    /// Its key.
+    /// The record's key.
     Key,
-    /// Its time.
+    /// The record's time.
     Timestamp,
-    /// Its offset.
+    /// The record's offset.
     Offset,
-    /// The number of its partition.
+    /// The number of the record's partition.
     Partition,
-    /// The topic that it stands in.
+    /// The record's topic.
     Topic,
     /// All headers, as a JSON object.
     Headers,
     /// The last header of this name.
     Header(String),
-    /// Of an event that a server sent: its type.
+    /// The type of an event sent by a server.
     Event,
-    /// Of such an event: its id, or that of the last one that had an id.
+    /// The ID of such an event, or the last ID if the event has none.
     Id,
-    /// What a change did to its row.
+    /// The operation of a change on its row.
     Op,
-    /// The table of that row.
+    /// The table of the changed row.
     Table,
 }
 
 impl ColumnSource {
-    /// As a job file names them.
+    /// The names in job files.
     pub const WORDS: [&'static str; 11] =
         ["key", "timestamp", "offset", "partition", "topic", "headers", "header.NAME", "event", "id", "op", "table"];
 
-    /// What a job file names so.
+    /// Returns the part with this name in job files.
     pub fn of(word: &str) -> Option<ColumnSource> {
         Some(match word {
             "key" => ColumnSource::Key,
@@ -76,7 +75,7 @@ impl ColumnSource {
         })
     }
 
-    /// The types that it can have; none named: any.
+    /// Returns the allowed types; empty if all are.
     pub fn types(&self) -> &'static [&'static str] {
         match self {
             ColumnSource::Value => &[],
@@ -92,7 +91,7 @@ impl ColumnSource {
         }
     }
 
-    /// As a job file names it.
+    /// Returns the name in job files.
     pub fn word(&self) -> String {
         match self {
             ColumnSource::Value => "value".into(),
@@ -114,16 +113,16 @@ impl ColumnSource {
 /// How times are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum TimeForm {
-    /// `timestamp`: as RFC 3339 says. A number is no time, as nothing says of what unit it is.
+    /// `timestamp`: RFC 3339. Numbers are rejected, as their unit is unknown.
     #[default]
     Text,
-    /// `timestamp(s)`: numbers since 1970 of this unit, or text as RFC 3339 says.
+    /// `timestamp(s)`: numbers of this unit since 1970, or RFC 3339.
     Number(TimeUnit),
-    /// `timestamp(%d/%b/%Y:%H:%M:%S %z)`: text of this pattern, in the letters of `strftime`.
+    /// `timestamp(%d/%b/%Y:%H:%M:%S %z)`: text in this pattern of `strftime`.
     Pattern(String),
 }
 
-/// What numbers count that are times.
+/// Unit of times that are numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeUnit {
     /// Seconds.
@@ -137,10 +136,10 @@ pub enum TimeUnit {
 }
 
 impl TimeUnit {
-    /// All of them.
+    /// All units.
     pub const ALL: [TimeUnit; 4] = [TimeUnit::Seconds, TimeUnit::Millis, TimeUnit::Micros, TimeUnit::Nanos];
 
-    /// The unit as a schema names it, and in words.
+    /// Returns the unit's name in schemas and its English name.
     pub fn names(self) -> (&'static str, &'static str) {
         match self {
             TimeUnit::Seconds => ("s", "seconds"),
@@ -150,7 +149,7 @@ impl TimeUnit {
         }
     }
 
-    /// Which power of ten of microseconds it is.
+    /// Returns the unit as a power of ten of microseconds.
     pub fn power(self) -> i32 {
         match self {
             TimeUnit::Seconds => 6,
@@ -176,15 +175,15 @@ impl ColumnSpec {
         }
     }
 
-    /// Sets where the value is in a JSON record, as `["user", "id"]`.
+    /// Sets the path of the value in a JSON record, for example `["user", "id"]`.
     #[must_use]
     pub fn at<S: Into<String>>(mut self, path: impl IntoIterator<Item = S>) -> ColumnSpec {
         self.path = path.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Where the value is in a record: the path, or the name where there is none.
-    pub fn place(&self) -> &[String] {
+    /// Returns the path of the value in a record, by default the name.
+    pub fn value_path(&self) -> &[String] {
         if self.path.is_empty() { std::slice::from_ref(&self.name) } else { &self.path }
     }
 
@@ -195,28 +194,28 @@ impl ColumnSpec {
         self
     }
 
-    /// Sets which part of a record of a topic holds the value.
+    /// Sets which part of a topic's record holds the value.
     #[must_use]
     pub fn from(mut self, from: ColumnSource) -> ColumnSpec {
         self.from = from;
         self
     }
 
-    /// Sets the zone of times that are written without an offset.
+    /// Sets the time zone of times without an offset.
     #[must_use]
     pub fn within(mut self, zone: Zone) -> ColumnSpec {
         self.zone = Some(zone);
         self
     }
 
-    /// Sets how text stands for bytes.
+    /// Sets how text encodes bytes.
     #[must_use]
     pub fn encoded(mut self, encoding: BinaryEncoding) -> ColumnSpec {
         self.encoding = Some(encoding);
         self
     }
 
-    /// The type of this word of a job file, as `int64` or `timestamp(ms)`; `None` for an unknown one.
+    /// Parses a type of a job file, for example `int64` or `timestamp(ms)`; `None` if it is unknown.
     pub fn type_of(word: &str) -> Option<(ColumnType, TimeForm)> {
         let Some(form) = word.strip_prefix("timestamp(").and_then(|rest| rest.strip_suffix(')')) else {
             return ColumnType::from_name(word).map(|kind| (kind, TimeForm::Text));
@@ -226,7 +225,7 @@ impl ColumnSpec {
         unit.map(TimeForm::Number).or_else(pattern).map(|form| (ColumnType::Timestamp, form))
     }
 
-    /// The type as a job file writes it.
+    /// Returns the type as written in job files.
     pub fn type_word(&self) -> String {
         match &self.form {
             TimeForm::Text => self.kind.to_string(),
@@ -235,7 +234,7 @@ impl ColumnSpec {
         }
     }
 
-    /// The column as a job file writes it behind `name =`.
+    /// Returns the column as the TOML value after `name =` in a job file.
     pub fn toml(&self) -> toml::Value {
         let kind = toml::Value::String(self.type_word());
         let own_path = self.path.is_empty() || self.path == [self.name.as_str()];

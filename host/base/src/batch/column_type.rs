@@ -3,7 +3,7 @@
 use super::nested;
 use arrow::datatypes::{DataType, TimeUnit};
 
-/// The type of a column as job files, errors and plugins name it.
+/// The type of a column, as named in job files, errors and plugins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ColumnType {
     /// `bool`
@@ -18,24 +18,24 @@ pub enum ColumnType {
     Binary,
     /// `timestamp`: microseconds, UTC
     Timestamp,
-    /// Any other Arrow type. Those that [`nested`] names can be columns of sources; all others pass through the host untouched.
+    /// Any other Arrow type. Those named by [`nested`] can be columns of sources; all others pass through the host unchanged.
     Arrow(DataType),
 }
 
 impl ColumnType {
-    /// The names that a job file may write without anything behind them.
+    /// Type names without parameters in job files.
     pub const NAMES: [&'static str; 6] = ["bool", "int64", "float64", "text", "binary", "timestamp"];
 
-    /// What else a job file may write, for errors.
+    /// Examples of other types in job files, for errors.
     pub const MORE_NAMES: &'static str = "date, decimal(18,4), list<text> or struct<id: int64, name: text>";
 
-    /// The type of this name in a job file; `None` for an unknown name.
+    /// Parses a type name of a job file; `None` if it is unknown.
     pub fn from_name(name: &str) -> Option<ColumnType> {
         let kind = nested::plain_from_name(name).or_else(|| nested::from_name(name))?;
         Some(ColumnType::of(&kind))
     }
 
-    /// Our name of an Arrow type.
+    /// Returns the column type of an Arrow type.
     pub fn of(arrow: &DataType) -> ColumnType {
         match arrow {
             DataType::Boolean => ColumnType::Bool,
@@ -48,7 +48,7 @@ impl ColumnType {
         }
     }
 
-    /// Whether job files can name the type, and text formats hold its values.
+    /// Returns whether job files can name the type and text formats can hold its values.
     pub fn is_written(&self) -> bool {
         match self {
             ColumnType::Arrow(other) => nested::name_of(other).is_some(),
@@ -56,7 +56,7 @@ impl ColumnType {
         }
     }
 
-    /// Whether it is a single value: the six plain types, dates and decimals.
+    /// Returns whether it is a single value: the six plain types, dates and decimals.
     pub fn is_scalar(&self) -> bool {
         match self {
             ColumnType::Arrow(other) => matches!(other, DataType::Date32 | DataType::Decimal128(..)),
@@ -64,12 +64,12 @@ impl ColumnType {
         }
     }
 
-    /// Whether keys and state tables hold its values: besides scalars, structs and lists of such that have a name.
+    /// Returns whether keys and state tables can hold its values: scalars, and named structs and lists of them.
     pub fn is_kept(&self) -> bool {
         self.is_scalar() || self.is_written()
     }
 
-    /// Bytes of a value in a fixed-length binary record; `None` for types of no fixed width.
+    /// Returns the size of a value in a fixed-length binary record; `None` if the type has no fixed size.
     pub fn fixed_bytes(&self) -> Option<u32> {
         match self {
             ColumnType::Bool => Some(1),
@@ -78,7 +78,7 @@ impl ColumnType {
         }
     }
 
-    /// The Arrow type that carries this one.
+    /// Returns the Arrow type that represents this one.
     pub fn arrow(&self) -> DataType {
         match self {
             ColumnType::Bool => DataType::Boolean,

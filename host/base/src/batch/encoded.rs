@@ -1,5 +1,5 @@
-//! Rows that are bytes already: what a sink writes of each was made on the worker that had it, and whoever commits copies it.
-//! They travel as other rows do, a row for each, so that they are ordered, counted and exchanged like them.
+//! Rows that are bytes already. The worker that has a row encodes it for the sink; the committing worker copies the bytes. Encoded rows travel as
+//! other rows do, one for each, so that they are ordered, counted and exchanged like them.
 
 use arrow::array::{ArrayRef, AsArray, LargeBinaryArray, LargeBinaryBuilder, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -7,17 +7,17 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-/// In the metadata of their schema: what the bytes are. Rows of stages have no metadata there.
+/// Key in the schema's metadata: the form of the bytes. Rows of stages have no metadata there.
 const FORM: &str = "millstream.encoded";
 
-/// What the bytes of a row are.
+/// The form of a row's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EncodedForm {
     /// A JSON object.
     Json,
-    /// A line of CSV without its end.
+    /// A line of CSV without its line end.
     Csv,
-    /// Key and value of a record, each of which may be null.
+    /// Key and value of a record; both may be null.
     Record,
 }
 
@@ -31,7 +31,7 @@ impl EncodedForm {
     }
 }
 
-/// Makes rows of what was made of each.
+/// Creates encoded rows from their columns.
 pub fn encoded(form: EncodedForm, columns: Vec<LargeBinaryArray>) -> io::Result<RecordBatch> {
     let fields = (0..columns.len()).map(|at| Field::new(at.to_string(), DataType::LargeBinary, true));
     let metadata = HashMap::from([(FORM.to_owned(), form.name().to_owned())]);
@@ -42,7 +42,7 @@ pub fn encoded(form: EncodedForm, columns: Vec<LargeBinaryArray>) -> io::Result<
     RecordBatch::try_new_with_options(Arc::new(schema), columns, &options).map_err(io::Error::other)
 }
 
-/// Makes rows of one column: `write` adds the bytes of a row.
+/// Creates encoded rows of one column; `write` appends the bytes of a row.
 pub fn each_row(
     form: EncodedForm,
     rows: usize,
@@ -58,7 +58,7 @@ pub fn each_row(
     encoded(form, vec![column.finish()])
 }
 
-/// The columns of rows in this form; nothing where the rows are others.
+/// Returns the columns of rows in this form; `None` for other rows.
 pub fn columns(rows: &RecordBatch, form: EncodedForm) -> Option<Vec<&LargeBinaryArray>> {
     let found = rows.schema_ref().metadata().get(FORM);
     if found.is_none_or(|found| found != form.name()) {
@@ -67,7 +67,7 @@ pub fn columns(rows: &RecordBatch, form: EncodedForm) -> Option<Vec<&LargeBinary
     rows.columns().iter().map(|column| column.as_binary_opt::<i64>()).collect()
 }
 
-/// The one column of rows in this form; nothing where the rows are others.
+/// Returns the only column of rows in this form; `None` for other rows.
 pub fn column(rows: &RecordBatch, form: EncodedForm) -> Option<&LargeBinaryArray> {
     columns(rows, form)?.first().copied()
 }

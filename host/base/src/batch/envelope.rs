@@ -1,5 +1,5 @@
-//! What came with the value of a record of a topic, or with an event that a server sent: it stands before the value in a chunk, so that a record stays one piece of
-//! bytes on its way to the worker that decodes it. Key and headers are only there where a column wants them.
+//! The metadata of a topic's record, or of an event sent by a server. It precedes the value in a chunk, so that a record stays one piece of bytes
+//! until a worker decodes it. Key and headers are included only if a column needs them.
 
 use crate::batch::column::ColumnSource;
 use crate::batch::parse::shown;
@@ -7,29 +7,28 @@ use hashbrown::HashMap;
 use serde_json::Value;
 use std::str::Utf8Error;
 
-/// The headers under which type and id of an event stand.
+/// Header that holds the type of an event.
 pub const EVENT: &str = "event";
-/// See [`EVENT`].
+/// Header that holds the ID of an event.
 pub const ID: &str = "id";
-/// The header under which stands what a change did to its row.
+/// Header that holds the operation of a change.
 pub const OP: &str = "op";
-/// The header under which stands what a message of a server was sent to, where its chunk does not say so. No server's own header has
-/// such a name.
+/// Header that holds the topic of a message, if its chunk does not have it. No server's own header has this name.
 pub const TOPIC: &str = "\0topic";
 
-/// Which parts of a record's envelope (its key, headers, topic) a source keeps beside the value, as columns need them.
+/// Which parts of a record's envelope (its key, headers, topic) a source keeps with the value, as columns need them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EnvelopeColumns {
     /// The key.
     pub key: bool,
     /// The headers.
     pub headers: bool,
-    /// What it was sent to.
+    /// The topic.
     pub topic: bool,
 }
 
 impl EnvelopeColumns {
-    /// By what columns hold.
+    /// Returns the parts that these columns need.
     pub fn by<'a>(columns: impl Iterator<Item = &'a ColumnSource>) -> EnvelopeColumns {
         columns.fold(EnvelopeColumns::default(), |wanted, column| match column {
             ColumnSource::Key => EnvelopeColumns { key: true, ..wanted },
@@ -44,15 +43,15 @@ impl EnvelopeColumns {
     }
 }
 
-/// Bytes of the parts that are always there: the length of all of it, what else is there, the offset and the time.
+/// Size of the fixed parts: the total length, flags for the optional parts, the offset and the time.
 const FIXED_BYTES: usize = 4 + 1 + 8 + 8;
 const NULL_VALUE: u8 = 1;
 const HAS_TIME: u8 = 2;
 const HAS_KEY: u8 = 4;
-/// The length of what is null.
+/// The length that represents null.
 const NULL: u32 = u32::MAX;
 
-/// What stands before a value, as it is read.
+/// The envelope before a value, for reading.
 #[derive(Clone, Copy, Debug)]
 pub struct Envelope<'a> {
     flags: u8,
@@ -63,7 +62,7 @@ pub struct Envelope<'a> {
     rest: &'a [u8],
 }
 
-/// What came with a value, as it is written down.
+/// The metadata of a value, for writing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RecordMetadata<'a> {
     /// The record's offset in its partition.
@@ -74,24 +73,25 @@ pub struct RecordMetadata<'a> {
     pub key: Option<&'a [u8]>,
     /// Its headers, in order; a value may be null.
     pub headers: &'a [(&'a str, Option<&'a [u8]>)],
-    /// Whether it has no value, which is not the same as an empty one.
+    /// Whether the value is null, which differs from an empty value.
     pub null: bool,
 }
 
-/// Writes what stands before a value; `None`: it is too long for that.
-pub fn put(to: &mut Vec<u8>, beside: &RecordMetadata<'_>) -> Option<()> {
+/// Appends the envelope of a value; `None` if it is too long.
+pub fn put(to: &mut Vec<u8>, metadata: &RecordMetadata<'_>) -> Option<()> {
     let start = to.len();
     let flag = |is: bool, flag: u8| if is { flag } else { 0 };
-    let flags =
-        flag(beside.null, NULL_VALUE) | flag(beside.time_ms.is_some(), HAS_TIME) | flag(beside.key.is_some(), HAS_KEY);
+    let flags = flag(metadata.null, NULL_VALUE)
+        | flag(metadata.time_ms.is_some(), HAS_TIME)
+        | flag(metadata.key.is_some(), HAS_KEY);
     to.extend([0; 4]);
     to.push(flags);
-    to.extend(beside.offset.to_le_bytes());
-    to.extend(beside.time_ms.unwrap_or_default().to_le_bytes());
-    if let Some(key) = beside.key {
+    to.extend(metadata.offset.to_le_bytes());
+    to.extend(metadata.time_ms.unwrap_or_default().to_le_bytes());
+    if let Some(key) = metadata.key {
         put_bytes(to, key)?;
     }
-    for (name, value) in beside.headers {
+    for (name, value) in metadata.headers {
         put_bytes(to, name.as_bytes())?;
         match value {
             Some(value) => put_bytes(to, value)?,
@@ -109,40 +109,40 @@ fn put_bytes(to: &mut Vec<u8>, bytes: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// Where the value begins in a record.
+/// Returns the offset of the value in a record.
 #[inline]
 pub fn value_start(record: &[u8]) -> usize {
     let bytes = record.first_chunk::<4>().map_or(0, |bytes| u32::from_le_bytes(*bytes) as usize);
     bytes.min(record.len())
 }
 
-/// What stands before the value; `None`: the record is none that was written so.
+/// Reads the envelope before the value; `None` if the record has none.
 #[inline]
 pub fn read(record: &[u8]) -> Option<Envelope<'_>> {
-    let whole = record.get(..value_start(record))?;
-    let (fixed, rest) = whole.split_at_checked(FIXED_BYTES)?;
+    let envelope = record.get(..value_start(record))?;
+    let (fixed, rest) = envelope.split_at_checked(FIXED_BYTES)?;
     let offset = u64::from_le_bytes(*fixed.get(5..)?.first_chunk()?);
     let time_ms = i64::from_le_bytes(*fixed.get(13..)?.first_chunk()?);
     Some(Envelope { flags: *fixed.get(4)?, offset, time_ms, rest })
 }
 
 impl<'a> Envelope<'a> {
-    /// Whether the record has no value.
+    /// Returns whether the record's value is null.
     pub fn is_null(&self) -> bool {
         self.flags & NULL_VALUE != 0
     }
 
-    /// The record's time, in milliseconds since 1970.
+    /// Returns the record's time, in milliseconds since 1970.
     pub fn time_ms(&self) -> Option<i64> {
         (self.flags & HAS_TIME != 0).then_some(self.time_ms)
     }
 
-    /// The record's key, where it has one and it was kept.
+    /// Returns the record's key, if it has one and the source kept it.
     pub fn key(&self) -> Option<&'a [u8]> {
         if self.flags & HAS_KEY == 0 { None } else { take_bytes(&mut &*self.rest).flatten() }
     }
 
-    /// The record's headers, where they were kept.
+    /// Returns the record's headers, if the source kept them.
     pub fn headers(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
         let mut rest = self.rest;
         if self.flags & HAS_KEY != 0 {
@@ -154,20 +154,20 @@ impl<'a> Envelope<'a> {
         })
     }
 
-    /// The value of the last header of this name.
+    /// Returns the value of the last header with this name.
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
         self.headers().filter(|(header, _)| *header == name.as_bytes()).last().and_then(|(_, value)| value)
     }
 
-    /// All headers as a JSON object, in their order. Of those of one name the last counts. The error names one that is not UTF-8.
+    /// Returns all headers as a JSON object, in their order. If a name is repeated, the last value wins. The error names a header that is not UTF-8.
     pub fn headers_as_json(&self) -> Result<String, String> {
         let quoted = |bytes: &[u8]| std::str::from_utf8(bytes).map(|text| Value::from(text).to_string());
         let mut members: Vec<(&[u8], Option<&[u8]>)> = Vec::new();
-        let mut places: HashMap<&[u8], usize> = HashMap::new();
-        // A name of ours is no header.
+        let mut indexes: HashMap<&[u8], usize> = HashMap::new();
+        // Internal names are not headers.
         for (name, value) in self.headers().filter(|(name, _)| !name.starts_with(b"\0")) {
-            let place = *places.entry(name).or_insert(members.len());
-            match members.get_mut(place) {
+            let index = *indexes.entry(name).or_insert(members.len());
+            match members.get_mut(index) {
                 Some((_, known)) => *known = value,
                 None => members.push((name, value)),
             }
@@ -181,7 +181,7 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// Why a header is not part of an object of texts.
+/// Returns why a header cannot be part of a JSON object.
 fn not_utf8(name: &[u8], error: Utf8Error) -> String {
     let (name, at) = (shown(&String::from_utf8_lossy(name)).into_owned(), error.valid_up_to());
     format!(
@@ -189,7 +189,7 @@ fn not_utf8(name: &[u8], error: Utf8Error) -> String {
     )
 }
 
-/// The next bytes with a length before them, which may be null; `None`: there are none.
+/// Takes length-prefixed bytes, which may be null, from the front; `None` if they are incomplete.
 fn take_bytes<'a>(from: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     let (length, rest) = from.split_first_chunk::<4>()?;
     let length = u32::from_le_bytes(*length);
@@ -209,9 +209,9 @@ mod tests {
     #[test]
     fn what_came_with_a_value_is_read_as_it_was_written() {
         let headers: &[(&str, Option<&[u8]>)] = &[("trace", Some(b"1")), ("gone", None), ("trace", Some(b"2"))];
-        let beside = RecordMetadata { offset: 7, time_ms: Some(-5), key: Some(b"k"), headers, null: false };
+        let metadata = RecordMetadata { offset: 7, time_ms: Some(-5), key: Some(b"k"), headers, null: false };
         let mut record = Vec::new();
-        put(&mut record, &beside).unwrap();
+        put(&mut record, &metadata).unwrap();
         record.extend(b"value");
         let read = super::read(&record).unwrap();
         assert_eq!((read.offset, read.time_ms(), read.key(), read.is_null()), (7, Some(-5), Some(&b"k"[..]), false));

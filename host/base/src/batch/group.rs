@@ -17,18 +17,17 @@ pub struct Grouped {
 }
 
 impl Grouped {
-    /// How many groups.
+    /// Returns the number of groups.
     pub fn count(&self) -> usize {
         self.first_rows.len()
     }
 
-    /// All rows in one group, also where there is no row: what an aggregate without a key works on.
-    pub fn whole(rows: usize) -> Grouped {
+    /// Creates one group of all rows, even if there are none: the input of an aggregate without a key.
+    pub fn one_group(rows: usize) -> Grouped {
         Grouped { of_row: vec![0; rows], first_rows: vec![0], hashes: vec![KeyHash(0)] }
     }
 
-    /// The groups in the order of their hashes, then of their keys. The order does not depend on how rows were
-    /// spread over workers.
+    /// Returns the groups in the order of their hashes, then of their keys. The order does not depend on how rows were spread over workers.
     pub fn sorted(&self, keys: &Keys) -> Vec<u32> {
         let keys = keys.view();
         let mut order: Vec<u32> = (0..self.count() as u32).collect();
@@ -41,18 +40,17 @@ impl Grouped {
     }
 }
 
-/// Groups rows by key. Its hash table is kept from call to call.
+/// Groups rows by key. Its hash table is reused between calls.
 #[derive(Default)]
 pub struct Grouper {
     table: HashTable<KeyEntry>,
     seeds: TableSeeds,
 }
 
-/// A key in the table. A short key is compared here, without a look at the row that first had it, which has often
-/// left the processor's cache.
+/// A key in the table. Short keys are compared here, without reading the row that first had the key, which has often left the processor's cache.
 struct KeyEntry {
     short: ShortKey,
-    /// That of [`TableSeeds`].
+    /// Hash with [`TableSeeds`].
     hash: u64,
     length: u32,
     group: u32,
@@ -68,13 +66,13 @@ impl Grouper {
         grouped
     }
 
-    /// Forgets all keys.
+    /// Drops all keys.
     pub fn begin(&mut self) {
         self.table.clear();
     }
 
-    /// Finds the groups of the next rows: `grouped.of_row` is theirs afterwards, groups are added to those before. So
-    /// a long batch can be grouped and aggregated piece by piece, while the piece is in the processor's cache.
+    /// Finds the groups of the next rows: replaces `grouped.of_row`, and adds groups to the existing ones. A long batch can thus be grouped and
+    /// aggregated piece by piece, while the piece is in the processor's cache.
     pub fn extend(&mut self, keys: &Keys, rows: Range<usize>, grouped: &mut Grouped) {
         let keys = keys.view();
         let Grouped { of_row, first_rows, hashes } = grouped;
@@ -105,14 +103,14 @@ impl Grouper {
     }
 }
 
-/// Whether a long key is that of a group. Apart from the comparison of short keys, which must stay small enough for the
-/// compiler to put it into the search.
+/// Returns whether a long key is that of a group. Separate from the comparison of short keys, which must stay small enough to be inlined into the
+/// search.
 #[inline(never)]
 fn is_key_of(keys: &KeysView<'_>, first_rows: &[u32], group: u32, key: &[u8]) -> bool {
     first_rows.get(group as usize).is_some_and(|first| keys.get(*first as usize) == key)
 }
 
-/// A counting sort: rows in the order of their ranks, stable; and where the rows of each rank end.
+/// Sorts rows by their ranks with a stable counting sort. Also returns the end of each rank's rows.
 pub fn sort_by_rank(ranks: impl Iterator<Item = u32> + Clone, count: usize) -> (Vec<u32>, Vec<u32>) {
     let mut ends = vec![0u32; count];
     let mut rows = 0;
@@ -129,9 +127,9 @@ pub fn sort_by_rank(ranks: impl Iterator<Item = u32> + Clone, count: usize) -> (
     }
     let mut sorted = vec![0u32; rows];
     for (row, rank) in ranks.enumerate() {
-        let place = &mut next[rank as usize];
-        sorted[*place as usize] = row as u32;
-        *place += 1;
+        let next_index = &mut next[rank as usize];
+        sorted[*next_index as usize] = row as u32;
+        *next_index += 1;
     }
     (ends, sorted)
 }
@@ -145,14 +143,14 @@ mod tests {
 
     #[test]
     fn groups_are_those_of_a_hash_map() {
-        // Keys of all lengths around the bounds of the short forms, many of which differ in one byte only.
+        // Keys of all lengths around the limits of the short forms, many of which differ in only one byte.
         let text = "abcdefghijklmnopqrstuvwxyz";
         let mut keys: Vec<String> = Vec::new();
         for length in 0..20 {
             keys.push(text[..length].to_owned());
-            for place in 0..length {
+            for index in 0..length {
                 let mut key = text[..length].to_owned();
-                key.replace_range(place..=place, "_");
+                key.replace_range(index..=index, "_");
                 keys.push(key);
             }
         }

@@ -1,7 +1,6 @@
-//! Recognizes a file of a rotated log by its content, whatever its name is by then: a copy as well as the file itself.
+//! Recognizes a file of a rotated log by its content, whatever its current name: the file itself or a copy.
 //!
-//! Positions, extents and plans name such a file by what it began with. The mark of a position holds a digest of the bytes
-//! right before it.
+//! Positions, extents and plans name such a file by its first bytes. The mark of a position holds a digest of the bytes immediately before it.
 
 use crate::batch::chunk::Chunk;
 use crate::batch::position::Position;
@@ -10,43 +9,42 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// How much of the beginning of a file is compared.
+/// How many of a file's first bytes are compared.
 pub const HEAD_BYTES_MAX: usize = 1024;
-/// How much of what stands right before a position is compared.
+/// How many bytes before a position are compared.
 pub const TAIL_BYTES_MAX: usize = 64;
-/// What no name of a file begins with.
+/// Prefix that no file name has.
 const MARK: &str = "//";
-/// Places of the parts of a position's mark: whether the file was read to its end, how many bytes were digested, and
-/// their digest.
+/// Bit widths of a position's mark: whether the file was read to its end, how many bytes were digested, and their digest.
 const TAIL_BITS: u32 = 7;
 const DIGEST_BITS: u32 = 55;
 
-/// Which file of a log.
+/// Identity of a file of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileIdentity {
-    /// The how-manieth that was begun.
+    /// Ordinal of the file among those read.
     pub number: u64,
-    /// Its inode, when it was begun.
+    /// Its inode when reading began.
     pub inode: u64,
-    /// How many bytes of its beginning were there.
+    /// Number of its first bytes that existed then.
     pub head_bytes: usize,
-    /// Their digest.
+    /// Digest of these bytes.
     pub head: u64,
 }
 
 impl FileIdentity {
-    /// Of a file that is begun now.
+    /// Returns the identity of a file whose reading begins now.
     pub fn of(number: u64, inode: u64, head: &[u8]) -> FileIdentity {
         FileIdentity { number, inode, head_bytes: head.len(), head: xxh3_64(head) }
     }
 
-    /// How positions and extents name it.
+    /// Returns the name in positions and extents.
     pub fn name(&self) -> String {
         let FileIdentity { number, inode, head_bytes, head } = self;
         format!("{MARK}{number}.{inode}.{head_bytes}.{head:016x}")
     }
 
-    /// What a name says.
+    /// Parses a name.
     pub fn parse(name: &str) -> Option<FileIdentity> {
         let mut parts = name.strip_prefix(MARK)?.split('.');
         let mut number = || parts.next()?.parse::<u64>().ok();
@@ -60,28 +58,28 @@ impl FileIdentity {
         })
     }
 
-    /// Whether a file that begins so may be this one.
+    /// Returns whether a file with these first bytes may be this one.
     pub fn begins(&self, head: &[u8]) -> bool {
         head.get(..self.head_bytes).is_some_and(|head| xxh3_64(head) == self.head)
     }
 }
 
-/// Whether a file of a log is named so.
+/// Returns whether this is the name of a log's file.
 pub fn is_name(name: &str) -> bool {
     name.starts_with(MARK)
 }
 
-/// The first bytes of a file.
+/// Reads the first bytes of a file.
 pub fn head_of(file: &File) -> io::Result<Vec<u8>> {
     read_at(file, 0, HEAD_BYTES_MAX)
 }
 
-/// The bytes right before an offset.
+/// Reads the bytes immediately before an offset.
 pub fn tail_of(file: &File, offset: u64) -> io::Result<Vec<u8>> {
     before(file, offset, TAIL_BYTES_MAX)
 }
 
-/// At most so many bytes before an offset.
+/// Reads at most `bytes_max` bytes before an offset.
 pub fn before(file: &File, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
     let bytes = offset.min(bytes_max as u64);
     read_at(file, offset - bytes, bytes as usize)
@@ -102,24 +100,24 @@ fn read_at(file: &File, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The position behind the records of a chunk.
-pub fn behind(chunk: &Chunk) -> Position {
+/// Returns the position after the records of a chunk.
+pub fn position_after(chunk: &Chunk) -> Position {
     let offset = chunk.extent.start.saturating_add(chunk.extent.bytes);
-    // The last bytes of a record that was too long are not here.
-    let cut = chunk.refused.iter().rev().find(|refusal| refusal.dropped > 0);
-    let whole = cut.map_or(0, |refusal| chunk.ends.get(refusal.row as usize).map_or(0, |end| *end as usize));
-    let start = chunk.bytes.len().saturating_sub(TAIL_BYTES_MAX).max(whole);
+    // The chunk does not hold the last bytes of a record that was too long.
+    let cut = chunk.refused.iter().rev().find(|rejection| rejection.dropped > 0);
+    let cut_end = cut.map_or(0, |rejection| chunk.ends.get(rejection.row as usize).map_or(0, |end| *end as usize));
+    let start = chunk.bytes.len().saturating_sub(TAIL_BYTES_MAX).max(cut_end);
     Position { offset, mark: mark(chunk.bytes.get(start..).unwrap_or_default(), false) }
 }
 
-/// The mark of a position behind these bytes, which are the last before it.
+/// Returns the mark of a position; `tail` holds the last bytes before it.
 pub fn mark(tail: &[u8], ended: bool) -> i64 {
     let digest = xxh3_64(tail) & ((1 << DIGEST_BITS) - 1);
     let digest = if tail.is_empty() { 0 } else { digest };
     (digest << (TAIL_BITS + 1) | (tail.len() as u64) << 1 | u64::from(ended)) as i64
 }
 
-/// Whether a file holds at this position what stood there.
+/// Returns whether the file still has the same bytes before this position.
 pub fn fits(file: &File, position: Position) -> io::Result<bool> {
     if file.metadata()?.len() < position.offset {
         return Ok(false);

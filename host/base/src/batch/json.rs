@@ -1,6 +1,6 @@
-//! JSON lines: an object a row, its members in schema order. `int64` is exact; a float that JSON cannot write is one
-//! of the texts `"NaN"`, `"Infinity"` and `"-Infinity"`; timestamps are RFC 3339, binary is hexadecimal, nulls are
-//! `null`. Other Arrow types look as the crate `arrow-json` writes them.
+//! JSON lines: one object per row, its members in schema order. `int64` is exact. A float that JSON cannot represent is one of the strings `"NaN"`,
+//! `"Infinity"` and `"-Infinity"`. Timestamps are RFC 3339, binary is hexadecimal, nulls are `null`. Other Arrow types are written as the crate
+//! `arrow-json` does.
 
 use super::cell::{self, Cells};
 use super::encoded::{self, EncodedForm};
@@ -16,11 +16,11 @@ use arrow::json::writer::{EncoderOptions, NullableEncoder, make_encoder};
 use std::io::{self, Write};
 use std::sync::{Arc, LazyLock};
 
-/// Bytes that are gathered before they are written.
+/// Size of the buffer before writing.
 const WRITE_BYTES: usize = 64 << 10;
 static OPTIONS: LazyLock<EncoderOptions> = LazyLock::new(|| EncoderOptions::default().with_explicit_nulls(true));
 
-/// Whether every column can be written.
+/// Checks that every column can be written.
 pub fn check(schema: &SchemaRef) -> Result<(), String> {
     for field in schema.fields() {
         JsonColumn::of(field, &new_empty_array(field.data_type())).map_err(|cause| {
@@ -31,7 +31,7 @@ pub fn check(schema: &SchemaRef) -> Result<(), String> {
     Ok(())
 }
 
-/// Rows as JSON objects, one each, in the form of all sinks.
+/// Returns rows as JSON objects, one each, in the form of all sinks.
 pub fn objects(rows: &RecordBatch) -> io::Result<Vec<String>> {
     let mut encoder = JsonRows::new(rows)?;
     let object = |row| {
@@ -42,7 +42,7 @@ pub fn objects(rows: &RecordBatch) -> io::Result<Vec<String>> {
     (0..rows.num_rows()).map(object).collect()
 }
 
-/// A line for each row.
+/// Writes one line per row.
 pub fn write(rows: &[RecordBatch], out: &mut (dyn Write + Send)) -> io::Result<()> {
     let mut bytes = Vec::new();
     for part in rows {
@@ -59,7 +59,7 @@ pub fn write(rows: &[RecordBatch], out: &mut (dyn Write + Send)) -> io::Result<(
     out.write_all(&bytes)
 }
 
-/// The rows of a batch as JSON objects, also where they are ones already.
+/// The rows of a batch as JSON objects; they may be encoded already.
 pub struct JsonRows<'a> {
     columns: Vec<JsonColumn<'a>>,
     scratch: String,
@@ -75,7 +75,7 @@ impl<'a> JsonRows<'a> {
         Ok(JsonRows { columns: columns.collect::<io::Result<_>>()?, scratch: String::new(), encoded })
     }
 
-    /// Adds the object of one row.
+    /// Appends the object of one row.
     pub fn write(&mut self, row: usize, out: &mut Vec<u8>) -> io::Result<()> {
         if let Some(encoded) = self.encoded {
             out.extend_from_slice(encoded.value(row));
@@ -85,13 +85,13 @@ impl<'a> JsonRows<'a> {
     }
 }
 
-/// Makes the object of each row, for whoever writes them.
+/// Encodes each row as an object, for sinks.
 pub fn encode(rows: &RecordBatch) -> io::Result<RecordBatch> {
     let mut objects = JsonRows::new(rows)?;
     encoded::each_row(EncodedForm::Json, rows.num_rows(), |row, object| objects.write(row, object))
 }
 
-/// The rows with text in place of structs, lists and decimals: JSON, or a number as it is written.
+/// Converts structs, lists and decimals to text: JSON, or the number as written.
 pub fn as_text(rows: RecordBatch) -> io::Result<RecordBatch> {
     let schema = rows.schema();
     let is_named =
@@ -112,7 +112,7 @@ pub fn as_text(rows: RecordBatch) -> io::Result<RecordBatch> {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(io::Error::other)
 }
 
-/// A column as text: structs and lists as JSON, decimals and dates as they are written elsewhere, nulls as nulls.
+/// Returns a column as text: structs and lists as JSON, decimals and dates as written elsewhere; nulls stay null.
 pub fn written_out(field: &FieldRef, array: &ArrayRef) -> io::Result<StringArray> {
     let mut column = JsonColumn::of(field, array)?;
     let (mut texts, mut scratch, mut text) = (StringBuilder::new(), String::new(), Vec::new());
@@ -135,19 +135,19 @@ pub fn written_out(field: &FieldRef, array: &ArrayRef) -> io::Result<StringArray
 }
 
 struct JsonColumn<'a> {
-    /// The name as a JSON text, and the colon.
+    /// The name as a JSON string, and the colon.
     name: Vec<u8>,
     array: &'a ArrayRef,
     cells: Cells<'a>,
-    /// For types that [`Cells`] has not.
+    /// For types that [`Cells`] does not support.
     other: Option<OtherCells<'a>>,
 }
 
-/// Values of types that [`Cells`] has not.
+/// Values of types that [`Cells`] does not support.
 enum OtherCells<'a> {
     List(&'a ListArray, Box<JsonColumn<'a>>),
     Struct(Vec<JsonColumn<'a>>),
-    /// With keys that are text.
+    /// A map whose keys are text.
     Map(&'a MapArray, &'a StringArray, Box<JsonColumn<'a>>),
     Encoded(NullableEncoder<'a>),
 }
@@ -161,7 +161,7 @@ impl<'a> JsonColumn<'a> {
         Ok(JsonColumn { name, array, cells, other })
     }
 
-    /// Adds the value of a row, or `null`.
+    /// Appends the value of a row, or `null`.
     fn write_nullable(&mut self, row: usize, scratch: &mut String, out: &mut Vec<u8>) -> io::Result<()> {
         if self.array.is_null(row) {
             out.extend_from_slice(b"null");
@@ -194,7 +194,7 @@ impl<'a> OtherCells<'a> {
         Ok(match array.data_type() {
             DataType::List(item) => {
                 let list = array.as_list::<i32>();
-                // The type of the array knows its item as long as the array lives, as the field does.
+                // The array's type and the field have the item's type for as long as the array lives.
                 OtherCells::List(list, Box::new(JsonColumn::of(item, list.values())?))
             }
             DataType::Struct(fields) => {
@@ -228,10 +228,10 @@ impl<'a> OtherCells<'a> {
         match self {
             OtherCells::List(list, items) => {
                 let offsets = list.value_offsets();
-                let place = |row: usize| offsets.get(row).map_or(0, |offset| *offset as usize);
+                let offset_of = |row: usize| offsets.get(row).map_or(0, |offset| *offset as usize);
                 out.push(b'[');
-                for item in place(row)..place(row + 1) {
-                    if item > place(row) {
+                for item in offset_of(row)..offset_of(row + 1) {
+                    if item > offset_of(row) {
                         out.push(b',');
                     }
                     items.write_nullable(item, scratch, out)?;
@@ -241,10 +241,10 @@ impl<'a> OtherCells<'a> {
             OtherCells::Struct(members) => write_object(members, row, scratch, out)?,
             OtherCells::Map(map, keys, values) => {
                 let offsets = map.value_offsets();
-                let place = |row: usize| offsets.get(row).map_or(0, |offset| *offset as usize);
+                let offset_of = |row: usize| offsets.get(row).map_or(0, |offset| *offset as usize);
                 out.push(b'{');
-                for entry in place(row)..place(row + 1) {
-                    if entry > place(row) {
+                for entry in offset_of(row)..offset_of(row + 1) {
+                    if entry > offset_of(row) {
                         out.push(b',');
                     }
                     serde_json::to_writer(&mut *out, keys.value(entry))?;
@@ -273,7 +273,7 @@ fn write_object(columns: &mut [JsonColumn<'_>], row: usize, scratch: &mut String
     Ok(())
 }
 
-/// Adds a text that needs no escapes.
+/// Appends text that needs no escapes.
 fn quoted(scratch: &mut String, out: &mut Vec<u8>, write: impl FnOnce(&mut String)) {
     scratch.clear();
     write(scratch);

@@ -2,16 +2,15 @@
 
 use crate::batch::keys::KeyHash;
 
-/// Runs of keys with one hash that are no longer than this are compared key by key.
+/// Runs of keys with one hash up to this length are compared key by key.
 const SHORT_RUN: usize = 16;
-/// Bytes of a key that are compared at once.
+/// Bytes of a key that are compared together.
 const WORD_BYTES: usize = 16;
 
-/// Puts keys in order. `slots` say where they are.
+/// Sorts keys; `slots` are their indexes.
 ///
-/// Keys of one hash are rare, unless somebody sends such keys. A sort that compares them where they lie takes several times
-/// what one of hashes takes, so they are sorted by words of their bytes behind what they have in common, as a radix sort from
-/// the most significant digit does it.
+/// Keys with equal hashes are rare, unless a client sends them on purpose. A sort that compares keys in place takes several times as long as one of
+/// hashes. Such keys are therefore sorted by words of their bytes after their common prefix, as a radix sort from the most significant digit does.
 pub fn sort_keys<'a>(slots: &mut [u32], hash: impl Fn(u32) -> KeyHash, key: impl Fn(u32) -> &'a [u8]) {
     slots.sort_unstable_by_key(|slot| hash(*slot));
     for run in slots.chunk_by_mut(|a, b| hash(*a) == hash(*b)) {
@@ -25,7 +24,7 @@ pub fn sort_keys<'a>(slots: &mut [u32], hash: impl Fn(u32) -> KeyHash, key: impl
 
 /// Sorts many keys by their bytes.
 fn sort_run<'a>(run: &mut [u32], key: &impl Fn(u32) -> &'a [u8]) {
-    // What is not in order yet, and how many bytes are the same in it. A list, as keys may have any length: no call is as deep.
+    // The runs that are not sorted yet, and the length of their common prefix. A list instead of recursion, as keys may have any length.
     let mut left = vec![(0..run.len(), 0)];
     while let Some((range, same)) = left.pop() {
         let Some(part) = run.get_mut(range.clone()) else { continue };
@@ -34,13 +33,13 @@ fn sort_run<'a>(run: &mut [u32], key: &impl Fn(u32) -> &'a [u8]) {
             continue;
         }
         let same = same + shared_bytes(part.iter().map(|slot| key(*slot).get(same..).unwrap_or_default()));
-        let mut words: Vec<(KeyWord, u32)> =
+        let mut key_words: Vec<(KeyWord, u32)> =
             part.iter().map(|slot| (KeyWord::of(key(*slot).get(same..).unwrap_or_default()), *slot)).collect();
-        words.sort_unstable_by_key(|(word, _)| *word);
-        part.iter_mut().zip(&words).for_each(|(slot, (_, sorted))| *slot = *sorted);
+        key_words.sort_unstable_by_key(|(word, _)| *word);
+        part.iter_mut().zip(&key_words).for_each(|(slot, (_, sorted))| *slot = *sorted);
         let mut start = range.start;
-        for equal in words.chunk_by(|(a, _), (b, _)| a == b) {
-            if equal.len() > 1 && equal.iter().all(|(word, _)| word.goes_on()) {
+        for equal in key_words.chunk_by(|(a, _), (b, _)| a == b) {
+            if equal.len() > 1 && equal.iter().all(|(word, _)| word.continues()) {
                 left.push((start..start + equal.len(), same + WORD_BYTES));
             }
             start += equal.len();
@@ -48,7 +47,7 @@ fn sort_run<'a>(run: &mut [u32], key: &impl Fn(u32) -> &'a [u8]) {
     }
 }
 
-/// How many bytes at the front are the same in all of them.
+/// Returns the length of the prefix that all keys share.
 fn shared_bytes<'a>(mut keys: impl Iterator<Item = &'a [u8]>) -> usize {
     let Some(first) = keys.next() else { return 0 };
     keys.fold(first.len(), |same, key| {
@@ -57,7 +56,7 @@ fn shared_bytes<'a>(mut keys: impl Iterator<Item = &'a [u8]>) -> usize {
     })
 }
 
-/// The next bytes of a key, with zeros behind, and how many there are: a key that ends stands before one that goes on with zeros.
+/// The next bytes of a key, padded with zeros, and their number: a key that ends sorts before one that continues with zeros.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct KeyWord(u128, u8);
 
@@ -69,8 +68,8 @@ impl KeyWord {
         KeyWord(u128::from_be_bytes(bytes), (length + usize::from(rest.len() > WORD_BYTES)) as u8)
     }
 
-    /// Whether the key has more bytes. Keys whose words are the same and do not go on are the same.
-    fn goes_on(self) -> bool {
+    /// Returns whether the key has more bytes. Keys with equal words that do not continue are equal.
+    fn continues(self) -> bool {
         usize::from(self.1) > WORD_BYTES
     }
 }
@@ -82,14 +81,14 @@ mod tests {
 
     #[test]
     fn keys_are_ordered_by_hash_and_bytes() {
-        // Few different words, so that many keys have long fronts in common, some are fronts of others, and some come twice.
-        let words: [&[u8]; 6] = [&[], &[0], &[0; 16], &[255; 17], &[0, 1], b"abcdefghijklmnopq"];
+        // Few different words, so that many keys have long common prefixes, some are prefixes of others, and some occur twice.
+        let alphabet: [&[u8]; 6] = [&[], &[0], &[0; 16], &[255; 17], &[0, 1], b"abcdefghijklmnopq"];
         for seed in 0..300 {
             let mut random = Random(seed);
             let mut below = |end| random.below(end);
             let (count, hashes) = (below(200), 1 + below(4));
             let keys: Vec<Vec<u8>> = (0..count)
-                .map(|_| (0..below(6)).flat_map(|_| words[below(6) as usize].iter().copied()).collect())
+                .map(|_| (0..below(6)).flat_map(|_| alphabet[below(6) as usize].iter().copied()).collect())
                 .collect();
             let hash = |slot: u32| KeyHash(keys[slot as usize].len() as u64 * 7 % hashes);
             let mut slots: Vec<u32> = (0..count as u32).collect();

@@ -17,45 +17,43 @@ use std::hash::BuildHasher;
 use std::sync::{Arc, LazyLock};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-/// How many key groups there are: the unit in which keys are assigned to workers.
+/// Number of key groups, the unit in which keys are assigned to workers.
 pub const KEY_GROUPS: u64 = 4096;
-/// The key group is what is above so many bits of the hash.
+/// Number of hash bits below the key group.
 pub const GROUP_SHIFT: u32 = 64 - KEY_GROUPS.ilog2();
 
-/// The hash of a key's bytes. It decides the key group and the order of keyed output, and so is the same on every
-/// machine and for ever: two rounds of folded multiplication (as wyhash and rapidhash mix) for the [`ShortKey`] of at
-/// most 16 bytes, XXH3 for longer ones.
+/// The hash of a key's bytes. It decides the key group and the order of keyed output, so it is the same on every machine and must never change. Two
+/// rounds of folded multiplication (as wyhash and rapidhash mix) for the [`ShortKey`] of at most 16 bytes, XXH3 for longer ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyHash(pub u64);
 
 impl KeyHash {
-    /// That of a key's bytes.
+    /// Hashes a key's bytes.
     pub fn of(key: &[u8]) -> KeyHash {
         ShortKey::of(key).map_or_else(|| KeyHash(xxh3_64(key)), |short| short.hash(key.len()))
     }
 
-    /// The key group: the hash's upper 12 bits.
+    /// Returns the key group: the upper 12 bits.
     pub fn group(self) -> u64 {
         self.0 >> GROUP_SHIFT
     }
 
-    /// The worker that owns the key. Workers own ranges of key groups, so that their outputs one behind the other
-    /// are in the order of hashes, however many workers there are.
+    /// Returns the worker that owns the key. Workers own ranges of key groups, so that their concatenated outputs are in the order of hashes for any
+    /// number of workers.
     pub fn worker(self, peers: usize) -> usize {
         (self.group() * peers as u64 / KEY_GROUPS) as usize
     }
 }
 
-/// The key groups of a worker, as [`KeyHash::worker`] assigns them: the first, and one behind the last.
+/// Returns the key groups of a worker, as [`KeyHash::worker`] assigns them: the first, and the end (exclusive).
 pub fn group_range(worker: usize, peers: usize) -> (u32, u32) {
     let peers = (peers as u64).max(1);
     let begin = |worker: u64| (worker.min(peers) * KEY_GROUPS).div_ceil(peers) as u32;
     (begin(worker as u64), begin(worker as u64 + 1))
 }
 
-/// Seeds of hash tables, drawn at random when the process starts: whoever sends keys cannot know which of them share a place.
-/// [`KeyHash`] has no seed, as it decides about order and workers and is the same for ever; nothing that leaves a table depends
-/// on these.
+/// Seeds of hash tables, random per process: senders of keys cannot know which of them collide. [`KeyHash`] has no seed, as it decides order and
+/// workers and never changes. Nothing that leaves a table depends on these seeds.
 #[derive(Clone, Copy, Debug)]
 pub struct TableSeeds([u64; 4]);
 
@@ -63,14 +61,14 @@ impl Default for TableSeeds {
     fn default() -> TableSeeds {
         static SEEDS: LazyLock<[u64; 4]> = LazyLock::new(|| {
             let random = RandomState::new();
-            [0, 1, 2, 3].map(|place: u64| random.hash_one(place))
+            [0, 1, 2, 3].map(|index: u64| random.hash_one(index))
         });
         TableSeeds(*SEEDS)
     }
 }
 
 impl TableSeeds {
-    /// Where a key stands in a table.
+    /// Returns the hash of a key in a table.
     #[inline]
     pub fn hash(self, key: &[u8]) -> u64 {
         let TableSeeds([a, b, c, d]) = self;
@@ -92,24 +90,23 @@ impl TableSeeds {
     }
 }
 
-/// Both halves of a product together.
+/// Combines both halves of a product.
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64
 }
 
-/// The keys of rows as byte strings: equal keys have equal bytes. A single text column is its own encoding and is
-/// not copied.
+/// The keys of rows as byte strings: equal keys have equal bytes. A single text column is its own encoding and is not copied.
 pub struct Keys {
     offsets: ScalarBuffer<i32>,
     data: Buffer,
 }
 
-/// A null in a single text column: a byte that is in no UTF-8.
+/// A null in a single text column: a byte that UTF-8 never contains.
 const NULL_TEXT: &[u8] = &[0xff];
 
 impl Keys {
-    /// Encodes the keys of all rows. Columns are of types that are [kept](ColumnType::is_kept); `rows` is their length.
+    /// Encodes the keys of all rows. The columns' types are [kept](ColumnType::is_kept); `rows` is their length.
     pub fn encode(columns: &[ArrayRef], rows: usize) -> Result<Keys, ArrowError> {
         match columns {
             [only] if only.data_type() == &DataType::Utf8 && only.null_count() == 0 => {
@@ -140,40 +137,40 @@ impl Keys {
         Ok(Keys { offsets: offsets.into(), data: Buffer::from_vec(data) })
     }
 
-    /// The keys for loops over rows.
+    /// Returns the keys for loops over rows.
     pub fn view(&self) -> KeysView<'_> {
         KeysView { offsets: &self.offsets, data: &self.data }
     }
 
-    /// The hash of each row's key.
+    /// Returns the hash of each row's key.
     pub fn hashes(&self) -> Vec<KeyHash> {
         let keys = self.view();
         (0..keys.rows()).map(|row| keys.short(row).1).collect()
     }
 }
 
-/// The bytes of a whole number or a time, with which a key ends whose last column it is.
+/// Size of the integer or time at the end of a key whose last column has such a type.
 pub const NUMBER_BYTES: usize = size_of::<i64>();
 
-/// The number, or the time in microseconds, with which a key ends whose last column that is, and never null.
+/// Returns the number, or the time in microseconds, at the end of a key. Its last column must have such a type and never be null.
 pub fn last_number(key: &[u8]) -> i64 {
     number_before(key, 0)
 }
 
-/// The same of a column before so many of whole numbers that are never null.
+/// Returns the same of a column that is followed by `numbers` integer columns that are never null.
 pub fn number_before(key: &[u8], numbers: usize) -> i64 {
-    // Each of these has a byte in front that says that there is a value.
+    // Each of these is preceded by a byte that says that there is a value.
     let start = key.len().checked_sub(NUMBER_BYTES + numbers * (1 + NUMBER_BYTES));
     let bytes = start.and_then(|start| key.get(start..)).and_then(<[u8]>::first_chunk);
     bytes.map_or(i64::MIN, |bytes| i64::from_le_bytes(*bytes))
 }
 
-/// A key of at most 16 bytes as a number, with zeros behind. With the key's length it is all of the key, so that short
-/// keys are hashed and compared without a branch on their length.
+/// A key of at most 16 bytes as a number, padded with zeros. With the key's length it represents the complete key, so that short keys are hashed and
+/// compared without a branch on their length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShortKey(u128);
 
-/// What remains of 16 bytes, by how many of them belong to the key.
+/// Masks of the key's bytes within 16 bytes, by the key's length.
 const SHORT_MASKS: [u128; 17] = {
     let mut masks = [0; 17];
     let mut bytes = 1;
@@ -185,27 +182,27 @@ const SHORT_MASKS: [u128; 17] = {
 };
 
 impl ShortKey {
-    /// A longer key is none.
+    /// Maximum length.
     pub const BYTES_MAX: usize = 16;
 
-    /// A key of at most 16 bytes.
+    /// Returns the short key; `None` if the key is longer than 16 bytes.
     pub fn of(key: &[u8]) -> Option<ShortKey> {
         let mut bytes = [0; 16];
         bytes.get_mut(..key.len())?.copy_from_slice(key);
         Some(ShortKey(u128::from_le_bytes(bytes)))
     }
 
-    /// The hash of a key of this length.
+    /// Returns the hash of a key of this length.
     #[inline]
     fn hash(self, length: usize) -> KeyHash {
-        // Digits of pi, as good as any without a pattern.
+        // Digits of pi: numbers without a pattern.
         const SEEDS: [u64; 3] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0];
         let mixed = fold(self.0 as u64 ^ SEEDS[0], (self.0 >> 64) as u64 ^ SEEDS[1] ^ length as u64);
         KeyHash(fold(mixed ^ SEEDS[2], SEEDS[0] ^ length as u64))
     }
 }
 
-/// Keys as plain slices: what [`Keys`] owns, without a call into another crate for every row.
+/// Keys as plain slices: the content of [`Keys`], without a call into another crate for every row.
 #[derive(Clone, Copy)]
 pub struct KeysView<'a> {
     offsets: &'a [i32],
@@ -213,12 +210,12 @@ pub struct KeysView<'a> {
 }
 
 impl<'a> KeysView<'a> {
-    /// How many rows.
+    /// Returns the number of rows.
     pub fn rows(self) -> usize {
         self.offsets.len() - 1
     }
 
-    /// The bytes of a row's key.
+    /// Returns the bytes of a row's key.
     #[inline]
     pub fn get(self, row: usize) -> &'a [u8] {
         &self.data[self.offsets[row] as usize..self.offsets[row + 1] as usize]
@@ -226,7 +223,7 @@ impl<'a> KeysView<'a> {
 }
 
 impl KeysView<'_> {
-    /// A row's key as a short key (without meaning if the key is longer than that), and its hash.
+    /// Returns a row's key as a short key (meaningless if the key is longer than that), and its hash.
     #[inline]
     pub fn short(self, row: usize) -> (ShortKey, KeyHash) {
         let (short, key) = (self.short_key(row), self.get(row));
@@ -234,14 +231,14 @@ impl KeysView<'_> {
         (short, if is_short { short.hash(key.len()) } else { KeyHash(xxh3_64(key)) })
     }
 
-    /// A row's key as a short key (without meaning if the key is longer than that).
+    /// Returns a row's key as a short key (meaningless if the key is longer than that).
     #[inline]
     pub fn short_key(self, row: usize) -> ShortKey {
         let key = self.get(row);
         if key.len() > ShortKey::BYTES_MAX {
             return ShortKey(0);
         }
-        // The bytes behind the key are there to be read, but for the last keys; they are masked off again.
+        // The bytes after the key are readable, except for the last keys; they are masked off.
         let start = self.offsets[row] as usize;
         match self.data.get(start..).and_then(|rest| rest.first_chunk()) {
             Some(bytes) => ShortKey(u128::from_le_bytes(*bytes) & SHORT_MASKS[key.len()]),
@@ -250,7 +247,7 @@ impl KeysView<'_> {
     }
 }
 
-/// Whether two keys are equal. Most keys are short, and for these two overlapping loads beat a call of `memcmp`.
+/// Returns whether two keys are equal. Most keys are short; for these, two overlapping loads are faster than a call of `memcmp`.
 #[inline]
 pub fn equal(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
@@ -267,8 +264,8 @@ pub fn equal(a: &[u8], b: &[u8]) -> bool {
 
 type KeyWriter<'a> = Box<dyn Fn(usize, &mut Vec<u8>) + 'a>;
 
-/// Writes one column's share of a row's key: a byte that says whether there is a value, then the value; text and
-/// binary with their length in front. `float` says which float stands for a value.
+/// Returns a function that appends one column's share of a row's key. That is a byte that says whether there is a value, then the value; text and
+/// binary have their length in front. `float` maps a float to the one that represents it.
 fn writer(column: &ArrayRef, float: fn(f64) -> f64) -> Result<KeyWriter<'_>, ArrowError> {
     fn sized(bytes: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
@@ -321,7 +318,7 @@ fn nullable<'a>(column: &'a ArrayRef, write: impl Fn(usize, &mut Vec<u8>) + 'a) 
     })
 }
 
-/// Zero and minus zero are one key, and so are all NaNs.
+/// Maps minus zero to zero and all NaNs to one, as each of these is one key.
 fn canonical(value: f64) -> f64 {
     if value == 0.0 {
         0.0
@@ -332,7 +329,7 @@ fn canonical(value: f64) -> f64 {
     }
 }
 
-/// Makes key columns of keys' bytes again. `fields` are the columns that were encoded.
+/// Rebuilds key columns from keys' bytes. `fields` are the columns that were encoded.
 pub fn decode<'a>(
     fields: &[Arc<Field>],
     keys: impl Iterator<Item = &'a [u8]> + Clone,
@@ -349,7 +346,7 @@ pub fn decode<'a>(
     fields.iter().map(|field| decode_column(field, &mut rest)).collect()
 }
 
-/// Takes one column off the front of each key.
+/// Takes one column from the front of each key.
 fn decode_column(field: &Field, rest: &mut [&[u8]]) -> Result<ArrayRef, ArrowError> {
     if matches!(field.data_type(), DataType::Struct(_) | DataType::List(_)) {
         return nested::decode(field, rest);
@@ -414,29 +411,28 @@ fn decode_column(field: &Field, rest: &mut [&[u8]]) -> Result<ArrayRef, ArrowErr
     })
 }
 
-/// An offset buffer of these lengths; used where variable-length columns are gathered by hand. An error where they are more
-/// than one column can hold.
+/// Returns an offset buffer for these lengths, for variable-length columns that are gathered by hand. Fails if one column cannot hold them.
 pub fn offsets_of(lengths: impl Iterator<Item = usize> + Clone) -> Result<OffsetBuffer<i32>, ArrowError> {
     check_bytes(lengths.clone())?;
     Ok(OffsetBuffer::from_lengths(lengths))
 }
 
-/// An error where values of these lengths are more than one column can hold: its offsets are of 32 bits.
+/// Fails if values of these lengths exceed one column, whose offsets have 32 bits.
 fn check_bytes(lengths: impl Iterator<Item = usize>) -> Result<(), ArrowError> {
     let bytes = lengths.fold(0_usize, usize::saturating_add);
     if i32::try_from(bytes).is_ok() { Ok(()) } else { Err(ArrowError::OffsetOverflowError(bytes)) }
 }
 
-/// A null buffer, or none where nothing is null.
+/// Returns a null buffer, or `None` if nothing is null.
 pub fn nulls_of(valid: Vec<bool>) -> Option<NullBuffer> {
     let nulls = NullBuffer::from(valid);
     (nulls.null_count() > 0).then_some(nulls)
 }
 
-/// Keys that share one [`KeyHash`], for tests and benchmarks of what a flood of them does. A column of bytes whose last ones
-/// make one factor of XXH3 zero, so that the eight that follow do not count.
+/// Returns keys that share one [`KeyHash`], for tests and benchmarks of a flood of them. A binary column whose last bytes make one factor of XXH3
+/// zero, so that the eight that follow do not matter.
 pub fn colliding_keys(rows: usize) -> ArrayRef {
-    /// Bytes 16 to 24 of XXH3's secret, which everybody knows.
+    /// Bytes 16 to 24 of XXH3's public secret.
     const SECRET: [u8; 8] = [0xde, 0xd4, 0x6d, 0xe9, 0x83, 0x90, 0x97, 0xdb];
     let key = |row: u64| [b"key".as_slice(), &SECRET, &row.to_le_bytes()].concat();
     Arc::new(BinaryArray::from_iter_values((0..rows as u64).map(key)))
@@ -453,24 +449,24 @@ mod tests {
         let hashes: BTreeSet<KeyHash> = keys.hashes().into_iter().collect();
         assert_eq!(hashes.len(), 1, "the attack works on the hash that has no seed");
         let (seeds, view) = (TableSeeds::default(), keys.view());
-        let places: BTreeSet<u64> = (0..10_000).map(|row| seeds.hash(view.get(row)) as u32 as u64).collect();
-        assert!(places.len() > 9_900, "{} places", places.len());
+        let slots: BTreeSet<u64> = (0..10_000).map(|row| seeds.hash(view.get(row)) as u32 as u64).collect();
+        assert!(slots.len() > 9_900, "{} places", slots.len());
     }
 
     #[test]
     fn keys_of_every_length_have_places_of_their_own() {
         let seeds = TableSeeds::default();
-        let mut places = BTreeSet::new();
+        let mut slots = BTreeSet::new();
         let mut keys = 0;
         for length in 0..40 {
-            for place in 0..=length {
+            for index in 0..=length {
                 let mut key = vec![0; length];
-                key.get_mut(place).into_iter().for_each(|byte| *byte = 1);
+                key.get_mut(index).into_iter().for_each(|byte| *byte = 1);
                 assert_eq!(seeds.hash(&key), TableSeeds::default().hash(&key), "one process has one seed");
-                places.insert(seeds.hash(&key));
+                slots.insert(seeds.hash(&key));
                 keys += 1;
             }
         }
-        assert_eq!(places.len(), keys);
+        assert_eq!(slots.len(), keys);
     }
 }

@@ -1,15 +1,15 @@
-//! Types of columns beyond the six plain ones, as job files and errors write them: `decimal(18,4)`, `date`, `list<text>` and
-//! `struct<id: int64, tags: list<text>>`.
+//! Column types beyond the six plain ones, as job files and errors write them: `decimal(18,4)`, `date`, `list<text>` and `struct<id: int64, tags:
+//! list<text>>`.
 
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, Fields, TimeUnit};
 use std::sync::Arc;
 
-/// Types within each other.
+/// Maximum nesting of types.
 const DEPTH_MAX: usize = 16;
-/// Members of a struct, with those of structs within.
+/// Maximum members of a struct, including those of inner structs.
 const MEMBERS_MAX: usize = 1000;
 
-/// One of the six plain types by its name.
+/// Returns one of the six plain types by its name.
 pub(super) fn plain_from_name(name: &str) -> Option<DataType> {
     Some(match name {
         "bool" => DataType::Boolean,
@@ -22,7 +22,7 @@ pub(super) fn plain_from_name(name: &str) -> Option<DataType> {
     })
 }
 
-/// The name of one of the six plain types.
+/// Returns the name of one of the six plain types.
 pub(super) fn plain_name(kind: &DataType) -> Option<&'static str> {
     Some(match kind {
         DataType::Boolean => "bool",
@@ -35,13 +35,13 @@ pub(super) fn plain_name(kind: &DataType) -> Option<&'static str> {
     })
 }
 
-/// The type of this name; `None` for an unknown one.
+/// Parses a type name; `None` if it is unknown.
 pub fn from_name(name: &str) -> Option<DataType> {
     let mut members = 0;
     read(name.trim(), 0, &mut members).filter(|kind| plain_name(kind).is_none())
 }
 
-/// The name of a type that has one here.
+/// Returns the name of a type, if it has one here.
 pub fn name_of(kind: &DataType) -> Option<String> {
     let name = match kind {
         DataType::Decimal128(precision, scale) => format!("decimal({precision},{scale})"),
@@ -53,7 +53,7 @@ pub fn name_of(kind: &DataType) -> Option<String> {
         }
         _ => return None,
     };
-    // One that was made elsewhere may have names or properties that cannot be written down.
+    // A type from elsewhere may have names or properties that cannot be written down.
     (from_name(&name).as_ref() == Some(kind)).then_some(name)
 }
 
@@ -100,7 +100,7 @@ fn read(name: &str, depth: usize, members: &mut usize) -> Option<DataType> {
     plain_from_name(name)
 }
 
-/// The members of a struct: what stands between commas outside of brackets.
+/// Splits at commas outside of brackets: the members of a struct.
 fn split(text: &str) -> impl Iterator<Item = &str> {
     let mut depth = 0_i32;
     text.split(move |c: char| {

@@ -1,30 +1,30 @@
-//! What rows do to a table: a column says it (`op`).
+//! The operation of a row on a table, given by a column (`op`).
 
 use crate::batch::types::{ColumnType, describe};
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{Schema, SchemaRef};
 use std::sync::Arc;
 
-/// The word for a row that is there from now on.
+/// Word for a row that exists from now on.
 pub const INSERT: &str = "insert";
-/// The word for the deletion of the row of its key.
+/// Word for the deletion of the row with its key.
 pub const DELETE: &str = "delete";
-/// The word for the deletion of all rows.
+/// Word for the deletion of all rows.
 pub const TRUNCATE: &str = "truncate";
 
-/// What a row does.
+/// The operation of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// It is written: `insert`, `update` or `upsert`.
+    /// The row is written: `insert`, `update` or `upsert`.
     Write,
-    /// The row of its key is deleted.
+    /// The row with this key is deleted.
     Delete,
     /// All rows are deleted.
     Truncate,
 }
 
 impl Op {
-    /// What a word of the column says; an error says what is wrong with it.
+    /// Parses a word of the column; the error says what is wrong with it.
     pub fn of(word: Option<&str>) -> Result<Op, String> {
         match word {
             Some("insert" | "update" | "upsert") => Ok(Op::Write),
@@ -38,13 +38,13 @@ impl Op {
         }
     }
 
-    /// What a row does by its column; it is written where there is none.
-    pub fn of_row(words: Option<&StringArray>, row: usize) -> Result<Op, String> {
-        words.map_or(Ok(Op::Write), |words| Op::of(words.is_valid(row).then(|| words.value(row))))
+    /// Returns the operation of a row; without an `op` column it is a write.
+    pub fn of_row(operations: Option<&StringArray>, row: usize) -> Result<Op, String> {
+        operations.map_or(Ok(Op::Write), |operations| Op::of(operations.is_valid(row).then(|| operations.value(row))))
     }
 }
 
-/// The columns that are written of rows which replace those of their key: all but `op`. The error is a key of the job file and what is wrong
+/// Returns the columns that are written if rows replace those with their key: all but `op`. The error is a key of the job file and what is wrong
 /// with it.
 pub fn columns_written(rows: &Schema, key: &[String], op: Option<&str>) -> Result<SchemaRef, (&'static str, String)> {
     let kind = |op: &str| rows.field_with_name(op).ok().map(|field| ColumnType::of(field.data_type()));
@@ -65,28 +65,28 @@ pub fn columns_written(rows: &Schema, key: &[String], op: Option<&str>) -> Resul
     Ok(schema)
 }
 
-/// The column of these rows that says what each does; every row has to say something that is known.
-pub fn check_words(op: &str, parts: &[RecordBatch]) -> Result<(), String> {
+/// Checks the `op` column of these rows; every row must have a known word.
+pub fn check_operations(op: &str, parts: &[RecordBatch]) -> Result<(), String> {
     let mut before = 0;
     for part in parts {
-        let words = part.column_by_name(op).and_then(|column| column.as_string_opt::<i32>());
-        let words = words.ok_or_else(|| format!("there is no column `{op}` of type text"))?;
+        let operations = part.column_by_name(op).and_then(|column| column.as_string_opt::<i32>());
+        let operations = operations.ok_or_else(|| format!("there is no column `{op}` of type text"))?;
         for row in 0..part.num_rows() {
-            Op::of_row(Some(words), row).map_err(|why| format!("row {}: {why}", before + row + 1))?;
+            Op::of_row(Some(operations), row).map_err(|why| format!("row {}: {why}", before + row + 1))?;
         }
         before += part.num_rows();
     }
     Ok(())
 }
 
-/// The rows with that column behind all others; every row has to say something that is known.
-pub fn with_op_behind(op: Option<&str>, parts: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, String> {
+/// Appends the `op` column after all others; every row must have a known word.
+pub fn append_op_column(op: Option<&str>, parts: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, String> {
     let Some(op) = op else { return Ok(parts) };
-    check_words(op, &parts)?;
-    let behind = |part: RecordBatch| {
-        let place = part.schema().index_of(op)?;
-        let order: Vec<usize> = (0..part.num_columns()).filter(|at| *at != place).chain([place]).collect();
+    check_operations(op, &parts)?;
+    let with_op_last = |part: RecordBatch| {
+        let op_index = part.schema().index_of(op)?;
+        let order: Vec<usize> = (0..part.num_columns()).filter(|at| *at != op_index).chain([op_index]).collect();
         part.project(&order)
     };
-    parts.into_iter().map(behind).collect::<Result<_, _>>().map_err(|error| error.to_string())
+    parts.into_iter().map(with_op_last).collect::<Result<_, _>>().map_err(|error| error.to_string())
 }

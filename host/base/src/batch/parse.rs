@@ -1,4 +1,4 @@
-//! Numbers and times as text, and what to say of text that is neither.
+//! Numbers and times as text, and error messages for invalid text.
 
 use crate::batch::types::ColumnType;
 use arrow::array::timezone::Tz;
@@ -10,17 +10,17 @@ use std::borrow::Cow;
 /// Why a text is not a value of a type.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ValueParseError {
-    /// It looks like something else.
+    /// The syntax is wrong.
     Syntax,
-    /// The type cannot hold it.
+    /// The type cannot hold the value.
     Range,
-    /// A float that stands for several whole numbers.
+    /// A float that represents several integers.
     Inexact,
-    /// A decimal would lose digits behind the point.
+    /// A decimal would lose digits after the point.
     Digits,
 }
 
-/// What an error is about: a column's name and type.
+/// The column that an error is about.
 #[derive(Clone, Copy)]
 pub struct ErrorColumn<'a> {
     /// The column.
@@ -29,10 +29,10 @@ pub struct ErrorColumn<'a> {
     pub kind: &'a ColumnType,
 }
 
-/// How much of a wrong value an error shows.
+/// Maximum length of a wrong value in an error.
 const SHOWN_CHARS_MAX: usize = 60;
 
-/// The beginning of a value, for an error.
+/// Returns the beginning of a value, for an error.
 pub fn shown(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         None => text.into(),
@@ -41,9 +41,9 @@ pub fn shown(text: &str) -> Cow<'_, str> {
 }
 
 impl ValueParseError {
-    /// The reason of a rejected row.
+    /// Returns the reason of a rejected row.
     #[cold]
-    pub fn tell(self, about: ErrorColumn<'_>, text: &str) -> String {
+    pub fn message(self, about: ErrorColumn<'_>, text: &str) -> String {
         let ErrorColumn { name, kind } = about;
         let shown = shown(text);
         let article = if *kind == ColumnType::Int64 { "an" } else { "a" };
@@ -59,13 +59,13 @@ impl ValueParseError {
                 format!("column `{name}`: {shown} has more digits after the decimal point than {kind} can hold")
             }
             ValueParseError::Inexact => {
-                format!("column `{name}`: {shown} is not a whole number that is exact as a float")
+                format!("column `{name}`: {shown} is not an integer that a float represents exactly")
             }
         }
     }
 }
 
-/// Whole numbers of at most 18 digits: nearly all.
+/// Parses integers of at most 18 digits: nearly all.
 #[inline]
 pub fn short_int64(text: &str) -> Option<i64> {
     let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
@@ -83,10 +83,10 @@ pub fn short_int64(text: &str) -> Option<i64> {
     Some(if digits.len() < text.len() { -value } else { value })
 }
 
-/// Floats up to here stand for one whole number only; the next one also for its neighbour, which has no float.
+/// Floats up to this one represent only one integer. The next one also represents its neighbor, which has no float.
 const EXACT_MAX: f64 = 9_007_199_254_740_991.0;
 
-/// A whole number; a float counts as one if it is exact.
+/// Parses an integer; a float is accepted if it is exact.
 pub fn int64(text: &str) -> Result<i64, ValueParseError> {
     use std::num::IntErrorKind::{NegOverflow, PosOverflow};
     match text.parse::<i64>() {
@@ -102,12 +102,12 @@ pub fn int64(text: &str) -> Result<i64, ValueParseError> {
     }
 }
 
-/// Whether a whole number with a point or an exponent is within 64 bits, whose last digits no float has.
+/// Returns whether an integer with a point or an exponent fits into 64 bits; no float has its last digits.
 fn is_within_int64(text: &str) -> bool {
-    decimal(text, 38, 0).is_ok_and(|whole| i64::try_from(whole).is_ok())
+    decimal(text, 38, 0).is_ok_and(|number| i64::try_from(number).is_ok())
 }
 
-/// A float, also as `NaN` or `inf`; a number too large is not infinite.
+/// Parses a float, including `NaN` and `inf`; a number that is too large is an error, not infinity.
 pub fn float64(text: &str) -> Result<f64, ValueParseError> {
     match text.parse::<f64>() {
         Ok(value) if value.is_infinite() && text.bytes().any(|byte| byte.is_ascii_digit()) => {
@@ -118,27 +118,27 @@ pub fn float64(text: &str) -> Result<f64, ValueParseError> {
     }
 }
 
-/// A decimal number in units of its last digit behind the point: 12.5 of scale 2 is 1250. No digit of it is lost.
+/// Parses a decimal as a multiple of its last digit: 12.5 with scale 2 is 1250. Losing a digit is an error.
 pub fn decimal(text: &str, precision: u8, scale: i8) -> Result<i128, ValueParseError> {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let exponent: i32 = exponent.parse().map_err(|_| ValueParseError::Syntax)?;
     let digits = mantissa.strip_prefix(['-', '+']).unwrap_or(mantissa);
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let (integer, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if (whole.is_empty() && fraction.is_empty()) || !plain(whole) || !plain(fraction) {
+    if (integer.is_empty() && fraction.is_empty()) || !plain(integer) || !plain(fraction) {
         return Err(ValueParseError::Syntax);
     }
     let (mut value, mut lost) = (0_i128, false);
-    // How many digits of the number as written stand before the last one that is kept.
-    let kept = whole.len() as i64 + i64::from(exponent) + i64::from(scale);
-    for (place, digit) in (0_i64..).zip(whole.bytes().chain(fraction.bytes())) {
-        if place >= kept {
+    // How many digits of the number come before the last one that is kept.
+    let kept = integer.len() as i64 + i64::from(exponent) + i64::from(scale);
+    for (index, digit) in (0_i64..).zip(integer.bytes().chain(fraction.bytes())) {
+        if index >= kept {
             lost |= digit != b'0';
         } else {
             value = value.checked_mul(10).ok_or(ValueParseError::Range)? + i128::from(digit - b'0');
         }
     }
-    let missing = kept - (whole.len() + fraction.len()) as i64;
+    let missing = kept - (integer.len() + fraction.len()) as i64;
     if value != 0 && missing > 0 {
         let power = u32::try_from(missing).ok().and_then(|missing| 10_i128.checked_pow(missing));
         value = power.and_then(|power| value.checked_mul(power)).ok_or(ValueParseError::Range)?;
@@ -152,7 +152,7 @@ pub fn decimal(text: &str, precision: u8, scale: i8) -> Result<i128, ValueParseE
     }
 }
 
-/// Days since 1970 of a date as 2026-11-20; of years that have other than four digits, with a sign.
+/// Parses a date such as 2026-11-20 as days since 1970; years that do not have four digits have a sign.
 pub fn date(text: &str) -> Result<i32, ValueParseError> {
     let day = || {
         let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
@@ -172,10 +172,10 @@ pub fn date(text: &str) -> Result<i32, ValueParseError> {
     i32::try_from(days).map_err(|_| ValueParseError::Range)
 }
 
-/// Further than days in 32 bits reach.
+/// Beyond the range of days in 32 bits.
 const DATE_YEARS_MAX: i64 = 6_000_000;
 
-/// How many days a month has.
+/// Returns the number of days of a month.
 fn days_of(year: i64, month: u32) -> Option<u32> {
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     Some(match month {
@@ -186,10 +186,10 @@ fn days_of(year: i64, month: u32) -> Option<u32> {
     })
 }
 
-/// Microseconds since 1970 of a time in RFC 3339; without an offset it is of the zone `utc`. Years that RFC 3339 cannot write are read as
-/// our sinks write them.
+/// Parses a time in RFC 3339 as microseconds since 1970; without an offset it is in the zone `utc`. Years outside of RFC 3339 are read as our sinks
+/// write them.
 pub fn timestamp(text: &str, utc: Option<&Tz>) -> Option<i64> {
-    // Arrow's parser cuts text at byte positions.
+    // Arrow's parser slices text at byte indexes.
     if !text.is_ascii() {
         return None;
     }
@@ -200,8 +200,8 @@ pub fn timestamp(text: &str, utc: Option<&Tz>) -> Option<i64> {
     string_to_datetime(utc?, text).ok().map(|time| time.timestamp_micros())
 }
 
-/// Microseconds since 1970 of a time as most programs write it, `2026-11-22T19:35:58.123Z`, or with a space for the `T`; `is_utc`: also where the `Z` is missing.
-/// `None`: it is another, be it a good one, of which [`timestamp`] knows more.
+/// Parses the most common form of times, `2026-11-22T19:35:58.123Z`, or with a space instead of the `T`. If `is_utc`, the `Z` is optional.
+/// `None` if it has another form, which may be valid: see [`timestamp`].
 pub fn plain_timestamp(text: &str, is_utc: bool) -> Option<i64> {
     let (time, fraction) = text.as_bytes().split_first_chunk::<19>()?;
     let [y1, y2, y3, y4, b'-', o1, o2, b'-', d1, d2, b'T' | b' ', h1, h2, b':', m1, m2, b':', s1, s2] = *time else {
@@ -224,8 +224,7 @@ pub fn plain_timestamp(text: &str, is_utc: bool) -> Option<i64> {
     Some((days * 86_400 + i64::from((hour * 60 + minute) * 60 + second)) * 1_000_000 + i64::from(micros))
 }
 
-/// A time of a year with a sign: `+57000-01-31T12:00:00.000000Z`, and nothing else. Without the `Z` it is of the zone
-/// `utc`, a fixed offset.
+/// Parses only times of a year with a sign: `+57000-01-31T12:00:00.000000Z`. Without the `Z` it is in the zone `utc`, a fixed offset.
 fn far_timestamp(text: &str, utc: Option<&Tz>) -> Option<i64> {
     let (local, zone) = text.strip_suffix('Z').map_or((text, utc), |local| (local, None));
     if zone.is_none() && local.len() == text.len() {
@@ -248,17 +247,17 @@ fn far_timestamp(text: &str, utc: Option<&Tz>) -> Option<i64> {
     zone.map_or(Some(us), |zone| moment(us, zone))
 }
 
-/// What clocks showed whose zone is a fixed offset, as microseconds since 1970.
+/// Converts a local time in a zone with a fixed offset to microseconds since 1970.
 fn moment(us: i64, zone: &Tz) -> Option<i64> {
-    // The offset is that of any moment.
+    // The offset is the same at all times.
     let offset = zone.offset_from_utc_datetime(&NaiveDateTime::default()).fix().local_minus_utc();
     us.checked_sub(i64::from(offset) * 1_000_000)
 }
 
-/// Further than microseconds in 64 bits reach.
+/// Beyond the range of microseconds in 64 bits.
 const YEARS_MAX: i64 = 400_000;
 
-/// Days since 1970 of a date, after Howard Hinnant: years begin in March, so that the leap day is the last.
+/// Returns a date as days since 1970, after Howard Hinnant: years begin in March, so that the leap day is the last.
 fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
     let year = year - i64::from(month <= 2);
     let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
@@ -341,17 +340,17 @@ mod tests {
         ] {
             assert_eq!(timestamp(text, None), micros, "{text}");
         }
-        // Without the Z it is of the zone that is given.
+        // Without the Z it is in the given zone.
         let utc = "+00:00".parse().ok();
         let local = "+10000-02-29T00:00:00.000001";
         assert_eq!((timestamp(local, None), timestamp(local, utc.as_ref())), (None, Some(253_407_398_400_000_001)));
-        let beside = "+01:00".parse().ok();
-        assert_eq!(timestamp(local, beside.as_ref()), Some(253_407_394_800_000_001));
+        let one_hour = "+01:00".parse().ok();
+        assert_eq!(timestamp(local, one_hour.as_ref()), Some(253_407_394_800_000_001));
         assert_eq!(timestamp("-0043-03-15T12:00:00", utc.as_ref()), None);
-        // A date alone is its first moment, as in near years.
+        // A date alone is its first instant, as in near years.
         for (text, micros) in [("+10000-01-01", 253_402_300_800_000_000), ("2026-11-20", 1_795_132_800_000_000)] {
             assert_eq!(timestamp(text, utc.as_ref()), Some(micros), "{text}");
-            assert_eq!(timestamp(text, beside.as_ref()), Some(micros - 3_600_000_000), "{text}");
+            assert_eq!(timestamp(text, one_hour.as_ref()), Some(micros - 3_600_000_000), "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What flows along the edges of the graph.
+//! The data on the edges of the graph.
 
 use super::slices::RowBytes;
 use crate::ids::{BatchTime, ClockId, PartOrder};
@@ -14,16 +14,16 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A columnar sub-batch: one timely record, many rows. Its batch id is its timely timestamp.
+/// A columnar sub-batch: one timely record, many rows. Its batch ID is its timely timestamp.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// The worker that an exchange sends it to; without meaning elsewhere.
+    /// The worker that an exchange sends it to; otherwise meaningless.
     pub to: u64,
-    /// Its place among the parts of the batch.
+    /// Its position among the parts of the batch.
     pub order: PartOrder,
-    /// Whose clock the times in its rows follow.
+    /// The watermark clock of the times in its rows.
     pub clock_id: ClockId,
-    /// Which of its stage's inputs it came in by, or which stream it goes out by; 0 where there is one.
+    /// The index of the stage's input that it arrived by, or of the output stream; 0 if there is only one.
     pub input: u32,
     /// The batch time.
     pub time: BatchTime,
@@ -32,15 +32,14 @@ pub struct Part {
 }
 
 impl Part {
-    /// The part in pieces that each fit into one call of a plugin. They depend on its rows alone, and their places lie within
-    /// its own.
+    /// Splits the part into pieces that each fit into one plugin call. The pieces depend only on its rows, and their positions lie within its own.
     pub fn for_calls(self) -> Vec<Part> {
         let slices = RowBytes::of([&self.rows]).slices(self.rows.num_rows(), PLUGIN_CALL_MAX);
         if slices.len() == 1 {
             return vec![self];
         }
-        let piece = |(place, slice): (u64, Range<usize>)| {
-            let (order, rows) = (self.order.clone().then(place), self.rows.slice(slice.start, slice.len()));
+        let piece = |(index, slice): (u64, Range<usize>)| {
+            let (order, rows) = (self.order.clone().then(index), self.rows.slice(slice.start, slice.len()));
             Part { order, rows, ..self.clone() }
         };
         (0..).zip(slices).map(piece).collect()
@@ -48,15 +47,15 @@ impl Part {
 }
 
 thread_local! {
-    /// What was written of parts whose length was asked, and which are about to be sent.
+    /// Serialized rows whose length was requested and that are about to be sent.
     static WRITTEN: RefCell<VecDeque<(RecordBatch, Bytes)>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// Of more parts nothing is kept: that many do not go into one message.
+/// Maximum parts to keep: more never go into one message.
 const WRITTEN_MAX: usize = 256;
 
-/// The rows as an Arrow IPC stream. timely asks twice for the bytes of a message, first to know how many there are; the second time they
-/// are there. Rows that are kept here cannot have changed.
+/// Serializes the rows as an Arrow IPC stream. timely requests the bytes of a message twice, the first time for their number; the second time they
+/// come from the cache. Rows that are kept here cannot have changed.
 fn written(rows: &RecordBatch) -> Result<Bytes, ArrowError> {
     let is_same = |other: &RecordBatch| {
         let columns = other.columns().iter().zip(rows.columns());
@@ -95,7 +94,7 @@ impl<'de> Deserialize<'de> for Part {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Part, D::Error> {
         type Fields = (u64, PartOrder, ClockId, u32, BatchTime, Bytes);
         let (to, order, clock_id, input, time, bytes): Fields = Deserialize::deserialize(deserializer)?;
-        // The rows stay where they came: a reader of streams would copy them.
+        // The rows stay in the received buffer; a stream reader would copy them.
         let rows = StreamDecoder::new().decode(&mut Buffer::from(bytes)).map_err(D::Error::custom)?;
         let rows = rows.ok_or_else(|| D::Error::custom("a part without rows"))?;
         Ok(Part { to, order, clock_id, input, time, rows })
@@ -113,7 +112,7 @@ mod tests {
         Part { to: 1, order: PartOrder::at(0), clock_id: ClockId::NONE, input: 0, time: BatchTime(7), rows }
     }
 
-    /// In any order, as often as somebody asks, and with rows that stand where others stood.
+    /// In any order, any number of times, and with rows at addresses that other rows had before.
     #[test]
     fn what_is_sent_are_the_rows_of_the_part() {
         let sent = |part: &Part| {
@@ -122,7 +121,7 @@ mod tests {
         };
         let parts = [part(1), part(2), part(1)];
         for round in 0..3 * WRITTEN_MAX {
-            // First their lengths, then what is sent; now and then only one of both.
+            // First their lengths, then the content; sometimes only one of both.
             parts.iter().for_each(sent);
             parts.iter().skip(round % 3).for_each(sent);
             sent(&part(round as i64));

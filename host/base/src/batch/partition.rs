@@ -1,58 +1,60 @@
-//! Partitions of sources: a partition is read in order, has a position and a clock of its own, and belongs to one process at a
-//! time. Which one depends on its name alone, so that a job which is started with another number of processes finds the
-//! positions of all partitions, and no two processes read one.
+//! Partitions of sources. A partition is read in order, has a position and its own watermark clock, and belongs to one process at a time. The
+//! process depends only on the partition's name. So a job that is restarted with another number of processes finds all positions, and no two
+//! processes read the same partition.
 
 use super::keys::{GROUP_SHIFT, KEY_GROUPS, group_range};
 use super::position::SOURCE_END;
 use crate::ids::ClockId;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// In front of the name of a partition: the position under that name tells that the partition is there, with a clock of its own.
-/// The process that owns key group 0 tells it of all partitions, so that no clock is left out before its first row.
+/// Prefix of a partition's name: the position under that name says that the partition exists and has its own clock. The process that owns key group
+/// 0 reports this for all partitions, so that no clock is missing before its first row.
 pub const CLOCK_PREFIX: &str = "clock:";
 
-/// The mark of a partition's position after a batch that has all of it: its server said that there was nothing more. So that it
-/// may be left out of the watermark when no rows come of it, see `inbox/ends`. A plan without such marks says nothing of it.
+/// Mark of a partition's position after a batch that holds all of it: the server said that there was nothing more. The partition can then be ignored
+/// by the watermark while it has no rows, see `inbox/ends`. A plan without such marks does not say.
 pub const AT_END: i64 = 1;
 
-/// The mark of a partition's position after a batch behind which there is more, or nobody knows. Under [`CLOCK_PREFIX`] alone both
-/// marks tell of a source of which no partition is known yet.
+/// Mark of a partition's position after a batch that is followed by more rows, or if that is unknown. Under [`CLOCK_PREFIX`] alone, both marks
+/// describe a source without known partitions.
 pub const MORE: i64 = 2;
 
-/// The mark of the position that tells of a partition's clock, where plans have the marks above: without one there is more.
-pub const TELLS_END: i64 = 1;
+/// Mark of a clock's position if plans have the marks above; until such a mark, the partition has more.
+pub const REPORTS_END: i64 = 1;
 
-/// In front of the name of a partition that is polled, or is one of several servers: the position under that name counts its rows, and chunks of it are named so.
+/// Prefix of the name of a polled partition, or of one of several servers: the position under that name counts its rows, and its chunks have that
+/// name.
 const ROWS_PREFIX: &str = "rows:";
 
-/// In front of the name of a partition that is polled, behind which its place follows in the words of whoever reads it.
-pub const PLACE_PREFIX: &str = "of:";
+/// Prefix of the name of a polled partition, after which its position follows in the reader's own format.
+pub const POSITION_PREFIX: &str = "of:";
 
-/// Between the two.
-pub const PLACE_MARK: char = '=';
+/// Separates the two.
+pub const POSITION_MARK: char = '=';
 
-/// In front of the name of a file of a folder: the position under that name tells that the file is being read, with a clock of its own.
-/// Alone it tells that there are files which nobody has begun to read. No file has such a name: behind a slash all are digits.
+/// Prefix of a file name in a directory: the position under that name says that the file is being read and has its own clock. Alone it says that
+/// there are files that no process has begun to read. No file has such a name: after a slash there are only digits.
 pub const FILE_CLOCK_PREFIX: &str = "/clock:";
 
-/// Behind the number of a process, in the name of a source: what that process received of a source whose partitions are spread.
+/// Follows a process number in the name of a source: the rows that this process received from a source with spread partitions.
 const SHARE: char = '#';
 
-/// The key group of a partition by its name, or by that of a position or chunk of it. Partitions that differ in a number at the end (`orders/0`, `orders/1` …) lie evenly
-/// over the key groups, as multiples of the golden ratio do, so that a few partitions are spread as evenly as many.
+/// Returns the key group of a partition by its name, or by that of a position or chunk of it. Partitions that differ in a number at the end
+/// (`orders/0`, `orders/1` …) are spread evenly over the key groups, like multiples of the golden ratio. Few partitions are thus spread as evenly as
+/// many.
 pub fn group_of(partition: &str) -> u32 {
-    // A clock of a file goes with its file.
+    // A file's clock belongs to the same process as the file.
     let partition = match partition.strip_prefix(FILE_CLOCK_PREFIX) {
         Some("") => return 0,
         Some(file) => file,
         None => partition,
     };
-    // Who tells of clocks tells of the end of all, too.
+    // The process that reports clocks also reports the end of all of them.
     if partition.starts_with(CLOCK_PREFIX) || partition == SOURCE_END {
         return 0;
     }
-    let place = partition.strip_prefix(PLACE_PREFIX).and_then(|named| named.rsplit_once(PLACE_MARK));
-    let partition = match (partition.strip_prefix(ROWS_PREFIX), place) {
+    let position = partition.strip_prefix(POSITION_PREFIX).and_then(|named| named.rsplit_once(POSITION_MARK));
+    let partition = match (partition.strip_prefix(ROWS_PREFIX), position) {
         (Some(polled), _) | (None, Some((polled, _))) => polled,
         (None, None) => partition,
     };
@@ -63,62 +65,62 @@ pub fn group_of(partition: &str) -> u32 {
         Err(_) => (partition, 0),
     };
     const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-    let place = xxh3_64(stem.as_bytes()).wrapping_add(number.wrapping_mul(GOLDEN));
-    (place >> GROUP_SHIFT) as u32
+    let spread = xxh3_64(stem.as_bytes()).wrapping_add(number.wrapping_mul(GOLDEN));
+    (spread >> GROUP_SHIFT) as u32
 }
 
-/// The name of the position that tells of a partition's clock.
+/// Returns the name of the position that reports a partition's clock.
 pub fn clock_name(partition: &str) -> String {
     format!("{CLOCK_PREFIX}{partition}")
 }
 
-/// The name of the position that tells of a file's clock.
+/// Returns the name of the position that reports a file's clock.
 pub fn file_clock_name(file: &str) -> String {
     format!("{FILE_CLOCK_PREFIX}{file}")
 }
 
-/// The name of the position that counts the rows of a partition that is polled, and of chunks of it.
+/// Returns the name of the position that counts the rows of a polled partition, and of its chunks.
 pub fn rows_name(partition: &str) -> String {
     format!("{ROWS_PREFIX}{partition}")
 }
 
-/// Whether a position counts rows of a partition that is polled.
+/// Returns whether a position counts rows of a polled partition.
 pub fn counts_rows(name: &str) -> bool {
     counted(name).is_some()
 }
 
-/// The partition whose rows a position counts.
+/// Returns the partition whose rows a position counts.
 pub fn counted(name: &str) -> Option<&str> {
     name.strip_prefix(ROWS_PREFIX)
 }
 
-/// In front of the number of a partition that a process receives as others connect to it.
+/// Prefix of the number of a partition that a process receives from incoming connections.
 const LISTENER_PREFIX: &str = "listener/";
-/// Numbers that are tried. They lie evenly over the key groups, so one of the first is in each share.
+/// How many numbers are tried. They are spread evenly over the key groups, so one of the first lies in each share.
 const LISTENERS_MAX: u32 = 1 << 16;
 
-/// The name of the partition of what others send to the process with this share.
+/// Returns the partition name of what clients send to the process with this share.
 pub fn listener_name(share: Share) -> String {
     let mut names = (0..LISTENERS_MAX).map(|number| format!("{LISTENER_PREFIX}{number}"));
     names.find(|name| share.owns(name)).unwrap_or_default()
 }
 
-/// The clock of a partition of the source with this number.
+/// Returns the clock of a partition of the source with this number.
 pub fn clock_of(source: u32, partition: &str) -> ClockId {
     ClockId { stream: source, partition: clock_number(partition) }
 }
 
-/// The number of a partition's clock, among those of its source.
+/// Returns the number of a partition's clock, among those of its source.
 pub fn clock_number(partition: &str) -> u64 {
     xxh3_64(partition.as_bytes()).max(1)
 }
 
-/// The key groups whose partitions a process reads: first, and one behind the last.
+/// The key groups whose partitions a process reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
     /// The first.
     pub first: u32,
-    /// One behind the last.
+    /// End (exclusive).
     pub end: u32,
 }
 
@@ -126,34 +128,34 @@ impl Share {
     /// All partitions.
     pub const ALL: Share = Share { first: 0, end: KEY_GROUPS as u32 };
 
-    /// That of one process of several.
+    /// Returns the share of one of several processes.
     pub fn of(process: usize, processes: usize) -> Share {
         let (first, end) = group_range(process, processes);
         Share { first, end }
     }
 
-    /// The group in which all positions lie that tell of clocks.
+    /// Returns the group of all positions that report clocks.
     pub fn of_clocks() -> Share {
         Share { first: 0, end: 1 }
     }
 
-    /// Whether a partition of this name is in it.
+    /// Returns whether the share contains a partition of this name.
     pub fn owns(&self, partition: &str) -> bool {
         (self.first..self.end).contains(&group_of(partition))
     }
 
-    /// Whether the process that has it tells which partitions there are.
-    pub fn tells_clocks(&self) -> bool {
+    /// Returns whether the process with this share reports which partitions exist.
+    pub fn reports_clocks(&self) -> bool {
         self.first == 0
     }
 }
 
-/// The name under which a process plans what it received of a source: its own where the source is spread over several.
+/// Returns the name under which a process plans what it received of a source: its own name if the source is spread over several processes.
 pub fn plan_name(source: &str, spread: bool, (process, processes): (usize, usize)) -> String {
     if spread && processes > 1 { format!("{source}{SHARE}{process}") } else { source.to_owned() }
 }
 
-/// The source whose plan has this name.
+/// Returns the source whose plan has this name.
 pub fn source_of(name: &str) -> &str {
     name.split_once(SHARE).map_or(name, |(source, _)| source)
 }
@@ -173,9 +175,9 @@ mod tests {
                         assert!(group < KEY_GROUPS as u32);
                         count[(group * processes / KEY_GROUPS as u32) as usize] += 1;
                     }
-                    let (least, most) = (count.iter().min().unwrap(), count.iter().max().unwrap());
-                    assert!(most - least <= 3, "{topic}, {partitions} over {processes}: {count:?}");
-                    assert!(partitions != 4 || processes != 2 || most - least <= 2, "{count:?}");
+                    let (min, max) = (count.iter().min().unwrap(), count.iter().max().unwrap());
+                    assert!(max - min <= 3, "{topic}, {partitions} over {processes}: {count:?}");
+                    assert!(partitions != 4 || processes != 2 || max - min <= 2, "{count:?}");
                 }
             }
         }
@@ -200,13 +202,13 @@ mod tests {
             assert_eq!(shares.iter().filter(|share| share.owns(name)).count(), 1, "{name}");
             assert!(Share::ALL.owns(name));
         }
-        assert!(shares[0].owns("clock:orders/3") && shares[0].tells_clocks() && !shares[1].tells_clocks());
+        assert!(shares[0].owns("clock:orders/3") && shares[0].reports_clocks() && !shares[1].reports_clocks());
     }
 
     #[test]
     fn all_that_is_kept_of_a_partition_that_is_polled_lies_together() {
         for partition in ["", "a", "shardId-000000000003", "a=b", "of:a=b", "rows:a", "clock:a", "end"] {
-            let names = [rows_name(partition), format!("{PLACE_PREFIX}{partition}{PLACE_MARK}3d3d")];
+            let names = [rows_name(partition), format!("{POSITION_PREFIX}{partition}{POSITION_MARK}3d3d")];
             assert_eq!(group_of(&names[0]), group_of(&names[1]), "{partition}");
         }
         assert_eq!((group_of(&rows_name("a")), group_of(SOURCE_END)), (group_of("a"), 0));

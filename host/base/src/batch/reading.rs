@@ -1,4 +1,4 @@
-//! Reading a partition of a source that is polled, a plugin or a server: what a receiver needs of who does it.
+//! Reading a partition of a polled source (a plugin or a server): what a receiver needs of the reader.
 
 use super::ready::ReadyRows;
 use crate::error::{self, Error};
@@ -7,85 +7,85 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One who reads a partition.
+/// Reads a partition.
 pub trait ReadPartition: Send {
-    /// Where earlier starts have come to, by partition: told once, to who is asked which partitions there are, before that.
+    /// Receives the positions of earlier runs, by partition. Called once on the reader that lists the partitions, before that.
     fn known(&mut self, positions: &[(String, Vec<u8>)]) {
         let _ = positions;
     }
-    /// These partitions were read to their ends, here or in another process, and batches before all that is read from now on hold
-    /// their rows: told to who is asked which partitions there are, before that.
+    /// Receives partitions that were read to their ends, here or in another process, and whose rows are in earlier batches than all that is read
+    /// from now on. Called on the reader that lists the partitions, before that.
     fn ended(&mut self, partitions: &[String]) {
         let _ = partitions;
     }
-    /// Which partitions there are.
-    fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble>;
-    /// Begins to read a partition from here on.
-    fn open(&mut self, partition: &str, position: Option<&[u8]>) -> Result<(), ReadTrouble>;
-    /// Whether a partition is open: whoever reads it may be replaced between two calls.
+    /// Lists the existing partitions.
+    fn partitions(&mut self) -> Result<Vec<String>, ReadError>;
+    /// Starts reading a partition at this position.
+    fn open(&mut self, partition: &str, position: Option<&[u8]>) -> Result<(), ReadError>;
+    /// Returns whether a partition is open: the reader may be replaced between two calls.
     fn is_open(&self) -> bool;
-    /// Whether somebody else is to go on where this one is: what was read is to be told it first, then the partition is opened anew.
+    /// Returns whether another reader must continue. It first receives what was read, then the partition is reopened.
     fn is_replaced(&self) -> bool {
         false
     }
-    /// The next rows, at most so many; waits no longer than this.
-    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble>;
-    /// Whether the job goes on at its positions. They are names for what was read, and no more, where a server hands out each message
-    /// until it is told that it is safe.
+    /// Returns the next rows, at most `rows_max`; waits no longer than `wait`.
+    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadError>;
+    /// Returns whether the job resumes at its positions. If a server hands out each message until it is acknowledged as durable, positions only name
+    /// what was read.
     fn keeps_positions(&self) -> bool {
         true
     }
-    /// What of a position, where it is text, says to people where that is: beside it may stand what only its reader needs.
+    /// Returns the part of a text position that is meaningful to people; the rest is only for the reader.
     fn shown<'a>(&self, position: &'a str) -> &'a str {
         position
     }
-    /// Whether a position that moved without rows is to be known soon: whoever hears that it is published lets go of something.
+    /// Returns whether a position that moved without rows should be published soon: the server releases something once it is notified.
     fn notes_are_batches(&self) -> bool {
         false
     }
-    /// Whether more rows follow, as far as is known, though none came: then there is something to read.
+    /// Returns whether more rows are expected, although none came: then there is something to read.
     fn has_more(&self) -> bool {
         false
     }
-    /// The rows up to this position are in a durable plan. Most servers need not know.
-    fn durable(&mut self, position: &[u8]) -> Result<(), ReadTrouble> {
+    /// Called when the rows up to this position are in a durable plan. Most servers do not need this.
+    fn durable(&mut self, position: &[u8]) -> Result<(), ReadError> {
         let _ = position;
         Ok(())
     }
-    /// A checkpoint with this position is published. Most servers need not know.
-    fn published(&mut self, position: &[u8]) -> Result<(), ReadTrouble> {
+    /// Called when a checkpoint with this position is published. Most servers do not need this.
+    fn published(&mut self, position: &[u8]) -> Result<(), ReadError> {
         let _ = position;
         Ok(())
     }
 }
 
-/// Makes one who reads a partition, or asks which there are.
+/// Creates a reader of a partition, or of the list of partitions.
 pub type MakeReader = Arc<dyn Fn() -> error::Result<Box<dyn ReadPartition>> + Send + Sync>;
 
-/// What a poll gave.
+/// The result of a poll.
 pub struct ReadRows {
-    /// What came.
+    /// The received rows.
     pub content: ReadContent,
-    /// What came and is no row, with the reason.
+    /// Received content that is not a row, with the reason.
     pub refused: Vec<(Vec<u8>, String)>,
-    /// Where to go on behind all of it, where that has changed.
+    /// The position after all of it, if that has changed.
     pub position: Option<Vec<u8>>,
-    /// For how long there is nothing more; `None`: there is never anything more.
+    /// How long there is nothing more; `None` if there is never anything more.
     pub pause: Option<Duration>,
 }
 
-/// What rows are made of.
+/// The content that becomes rows.
 pub enum ReadContent {
-    /// They are rows.
+    /// Rows.
     Rows(RecordBatch),
-    /// They are rows whose columns the source has as they are.
+    /// Rows whose columns have the source's types.
     Ready(ReadyRows),
-    /// Messages, each of which is a record in the format of the source.
+    /// Messages, each a record in the source's format.
     Messages(Vec<Message>),
 }
 
 impl ReadContent {
-    /// How many rows it is at most.
+    /// Returns the maximum number of rows.
     pub fn rows(&self) -> usize {
         match self {
             ReadContent::Rows(rows) => rows.num_rows(),
@@ -95,10 +95,10 @@ impl ReadContent {
     }
 }
 
-/// What a server keeps, or hands out.
+/// A message of a server.
 #[derive(Clone, Debug, Default)]
 pub struct Message {
-    /// The record; `None`: there is none, which is not the same as an empty one.
+    /// The record; `None` if there is none, which differs from an empty one.
     pub value: Option<Bytes>,
     /// Its key.
     pub key: Option<Bytes>,
@@ -106,17 +106,17 @@ pub struct Message {
     pub headers: Vec<(String, Option<Bytes>)>,
     /// Its time, in milliseconds since 1970.
     pub time_ms: Option<i64>,
-    /// Its number, where the server numbers its messages.
+    /// Its number, if the server numbers its messages.
     pub offset: u64,
-    /// What it was sent to.
+    /// Its topic.
     pub topic: Option<String>,
 }
 
-/// Why something did not work.
+/// Why reading failed.
 #[derive(Debug)]
-pub enum ReadTrouble {
-    /// It is tried again.
-    Passing(String),
-    /// The job ends.
-    Lasting(Error),
+pub enum ReadError {
+    /// It is retried.
+    Transient(String),
+    /// The job fails.
+    Permanent(Error),
 }

@@ -1,4 +1,4 @@
-//! Rows that came as columns: nothing of them need be decoded.
+//! Rows that arrived as columns and need no decoding.
 
 use super::slices::RowBytes;
 use crate::limits::SliceMax;
@@ -11,33 +11,33 @@ use arrow::ipc::{reader::StreamDecoder, writer::StreamWriter};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
 
-/// Rows as columns, under the names and with the types that their source has.
+/// Rows as columns, with the names and types of their source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReadyRows(RecordBatch);
 
 impl ReadyRows {
-    /// These.
+    /// Wraps these rows.
     pub fn new(rows: RecordBatch) -> ReadyRows {
         ReadyRows(rows)
     }
 
-    /// They.
+    /// Returns the rows.
     pub fn rows(&self) -> &RecordBatch {
         &self.0
     }
 
-    /// Bytes of their values. Those of parts are as many as those of the whole.
+    /// Returns the size of the values in bytes. The sizes of parts add up to that of the total.
     pub fn bytes(&self) -> usize {
         RowBytes::of([&self.0]).of_range(&(0..self.0.num_rows()))
     }
 
-    /// How many of the first rows have no more than so many bytes.
+    /// Returns how many of the first rows fit into `bytes`.
     pub fn rows_within(&self, bytes: u64) -> usize {
-        let most = SliceMax { rows: usize::MAX, bytes: usize::try_from(bytes).unwrap_or(usize::MAX) };
-        RowBytes::of([&self.0]).fitting_end(0, self.0.num_rows(), most)
+        let max = SliceMax { rows: usize::MAX, bytes: usize::try_from(bytes).unwrap_or(usize::MAX) };
+        RowBytes::of([&self.0]).fitting_end(0, self.0.num_rows(), max)
     }
 
-    /// Takes the first rows out. Both share the memory of the values.
+    /// Removes and returns the first rows. Both share the memory of the values.
     #[must_use]
     pub fn cut_front(&mut self, rows: usize) -> ReadyRows {
         let rows = rows.min(self.0.num_rows());
@@ -46,42 +46,42 @@ impl ReadyRows {
         ReadyRows(front)
     }
 
-    /// Whether these and those can be rows of one batch.
-    pub fn are_like(&self, others: &ReadyRows) -> bool {
-        self.0.schema_ref() == others.0.schema_ref()
+    /// Returns whether both can be rows of one batch.
+    pub fn are_like(&self, other: &ReadyRows) -> bool {
+        self.0.schema_ref() == other.0.schema_ref()
     }
 
-    /// All of these one behind the other, which are alike; `None`: there are none.
+    /// Concatenates rows with the same columns; `None` if there are none.
     pub fn joined(mut parts: Vec<ReadyRows>) -> Option<ReadyRows> {
         if parts.len() < 2 {
             return parts.pop();
         }
         let schema = parts.first()?.0.schema();
-        // What is alike, and no more than a part together, can be joined.
+        // Rows with equal columns that together are no more than a part can be joined.
         concat_batches(&schema, parts.iter().map(|part| &part.0)).ok().map(ReadyRows)
     }
 
-    /// Adds them as a stream of Arrow IPC.
+    /// Appends the rows as an Arrow IPC stream.
     pub fn write(&self, to: &mut Vec<u8>) -> Result<(), ArrowError> {
         let mut writer = StreamWriter::try_new(to, self.0.schema_ref())?;
         writer.write(&self.0)?;
         writer.finish()
     }
 
-    /// What [`ReadyRows::write`] wrote; the error says what is wrong.
+    /// Reads what [`ReadyRows::write`] wrote; the error says what is wrong.
     pub fn read(bytes: &[u8]) -> Result<ReadyRows, String> {
-        // A reader of streams would make room for whatever lengths they tell.
+        // A stream reader would allocate whatever lengths the stream claims.
         let read = || {
             let (mut decoder, mut left) = (StreamDecoder::new(), Buffer::from(bytes));
             decoder.decode(&mut left)?.ok_or_else(|| ArrowError::ParseError("there are none".into()))
         };
-        // Some mistakes make Arrow panic rather than tell.
+        // Some errors make Arrow panic.
         let rows = caught(read)?.map_err(|error| error.to_string())?;
         Ok(ReadyRows(rows))
     }
 }
 
-/// Between processes they travel as they are kept.
+/// Between processes the rows travel in their stored form.
 impl Serialize for ReadyRows {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut bytes = Vec::with_capacity(self.bytes());
@@ -123,7 +123,7 @@ mod tests {
         });
         assert_eq!(ReadyRows::joined(read.collect()), Some(rows(100)));
         assert_eq!(ReadyRows::joined(Vec::new()), None);
-        // 8 and 4 bytes, and a text of 5 or 6.
+        // 8 and 4 bytes, and a string of 5 or 6.
         assert_eq!((rows(20).bytes(), rows(20).rows_within(100)), (20 * 12 + 10 * 5 + 10 * 6, 5));
     }
 

@@ -1,58 +1,57 @@
-//! How many bytes rows take, and rows cut into slices of bounded size.
+//! The size of rows in bytes, and slices of rows of bounded size.
 
 use crate::limits::SliceMax;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::DataType;
 use std::ops::Range;
 
-/// The bytes of rows that stand side by side in one or several batches.
+/// The size of rows that lie side by side in one or several batches.
 pub struct RowBytes<'a>(Vec<SlicedColumn<'a>>);
 
 enum SlicedColumn<'a> {
     /// Values between offsets.
     Sized(&'a [i32]),
-    /// So many bytes a row.
+    /// Bytes per row.
     Fixed(usize),
     /// Values of lists, between offsets.
     List(&'a [i32], Box<SlicedColumn<'a>>),
     /// Values of several fields.
     Fields(Vec<SlicedColumn<'a>>),
-    /// Anything else: so many bytes a row, as all of its rows together have.
+    /// Anything else: the average bytes per row.
     Average(usize),
 }
 
 impl<'a> RowBytes<'a> {
-    /// Of the rows of these batches, which have the same number of them.
+    /// Measures the rows of these batches, which have the same number of rows.
     pub fn of(batches: impl IntoIterator<Item = &'a RecordBatch>) -> RowBytes<'a> {
         RowBytes(batches.into_iter().flat_map(RecordBatch::columns).map(SlicedColumn::of).collect())
     }
 
-    /// Of some columns of a batch, by their places.
-    pub fn of_columns(batch: &'a RecordBatch, places: &[usize]) -> RowBytes<'a> {
-        RowBytes(places.iter().filter_map(|place| batch.columns().get(*place)).map(SlicedColumn::of).collect())
+    /// Measures some columns of a batch, by index.
+    pub fn of_columns(batch: &'a RecordBatch, indexes: &[usize]) -> RowBytes<'a> {
+        RowBytes(indexes.iter().filter_map(|index| batch.columns().get(*index)).map(SlicedColumn::of).collect())
     }
 
-    /// The bytes of some of the rows.
+    /// Returns the bytes of a range of rows.
     pub fn of_range(&self, rows: &Range<usize>) -> usize {
         self.0.iter().fold(0_usize, |sum, column| sum.saturating_add(column.bytes(rows)))
     }
 
-    /// Where the slice that begins at `start` ends: behind at least one of so many rows. The same rows are cut in the same
-    /// way each time.
-    pub fn slice_end(&self, start: usize, rows: usize, most: SliceMax) -> usize {
-        self.fitting_end(start, rows, most).max(start.saturating_add(1)).min(rows)
+    /// Returns the end of the slice that begins at `start`, with at least one of `rows` rows. The same rows are always cut in the same way.
+    pub fn slice_end(&self, start: usize, rows: usize, max: SliceMax) -> usize {
+        self.fitting_end(start, rows, max).max(start.saturating_add(1)).min(rows)
     }
 
-    /// Where that of the rows from `start` ends which is no more than `most`, be it none of them.
-    pub fn fitting_end(&self, start: usize, rows: usize, most: SliceMax) -> usize {
-        let (mut good, mut bad) = (start, start.saturating_add(most.rows).min(rows));
-        if good >= bad || self.of_range(&(start..bad)) <= most.bytes {
+    /// Returns the end of the rows from `start` that fit into `max`; possibly none do.
+    pub fn fitting_end(&self, start: usize, rows: usize, max: SliceMax) -> usize {
+        let (mut good, mut bad) = (start, start.saturating_add(max.rows).min(rows));
+        if good >= bad || self.of_range(&(start..bad)) <= max.bytes {
             return bad;
         }
-        // More rows are never fewer bytes.
+        // More rows never have fewer bytes.
         while bad - good > 1 {
             let middle = good + (bad - good) / 2;
-            if self.of_range(&(start..middle)) <= most.bytes {
+            if self.of_range(&(start..middle)) <= max.bytes {
                 good = middle;
             } else {
                 bad = middle;
@@ -61,12 +60,12 @@ impl<'a> RowBytes<'a> {
         good
     }
 
-    /// So many rows in slices; no rows are one empty slice.
-    pub fn slices(&self, rows: usize, most: SliceMax) -> Vec<Range<usize>> {
+    /// Cuts `rows` rows into slices; no rows are one empty slice.
+    pub fn slices(&self, rows: usize, max: SliceMax) -> Vec<Range<usize>> {
         let mut slices = Vec::new();
         let mut start = 0;
         while start < rows {
-            let end = self.slice_end(start, rows, most);
+            let end = self.slice_end(start, rows, max);
             slices.push(start..end);
             start = end;
         }
@@ -89,7 +88,7 @@ impl<'a> SlicedColumn<'a> {
             DataType::Struct(_) => {
                 SlicedColumn::Fields(array.as_struct().columns().iter().map(SlicedColumn::of).collect())
             }
-            // A bit; but so the bytes of rows are the sum of those of each, however they are cut.
+            // A bit in fact; with a byte, the size of rows is the sum of the sizes of each, however they are cut.
             DataType::Boolean => SlicedColumn::Fixed(1),
             other => other.primitive_width().map_or_else(|| SlicedColumn::average(array), SlicedColumn::Fixed),
         }
@@ -146,8 +145,8 @@ mod tests {
 
     #[test]
     fn a_part_of_a_table_counts_as_its_own_rows() {
-        let whole = texts(&[1000, 2, 3, 1000]);
-        let part = whole.slice(1, 2);
+        let all = texts(&[1000, 2, 3, 1000]);
+        let part = all.slice(1, 2);
         assert_eq!(RowBytes::of([&part]).of_range(&(0..2)), 5 + 8);
         assert_eq!(RowBytes::of([&part, &part]).of_range(&(1..2)), 2 * (3 + 4));
     }
@@ -172,13 +171,13 @@ mod tests {
         let lists: ArrayRef = Arc::new(lists);
         let fields = StructArray::from(vec![(Arc::new(Field::new("list", lists.data_type().clone(), true)), lists)]);
         let rows = RecordBatch::try_from_iter([("fields", Arc::new(fields) as ArrayRef)]).unwrap();
-        let whole = RowBytes::of([&rows]);
-        let each: Vec<usize> = (0..4).map(|row| whole.of_range(&(row..row + 1))).collect();
+        let all = RowBytes::of([&rows]);
+        let each: Vec<usize> = (0..4).map(|row| all.of_range(&(row..row + 1))).collect();
         assert_eq!(each, [4 + 8, 4 + 800, 4, 4 + 56]);
         let cut = rows.slice(1, 3);
-        assert_eq!(RowBytes::of([&cut]).of_range(&(0..2)), whole.of_range(&(1..3)));
-        assert_eq!(whole.fitting_end(1, 4, SliceMax { rows: 3, bytes: 803 }), 1);
-        assert_eq!(whole.fitting_end(1, 4, SliceMax { rows: 3, bytes: 808 }), 3);
-        assert_eq!(whole.fitting_end(1, 4, SliceMax { rows: 0, bytes: 808 }), 1);
+        assert_eq!(RowBytes::of([&cut]).of_range(&(0..2)), all.of_range(&(1..3)));
+        assert_eq!(all.fitting_end(1, 4, SliceMax { rows: 3, bytes: 803 }), 1);
+        assert_eq!(all.fitting_end(1, 4, SliceMax { rows: 3, bytes: 808 }), 3);
+        assert_eq!(all.fitting_end(1, 4, SliceMax { rows: 0, bytes: 808 }), 1);
     }
 }

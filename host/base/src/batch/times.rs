@@ -1,4 +1,4 @@
-//! Times as a source writes them: text as RFC 3339 says or of a pattern, or numbers of a unit.
+//! Times as a source writes them: RFC 3339, text in a pattern, or numbers of a unit.
 
 use super::column::{ColumnSpec, TimeForm, TimeUnit};
 use super::parse;
@@ -11,7 +11,7 @@ use chrono::{DateTime, NaiveDateTime, NaiveTime, SecondsFormat, TimeZone, Utc};
 pub struct TimeParser {
     form: TimeFormKind,
     zone: Option<Zone>,
-    /// UTC, and an hour beside it.
+    /// UTC, and an offset of one hour.
     utc: Option<(Tz, Tz)>,
 }
 
@@ -21,37 +21,37 @@ enum TimeFormKind {
     Pattern(String, Vec<Item<'static>>),
 }
 
-/// Why a text is no time of a column.
+/// Why a text is not a time of a column.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum TimeParseError {
-    /// It is not written as it should be.
+    /// The syntax is wrong.
     Syntax,
-    /// It is further away than microseconds in 64 bits reach.
+    /// It is out of the range of microseconds in 64 bits.
     Range,
-    /// A number, and nothing says of which unit.
+    /// A number without a known unit.
     NoUnit,
-    /// A time that clocks of the zone never showed.
+    /// A local time that the zone skipped.
     Skipped,
 }
 
 impl TimeParser {
-    /// As the column is described.
+    /// Creates the parser of a column.
     pub fn of(column: &ColumnSpec) -> TimeParser {
         let form = match &column.form {
             TimeForm::Text => TimeFormKind::Text,
             TimeForm::Number(unit) => TimeFormKind::Number(*unit),
-            // A pattern that is none was refused with the job; no text is of it.
+            // An invalid pattern was rejected with the job; no text matches it.
             TimeForm::Pattern(pattern) => TimeFormKind::Pattern(pattern.clone(), items(pattern).unwrap_or_default()),
         };
         TimeParser { form, zone: column.zone, utc: "+00:00".parse().ok().zip("+01:00".parse().ok()) }
     }
 
-    /// Whether whole numbers are microseconds.
+    /// Returns whether integers are microseconds.
     pub fn is_micros(&self) -> bool {
         matches!(self.form, TimeFormKind::Number(TimeUnit::Micros))
     }
 
-    /// Microseconds since 1970 of a number of the column's unit.
+    /// Converts a number of the column's unit to microseconds since 1970.
     pub fn scale(&self, number: i64) -> Result<i64, TimeParseError> {
         match self.form {
             TimeFormKind::Number(unit) => decimal(i128::from(number), unit.power()),
@@ -59,7 +59,7 @@ impl TimeParser {
         }
     }
 
-    /// Microseconds since 1970 of a time without an offset, as what clocks of the zone showed; UTC where the column has none.
+    /// Converts a local time of the column's zone to microseconds since 1970; UTC if the column has no zone.
     #[inline]
     pub fn local(&self, us: i64) -> Result<i64, TimeParseError> {
         let Some(zone) = self.zone else { return Ok(us) };
@@ -67,10 +67,10 @@ impl TimeParser {
         zone.moment_us(local.naive_utc()).ok_or(TimeParseError::Skipped)
     }
 
-    /// Microseconds since 1970 of a text, which may be that of a number.
+    /// Parses text, which may be a number, as microseconds since 1970.
     #[inline]
     pub fn read(&self, text: &str) -> Result<i64, TimeParseError> {
-        // Such a time is no number, and the same in each zone where it says its own.
+        // Such a time is not a number, and the same in each zone if it has an offset.
         match parse::plain_timestamp(text, self.zone.is_none()) {
             Some(us) if !matches!(self.form, TimeFormKind::Pattern(..)) => Ok(us),
             _ => self.read_any(text),
@@ -90,11 +90,11 @@ impl TimeParser {
     }
 
     fn rfc3339(&self, text: &str) -> Result<i64, TimeParseError> {
-        let (utc, beside) = self.utc.as_ref().ok_or(TimeParseError::Syntax)?;
+        let (utc, one_hour) = self.utc.as_ref().ok_or(TimeParseError::Syntax)?;
         let us = parse::timestamp(text, Some(utc)).ok_or(TimeParseError::Syntax)?;
         match self.zone {
-            // Where the text has no offset, it is another moment by another clock.
-            Some(_) if parse::timestamp(text, Some(beside)) != Some(us) => self.local(us),
+            // If the text has no offset, it is another instant with another offset.
+            Some(_) if parse::timestamp(text, Some(one_hour)) != Some(us) => self.local(us),
             _ => Ok(us),
         }
     }
@@ -116,9 +116,9 @@ impl TimeParser {
         }
     }
 
-    /// What is wrong with the text of a column.
+    /// Returns the message for an invalid text of a column.
     #[cold]
-    pub fn tell(&self, fault: TimeParseError, column: &str, text: &str) -> String {
+    pub fn message(&self, fault: TimeParseError, column: &str, text: &str) -> String {
         let shown = parse::shown(text);
         let zone = self.zone.map_or_else(String::new, |zone| zone.to_string());
         match (fault, &self.form) {
@@ -130,7 +130,7 @@ impl TimeParser {
                     format!(" (as {name} since 1970 it is {})", t.to_rfc3339_opts(SecondsFormat::AutoSi, true))
                 });
                 format!(
-                    "column `{column}`: {shown} is a number, and nothing says of which unit; it looks like {name}{time}: \
+                    "column `{column}`: {shown} is a number without a unit; it looks like {name}{time}: \
                      write {column} = \"timestamp({word})\" in the schema, or the time as text, as 2024-05-01T12:00:00Z"
                 )
             }
@@ -152,7 +152,7 @@ impl TimeParser {
     }
 }
 
-/// Microseconds since 1970 of a number of a unit.
+/// Converts a number of a unit to microseconds since 1970.
 #[inline]
 pub fn micros(number: i64, unit: TimeUnit) -> Result<i64, TimeParseError> {
     match unit {
@@ -162,12 +162,12 @@ pub fn micros(number: i64, unit: TimeUnit) -> Result<i64, TimeParseError> {
     }
 }
 
-/// The same of any number, as wide as sources have them. What is finer than a microsecond is cut off, towards the past.
+/// Converts a wider number, as some sources have them. Fractions of a microsecond are rounded toward the past.
 pub fn micros_of(number: i128, unit: TimeUnit) -> Result<i64, TimeParseError> {
     decimal(number, unit.power())
 }
 
-/// A time without an offset as text, for messages.
+/// Returns a time without an offset as text, for messages.
 pub fn local_text(us: i64) -> String {
     let mut text = String::new();
     super::cell::write_rfc3339(&mut text, us);
@@ -175,7 +175,7 @@ pub fn local_text(us: i64) -> String {
     text
 }
 
-/// The date and time that were read, by the clock that showed them. What a date lacks of the day begins at zero.
+/// Returns the parsed local date and time. Missing parts of the time of day are zero.
 fn in_zone(parsed: &Parsed) -> Result<NaiveDateTime, TimeParseError> {
     if parsed.timestamp().is_some() {
         return parsed.to_naive_datetime_with_offset(0).map_err(|_| TimeParseError::Syntax);
@@ -193,24 +193,24 @@ fn in_zone(parsed: &Parsed) -> Result<NaiveDateTime, TimeParseError> {
     Ok(date.and_time(time))
 }
 
-/// The parts of a pattern; an error where one is not known.
+/// Returns the parts of a pattern; fails if one is unknown.
 fn items(pattern: &str) -> Result<Vec<Item<'static>>, ()> {
     StrftimeItems::new(pattern).parse_to_owned().map_err(|_| ())
 }
 
-/// Whether a pattern makes times: what it writes of one it reads again. The error says what is wrong.
+/// Checks that what a pattern writes of a time it also reads. The error says what is wrong.
 pub fn check_pattern(pattern: &str) -> Result<(), String> {
     let parts = items(pattern).map_err(|()| {
         format!("`{pattern}` has an invalid strftime specifier after `%`; write for example %Y-%m-%d %H:%M:%S")
     })?;
     if parts.iter().any(|part| matches!(part, Item::Fixed(Fixed::TimezoneName))) {
         return Err(format!(
-            "`%Z` in `{pattern}` is a name such as CET, which stands for other offsets elsewhere; write %z for an offset, \
+            "`%Z` in `{pattern}` is a name such as CET, which is ambiguous; write %z for an offset, \
              or remove it and write zone = \"Europe/Berlin\""
         ));
     }
-    // Noon of a day whose number is above twelve.
-    let example = DateTime::<Utc>::from_timestamp_micros(1_774_785_600_000_000).ok_or("there is no calendar")?;
+    // Noon of a day of the month above twelve.
+    let example = DateTime::<Utc>::from_timestamp_micros(1_774_785_600_000_000).ok_or("no calendar is given")?;
     let mut text = String::new();
     let written = std::fmt::Write::write_fmt(&mut text, format_args!("{}", example.format_with_items(parts.iter())));
     let column = ColumnSpec::new("", crate::batch::types::ColumnType::Timestamp);
@@ -224,7 +224,7 @@ pub fn check_pattern(pattern: &str) -> Result<(), String> {
     }
 }
 
-/// The unit that a number is likely to be of, and the time that it is then.
+/// Returns the likely unit of a number, and the time in that unit.
 fn likely(text: &str) -> (TimeUnit, Option<i64>) {
     let value = text.parse::<f64>().map_or(0.0, f64::abs);
     let unit = match value {
@@ -237,10 +237,10 @@ fn likely(text: &str) -> (TimeUnit, Option<i64>) {
     (unit, us)
 }
 
-/// Digits that are kept of a number; more than microseconds of any time have.
+/// Digits of a number that are kept; more than microseconds of any time have.
 const DIGITS_MAX: u32 = 36;
 
-/// A decimal number as a whole one and a power of ten; `None`: the text is none.
+/// Parses a decimal number as an integer and a power of ten; `None` if the text is not a number.
 fn number(text: &str) -> Option<(i128, i32)> {
     if let Some(short) = parse::short_int64(text) {
         return Some((i128::from(short), 0));
@@ -248,13 +248,13 @@ fn number(text: &str) -> Option<(i128, i32)> {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let exponent: i32 = exponent.parse::<i64>().ok()?.clamp(-1_000, 1_000) as i32;
     let digits = mantissa.strip_prefix('-').unwrap_or(mantissa);
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let point = digits.len() > whole.len();
-    if whole.is_empty() || (point && fraction.is_empty()) {
+    let (integer, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let point = digits.len() > integer.len();
+    if integer.is_empty() || (point && fraction.is_empty()) {
         return None;
     }
     let (mut number, mut power, mut kept) = (0_i128, exponent, 0);
-    for (byte, behind_point) in whole.bytes().map(|b| (b, false)).chain(fraction.bytes().map(|b| (b, true))) {
+    for (byte, is_fraction) in integer.bytes().map(|b| (b, false)).chain(fraction.bytes().map(|b| (b, true))) {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
             return None;
@@ -262,15 +262,15 @@ fn number(text: &str) -> Option<(i128, i32)> {
         if kept < DIGITS_MAX {
             number = number * 10 + i128::from(digit);
             kept += u32::from(number != 0);
-            power -= i32::from(behind_point);
+            power -= i32::from(is_fraction);
         } else {
-            power += i32::from(!behind_point);
+            power += i32::from(!is_fraction);
         }
     }
     Some((if mantissa.len() > digits.len() { -number } else { number }, power))
 }
 
-/// `number` times a power of ten, without what is finer than one.
+/// Returns `number` times a power of ten, without the fraction.
 fn decimal(number: i128, power: i32) -> Result<i64, TimeParseError> {
     let by = 10_i128.checked_pow(power.unsigned_abs());
     let value = match by {
@@ -399,8 +399,11 @@ mod tests {
             ("1767225600123456789", "timestamp(ns)", "2026-01-01T00:00:00.123456Z"),
             ("0", "timestamp(s)", "1970-01-01T00:00:00Z"),
         ] {
-            let told = column("timestamp", None).tell(TimeParseError::NoUnit, "at", text);
-            assert!(told.contains(&format!("at = \"{unit}\"")) && told.contains(time), "{told}");
+            let text_of_error = column("timestamp", None).message(TimeParseError::NoUnit, "at", text);
+            assert!(
+                text_of_error.contains(&format!("at = \"{unit}\"")) && text_of_error.contains(time),
+                "{text_of_error}"
+            );
         }
     }
 

@@ -1,29 +1,29 @@
 //! How positions, extents and plans name a partition of a topic.
 //!
-//! What is counted there are offsets, which have gaps: where records were compacted away, and where the ends of transactions
-//! stand. An extent covers every offset from its first on, whether there is a record or not.
+//! They count offsets, which have gaps: compacted records, and the ends of transactions. An extent covers every offset from its first on, whether
+//! there is a record or not.
 
-/// What the name of a partition begins with. No file in a folder is named so, and of a log two stand there (`identity`).
+/// Prefix of a partition's name. No file name in a directory begins with it; names of log files begin with two of them (`identity`).
 const MARK: char = '/';
 
-/// The name of a partition.
+/// Returns the name of a partition.
 pub fn name(topic: &str, partition: i32) -> String {
     format!("{MARK}{topic}/{partition}")
 }
 
-/// The topic and partition of a name.
+/// Parses a name as topic and partition.
 pub fn parse(name: &str) -> Option<(&str, i32)> {
     let (topic, partition) = name.strip_prefix(MARK)?.rsplit_once('/')?;
     let number = partition.parse().ok()?;
     (!topic.is_empty() && !topic.contains(MARK) && number >= 0).then_some((topic, number))
 }
 
-/// Whether a partition is named so.
+/// Returns whether this is the name of a partition.
 pub fn is_name(name: &str) -> bool {
     parse(name).is_some()
 }
 
-/// The name as people know it, `topic/3`.
+/// Returns the name for people, `topic/3`.
 pub fn shown(name: &str) -> &str {
     name.strip_prefix(MARK).unwrap_or(name)
 }

@@ -1,4 +1,4 @@
-//! Whole numbers where floats are wanted. Up to 2^53 they are the same; beyond, those that no float is are refused.
+//! Integers where floats are expected. Up to 2^53 they are equal; beyond, integers that no float represents are rejected.
 
 use crate::batch::types::ColumnType;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
@@ -7,17 +7,17 @@ use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use std::borrow::Cow;
 
-/// Whether values of a type may be given where another one is wanted.
+/// Returns whether values of a type are accepted in place of another.
 pub fn fits(has: &ColumnType, needs: &ColumnType) -> bool {
     has == needs || (*has == ColumnType::Int64 && *needs == ColumnType::Float64)
 }
 
-/// Whether a column holds whole numbers and floats are wanted of it.
+/// Returns whether a column holds integers and floats are expected.
 fn widens(has: &DataType, needs: &DataType) -> bool {
     (has, needs) == (&DataType::Int64, &DataType::Float64)
 }
 
-/// The rows with the types that are wanted of their columns.
+/// Returns the rows with the expected types.
 pub fn widened<'a>(rows: &'a RecordBatch, needs: &SchemaRef) -> Result<Cow<'a, RecordBatch>, ArrowError> {
     let schema = rows.schema_ref();
     let mut pairs = schema.fields().iter().zip(needs.fields());
@@ -41,7 +41,7 @@ pub fn widened<'a>(rows: &'a RecordBatch, needs: &SchemaRef) -> Result<Cow<'a, R
     RecordBatch::try_new_with_options(schema, columns, &options).map(Cow::Owned)
 }
 
-/// The first row of a column, from `from` on, whose whole number is no float, and that number.
+/// Returns the first row of a column, from `from` on, whose integer no float represents, and that integer.
 pub fn first_inexact(column: &ArrayRef, needs: &DataType, from: usize) -> Option<(usize, i64)> {
     if !widens(column.data_type(), needs) {
         return None;
@@ -51,7 +51,7 @@ pub fn first_inexact(column: &ArrayRef, needs: &DataType, from: usize) -> Option
     rows.map(|row| (row, numbers.value(row))).find(|(row, number)| numbers.is_valid(*row) && !is_exact(*number))
 }
 
-/// Whether a float is this number.
+/// Returns whether a float represents this number exactly.
 fn is_exact(number: i64) -> bool {
     let digits = number.unsigned_abs();
     digits == 0 || digits >> digits.trailing_zeros() < 1 << 53

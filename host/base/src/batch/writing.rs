@@ -1,36 +1,36 @@
-//! Writing the batches of a sink that somebody wrote: what a sink needs of who does it.
+//! Writing the batches of a plugin sink: what a sink needs of the writer.
 
-use super::rejected::RefusedRow;
+use super::rejected::RejectedRow;
 use crate::error::Error;
 use crate::ids::{BatchId, BatchTime};
 use crate::owner::Owner;
 use arrow::array::RecordBatch;
 
-/// One who writes batches.
+/// Writes batches.
 pub trait WriteBatches: Send {
-    /// The last batch of the job with this name and id that is there. Changes nothing.
-    fn committed(&mut self, job: &str, job_id: &str) -> Result<Option<BatchId>, WriteTrouble>;
-    /// Whether it is open: whoever writes may be replaced between two batches.
+    /// Returns the last batch of the job with this name and ID that exists. Changes nothing.
+    fn committed(&mut self, job: &str, job_id: &str) -> Result<Option<BatchId>, WriteError>;
+    /// Returns whether it is open: the writer may be replaced between two batches.
     fn is_open(&self) -> bool;
-    /// Takes over from owners of smaller generations; returns the last batch that is there.
-    fn open(&mut self, owner: &Owner) -> Result<Option<BatchId>, WriteTrouble>;
-    /// A batch begins.
-    fn begin(&mut self, batch: BatchId, time: BatchTime) -> Result<(), WriteTrouble>;
-    /// Rows of the batch that has begun; returns those that are refused, by their place in these rows.
-    fn write(&mut self, rows: &RecordBatch) -> Result<Vec<RefusedRow>, WriteTrouble>;
-    /// The batch that has begun is complete, and becomes visible.
-    fn commit(&mut self) -> Result<(), WriteTrouble>;
-    /// What it said cannot be: it refuses rows that no sink may refuse, or has forgotten what it held. What comes of that.
-    fn fails(&mut self, error: Error) -> WriteTrouble {
-        WriteTrouble::Lasting(error)
+    /// Takes over from owners of smaller generations; returns the last existing batch.
+    fn open(&mut self, owner: &Owner) -> Result<Option<BatchId>, WriteError>;
+    /// Begins a batch.
+    fn begin(&mut self, batch: BatchId, time: BatchTime) -> Result<(), WriteError>;
+    /// Writes rows of the current batch; returns the rejected ones, by their index in these rows.
+    fn write(&mut self, rows: &RecordBatch) -> Result<Vec<RejectedRow>, WriteError>;
+    /// Completes the current batch and makes it visible.
+    fn commit(&mut self) -> Result<(), WriteError>;
+    /// Handles an invalid result of the writer: it rejected rows that no sink may reject, or lost what it held. Returns the consequence.
+    fn fails(&mut self, error: Error) -> WriteError {
+        WriteError::Permanent(error)
     }
 }
 
-/// Why something did not work. Whoever wrote is open no more.
+/// Why writing failed. The writer is no longer open.
 #[derive(Debug)]
-pub enum WriteTrouble {
-    /// It is tried again, the batch from its beginning.
-    Passing(String),
-    /// The job ends.
-    Lasting(Error),
+pub enum WriteError {
+    /// The batch is retried from its beginning.
+    Transient(String),
+    /// The job fails.
+    Permanent(Error),
 }

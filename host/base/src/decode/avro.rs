@@ -1,7 +1,7 @@
-//! Avro records: from the schema that a record was written with to the columns of the job, by name.
+//! Decodes Avro records: from the schema that a record was written with to the columns of the job, by name.
 //!
-//! Why not a crate: a record that does not decode must be rejected by itself with its reason, values go straight into
-//! columns, and what a length says must not be believed before so many bytes are there. Tests hold it against `fastavro`.
+//! Why not a crate: a record that does not decode must be rejected alone with its reason, values go directly into columns, and a length must not be
+//! trusted before the bytes are there. Tests compare the results with `fastavro`.
 
 pub mod container;
 mod cursor;
@@ -21,37 +21,37 @@ use schema::Schema;
 use schemas::SchemaTable;
 use std::collections::HashMap;
 
-/// Schemas that are kept ready; more of them are read again when they come.
+/// Maximum cached schemas; others are read again when they come.
 const READY_MAX: usize = 1_000;
-/// How a record of a schema registry begins.
+/// First byte of a record that refers to a schema registry.
 const MAGIC: u8 = 0;
-/// Bytes before the record: that one, and the schema's id.
+/// Bytes before the record: the magic byte, and the schema's ID.
 pub const WIRE_PREFIX_BYTES: usize = 5;
 
 /// Decodes Avro records into columns.
 pub struct AvroDecoder {
     columns: Vec<ColumnSpec>,
-    /// Whether records begin with the id of their schema.
+    /// Whether records begin with the ID of their schema.
     by_id: bool,
     /// The table of schemas of the last chunk.
     header: Bytes,
-    /// The writers' schemas by id; one that all records have is 0.
+    /// The writers' schemas by ID; a schema that all records share has ID 0.
     ready: HashMap<u32, ResolvedSchema>,
 }
 
-/// A writer's schema, or why its records are refused.
+/// A writer's schema, or why its records are rejected.
 struct ResolvedSchema {
     text: Bytes,
     by: Result<(Schema, Plan), String>,
 }
 
 impl AvroDecoder {
-    /// A decoder for these columns. `by_id`: each record says by an id which schema it has.
+    /// Creates a decoder for these columns. `by_id`: each record begins with the ID of its schema.
     pub fn new(columns: &[ColumnSpec], by_id: bool) -> AvroDecoder {
         AvroDecoder { columns: columns.to_vec(), by_id, header: Bytes::new(), ready: HashMap::new() }
     }
 
-    /// The chunk at hand has this header: the schemas of its records.
+    /// Sets the header of the current chunk: the schemas of its records.
     pub fn header(&mut self, header: &Bytes) {
         if self.header == *header {
             return;
@@ -60,9 +60,9 @@ impl AvroDecoder {
         if self.ready.len() > READY_MAX {
             self.ready.clear();
         }
-        // A file says its schema in its header.
+        // A file has its schema in its header.
         let of_file = match Header::read(header) {
-            Scanned::Whole(found) => Some((0, Some(found.schema))),
+            Scanned::Complete(found) => Some((0, Some(found.schema))),
             _ => None,
         };
         for (id, schema) in SchemaTable::read(header).into_iter().chain(of_file) {
@@ -75,7 +75,7 @@ impl AvroDecoder {
         }
     }
 
-    /// Decodes one record into the row at hand.
+    /// Decodes one record into the current row.
     pub fn decode(&self, record: &[u8], columns: &mut ColumnBuilders) -> Result<(), String> {
         let (id, body) = if self.by_id { wire(record)? } else { (0, record) };
         let Some(ResolvedSchema { by, .. }) = self.ready.get(&id) else { return Err(unknown(id)) };
@@ -84,12 +84,12 @@ impl AvroDecoder {
         plan.run(schema, &mut cursor, columns)?;
         match cursor.left() {
             0 => Ok(()),
-            left => Err(format!("{left} bytes behind the record; it was written with another schema")),
+            left => Err(format!("{left} bytes follow the record; it was written with another schema")),
         }
     }
 }
 
-/// The schema's id, and the record behind it.
+/// Returns the schema's ID, and the record after it.
 pub fn wire(record: &[u8]) -> Result<(u32, &[u8]), String> {
     match record {
         [MAGIC, a, b, c, d, body @ ..] => Ok((u32::from_be_bytes([*a, *b, *c, *d]), body)),
@@ -110,14 +110,13 @@ fn ready(text: &[u8], columns: &[ColumnSpec]) -> Result<(Schema, Plan), String> 
     Ok((schema, plan))
 }
 
-/// What a reader should know of a schema before its records come: columns that it does not have, and columns that cannot
-/// take what it has.
+/// Returns warnings about a schema before its records come: columns that it lacks, and columns that cannot take its values.
 pub fn doubts(text: &[u8], columns: &[ColumnSpec]) -> Result<Vec<String>, String> {
     let schema = Schema::parse(text)?;
     Ok(Plan::doubts(&schema, columns))
 }
 
-/// The columns that a schema would fill: fields of its record, those of records in it, and lists and maps as text.
+/// Returns the columns that a schema would fill: fields of its record, those of nested records, and lists and maps as text.
 pub fn columns(text: &[u8]) -> Result<Vec<ColumnSpec>, String> {
     let schema = Schema::parse(text)?;
     let mut found = Vec::new();

@@ -1,5 +1,4 @@
-//! Binary records: columns one behind the other, little-endian, without nulls; or one text or binary column that
-//! takes the whole record.
+//! Binary records: columns concatenated, little-endian, without nulls; or one text or binary column that takes the complete record.
 
 use super::columns::ColumnBuilders;
 use crate::batch::types::ColumnType;
@@ -7,13 +6,13 @@ use crate::job::spec::SourceSpec;
 
 /// Decodes binary records into columns.
 pub struct BinaryDecoder {
-    /// Bytes of each column; empty where one column takes the whole record.
+    /// Size of each column; empty if one column takes the complete record.
     widths: Vec<usize>,
     bytes: usize,
 }
 
 impl BinaryDecoder {
-    /// A decoder for columns of these types.
+    /// Creates a decoder for columns of these types.
     pub fn new(kinds: &[ColumnType]) -> BinaryDecoder {
         let widths: Vec<usize> = match kinds {
             [ColumnType::Text | ColumnType::Binary] => Vec::new(),
@@ -22,7 +21,7 @@ impl BinaryDecoder {
         BinaryDecoder { bytes: widths.iter().sum(), widths }
     }
 
-    /// Decodes one record into the row at hand.
+    /// Decodes one record into the current row.
     pub fn decode(&mut self, record: &[u8], columns: &mut ColumnBuilders) -> Result<(), String> {
         if self.widths.is_empty() {
             return columns.set_bytes(0, record);
@@ -39,7 +38,7 @@ impl BinaryDecoder {
     }
 }
 
-/// Bytes of a binary record of this source, if its columns say: they do unless one is text or binary.
+/// Returns the size of a binary record of this source; `None` if a column is text or binary.
 pub fn row_bytes(source: &SourceSpec) -> Option<usize> {
     source.schema.iter().map(|column| width(&column.kind)).sum::<Option<usize>>().filter(|bytes| *bytes > 0)
 }

@@ -1,4 +1,4 @@
-//! Sources for tests of decoding, of whose records nothing counts but what tells them from each other.
+//! Sources for tests of decoding. Only the record bounds matter.
 
 use crate::error::Result;
 use crate::job::spec::{RecordBounds, SourceConfig, SourceKind, SourceStart};
@@ -16,7 +16,7 @@ impl SourceConfig for Bounded {
         self.0
     }
 
-    /// As of those that are batches.
+    /// As for sources whose records are values.
     fn takes_values(&self) -> bool {
         self.0 == RecordBounds::Ends
     }
@@ -26,7 +26,7 @@ impl SourceConfig for Bounded {
     }
 }
 
-/// Such a kind.
+/// Returns such a kind of source.
 pub fn bounded(bounds: RecordBounds) -> SourceKind {
     SourceKind::Declared(Arc::new(Bounded(bounds)))
 }

@@ -1,9 +1,9 @@
-//! Typed column builders that rows are decoded into, value by value, and that can take a half-decoded row back.
+//! Typed column builders into which rows are decoded value by value, and which can roll back a half-decoded row.
 
 mod nested;
 
 use super::text::text_array;
-use super::wanted::Wanted;
+use super::wanted::TargetType;
 use super::written_value::WrittenValue;
 use crate::batch::binary_text::BinaryEncoding;
 use crate::batch::parse::{ErrorColumn, ValueParseError, date, decimal, float64, int64, short_int64};
@@ -18,21 +18,21 @@ use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffe
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use std::sync::Arc;
 
-/// The columns of the rows that were decoded so far.
+/// The columns of the rows decoded so far.
 pub struct ColumnBuilders {
     schema: SchemaRef,
     columns: Vec<ColumnBuilder>,
     rows: usize,
-    /// Columns that have a value in the row at hand.
+    /// Columns that have a value in the current row.
     filled: usize,
 }
 
 struct ColumnBuilder {
     name: String,
     kind: ColumnType,
-    /// How times are written; `None`: these are none.
+    /// The format of times; `None` if the column does not hold times.
     times: Option<TimeParser>,
-    /// How text stands for bytes.
+    /// The encoding of bytes in text.
     encoding: BinaryEncoding,
     values: BuilderValues,
     /// Rows without a value, in order.
@@ -41,10 +41,10 @@ struct ColumnBuilder {
 
 enum BuilderValues {
     Bool(Vec<bool>),
-    /// Timestamps too.
+    /// Also timestamps.
     Int64(Vec<i64>),
     Float64(Vec<f64>),
-    /// Text and binary: the bytes of all values, and where each ends.
+    /// Text and binary: the bytes of all values, and the end of each.
     Bytes {
         bytes: Vec<u8>,
         ends: Vec<i32>,
@@ -55,7 +55,7 @@ enum BuilderValues {
         precision: u8,
         scale: i8,
     },
-    /// The values of all lists one after the other, and where each list ends.
+    /// The values of all lists concatenated, and the end of each list.
     List {
         item: Box<ColumnBuilder>,
         ends: Vec<i32>,
@@ -67,29 +67,28 @@ enum BuilderValues {
 }
 
 impl ColumnBuilders {
-    /// No rows yet. `written`: what is known of how the columns of `schema` are written, in their order.
+    /// Creates empty builders. `written` describes the format of the columns of `schema`, in their order.
     pub fn new(schema: SchemaRef, written: &[ColumnSpec]) -> ColumnBuilders {
-        let columns = schema.fields().iter().enumerate().map(|(place, field)| {
+        let columns = schema.fields().iter().enumerate().map(|(index, field)| {
             let unknown = || ColumnSpec::new(field.name().clone(), ColumnType::of(field.data_type()));
-            ColumnBuilder::new(&written.get(place).cloned().unwrap_or_else(unknown), field.data_type())
+            ColumnBuilder::new(&written.get(index).cloned().unwrap_or_else(unknown), field.data_type())
         });
         ColumnBuilders { columns: columns.collect(), schema, rows: 0, filled: 0 }
     }
 
-    /// Binary values are hexadecimal digits, as sinks write them.
+    /// Reads binary values as hexadecimal digits, as sinks write them.
     #[must_use]
     pub fn with_hex(mut self) -> ColumnBuilders {
         self.columns.iter_mut().for_each(|column| column.encoding = BinaryEncoding::Hex);
         self
     }
 
-    /// Makes room for so many more rows.
+    /// Reserves memory for more rows.
     pub fn reserve(&mut self, rows: usize) {
         self.columns.iter_mut().for_each(|column| column.values.reserve(rows));
     }
 
-    /// Gives the row at hand its value in a column; a value given before is replaced. The error says which column
-    /// and why, for a rejected row.
+    /// Sets the current row's value in a column; it replaces an earlier value. The error says which column and why, for a rejected row.
     #[inline]
     pub fn set(&mut self, column: usize, value: WrittenValue<'_>) -> Result<(), String> {
         self.unset(column);
@@ -102,7 +101,7 @@ impl ColumnBuilders {
         Ok(())
     }
 
-    /// Whether a column holds whole numbers as they are written, so that `set_int64` may be used.
+    /// Returns whether a column holds integers as written, so that `set_int64` may be used.
     #[inline]
     pub fn is_int64(&self, column: usize) -> bool {
         let Some(ColumnBuilder { values: BuilderValues::Int64(_), times, .. }) = self.columns.get(column) else {
@@ -111,7 +110,7 @@ impl ColumnBuilders {
         times.as_ref().is_none_or(TimeParser::is_micros)
     }
 
-    /// As `set`, for a number that was read already.
+    /// Like `set`, for a number that is already parsed.
     #[inline]
     pub fn set_int64(&mut self, column: usize, value: i64) {
         self.unset(column);
@@ -121,7 +120,7 @@ impl ColumnBuilders {
         }
     }
 
-    /// As `set`, for text, which is a value of most types.
+    /// Like `set`, for text, which is a value of most types.
     #[inline]
     pub fn set_text(&mut self, column: usize, text: &str) -> Result<(), String> {
         self.unset(column);
@@ -137,7 +136,7 @@ impl ColumnBuilders {
         Ok(())
     }
 
-    /// As `set`, for a float that was read already.
+    /// Like `set`, for a float that is already parsed.
     #[inline]
     pub fn set_float64(&mut self, column: usize, value: f64) {
         self.unset(column);
@@ -147,11 +146,11 @@ impl ColumnBuilders {
         }
     }
 
-    /// As `set_int64`, for a time without an offset in microseconds, which is one of the column's zone.
+    /// Like `set_int64`, for a local time in microseconds, in the column's zone.
     pub fn set_local_time(&mut self, column: usize, us: i64) -> Result<(), String> {
         let us = match self.columns.get(column) {
             Some(ColumnBuilder { times: Some(times), name, .. }) => {
-                times.local(us).map_err(|fault| times.tell(fault, name, &local_text(us)))?
+                times.local(us).map_err(|fault| times.message(fault, name, &local_text(us)))?
             }
             _ => us,
         };
@@ -159,23 +158,23 @@ impl ColumnBuilders {
         Ok(())
     }
 
-    /// Whether the row at hand has a value in a column.
+    /// Returns whether the current row has a value in a column.
     pub fn has(&self, column: usize) -> bool {
         self.columns.get(column).is_some_and(|column| column.values.len() > self.rows)
     }
 
-    /// Whether a column holds text.
+    /// Returns whether a column holds text.
     #[inline]
     pub fn is_text(&self, column: usize) -> bool {
         self.columns.get(column).is_some_and(|column| column.kind == ColumnType::Text)
     }
 
-    /// What a column wants of a value that holds others.
-    pub fn wanted(&self, column: usize) -> Wanted<'_> {
-        Wanted::of(self.name(column), self.schema.fields().get(column).map(|field| field.data_type()))
+    /// Returns what a column needs of a nested value.
+    pub fn wanted(&self, column: usize) -> TargetType<'_> {
+        TargetType::of(self.name(column), self.schema.fields().get(column).map(|field| field.data_type()))
     }
 
-    /// As `set`, for such a value as it is wanted; binary values in it are hexadecimal digits.
+    /// Like `set`, for such a value in that form; binary values in it are hexadecimal digits.
     pub fn set_nested(&mut self, column: usize, text: &str) -> Result<(), String> {
         self.unset(column);
         let Some(column) = self.columns.get_mut(column) else { return Ok(()) };
@@ -188,28 +187,28 @@ impl ColumnBuilders {
         Ok(())
     }
 
-    /// Whether a column holds floats.
+    /// Returns whether a column holds floats.
     #[inline]
     pub fn is_float64(&self, column: usize) -> bool {
         self.columns.get(column).is_some_and(|column| column.kind == ColumnType::Float64)
     }
 
-    /// Whether the bytes of a text are the bytes of a column.
+    /// Returns whether a column stores the bytes of a text unchanged.
     pub fn holds_bytes_of_text(&self, column: usize) -> bool {
         self.columns.get(column).is_some_and(|column| column.encoding == BinaryEncoding::Utf8)
     }
 
-    /// The type of a column, in a word.
-    pub fn kind_word(&self, column: usize) -> String {
+    /// Returns the name of a column's type.
+    pub fn type_name(&self, column: usize) -> String {
         self.columns.get(column).map_or_else(String::new, |column| column.kind.to_string())
     }
 
-    /// The name of a column.
+    /// Returns the name of a column.
     pub fn name(&self, column: usize) -> &str {
         self.columns.get(column).map_or("", |column| &column.name)
     }
 
-    /// Takes back the value that the row at hand has in a column.
+    /// Removes the current row's value in a column.
     #[inline]
     pub fn unset(&mut self, column: usize) {
         if let Some(column) = self.columns.get_mut(column)
@@ -220,22 +219,25 @@ impl ColumnBuilders {
         }
     }
 
-    /// Gives the row at hand a value of these bytes: little-endian, or the bytes themselves for text and binary.
-    pub fn set_bytes(&mut self, column: usize, given: &[u8]) -> Result<(), String> {
+    /// Sets the current row's value from bytes: little-endian, or the bytes themselves for text and binary.
+    pub fn set_bytes(&mut self, column: usize, bytes_given: &[u8]) -> Result<(), String> {
         let Some(column) = self.columns.get_mut(column) else { return Ok(()) };
         let short = || "the record is cut short".to_string();
-        let word = || given.first_chunk::<8>().copied().ok_or_else(short);
+        let word = || bytes_given.first_chunk::<8>().copied().ok_or_else(short);
         match (&mut column.values, &column.kind) {
             (BuilderValues::Int64(values), _) => {
                 let number = i64::from_le_bytes(word()?);
                 let scaled = column.times.as_ref().map_or(Ok(number), |times| times.scale(number));
-                let told = |fault| {
-                    column.times.as_ref().map_or_else(String::new, |t| t.tell(fault, &column.name, &number.to_string()))
+                let message = |fault| {
+                    column
+                        .times
+                        .as_ref()
+                        .map_or_else(String::new, |t| t.message(fault, &column.name, &number.to_string()))
                 };
-                values.push(scaled.map_err(told)?);
+                values.push(scaled.map_err(message)?);
             }
             (BuilderValues::Float64(values), _) => values.push(f64::from_le_bytes(word()?)),
-            (BuilderValues::Bool(values), _) => match given.first() {
+            (BuilderValues::Bool(values), _) => match bytes_given.first() {
                 Some(byte @ (0 | 1)) => values.push(*byte == 1),
                 Some(byte) => return Err(format!("column `{}`: byte {byte} is not a bool (0 or 1)", column.name)),
                 None => return Err(short()),
@@ -246,19 +248,20 @@ impl ColumnBuilders {
                 | BuilderValues::List { .. }
                 | BuilderValues::Struct { .. },
                 kind,
-            ) => return Err(format!("column `{}`: bytes are no {kind}", column.name)),
+            ) => return Err(format!("column `{}`: bytes are not a {kind}", column.name)),
             (BuilderValues::Bytes { bytes, ends }, kind) => {
                 if *kind == ColumnType::Text {
-                    std::str::from_utf8(given).map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to()))?;
+                    std::str::from_utf8(bytes_given)
+                        .map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to()))?;
                 }
-                push_bytes(bytes, ends, given).map_err(|reason| format!("column `{}`: {reason}", column.name))?;
+                push_bytes(bytes, ends, bytes_given).map_err(|reason| format!("column `{}`: {reason}", column.name))?;
             }
         }
         self.filled += 1;
         Ok(())
     }
 
-    /// Why the row at hand cannot do without a value in a column that it does not have; `None`: it has one.
+    /// Returns why the current row is rejected if a required column has no value; `None` if it has one.
     pub fn lacks(&self, column: usize) -> Option<String> {
         let ColumnBuilder { name, kind, .. } = self.columns.get(column).filter(|c| c.values.len() == self.rows)?;
         Some(match kind {
@@ -267,7 +270,7 @@ impl ColumnBuilders {
         })
     }
 
-    /// The row at hand is complete: columns without a value are null.
+    /// Completes the current row: columns without a value are null.
     #[inline]
     pub fn end_row(&mut self) {
         if self.filled < self.columns.len() {
@@ -285,13 +288,13 @@ impl ColumnBuilders {
         }
     }
 
-    /// The row at hand is refused: its values are taken back.
+    /// Rejects the current row: removes its values.
     pub fn roll_back(&mut self) {
         self.filled = 0;
         self.columns.iter_mut().for_each(|column| column.truncate(self.rows));
     }
 
-    /// The complete rows; there are none afterwards.
+    /// Takes the complete rows and leaves none.
     pub fn finish(&mut self) -> RecordBatch {
         let rows = std::mem::take(&mut self.rows);
         let arrays = self.columns.iter_mut().map(|column| column.finish(rows)).collect();
@@ -302,7 +305,7 @@ impl ColumnBuilders {
     }
 }
 
-/// Why a value of a binary column is no such text.
+/// Returns why a value of a binary column is not in this encoding.
 fn not_encoded(encoding: BinaryEncoding) -> &'static str {
     match encoding {
         BinaryEncoding::Utf8 => "not text",
@@ -312,7 +315,7 @@ fn not_encoded(encoding: BinaryEncoding) -> &'static str {
 }
 
 impl ColumnBuilder {
-    /// No values yet; `spec`: how times are written.
+    /// Creates an empty builder; `spec` has the format of times.
     fn new(spec: &ColumnSpec, kind: &DataType) -> ColumnBuilder {
         let kind = ColumnType::of(kind);
         let times = (kind == ColumnType::Timestamp).then(|| TimeParser::of(spec));
@@ -321,7 +324,7 @@ impl ColumnBuilder {
         ColumnBuilder { name: spec.name.clone(), kind, times, encoding, values, nulls: Vec::new() }
     }
 
-    /// Adds a value; after an error there may be a part of it.
+    /// Appends a value; after an error a part of it may remain.
     #[inline]
     fn push(&mut self, value: WrittenValue<'_>, encoding: BinaryEncoding) -> Result<(), String> {
         let about = |name: &str, reason: String| format!("column `{name}`: {reason}");
@@ -348,7 +351,7 @@ impl ColumnBuilder {
             (
                 BuilderValues::List { .. } | BuilderValues::Struct { .. },
                 WrittenValue::Text(text) | WrittenValue::Number(text) | WrittenValue::Nested(text),
-            ) => nested::push_whole(self, text, encoding)?,
+            ) => nested::push_value(self, text, encoding)?,
             (_, value) => self.convert(value)?,
         }
         Ok(())
@@ -359,7 +362,7 @@ impl ColumnBuilder {
         self.values.push_default();
     }
 
-    /// Takes all values back but the first so many.
+    /// Removes all values except the first `rows`.
     fn truncate(&mut self, rows: usize) {
         self.values.truncate(rows);
         while self.nulls.last().is_some_and(|null| *null as usize >= rows) {
@@ -367,12 +370,12 @@ impl ColumnBuilder {
         }
     }
 
-    /// The rarer conversions: from text, and those that are refused.
+    /// Handles the rarer conversions: from text, and those that are rejected.
     fn convert(&mut self, value: WrittenValue<'_>) -> Result<(), String> {
         let about = ErrorColumn { name: &self.name, kind: &self.kind };
         let wrong = |shown: &str| match &self.times {
-            Some(times) => times.tell(TimeParseError::Syntax, &self.name, shown),
-            None => ValueParseError::Syntax.tell(about, shown),
+            Some(times) => times.message(TimeParseError::Syntax, &self.name, shown),
+            None => ValueParseError::Syntax.message(about, shown),
         };
         let text = match value {
             WrittenValue::Text(text) | WrittenValue::Number(text) => text.trim_ascii(),
@@ -396,14 +399,14 @@ impl ColumnBuilder {
                 values.push(false);
             }
             _ if matches!(value, WrittenValue::Bool(_)) => return Err(wrong(text)),
-            BuilderValues::Float64(values) => values.push(float64(text).map_err(|wrong| wrong.tell(about, text))?),
+            BuilderValues::Float64(values) => values.push(float64(text).map_err(|wrong| wrong.message(about, text))?),
             BuilderValues::Int64(values) => values.push(match &self.times {
-                Some(times) => times.read(text).map_err(|fault| times.tell(fault, &self.name, text))?,
-                None => int64(text).map_err(|wrong| wrong.tell(about, text))?,
+                Some(times) => times.read(text).map_err(|fault| times.message(fault, &self.name, text))?,
+                None => int64(text).map_err(|wrong| wrong.message(about, text))?,
             }),
-            BuilderValues::Date(values) => values.push(date(text).map_err(|wrong| wrong.tell(about, text))?),
+            BuilderValues::Date(values) => values.push(date(text).map_err(|wrong| wrong.message(about, text))?),
             BuilderValues::Decimal { values, precision, scale } => {
-                values.push(decimal(text, *precision, *scale).map_err(|wrong| wrong.tell(about, text))?);
+                values.push(decimal(text, *precision, *scale).map_err(|wrong| wrong.message(about, text))?);
             }
             BuilderValues::Bool(_)
             | BuilderValues::Bytes { .. }
@@ -461,7 +464,7 @@ impl ColumnBuilder {
 }
 
 impl BuilderValues {
-    /// For a column of this name, by which errors name what is within it.
+    /// Creates the values of a column with this name, which errors about nested values include.
     fn new(name: &str, kind: &ColumnType) -> BuilderValues {
         let within =
             |name: String, kind: &DataType| ColumnBuilder::new(&ColumnSpec::new(name, ColumnType::of(kind)), kind);
@@ -481,7 +484,7 @@ impl BuilderValues {
                 let member = |field: &Arc<Field>| within(format!("{name}.{}", field.name()), field.data_type());
                 BuilderValues::Struct { members: fields.iter().map(member).collect(), rows: 0 }
             }
-            // No job file can name any other Arrow type for a source's column; its values are null.
+            // Job files cannot name any other Arrow type for a source's column; its values are null.
             ColumnType::Text | ColumnType::Binary | ColumnType::Arrow(_) => {
                 BuilderValues::Bytes { bytes: Vec::new(), ends: vec![0] }
             }
@@ -517,7 +520,7 @@ impl BuilderValues {
                 item.truncate(ends.last().map_or(0, |end| *end as usize));
             }
             BuilderValues::Struct { members, rows: complete } => {
-                // Of a row that is not complete, some members may be there.
+                // An incomplete row may have some members.
                 members.iter_mut().for_each(|member| member.truncate(rows));
                 *complete = rows.min(*complete);
             }
@@ -557,10 +560,10 @@ impl BuilderValues {
     }
 }
 
-/// Room for a text value before anything is known about it.
+/// Estimated size of a text value before any is known.
 const TEXT_BYTES_GUESS: usize = 8;
 
-/// Arrow's offsets are 32 bits wide.
+/// Appends a value; Arrow's offsets have 32 bits.
 #[inline]
 fn push_bytes(bytes: &mut Vec<u8>, ends: &mut Vec<i32>, value: &[u8]) -> Result<(), String> {
     let end = i32::try_from(bytes.len() + value.len()).map_err(|_| "more than 2 GiB of text in a part".to_string())?;

@@ -1,8 +1,7 @@
-//! CSV records: cells in the order of the header, or of the schema where there is none.
+//! CSV records: cells in the order of the header or, without one, of the schema.
 //!
-//! As RFC 4180 says: a quote that opens a cell protects separators and line ends, two stand for one. An empty cell is null,
-//! and `""` an empty text or binary, as our sinks write them. A blank line is no row; where there is a single column it is a
-//! row of null.
+//! As in RFC 4180, a quote at the beginning of a cell protects separators and line ends, and two quotes mean one. An empty cell is null, and `""` an
+//! empty text or binary, as our sinks write them. A blank line is not a row, unless there is only one column: then it is a row of null.
 
 use super::columns::ColumnBuilders;
 use super::written_value::WrittenValue;
@@ -15,7 +14,7 @@ pub struct CsvDecoder {
     separator: u8,
     has_header: bool,
     columns: Vec<(String, ColumnType)>,
-    /// The header that `cells` is made from.
+    /// The header for which `cells` was computed.
     header: Bytes,
     /// The column of each cell.
     cells: Result<Vec<Option<usize>>, String>,
@@ -23,14 +22,14 @@ pub struct CsvDecoder {
 }
 
 impl CsvDecoder {
-    /// A decoder for the columns of this source.
+    /// Creates a decoder for the columns of this source.
     pub fn new(source: &SourceSpec, has_header: bool, separator: u8) -> CsvDecoder {
         let columns: Vec<_> = source.schema.iter().map(|column| (column.name.clone(), column.kind.clone())).collect();
         let cells = if has_header { Err(NO_HEADER.into()) } else { Ok((0..columns.len()).map(Some).collect()) };
         CsvDecoder { separator, has_header, columns, header: Bytes::new(), cells, scratch: String::new() }
     }
 
-    /// The chunk at hand has this header.
+    /// Sets the header of the current chunk.
     pub fn header(&mut self, header: &Bytes) {
         if self.has_header && self.header != *header {
             self.header = header.clone();
@@ -57,11 +56,11 @@ impl CsvDecoder {
         }
     }
 
-    /// Decodes one record into the row at hand. `false`: a blank record, which is no row.
+    /// Decodes one record into the current row. `false`: a blank record, which is not a row.
     pub fn decode(&mut self, record: &str, columns: &mut ColumnBuilders) -> Result<bool, String> {
         let CsvDecoder { cells, columns: kinds, separator, scratch, .. } = self;
-        let places = cells.as_ref().map_err(String::clone)?;
-        if record.is_empty() && places.len() != 1 {
+        let columns_of_cells = cells.as_ref().map_err(String::clone)?;
+        if record.is_empty() && columns_of_cells.len() != 1 {
             return Ok(false);
         }
         let mut cells = CsvCells { line: record, offset: Some(0), separator: *separator, scratch };
@@ -70,7 +69,7 @@ impl CsvDecoder {
         while let Some(start) = cells.offset {
             let quoted = record.as_bytes().get(start) == Some(&b'"');
             let Some(cell) = cells.next()? else { break };
-            if let Some(Some(column)) = places.get(count)
+            if let Some(Some(column)) = columns_of_cells.get(count)
                 && let Some((_, kind)) = kinds.get(*column)
                 && (quoted || !cell.is_empty())
                 && let Err(reason) = set(*column, kind, cell, columns)
@@ -79,10 +78,10 @@ impl CsvDecoder {
             }
             count += 1;
         }
-        // A missing or superfluous separator is why the other cells are wrong, so it is told first.
-        if count != places.len() {
-            let whole = if self.has_header { "the header" } else { "the schema" };
-            return Err(format!("{count} cells, {whole} has {}", places.len()));
+        // A missing or extra separator is the cause of other wrong cells, so it is reported first.
+        if count != columns_of_cells.len() {
+            let expected_by = if self.has_header { "the header" } else { "the schema" };
+            return Err(format!("{count} cells, {expected_by} has {}", columns_of_cells.len()));
         }
         wrong.map_or(Ok(true), Err)
     }
@@ -94,19 +93,19 @@ fn set(column: usize, kind: &ColumnType, cell: &str, columns: &mut ColumnBuilder
         ColumnType::Text | ColumnType::Binary => columns.set(column, WrittenValue::Text(cell)),
         _ if cell.trim_ascii().is_empty() => Ok(()),
         ColumnType::Bool => columns.set(column, WrittenValue::Text(cell)),
-        // What a number looks like is the same in both, and numbers have the shorter way.
+        // The syntax of numbers is the same in both, and this path is shorter for them.
         _ => columns.set(column, WrittenValue::Number(cell.trim_ascii())),
     }
 }
 
-/// Whether this header has every column of the source.
+/// Returns whether this header has every column of the source.
 pub fn header_fits(source: &SourceSpec, separator: u8, header: &Bytes) -> bool {
     let mut decoder = CsvDecoder::new(source, true, separator);
     decoder.header(header);
     decoder.cells.is_ok()
 }
 
-/// All cells of a record.
+/// Returns all cells of a record.
 pub fn cells(record: &str, separator: u8) -> Result<Vec<String>, String> {
     let mut scratch = String::new();
     let mut cells = CsvCells { line: record, offset: Some(0), separator, scratch: &mut scratch };
@@ -117,7 +116,7 @@ pub fn cells(record: &str, separator: u8) -> Result<Vec<String>, String> {
     Ok(all)
 }
 
-/// All cells of a record, where one that is empty and has no quotes is none, as our sinks write nulls.
+/// Returns all cells of a record; an empty one without quotes is `None`, as our sinks write nulls.
 pub fn nullable_cells(record: &str, separator: u8) -> Result<Vec<Option<String>>, String> {
     let mut scratch = String::new();
     let mut cells = CsvCells { line: record, offset: Some(0), separator, scratch: &mut scratch };
@@ -130,15 +129,15 @@ pub fn nullable_cells(record: &str, separator: u8) -> Result<Vec<Option<String>>
     Ok(all)
 }
 
-const NO_HEADER: &str = "there is no header, as the line that should be it was rejected";
+const NO_HEADER: &str = "the header is missing: its line was rejected";
 
-/// The cells of a record, one after the other.
+/// Iterates over the cells of a record.
 struct CsvCells<'a> {
     line: &'a str,
-    /// Where the next cell begins; `None`: there is none.
+    /// Where the next cell begins; `None` after the last.
     offset: Option<usize>,
     separator: u8,
-    /// A cell that is not a piece of the line: two quotes stand for one.
+    /// A cell that differs from its text, as two quotes mean one.
     scratch: &'a mut String,
 }
 
@@ -155,7 +154,7 @@ impl CsvCells<'_> {
         slice(self.line, start, end).map(Some)
     }
 
-    /// The rest of a cell that began with a quote.
+    /// Returns the rest of a cell that began with a quote.
     fn quoted(&mut self, start: usize) -> Result<&str, String> {
         let bytes = self.line.as_bytes();
         self.scratch.clear();
@@ -169,7 +168,7 @@ impl CsvCells<'_> {
                 from = quote + 2;
                 continue;
             }
-            // Whatever stands between the closing quote and the separator belongs to the cell.
+            // Text between the closing quote and the separator belongs to the cell.
             let end = separator_from(bytes, quote + 1, self.separator);
             self.scratch.push_str(slice(self.line, quote + 1, end)?);
             self.offset = (end < bytes.len()).then_some(end + 1);
@@ -178,7 +177,7 @@ impl CsvCells<'_> {
     }
 }
 
-/// The first separator from `offset` on, or the end; eight bytes at a time, since cells are short.
+/// Returns the first separator from `offset` on, or the end. It reads eight bytes at a time, as cells are short.
 #[inline]
 fn separator_from(bytes: &[u8], mut offset: usize, separator: u8) -> usize {
     const ONES: u64 = u64::MAX / 255;

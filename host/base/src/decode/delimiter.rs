@@ -1,20 +1,22 @@
-//! What stands around a record in a chunk.
+//! What delimits a record in a chunk.
 
 use crate::batch::chunk::FRAME_PREFIX_BYTES;
 use crate::batch::envelope;
 
-/// What stands around a record in a chunk.
+/// What delimits a record in a chunk.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Delimiter {
-    /// `\n` or `\r\n` behind it.
+    /// `
+    /// ` or `\r
+    /// ` after it.
     Line,
     /// The same, or `\r` alone.
     CsvLine,
     /// Four bytes of length before it.
     Prefix,
-    /// What came with the value of a record of a topic before it.
+    /// The envelope of a topic's record before it.
     Envelope,
-    /// Its length before it, in seven bits a byte.
+    /// Its length before it, as a varint.
     Varint,
     None,
 }
@@ -35,7 +37,7 @@ impl Delimiter {
         }
     }
 
-    /// Whether records stand in lines; else each is a text of its own.
+    /// Returns whether records are lines; otherwise each is a text of its own.
     pub fn is_line(self) -> bool {
         matches!(self, Delimiter::Line | Delimiter::CsvLine)
     }

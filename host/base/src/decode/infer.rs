@@ -1,5 +1,4 @@
-//! Which columns records have whose author did not say them: the narrowest type that takes every value of a column, as
-//! the decoders read it.
+//! Infers the columns of records: the narrowest type that takes every value of a column, as the decoders read it.
 
 mod patterns;
 
@@ -12,37 +11,37 @@ use arrow::datatypes::DataType;
 use patterns::{TimePattern, looks_like_amount};
 use std::collections::HashSet;
 
-/// Columns that are told apart; a record of more keys loses the rest.
+/// Maximum columns; further keys of a record are ignored.
 pub const COLUMNS_MAX: usize = 1_000;
-/// How deep objects within objects are opened up into columns.
+/// Maximum depth of objects that are split into columns.
 const DEPTH_MAX: usize = 8;
-/// Whole numbers up to here are exact as floats.
+/// Integers up to here are exact as floats.
 const EXACT_MAX: i64 = 1 << 53;
-/// How names of columns end that hold times.
+/// Suffixes of names of columns that hold times.
 const TIME_NAMES: [&str; 9] = ["ts", "time", "timestamp", "at", "date", "epoch", "when", "millis", "datetime"];
-/// Numbers are taken for times only from 2001 to 2100, in seconds since 1970.
+/// Numbers are interpreted as times only from 2001 to 2100, in seconds since 1970.
 const TIME_SECONDS: std::ops::Range<f64> = 978_307_200.0..4_102_444_800.0;
 
-/// The columns, as far as they were seen.
+/// The columns seen so far.
 pub struct Guess {
     top: Node,
     /// Whether objects in JSON records become columns of their own.
     opens: bool,
-    /// Records that were looked at.
+    /// Number of records seen.
     records: u64,
     columns: usize,
-    /// Keys without a name, which no schema can have.
+    /// Some key is empty, which no schema allows.
     nameless: bool,
     scratch: String,
     times: Vec<TimePattern>,
 }
 
-/// A column and what is not certain about it.
+/// A column and its uncertainties.
 #[derive(Debug)]
 pub struct GuessedColumn {
     /// The column.
     pub spec: ColumnSpec,
-    /// What was seen that its reader should know.
+    /// Notes for the reader.
     pub notes: Vec<String>,
 }
 
@@ -51,7 +50,7 @@ pub struct GuessedColumn {
 struct Node {
     name: String,
     seen: InferredValues,
-    /// How often an object stood here, that was opened.
+    /// How often it held an object that was split into columns.
     objects: u64,
     children: Vec<Node>,
 }
@@ -62,15 +61,15 @@ struct InferredValues {
     bool: Class,
     int64: Class,
     float64: Class,
-    /// `NaN` and its kin, in text.
+    /// `NaN` and similar, in text.
     no_number: Class,
-    /// Numbers that neither int64 nor float64 hold as they are written.
+    /// Numbers that neither int64 nor float64 holds exactly.
     large: Class,
     text: Class,
     nested: Class,
-    /// Which of the forms of times all texts have; none yet where it is empty.
+    /// Which patterns of times match all texts; empty before the first text.
     times: Vec<bool>,
-    /// Some text is no day as 2026-11-20.
+    /// Some text is not a date such as 2026-11-20.
     not_days: bool,
     /// Texts that look like amounts of money, or numbers with separators.
     amounts: u64,
@@ -80,7 +79,7 @@ struct InferredValues {
     range: Option<(f64, f64)>,
 }
 
-/// Values of one sort.
+/// Values of one class.
 #[derive(Default)]
 struct Class {
     count: u64,
@@ -89,18 +88,18 @@ struct Class {
 }
 
 impl Guess {
-    /// Nothing seen yet. `opens`: objects in JSON records become columns of their own.
+    /// Creates an empty guess. `opens`: objects in JSON records become columns of their own.
     pub fn new(opens: bool) -> Guess {
         let (top, scratch, times) = (Node::default(), String::new(), patterns::all());
         Guess { top, opens, records: 0, columns: 0, nameless: false, scratch, times }
     }
 
-    /// How many records were looked at.
+    /// Returns the number of records seen.
     pub fn records(&self) -> u64 {
         self.records
     }
 
-    /// Looks at a JSON record. The error says what is wrong with it; nothing of it counts then.
+    /// Adds a JSON record. The error says what is wrong with it; the record is then ignored.
     pub fn json(&mut self, record: &str) -> Result<(), String> {
         let record = record.strip_prefix('\u{FEFF}').unwrap_or(record);
         let mut scanner = Scanner::new(record);
@@ -126,7 +125,7 @@ impl Guess {
         loop {
             let key = scanner.key()?.unescaped(&mut self.scratch)?.to_owned();
             let known = node.children.iter().position(|child| child.name == key);
-            let place = match known {
+            let child_index = match known {
                 _ if key.is_empty() => {
                     self.nameless = true;
                     None
@@ -138,7 +137,7 @@ impl Guess {
                 }
                 known => known,
             };
-            match place.and_then(|place| node.children.get_mut(place)) {
+            match child_index.and_then(|child_index| node.children.get_mut(child_index)) {
                 Some(child) if self.opens && depth < DEPTH_MAX && scanner.peek() == Some(b'{') => {
                     child.objects += 1;
                     self.object(scanner, child, depth + 1)?;
@@ -158,14 +157,14 @@ impl Guess {
         }
     }
 
-    /// Names the columns of records of cells.
+    /// Sets the column names of records of cells.
     pub fn names(&mut self, names: impl IntoIterator<Item = String>) {
         for name in names.into_iter().take(COLUMNS_MAX) {
             self.top.children.push(Node { name, ..Node::default() });
         }
     }
 
-    /// Looks at the cells of a record, in the order of the names; `None`: there is nothing in a cell.
+    /// Adds the cells of a record, in the order of the names; `None` is an empty cell.
     pub fn cells(&mut self, cells: &[Option<String>]) {
         self.records += 1;
         for (node, cell) in self.top.children.iter_mut().zip(cells) {
@@ -175,7 +174,7 @@ impl Guess {
         }
     }
 
-    /// The columns, in the order in which they first came.
+    /// Returns the columns, in the order in which they first appeared.
     pub fn columns(&self) -> Vec<GuessedColumn> {
         let mut found = Vec::new();
         leaves(&self.top, &mut Vec::new(), &mut found);
@@ -184,22 +183,22 @@ impl Guess {
         names.zip(found).map(|(name, (path, node))| node.column(name, path, self)).collect()
     }
 
-    /// What is not certain about the whole.
+    /// Returns notes about all records.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.columns >= COLUMNS_MAX {
             notes.push(format!(
-                "there are {COLUMNS_MAX} keys or more; of those behind the first {COLUMNS_MAX} nothing is said"
+                "there are {COLUMNS_MAX} keys or more; those after the first {COLUMNS_MAX} are not shown"
             ));
         }
         if self.nameless {
-            notes.push("a key is empty, which no column can name; its values are left out".into());
+            notes.push("a key is empty, which cannot name a column; its values are ignored".into());
         }
         notes
     }
 }
 
-/// Names of the columns of some paths, no two alike: what stands at the top has its own name.
+/// Returns unique column names for these paths; a path at the top level has its own name.
 pub fn names_of(paths: &[Vec<String>]) -> Vec<String> {
     let top: HashSet<String> = paths.iter().filter(|path| path.len() == 1).map(|path| named(path)).collect();
     let mut taken = HashSet::new();
@@ -218,12 +217,12 @@ pub fn names_of(paths: &[Vec<String>]) -> Vec<String> {
     names
 }
 
-/// The name of the column of a path: of visible characters.
+/// Returns the column name of a path, of visible characters.
 fn named(path: &[String]) -> String {
     path.join("_").replace(char::is_control, "_")
 }
 
-/// The keys that become columns, in their order.
+/// Collects the keys that become columns, in order.
 fn leaves<'a>(node: &'a Node, path: &mut Vec<String>, found: &mut Vec<(Vec<String>, &'a Node)>) {
     for child in &node.children {
         path.push(child.name.clone());
@@ -269,7 +268,7 @@ impl Class {
 }
 
 impl InferredValues {
-    /// Values that are not null.
+    /// Returns the number of values that are not null.
     fn all(&self) -> u64 {
         self.classes().iter().map(|(_, class)| class.count).sum()
     }
@@ -277,7 +276,7 @@ impl InferredValues {
     fn classes(&self) -> [(&'static str, &Class); 7] {
         [
             ("a bool", &self.bool),
-            ("a whole number", &self.int64),
+            ("an integer", &self.int64),
             ("a number with a fraction", &self.float64),
             ("no number", &self.no_number),
             ("a number that int64 cannot hold", &self.large),
@@ -286,7 +285,7 @@ impl InferredValues {
         ]
     }
 
-    /// A value of a JSON record.
+    /// Adds a value of a JSON record.
     fn add(&mut self, value: WrittenValue<'_>, record: u64, times: &[TimePattern]) {
         match value {
             WrittenValue::Null => {}
@@ -297,7 +296,7 @@ impl InferredValues {
         }
     }
 
-    /// A cell, of which only its look tells what it is.
+    /// Adds a cell, whose type follows from its text alone.
     fn add_cell(&mut self, cell: &str, record: u64, times: &[TimePattern]) {
         let digits = cell.strip_prefix('-').unwrap_or(cell);
         let leading_zero = matches!(digits.as_bytes(), [b'0', b'0'..=b'9', ..]);
@@ -312,13 +311,13 @@ impl InferredValues {
     }
 
     fn number(&mut self, literal: &str, record: u64) {
-        let whole = !literal.contains(['.', 'e', 'E']);
+        let is_integer = !literal.contains(['.', 'e', 'E']);
         match (int64(literal), float64(literal)) {
-            (Ok(_), Ok(value)) if whole => {
+            (Ok(_), Ok(value)) if is_integer => {
                 self.int64.add(record, literal);
                 self.reach(value);
             }
-            (_, Ok(value)) if !whole => {
+            (_, Ok(value)) if !is_integer => {
                 self.float64.add(record, literal);
                 self.reach(value);
             }
@@ -327,8 +326,8 @@ impl InferredValues {
     }
 
     fn reach(&mut self, value: f64) {
-        let (least, most) = self.range.unwrap_or((value, value));
-        self.range = Some((least.min(value), most.max(value)));
+        let (min, max) = self.range.unwrap_or((value, value));
+        self.range = Some((min.min(value), max.max(value)));
     }
 
     fn text(&mut self, text: &str, record: u64, times: &[TimePattern]) {
@@ -368,9 +367,9 @@ impl InferredValues {
         if self.int64.count == all {
             return plain(ColumnType::Int64);
         }
-        let exact = self.range.is_none_or(|(least, most)| {
-            self.int64.count == 0 || (least >= -EXACT_MAX as f64 && most <= EXACT_MAX as f64)
-        });
+        let exact = self
+            .range
+            .is_none_or(|(min, max)| self.int64.count == 0 || (min >= -EXACT_MAX as f64 && max <= EXACT_MAX as f64));
         if numbers > 0 && numbers + self.no_number.count == all && exact {
             if self.int64.count > 0 {
                 notes.push(format!("{}: float64", self.mixture()));
@@ -397,18 +396,18 @@ impl InferredValues {
         plain(ColumnType::Text)
     }
 
-    /// The form of times that all texts have, if they have one. Where several orders of day, month and year fit, nothing is guessed.
+    /// Returns the pattern that matches all texts, if there is one. If several orders of day, month and year match, none is chosen.
     fn time(&self, guess: &Guess, notes: &mut Vec<String>) -> Option<(ColumnType, TimeForm)> {
         let fitting = || self.times.iter().zip(&guess.times).filter(|(alive, _)| **alive).map(|(_, pattern)| pattern);
         let first = fitting().next()?;
         if let Some(order) = first.order {
-            let others: Vec<String> =
+            let patterns_left: Vec<String> =
                 fitting().filter(|other| other.order == Some(order)).map(TimePattern::word).collect();
-            if others.len() > 1 {
+            if patterns_left.len() > 1 {
                 let first = self.text.first.as_ref().map_or("", |(_, value)| value.as_str());
                 notes.push(format!(
                     "`{first}` and the other values are times whose order of day, month and year is not certain: text; write {}",
-                    others.join(" or ")
+                    patterns_left.join(" or ")
                 ));
                 return Some((ColumnType::Text, TimeForm::Text));
             }
@@ -419,27 +418,27 @@ impl InferredValues {
         Some((ColumnType::Timestamp, first.form.clone()))
     }
 
-    /// Of what sorts the values are, with the first of each.
+    /// Describes the classes of values, with the first of each.
     fn mixture(&self) -> String {
         let mut sorts: Vec<_> = self.classes().into_iter().filter(|(_, class)| class.count > 0).collect();
         sorts.sort_by_key(|(_, class)| std::cmp::Reverse(class.count));
-        let told = sorts.iter().map(|(sort, class)| {
+        let descriptions = sorts.iter().map(|(sort, class)| {
             let (record, value) = class.first.clone().unwrap_or_default();
             let records = if class.count == 1 { "record" } else { "records" };
             format!("{sort} in {} {records} (the first `{value}` in record {record})", class.count)
         });
-        told.collect::<Vec<_>>().join(", ")
+        descriptions.collect::<Vec<_>>().join(", ")
     }
 
-    /// The unit of which all numbers look like times, where the name says that they are such.
+    /// Returns the unit in which all numbers look like times, if the name suggests times.
     fn unit(&self, name: &str) -> Option<TimeUnit> {
         let name = name.to_ascii_lowercase();
         let last = name.rsplit(['_', '-', '.', ' ']).next().unwrap_or(&name);
-        let says = TIME_NAMES.contains(&last) || name.ends_with("time") || name.ends_with("timestamp");
-        let (least, most) = self.range.filter(|_| says)?;
+        let is_time_name = TIME_NAMES.contains(&last) || name.ends_with("time") || name.ends_with("timestamp");
+        let (min, max) = self.range.filter(|_| is_time_name)?;
         TimeUnit::ALL.into_iter().find(|unit| {
             let a_second = 10_f64.powi(6 - unit.power());
-            TIME_SECONDS.contains(&(least / a_second)) && TIME_SECONDS.contains(&(most / a_second))
+            TIME_SECONDS.contains(&(min / a_second)) && TIME_SECONDS.contains(&(max / a_second))
         })
     }
 }

@@ -1,4 +1,4 @@
-//! JSON records: an object a record, its keys found by path.
+//! JSON records: one object per record, its keys found by path.
 
 pub(super) mod scan;
 
@@ -7,7 +7,7 @@ use super::written_value::WrittenValue;
 use crate::job::spec::SourceSpec;
 use scan::Scanner;
 
-/// Keys of one object whose places are remembered.
+/// Maximum keys per object whose order is remembered.
 const GUESSES_MAX: usize = 64;
 
 /// Decodes JSON records into columns.
@@ -20,12 +20,12 @@ pub struct JsonDecoder {
     scratch: String,
 }
 
-/// A key, or a place in an array, that some column's path goes through.
+/// A key, or an index of an array, on some column's path.
 #[derive(Default)]
 struct Node {
     name: String,
-    /// The name as a place in an array.
-    place: Option<usize>,
+    /// The name as an index of an array.
+    index: Option<usize>,
     /// Some child may be an element of an array.
     of_array: bool,
     /// The columns that take the value here.
@@ -33,15 +33,15 @@ struct Node {
     children: Vec<usize>,
     /// All columns below.
     below: Vec<usize>,
-    /// What the keys of the last object here were, by their order: records tend to look alike, and comparing bytes
-    /// is quicker than reading a key and looking it up.
+    /// The keys of the previous object at this node, in order. Most records have the same keys, and comparing bytes is faster than parsing a key and
+    /// looking it up.
     guesses: Vec<ExpectedKey>,
 }
 
-/// A key as written, from its quote to its colon, and the node it leads to.
+/// A key as written, from its quote to its colon, and its target.
 struct ExpectedKey {
     written: Vec<u8>,
-    /// Its first bytes, and which bits of a word they are: a comparison of most keys as a whole.
+    /// Its first bytes, and the mask of these: most keys take a single comparison.
     head: u128,
     mask: u128,
     child: KeyTarget,
@@ -54,7 +54,7 @@ impl ExpectedKey {
         key
     }
 
-    /// Another key is expected, in the same memory.
+    /// Replaces the expected key, reusing its memory.
     fn becomes(&mut self, written: &[u8], child: KeyTarget) {
         self.written.clear();
         self.written.extend_from_slice(written);
@@ -67,7 +67,7 @@ impl ExpectedKey {
         (self.head, self.mask) = (u128::from_le_bytes(head), u128::from_le_bytes(mask));
     }
 
-    /// Whether this is what comes next.
+    /// Returns whether `rest` begins with this key.
     #[inline]
     fn begins(&self, rest: &[u8]) -> bool {
         match rest.first_chunk() {
@@ -78,19 +78,19 @@ impl ExpectedKey {
     }
 }
 
-/// Where a key leads.
+/// The target of a key.
 #[derive(Clone, Copy)]
 enum KeyTarget {
-    /// To no column.
+    /// No column.
     None,
-    /// To one column and no further.
+    /// Exactly one column, and nothing below.
     Column(usize),
-    /// To a node.
+    /// A node.
     Node(usize),
 }
 
 impl JsonDecoder {
-    /// A decoder for the columns of this source. `rows`: also arrays and bare values.
+    /// Creates a decoder for the columns of this source. `rows`: also accepts arrays and bare values.
     pub fn new(source: &SourceSpec, rows: bool) -> JsonDecoder {
         let mut nodes = vec![Node::default()];
         for (column, spec) in source.schema.iter().enumerate() {
@@ -101,9 +101,9 @@ impl JsonDecoder {
                 nodes[node_index].below.push(column);
                 let known = nodes[node_index].children.iter().find(|child| nodes[**child].name == *name).copied();
                 node_index = known.unwrap_or_else(|| {
-                    let place = place_of(name);
-                    nodes[node_index].of_array |= place.is_some();
-                    nodes.push(Node { name: name.clone(), place, ..Node::default() });
+                    let index = index_of(name);
+                    nodes[node_index].of_array |= index.is_some();
+                    nodes.push(Node { name: name.clone(), index, ..Node::default() });
                     let child = nodes.len() - 1;
                     nodes[node_index].children.push(child);
                     child
@@ -114,7 +114,7 @@ impl JsonDecoder {
         JsonDecoder { nodes, columns: source.schema.len(), rows, scratch: String::new() }
     }
 
-    /// Decodes one record into the row at hand. `false`: a blank record, which is no row.
+    /// Decodes one record into the current row. `false`: a blank record, which is not a row.
     pub fn decode(&mut self, record: &str, columns: &mut ColumnBuilders) -> Result<bool, String> {
         let record = record.strip_prefix('\u{FEFF}').unwrap_or(record);
         let mut scanner = Scanner::new(record);
@@ -143,9 +143,9 @@ impl JsonDecoder {
         if scanner.eat(b'}') {
             return Ok(());
         }
-        for place in 0.. {
+        for index in 0.. {
             scanner.peek();
-            match self.child(scanner, node, place)? {
+            match self.child(scanner, node, index)? {
                 KeyTarget::Column(column) => self.value(scanner, column, columns)?,
                 KeyTarget::Node(child) => self.parent(scanner, child, columns)?,
                 KeyTarget::None => scanner.skip(1)?,
@@ -157,19 +157,19 @@ impl JsonDecoder {
         scanner.close(b'}')
     }
 
-    /// Reads a key with its colon; the node it leads to, if any.
+    /// Reads a key with its colon; returns its target.
     #[inline]
-    fn child(&mut self, scanner: &mut Scanner<'_>, node: usize, place: usize) -> Result<KeyTarget, String> {
-        if let Some(guess) = self.nodes[node].guesses.get(place)
+    fn child(&mut self, scanner: &mut Scanner<'_>, node: usize, index: usize) -> Result<KeyTarget, String> {
+        if let Some(guess) = self.nodes[node].guesses.get(index)
             && guess.begins(scanner.rest())
         {
             scanner.advance(guess.written.len());
             return Ok(guess.child);
         }
-        self.look_up(scanner, node, place)
+        self.look_up(scanner, node, index)
     }
 
-    fn look_up(&mut self, scanner: &mut Scanner<'_>, node: usize, place: usize) -> Result<KeyTarget, String> {
+    fn look_up(&mut self, scanner: &mut Scanner<'_>, node: usize, index: usize) -> Result<KeyTarget, String> {
         let start = scanner.offset();
         let key = scanner.key()?.unescaped(&mut self.scratch)?;
         let found = self.nodes[node].children.iter().find(|child| self.nodes[**child].name == key);
@@ -182,9 +182,9 @@ impl JsonDecoder {
         };
         let written = scanner.since(start).as_bytes();
         let guesses = &mut self.nodes[node].guesses;
-        match guesses.get_mut(place) {
+        match guesses.get_mut(index) {
             Some(guess) => guess.becomes(written, child),
-            None if place < GUESSES_MAX => guesses.push(ExpectedKey::new(written, child)),
+            None if index < GUESSES_MAX => guesses.push(ExpectedKey::new(written, child)),
             None => {}
         }
         Ok(child)
@@ -208,7 +208,7 @@ impl JsonDecoder {
 
     /// Reads the value at a node that has several columns, or columns below.
     fn parent(&mut self, scanner: &mut Scanner<'_>, node: usize, columns: &mut ColumnBuilders) -> Result<(), String> {
-        // Of a key that stands twice, the last counts as a whole.
+        // If a key is repeated, the last value replaces all of the first.
         self.nodes[node].below.iter().for_each(|column| columns.unset(*column));
         let open = scanner.peek().filter(|_| !self.nodes[node].children.is_empty());
         let start = scanner.offset();
@@ -233,14 +233,14 @@ impl JsonDecoder {
         own.iter().try_for_each(|column| columns.set(*column, value))
     }
 
-    /// Reads an array whose elements are the children of `node`, by their places.
+    /// Reads an array whose elements are the children of `node`, by index.
     fn elements(&mut self, scanner: &mut Scanner<'_>, node: usize, columns: &mut ColumnBuilders) -> Result<(), String> {
         scanner.advance(1);
         if scanner.eat(b']') {
             return Ok(());
         }
-        for place in 0_usize.. {
-            let at = |child: &&usize| self.nodes[**child].place == Some(place);
+        for index in 0_usize.. {
+            let at = |child: &&usize| self.nodes[**child].index == Some(index);
             match self.nodes[node].children.iter().find(at).copied() {
                 Some(child) => self.parent(scanner, child, columns)?,
                 None => scanner.skip(1)?,
@@ -274,21 +274,20 @@ impl JsonDecoder {
     }
 }
 
-/// A name that is a number, as a place in an array: `0`, `17`.
-pub fn place_of(name: &str) -> Option<usize> {
+/// Returns a numeric name as an index of an array: `0`, `17`.
+pub fn index_of(name: &str) -> Option<usize> {
     let plain = name == "0" || !name.starts_with(['0', '+']);
     name.parse().ok().filter(|_| plain)
 }
 
-/// The elements of a JSON array as text; the error says what is wrong with it.
+/// Returns the elements of a JSON array as text; the error says what is wrong with it.
 pub fn array_elements(text: &str) -> Result<Vec<&str>, String> {
     let mut elements = Vec::new();
     each_element(text, |element| elements.push(element))?;
     Ok(elements)
 }
 
-/// The same one by one: elements may be many more than fit into memory with what is made of them. Where there is an error, it comes
-/// behind the elements before it.
+/// Calls `take` for each element: all elements with the results may not fit into memory. An error comes after the elements before it.
 pub fn each_element<'a>(text: &'a str, mut take: impl FnMut(&'a str)) -> Result<(), String> {
     let mut scanner = Scanner::new(text);
     if !scanner.eat(b'[') {
@@ -309,8 +308,7 @@ pub fn each_element<'a>(text: &'a str, mut take: impl FnMut(&'a str)) -> Result<
     scanner.end()
 }
 
-/// The text or number at a path of a JSON value, a number as it is written; `None`: there is none. Of a name that stands there
-/// several times the last one counts.
+/// Returns the text or number at a path of a JSON value, a number as written; `None` if there is none. If a name is repeated, the last one wins.
 pub fn text_at(text: &str, path: &[String]) -> Option<String> {
     let mut scratch = String::new();
     match Scanner::new(found(text, path).ok()??).value(&mut scratch).ok()? {
@@ -319,8 +317,8 @@ pub fn text_at(text: &str, path: &[String]) -> Option<String> {
     }
 }
 
-/// The JSON text of what stands at a path of a JSON value; `None`: there is no such place. Of a name that stands there several
-/// times the last one counts. The error says why the text is no JSON.
+/// Returns the JSON text at a path of a JSON value; `None` if the path does not exist. If a name is repeated, the last one wins. The error says why
+/// the text is not JSON.
 pub fn value_at<'a>(text: &'a str, path: &[String]) -> Result<Option<&'a str>, String> {
     let mut scanner = Scanner::new(text);
     scanner.skip(0)?;
@@ -328,13 +326,13 @@ pub fn value_at<'a>(text: &'a str, path: &[String]) -> Result<Option<&'a str>, S
     found(text, path)
 }
 
-// The error may stay unseen where what is broken stands behind the place.
+// An error after the value may go unnoticed.
 fn found<'a>(text: &'a str, path: &[String]) -> Result<Option<&'a str>, String> {
     let Some((name, below)) = path.split_first() else { return Ok(Some(text.trim())) };
     let mut scanner = Scanner::new(text);
     if scanner.peek() == Some(b'[') {
-        let place = place_of(name).and_then(|place| Some(*array_elements(text).ok()?.get(place)?));
-        return place.map_or(Ok(None), |element| found(element, below));
+        let index = index_of(name).and_then(|index| Some(*array_elements(text).ok()?.get(index)?));
+        return index.map_or(Ok(None), |element| found(element, below));
     }
     if !scanner.eat(b'{') || scanner.eat(b'}') {
         return Ok(None);
@@ -354,7 +352,7 @@ fn found<'a>(text: &'a str, path: &[String]) -> Result<Option<&'a str>, String> 
     }
 }
 
-/// Whether a text is one JSON value, and nothing else.
+/// Returns whether a text is exactly one JSON value.
 pub fn is_one_value(text: &str) -> bool {
     let mut scanner = Scanner::new(text);
     scanner.peek().is_some() && scanner.skip(0).is_ok() && scanner.end().is_ok()

@@ -1,23 +1,23 @@
-//! Lists and maps as the text of JSON, value by value.
+//! Builds lists and maps as JSON text, value by value.
 
 use hashbrown::HashMap;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// The elements of a list as they come.
+/// Builds a list.
 #[derive(Default)]
 pub struct JsonList {
     text: String,
 }
 
 impl JsonList {
-    /// Adds one, which `write` appends.
+    /// Adds an element, which `write` appends.
     pub fn push(&mut self, write: impl FnOnce(&mut String) -> Result<(), String>) -> Result<(), String> {
         self.text.push(if self.text.is_empty() { '[' } else { ',' });
         write(&mut self.text)
     }
 
-    /// The text of the list.
+    /// Returns the text of the list.
     pub fn finish(mut self) -> String {
         if self.text.is_empty() {
             self.text.push('[');
@@ -27,13 +27,13 @@ impl JsonList {
     }
 }
 
-/// The entries of a map as they come. The last value of a key wins.
+/// Builds a map. The last value of a key wins.
 #[derive(Default)]
 pub struct JsonMap<'a> {
     text: String,
-    /// Where the entry of each key is written.
+    /// The range of each key's entry.
     entries: Vec<Range<usize>>,
-    places: HashMap<Cow<'a, str>, usize>,
+    indexes: HashMap<Cow<'a, str>, usize>,
 }
 
 impl<'a> JsonMap<'a> {
@@ -48,15 +48,15 @@ impl<'a> JsonMap<'a> {
         self.text.push(':');
         write(&mut self.text)?;
         let (written, next) = (start..self.text.len(), self.entries.len());
-        let place = *self.places.entry(key).or_insert(next);
-        match self.entries.get_mut(place) {
+        let index = *self.indexes.entry(key).or_insert(next);
+        match self.entries.get_mut(index) {
             Some(before) => *before = written,
             None => self.entries.push(written),
         }
         Ok(())
     }
 
-    /// The text of the map.
+    /// Returns the text of the map.
     pub fn finish(self) -> String {
         let mut out = String::with_capacity(self.text.len() + self.entries.len() + 2);
         out.push('{');
@@ -71,7 +71,7 @@ impl<'a> JsonMap<'a> {
     }
 }
 
-/// Text as JSON has it.
+/// Appends text as a JSON string.
 pub fn quoted(text: &str, out: &mut String) {
     // Writing text into a string cannot fail.
     out.push_str(&serde_json::to_string(text).unwrap_or_default());

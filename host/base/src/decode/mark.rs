@@ -1,40 +1,40 @@
 //! Byte order marks at the beginning of a stream of text.
 
-/// That of UTF-8, which is no part of the first record.
+/// The mark of UTF-8, which is not part of the first record.
 pub const UTF_8: &[u8] = b"\xEF\xBB\xBF";
-/// Those of encodings that are not read.
-const OTHERS: [&[u8]; 3] = [b"\xFF\xFE", b"\xFE\xFF", b"\0\0\xFE\xFF"];
+/// The marks of unsupported encodings.
+const UNSUPPORTED: [&[u8]; 3] = [b"\xFF\xFE", b"\xFE\xFF", b"\0\0\xFE\xFF"];
 
-/// Why text that begins with one of these is not read.
+/// Why text with one of these marks is rejected.
 pub const OTHER_ENCODING: &str = "the text is UTF-16 or UTF-32, as its first bytes show, and only UTF-8 is read; convert it, for example \
                                   with `iconv -f UTF-16 -t UTF-8`";
 
-/// How a stream begins.
+/// The mark at the beginning of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
-    /// Without a mark.
+    /// No mark.
     None,
-    /// With the one of UTF-8.
+    /// The mark of UTF-8.
     Utf8,
-    /// With one of UTF-16 or UTF-32.
+    /// A mark of UTF-16 or UTF-32.
     Other(&'static [u8]),
 }
 
 impl Mark {
-    /// By the first bytes; `None`: too few are here. `last`: no more come.
+    /// Reads the mark from the first bytes; `None` if there are too few. `last`: no more bytes come.
     pub fn of(begin: &[u8], last: bool) -> Option<Mark> {
         if begin.starts_with(UTF_8) {
             return Some(Mark::Utf8);
         }
-        if let Some(mark) = OTHERS.into_iter().find(|mark| begin.starts_with(mark)) {
+        if let Some(mark) = UNSUPPORTED.into_iter().find(|mark| begin.starts_with(mark)) {
             return Some(Mark::Other(mark));
         }
         let may_become = |mark: &[u8]| mark.starts_with(begin);
-        let open = !last && (may_become(UTF_8) || OTHERS.into_iter().any(may_become));
+        let open = !last && (may_become(UTF_8) || UNSUPPORTED.into_iter().any(may_become));
         (!open).then_some(Mark::None)
     }
 
-    /// How many bytes of the stream it takes before the first record.
+    /// Returns the size of the mark, which precedes the first record.
     pub fn bytes(self) -> usize {
         match self {
             Mark::None => 0,
@@ -44,9 +44,9 @@ impl Mark {
     }
 }
 
-/// Whether text begins with the mark of an encoding that is not read.
+/// Returns whether text begins with the mark of an unsupported encoding.
 pub fn is_other(begin: &[u8]) -> bool {
-    OTHERS.into_iter().any(|mark| begin.starts_with(mark))
+    UNSUPPORTED.into_iter().any(|mark| begin.starts_with(mark))
 }
 
 #[cfg(test)]

@@ -1,59 +1,58 @@
-//! What the reader of Parquet files and the decoder of its lines agree on: a row is a line of JSON, with the columns of the file by their
-//! names.
+//! The format between the reader of Parquet files and the decoder of its lines: each row is a line of JSON with the columns of the file by name.
 //!
-//! A column of the file is written once for all columns of the job that read it alike. Others, as one that wants bytes beside one that
-//! wants their text, read a copy under another name.
+//! A column of the file is written once for all columns of the job that read it in the same way. Others read a copy under another name, for example
+//! one that needs bytes while another needs their text.
 
 use crate::batch::column::ColumnSpec;
-use crate::decode::json::place_of;
+use crate::decode::json::index_of;
 use arrow::datatypes::DataType;
 
-/// Stands around the reason behind a row that is refused. No JSON holds it.
+/// Surrounds the reason after a rejected row. No JSON contains it.
 const MARK: u8 = 0x1f;
-/// Stands in the names of copies, behind that of the column.
+/// Occurs in the names of copies, after that of the column.
 const COPY: char = '\u{1}';
 
-/// Columns of the job whose values a member of the line holds.
+/// A member of the line, and the columns of the job that it fills.
 #[derive(Debug)]
 pub struct LineMember {
     /// Its name in the line.
     pub name: String,
     /// The column of the file.
     pub root: String,
-    /// Columns of the job that read it, each by its place in the schema.
+    /// Indexes in the schema of the job's columns that read it.
     pub columns: Vec<usize>,
 }
 
-/// The members of a line for these columns.
+/// Returns the members of a line for these columns.
 pub fn members(columns: &[ColumnSpec]) -> Vec<LineMember> {
     let mut members: Vec<LineMember> = Vec::new();
-    for (place, column) in columns.iter().enumerate() {
-        let root = column.place().first().map_or("", String::as_str);
+    for (index, column) in columns.iter().enumerate() {
+        let root = column.value_path().first().map_or("", String::as_str);
         let is_alike = |other: &usize| columns.get(*other).is_some_and(|other| is_alike(other, column));
         let copies = members.iter().filter(|member| member.root == root).count();
         match members.iter_mut().find(|member| member.root == root && member.columns.iter().all(is_alike)) {
-            Some(member) => member.columns.push(place),
+            Some(member) => member.columns.push(index),
             None => {
                 let name = if copies == 0 { root.to_owned() } else { format!("{root}{COPY}{copies}") };
-                members.push(LineMember { name, root: root.to_owned(), columns: vec![place] });
+                members.push(LineMember { name, root: root.to_owned(), columns: vec![index] });
             }
         }
     }
     members
 }
 
-/// Whether a member of this name is a copy of another one.
+/// Returns whether a member of this name is a copy of another one.
 pub fn is_copy(name: &str) -> bool {
     name.contains(COPY)
 }
 
-/// The columns with their paths into lines.
+/// Returns the columns with their paths into lines.
 pub(super) fn in_lines(columns: &[ColumnSpec]) -> Vec<ColumnSpec> {
     let mut placed = columns.to_vec();
     for member in members(columns) {
         for column in &member.columns {
             if let Some(column) = placed.get_mut(*column) {
-                column.path = column.place().to_vec();
+                column.path = column.value_path().to_vec();
                 if let Some(first) = column.path.first_mut() {
                     first.clone_from(&member.name);
                 }
@@ -63,18 +62,18 @@ pub(super) fn in_lines(columns: &[ColumnSpec]) -> Vec<ColumnSpec> {
     placed
 }
 
-/// Whether what one column reads is written as the other one wants it, wherever both read the same.
+/// Returns whether two columns that read the same value need it in the same form.
 fn is_alike(one: &ColumnSpec, other: &ColumnSpec) -> bool {
-    let (short, long) = if one.place().len() <= other.place().len() { (one, other) } else { (other, one) };
-    let Some(rest) = long.place().strip_prefix(short.place()) else { return true };
+    let (short, long) = if one.value_path().len() <= other.value_path().len() { (one, other) } else { (other, one) };
+    let Some(rest) = long.value_path().strip_prefix(short.value_path()) else { return true };
     let mut kind = short.kind.arrow();
     for name in rest {
         let within = match &kind {
             DataType::Struct(members) => {
                 members.iter().find(|member| member.name() == name).map(|member| member.data_type().clone())
             }
-            DataType::List(item) if place_of(name).is_some() => Some(item.data_type().clone()),
-            // All of it as text: times in it are those of the file.
+            DataType::List(item) if index_of(name).is_some() => Some(item.data_type().clone()),
+            // Complete as text: times in it are those of the file.
             DataType::Utf8 => return long.zone.is_none(),
             _ => None,
         };
@@ -87,27 +86,27 @@ fn is_alike(one: &ColumnSpec, other: &ColumnSpec) -> bool {
     zone(short) == zone(long) && !are_text_and_bytes(&kind, &long.kind.arrow())
 }
 
-/// Whether bytes of the file are wanted as text by one type and as bytes by the other.
+/// Returns whether one type needs bytes of the file as text and the other as bytes.
 fn are_text_and_bytes(one: &DataType, other: &DataType) -> bool {
     match (one, other) {
         (DataType::Utf8, DataType::Binary) | (DataType::Binary, DataType::Utf8) => true,
         (DataType::List(one), DataType::List(other)) => are_text_and_bytes(one.data_type(), other.data_type()),
-        (DataType::Struct(one), DataType::Struct(others)) => one.iter().any(|member| {
-            let other = others.iter().find(|other| other.name() == member.name());
+        (DataType::Struct(one), DataType::Struct(other_fields)) => one.iter().any(|member| {
+            let other = other_fields.iter().find(|other| other.name() == member.name());
             other.is_some_and(|other| are_text_and_bytes(member.data_type(), other.data_type()))
         }),
         _ => false,
     }
 }
 
-/// Adds to the line of a row why it is refused.
-pub fn refuse(line: &mut Vec<u8>, reason: &str) {
+/// Appends to a row's line why the row is rejected.
+pub fn reject(line: &mut Vec<u8>, reason: &str) {
     line.push(MARK);
     line.extend(reason.bytes().filter(|byte| *byte != MARK && *byte != b'\n'));
     line.push(MARK);
 }
 
-/// A row that is refused, and why; `None`: it is not.
+/// Returns a rejected row and why; `None` if it is not rejected.
 #[inline]
 pub(super) fn refused(record: &[u8]) -> Option<(&[u8], String)> {
     let record = record.strip_suffix(&[MARK])?;
@@ -154,7 +153,7 @@ mod tests {
     fn a_reason_is_read_as_it_was_written() {
         let mut line = br#"{"a":null}"#.to_vec();
         assert_eq!(refused(&line), None);
-        refuse(&mut line, "column `a`: 5\n\u{1f} is too much");
+        reject(&mut line, "column `a`: 5\n\u{1f} is too much");
         assert_eq!(refused(&line), Some((&br#"{"a":null}"#[..], "column `a`: 5 is too much".to_owned())));
         for odd in [&b""[..], b"\x1f", b"\x1f\x1f"] {
             let _ = refused(odd);

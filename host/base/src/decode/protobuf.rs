@@ -1,7 +1,7 @@
-//! Protobuf messages: from the fields that a descriptor names to the columns of the job, by name.
+//! Decodes Protobuf messages: from the fields of a descriptor to the columns of the job, by name.
 //!
-//! Why not a crate: a message goes straight into columns, without a value built for each field, and is refused by itself with
-//! a reason. Tests hold it against Google's own implementation.
+//! Why not a crate: a message goes directly into columns, without a value built for each field, and is rejected alone with a reason. Tests compare
+//! the results with Google's own implementation.
 
 mod definition;
 mod descriptor;
@@ -20,7 +20,7 @@ use crate::job::spec::{ColumnSpec, ProtobufSpec};
 use plan::MessagePlan;
 use wire::Wire;
 
-/// Places of a message in a file of a registry: one for each message around it.
+/// Maximum indexes of a message in a file of a registry: one for each enclosing message.
 const INDEXES_MAX: u64 = 100;
 
 /// Decodes messages into columns.
@@ -30,8 +30,7 @@ pub struct ProtobufDecoder {
 }
 
 impl ProtobufDecoder {
-    /// A decoder for the messages and columns of a source. What is wrong with the descriptor was said with the job; no
-    /// record is of it.
+    /// Creates a decoder for the messages and columns of a source. A wrong descriptor was reported with the job; no record matches it.
     pub fn new(spec: &ProtobufSpec, columns: &[ColumnSpec]) -> ProtobufDecoder {
         let by = Messages::parse(&spec.descriptor.content).and_then(|messages| {
             let message = messages.named(&spec.message).ok_or("the descriptor has no such message")?;
@@ -41,21 +40,21 @@ impl ProtobufDecoder {
         ProtobufDecoder { by, confluent: spec.confluent }
     }
 
-    /// Decodes one record into the row at hand.
+    /// Decodes one record into the current row.
     pub fn decode(&self, record: &[u8], columns: &mut ColumnBuilders) -> Result<(), String> {
         let (messages, plan) = self.by.as_ref().map_err(String::clone)?;
-        let body = if self.confluent { behind_id(record)? } else { record };
+        let body = if self.confluent { after_id(record)? } else { record };
         plan.run(messages, body, columns, 0)
     }
 }
 
-/// The message behind the id of a schema and its place in it.
-fn behind_id(record: &[u8]) -> Result<&[u8], String> {
+/// Returns the message after the ID of its schema and its index in it.
+fn after_id(record: &[u8]) -> Result<&[u8], String> {
     let (_, body) = super::avro::wire(record)?;
     let mut wire = Wire::new(body);
     let count = wire.zigzag()?;
     let count = u64::try_from(count).ok().filter(|count| *count <= INDEXES_MAX);
-    for _ in 0..count.ok_or("no place of a message behind the id of its schema")? {
+    for _ in 0..count.ok_or("no message index after the id of its schema")? {
         wire.zigzag()?;
     }
     Ok(wire.rest())

@@ -1,8 +1,8 @@
-//! Rows that came as columns, for the columns of a source. Where these are of other types, as in a job that was changed since the rows
-//! were planned, the rows are written as lines of JSON, and these are decoded.
+//! Converts rows that arrived as columns to the columns of a source. If the types differ, for example because the job was changed after the rows
+//! were planned, the rows are written as lines of JSON and decoded.
 
 use super::delimiter::Delimiter;
-use crate::batch::chunk::{Chunk, RefusedRecord};
+use crate::batch::chunk::{Chunk, RejectedRecord};
 use crate::batch::column::{ColumnSource, ColumnSpec, TimeForm};
 use crate::batch::envelope::{self, RecordMetadata};
 use crate::batch::json::JsonRows;
@@ -11,7 +11,7 @@ use crate::batch::types::ColumnType;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, SchemaRef};
 
-/// Whether a column holds values of this type as they are: a row of JSON with the same values would be decoded to these.
+/// Returns whether a column takes values of this type unchanged: a JSON row of the same values would decode to the same.
 pub fn takes(column: &ColumnSpec, kind: &DataType) -> bool {
     let is_plain = !matches!(&column.kind, ColumnType::Arrow(other) if *other != DataType::Date32);
     column.from == ColumnSource::Value
@@ -21,12 +21,12 @@ pub fn takes(column: &ColumnSpec, kind: &DataType) -> bool {
         && column.kind.arrow() == *kind
 }
 
-/// What the values of a column are called where they come from.
+/// Returns the name of a column's values where they come from.
 pub fn name_of(column: &ColumnSpec) -> &str {
     column.path.first().unwrap_or(&column.name)
 }
 
-/// The rows with these columns; `None`: they have others.
+/// Returns the rows with these columns; `None` if theirs differ.
 pub(super) fn rows_of(ready: &ReadyRows, columns: &[ColumnSpec], schema: &SchemaRef) -> Option<RecordBatch> {
     let rows = ready.rows();
     let values = |column: &ColumnSpec| {
@@ -38,7 +38,7 @@ pub(super) fn rows_of(ready: &ReadyRows, columns: &[ColumnSpec], schema: &Schema
     RecordBatch::try_new_with_options(schema.clone(), arrays, &options).ok()
 }
 
-/// The same chunk with rows as lines of JSON, and whatever stands around records.
+/// Returns the same chunk with rows as delimited lines of JSON.
 pub(super) fn in_lines(chunk: &Chunk, ready: &ReadyRows, delimiter: Delimiter) -> Chunk {
     let (mut bytes, mut ends, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     let mut lines = JsonRows::new(ready.rows());
@@ -51,7 +51,7 @@ pub(super) fn in_lines(chunk: &Chunk, ready: &ReadyRows, delimiter: Delimiter) -
             Err(error) => Err(error.to_string()),
         };
         if let Err(why) = written {
-            refused.push(RefusedRecord { row: row as u32, reason: format!("cannot be written: {why}"), dropped: 0 });
+            refused.push(RejectedRecord { row: row as u32, reason: format!("cannot be written: {why}"), dropped: 0 });
         }
         if delimiter.is_line() {
             bytes.push(b'\n');

@@ -14,24 +14,24 @@ pub fn source(format: Format, columns: &[(&str, &str)]) -> SourceSpec {
     SourceSpec { schema: schema.collect(), ..SourceSpec::new("lines", SourceKind::File { path: "x".into() }, format) }
 }
 
-fn chunk<T: AsRef<[u8]>>(records: &[T], behind: &[u8]) -> Chunk {
+fn chunk<T: AsRef<[u8]>>(records: &[T], delimiter: &[u8]) -> Chunk {
     let (mut bytes, mut ends) = (Vec::new(), Vec::new());
     for record in records {
         bytes.extend_from_slice(record.as_ref());
-        bytes.extend_from_slice(behind);
+        bytes.extend_from_slice(delimiter);
         ends.push(bytes.len() as u32);
     }
     Chunk { bytes: bytes.into(), ends, ..Chunk::default() }
 }
 
-/// The single value of a record in a column of this type, shown, or why it is rejected.
+/// Returns the single value of a record in a column of this type as text, or why it is rejected.
 fn one(format: Format, kind: &str, record: &str) -> String {
     let mut decoder = Decoder::new(&source(format, &[("n", kind)]));
     shown_rows(&decoder.decode(&chunk(&[record], b"\n")))
 }
 
-/// Rows as `a|b`, rejected ones as `!reason`, rows before rejected rows.
-pub fn shown_rows(decoded: &Decoded) -> String {
+/// Returns rows as `a|b`, rejected ones as `!reason`, rows before rejected rows.
+pub fn shown_rows(decoded: &DecodedChunk) -> String {
     let cell = |column: &dyn Array, row| {
         if column.is_null(row) {
             return "null".to_string();
@@ -81,19 +81,19 @@ fn json_values_of_every_type() {
         ("int64", "[1]", "!column `n`: `[1]` is not an int64"),
         ("int64", "9223372036854775808", "!column `n`: 9223372036854775808 is out of range of int64"),
         ("int64", "1e400", "!column `n`: 1e400 is out of range of int64"),
-        ("int64", "1e17", "!column `n`: 1e17 is not a whole number that is exact as a float"),
+        ("int64", "1e17", "!column `n`: 1e17 is not an integer that a float represents exactly"),
         ("int64", "9007199254740991.0", "9007199254740991"),
         (
             "int64",
             "9223372036854775807.0",
-            "!column `n`: 9223372036854775807.0 is not a whole number that is exact as a float",
+            "!column `n`: 9223372036854775807.0 is not an integer that a float represents exactly",
         ),
         ("int64", "9223372036854775808.0", "!column `n`: 9223372036854775808.0 is out of range of int64"),
         ("int64", "-9.3e18", "!column `n`: -9.3e18 is out of range of int64"),
         (
             "int64",
             "9007199254740993.0",
-            "!column `n`: 9007199254740993.0 is not a whole number that is exact as a float",
+            "!column `n`: 9007199254740993.0 is not an integer that a float represents exactly",
         ),
         ("int64", "null", "null"),
         ("float64", "12", "12"),
@@ -119,7 +119,7 @@ fn json_values_of_every_type() {
         (
             "timestamp",
             "1700000000",
-            "!column `n`: 1700000000 is a number, and nothing says of which unit; it looks like seconds (as seconds since 1970 it is 2023-11-14T22:13:20Z): write n = \"timestamp(s)\" in the schema, or the time as text, as 2024-05-01T12:00:00Z",
+            "!column `n`: 1700000000 is a number without a unit; it looks like seconds (as seconds since 1970 it is 2023-11-14T22:13:20Z): write n = \"timestamp(s)\" in the schema, or the time as text, as 2024-05-01T12:00:00Z",
         ),
         ("timestamp", "\"2023-11-14T22:13:20.5Z\"", "1700000000500000"),
         ("timestamp", "\"2023-11-15T00:13:20+02:00\"", "1700000000000000"),
@@ -164,7 +164,7 @@ fn csv_values_of_every_type() {
         (
             "timestamp",
             "1700000000000",
-            "!column `n`: 1700000000000 is a number, and nothing says of which unit; it looks like milliseconds (as milliseconds since 1970 it is 2023-11-14T22:13:20Z): write n = \"timestamp(ms)\" in the schema, or the time as text, as 2024-05-01T12:00:00Z",
+            "!column `n`: 1700000000000 is a number without a unit; it looks like milliseconds (as milliseconds since 1970 it is 2023-11-14T22:13:20Z): write n = \"timestamp(ms)\" in the schema, or the time as text, as 2024-05-01T12:00:00Z",
         ),
     ];
     for (kind, value, expected) in cases {
@@ -224,7 +224,7 @@ fn a_rejected_row_leaves_nothing_behind_and_keeps_its_place() {
         b"{\"n\":3}",
     ];
     let mut chunk = chunk(&lines, b"\r\n");
-    chunk.refused.push(crate::batch::chunk::RefusedRecord { row: 3, reason: "too long".into(), dropped: 0 });
+    chunk.refused.push(crate::batch::chunk::RejectedRecord { row: 3, reason: "too long".into(), dropped: 0 });
     for _ in 0..2 {
         let decoded = decoder.decode(&chunk);
         let expected = "x|1\nnull|3\n!column `n`: `?` is not an int64\n!not UTF-8 at byte 12\n!too long\n\
@@ -244,7 +244,7 @@ fn text_is_taken_as_it_is() {
     assert_eq!(crate::batch::types::describe(&decoder.schema()), "value text");
     let decoded = decoder.decode(&chunk(&["a b", "", "é\r"], b"\n"));
     assert_eq!(shown_rows(&decoded), "a b\n\né");
-    // Each half of a character is wrong, though both together are not.
+    // Each half of a character is invalid, although both together are valid.
     let halves = Chunk { ends: vec![2, 4], ..chunk(&[b"a\xC3\xA9b"], b"") };
     assert_eq!(shown_rows(&decoder.decode(&halves)), "!not UTF-8 at byte 1\n!not UTF-8 at byte 0");
     assert_eq!(one(Format::Text, "int64", "12"), "12");
@@ -325,9 +325,9 @@ fn columns_of_what_came_with_a_value_stand_where_the_schema_has_them() {
     let expected = "5|1|x|one|topic 7|null|null|null|topic 11|2|null|two|topic !1 cells, the schema has 2";
     assert_eq!(shown_rows(&decoded).split_whitespace().collect::<Vec<_>>().join(" "), expected);
 
-    // Cut in two, extents cover all offsets, and what stands between two records belongs to the second.
+    // After a cut, extents cover all offsets, and a gap between two records belongs to the second.
     let front = chunk.cut_front(2);
     let range = |chunk: &Chunk| (chunk.extent.start, chunk.extent.start + chunk.extent.bytes, chunk.rows());
     assert_eq!((range(&front), range(&chunk)), ((4, 8, 2), (8, 13, 2)));
-    assert_eq!((front.position_behind().offset, chunk.position_behind().offset), (8, 13));
+    assert_eq!((front.end_position().offset, chunk.end_position().offset), (8, 13));
 }

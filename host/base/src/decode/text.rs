@@ -1,4 +1,4 @@
-//! Lines into one text column, in one go: the bytes are copied without what delimits them, and checked once.
+//! Decodes lines into one text column in one pass: the bytes are copied without their delimiters, and checked once.
 
 use super::delimiter::Delimiter;
 use super::mark::UTF_8;
@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, StringArray};
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use std::sync::Arc;
 
-/// The records of a chunk as texts; `None` if any of them is refused or not UTF-8, and has to be looked at by itself.
+/// Returns the records of a chunk as text; `None` if any of them was rejected or is not UTF-8 and must be checked separately.
 pub fn decode(chunk: &Chunk, delimiter: Delimiter) -> Option<ArrayRef> {
     if !chunk.refused.is_empty() || i32::try_from(chunk.bytes.len()).is_err() {
         return None;
@@ -19,7 +19,7 @@ pub fn decode(chunk: &Chunk, delimiter: Delimiter) -> Option<ArrayRef> {
     for end in &chunk.ends {
         let end = *end as usize;
         let record = delimiter.strip(chunk.bytes.get(start..end)?);
-        // A message is a text of its own; of a stream, the receiver has passed over the mark.
+        // A message is a text of its own; for a stream, the receiver has skipped the mark.
         let record = if delimiter.is_line() { record } else { record.strip_prefix(UTF_8).unwrap_or(record) };
         bytes.extend_from_slice(record);
         offsets.push(bytes.len() as i32);
@@ -28,18 +28,18 @@ pub fn decode(chunk: &Chunk, delimiter: Delimiter) -> Option<ArrayRef> {
     text_array(bytes, offsets, None)
 }
 
-/// An array of texts out of the bytes of all of them and where each ends, with a 0 before; `None`: that is not UTF-8, or a text begins or ends
-/// within a character. As many bits as texts in `nulls`.
+/// Creates a text array from all bytes and the end of each value, with a leading 0. `None` if they are not UTF-8, or if a value begins or ends
+/// within a character. `nulls` has one bit per value.
 pub fn text_array(bytes: Vec<u8>, ends: Vec<i32>, nulls: Option<NullBuffer>) -> Option<ArrayRef> {
     let text = simdutf8::basic::from_utf8(&bytes).ok()?;
-    let are_whole = ends.iter().all(|end| usize::try_from(*end).is_ok_and(|end| text.is_char_boundary(end)));
+    let are_valid = ends.iter().all(|end| usize::try_from(*end).is_ok_and(|end| text.is_char_boundary(end)));
     let texts = ends.len().checked_sub(1)?;
-    if !are_whole || nulls.as_ref().is_some_and(|nulls| nulls.len() != texts) {
+    if !are_valid || nulls.as_ref().is_some_and(|nulls| nulls.len() != texts) {
         return None;
     }
     let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
-    // SAFETY: that all is UTF-8, that no text begins or ends within a character or behind the bytes, and that there is a bit for each was
-    // just seen; that no text ends before it begins is what an `OffsetBuffer` checks. Arrow itself would look at all bytes by a slower way.
+    // SAFETY: all bytes are UTF-8, no value begins or ends within a character or after the bytes, and there is a bit for each, as was just checked.
+    // `OffsetBuffer` checks that no value ends before it begins. Arrow itself would check all bytes more slowly.
     Some(Arc::new(unsafe { StringArray::new_unchecked(offsets, Buffer::from_vec(bytes), nulls) }))
 }
 

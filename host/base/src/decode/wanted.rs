@@ -1,67 +1,66 @@
-//! What a value within a list, a struct or a text of JSON is wanted as: the one place that says how a format writes it, so that it is
-//! taken as a column of its type takes a value of its own.
+//! The form in which a value within a list, a struct or JSON text is needed. Only this module decides how each format writes it, so that it is taken
+//! as a column of its type takes a top-level value.
 
 use super::json_text::quoted;
 use crate::batch::cell;
 use crate::batch::types::ColumnType;
 use arrow::datatypes::DataType;
 
-/// A type that a value is wanted as.
+/// The type that a value must have.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
-    /// The column that it is in, for messages.
+pub struct TargetType<'a> {
+    /// The column that contains it, for messages.
     column: &'a str,
-    /// `None`: the value is part of a text of JSON, which has what the record holds: bytes as hexadecimal digits, times as the numbers
-    /// that stand there.
+    /// `None`: the value is part of JSON text, which has the record's content: bytes as hexadecimal digits, times as the numbers in the record.
     kind: Option<&'a DataType>,
 }
 
-impl<'a> Wanted<'a> {
-    /// What a column of this name and type wants.
-    pub fn of(column: &'a str, kind: Option<&'a DataType>) -> Wanted<'a> {
-        Wanted { column, kind }
+impl<'a> TargetType<'a> {
+    /// Returns what a column of this name and type needs.
+    pub fn of(column: &'a str, kind: Option<&'a DataType>) -> TargetType<'a> {
+        TargetType { column, kind }
     }
 
-    /// What it wants of each item of a list.
-    pub fn item(self) -> Wanted<'a> {
+    /// Returns what it needs of each item of a list.
+    pub fn item(self) -> TargetType<'a> {
         match self.kind {
-            Some(DataType::List(item)) => Wanted { kind: Some(item.data_type()), ..self },
-            _ => Wanted { kind: None, ..self },
+            Some(DataType::List(item)) => TargetType { kind: Some(item.data_type()), ..self },
+            _ => TargetType { kind: None, ..self },
         }
     }
 
-    /// What it wants of the member of this name; `None`: nothing.
-    pub fn member(self, name: &str) -> Option<Wanted<'a>> {
+    /// Returns what it needs of the member with this name; `None`: nothing.
+    pub fn member(self, name: &str) -> Option<TargetType<'a>> {
         match self.kind {
             Some(DataType::Struct(members)) => {
                 let member = members.iter().find(|member| member.name() == name)?;
-                Some(Wanted { kind: Some(member.data_type()), ..self })
+                Some(TargetType { kind: Some(member.data_type()), ..self })
             }
-            _ => Some(Wanted { kind: None, ..self }),
+            _ => Some(TargetType { kind: None, ..self }),
         }
     }
 
-    /// Whether it is part of a text of JSON.
+    /// Returns whether it is part of JSON text.
     pub fn is_in_text(self) -> bool {
         self.kind.is_none()
     }
 
-    /// Whether it is wanted as this type.
+    /// Returns whether this type is needed.
     pub fn is(self, kind: &DataType) -> bool {
         self.kind == Some(kind)
     }
 
-    /// Whether it is wanted as a struct.
+    /// Returns whether a struct is needed.
     pub fn is_struct(self) -> bool {
         matches!(self.kind, Some(DataType::Struct(_)))
     }
 
-    /// Whether a number that is a time is wanted as that time, and not as the number.
+    /// Returns whether a number that is a time is needed as that time instead of the number.
     pub fn is_time(self) -> bool {
         !matches!(self.kind, None | Some(DataType::Utf8 | DataType::Int64 | DataType::Float64))
     }
 
-    /// Whether a text without letters is a value.
+    /// Returns whether an empty text is a value.
     pub fn takes_empty_text(self) -> bool {
         matches!(self.kind, None | Some(DataType::Utf8 | DataType::Binary))
     }
@@ -83,7 +82,7 @@ impl<'a> Wanted<'a> {
         Ok(())
     }
 
-    /// Writes bytes, which are a text where they are wanted as one.
+    /// Writes bytes, as text if text is needed.
     pub fn bytes(self, bytes: &[u8], out: &mut String) -> Result<(), String> {
         match self.kind {
             None | Some(DataType::Binary) => quoted(&crate::hex::encode(bytes), out),
@@ -97,7 +96,7 @@ impl<'a> Wanted<'a> {
         Ok(())
     }
 
-    /// Writes a float. A number is the one that it is as a column of its own; a text has no more digits than the float.
+    /// Writes a float. A number equals the value in a top-level column; a text has no more digits than the float.
     pub fn float32(self, value: f32, out: &mut String) {
         let text = match self.kind {
             None | Some(DataType::Utf8) => cell::float32_text(value),
@@ -106,7 +105,7 @@ impl<'a> Wanted<'a> {
         float(value.is_finite(), &text, out);
     }
 
-    /// The same of one of 64 bits.
+    /// Writes a 64-bit float.
     pub fn float64(self, value: f64, out: &mut String) {
         float(value.is_finite(), &cell::float_text(value), out);
     }
@@ -117,7 +116,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// JSON has no numbers for infinities and NaN: they are texts.
+/// JSON has no numbers for infinities and NaN: they are strings.
 fn float(is_finite: bool, text: &str, out: &mut String) {
     if is_finite { out.push_str(text) } else { quoted(text, out) }
 }

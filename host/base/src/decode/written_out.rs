@@ -1,5 +1,5 @@
-//! Columns of types that have no buffers of their own at the boundary to plugins: values written out as text, see
-//! [`batch::json::written_out`](crate::batch::json::written_out), and read again here.
+//! Columns of types that have no buffers of their own at the boundary to plugins. Their values are written as text, see
+//! [`batch::json::written_out`](crate::batch::json::written_out), and parsed here.
 
 use super::columns::ColumnBuilders;
 use super::written_value::WrittenValue;
@@ -7,8 +7,8 @@ use arrow::array::{Array, ArrayRef, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use std::sync::Arc;
 
-/// The column that these texts stand for; what the rows hold that do not count is not looked at. An error in words names row and
-/// column where a text is no value of the field's type, or has digits that the type cannot keep.
+/// Parses the column that these texts represent; rows for which `counts` is false are ignored. The error names row and column if a text is not a
+/// value of the field's type, or has digits that the type cannot hold.
 pub fn read(field: &Field, texts: &StringArray, counts: impl Fn(usize) -> bool) -> Result<ArrayRef, String> {
     let schema = Arc::new(Schema::new(vec![field.clone().with_nullable(true)]));
     let mut columns = ColumnBuilders::new(schema, &[]).with_hex();
@@ -23,14 +23,14 @@ pub fn read(field: &Field, texts: &StringArray, counts: impl Fn(usize) -> bool) 
         if let Some(text) = text {
             let text = if counts(row) { text } else { nothing };
             if text.trim_ascii() == "null" {
-                return Err(format!("row {row}: `{text}` is a null, which is told by `validity`"));
+                return Err(format!("row {row}: `{text}` is a null; use `validity` for nulls"));
             }
-            columns.set(0, WrittenValue::Text(text)).map_err(|words| format!("row {row}: {words}"))?;
+            columns.set(0, WrittenValue::Text(text)).map_err(|error| format!("row {row}: {error}"))?;
         }
         columns.end_row();
     }
     let rows = columns.finish();
-    rows.columns().first().cloned().ok_or_else(|| "there is no such column".into())
+    rows.columns().first().cloned().ok_or_else(|| "the column does not exist".into())
 }
 
 #[cfg(test)]
@@ -80,8 +80,8 @@ mod tests {
             ("list<int64>", "[1", "row 1: "),
             ("struct<a: int64>", "[]", "row 1: column `x`: not struct<a: int64>"),
         ] {
-            let words = read(&field(kind), &StringArray::from(vec![None, Some(text)]), |_| true).unwrap_err();
-            assert!(words.contains(expected), "{kind} {text}: {words}");
+            let error = read(&field(kind), &StringArray::from(vec![None, Some(text)]), |_| true).unwrap_err();
+            assert!(error.contains(expected), "{kind} {text}: {error}");
             assert!(read(&field(kind), &StringArray::from(vec![None, Some(text)]), |row| row == 0).is_ok());
         }
     }

@@ -1,16 +1,16 @@
 //! A value as a record holds it.
 
-/// A value as a format writes it down.
+/// A value as a format writes it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum WrittenValue<'a> {
     /// No value.
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// A number in its literal form, as JSON allows it.
+    /// A number literal, as JSON allows it.
     Number(&'a str),
-    /// Text that may stand for a value of any type.
+    /// Text that may represent a value of any type.
     Text(&'a str),
-    /// A JSON object or array: a text or binary column takes it as it stands, a struct or a list by what is in it.
+    /// A JSON object or array: a text or binary column takes it unchanged, a struct or a list by its content.
     Nested(&'a str),
 }

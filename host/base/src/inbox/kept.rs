@@ -1,4 +1,4 @@
-//! Topics that are compacted: their records may be deleted before a batch is replayed, so plans hold them.
+//! Compacted topics: their records may be deleted before a batch is replayed, so plans hold them.
 
 use super::Inbox;
 use crate::batch::chunk::Chunk;
@@ -11,18 +11,18 @@ use std::sync::{Mutex, PoisonError};
 pub(super) struct KeptTopics(Mutex<BTreeSet<String>>);
 
 impl Inbox {
-    /// Receiver: whether plans hold the records of this topic, from the next batch on. Returns whether that is new.
+    /// Receiver: sets whether plans hold the records of this topic, from the next batch on. Returns whether that changed.
     pub fn keep_topic(&self, topic: &str, keep: bool) -> bool {
         let mut kept = self.kept.0.lock().unwrap_or_else(PoisonError::into_inner);
         if keep { kept.insert(topic.to_owned()) } else { kept.remove(topic) }
     }
 
-    /// Receiver: whether batches have plans.
+    /// Receiver: returns whether batches have plans.
     pub fn has_plans(&self) -> bool {
-        self.goes_on
+        self.resumes
     }
 
-    /// Worker: which of these chunks the plan of a batch has to hold.
+    /// Worker: returns which of these chunks the plan of a batch must hold.
     pub fn kept_of(&self, chunks: &[Chunk]) -> Vec<bool> {
         let kept = self.kept.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_of_topic = |file: &str| topic::parse(file).is_some_and(|(topic, _)| kept.contains(topic));

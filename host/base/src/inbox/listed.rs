@@ -1,22 +1,22 @@
 //! Partitions that the job file lists, so that they are known before anything is received.
 
-use super::whole::TakenChunks;
+use super::request::TakenChunks;
 use super::{END_BYTES, Inbox, InboxContents, QueuedItem};
 use crate::batch::chunk::Chunk;
 use crate::batch::partition::clock_name;
 use crate::batch::position::Position;
 
 impl Inbox {
-    /// Receiver: the source has these partitions, each with a clock of its own; from the process that tells
-    /// (`Share::tells_clocks`). It comes before all that waits, with the first batch that is cut.
-    pub fn tell_partitions_first<'a>(&self, names: impl Iterator<Item = &'a str>) {
+    /// Receiver: reports these partitions, each with its own clock; called in the process that reports clocks (`Share::reports_clocks`). It comes
+    /// before all that waits, with the first batch that is cut.
+    pub fn report_listed_partitions<'a>(&self, names: impl Iterator<Item = &'a str>) {
         self.add_now(|held| names.for_each(|name| held.push_first(clock_name(name), Position::default())));
     }
 
-    /// Receiver: rows of several partitions come as they come. Those of each stand together in a batch, as a chunk for each few of them
-    /// would cost more than its rows.
-    pub fn gathers_partitions(&self) {
-        self.lock().gathers_partitions = true;
+    /// Receiver: rows of several partitions arrive interleaved. A batch groups those of each partition, as a chunk for every few of them would cost
+    /// more than its rows.
+    pub fn group_by_partition(&self) {
+        self.lock().group_by_partition = true;
     }
 }
 
@@ -28,7 +28,7 @@ impl InboxContents {
     }
 }
 
-/// What a batch takes, partition by partition; of each in the order in which it came.
+/// Returns the chunks of a batch grouped by partition, each in order of arrival.
 pub(super) fn gathered(mut chunks: Vec<Chunk>, rows_of_part: u64) -> Vec<Chunk> {
     chunks.sort_by(|a, b| a.extent.file.cmp(&b.extent.file));
     let mut together = TakenChunks::new(rows_of_part);
@@ -53,9 +53,9 @@ mod tests {
     #[tokio::test]
     async fn rows_of_a_partition_stand_together_and_all_partitions_are_told_with_the_first_batch() {
         let inbox = Inbox::new(1 << 20, Box::new(|| {}));
-        inbox.gathers_partitions();
+        inbox.group_by_partition();
         inbox.put_back(vec![row("b", 0)], Vec::new());
-        inbox.tell_partitions_first(["a", "b"].into_iter());
+        inbox.report_listed_partitions(["a", "b"].into_iter());
         for number in 1..4 {
             assert!(inbox.put(row("b", number)).await && inbox.put(row("a", number)).await);
         }

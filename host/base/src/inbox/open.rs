@@ -1,58 +1,58 @@
-//! Small chunks joined into one, so that a record that comes alone costs a copy of its bytes and no more.
+//! Joins small chunks, so that a record that comes alone costs only a copy of its bytes.
 
 use crate::batch::chunk::UNCLOSED;
-use crate::batch::chunk::{Chunk, RefusedRecord};
+use crate::batch::chunk::{Chunk, RejectedRecord};
 use crate::batch::position::Extent;
 use crate::batch::ready::ReadyRows;
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use bytes::{Bytes, BytesMut};
 
-/// So many pieces of columns are joined at once: what each takes beside its rows may be more than these.
+/// Number of pieces of columns that are joined together: the overhead of a piece may exceed the size of its rows.
 const PIECES_MAX: usize = 64;
 
-/// A chunk that still grows.
+/// A chunk that is still growing.
 #[derive(Default)]
 pub struct GrowingChunk {
     bytes: BytesMut,
     ends: Vec<u32>,
     header: Bytes,
-    refused: Vec<RefusedRecord>,
-    /// Instead of records, where rows came as columns.
+    refused: Vec<RejectedRecord>,
+    /// Instead of records, if rows arrived as columns.
     ready: Vec<ReadyRows>,
     ready_rows: usize,
-    /// Those that were not joined yet.
+    /// Pieces that were not joined yet.
     ready_pieces: usize,
     ready_bytes: usize,
     extent: Extent,
 }
 
 impl GrowingChunk {
-    /// Whether it holds no records.
+    /// Returns whether it holds no records.
     pub fn is_empty(&self) -> bool {
         self.rows() == 0
     }
 
-    /// How many records it holds.
+    /// Returns the number of records.
     pub fn rows(&self) -> usize {
         self.ends.len() + self.ready_rows
     }
 
-    /// Where its records come from.
+    /// Returns where its records come from.
     pub fn extent(&self) -> &Extent {
         &self.extent
     }
 
-    /// Whether it and this chunk are a part together, from one stretch of their source.
+    /// Returns whether it and this chunk fit into one part and are contiguous in their source.
     pub fn fits(&self, chunk: &Chunk) -> bool {
         self.is_empty()
             || (!self.ends_unclosed()
                 && self.bytes.len() + self.ready_bytes + chunk.bytes() <= PART_BYTES_MAX
                 && self.rows() + chunk.rows() <= PART_ROWS_MAX
                 && self.is_like(chunk)
-                && self.goes_on(chunk))
+                && self.follows(chunk))
     }
 
-    /// Whether both are records, or columns of the same types.
+    /// Returns whether both are records, or columns of the same types.
     fn is_like(&self, chunk: &Chunk) -> bool {
         match (self.ready.first(), &chunk.ready) {
             (None, None) => true,
@@ -61,16 +61,16 @@ impl GrowingChunk {
         }
     }
 
-    /// Whether its last record must stay the last.
+    /// Returns whether its last record must stay the last.
     fn ends_unclosed(&self) -> bool {
         let last = self.refused.last().filter(|last| last.row as usize + 1 == self.ends.len());
         last.is_some_and(|last| last.reason == UNCLOSED)
     }
 
-    /// Whether this chunk comes right behind it in the source.
-    fn goes_on(&self, chunk: &Chunk) -> bool {
+    /// Returns whether this chunk directly follows it in the source.
+    fn follows(&self, chunk: &Chunk) -> bool {
         let (before, next) = (&self.extent, &chunk.extent);
-        // Files do not count rows: theirs is what the file is known by. No two chunks that count begin at the same row.
+        // Files do not count rows: this field holds the file's identity. No two chunks that count rows begin at the same row.
         let rows_go_on = next.row == before.row.saturating_add(self.rows() as u64) || next.row == before.row;
         rows_go_on
             && before.start.saturating_add(before.bytes) == next.start
@@ -78,7 +78,7 @@ impl GrowingChunk {
             && self.header == chunk.header
     }
 
-    /// Adds the records of a chunk behind its own. The caller keeps both together below 4 GiB.
+    /// Appends the records of a chunk. The caller keeps both together below 4 GiB.
     pub fn add(&mut self, chunk: Chunk) {
         let (bytes_before, rows_before) = (self.bytes.len() as u32, self.ends.len() as u32);
         let bytes = self.extent.bytes.saturating_add(chunk.extent.bytes);
@@ -102,10 +102,10 @@ impl GrowingChunk {
         self.bytes.extend_from_slice(&chunk.bytes);
         self.ends.extend(chunk.ends.iter().map(|end| bytes_before + end));
         let refused = chunk.refused.into_iter();
-        self.refused.extend(refused.map(|refusal| RefusedRecord { row: rows_before + refusal.row, ..refusal }));
+        self.refused.extend(refused.map(|rejected| RejectedRecord { row: rows_before + rejected.row, ..rejected }));
     }
 
-    /// What was added, as one chunk.
+    /// Returns all that was added as one chunk.
     pub fn into_chunk(self) -> Chunk {
         let GrowingChunk { bytes, ends, header, refused, ready, extent, .. } = self;
         Chunk { bytes: bytes.freeze(), ends, header, refused, ready: ReadyRows::joined(ready), extent }

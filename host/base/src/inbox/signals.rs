@@ -1,8 +1,7 @@
-//! What a receiver hears of what became of its rows: that the plan of the batch which took them is durable, and that a checkpoint
-//! which holds their positions is published. With the first a receiver may tell a sender that nothing of it can be lost any
-//! more; with the second it may let a server forget what came before.
+//! Notifies a receiver of the state of its rows: the plan of the batch with them is durable, or a checkpoint with their positions is published.
+//! After the first, a receiver may acknowledge the rows to a sender. After the second, it may let a server delete earlier data.
 
-use super::whole::WholeRequest;
+use super::request::AtomicRequest;
 use super::{Inbox, InboxContents};
 use crate::batch::chunk::Chunk;
 use crate::batch::position::{Position, Positions};
@@ -11,38 +10,38 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
-/// Rows that were added to an inbox, by the number of all that were added up to the last of them.
+/// Identifies rows in an inbox by the number of all rows that were added up to the last of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
 impl Ticket {
-    /// Of what came as the last of so many rows: for tests.
+    /// Creates a ticket of a number of rows, for tests.
     pub fn of(rows: u64) -> Ticket {
         Ticket(rows)
     }
 }
 
-/// What became of rows that were offered.
+/// The result of offering rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Offered {
+pub enum OfferResult {
     /// They wait for a batch.
     Taken(Ticket),
     /// Too much waits already.
     Full,
-    /// No more is wanted.
+    /// The inbox is closed.
     Closed,
 }
 
 pub(super) struct Signals {
     batches: Mutex<Batches>,
-    /// Rows whose plans are durable; `None`: nobody will say so any more.
+    /// Rows whose plans are durable; `None`: no more plans become durable.
     durable: watch::Sender<Option<u64>>,
     published: watch::Sender<Positions>,
 }
 
 #[derive(Default)]
 struct Batches {
-    /// Batches whose plans are not durable yet, with the number of rows that had been taken after each: as many as are in flight.
+    /// Batches whose plans are not durable yet, with the number of rows taken after each: as many as are in flight.
     planning: VecDeque<(BatchId, u64)>,
     /// Positions at barriers whose checkpoints are not published yet.
     barriers: VecDeque<(BatchId, Positions)>,
@@ -57,72 +56,72 @@ impl Default for Signals {
 
 impl Signals {
     fn batches(&self) -> MutexGuard<'_, Batches> {
-        // Nothing that is done under the lock can leave it half done.
+        // Operations under the lock cannot leave inconsistent state.
         self.batches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A batch took rows, or none: so many are gone now.
-    pub fn taken(&self, batch: BatchId, gone: u64) {
-        self.batches().planning.push_back((batch, gone));
+    /// Stores the number of rows taken up to a batch, which may have taken none.
+    pub fn taken(&self, batch: BatchId, taken_rows: u64) {
+        self.batches().planning.push_back((batch, taken_rows));
     }
 }
 
 impl InboxContents {
-    /// Of all rows that were added by now.
+    /// Returns a ticket for all rows added so far.
     pub(super) fn ticket(&self) -> Ticket {
         Ticket(self.added)
     }
 }
 
 impl Inbox {
-    /// Receiver: adds these records at once, if there is room for them. Those that move a position of the source beside that of
-    /// the rows are taken by one batch together; there must be some then.
-    pub fn offer(&self, chunks: Vec<Chunk>, end: Option<(String, Position)>) -> Offered {
+    /// Receiver: adds these records immediately, if there is room. Records that move another position of the source than that of the rows are taken
+    /// by one batch together; then there must be some.
+    pub fn offer(&self, chunks: Vec<Chunk>, end: Option<(String, Position)>) -> OfferResult {
         match self.has_room() {
             Some(true) => {}
-            Some(false) => return Offered::Closed,
-            None => return Offered::Full,
+            Some(false) => return OfferResult::Closed,
+            None => return OfferResult::Full,
         }
         let mut ticket = Ticket(0);
         let added = self.add_now(|held| {
             match end {
-                Some(end) => held.push_whole(WholeRequest::new(chunks, vec![end])),
+                Some(end) => held.push_request(AtomicRequest::new(chunks, vec![end])),
                 None => chunks.into_iter().for_each(|chunk| held.join(chunk)),
             }
             ticket = held.ticket();
         });
-        if added { Offered::Taken(ticket) } else { Offered::Closed }
+        if added { OfferResult::Taken(ticket) } else { OfferResult::Closed }
     }
 
-    /// Receiver: waits until the plan of the batch that took these rows is durable; in a job without checkpoints, until a batch
-    /// took them. `false`: the job has ended before.
+    /// Receiver: waits until the plan of the batch with these rows is durable; in a job without checkpoints, until a batch took them. `false`: the
+    /// job has ended before.
     pub async fn durable(&self, ticket: Ticket) -> bool {
         let mut durable = self.signals.durable.subscribe();
-        let told = durable.wait_for(|rows| rows.is_none_or(|rows| rows >= ticket.0)).await;
-        self.acknowledges() && told.is_ok_and(|rows| rows.is_some())
+        let result = durable.wait_for(|rows| rows.is_none_or(|rows| rows >= ticket.0)).await;
+        self.acknowledges() && result.is_ok_and(|rows| rows.is_some())
     }
 
-    /// Receiver: whether it is known by now that the plan of the batch that took these rows is durable.
+    /// Receiver: returns whether the plan of the batch with these rows is already known to be durable.
     pub fn is_durable(&self, ticket: Ticket) -> bool {
         self.signals.durable.borrow().is_some_and(|rows| rows >= ticket.0)
     }
 
-    /// Receiver: whether no plan becomes durable any more.
+    /// Receiver: returns whether no more plans become durable.
     pub fn has_ended(&self) -> bool {
         self.signals.durable.borrow().is_none()
     }
 
-    /// Receiver: the positions of the source in the last published checkpoint of this start, as they change.
+    /// Receiver: returns the changing positions of the source in the last published checkpoint of this start.
     pub fn published(&self) -> watch::Receiver<Positions> {
         self.signals.published.subscribe()
     }
 
-    /// Worker: the plan of this batch is durable, and so are those before it.
+    /// Worker: the plan of this batch is durable, and so are all earlier ones.
     pub fn plan_is_durable(&self, batch: BatchId) {
         let mut batches = self.signals.batches();
         let mut rows = None;
-        while let Some((_, gone)) = batches.planning.pop_front_if(|(planned, _)| *planned <= batch) {
-            rows = Some(gone);
+        while let Some((_, taken_rows)) = batches.planning.pop_front_if(|(planned, _)| *planned <= batch) {
+            rows = Some(taken_rows);
         }
         if let Some(rows) = rows {
             self.signals.durable.send_modify(|before| {
@@ -133,12 +132,12 @@ impl Inbox {
         }
     }
 
-    /// The job has ended: no plan becomes durable any more.
+    /// The job has ended: no more plans become durable.
     pub fn ended(&self) {
         self.signals.durable.send_replace(None);
     }
 
-    /// Worker: the checkpoint after this batch will hold these positions. Where no receiver listens nothing is kept.
+    /// Worker: the checkpoint after this batch will hold these positions. Nothing is stored if no receiver listens.
     pub fn barrier(&self, after: BatchId, positions: &Positions) {
         if self.signals.published.receiver_count() > 0 {
             self.signals.batches().barriers.push_back((after, positions.clone()));
@@ -172,15 +171,15 @@ mod tests {
         Inbox::new(bytes_max, Box::new(|| {}))
     }
 
-    fn ticket(offered: Offered) -> Ticket {
+    fn ticket(offered: OfferResult) -> Ticket {
         match offered {
-            Offered::Taken(ticket) => ticket,
+            OfferResult::Taken(ticket) => ticket,
             other => panic!("{other:?}"),
         }
     }
 
-    /// Whether it is known by now that rows are durable, and whether they are.
-    fn told(inbox: &Inbox, ticket: Ticket) -> Option<bool> {
+    /// Returns whether rows are durable; `None` if not known yet.
+    fn durability(inbox: &Inbox, ticket: Ticket) -> Option<bool> {
         inbox.durable(ticket).now_or_never()
     }
 
@@ -192,17 +191,21 @@ mod tests {
         let second = ticket(inbox.offer(row(), None));
         let _ = inbox.take(BatchId(7), TakeLimits::of(2, u64::MAX));
         inbox.plan_is_durable(BatchId(7));
-        assert_eq!(told(&inbox, first), None, "its second row still waits");
+        assert_eq!(durability(&inbox, first), None, "its second row still waits");
         let _ = inbox.take(BatchId(8), TakeLimits::of(1, u64::MAX));
         let _ = inbox.take(BatchId(9), TakeLimits::of(9, u64::MAX));
-        assert_eq!(told(&inbox, first), None, "the plan of batch 8 is on its way");
+        assert_eq!(durability(&inbox, first), None, "the plan of batch 8 is on its way");
         inbox.plan_is_durable(BatchId(8));
-        assert_eq!((told(&inbox, first), told(&inbox, second)), (Some(true), None));
+        assert_eq!((durability(&inbox, first), durability(&inbox, second)), (Some(true), None));
         inbox.plan_is_durable(BatchId(9));
-        assert_eq!(told(&inbox, second), Some(true));
+        assert_eq!(durability(&inbox, second), Some(true));
         let third = ticket(inbox.offer(row(), None));
         inbox.ended();
-        assert_eq!((told(&inbox, second), told(&inbox, third)), (Some(false), Some(false)), "nothing says so now");
+        assert_eq!(
+            (durability(&inbox, second), durability(&inbox, third)),
+            (Some(false), Some(false)),
+            "nothing says so now"
+        );
     }
 
     #[test]
@@ -213,18 +216,18 @@ mod tests {
             let _ = inbox.take(BatchId(batch), TakeLimits::of(9, u64::MAX));
             inbox.plan_is_durable(BatchId(batch));
         }
-        assert_eq!((told(&inbox, first), told(&inbox, second)), (Some(true), None));
+        assert_eq!((durability(&inbox, first), durability(&inbox, second)), (Some(true), None));
         inbox.ended();
-        assert_eq!(told(&inbox, second), Some(false));
+        assert_eq!(durability(&inbox, second), Some(false));
     }
 
     #[test]
     fn what_a_full_or_closed_inbox_is_offered_is_not_taken() {
         let inbox = inbox(1);
         let _ = ticket(inbox.offer(row(), None));
-        assert_eq!(inbox.offer(row(), None), Offered::Full);
+        assert_eq!(inbox.offer(row(), None), OfferResult::Full);
         inbox.close();
-        assert_eq!(inbox.offer(row(), None), Offered::Closed);
+        assert_eq!(inbox.offer(row(), None), OfferResult::Closed);
         let taken = inbox.take(BatchId(1), TakeLimits::of(9, u64::MAX));
         assert_eq!(taken.chunks.iter().map(Chunk::rows).sum::<usize>(), 1);
     }

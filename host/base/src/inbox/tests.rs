@@ -1,5 +1,5 @@
 use super::*;
-use crate::batch::chunk::RefusedRecord;
+use crate::batch::chunk::RejectedRecord;
 use crate::batch::position::Extent;
 use crate::limits::INBOX_BYTES_MAX;
 use bytes::Bytes;
@@ -28,13 +28,13 @@ async fn ten_thousand_single_lines_are_one_part_and_one_wake() {
     for i in 0..10_000_u32 {
         let mut line = lines(1, "abc");
         if i == 7_777 {
-            line.refused.push(RefusedRecord { row: 0, reason: "no".into(), dropped: 7 });
+            line.refused.push(RejectedRecord { row: 0, reason: "no".into(), dropped: 7 });
         }
         assert!(inbox.put(line).await);
     }
     assert_eq!((inbox.state().rows, inbox.state().ready, wakes.load(Ordering::SeqCst)), (10_000, true, 1));
     let mut expected = lines(10_000, "abc");
-    expected.refused.push(RefusedRecord { row: 7_777, reason: "no".into(), dropped: 7 });
+    expected.refused.push(RejectedRecord { row: 7_777, reason: "no".into(), dropped: 7 });
     assert_eq!(inbox.take(BatchId(1), TakeLimits::of(u64::MAX, u64::MAX)).chunks, [expected]);
     assert!(!inbox.state().ready);
     inbox.put(lines(1, "x")).await;
@@ -78,7 +78,7 @@ async fn take_keeps_to_its_limits() {
     assert_eq!((inbox.state().rows, inbox.lock().bytes), (0, 0));
 }
 
-fn behind(offset: u64) -> Position {
+fn position(offset: u64) -> Position {
     Position { offset, mark: 0 }
 }
 
@@ -91,9 +91,9 @@ async fn a_batch_is_taken_by_itself_even_when_empty() {
     let (inbox, _) = counted();
     let in_line =
         |row, chunk: Chunk| Chunk { extent: Extent { start: 20, bytes: 99, row, ..Extent::default() }, ..chunk };
-    inbox.put_batch(vec![lines(2, "a")], behind(10)).await;
-    inbox.put_batch(vec![], behind(20)).await;
-    inbox.put_batch(vec![in_line(0, lines(3, "b")), in_line(3, lines(1, "c"))], behind(30)).await;
+    inbox.put_batch(vec![lines(2, "a")], position(10)).await;
+    inbox.put_batch(vec![], position(20)).await;
+    inbox.put_batch(vec![in_line(0, lines(3, "b")), in_line(3, lines(1, "c"))], position(30)).await;
     let take = |rows_max| inbox.take(BatchId(1), TakeLimits::of(rows_max, u64::MAX));
     let first = take(2);
     assert_eq!(first.chunks.len(), 1, "the end of the batch goes with its last row");
@@ -182,7 +182,7 @@ async fn a_full_inbox_makes_the_receiver_wait_until_room_or_close() {
     assert_eq!(rows, 2, "what the receiver had read is not lost");
 }
 
-/// Polls once; whether it is pending.
+/// Polls once; returns whether the future is pending.
 fn futures_poll<F: Future + Unpin>(future: &mut F) -> bool {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     std::pin::Pin::new(future).poll(&mut context).is_pending()
@@ -191,16 +191,16 @@ fn futures_poll<F: Future + Unpin>(future: &mut F) -> bool {
 #[tokio::test]
 async fn a_table_takes_the_place_of_the_one_before_and_begins_no_batch() {
     let (inbox, _) = counted();
-    inbox.begins_no_batch();
+    inbox.suppress_batches();
     let version = |row: u64, digest: u64| Chunk {
         extent: Extent { start: digest, row, ..Extent::default() },
         ..lines(1, "table")
     };
-    inbox.put_instead(version(0, 77));
+    inbox.replace_waiting(version(0, 77));
     inbox.finish();
     let large = Chunk { bytes: vec![b'x'; INBOX_BYTES_MAX as usize * 2].into(), ..version(1, 88) };
-    inbox.put_instead(large.clone());
-    inbox.put_instead(large.clone());
+    inbox.replace_waiting(large.clone());
+    inbox.replace_waiting(large.clone());
     let state = inbox.state();
     assert_eq!((state.rows, state.ready, state.finished), (1, false, true));
     let taken = inbox.take(BatchId(1), TakeLimits::of(u64::MAX, 1));
@@ -213,16 +213,16 @@ async fn a_table_takes_the_place_of_the_one_before_and_begins_no_batch() {
 fn parts_have_no_more_rows_than_may_be_decoded_at_once() {
     let inbox = Inbox::new(INBOX_BYTES_MAX, Box::new(|| {}));
     inbox.put_back(vec![lines(7, "a"), lines(2, "b")], Vec::new());
-    let most = TakeLimits { rows: 8, bytes: u64::MAX, rows_of_part: 3 };
-    let rows: Vec<usize> = inbox.take(BatchId(1), most).chunks.iter().map(Chunk::rows).collect();
+    let limits = TakeLimits { rows: 8, bytes: u64::MAX, rows_of_part: 3 };
+    let rows: Vec<usize> = inbox.take(BatchId(1), limits).chunks.iter().map(Chunk::rows).collect();
     assert_eq!(rows, [3, 3, 1, 1]);
 }
 
-/// A request of so many rows, which begins at this row of the source.
+/// Offers a request of `rows` rows that begins at this row of the source.
 fn offer(inbox: &Inbox, first: u64, rows: usize, producer: &str, sequence: u64) {
     let chunk = Chunk { extent: Extent { row: first, ..Extent::default() }, ..lines(rows, "abc") };
     let offered = inbox.offer(vec![chunk], Some((producer.into(), Position { offset: sequence, mark: 1 })));
-    assert!(matches!(offered, Offered::Taken(_)), "{offered:?}");
+    assert!(matches!(offered, OfferResult::Taken(_)), "{offered:?}");
 }
 
 #[tokio::test]
@@ -271,21 +271,21 @@ async fn what_is_put_back_moves_its_positions_with_its_last_row() {
 
 #[tokio::test]
 async fn who_waits_for_room_tells_that_a_whole_batch_is_there() {
-    let whole = || lines(PART_ROWS_MAX / 2, &"x".repeat(200));
+    let full_part = || lines(PART_ROWS_MAX / 2, &"x".repeat(200));
     let mut put = 0;
     let (inbox, wakes) = counted();
     while !inbox.state().full {
         assert_eq!(wakes.load(Ordering::SeqCst), usize::from(put > 0), "{put}");
-        let _ = tokio::time::timeout(Duration::from_millis(5), inbox.put(whole())).await;
+        let _ = tokio::time::timeout(Duration::from_millis(5), inbox.put(full_part())).await;
         put += 1;
     }
     assert!(put > 1 && inbox.fill().0 > inbox.fill().1, "{put}: {:?}", inbox.fill());
     assert_eq!(wakes.load(Ordering::SeqCst), 2, "not empty any more, and full");
     inbox.take(BatchId(1), TakeLimits::of(u64::MAX, u64::MAX));
     assert!(!inbox.state().full);
-    // A job file that says how many rows a batch takes is kept to, however much waits.
+    // The job file's limit of rows per batch applies, however much waits.
     let inbox = Inbox::new(1_000, Box::new(|| {})).in_batches_of(put as u64);
-    let _ = tokio::time::timeout(Duration::from_millis(5), inbox.put(whole())).await;
+    let _ = tokio::time::timeout(Duration::from_millis(5), inbox.put(full_part())).await;
     assert!(inbox.state().ready && !inbox.state().full);
 }
 

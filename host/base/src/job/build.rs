@@ -85,8 +85,8 @@ impl JobSpec {
     /// Sets how much memory the state of stages may take in each process; what does not fit lies in files in this folder, or
     /// in that of temporary files.
     #[must_use]
-    pub fn state(mut self, memory_bytes_max: u64, folder: Option<PathBuf>) -> JobSpec {
-        self.state = Some(StateSpec { memory_bytes_max, folder });
+    pub fn state(mut self, memory_bytes_max: u64, dir: Option<PathBuf>) -> JobSpec {
+        self.state = Some(StateSpec { memory_bytes_max, dir });
         self
     }
 
@@ -106,8 +106,8 @@ impl JobSpec {
 
     /// Sets the folder that relative paths of the job start from.
     #[must_use]
-    pub fn folder(mut self, folder: impl Into<PathBuf>) -> JobSpec {
-        self.origin.folder = folder.into();
+    pub fn dir(mut self, dir: impl Into<PathBuf>) -> JobSpec {
+        self.origin.dir = dir.into();
         self
     }
 

@@ -1,23 +1,23 @@
-//! Changes of a table on their way to what keeps rows, a sink or a stage: one that does not know what a change does would keep what
-//! was deleted.
+//! Checks the changes of a table on their way to a sink or stage that keeps rows: one that ignores the operation of a change would keep deleted
+//! rows.
 
 mod keeper;
 pub(super) mod reads;
-mod way;
+mod paths;
 
-use super::mistakes::Mistakes;
+use super::errors::JobErrors;
 use super::names::stream as part_of;
 use super::spec::*;
 use std::collections::BTreeSet;
 
-/// Notes which sources do not say what a change does, and which sinks and stages would not understand it.
-pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
+/// Adds errors for sources that do not have the operation of a change, and for sinks and stages that would ignore it.
+pub(super) fn check(job: &JobSpec, errors: &JobErrors) {
     for source in job.sources.iter().filter(|source| is_of_changes(source)) {
         let path = format!("sources.{}", source.name);
-        if op_of(source).is_none() && !mistakes.within(&path) {
+        if op_of(source).is_none() && !errors.within(&path) {
             let message = "without it an insert and a delete look alike: add a column that says what a change does, as op = { type = \"text\", \
                            from = \"op\" }";
-            mistakes.add_new(format!("{path}.schema"), &format!("source `{}`: `schema`: ", source.name), message);
+            errors.add_new(format!("{path}.schema"), &format!("source `{}`: `schema`: ", source.name), message);
         }
     }
     for stage in &job.stages {
@@ -32,29 +32,29 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
             (Some(_), Some(inner)) => leaves_out(source, inner),
             (Some(_), None) => continue,
         };
-        if !mistakes.within(&path) {
-            mistakes.add_new(
+        if !errors.within(&path) {
+            errors.add_new(
                 format!("{path}.enrich.stream"),
                 &format!("stage `{}`: `enrich.stream`: ", stage.name),
                 message,
             );
         }
     }
-    latest_without_op(job, mistakes);
-    all_without_op(job, mistakes);
+    latest_without_op(job, errors);
+    all_without_op(job, errors);
     for stage in job.stages.iter().filter(|stage| stage.op.is_some() && is_over_all(stage)) {
         let path = format!("stages.{}", stage.name);
-        let needs_whole = !matches!(stage.operator, OperatorSpec::Newest { .. });
+        let needs_complete = !matches!(stage.operator, OperatorSpec::Newest { .. });
         let mut changes = stage.reads().filter_map(|stream| changes_in(job, stream, &mut BTreeSet::new()));
-        let Some(changes) = changes.find(|changes| needs_whole && !changes.whole) else { continue };
-        if !mistakes.within(&path) {
+        let Some(changes) = changes.find(|changes| needs_complete && !changes.is_complete) else { continue };
+        if !errors.within(&path) {
             let word = &changes.op;
             let message = format!(
-                "its rows are changes of {}, where an update does not contain the row that it replaces; put a stage in front that adds it, with \
+                "its rows are changes of {}, and an update does not contain the row that it replaces; put a stage in front that adds it, with \
                  latest = true, op = \"{word}\" and the table's `key`",
                 changes.source
             );
-            mistakes.add_new(format!("{path}.op"), &format!("stage `{}`: `op`: ", stage.name), message);
+            errors.add_new(format!("{path}.op"), &format!("stage `{}`: `op`: ", stage.name), message);
         }
     }
     for stage in &job.stages {
@@ -62,31 +62,31 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
         let path = format!("stages.{}", stage.name);
         let mut changes = stage.reads().filter_map(|stream| changes_in(job, stream, &mut BTreeSet::new()));
         let Some(changes) = changes.find(|changes| changes.passed && !names(query, &changes.op)) else { continue };
-        if !mistakes.within(&path) {
+        if !errors.within(&path) {
             let (source, word) = (&changes.source, &changes.op);
             let message = format!(
                 "rows are changes of {source}, and the query does not look at `{word}`, so rows that are deleted would be like others; put `{word}` \
                  among the columns of a query that processes each row on its own, and write aggregate, join or top with window = \"all\" and \
                  op = \"{word}\" instead of one that groups, joins or sorts"
             );
-            mistakes.add_new(format!("{path}.sql"), &format!("stage `{}`: `sql`: ", stage.name), message);
+            errors.add_new(format!("{path}.sql"), &format!("stage `{}`: `sql`: ", stage.name), message);
         }
     }
     for sink in &job.sinks {
         let path = format!("sinks.{}", sink.name);
         let fits = sink.kind.changes();
-        // The file says that they are wanted, or a program made the job.
-        let has_none = matches!(fits, SinkChanges::Rows | SinkChanges::Told);
-        if has_none || job.origin.lines.is_empty() || sink.wants_changes || mistakes.within(&path) {
+        // The file requests them, or a program built the job.
+        let has_none = matches!(fits, SinkChanges::Rows | SinkChanges::PassedOn);
+        if has_none || job.origin.lines.is_empty() || sink.wants_changes || errors.within(&path) {
             continue;
         }
         let mut changes = sink.from.iter().filter_map(|stream| changes_in(job, stream, &mut BTreeSet::new()));
         let (key, message) = match fits {
             SinkChanges::Unknown { key, help, appends } => {
-                // Rows that a query has chosen by what they did may be all that is wanted where each is one more.
+                // If each row is a new one, rows that a query has chosen by their operation may be all that is wanted.
                 let Some(changes) = changes.find(|changes| changes.passed || !appends) else { continue };
-                let ChangeStream { source, op, says, .. } = &changes;
-                let first = match says.contains(op) {
+                let ChangeStream { source, op, op_columns, .. } = &changes;
+                let first = match op_columns.contains(op) {
                     true => String::new(),
                     false => format!("put `{op}` among the columns of each stage on the way, and "),
                 };
@@ -102,68 +102,69 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
                 ("from", leaves_out(&source, inner))
             }
         };
-        mistakes.add_new(format!("{path}.{key}"), &format!("sink `{}`: ", sink.name), message);
+        errors.add_new(format!("{path}.{key}"), &format!("sink `{}`: ", sink.name), message);
     }
-    keeper::all(job).iter().for_each(|reader| way::check(job, mistakes, reader));
+    keeper::all(job).iter().for_each(|reader| paths::check(job, errors, reader));
 }
 
-/// Notes stages with `latest` that would keep what was deleted.
-fn latest_without_op(job: &JobSpec, mistakes: &Mistakes) {
+/// Adds errors for stages with `latest` that would keep deleted rows.
+fn latest_without_op(job: &JobSpec, errors: &JobErrors) {
     for stage in job.stages.iter().filter(|stage| stage.op.is_none()) {
         let OperatorSpec::Newest { .. } = &stage.operator else { continue };
         let path = format!("stages.{}", stage.name);
         let mut changes = stage.from.iter().filter_map(|stream| changes_in(job, stream, &mut BTreeSet::new()));
         let Some(ChangeStream { source, op, .. }) = changes.next() else { continue };
-        if !mistakes.within(&path) {
+        if !errors.within(&path) {
             let message = format!(
                 "the rows are changes of {source}, and without `op` it would keep what was deleted; write op = \"{op}\""
             );
-            mistakes.add_new(format!("{path}.latest"), &format!("stage `{}`: `latest`: ", stage.name), message);
+            errors.add_new(format!("{path}.latest"), &format!("stage `{}`: `latest`: ", stage.name), message);
         }
     }
 }
 
-/// Notes stages over all rows that would take each change for one more row. One that looks at what they do counts changes.
-fn all_without_op(job: &JobSpec, mistakes: &Mistakes) {
+/// Adds errors for stages over all rows that would count each change as a new row. One that reads the operation counts changes on purpose.
+fn all_without_op(job: &JobSpec, errors: &JobErrors) {
     for stage in job.stages.iter().filter(|stage| stage.op.is_none() && is_over_all(stage)) {
-        let counts = |says: &BTreeSet<String>| match &stage.operator {
+        let counts = |op_columns: &BTreeSet<String>| match &stage.operator {
             OperatorSpec::Aggregate { columns, .. } => {
-                stage.key.iter().any(|name| says.contains(name)) || reads::totals(&[], columns).is_made_with(says)
+                stage.key.iter().any(|name| op_columns.contains(name))
+                    || reads::totals(&[], columns).depends_on(op_columns)
             }
-            OperatorSpec::Top { .. } | OperatorSpec::Join(_) => !says.is_empty(),
+            OperatorSpec::Top { .. } | OperatorSpec::Join(_) => !op_columns.is_empty(),
             _ => true,
         };
         let path = format!("stages.{}", stage.name);
         let mut changes = stage.reads().filter_map(|stream| changes_in(job, stream, &mut BTreeSet::new()));
-        let Some(changes) = changes.find(|changes| !counts(&changes.says)) else { continue };
+        let Some(changes) = changes.find(|changes| !counts(&changes.op_columns)) else { continue };
         let (source, word) = (&changes.source, &changes.op);
-        let first = match changes.whole {
+        let first = match changes.is_complete {
             true => String::new(),
             false => format!("put a stage in front with latest = true, op = \"{word}\" and the table's `key`, and "),
         };
-        if !mistakes.within(&path) {
+        if !errors.within(&path) {
             let message = format!(
                 "its rows are changes of {source}, and without `op` one that deletes would be one more row; {first}write op = \"{word}\" with \
                  `{word}` among the columns that the stage reads, or take `{word}` into the key where changes are counted"
             );
-            mistakes.add_new(path, &format!("stage `{}`: ", stage.name), message);
+            errors.add_new(path, &format!("stage `{}`: ", stage.name), message);
         }
     }
 }
 
-/// Notes for each source of changes by which columns of its tables rows are kept.
+/// Passes to each source of changes the columns by which rows of its tables are kept.
 pub(super) fn note_keys(job: &mut JobSpec) {
     let mut found: Vec<(String, ChangesKey)> = Vec::new();
     for reader in keeper::all(job) {
-        for (name, columns) in way::keys(job, &reader) {
+        for (name, columns) in paths::keys(job, &reader) {
             let source = job.sources.iter().find(|source| source.name == name);
             let of_table = |column: &String| {
                 let column = source?.schema.iter().find(|own| own.name == *column)?;
                 let is_value = column.from == ColumnSource::Value;
-                column.place().first().filter(|first| is_value && *first != BEFORE).cloned()
+                column.value_path().first().filter(|first| is_value && *first != BEFORE).cloned()
             };
             let columns = columns.iter().filter_map(of_table).collect();
-            found.push((name, ChangesKey { who: reader.who.clone(), columns }));
+            found.push((name, ChangesKey { who: reader.description.clone(), columns }));
         }
     }
     for (name, key) in found {
@@ -176,15 +177,15 @@ pub(super) fn note_keys(job: &mut JobSpec) {
     }
 }
 
-/// The first element of the path of a value as it was before a change.
+/// The first element of the path of a value before a change.
 const BEFORE: &str = "before";
 
-/// Whether a query names a column, or all.
+/// Returns whether a query names a column, or all columns.
 fn names(query: &str, column: &str) -> bool {
     let mut before = ' ';
     let mut word = String::new();
-    let mut last_word = String::new();
-    // Behind the last character something ends.
+    let mut last_name = String::new();
+    // The space ends the last name.
     for c in query.chars().chain([' ']) {
         if c.is_alphanumeric() || c == '_' {
             word.push(c);
@@ -195,10 +196,10 @@ fn names(query: &str, column: &str) -> bool {
             if word == column {
                 return true;
             }
-            last_word = std::mem::take(&mut word);
+            last_name = std::mem::take(&mut word);
         }
         let begins =
-            [',', '.'].contains(&before) || last_word.eq_ignore_ascii_case("select") && before.is_alphanumeric();
+            [',', '.'].contains(&before) || last_name.eq_ignore_ascii_case("select") && before.is_alphanumeric();
         if c == '*' && begins {
             return true;
         }
@@ -209,67 +210,67 @@ fn names(query: &str, column: &str) -> bool {
     false
 }
 
-/// A row that an inner enrichment leaves out may be the deletion of one that was there.
+/// A row that an inner enrichment omits may be the deletion of an earlier one.
 fn leaves_out(source: &str, inner: &str) -> String {
     format!(
-        "the rows are changes of {source}, and stage `{inner}` leaves out those that its table knows nothing of, deletions too, so what was \
+        "the rows are changes of {source}, and stage `{inner}` drops changes of rows that are not in its table, deletions too, so what was \
          deleted would be kept; take type = \"inner\" out of `{inner}`"
     )
 }
 
-/// Whether the rows of a source are changes of a table.
+/// Returns whether the rows of a source are changes of a table.
 pub fn is_of_changes(source: &SourceSpec) -> bool {
     matches!(&source.kind, SourceKind::Declared(config) if config.are_changes())
 }
 
-/// The column that says what a change does.
+/// Returns the column with the operation of a change.
 fn op_of(source: &SourceSpec) -> Option<&str> {
     source.schema.iter().find(|column| column.from == ColumnSource::Op).map(|column| column.name.as_str())
 }
 
-/// Changes as they came, perhaps with other columns beside them.
+/// Unmodified changes, possibly with additional columns.
 struct ChangeStream<'a> {
-    /// What they come from, in words.
+    /// Their origin, for messages.
     source: String,
-    /// The column that says what they do, or did until a list of columns left it out.
+    /// The column with their operation, or its former name if a list of columns omitted it.
     op: String,
-    /// The columns that are it, or are computed of it.
-    says: BTreeSet<String>,
-    /// A stage on their way that leaves some out.
+    /// The columns that are this column, or are computed from it.
+    op_columns: BTreeSet<String>,
+    /// A stage before that omits some.
     inner: Option<&'a str>,
-    /// What goes is told with all that it held, and before what takes its place.
-    whole: bool,
-    /// For each row that goes, another of its key comes.
+    /// A deletion has all columns of the old row, and comes before the row that replaces it.
+    is_complete: bool,
+    /// Each deleted row is replaced by another one of its key.
     replaced: bool,
-    /// No query has chosen among them by what they do, and left that out.
+    /// No query has selected changes by their operation and then omitted it.
     passed: bool,
 }
 
 impl ChangeStream<'_> {
-    fn of(source: String, op: &str, whole: bool) -> Self {
+    fn of(source: String, op: &str, is_complete: bool) -> Self {
         ChangeStream {
             source,
             op: op.to_owned(),
-            says: BTreeSet::from([op.to_owned()]),
+            op_columns: BTreeSet::from([op.to_owned()]),
             inner: None,
-            whole,
+            is_complete,
             replaced: false,
             passed: true,
         }
     }
 
-    /// Behind a list of columns.
+    /// Returns the changes after a list of columns.
     fn listed(mut self, list: &reads::Projection) -> Self {
         self.op = list.name_of(&self.op).unwrap_or(self.op);
-        self.says = list.made_with(&self.says);
+        self.op_columns = list.depending_on(&self.op_columns);
         self
     }
 }
 
-/// Whether a stage deletes rows that it has put out.
+/// Returns whether a stage deletes rows that it has emitted.
 pub fn changes_rows(stage: &StageSpec) -> bool {
-    let tells = stage.window.as_ref().is_some_and(|window| window.emit == WindowEmit::Changes);
-    is_over_all(stage) && (tells || matches!(stage.operator, OperatorSpec::Top { .. } | OperatorSpec::Join(_)))
+    let has_op = stage.window.as_ref().is_some_and(|window| window.emit == WindowEmit::Changes);
+    is_over_all(stage) && (has_op || matches!(stage.operator, OperatorSpec::Top { .. } | OperatorSpec::Join(_)))
         || matches!(stage.operator, OperatorSpec::Newest { .. })
 }
 
@@ -277,7 +278,7 @@ fn is_over_all(stage: &StageSpec) -> bool {
     stage.window.as_ref().is_some_and(|window| window.extent == WindowExtent::All)
 }
 
-/// The changes that a stream has.
+/// Returns the changes in a stream.
 fn changes_in<'a>(job: &'a JobSpec, stream: &str, seen: &mut BTreeSet<String>) -> Option<ChangeStream<'a>> {
     if !seen.insert(stream.to_owned()) {
         return None;
@@ -303,14 +304,14 @@ fn changes_in<'a>(job: &'a JobSpec, stream: &str, seen: &mut BTreeSet<String>) -
     }
 }
 
-/// Those of the operator of a stage.
+/// Returns the changes that a stage's operator emits.
 fn changes_of<'a>(job: &'a JobSpec, stage: &'a StageSpec, seen: &mut BTreeSet<String>) -> Option<ChangeStream<'a>> {
     if changes_rows(stage) {
         let op = stage.op.as_deref().unwrap_or(OPERATION);
         let changes = ChangeStream::of(format!("stage `{}`", stage.name), op, true);
         let replaced = stage.op.is_none()
             && matches!(stage.operator, OperatorSpec::Newest { .. } | OperatorSpec::Aggregate { .. });
-        // The last row of a key is the one that counts then, whatever `select` makes of it.
+        // The last row of a key wins then, whatever `select` does with it.
         return (!replaced || stage.select.is_none()).then_some(ChangeStream { replaced, ..changes });
     }
     let kind = match &stage.operator {
@@ -325,7 +326,7 @@ fn changes_of<'a>(job: &'a JobSpec, stage: &'a StageSpec, seen: &mut BTreeSet<St
     Some(ChangeStream { inner: changes.inner.or(inner), ..changes })
 }
 
-/// Those of a query that looks at each row separately: they stay what they are where it does not pass on what they do.
+/// Returns the changes that a query over single rows emits: they remain changes if it does not pass on their operation.
 fn changes_of_query<'a>(job: &'a JobSpec, query: &str, seen: &mut BTreeSet<String>) -> Option<ChangeStream<'a>> {
     let query = reads::row_query(query)?.ok()?;
     let changes = changes_in(job, &query.stream, seen)?;

@@ -1,5 +1,5 @@
-//! What the language of jobs has to know of connectors: which kinds of sources and sinks there are, the keys of each, and what the
-//! settings of one say of its rows. The language itself names none of them; `millstream_connectors` has the list.
+//! What the job language needs to know about connectors: the kinds of sources and sinks, the keys of each, and what a connector's settings say about
+//! its rows. The language itself names no connector; `millstream_connectors` has the list.
 
 mod kinds;
 mod nothing;
@@ -15,17 +15,17 @@ use super::spec::{SinkConfig, SinkServer, SourceConfig};
 use super::table::Reader;
 use std::sync::Arc;
 
-/// A kind of source or sink, as its connector declares it. `C`: what its keys are read into.
+/// A kind of source or sink, as its connector declares it. `C` is the type of its settings.
 pub struct Declaration<C: ?Sized + 'static> {
-    /// The word for it in a job file.
+    /// Its name in a job file.
     pub kind: &'static str,
     /// Where its records come from, or where rows go, for the description of the key `kind`.
     pub doc: &'static str,
-    /// Its own keys. One of the name of another kind's key may mean something else.
+    /// Its own keys. Another kind's key of the same name may have another meaning.
     pub keys: &'static [TableKey],
     /// The keys that it shares with other kinds, by name.
     pub shared: &'static [&'static [&'static str]],
-    /// Reads its keys. Mistakes are noted, and read as if the key were absent.
+    /// Reads its keys. Errors are recorded, and such keys are treated as absent.
     pub read: fn(&Reader<'_>) -> Arc<C>,
 }
 
@@ -34,30 +34,30 @@ pub type SourceDeclaration = Declaration<dyn SourceConfig>;
 /// A kind of sink.
 pub type SinkDeclaration = Declaration<dyn SinkConfig>;
 
-/// What all sources have that read records: their format, and bounds.
+/// Keys of all sources that read records: their format, and limits.
 pub const ROWS: &[&str] =
     &["format", "rows_per_batch_max", "bytes_per_batch_max", "record_bytes_max", "rejected_bytes_max", "max_rejected"];
-/// What all sources have of which batches take a part.
+/// Keys of all sources that batches read in parts.
 pub const CUT: &[&str] = &["rows_per_batch_max", "bytes_per_batch_max"];
-/// What records may be rejected with.
+/// Limits of rejected records.
 pub const REJECTING: &[&str] = &["max_rejected"];
-/// The columns, where a source may do without.
+/// The columns, if they are optional for a source.
 pub const COLUMNS: &[&str] = &["schema"];
-/// The formats of records that are frames by themselves.
+/// The formats of records that are frames.
 pub const RECORDS: &[&str] = &["separator", "registry", "schema_file", "descriptor", "message", "confluent"];
 /// TLS with a server.
 pub const TLS: &[&str] = &["tls"];
 /// How long a sink waits for its server.
 pub const WAIT: &[&str] = &["wait"];
-/// What is in a message: JSON, text or bytes.
+/// The content of a message: JSON, text or bytes.
 pub const MESSAGES: &[&str] = &["format", "encoding"];
-/// What rows do to a table.
+/// The operations of rows on a table.
 pub const TABLE: &[&str] = &["mode", "key", "op", "changes"];
-/// Who commits the rows of a batch.
+/// Which process commits the rows of a batch.
 pub const PARTS: &[&str] = &["parts"];
-/// That changes of a table are wanted as rows.
+/// Changes of a table as rows.
 pub const CHANGES: &[&str] = &["changes"];
-/// How bytes are written where rows are always text.
+/// The encoding of bytes if rows are always text.
 pub const ENCODING: &[&str] = &["encoding"];
 
 impl SinkServer {

@@ -17,7 +17,7 @@ use tokio_postgres::Config;
 #[cfg(feature = "postgres")]
 use tokio_postgres::config::SslMode;
 
-/// Bytes of a name in PostgreSQL; it would cut a longer one.
+/// Maximum size of a name in PostgreSQL, which would truncate a longer one.
 pub const NAME_BYTES_MAX: usize = 63;
 #[cfg(feature = "postgres")]
 const MODES: [(&str, Mode); 5] = [
@@ -29,8 +29,7 @@ const MODES: [(&str, Mode); 5] = [
 ];
 const URL_HELP: &str = "write it as \"postgres://user:${PGPASSWORD}@host/database\"";
 
-/// The parts of `table` or `schema.table`, as they are: PostgreSQL is given them in quotes, so that capital letters and
-/// spaces count.
+/// Splits `table` or `schema.table`. PostgreSQL receives the parts in quotes, so that upper case and spaces matter.
 pub fn table(text: &str) -> Result<(Option<&str>, &str), String> {
     let (schema, table) = match text.split_once('.') {
         None => (None, text),
@@ -47,12 +46,12 @@ pub fn table(text: &str) -> Result<(Option<&str>, &str), String> {
     Ok((schema, table))
 }
 
-/// Whether a URL is one, whatever the environment gives for its placeholders.
+/// Checks a URL, whatever the environment sets for its placeholders.
 pub fn check_url(url: &str) -> Result<(), String> {
     if url.is_empty() {
         return Err(format!("`url` is empty; {URL_HELP}"));
     }
-    // A number fits wherever a name or a port may stand.
+    // A number is valid in every name and port.
     let example = expand(url, |piece| match piece {
         TextPiece::Text(text) => Ok((*text).to_owned()),
         _ => Ok("1".into()),
@@ -60,7 +59,7 @@ pub fn check_url(url: &str) -> Result<(), String> {
     if matches!(variables::pieces(url).as_deref(), Ok([TextPiece::Variable { .. } | TextPiece::File(_)])) {
         return Ok(());
     }
-    // What stands behind the database must be one of some words, or a path.
+    // The options after the database must be one of some words, or a path.
     let known = match url.split_once('?') {
         Some((_, query)) if query.contains("${") => example.split('?').next().unwrap_or_default(),
         _ => &example,
@@ -69,7 +68,7 @@ pub fn check_url(url: &str) -> Result<(), String> {
 }
 
 #[cfg(feature = "postgres")]
-/// Where a database is, and how it is spoken to.
+/// The address of a database, and its TLS settings.
 pub struct Database {
     /// For the driver.
     pub config: Config,
@@ -77,36 +76,36 @@ pub struct Database {
     pub ssl: Ssl,
 }
 
-/// What a URL says of TLS.
+/// The TLS settings of a URL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ssl {
     /// `sslmode`
     pub mode: Mode,
-    /// `sslrootcert`: certificates of the issuers that are trusted; `None`: those that the system trusts.
+    /// `sslrootcert`: certificates of trusted CAs; `None`: the system trust store.
     pub ca: Option<PathBuf>,
     /// `sslcert` and `sslkey`
     pub own: Option<(PathBuf, PathBuf)>,
 }
 
-/// `sslmode`, in the words of PostgreSQL's own library.
+/// `sslmode`, with the names of PostgreSQL's own library.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// No TLS.
     Disable,
-    /// TLS with a server that has it; nobody looks who that is.
+    /// TLS if the server supports it; its identity is not verified.
     #[default]
     Prefer,
-    /// TLS; nobody looks who the server is, unless `sslrootcert` is there: then as `verify-ca`.
+    /// TLS; the server's identity is not verified, unless `sslrootcert` is set: then like `verify-ca`.
     Require,
-    /// TLS with a server whose certificate is from an issuer that is trusted.
+    /// TLS with a server whose certificate was issued by a trusted CA.
     VerifyCa,
-    /// The same, and the certificate is for the server's name.
+    /// Like `VerifyCa`, and the certificate must match the server's name.
     VerifyFull,
 }
 
 #[cfg(feature = "postgres")]
-/// Where the database of a URL is, with what the environment gives for its placeholders. Neither that nor the password is
-/// shown from then on.
+/// Returns the database of a URL, with the environment's values for its placeholders. These values and the password are hidden in all output from
+/// then on.
 pub fn config(url: &str) -> Result<Database, String> {
     let database = parse(&expand(url, |piece| variables::value(piece, Path::new("")))?)?;
     if let Some(password) = database.config.get_password().and_then(|password| std::str::from_utf8(password).ok()) {
@@ -115,14 +114,14 @@ pub fn config(url: &str) -> Result<Database, String> {
     Ok(database)
 }
 
-/// What is wrong with a URL is told by the driver, which is not there.
+/// Errors in a URL are reported by the driver, which this build lacks.
 #[cfg(not(feature = "postgres"))]
 fn parse(_url: &str) -> Result<(), String> {
     Ok(())
 }
 
 #[cfg(feature = "postgres")]
-/// A URL as the driver takes it. The message does not repeat it, as there may be a password in it.
+/// Parses a URL as the driver does. The message does not repeat it, as it may contain a password.
 fn parse(url: &str) -> Result<Database, String> {
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
         return Err(format!("`url` is not that of a PostgreSQL database; {URL_HELP}"));
@@ -141,11 +140,11 @@ fn parse(url: &str) -> Result<Database, String> {
 }
 
 #[cfg(feature = "postgres")]
-/// Takes what is said of TLS out of a URL: the driver knows less of it.
+/// Extracts the TLS options from a URL, as the driver supports fewer of them.
 fn ssl_of(url: &str) -> Result<(String, Ssl), String> {
     let mut ssl = Ssl::default();
-    let Some((place, query)) = url.split_once('?') else { return Ok((url.to_owned(), ssl)) };
-    let (mut cert, mut key, mut others) = (None, None, Vec::new());
+    let Some((base, query)) = url.split_once('?') else { return Ok((url.to_owned(), ssl)) };
+    let (mut cert, mut key, mut other_options) = (None, None, Vec::new());
     let (mut mode, mut of_system) = (None, false);
     for pair in query.split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -159,21 +158,21 @@ fn ssl_of(url: &str) -> Result<(String, Ssl), String> {
             "sslmode" => {
                 let known = MODES.iter().find(|(word, _)| *word == value).map(|(_, mode)| *mode);
                 mode = Some(known.ok_or_else(|| {
-                    let words: Vec<_> = MODES.iter().map(|(word, _)| *word).collect();
-                    format!("`sslmode` of `url` is unknown; write one of {}", words.join(", "))
+                    let names: Vec<_> = MODES.iter().map(|(word, _)| *word).collect();
+                    format!("`sslmode` of `url` is unknown; write one of {}", names.join(", "))
                 })?);
             }
             "sslrootcert" if value == "system" => of_system = true,
             "sslrootcert" => ssl.ca = Some(path()?),
             "sslcert" => cert = Some(path()?),
             "sslkey" => key = Some(path()?),
-            _ => others.push(pair),
+            _ => other_options.push(pair),
         }
     }
     ssl.mode = match (mode, of_system) {
         (Some(mode), false) => mode,
         (None, false) => ssl.mode,
-        // As PostgreSQL's own library has it: the system trusts so many issuers that the name has to be checked.
+        // Like PostgreSQL's own library: the system trusts so many CAs that the name must be verified.
         (None | Some(Mode::VerifyFull), true) => Mode::VerifyFull,
         (Some(_), true) => {
             return Err(
@@ -188,29 +187,28 @@ fn ssl_of(url: &str) -> Result<(String, Ssl), String> {
         (None, None) => None,
         _ => return Err("`url` has one of `sslcert` and `sslkey`; write both, or none".into()),
     };
-    let rest = if others.is_empty() { String::new() } else { format!("?{}", others.join("&")) };
-    Ok((format!("{place}{rest}"), ssl))
+    let rest = if other_options.is_empty() { String::new() } else { format!("?{}", other_options.join("&")) };
+    Ok((format!("{base}{rest}"), ssl))
 }
 
-/// A URL with values in the place of its placeholders. Where a user and a password stand, they are escaped as URLs need it, so
-/// that they may hold any character.
+/// Replaces the placeholders of a URL by values. In user and password, values are escaped for URLs, so that they may contain any character.
 pub(super) fn expand(url: &str, value_of: impl Fn(&TextPiece<'_>) -> Result<String, String>) -> Result<String, String> {
-    let told = |message: String| format!("`url` {message}");
-    let pieces = variables::pieces(url).map_err(told)?;
+    let in_url = |message: String| format!("`url` {message}");
+    let pieces = variables::pieces(url).map_err(in_url)?;
     let login_end = login_end(&pieces);
-    let mut whole = String::new();
+    let mut expanded = String::new();
     for (number, piece) in pieces.iter().enumerate() {
-        let value = value_of(piece).map_err(told)?;
+        let value = value_of(piece).map_err(in_url)?;
         match piece {
-            TextPiece::Text(_) => whole.push_str(&value),
-            _ if number < login_end => whole.extend(utf8_percent_encode(&value, URL_TEXT)),
-            _ => whole.push_str(&value),
+            TextPiece::Text(_) => expanded.push_str(&value),
+            _ if number < login_end => expanded.extend(utf8_percent_encode(&value, URL_TEXT)),
+            _ => expanded.push_str(&value),
         }
     }
-    Ok(whole)
+    Ok(expanded)
 }
 
-/// How many pieces stand before user and password end, at the last `@` before host and database; zero where there are none.
+/// Returns the number of pieces of user and password, up to the last `@` before host and database; zero if there are none.
 fn login_end(pieces: &[TextPiece<'_>]) -> usize {
     let mut begun = false;
     let mut end = 0;

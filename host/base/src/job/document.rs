@@ -1,6 +1,6 @@
-//! The text of a job file as a TOML table, with the line of every key, and with what `--set` changes.
+//! The text of a job file as a TOML table, with the line of every key, and with the changes of `--set`.
 
-use super::mistakes::Mistakes;
+use super::errors::JobErrors;
 use super::spec::Origin;
 use super::suggest;
 use super::variables::{self, ExpandedText};
@@ -12,24 +12,24 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
-/// A job file that is TOML, its meaning not yet looked at.
+/// A job file that is parsed TOML but not interpreted yet.
 #[derive(Debug)]
 pub(super) struct Document {
-    /// The whole text.
+    /// The complete text.
     pub text: Arc<str>,
     /// The keys and values, in the order of the file.
     pub table: Table,
     /// Line (from 1) of each key by its dotted path.
     pub lines: BTreeMap<String, usize>,
-    /// The dotted paths that `--set` gave.
+    /// The dotted paths that `--set` changed.
     pub sets: BTreeSet<String>,
-    /// The texts in which values of variables were put.
+    /// The texts in which variables were replaced.
     pub written: Vec<ExpandedText>,
 }
 
 /// Reads the text of the job file `file`.
 pub(super) fn read(text: &str, file: &Path) -> Result<Document> {
-    let whole: Arc<str> = text.into();
+    let text_of_file: Arc<str> = text.into();
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let starts = line_starts(text);
     let (table, errors) = DeTable::parse_recoverable(text);
@@ -43,13 +43,13 @@ pub(super) fn read(text: &str, file: &Path) -> Result<Document> {
     let table = if builder.wrong.is_empty() { builder.table(table.get_ref(), Some("")) } else { Table::new() };
     if builder.wrong.is_empty() {
         let (sets, written) = (BTreeSet::new(), Vec::new());
-        return Ok(Document { text: whole, table, lines: builder.lines, sets, written });
+        return Ok(Document { text: text_of_file, table, lines: builder.lines, sets, written });
     }
     let wrong = builder.wrong.iter().map(|(line, what)| format!("{}:{line}: {what}", file.display()));
     Err(Error::job(wrong.collect::<Vec<_>>().join("\n")))
 }
 
-/// Copies the parser's tables and notes the lines on the way.
+/// Copies the parser's tables and records the lines.
 struct Builder<'a> {
     starts: &'a [usize],
     lines: BTreeMap<String, usize>,
@@ -57,7 +57,7 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// `path` is `None` below a path that is too long to be kept: a file of few bytes could name many of those.
+    /// `path` is `None` below a path that is too long to keep: a small file could name many of those.
     fn table(&mut self, table: &DeTable<'_>, path: Option<&str>) -> Table {
         let mut copy = Table::new();
         for (key, value) in table {
@@ -98,8 +98,8 @@ impl Builder<'_> {
 }
 
 impl Document {
-    /// Changes and adds values, as `--set sources.lines.address=127.0.0.1:9` says. A part that is not there is made where the
-    /// values say what it reads or of which kind it is; else its name is taken for a mistake.
+    /// Changes and adds values, for example `--set sources.lines.address=127.0.0.1:9`. A missing part is created if the values include its inputs or
+    /// its kind; otherwise its name is reported as an error.
     pub fn set_all(&mut self, sets: &[(String, String)]) -> Result<()> {
         let keys = sets.iter().filter_map(|(path, _)| split_path(path)).filter(|keys| {
             let begins = |key: &String| matches!(key.as_str(), "kind" | "from");
@@ -110,7 +110,7 @@ impl Document {
         sets.iter().try_for_each(|(path, value)| self.set(path, value, &parts))
     }
 
-    /// Changes or adds one value. The value is TOML, or else bare text.
+    /// Changes or adds one value. The value is TOML, or else plain text.
     fn set(&mut self, path: &str, value: &str, new: &BTreeSet<(String, String)>) -> Result<()> {
         let Some(keys) = split_path(path) else {
             return Err(Error::job(format!(
@@ -134,10 +134,10 @@ impl Document {
                 return Err(Error::job(format!("--set {path}: the job has no {what} `{name}`{hint}")));
             }
         }
-        let place = place(&mut self.table, &keys).map_err(|holder| {
+        let target = value_at(&mut self.table, &keys).map_err(|holder| {
             Error::job(format!("--set {path}: `{holder}` is not a table, so it has no keys; set `{holder}` itself"))
         })?;
-        *place = value_of(value);
+        *target = value_of(value);
         let dotted = keys.join(".");
         let below = format!("{dotted}.");
         self.lines.retain(|path, _| *path != dotted && !path.starts_with(&below));
@@ -147,16 +147,16 @@ impl Document {
 }
 
 impl Document {
-    /// Puts the values of environment variables and secret files into all texts.
-    pub fn put_values(&mut self, file: &Path, folder: &Path) -> Result<()> {
-        let wrong = match variables::expand(&mut self.table, folder) {
+    /// Replaces environment variables and secret files in all texts.
+    pub fn put_values(&mut self, file: &Path, dir: &Path) -> Result<()> {
+        let wrong = match variables::expand(&mut self.table, dir) {
             Ok(written) => {
                 self.written = written;
                 return Ok(());
             }
             Err(wrong) => wrong,
         };
-        let mistakes = Mistakes::default();
+        let errors = JobErrors::default();
         for (path, message) in wrong {
             let mut keys = path.split('.');
             let part = match (keys.next(), keys.next(), keys.next()) {
@@ -165,14 +165,14 @@ impl Document {
                 }
                 _ => String::new(),
             };
-            mistakes.add(path, &part, message);
+            errors.add(path, &part, message);
         }
         let origin = Origin { file: Some(file.into()), lines: self.lines.clone(), ..Origin::default() };
-        mistakes.result(&origin, &self.sets)
+        errors.result(&origin, &self.sets)
     }
 
     /// Writes `timestamp(us)` for `timestamp` in the schemas of sources and tables.
-    pub fn say_micros(&mut self) {
+    pub fn write_micros(&mut self) {
         for (section, inside) in [("sources", None), ("stages", Some("enrich"))] {
             let parts = self.table.get_mut(section).and_then(Value::as_table_mut);
             for part in parts.into_iter().flat_map(|parts| parts.iter_mut().map(|(_, part)| part)) {
@@ -192,11 +192,11 @@ impl Document {
     }
 }
 
-/// The value at this path, made where it is not there; an error names the key on the way that holds no table.
-fn place<'a>(table: &'a mut Table, keys: &[String]) -> Result<&'a mut Value, String> {
+/// Returns the value at this path, which is created if missing; the error names a key on the path that is not a table.
+fn value_at<'a>(table: &'a mut Table, keys: &[String]) -> Result<&'a mut Value, String> {
     let mut table = table;
-    let (last, way) = keys.split_last().ok_or_else(String::new)?;
-    for (depth, key) in way.iter().enumerate() {
+    let (last, parents) = keys.split_last().ok_or_else(String::new)?;
+    for (depth, key) in parents.iter().enumerate() {
         match table.entry(key.clone()).or_insert_with(|| Value::Table(Table::new())) {
             Value::Table(inner) => table = inner,
             _ => return Err(keys[..=depth].join(".")),
@@ -205,7 +205,7 @@ fn place<'a>(table: &'a mut Table, keys: &[String]) -> Result<&'a mut Value, Str
     Ok(table.entry(last.clone()).or_insert(Value::Boolean(false)))
 }
 
-/// The keys of a dotted path, which may be quoted as in TOML.
+/// Splits a dotted path into keys, which may be quoted as in TOML.
 fn split_path(path: &str) -> Option<Vec<String>> {
     if path.contains(['\n', '\r', '=', '[']) {
         return None;
@@ -222,23 +222,23 @@ fn split_path(path: &str) -> Option<Vec<String>> {
     }
 }
 
-/// The value as TOML, or the text itself.
+/// Returns the value as TOML, or the text itself.
 fn value_of(text: &str) -> Value {
     let table = toml::from_str::<Table>(&format!("value = {text}")).ok().filter(|t| t.len() == 1);
     table.and_then(|mut t| t.remove("value")).unwrap_or_else(|| Value::String(text.into()))
 }
 
-/// A key below a path.
+/// Returns the path of a key below a path.
 pub(super) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.into() } else { format!("{path}.{key}") }
 }
 
-/// Where each line begins.
+/// Returns the offset of each line.
 fn line_starts(text: &str) -> Vec<usize> {
     std::iter::once(0).chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|offset| offset + 1)).collect()
 }
 
-/// The line (from 1) of a byte.
+/// Returns the line (from 1) of a byte.
 fn line_at(starts: &[usize], offset: usize) -> usize {
     starts.partition_point(|start| *start <= offset).max(1)
 }

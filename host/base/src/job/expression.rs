@@ -14,10 +14,10 @@ const FUNCTIONS: [(&str, AggregateFunction); 7] = [
     ("last", AggregateFunction::Last),
 ];
 
-/// A JSON Schema pattern that a function and its column fit.
+/// A JSON Schema pattern that matches a function and its column.
 pub(super) const PATTERN: &str = r"^\s*[A-Za-z]+\s*\(.+\)\s*$";
 
-/// The aggregate that fills the column `output`. The error says what is wrong and what to write.
+/// Parses the aggregate of the column `output`. The error says what is wrong and what to write.
 pub(super) fn aggregate(output: &str, text: &str) -> Result<AggregateSpec, String> {
     let (text, filter) = with_filter(text.trim())?;
     let call = text.split_once('(').and_then(|(name, rest)| Some((name.trim(), rest.strip_suffix(')')?.trim())));
@@ -67,7 +67,7 @@ pub(super) fn aggregate(output: &str, text: &str) -> Result<AggregateSpec, Strin
     Ok(spec(Some(column), distinct))
 }
 
-/// The call of a function, and the condition of the rows that it takes: `count(*) filter (where n > 0)`.
+/// Splits the call of a function and the condition of its rows: `count(*) filter (where n > 0)`.
 fn with_filter(text: &str) -> Result<(&str, Option<String>), String> {
     let mut quoted = false;
     let end = text.char_indices().find(|(_, c)| {
@@ -75,9 +75,9 @@ fn with_filter(text: &str) -> Result<(&str, Option<String>), String> {
         *c == ')' && !quoted
     });
     let Some((call, rest)) = end.and_then(|(end, _)| text.split_at_checked(end + 1)) else { return Ok((text, None)) };
-    let Some(rest) = after_word(rest, "filter") else { return Ok((text, None)) };
+    let Some(rest) = text_after(rest, "filter") else { return Ok((text, None)) };
     let condition = rest.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
-    let condition = condition.and_then(|inner| after_word(inner, "where")).filter(|condition| !condition.is_empty());
+    let condition = condition.and_then(|inner| text_after(inner, "where")).filter(|condition| !condition.is_empty());
     match condition {
         Some(condition) => Ok((call, Some(condition.to_owned()))),
         None => Err(format!(
@@ -86,13 +86,13 @@ fn with_filter(text: &str) -> Result<(&str, Option<String>), String> {
     }
 }
 
-/// What stands behind a word, in any case.
-fn after_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
+/// Returns the text after a word, in any case.
+fn text_after<'a>(text: &'a str, word: &str) -> Option<&'a str> {
     let (begin, rest) = text.trim().split_at_checked(word.len())?;
     begin.eq_ignore_ascii_case(word).then_some(rest.trim())
 }
 
-/// A plain name, or one in double quotes that may hold anything.
+/// Parses a plain name, or one in double quotes that may contain anything.
 fn column_name(text: &str) -> Option<String> {
     if let Some(quoted) = text.strip_prefix('"') {
         let inner = quoted.strip_suffix('"')?;

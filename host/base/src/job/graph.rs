@@ -1,6 +1,6 @@
-//! What must hold of a job as a whole: names that fit together, no cycle, a clock that suits the sources.
+//! Checks of the complete job: names that match, no cycle, a time mode that suits the sources.
 
-use super::mistakes::Mistakes;
+use super::errors::JobErrors;
 use super::names::stream;
 use super::spec::*;
 use super::suggest;
@@ -8,39 +8,40 @@ use crate::error::{Error, Result};
 use crate::limits::JOB_PARTS_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Notes what is wrong with the graph.
-pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
+/// Adds errors of the graph.
+pub(super) fn check(job: &JobSpec, errors: &JobErrors) {
     if let Err(message) = count(job.sources.len() + job.stages.len() + job.sinks.len()) {
-        return mistakes.add("", "", message);
+        return errors.add("", "", message);
     }
-    if job.sources.is_empty() && !mistakes.within("sources") {
+    if job.sources.is_empty() && !errors.within("sources") {
         let message = "the job has no source; add one, as [sources.lines] with kind = \"socket\" and address = \
                        \"127.0.0.1:9999\"";
-        mistakes.add("sources", "", message);
+        errors.add("sources", "", message);
     }
-    if job.sinks.is_empty() && !mistakes.within("sinks") {
+    if job.sinks.is_empty() && !errors.within("sinks") {
         let message = "the job has no sink, so its rows go nowhere; add one, as [sinks.screen] with from = \"…\" and \
                        kind = \"print\"";
-        mistakes.add("sinks", "", message);
+        errors.add("sinks", "", message);
     }
-    names(job, mistakes);
-    inputs(job, mistakes);
+    names(job, errors);
+    inputs(job, errors);
     for cycle in cycles(job) {
         let first = cycle.first().map_or("", String::as_str);
         if cycle.len() == 1 {
             let message = "it reads its own rows, which would circulate indefinitely; remove its name from its `from`";
-            mistakes.add(format!("stages.{first}.from"), &format!("stage `{first}`: "), message);
+            errors.add(format!("stages.{first}.from"), &format!("stage `{first}`: "), message);
             continue;
         }
-        let way = cycle.iter().chain(cycle.first()).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(" → ");
-        let message =
-            format!("a cycle, in which rows would circulate indefinitely: {way}; remove one of these from a `from`");
-        mistakes.add(format!("stages.{first}.from"), &format!("stage `{first}`: "), message);
+        let cycle_text = cycle.iter().chain(cycle.first()).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(" → ");
+        let message = format!(
+            "a cycle, in which rows would circulate indefinitely: {cycle_text}; remove one of these from a `from`"
+        );
+        errors.add(format!("stages.{first}.from"), &format!("stage `{first}`: "), message);
     }
-    clock(job, mistakes);
+    clock(job, errors);
 }
 
-/// Whether a job may have so many parts.
+/// Checks the number of parts of a job.
 pub(super) fn count(parts: usize) -> Result<(), String> {
     if parts > JOB_PARTS_MAX {
         return Err(format!(
@@ -50,22 +51,22 @@ pub(super) fn count(parts: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// Sources and stages have names of their own, by which their rows are read; and sinks, which nobody reads.
-fn names(job: &JobSpec, mistakes: &Mistakes) {
+/// Checks the names of sources and stages, by which their rows are read, and of sinks, whose rows are not read.
+fn names(job: &JobSpec, errors: &JobErrors) {
     let mut seen: BTreeMap<(&str, bool), &str> = BTreeMap::new();
     for (section, what, name) in all(job) {
         let is_sink = what == "sink";
         if let Some(other) = seen.get(&(name, is_sink)) {
-            let who = if is_sink { "every sink" } else { "every source and stage" };
-            let message = format!("a {other} `{name}` already exists; {who} needs a unique name");
-            mistakes.add_new(format!("{section}.{name}"), &format!("{what} `{name}`: "), message);
+            let readers = if is_sink { "every sink" } else { "every source and stage" };
+            let message = format!("a {other} `{name}` already exists; {readers} needs a unique name");
+            errors.add_new(format!("{section}.{name}"), &format!("{what} `{name}`: "), message);
         } else {
             seen.insert((name, is_sink), what);
         }
     }
 }
 
-/// Section, word and name of each part.
+/// Returns section, word and name of each part.
 fn all(job: &JobSpec) -> impl Iterator<Item = (&'static str, &'static str, &str)> {
     let sources = job.sources.iter().map(|s| ("sources", "source", s.name.as_str()));
     let stages = job.stages.iter().map(|s| ("stages", "stage", s.name.as_str()));
@@ -73,29 +74,29 @@ fn all(job: &JobSpec) -> impl Iterator<Item = (&'static str, &'static str, &str)
     sources.chain(stages).chain(sinks)
 }
 
-/// A part that has rows to read.
+/// A part whose rows can be read.
 struct Readable<'a> {
     name: &'a str,
     what: &'static str,
-    /// What it puts out beside its rows: `rejected`, `late`, branches. `None`: it could not be read whole.
+    /// Its additional streams: `rejected`, `late`, branches. `None` if it could not be read completely.
     sides: Option<Vec<&'a str>>,
 }
 
-/// The parts that have rows to read; of those with one name the first.
-fn readable<'a>(job: &'a JobSpec, mistakes: &Mistakes) -> Vec<Readable<'a>> {
+/// Returns the parts whose rows can be read; of those with the same name the first.
+fn readable<'a>(job: &'a JobSpec, errors: &JobErrors) -> Vec<Readable<'a>> {
     let sources =
         job.sources.iter().map(|source| Readable { name: &source.name, what: "source", sides: Some(vec!["rejected"]) });
     let stages = job.stages.iter().map(|stage| {
-        let whole = !mistakes.within(&format!("stages.{}", stage.name));
-        Readable { name: &stage.name, what: "stage", sides: whole.then(|| stage.sides().collect()) }
+        let is_complete = !errors.within(&format!("stages.{}", stage.name));
+        Readable { name: &stage.name, what: "stage", sides: is_complete.then(|| stage.sides().collect()) }
     });
     let mut seen = BTreeSet::new();
     sources.chain(stages).filter(|part| seen.insert(part.name)).collect()
 }
 
-/// Every input names a stream that there is, each once.
-fn inputs(job: &JobSpec, mistakes: &Mistakes) {
-    let parts = readable(job, mistakes);
+/// Checks that every input names an existing stream, each once.
+fn inputs(job: &JobSpec, errors: &JobErrors) {
+    let parts = readable(job, errors);
     let stages = job.stages.iter().map(|stage| {
         let more = match stage.operator {
             OperatorSpec::Join(_) => "join.with",
@@ -112,16 +113,16 @@ fn inputs(job: &JobSpec, mistakes: &Mistakes) {
     });
     for (section, what, name, inputs, side_by_side) in stages.chain(sinks) {
         let part = format!("{section}.{name}");
-        if mistakes.full() {
+        if errors.full() {
             return;
         }
-        if mistakes.within(&format!("{part}.from")) {
+        if errors.within(&format!("{part}.from")) {
             continue;
         }
         let wrong = |key: &str, message: String| {
-            mistakes.add(format!("{part}.{key}"), &format!("{what} `{name}`: "), message);
+            errors.add(format!("{part}.{key}"), &format!("{what} `{name}`: "), message);
         };
-        if !inputs.iter().any(|(key, _)| *key == "from") && !mistakes.within(&part) {
+        if !inputs.iter().any(|(key, _)| *key == "from") && !errors.within(&part) {
             wrong("from", "it has no `from`; write the name of a source or stage".into());
         }
         let mut seen = BTreeSet::new();
@@ -129,7 +130,7 @@ fn inputs(job: &JobSpec, mistakes: &Mistakes) {
             if seen.insert(input) {
                 unknown(key, input, name, &parts, job).into_iter().for_each(|message| wrong(key, message));
             } else if side_by_side || key != "from" {
-                let message = "to have it beside itself, make a stage of it that only has `from`, and name that";
+                let message = "to use it twice, add a stage that only has `from`, and name that";
                 wrong(key, format!("`{input}` is an input twice; {message}"));
             } else {
                 wrong(key, format!("`{key}` names `{input}` twice, which would double its rows; remove one"));
@@ -138,7 +139,7 @@ fn inputs(job: &JobSpec, mistakes: &Mistakes) {
     }
 }
 
-/// What is wrong with one name of a stream.
+/// Returns what is wrong with the name of a stream.
 fn unknown(key: &str, input: &str, reader: &str, parts: &[Readable<'_>], job: &JobSpec) -> Option<String> {
     let (name, side) = stream(input);
     if let Some(part) = parts.iter().find(|part| part.name == name) {
@@ -149,28 +150,28 @@ fn unknown(key: &str, input: &str, reader: &str, parts: &[Readable<'_>], job: &J
             "`{key}` names the sink `{name}`, and a sink has no rows to read; name what the sink reads"
         ));
     }
-    let others = || parts.iter().map(|part| part.name).filter(|other| *other != reader);
-    let hint = match suggest::nearest(name, others().collect::<Vec<_>>()) {
+    let other_names = || parts.iter().map(|part| part.name).filter(|other| *other != reader);
+    let hint = match suggest::nearest(name, other_names().collect::<Vec<_>>()) {
         Some(near) => match side {
             Some(side) => format!("did you mean `{near}.{side}`?"),
             None => format!("did you mean `{near}`?"),
         },
-        None if others().next().is_none() => "there is nothing else to read".into(),
-        None => format!("there are {}", suggest::list(others().take(20))),
+        None if other_names().next().is_none() => "there is nothing else to read".into(),
+        None => format!("there are {}", suggest::list(other_names().take(20))),
     };
     Some(format!("`{key}` names `{name}`, which is neither a source nor a stage; {hint}"))
 }
 
-/// What is wrong with a stream beside the rows of a part.
+/// Returns what is wrong with an additional stream of a part.
 fn no_side(key: &str, part: &Readable<'_>, side: &str) -> Option<String> {
     let (name, what) = (part.name, part.what);
     let sides = part.sides.as_ref().filter(|sides| !sides.contains(&side))?;
     if side == "late" {
-        let way = match what {
+        let hint = match what {
             "source" => "they come with stages that have `time`; read `<stage>.late` of one of these",
             _ => "they come with event time; write time = \"…\" with a timestamp column there, or remove it here",
         };
-        return Some(format!("`{key}` names `{name}.late`, and the {what} `{name}` has no late rows: {way}"));
+        return Some(format!("`{key}` names `{name}.late`, and the {what} `{name}` has no late rows: {hint}"));
     }
     let hint = match suggest::nearest(side, sides.iter().copied()) {
         Some(near) => format!("did you mean `{name}.{near}`?"),
@@ -183,7 +184,7 @@ fn no_side(key: &str, part: &Readable<'_>, side: &str) -> Option<String> {
 }
 
 /// Virtual time needs test batches and an interval.
-fn clock(job: &JobSpec, mistakes: &Mistakes) {
+fn clock(job: &JobSpec, errors: &JobErrors) {
     if job.clock != ClockSpec::Manual {
         return;
     }
@@ -194,19 +195,19 @@ fn clock(job: &JobSpec, mistakes: &Mistakes) {
              it a queue",
             source.kind.word()
         );
-        mistakes.add_new(path, &format!("source `{}`: ", source.name), message);
+        errors.add_new(path, &format!("source `{}`: ", source.name), message);
     }
     if job.batch.is_zero() {
         let message = "clock = \"manual\" counts time in batch intervals, and `batch` is zero; write batch = \"1s\"";
-        mistakes.add_new("batch".into(), "", message);
+        errors.add_new("batch".into(), "", message);
     }
 }
 
-/// For each stage the stages that it reads, by index. Names that are no stage are left out.
+/// Returns for each stage the stages that it reads, by index. Other names are ignored.
 fn edges(job: &JobSpec) -> Vec<Vec<usize>> {
     let mut index: BTreeMap<&str, usize> = BTreeMap::new();
-    for (place, stage) in job.stages.iter().enumerate() {
-        index.entry(&stage.name).or_insert(place);
+    for (number, stage) in job.stages.iter().enumerate() {
+        index.entry(&stage.name).or_insert(number);
     }
     let sources: BTreeSet<&str> = job.sources.iter().map(|s| s.name.as_str()).collect();
     let reads = |stage: &StageSpec| {
@@ -216,8 +217,8 @@ fn edges(job: &JobSpec) -> Vec<Vec<usize>> {
     job.stages.iter().map(reads).collect()
 }
 
-/// The stages in an order in which each comes after all that it reads, as in the file where that leaves a choice; and
-/// the number of inputs that stay open of those in or behind a cycle (Kahn 1962).
+/// Returns the stages, each after all that it reads, otherwise in the order of the file. Also returns the number of unresolved inputs of stages in
+/// or after a cycle (Kahn 1962).
 fn sorted(edges: &[Vec<usize>]) -> (Vec<usize>, Vec<usize>) {
     let mut open: Vec<usize> = edges.iter().map(Vec::len).collect();
     let mut readers: Vec<Vec<usize>> = vec![Vec::new(); edges.len()];
@@ -240,7 +241,7 @@ fn sorted(edges: &[Vec<usize>]) -> (Vec<usize>, Vec<usize>) {
     (order, open)
 }
 
-/// The stages in an order in which each comes after all that it reads.
+/// Returns the stages, each after all that it reads.
 pub(super) fn order(job: &JobSpec) -> Result<Vec<usize>> {
     let edges = edges(job);
     let (order, _) = sorted(&edges);
@@ -251,27 +252,27 @@ pub(super) fn order(job: &JobSpec) -> Result<Vec<usize>> {
     Err(Error::job(format!("the stages {} form a cycle; remove one of these from a `from`", cycle.join(", "))))
 }
 
-/// The cycles, each as the names of its stages in the direction of the rows, beginning with the first in the file.
-/// Every cycle has a stage with one of the cycles returned, so mending these and checking again finds the rest.
+/// Returns the cycles, each as the names of its stages in the direction of the rows, beginning with the first in the file. Every cycle has a stage
+/// in common with one of these, so fixing these and checking again finds the rest.
 fn cycles(job: &JobSpec) -> Vec<Vec<String>> {
     let edges = edges(job);
     let (_, open) = sorted(&edges);
     let mut seen = vec![false; edges.len()];
     let mut found = Vec::new();
     for start in (0..edges.len()).filter(|stage| open[*stage] > 0) {
-        // A stage that stays open reads at least one that stays open too: going from input to input must come round.
-        let mut way: Vec<usize> = Vec::new();
+        // An unresolved stage reads at least one other: following the inputs must return to it.
+        let mut path: Vec<usize> = Vec::new();
         let mut current = start;
         while !seen[current] {
             seen[current] = true;
-            way.push(current);
+            path.push(current);
             match edges[current].iter().find(|input| open[**input] > 0) {
                 Some(input) => current = *input,
                 None => break,
             }
         }
-        if let Some(begin) = way.iter().position(|stage| *stage == current) {
-            let mut cycle: Vec<usize> = way.split_off(begin);
+        if let Some(begin) = path.iter().position(|stage| *stage == current) {
+            let mut cycle: Vec<usize> = path.split_off(begin);
             cycle.reverse();
             let first = cycle.iter().enumerate().min_by_key(|(_, stage)| **stage).map_or(0, |(position, _)| position);
             cycle.rotate_left(first);

@@ -1,15 +1,15 @@
-//! The URL of a server that a job sends to or reads from over HTTP.
+//! The URL of a server that a job uses over HTTP.
 
 use super::database::expand;
 use super::variables::{self, TextPiece};
 use std::path::Path;
 
-/// Whether a URL may be one, whatever the environment gives for its placeholders.
+/// Checks a URL, whatever the environment sets for its placeholders.
 pub fn check(url: &str) -> Result<(), String> {
     begins_with(url, &["http://", "https://"])
 }
 
-/// The same of a URL that may begin with one of these.
+/// Checks a URL with one of these schemes.
 pub fn begins_with(url: &str, schemes: &[&str]) -> Result<(), String> {
     let pieces = variables::pieces(url).map_err(|message| format!("`url` {message}"))?;
     let begins = schemes.iter().any(|scheme| url.starts_with(scheme));
@@ -20,7 +20,7 @@ pub fn begins_with(url: &str, schemes: &[&str]) -> Result<(), String> {
     Err(format!("`url` begins with neither {}; write it as \"{example}host/path\"", schemes.join(" nor ")))
 }
 
-/// A URL with what the environment gives for its placeholders, which is not shown from then on.
+/// Returns a URL with the environment's values for its placeholders, which are hidden in all output from then on.
 pub fn url(text: &str) -> Result<String, String> {
     expand(text, |piece| variables::value(piece, Path::new("")))
 }

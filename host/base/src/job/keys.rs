@@ -1,5 +1,5 @@
-//! Every key that a job file may hold: what it is for and what it takes. Unknown keys are found, and the JSON Schema
-//! for editors is made, from these same tables.
+//! Every key of a job file: its purpose and its values. Unknown keys are found with these tables, and the JSON Schema for editors is generated from
+//! them.
 
 mod sink;
 mod source;
@@ -16,17 +16,17 @@ use crate::limits;
 pub struct TableKey {
     /// Its name.
     pub name: &'static str,
-    /// The kinds of sources or sinks that it is for; none named: all.
+    /// The kinds of sources or sinks that have it; empty: all.
     pub kinds: &'static [&'static str],
-    /// The kinds (or, without kinds, the table itself, as `""`) that cannot do without it.
+    /// The kinds (or, without kinds, the table itself, as `""`) that require it.
     pub needed: &'static [&'static str],
-    /// What it takes.
+    /// The shape of its values.
     pub shape: KeyShape,
-    /// What it is for.
+    /// Its description.
     pub doc: &'static str,
 }
 
-/// What a key takes.
+/// The shape of a key's values.
 #[derive(Clone, Copy)]
 pub enum KeyShape {
     /// Text.
@@ -35,12 +35,12 @@ pub enum KeyShape {
     Name,
     /// `host:port`
     Address,
-    /// `host:port`, or a list of such.
+    /// `host:port`, or a list of them.
     Addresses,
     /// `true` or `false`
     Flag,
-    /// A whole number within these bounds.
-    Whole(u64, u64),
+    /// An integer within these limits.
+    Integer(u64, u64),
     /// `"10s"`
     Time,
     /// `"10s"`, or `"-10s"`.
@@ -55,9 +55,9 @@ pub enum KeyShape {
     Share,
     /// A number of rows, or a share of them: `0.1` or `"10%"`.
     RowsOrShare,
-    /// `"10s"`, or from and to, as `["-5s", "10s"]`.
+    /// `"10s"`, or from and to, for example `["-5s", "10s"]`.
     Within,
-    /// Text or a list of texts.
+    /// A string or a list of strings.
     Texts,
     /// Anything.
     Any,
@@ -65,7 +65,7 @@ pub enum KeyShape {
     Columns,
     /// The type of a column.
     Type,
-    /// Values of one shape by names that are free.
+    /// Values of one shape by free names.
     ByName(&'static KeyShape),
     /// Any of these shapes.
     Either(&'static [KeyShape]),
@@ -82,13 +82,13 @@ pub enum KeyShape {
 }
 
 impl TableKey {
-    /// Whether it is for this kind.
+    /// Returns whether this kind has it.
     pub fn fits(&self, kind: &str) -> bool {
         self.kinds.is_empty() || self.kinds.contains(&kind)
     }
 }
 
-/// A key that any kind may have and none needs.
+/// An optional key of any kind.
 pub const fn key(name: &'static str, shape: KeyShape, doc: &'static str) -> TableKey {
     TableKey { name, kinds: &[], needed: &[], shape, doc }
 }
@@ -98,7 +98,7 @@ impl TableKey {
         self.kinds = kinds;
         self
     }
-    /// One of a declaration that its kind cannot do without.
+    /// A key that the declaration's kind requires.
     pub const fn required(self) -> TableKey {
         self.needed(&[""])
     }
@@ -108,39 +108,39 @@ impl TableKey {
     }
 }
 
-/// The kinds of sources that the language has itself, and where their records come from.
+/// The kinds of sources of the language itself, and where their records come from.
 pub(super) const SOURCE_KINDS: &[(&str, &str)] = &[
     ("directory", "the files of a directory, and new ones as they arrive"),
     ("file", "one file"),
     ("plugin", "what your plugin reads"),
 ];
-/// What the key `kind` of a source says.
+/// Description of the key `kind` of a source.
 pub(super) const SOURCE_KIND_DOC: &str = "Where the records come from";
-/// The kinds of sources of versions to come.
+/// Kinds of sources of later versions.
 pub(super) const SOURCE_KINDS_LATER: &[&str] = &["s3"];
 /// The formats of sources.
 pub(super) const FORMATS: &[&str] = &["text", "json", "csv", "binary", "parquet", "avro", "protobuf"];
-/// The formats of sources of versions to come.
+/// Formats of sources of later versions.
 pub(super) const FORMATS_LATER: &[&str] = &["arrow", "orc"];
-/// The kinds of sinks that the language has itself, and where rows go.
+/// The kinds of sinks of the language itself, and where rows go.
 pub(super) const SINK_KINDS: &[(&str, &str)] = &[("plugin", "where your plugin writes them")];
-/// What the key `kind` of a sink says.
+/// Description of the key `kind` of a sink.
 pub(super) const SINK_KIND_DOC: &str = "Where the rows go";
-/// The kinds of sinks of versions to come.
+/// Kinds of sinks of later versions.
 pub(super) const SINK_KINDS_LATER: &[&str] = &["s3"];
-/// The ways in which sinks compress records, and pages of Parquet.
+/// Compression methods of records in sinks, and of pages of Parquet.
 pub(super) const COMPRESSIONS: &[&str] = &["none", "gzip", "snappy", "lz4", "zstd"];
-/// Keys of a source of versions to come.
+/// Keys of a source of later versions.
 pub(super) const SOURCE_KEYS_LATER: &[&str] = &["compression"];
-/// Keys of a sink of versions to come.
+/// Keys of a sink of later versions.
 pub(super) const SINK_KEYS_LATER: &[&str] = &["partition", "headers"];
-/// Keys of `[checkpoint]` of versions to come.
+/// Keys of `[checkpoint]` of later versions.
 pub(super) const CHECKPOINT_KEYS_LATER: &[&str] = &["keep", "compression"];
-/// The whole file.
+/// The complete file.
 pub(super) const JOB: &[TableKey] = &[
     key("name", KeyShape::Name, "The job's name, by default that of the file."),
     key("batch", KeyShape::Time, "Batch interval, 1s by default. \"0s\" starts a batch as soon as data is waiting."),
-    key("workers", KeyShape::Whole(1, limits::WORKERS_MAX), "Worker threads per process, by default one per core."),
+    key("workers", KeyShape::Integer(1, limits::WORKERS_MAX), "Worker threads per process, by default one per core."),
     key(
         "clock",
         KeyShape::Word(&["wall", "manual"]),
@@ -149,7 +149,7 @@ pub(super) const JOB: &[TableKey] = &[
     ),
     key(
         "in_flight_max",
-        KeyShape::Whole(1, limits::IN_FLIGHT_MAX_MAX),
+        KeyShape::Integer(1, limits::IN_FLIGHT_MAX_MAX),
         "Maximum batches in flight (begun but not committed), 4 by default. At the maximum, a slow sink or plugin slows the \
          sources down.",
     ),
@@ -218,7 +218,7 @@ pub(super) const CHECKPOINT: &[TableKey] = &[
     ),
 ];
 
-/// Keys that a part may not have but a table in it, or another part: section (or `functions`), key, and where it belongs.
+/// Keys that are not allowed in a part, but in a table in it, or in another part: section (or `functions`), key, and where it belongs.
 const ELSEWHERE: &[(&str, &[&str], &str)] = &[
     ("sources", &EVENT_TIME_KEYS, "is for the stage that has the window; write it there"),
     ("stages", &["size", "slide", "gap", "length_max"], "belongs inside `window`; write window = { size = \"30s\" }"),
@@ -250,7 +250,7 @@ const ELSEWHERE: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// Where a key belongs that a part of this section, or a function of `sql`, cannot have.
+/// Returns where a key belongs that is not allowed in a part of this section, or in a function of `sql`.
 pub(super) fn elsewhere(section: &str, key: &str) -> Option<&'static str> {
-    ELSEWHERE.iter().find(|(of, keys, _)| *of == section && keys.contains(&key)).map(|(_, _, place)| *place)
+    ELSEWHERE.iter().find(|(of, keys, _)| *of == section && keys.contains(&key)).map(|(_, _, section)| *section)
 }

@@ -1,4 +1,4 @@
-//! Names of jobs, sources, stages and sinks, and the names of streams that `from` takes.
+//! Names of jobs, sources, stages and sinks, and the names of streams in `from`.
 
 use crate::job::spec::JobSpec;
 use crate::limits::NAME_BYTES_MAX;
@@ -10,15 +10,15 @@ pub(super) const PATTERN: &str = "^[A-Za-z][A-Za-z0-9_-]{0,63}$";
 /// Words that follow the name of a part in the name of a stream.
 const RESERVED: [&str; 2] = ["rejected", "late"];
 
-/// What is wrong with the name of a branch, and what to write instead. `<stage>.rejected` and `<stage>.late` are streams already.
+/// Checks the name of a branch; the error says what to write instead. `<stage>.rejected` and `<stage>.late` are streams already.
 pub(super) fn check_branch(name: &str) -> Result<(), String> {
     match RESERVED.contains(&name) {
-        true => Err(format!("a branch must not be named `{name}`, which stands for {name} rows; write another name")),
+        true => Err(format!("a branch must not be named `{name}`, which means {name} rows; write another name")),
         false => check(name),
     }
 }
 
-/// The query over all rows that a stage is a part of: it was taken apart into several.
+/// Returns the query over all rows that was split into several stages, if this stage is one of them.
 pub fn query_of<'a>(spec: &'a JobSpec, stage: &'a str) -> Option<&'a str> {
     let named = |name: &str| spec.stages.iter().find(|stage| stage.name == name);
     let ends = ["-rows", "-totals", "-all"];
@@ -29,7 +29,7 @@ pub fn query_of<'a>(spec: &'a JobSpec, stage: &'a str) -> Option<&'a str> {
     (is_query && !spec.origin.lines.contains_key(&format!("stages.{}", totals.name))).then_some(query)
 }
 
-/// What is wrong with a name, and what to write instead.
+/// Checks a name; the error says what to write instead.
 pub(super) fn check(name: &str) -> Result<(), String> {
     if name.is_empty() {
         return Err("the name is empty; write one of letters, digits, `-` and `_`".into());
@@ -48,7 +48,7 @@ pub(super) fn check(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The part that a stream comes from, and what of it where it is not its rows: `rejected`, `late`, or a branch, as in
+/// Returns the part that a stream comes from and, if it is not the part's rows, which of its streams: `rejected`, `late`, or a branch, for example
 /// `words.rejected`.
 pub fn stream(from: &str) -> (&str, Option<&str>) {
     match from.split_once('.') {
@@ -57,12 +57,12 @@ pub fn stream(from: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The name of a job whose file says none: that of the file.
+/// Returns the name of a job without a name in its file: that of the file.
 pub(super) fn of_file(file: &Path) -> String {
     of_text(&file.file_stem().unwrap_or_default().to_string_lossy())
 }
 
-/// The nearest text that is a name.
+/// Returns the nearest valid name.
 fn of_text(text: &str) -> String {
     let mut name: String = text.chars().map(|c| if fits(c) { c } else { '-' }).collect();
     if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {

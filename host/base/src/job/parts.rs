@@ -13,10 +13,10 @@ pub use http::{own_certificate, token_fits as token};
 pub(in crate::job) use plugin::check_end;
 pub use records::{message, registry};
 
-use super::mistakes::Mistakes;
-use super::part_mistakes::PartMistakes;
-use super::spec::*;
+use super::errors::JobErrors;
 use super::names;
+use super::part_errors::PartErrors;
+use super::spec::*;
 use crate::batch::times::check_pattern;
 use crate::batch::types::ColumnType;
 use crate::limits;
@@ -26,17 +26,16 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Looks at all parts, except those that could not be read: what is missing in them is no mistake of its own.
-pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
-    top(job, mistakes);
-    job.checkpoint.iter().for_each(|spec| checkpoint(spec, mistakes));
+pub(super) fn check(job: &JobSpec, errors: &JobErrors) {
+    top(job, errors);
+    job.checkpoint.iter().for_each(|spec| checkpoint(spec, errors));
     let part = |section: &str, what: &str, name: &str| {
-        let part =
-            PartMistakes { path: format!("{section}.{name}"), words: format!("{what} `{name}`: "), job, mistakes };
+        let part = PartErrors { path: format!("{section}.{name}"), part: format!("{what} `{name}`: "), job, errors };
         if let Err(message) = names::check(name) {
-            mistakes.add(part.path, &format!("{what}: "), message);
+            errors.add(part.path, &format!("{what}: "), message);
             return None;
         }
-        (!mistakes.within(&part.path)).then_some(part)
+        (!errors.within(&part.path)).then_some(part)
     };
     for spec in &job.sources {
         if let Some(part) = part("sources", "source", &spec.name) {
@@ -56,37 +55,37 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
     }
 }
 
-fn top(job: &JobSpec, mistakes: &Mistakes) {
+fn top(job: &JobSpec, errors: &JobErrors) {
     if let Err(message) = names::check(&job.name) {
-        mistakes.add_new("name".into(), "", format!("the job's name: {message}"));
+        errors.add_new("name".into(), "", format!("the job's name: {message}"));
     }
     if job.in_flight_max == 0 {
-        mistakes.add_new("in_flight_max".into(), "", "`in_flight_max` is 0; write a number of at least 1");
+        errors.add_new("in_flight_max".into(), "", "`in_flight_max` is 0; write a number of at least 1");
     }
     if let Some(state) = &job.state {
         let least = limits::STATE_MEMORY_BYTES_MIN;
         if !(least..=limits::MEMORY_BYTES_MAX_MAX).contains(&state.memory_bytes_max) {
             let message = format!("`state.memory` is {}; write at least {least}", state.memory_bytes_max);
-            mistakes.add_new("state.memory".into(), "", message);
+            errors.add_new("state.memory".into(), "", message);
         }
-        if state.folder.as_ref().is_some_and(|folder| folder.as_os_str().as_encoded_bytes().contains(&0)) {
+        if state.dir.as_ref().is_some_and(|dir| dir.as_os_str().as_encoded_bytes().contains(&0)) {
             let message = "`state.folder` has a zero byte, which no path can have; write it without";
-            mistakes.add_new("state.folder".into(), "", message);
+            errors.add_new("state.folder".into(), "", message);
         }
     }
     if job.workers.is_some_and(|workers| workers == 0 || workers as u64 > limits::WORKERS_MAX) {
         let message =
             format!("`workers` is not within 1 to {}; write such a number, or leave it out", limits::WORKERS_MAX);
-        mistakes.add_new("workers".into(), "", message);
+        errors.add_new("workers".into(), "", message);
     }
 }
 
-fn checkpoint(spec: &CheckpointSpec, mistakes: &Mistakes) {
-    let wrong = |key: &str, message: &str| mistakes.add_new(format!("checkpoint.{key}"), "", message);
+fn checkpoint(spec: &CheckpointSpec, errors: &JobErrors) {
+    let wrong = |key: &str, message: &str| errors.add_new(format!("checkpoint.{key}"), "", message);
     let dir = &spec.dir;
     let help =
         "write a folder, as dir = \"checkpoints/word-count\", s3://bucket/prefix, or hdfs://namenode:8020/folder";
-    if mistakes.within("checkpoint.dir") {
+    if errors.within("checkpoint.dir") {
         // What could not be read is empty here.
     } else if dir.is_empty() {
         wrong("dir", &format!("`checkpoint.dir` is empty; {help}"));
@@ -110,7 +109,7 @@ fn checkpoint(spec: &CheckpointSpec, mistakes: &Mistakes) {
     }
 }
 
-fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
+fn source(spec: &SourceSpec, part: &PartErrors<'_>) {
     match &spec.kind {
         SourceKind::Directory { path, poll, settle, .. } | SourceKind::Follow { path, poll, settle } => {
             file_path("path", path, part);
@@ -153,8 +152,8 @@ fn source(spec: &SourceSpec, part: &PartMistakes<'_>) {
 }
 
 /// The pattern of files that are read.
-fn files_read(pattern: &str, subfolders: bool, part: &PartMistakes<'_>) {
-    let key = part.place(["path", "pattern"]);
+fn files_read(pattern: &str, subfolders: bool, part: &PartErrors<'_>) {
+    let key = part.existing_path(["path", "pattern"]);
     if let Err(error) = glob::Pattern::new(pattern) {
         let what = format!(
             "`{pattern}` is not a valid pattern: {error}; write one such as \"*.jsonl\" or \"2026-*/**/*.csv\""
@@ -171,7 +170,7 @@ fn files_read(pattern: &str, subfolders: bool, part: &PartMistakes<'_>) {
 }
 
 /// Checks what holds of columns in any format; whether they are good enough to look at the format as well.
-fn columns(spec: &SourceSpec, part: &PartMistakes<'_>) -> bool {
+fn columns(spec: &SourceSpec, part: &PartErrors<'_>) -> bool {
     let mut seen = BTreeSet::new();
     let mut good = true;
     for column in &spec.schema {
@@ -254,7 +253,7 @@ fn binary_time(spec: &SourceSpec, column: &ColumnSpec) -> Option<String> {
     })
 }
 
-fn format(spec: &SourceSpec, part: &PartMistakes<'_>) {
+fn format(spec: &SourceSpec, part: &PartErrors<'_>) {
     if spec.kind.declared().is_some_and(|config| !config.check_format(spec, part)) {
         return;
     }
@@ -300,7 +299,7 @@ fn format(spec: &SourceSpec, part: &PartMistakes<'_>) {
 }
 
 /// Widths of the columns and length of a record must agree.
-fn binary(spec: &SourceSpec, record_bytes: Option<u32>, part: &PartMistakes<'_>) {
+fn binary(spec: &SourceSpec, record_bytes: Option<u32>, part: &PartErrors<'_>) {
     use RecordBounds::{Body, Envelope, Prefix};
     let framed = matches!(spec.kind.bounds(), Prefix | Envelope | Body);
     let whole_record = matches!(spec.schema.as_slice(), [c] if matches!(c.kind, ColumnType::Text | ColumnType::Binary));
@@ -339,7 +338,7 @@ fn binary(spec: &SourceSpec, record_bytes: Option<u32>, part: &PartMistakes<'_>)
 }
 
 /// `host:port`, as far as text tells.
-pub fn address(key: &str, text: &str, part: &PartMistakes<'_>) {
+pub fn address(key: &str, text: &str, part: &PartErrors<'_>) {
     if !is_address(text) {
         let message =
             format!("`{key} = \"{text}\"` is not host and port; write it as \"127.0.0.1:9999\" or \"[::1]:9999\"");
@@ -361,15 +360,13 @@ pub fn is_address(text: &str) -> bool {
 fn no_bucket(url: &str) -> Option<&'static str> {
     let (scheme, rest) = url.split_once("://")?;
     rest.split('/').next().is_none_or(str::is_empty).then_some(match scheme {
-        "hdfs" => {
-            "names no server; write hdfs://namenode:8020/folder, or the name service in the place of host and port"
-        }
+        "hdfs" => "names no server; write hdfs://namenode:8020/folder, or the name service instead of host and port",
         _ => "names no bucket; write s3://bucket/prefix",
     })
 }
 
 /// The URL of a prefix in a bucket.
-pub fn url_of_bucket(url: &str, part: &PartMistakes<'_>) {
+pub fn url_of_bucket(url: &str, part: &PartErrors<'_>) {
     if let Some(nothing) = no_bucket(url) {
         part.wrong("path", format!("`path = \"{url}\"` {nothing}"));
     } else if url.chars().any(char::is_control) {
@@ -378,7 +375,7 @@ pub fn url_of_bucket(url: &str, part: &PartMistakes<'_>) {
 }
 
 /// A path of a local file or folder.
-pub fn file_path(key: &str, path: &Path, part: &PartMistakes<'_>) {
+pub fn file_path(key: &str, path: &Path, part: &PartErrors<'_>) {
     let text = path.to_string_lossy();
     if text.is_empty() {
         part.wrong(key, format!("`{key}` is empty; write the path of a file or folder"));
@@ -395,14 +392,14 @@ pub fn file_path(key: &str, path: &Path, part: &PartMistakes<'_>) {
     }
 }
 
-fn sink(spec: &SinkSpec, part: &PartMistakes<'_>) {
+fn sink(spec: &SinkSpec, part: &PartErrors<'_>) {
     if spec.encoding.is_some() && !spec.kind.is_text() {
         part.wrong("encoding", "`encoding` is for formats of text, and this one holds bytes as they are; remove it");
     }
     spec.kind.check(part);
 }
 
-pub(super) fn mode(mode: &TableMode, part: &PartMistakes<'_>) {
+pub(super) fn mode(mode: &TableMode, part: &PartErrors<'_>) {
     let TableMode::Upsert { key, .. } = mode else { return };
     if key.is_empty() {
         part.wrong("key", "mode = \"upsert\" needs `key`; write key = \"word\", or key = [\"a\", \"b\"]");
@@ -411,7 +408,7 @@ pub(super) fn mode(mode: &TableMode, part: &PartMistakes<'_>) {
 }
 
 /// Names of columns, none of them twice.
-pub fn twice(key: &str, names: &[String], part: &PartMistakes<'_>) {
+pub fn twice(key: &str, names: &[String], part: &PartErrors<'_>) {
     let mut seen = BTreeSet::new();
     for name in names {
         if name.is_empty() {

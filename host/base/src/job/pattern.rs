@@ -10,7 +10,7 @@
 use super::spec::{PatternNots, PatternSkip, PatternStep, PatternSteps};
 use crate::limits::{NAME_BYTES_MAX, PATTERN_REPEATS_MAX, PATTERN_STEPS_MAX};
 
-/// Words that mean something in `steps` or in conditions, and so are no names.
+/// Reserved words of `steps` and of conditions, which cannot be names.
 const WORDS: [&str; 10] = ["next", "followed", "by", "not", "with", "gaps", "without", "prev", "first", "last"];
 
 /// An example for messages.
@@ -23,7 +23,7 @@ enum Token {
     Sign(char),
 }
 
-/// Reads steps. The error says what is wrong and what to write.
+/// Parses steps. The error says what is wrong and what to write.
 pub fn steps(text: &str) -> Result<PatternSteps, String> {
     let mut tokens = Tokens { tokens: tokens(text)?, at: 0 };
     let (mut steps, mut waiting): (Vec<PatternStep>, PatternNots) = (Vec::new(), PatternNots::default());
@@ -103,7 +103,7 @@ pub fn steps(text: &str) -> Result<PatternSteps, String> {
     Ok(PatternSteps { text: text.split_whitespace().collect::<Vec<_>>().join(" "), steps, end: waiting })
 }
 
-/// Reads `skip`: `past last row`, `to next row`, `to first a`, `to last a`.
+/// Parses `skip`: `past last row`, `to next row`, `to first a`, `to last a`.
 pub fn skip(text: &str) -> Option<PatternSkip> {
     match text.split_whitespace().collect::<Vec<_>>().as_slice() {
         ["past", "last", "row"] => Some(PatternSkip::PastLastRow),
@@ -114,7 +114,7 @@ pub fn skip(text: &str) -> Option<PatternSkip> {
     }
 }
 
-/// Whether the step comes by `followed by`.
+/// Reads the link to a step; returns whether it is `followed by`.
 fn link(tokens: &mut Tokens, first: bool) -> Result<bool, String> {
     let relaxed = tokens.word("followed");
     if relaxed && !tokens.word("by") {
@@ -122,7 +122,7 @@ fn link(tokens: &mut Tokens, first: bool) -> Result<bool, String> {
     }
     let linked = relaxed || tokens.word("next");
     if linked && first {
-        return Err(format!("it begins with a word that stands between steps; write {EXAMPLE}"));
+        return Err(format!("it begins with a separator of steps; write {EXAMPLE}"));
     }
     Ok(relaxed)
 }
@@ -130,8 +130,8 @@ fn link(tokens: &mut Tokens, first: bool) -> Result<bool, String> {
 fn name(tokens: &mut Tokens) -> Result<String, String> {
     let word = match tokens.next() {
         Some(Token::Word(word)) => word,
-        Some(other) => return Err(format!("there is `{other}` where the name of a step belongs; write {EXAMPLE}")),
-        None => return Err(format!("it ends where the name of a step belongs; write {EXAMPLE}")),
+        Some(other) => return Err(format!("expected the name of a step, found `{other}`; write {EXAMPLE}")),
+        None => return Err(format!("it ends before the name of a step; write {EXAMPLE}")),
     };
     if WORDS.contains(&word.to_lowercase().as_str()) {
         return Err(format!("`{word}` is reserved and cannot be the name of a step; choose another name"));
@@ -142,7 +142,7 @@ fn name(tokens: &mut Tokens) -> Result<String, String> {
     Ok(word)
 }
 
-/// How many rows at least and at most, and whether as few as possible.
+/// Reads the minimum and maximum number of rows, and whether as few as possible are taken.
 fn quantifier(tokens: &mut Tokens) -> Result<(u32, Option<u32>, bool), String> {
     let (least, most) = match tokens.peek() {
         Some(Token::Sign('+')) => (1, None),
@@ -150,7 +150,7 @@ fn quantifier(tokens: &mut Tokens) -> Result<(u32, Option<u32>, bool), String> {
         Some(Token::Sign('?')) => (0, Some(1)),
         Some(Token::Sign('{')) => return braces(tokens),
         Some(Token::Sign(other)) => {
-            return Err(format!("there is `{other}` where a quantifier belongs; write `{{3}}`"));
+            return Err(format!("expected a quantifier, found `{other}`; write `{{3}}`"));
         }
         _ => return Ok((1, Some(1), false)),
     };
@@ -201,14 +201,14 @@ impl Tokens {
         token
     }
 
-    /// Takes this word, if it is there.
+    /// Reads this word, if it is next.
     fn word(&mut self, word: &str) -> bool {
         let found = matches!(self.peek(), Some(Token::Word(here)) if here.eq_ignore_ascii_case(word));
         self.at += usize::from(found);
         found
     }
 
-    /// Takes this sign, if it is there.
+    /// Reads this sign, if it is next.
     fn sign(&mut self, sign: char) -> bool {
         let found = self.peek() == Some(&Token::Sign(sign));
         self.at += usize::from(found);
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_told() {
-        for (text, told) in [
+        for (text, expected) in [
             ("", "no step"),
             ("next a", "begins with a word"),
             ("a followed b", "without `by`"),
@@ -347,7 +347,7 @@ mod tests {
             ("a; b", "does not belong"),
         ] {
             let error = steps(text).expect_err(text);
-            assert!(error.contains(told), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 }

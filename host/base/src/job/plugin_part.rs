@@ -1,9 +1,9 @@
-//! Which plugin of a job is meant: that of a stage, a source or a sink.
+//! Names a plugin of a job: that of a stage, a source or a sink.
 
 use std::fmt::{Display, Formatter, Result};
 
-/// The stage, source or sink whose plugin is meant. Commands, lock files, records and running jobs name it by a text: a stage by its
-/// name, the others behind their section (`sources.orders`, `sinks.out`), as a sink may have the name of a stage.
+/// The stage, source or sink of a plugin. Commands, lock files, records and running jobs name it by a string: a stage by its name, the others with
+/// their section (`sources.orders`, `sinks.out`), as a sink may have the name of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PluginPart<'a> {
     /// A stage of this name.
@@ -15,7 +15,7 @@ pub enum PluginPart<'a> {
 }
 
 impl<'a> PluginPart<'a> {
-    /// The part that a text names.
+    /// Returns the part that a string names.
     pub fn of(text: &'a str) -> PluginPart<'a> {
         match text.split_once('.') {
             Some(("sources", name)) => PluginPart::Source(name),
@@ -25,14 +25,14 @@ impl<'a> PluginPart<'a> {
         }
     }
 
-    /// Its name in the job file.
+    /// Returns its name in the job file.
     pub fn name(self) -> &'a str {
         match self {
             PluginPart::Stage(name) | PluginPart::Source(name) | PluginPart::Sink(name) => name,
         }
     }
 
-    /// Where the job file has it.
+    /// Returns its section in the job file.
     pub fn section(self) -> &'static str {
         match self {
             PluginPart::Stage(_) => "stages",
@@ -41,7 +41,7 @@ impl<'a> PluginPart<'a> {
         }
     }
 
-    /// What it is.
+    /// Returns what it is.
     pub fn word(self) -> &'static str {
         match self {
             PluginPart::Stage(_) => "stage",
@@ -50,7 +50,7 @@ impl<'a> PluginPart<'a> {
         }
     }
 
-    /// The text that names it.
+    /// Returns the string that names it.
     pub fn id(self) -> String {
         match self {
             PluginPart::Stage(name) => name.to_owned(),
@@ -58,13 +58,13 @@ impl<'a> PluginPart<'a> {
         }
     }
 
-    /// The key of its plugin in the job file.
+    /// Returns the key of its plugin in the job file.
     pub fn key(self) -> String {
         format!("{}.{}.plugin", self.section(), self.name())
     }
 }
 
-/// As messages say it.
+/// The form in messages.
 impl Display for PluginPart<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         write!(f, "{} `{}`", self.word(), self.name())
@@ -82,9 +82,9 @@ mod tests {
             ("sources.in", PluginPart::Source("in"), "source `in`", "sources.in.plugin"),
             ("sinks.out", PluginPart::Sink("out"), "sink `out`", "sinks.out.plugin"),
         ];
-        for (text, part, words, key) in cases {
+        for (text, part, shown, key) in cases {
             assert_eq!(PluginPart::of(text), part);
-            assert_eq!((part.id().as_str(), part.to_string().as_str(), part.key().as_str()), (text, words, key));
+            assert_eq!((part.id().as_str(), part.to_string().as_str(), part.key().as_str()), (text, shown, key));
         }
         assert_eq!(PluginPart::of("stages.words").id(), "words");
     }

@@ -15,33 +15,32 @@ pub(super) use tls::{read as tls, read_with as tls_with};
 
 use super::connector::Kinds;
 use super::document::Document;
+use super::errors::JobErrors;
 use super::keys;
-use super::mistakes::Mistakes;
 use super::names;
 use super::spec::{AtEnd, ClockSpec, JobSpec, Origin, SinkKind, SourceKind, StateSpec, Texts};
 use super::table::Reader;
 use std::path::Path;
 
-/// Reads `state`, where it is there.
+/// Reads `state`, if it is set.
 fn state(top: &Reader<'_>) -> Option<StateSpec> {
     let r = top.inner("state", "state = { memory = \"2GiB\" }")?;
     r.check_keys(keys::STATE, &[], None);
     r.need("memory", "memory = \"2GiB\"");
-    let most = crate::limits::MEMORY_BYTES_MAX_MAX;
-    let memory_bytes_max = r.size("memory", crate::limits::STATE_MEMORY_BYTES_MIN, most).unwrap_or(most);
-    Some(StateSpec { memory_bytes_max, folder: r.path("folder", "folder = \"/var/tmp\"") })
+    let max = crate::limits::MEMORY_BYTES_MAX_MAX;
+    let memory_bytes_max = r.size("memory", crate::limits::STATE_MEMORY_BYTES_MIN, max).unwrap_or(max);
+    Some(StateSpec { memory_bytes_max, dir: r.path("folder", "folder = \"/var/tmp\"") })
 }
 
-/// Reads the whole file. What cannot be read is noted in `mistakes` and gets a harmless value, so that the rest of the
-/// file is looked at as well.
-pub(super) fn job(document: &Document, kinds: &Kinds, file: &Path, folder: &Path, mistakes: &Mistakes) -> JobSpec {
+/// Reads the complete file. Unreadable values are recorded in `errors` and get a harmless value, so that the rest of the file is checked as well.
+pub(super) fn job(document: &Document, kinds: &Kinds, file: &Path, dir: &Path, errors: &JobErrors) -> JobSpec {
     let names = kinds.names();
     let (path, part, inside) = (String::new(), String::new(), String::new());
-    let top = Reader { path, part, inside, table: &document.table, folder, names: &names, mistakes };
+    let top = Reader { path, part, inside, table: &document.table, dir, names: &names, errors };
     top.check_keys(keys::JOB, &[], None);
     let mut job = JobSpec::new(names::of_file(file));
     job.origin =
-        Origin { file: Some(file.into()), folder: folder.into(), lines: document.lines.clone(), ..Origin::default() };
+        Origin { file: Some(file.into()), dir: dir.into(), lines: document.lines.clone(), ..Origin::default() };
     job.origin.text = document.text.clone();
     job.origin.written = Texts(document.written.clone());
     if let Some(name) = top.text("name", "name = \"word-count\"") {
@@ -50,29 +49,30 @@ pub(super) fn job(document: &Document, kinds: &Kinds, file: &Path, folder: &Path
     if let Some(batch) = top.time("batch") {
         job.batch = batch;
     }
-    if let Some(workers) = top.whole("workers", 1, crate::limits::WORKERS_MAX) {
+    if let Some(workers) = top.integer("workers", 1, crate::limits::WORKERS_MAX) {
         job.workers = usize::try_from(workers).ok();
     }
     let clocks = [("wall", ClockSpec::Wall), ("manual", ClockSpec::Manual)];
     job.clock = top.choice("clock", &clocks, &[]).unwrap_or_default();
     let ends = [("flush", AtEnd::Flush), ("keep", AtEnd::Keep)];
     job.at_end = top.choice("at_end", &ends, &[]).unwrap_or_default();
-    if let Some(most) = top.whole("in_flight_max", 1, crate::limits::IN_FLIGHT_MAX_MAX) {
-        job.in_flight_max = most;
+    if let Some(max) = top.integer("in_flight_max", 1, crate::limits::IN_FLIGHT_MAX_MAX) {
+        job.in_flight_max = max;
     }
     job.memory_bytes_max = top.size("memory", crate::limits::MEMORY_BYTES_MIN, crate::limits::MEMORY_BYTES_MAX_MAX);
     job.state = state(&top);
     job.ui = top.flag("ui").unwrap_or(true);
     job.checkpoint = checkpoint::checkpoint(&top);
     job.sources =
-        top.parts("sources", "source").into_iter().map(|(name, r)| source::source(name, &r, (kinds, folder))).collect();
+        top.parts("sources", "source").into_iter().map(|(name, r)| source::source(name, &r, (kinds, dir))).collect();
     job.stages = top.parts("stages", "stage").into_iter().map(|(name, r)| stage::stage(name, &r, kinds)).collect();
     job.sinks = top.parts("sinks", "sink").into_iter().map(|(name, r)| sink::sink(name, &r, kinds)).collect();
     name_clients(&mut job);
     job
 }
 
-/// Gives those for whom a server keeps something, and who have no name, one by the job and the part of it, so that they find it again.
+/// Sets client names, derived from the job and its part, where a server keeps something by client and the job sets no name. So a restarted job finds
+/// it again.
 fn name_clients(job: &mut JobSpec) {
     let name = |part: &str| format!("millstream-{}-{part}", job.name);
     for source in &mut job.sources {

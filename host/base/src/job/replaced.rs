@@ -1,9 +1,9 @@
-//! Sessions that are put out with every batch (`emit = "update"`), and who keeps them: a session that begins earlier, or becomes part of
-//! another, is put out under another start. A stage with `latest` by the stage's key and the start is told which results that replaces; all
-//! others would keep them.
+//! Sessions that are emitted with every batch (`emit = "update"`), and their keepers. A session that begins earlier, or becomes part of another, is
+//! emitted with another start. A stage with `latest` by the stage's key and the start is notified which results that replaces; all others would keep
+//! them.
 
 use super::changes::reads::{self, Origin, Projection};
-use super::mistakes::Mistakes;
+use super::errors::JobErrors;
 use super::names;
 use super::query_of;
 use super::spec::*;
@@ -11,47 +11,47 @@ use std::collections::BTreeSet;
 
 /// The column of a session's start.
 const WINDOW_START: &str = "window_start";
-/// Streams with different columns that are looked at for one reader: there may be very many ways through a job.
+/// Maximum streams with different columns that are visited for one reader: a job may have very many paths.
 const LOOKED_AT_MAX: usize = 10_000;
 
-/// The sessions of which a stage is told what they replace.
+/// Returns the sessions whose replacements a stage is notified of.
 pub fn read_by<'a>(job: &'a JobSpec, stage: &'a StageSpec) -> impl Iterator<Item = &'a StageSpec> {
     let keeps = is_latest(stage) && stage.key.iter().any(|name| name == WINDOW_START);
     let from = stage.from.iter().filter(move |_| keeps);
     from.filter_map(|stream| job.stages.iter().find(|sessions| sessions.name == *stream && are_refined(sessions)))
 }
 
-/// Whether a stage is told what these sessions replace.
+/// Returns whether a stage is notified of what these sessions replace.
 pub fn is_read(job: &JobSpec, sessions: &StageSpec) -> bool {
     let reads = |stage: &StageSpec| read_by(job, stage).any(|own| own.name == sessions.name);
     are_refined(sessions) && job.stages.iter().any(reads)
 }
 
-/// Notes stages and sinks that keep results of sessions and would not see what these replace.
-pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
+/// Adds errors for stages and sinks that keep results of sessions and would not see replacements.
+pub(super) fn check(job: &JobSpec, errors: &JobErrors) {
     for stage in &job.stages {
         let path = format!("stages.{}", stage.name);
-        if mistakes.within(&path) {
+        if errors.within(&path) {
             continue;
         }
         let part = |key: &str| format!("stage `{}`: `{key}`: ", stage.name);
         match &stage.operator {
             OperatorSpec::Newest { .. } if stage.op.is_none() => {
                 if let Some(message) = wrong_latest(job, stage) {
-                    mistakes.add_new(format!("{path}.latest"), &part("latest"), message);
+                    errors.add_new(format!("{path}.latest"), &part("latest"), message);
                 }
             }
             OperatorSpec::Latest(latest) if latest.op.is_none() => {
                 let key = latest.on.iter().map(|(_, name)| name);
-                let read = sessions_behind(job, &latest.stream, key);
+                let read = sessions_in(job, &latest.stream, key);
                 if let Some(read) = read.iter().find(|read| !read.is_by_key()) {
                     let message = format!("{}, and the table would keep the old result; {}", moves(read), remedy(read));
-                    mistakes.add_new(format!("{path}.enrich.stream"), &part("enrich.stream"), message);
+                    errors.add_new(format!("{path}.enrich.stream"), &part("enrich.stream"), message);
                 }
             }
             OperatorSpec::Newest { .. } | OperatorSpec::Latest(_) => {}
             _ if is_over_all(stage) => {
-                let mut read = stage.reads().flat_map(|stream| sessions_behind(job, stream, []));
+                let mut read = stage.reads().flat_map(|stream| sessions_in(job, stream, []));
                 if let Some(read) = read.next() {
                     let name = query_of(job, &stage.name).unwrap_or(&stage.name);
                     let message = format!(
@@ -59,24 +59,24 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
                         moves(&read),
                         remedy(&read)
                     );
-                    mistakes.add_new(format!("stages.{name}.window"), &format!("stage `{name}`: `window`: "), message);
+                    errors.add_new(format!("stages.{name}.window"), &format!("stage `{name}`: `window`: "), message);
                 }
             }
             _ => {}
         }
     }
-    job.sinks.iter().for_each(|sink| check_sink(job, sink, mistakes));
+    job.sinks.iter().for_each(|sink| check_sink(job, sink, errors));
 }
 
-/// Why a stage with `latest` would keep results that are replaced.
+/// Returns why a stage with `latest` would keep replaced results.
 fn wrong_latest(job: &JobSpec, stage: &StageSpec) -> Option<String> {
-    let is_told = |sessions: &StageSpec| {
+    let is_notified = |sessions: &StageSpec| {
         let direct = read_by(job, stage).any(|own| own.name == sessions.name);
         direct && sessions.filter.is_none() && sessions.select.is_none() && is_key_of(stage, sessions)
     };
-    let read = stage.from.iter().flat_map(|stream| sessions_behind(job, stream, &stage.key));
+    let read = stage.from.iter().flat_map(|stream| sessions_in(job, stream, &stage.key));
     // By the key alone, it is the latest result of each.
-    let read = read.into_iter().find(|read| !read.is_by_key() && !is_told(read.sessions))?;
+    let read = read.into_iter().find(|read| !read.is_by_key() && !is_notified(read.sessions))?;
     Some(format!(
         "{}, and this stage would keep the old result; read `{}` itself, without `filter` and `select`, with key = {}, and put `filter` and \
          `select` into a stage that reads this one",
@@ -86,17 +86,17 @@ fn wrong_latest(job: &JobSpec, stage: &StageSpec) -> Option<String> {
     ))
 }
 
-/// A sink that replaces rows by their start does not know which have gone.
-fn check_sink(job: &JobSpec, sink: &SinkSpec, mistakes: &Mistakes) {
+/// Checks a sink: one that replaces rows by their start does not know which were removed.
+fn check_sink(job: &JobSpec, sink: &SinkSpec, errors: &JobErrors) {
     let Some(key) = sink.kind.row_key().filter(|_| !sink.kind.changes().are_followed()) else { return };
     let part = format!("sinks.{}", sink.name);
-    if sink.wants_changes || mistakes.within(&part) {
+    if sink.wants_changes || errors.within(&part) {
         return;
     }
-    let mut read = sink.from.iter().flat_map(|stream| sessions_behind(job, stream, key));
+    let mut read = sink.from.iter().flat_map(|stream| sessions_in(job, stream, key));
     if let Some(read) = read.find(|read| read.columns.contains(WINDOW_START)) {
         let message = format!("{}, and the table would keep the old result; {}", moves(&read), remedy(&read));
-        mistakes.add_new(format!("{part}.key"), &format!("sink `{}`: `key`: ", sink.name), message);
+        errors.add_new(format!("{part}.key"), &format!("sink `{}`: `key`: ", sink.name), message);
     }
 }
 
@@ -104,7 +104,7 @@ fn moves(read: &SessionsRead<'_>) -> String {
     format!("the start of a session of `{}` changes when older rows come or two become one", read.sessions.name)
 }
 
-/// What to do where rows are kept that do not say what they replace.
+/// Returns what to do if a keeper does not see replacements.
 fn remedy(read: &SessionsRead<'_>) -> String {
     let name = &read.sessions.name;
     format!(
@@ -114,13 +114,13 @@ fn remedy(read: &SessionsRead<'_>) -> String {
     )
 }
 
-/// The key by which results of sessions are one, as a job file has it.
+/// Returns the key of results of sessions, as in a job file.
 fn key_of(sessions: &StageSpec) -> String {
     let names = sessions.key.iter().map(String::as_str).chain([WINDOW_START]);
     format!("[{}]", names.map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", "))
 }
 
-/// Whether a stage keeps a result for each session.
+/// Returns whether a stage keeps a result for each session.
 fn is_key_of(stage: &StageSpec, sessions: &StageSpec) -> bool {
     let own: BTreeSet<&str> = stage.key.iter().map(String::as_str).collect();
     own == sessions.key.iter().map(String::as_str).chain([WINDOW_START]).collect()
@@ -134,29 +134,29 @@ fn is_over_all(stage: &StageSpec) -> bool {
     stage.window.as_ref().is_some_and(|window| window.extent == WindowExtent::All)
 }
 
-/// Whether a stage puts out results of sessions whenever they change.
+/// Returns whether a stage emits results of sessions whenever they change.
 fn are_refined(stage: &StageSpec) -> bool {
     stage.window.as_ref().is_some_and(|window| {
         matches!(window.extent, WindowExtent::Session { .. }) && window.emit == WindowEmit::Update
     })
 }
 
-/// Sessions whose results a stream has, perhaps some of them or with other columns.
+/// Sessions whose results a stream has, possibly only some or with other columns.
 struct SessionsRead<'a> {
     sessions: &'a StageSpec,
-    /// The columns of theirs of which those that were asked for are made.
+    /// The columns of their output from which the requested columns are computed.
     columns: BTreeSet<String>,
 }
 
 impl SessionsRead<'_> {
-    /// Whether the columns are of the key alone, which stays as it is.
+    /// Returns whether the columns are computed from the key alone, which does not change.
     fn is_by_key(&self) -> bool {
         self.columns.iter().all(|name| self.sessions.key.contains(name))
     }
 }
 
-/// The sessions whose results a stream has, and what these columns of the stream are made of.
-fn sessions_behind<'a>(
+/// Returns the sessions whose results a stream has, and from which of their columns these columns are computed.
+fn sessions_in<'a>(
     job: &'a JobSpec,
     stream: &str,
     columns: impl IntoIterator<Item = &'a String>,
@@ -202,7 +202,7 @@ fn sessions_behind<'a>(
     found
 }
 
-/// The columns of the input of a list of columns of which these are made.
+/// Returns the input columns of a list of columns from which these are computed.
 fn before(list: Option<&Projection>, columns: BTreeSet<String>) -> BTreeSet<String> {
     let Some(list) = list else { return columns };
     let origin = |name: &String| match list.origin(name) {

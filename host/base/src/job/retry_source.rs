@@ -15,7 +15,7 @@ pub const POLL: Duration = Duration::from_millis(RETRY_POLL_MS);
 const WORD: &str = "retry";
 
 /// The folder of all rows that are given back to a stage, from the folder of the job file.
-pub fn folder(job: &str, stage: &str) -> PathBuf {
+pub fn dir(job: &str, stage: &str) -> PathBuf {
     Path::new(&format!("{job}.{WORD}")).join(stage)
 }
 
@@ -31,15 +31,15 @@ pub fn is_name(source: &str) -> bool {
 
 /// The source of the rows for a stage's input. Its columns are known when the stage is checked, see [`SourceSpec::with_columns`].
 pub fn source(job: &str, stage: &str, input: Option<&str>) -> SourceSpec {
-    let path = input.map_or_else(|| folder(job, stage), |input| folder(job, stage).join(input));
+    let path = input.map_or_else(|| dir(job, stage), |input| dir(job, stage).join(input));
     let kind = SourceKind::Retry { path, columns: Arc::new(Schema::empty()) };
     // Written as JSON, a row may be longer than it was in its source.
     SourceSpec { record_bytes_max: RECORD_BYTES_MAX_MAX, ..SourceSpec::new(name_of(stage, input), kind, Format::Json) }
 }
 
 /// The folder of all rows that are given back to this stage, where the source is one of them.
-pub fn folder_of<'a>(source: &'a SourceSpec, stage: &str) -> Option<&'a Path> {
-    let path = source.kind.retry_folder()?;
+pub fn dir_of<'a>(source: &'a SourceSpec, stage: &str) -> Option<&'a Path> {
+    let path = source.kind.retry_dir()?;
     match source.name.strip_prefix(stage)?.strip_prefix('.')?.strip_prefix(WORD)? {
         "" => Some(path),
         input => input.starts_with('.').then(|| path.parent()).flatten(),

@@ -1,4 +1,4 @@
-//! The JSON Schema of the job file, made from the same tables of keys that reading uses.
+//! The JSON Schema of the job file, generated from the tables of keys that reading uses.
 
 use super::connector::Kinds;
 use super::keys::{self, COLUMN, KeyShape, TableKey};
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 /// `${NAME}`, `${NAME:-default}` or `${file:path}` anywhere in a string, as a regular expression.
 const VARIABLE: &str = r"\$\{[^}]+\}";
 
-/// The schema of a whole job file.
+/// Returns the schema of a complete job file.
 pub(super) fn job(kinds: &Kinds) -> Value {
     let mut schema = table(keys::JOB);
     for (section, keys) in [("sources", kinds.source_keys()), ("sinks", kinds.sink_keys())] {
@@ -28,7 +28,7 @@ pub(super) fn job(kinds: &Kinds) -> Value {
     Value::Object(schema)
 }
 
-/// A table with these keys.
+/// Returns a table with these keys.
 fn table(keys: &[TableKey]) -> Map<String, Value> {
     let mut schema = Map::new();
     let mut properties = Map::new();
@@ -53,7 +53,7 @@ fn table(keys: &[TableKey]) -> Map<String, Value> {
     schema
 }
 
-/// Sources, stages or sinks by name.
+/// Returns sources, stages or sinks by name.
 fn parts(keys: &[TableKey]) -> Value {
     json!({
         "type": "object",
@@ -62,7 +62,7 @@ fn parts(keys: &[TableKey]) -> Value {
     })
 }
 
-/// A source, stage or sink. Sources and sinks are of kinds; a stage has one operator, and keys that are for one operator need it.
+/// Returns a source, stage or sink. Sources and sinks have a kind; a stage has one operator, and keys for one operator require it.
 fn part(keys: &[TableKey]) -> Map<String, Value> {
     let mut schema = table(keys);
     if keys.iter().all(|key| key.name != "kind") {
@@ -81,8 +81,9 @@ fn part(keys: &[TableKey]) -> Map<String, Value> {
         );
         schema.insert("then".into(), emitting());
         let two = |(at, one): (usize, &&str)| {
-            let others = keys::OPERATORS.iter().skip(at + 1).filter(|other| (*one, **other) != ("plugin", "cogroup"));
-            others.map(|other| json!({ "required": [one, other] })).collect::<Vec<_>>()
+            let other_operators =
+                keys::OPERATORS.iter().skip(at + 1).filter(|other| (*one, **other) != ("plugin", "cogroup"));
+            other_operators.map(|other| json!({ "required": [one, other] })).collect::<Vec<_>>()
         };
         let pairs: Vec<Value> = keys::OPERATORS.iter().enumerate().flat_map(two).collect();
         schema.insert("not".into(), json!({ "anyOf": pairs }));
@@ -90,13 +91,13 @@ fn part(keys: &[TableKey]) -> Map<String, Value> {
     schema
 }
 
-/// What a stage needs whose `emit` is one of [`keys::PLUGIN_EMITS`]: a plugin, or for `changes` an aggregate.
+/// Returns what a stage needs whose `emit` is one of [`keys::PLUGIN_EMITS`]: a plugin, or for `changes` an aggregate.
 fn emitting() -> Value {
     let changes = json!({ "properties": { "emit": { "const": "changes" } }, "required": ["aggregate"] });
     json!({ "anyOf": [{ "required": ["plugin"] }, changes] })
 }
 
-/// For each kind: the keys that it needs, and the keys that are not for it.
+/// Returns for each kind the keys that it requires, and the keys that it does not have.
 fn kind_rules(keys: &[TableKey]) -> Vec<Value> {
     let kinds = match keys.iter().find(|key| key.name == "kind").map(|key| &key.shape) {
         Some(KeyShape::Word(kinds)) => *kinds,
@@ -115,10 +116,10 @@ fn kind_rules(keys: &[TableKey]) -> Vec<Value> {
     kinds.iter().map(rule).collect()
 }
 
-/// A key that kinds of sources, or of sinks, mean differently.
+/// Returns the schema of a key that has different meanings for kinds of sources, or of sinks.
 fn either(one: Value, other: Value) -> Value {
-    let words = |key: &Value| key["description"].as_str().unwrap_or_default().to_owned();
-    let description = format!("{} {}", words(&one), words(&other));
+    let doc = |key: &Value| key["description"].as_str().unwrap_or_default().to_owned();
+    let description = format!("{} {}", doc(&one), doc(&other));
     let bare = |mut key: Value| {
         key.as_object_mut().map(|key| key.remove("description"));
         key
@@ -131,11 +132,11 @@ fn either(one: Value, other: Value) -> Value {
     one
 }
 
-fn names_of(keys: &[TableKey], which: impl Fn(&TableKey) -> bool) -> Vec<&'static str> {
-    keys.iter().filter(|key| which(key)).map(|key| key.name).collect()
+fn names_of(keys: &[TableKey], kinds_having: impl Fn(&TableKey) -> bool) -> Vec<&'static str> {
+    keys.iter().filter(|key| kinds_having(key)).map(|key| key.name).collect()
 }
 
-/// What a key takes, with what it is for.
+/// Returns the schema of a key's values, with its description.
 fn property(key: &TableKey) -> Value {
     let mut schema = match shape(&key.shape) {
         Value::Object(schema) => schema,
@@ -149,12 +150,12 @@ fn property(key: &TableKey) -> Value {
     Value::Object(schema)
 }
 
-/// A string of this form, or one in which a variable stands: its value is known only where the job runs.
+/// Returns a string with this pattern, or one with a variable: its value is known only where the job runs.
 fn pattern(form: &str) -> Value {
     json!({ "type": "string", "pattern": format!("{form}|{VARIABLE}") })
 }
 
-/// Any string in which a variable stands.
+/// Returns any string with a variable.
 fn with_variable() -> Value {
     json!({ "type": "string", "pattern": VARIABLE })
 }
@@ -167,14 +168,14 @@ fn shape(shape: &KeyShape) -> Value {
         KeyShape::Address => pattern("^(\\[[^\\s/]+\\]|[^\\s/:]+):[0-9]{1,5}$"),
         KeyShape::Addresses => {
             let address = self::shape(&KeyShape::Address);
-            let most = limits::SOCKET_ADDRESSES_MAX;
+            let max = limits::SOCKET_ADDRESSES_MAX;
             let list = json!({
-                "type": "array", "items": address, "minItems": 1, "maxItems": most, "uniqueItems": true,
+                "type": "array", "items": address, "minItems": 1, "maxItems": max, "uniqueItems": true,
             });
             json!({ "anyOf": [address, list] })
         }
         KeyShape::Flag => json!({ "type": "boolean" }),
-        KeyShape::Whole(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
+        KeyShape::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
         KeyShape::Time => pattern(units::TIME_PATTERN),
         KeyShape::SignedTime => pattern(units::SIGNED_TIME_PATTERN),
         KeyShape::Every => json!({
@@ -183,7 +184,7 @@ fn shape(shape: &KeyShape) -> Value {
         KeyShape::Size => json!({
             "anyOf": [{ "type": "integer", "minimum": 1 }, pattern(units::SIZE_PATTERN)],
         }),
-        KeyShape::Word(words) => json!({ "anyOf": [{ "type": "string", "enum": words }, with_variable()] }),
+        KeyShape::Word(choices) => json!({ "anyOf": [{ "type": "string", "enum": choices }, with_variable()] }),
         KeyShape::Texts => json!({
             "anyOf": [text, { "type": "array", "items": text, "minItems": 1 }],
         }),
@@ -222,7 +223,7 @@ fn shape(shape: &KeyShape) -> Value {
         }),
         KeyShape::Table(keys) => Value::Object(table(keys)),
         KeyShape::Parts(keys) => parts(keys),
-        // These depend on which kinds there are.
+        // These depend on the available kinds.
         KeyShape::Sources | KeyShape::Sinks => json!({}),
     }
 }

@@ -69,7 +69,7 @@ pub struct StateSpec {
     /// Memory for the state of all stages in each process, in bytes.
     pub memory_bytes_max: u64,
     /// The folder of the files with what does not fit, as in the job file.
-    pub folder: Option<PathBuf>,
+    pub dir: Option<PathBuf>,
 }
 
 /// The table `[checkpoint]` of a job.
@@ -118,7 +118,7 @@ pub struct Origin {
     /// What that file held when it was read.
     pub text: Arc<str>,
     /// The folder that relative paths of the job start from.
-    pub folder: PathBuf,
+    pub dir: PathBuf,
     /// Line (from 1) of each key by its dotted path, as `stages.words.from`.
     pub lines: BTreeMap<String, usize>,
     /// The texts in which `${NAME}` stands, and what they are with the values.
@@ -229,7 +229,7 @@ pub struct FilesRead {
     pub subfolders: bool,
 }
 
-/// Where the records of a source come from. Paths are as in the job file, relative to [`Origin::folder`].
+/// Where the records of a source come from. Paths are as in the job file, relative to [`Origin::dir`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceKind {
     /// The files of a folder, and every new one.

@@ -1,12 +1,12 @@
-//! Queries over all rows that ever came (`sql` with `window = "all"`), taken apart into stages that keep their result up to date: the
-//! rows that count and what is computed of each, their totals as changes, and what is put out of these. A query that groups is an
-//! aggregate, as a view that is maintained incrementally (Gupta, Mumick: "Maintenance of Materialized Views", 1995).
+//! Splits queries over all rows that ever came (`sql` with `window = "all"`) into stages that update their result incrementally. The first selects
+//! the rows and computes values of each; the next computes their totals as changes; the last computes the output from these. A query that groups is
+//! an aggregate, like an incrementally maintained view (Gupta, Mumick: "Maintenance of Materialized Views", 1995).
 
 mod rewrite;
 
 pub(super) use rewrite::{has_totals, is_total};
 
-use super::mistakes::Mistakes;
+use super::errors::JobErrors;
 use super::spec::*;
 use rewrite::{Rewriter, Totals};
 use sqlparser::ast::{
@@ -16,27 +16,27 @@ use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
 use std::collections::BTreeMap;
 
-/// What to write where a query has no such form.
+/// Advice for a query that does not have such a form.
 const INSTEAD: &str = "a query over all rows is kept up to date where it groups the rows of one stream, as \"select user, count(*) as n from \
                        clicks where price > 0 group by user having count(*) > 2\"; for others write stages with `join`, `top`, `latest`, \
                        `aggregate`, `filter` and `select` and window = \"all\", or a `window` of a size";
 
-/// Puts stages of other operators in the place of queries over all rows.
-pub(super) fn take_apart(job: &mut JobSpec, mistakes: &Mistakes) {
+/// Replaces queries over all rows by stages of other operators.
+pub(super) fn split(job: &mut JobSpec, errors: &JobErrors) {
     let mut stages = Vec::with_capacity(job.stages.len());
     let columns = |source: &SourceSpec| source.schema.iter().map(|column| column.name.clone()).collect::<Vec<_>>();
     let sources = job.sources.iter().filter(|source| !source.schema.is_empty());
     let sources: Inputs = sources.map(|source| (source.name.clone(), columns(source))).collect();
     for stage in std::mem::take(&mut job.stages) {
         let path = format!("stages.{}", stage.name);
-        if !is_over_all(&stage) || mistakes.within(&path) {
+        if !is_over_all(&stage) || errors.within(&path) {
             stages.push(stage);
             continue;
         }
         match stages_of(&stage, &sources) {
             Ok(parts) => stages.extend(parts),
             Err((key, message)) => {
-                mistakes.add_new(format!("{path}.{key}"), &format!("stage `{}`: `{key}`: ", stage.name), message);
+                errors.add_new(format!("{path}.{key}"), &format!("stage `{}`: `{key}`: ", stage.name), message);
                 stages.push(stage);
             }
         }
@@ -52,24 +52,24 @@ fn is_over_all(stage: &StageSpec) -> bool {
 /// Columns of inputs that are known before a job is planned.
 type Inputs = BTreeMap<String, Vec<String>>;
 
-/// The key of the stage that is wrong, and what to do.
-type KeyMistake = (&'static str, String);
+/// The wrong key of the stage, and what to do.
+type KeyError = (&'static str, String);
 
-fn stages_of(stage: &StageSpec, sources: &Inputs) -> Result<Vec<StageSpec>, KeyMistake> {
+fn stages_of(stage: &StageSpec, sources: &Inputs) -> Result<Vec<StageSpec>, KeyError> {
     let OperatorSpec::Sql { query, functions, .. } = &stage.operator else { return Ok(vec![stage.clone()]) };
-    let refused = |key, instead: &str| Err((key, instead.to_owned()));
+    let reject = |key, instead: &str| Err((key, instead.to_owned()));
     match stage {
         _ if !functions.is_empty() => {
-            return refused(
+            return reject(
                 "functions",
                 "plugins cannot be functions of a query over all rows; put a stage with `plugin` before it",
             );
         }
         StageSpec { key, .. } if !key.is_empty() => {
-            return refused("key", "the key of a query over all rows is what it groups by; remove `key`");
+            return reject("key", "the key of a query over all rows is what it groups by; remove `key`");
         }
-        StageSpec { filter: Some(_), .. } => return refused("filter", "write it in the query, as `where` or `having`"),
-        StageSpec { select: Some(_), .. } => return refused("select", "write the columns in the query"),
+        StageSpec { filter: Some(_), .. } => return reject("filter", "write it in the query, as `where` or `having`"),
+        StageSpec { select: Some(_), .. } => return reject("select", "write the columns in the query"),
         _ => {}
     }
     let sql = |message: String| ("sql", message);
@@ -87,16 +87,16 @@ fn stages_of(stage: &StageSpec, sources: &Inputs) -> Result<Vec<StageSpec>, KeyM
     parts.stages(stage).map_err(sql)
 }
 
-/// A query of the form that can be kept up to date.
+/// A query that can be updated incrementally.
 struct QueryParts {
-    /// Names by which the query calls its table.
+    /// Names of the query's table.
     tables: Vec<String>,
     condition: Option<Expr>,
     /// Expressions and the names of their columns.
     columns: Vec<(Expr, String)>,
     groups: Vec<Expr>,
     having: Option<Expr>,
-    /// Column, whether the smallest come first, how many rows.
+    /// Column, whether the smallest come first, number of rows.
     first: Option<(String, bool, u64)>,
 }
 
@@ -131,7 +131,7 @@ impl QueryParts {
             having: select.having.clone(),
             first,
         };
-        // Whatever else the query has would be left out in silence: these parts written down again are not the query then.
+        // Any other clause would be ignored silently: then these parts, written again, differ from the query.
         match written(query, select, &table) == query.to_string() {
             true => Ok(parts),
             false => Err(INSTEAD.into()),
@@ -187,12 +187,12 @@ impl QueryParts {
     }
 }
 
-/// A name as an identifier of SQL.
+/// Returns a name as an SQL identifier.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// The table as the query writes it, and the names by which its columns are called.
+/// Returns the table as written in the query, and the names that qualify its columns.
 fn table(select: &Select, stage: &StageSpec) -> Result<(String, Vec<String>), String> {
     let [from] = select.from.as_slice() else { return Err(INSTEAD.into()) };
     let [stream] = stage.from.as_slice() else { return Err(INSTEAD.into()) };
@@ -219,13 +219,13 @@ fn column(item: &SelectItem) -> Result<(Expr, String), String> {
             Err(format!("`{other}` needs a name, as the rows of the stage are kept by it; write {other} as …"))
         }
         other => Err(format!(
-            "`{other}` cannot stand in a query over all rows; write each column, with what it is grouped by"
+            "`{other}` is not allowed in a query over all rows; write each column, with what it is grouped by"
         )),
     }
 }
 
-/// What an expression of `group by` stands for. A name is a column of the input before it is one of the query in SQL; if it may be
-/// both with two meanings, only the author knows. `input`: the columns of the input, if they are known.
+/// Returns the meaning of an expression of `group by`. In SQL a name is a column of the input rather than one of the query; if both exist with
+/// different meanings, only the author knows which is meant. `input`: the columns of the input, if they are known.
 fn grouped_by(group: &Expr, columns: &[(Expr, String)], input: Option<&Vec<String>>) -> Result<Expr, String> {
     let meant = meant(group, columns)?;
     let Expr::Identifier(name) = group else { return Ok(meant) };
@@ -236,8 +236,8 @@ fn grouped_by(group: &Expr, columns: &[(Expr, String)], input: Option<&Vec<Strin
         return Ok(if input.contains(&name.value) { group.clone() } else { meant });
     }
     let names = rewrite::names(&meant);
-    let place = columns.iter().position(|(_, column)| *column == name.value).map_or(1, |place| place + 1);
-    let plain = if names.is_empty() { place.to_string() } else { meant.to_string() };
+    let index = columns.iter().position(|(_, column)| *column == name.value).map_or(1, |index| index + 1);
+    let plain = if names.is_empty() { index.to_string() } else { meant.to_string() };
     match names.is_empty() || names.contains(&name.value) {
         true => Err(format!(
             "`group by {name}` may mean the column of the input or that of the query; write group by {plain}"
@@ -246,12 +246,12 @@ fn grouped_by(group: &Expr, columns: &[(Expr, String)], input: Option<&Vec<Strin
     }
 }
 
-/// What an expression of `group by` or `order by` stands for: a column of the query by its place or name, or itself.
+/// Returns the meaning of an expression of `group by` or `order by`: a column of the query by its index or name, or the expression itself.
 fn meant(expression: &Expr, columns: &[(Expr, String)]) -> Result<Expr, String> {
     match expression {
         Expr::Value(value) => {
-            let place = value.to_string().parse::<usize>().ok().and_then(|place| columns.get(place.checked_sub(1)?));
-            place
+            let index = value.to_string().parse::<usize>().ok().and_then(|index| columns.get(index.checked_sub(1)?));
+            index
                 .map(|(expression, _)| expression.clone())
                 .ok_or_else(|| format!("column `{value}` not found in the query"))
         }
@@ -263,7 +263,7 @@ fn meant(expression: &Expr, columns: &[(Expr, String)]) -> Result<Expr, String> 
     }
 }
 
-/// `order by … limit …`
+/// Parses `order by … limit …`.
 fn first(query: &Query, columns: &[(Expr, String)]) -> Result<Option<(String, bool, u64)>, String> {
     let orders = match query.order_by.as_ref().map(|order| &order.kind) {
         None => &[],
@@ -294,7 +294,7 @@ fn first(query: &Query, columns: &[(Expr, String)]) -> Result<Option<(String, bo
     Ok(Some((name.clone(), ascending, n)))
 }
 
-/// The query of the parts that are looked at.
+/// Writes the supported parts of the query again.
 fn written(query: &Query, select: &Select, table: &str) -> String {
     let list = |items: Vec<String>| items.join(", ");
     let mut text = String::from("SELECT ");

@@ -1,6 +1,6 @@
-//! "Did you mean …": the word that an author probably wanted.
+//! "Did you mean …": the name that an author probably meant.
 
-/// What authors write out of habit from other systems, and our word for it.
+/// Names from other systems, and ours.
 const ALIASES: &[(&str, &str)] = &[
     ("string", "text"),
     ("str", "text"),
@@ -96,7 +96,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("instructions", "fuel"),
 ];
 
-/// The known word nearest to this one, if one is near enough to be meant.
+/// Returns the known name nearest to this one, if it is near enough.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
     let plain = word.to_lowercase().replace('-', "_");
     if let Some(same) = known.clone().into_iter().find(|k| k.to_lowercase().replace('-', "_") == plain) {
@@ -113,7 +113,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone)
     alias().or_else(|| near((word.chars().count() / 3).max(1)))
 }
 
-/// ``; did you mean `x`?`` or, where nothing is near, the words that fit.
+/// Returns ``; did you mean `x`?`` or, if no name is near, the valid names.
 pub fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone, what: &str) -> String {
     match nearest(word, known.clone()) {
         Some(near) => format!("; did you mean `{near}`?"),
@@ -121,14 +121,14 @@ pub fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone, wh
     }
 }
 
-/// The words, each in backquotes, with commas.
-pub(super) fn list<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
-    let words: Vec<String> = words.into_iter().map(|w| format!("`{w}`")).collect();
-    words.join(", ")
+/// Returns the names in backquotes, with commas.
+pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.into_iter().map(|w| format!("`{w}`")).collect();
+    names.join(", ")
 }
 
-/// Edits between two words, a swap of neighbours counting as one: optimal string alignment. Words far longer than any
-/// name of ours are not compared.
+/// Returns the number of edits between two words; a swap of neighbors counts as one (optimal string alignment). Words far longer than any of our
+/// names are not compared.
 fn distance(a: &str, b: &str) -> usize {
     let a: Vec<char> = a.chars().take(80).collect();
     let b: Vec<char> = b.chars().take(80).collect();
@@ -138,11 +138,11 @@ fn distance(a: &str, b: &str) -> usize {
         let mut row = vec![i];
         for j in 1..=b.len() {
             let change = above[j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut least = change.min(above[j] + 1).min(row[j - 1] + 1);
+            let mut min_distance = change.min(above[j] + 1).min(row[j - 1] + 1);
             if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                least = least.min(before[j - 2] + 1);
+                min_distance = min_distance.min(before[j - 2] + 1);
             }
-            row.push(least);
+            row.push(min_distance);
         }
         before = std::mem::replace(&mut above, row);
     }

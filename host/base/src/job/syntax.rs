@@ -1,25 +1,25 @@
-//! A walk over the syntax of an expression of SQL.
+//! Traversal of the syntax of an SQL expression.
 
 use sqlparser::ast::{Expr, Query, VisitMut, VisitorMut};
 use std::ops::ControlFlow;
 
 /// A part of an expression.
 pub enum Part<'a> {
-    /// An expression: the whole one, and each that it is made of.
+    /// An expression: the complete one, and each that it contains.
     Expression(&'a mut Expr),
     /// A query within it.
     Query(&'a mut Query),
 }
 
-/// Shows each part of an expression to a function, before the parts that it is made of; the function may put another in its place.
-/// Gives what the function breaks with, which ends the walk.
+/// Calls a function for each part of an expression, before the parts that it contains; the function may replace it. Returns the value with which the
+/// function breaks, which ends the traversal.
 pub fn each_part<B>(expression: &mut Expr, mut each: impl FnMut(Part<'_>) -> ControlFlow<B>) -> Option<B> {
     let mut broke = None;
     let _ = walk(expression, &mut |part| each(part).map_break(|reason| broke = Some(reason)));
     broke
 }
 
-/// Not generic, so that it is compiled once: the walk over all that SQL has is a hundred kilobytes of code for each type of visitor.
+/// Not generic, so that it is compiled once: traversing all of SQL is a hundred kilobytes of code per visitor type.
 fn walk(expression: &mut Expr, each: Each<'_>) -> ControlFlow<()> {
     expression.visit(&mut Walk(each))
 }

@@ -1,9 +1,8 @@
-//! Typed access to one table of a job file. Every wrong value is noted as a mistake and read as if it were absent, so
-//! that reading goes on to the next one.
+//! Typed access to one table of a job file. Every wrong value is recorded as an error and treated as absent, so that reading continues.
 
 use super::document::join;
+use super::errors::JobErrors;
 use super::keys::{self, TableKey};
-use super::mistakes::Mistakes;
 use super::spec::{RejectedMax, Url};
 use super::suggest;
 use crate::limits::NAME_BYTES_MAX;
@@ -13,44 +12,44 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::Value;
 
-/// A table, where it stands, and where its mistakes go.
+/// A table, its path, and the collector of its errors.
 #[derive(Clone)]
 pub struct Reader<'a> {
-    /// Dotted path of the table; empty for the whole file.
+    /// Dotted path of the table; empty for the complete file.
     pub path: String,
-    /// What messages begin with, as ``stage `words`: ``.
+    /// Prefix of messages, for example ``stage `words`: ``.
     pub part: String,
-    /// What keys are called in messages when they are inside another key, as `limits.`.
+    /// Prefix of keys in messages if the table is inside another key, for example `limits.`.
     pub inside: String,
     /// The table.
     pub table: &'a toml::Table,
-    /// The folder that paths start from.
-    pub(super) folder: &'a Path,
+    /// The directory of relative paths.
+    pub(super) dir: &'a Path,
     /// The names of all keys of sources, stages and sinks.
     pub(super) names: &'a BTreeSet<&'static str>,
-    /// The mistakes of the job.
-    pub(super) mistakes: &'a Mistakes,
+    /// The errors of the job.
+    pub(super) errors: &'a JobErrors,
 }
 
 impl<'a> Reader<'a> {
-    /// Whether the key is there.
+    /// Returns whether the key exists.
     pub fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
-    /// Whether a key has a list.
+    /// Returns whether a key has a list.
     pub fn is_list(&self, key: &str) -> bool {
         self.table.get(key).is_some_and(Value::is_array)
     }
 
-    /// Notes a mistake in the value of a key.
+    /// Adds an error in the value of a key.
     pub fn wrong(&self, key: &str, message: impl Into<String>) {
-        self.mistakes.add(join(&self.path, key), &self.part, message);
+        self.errors.add(join(&self.path, key), &self.part, message);
     }
 
-    /// Notes that a key is missing which is needed here.
+    /// Adds an error for a missing key that is required here.
     pub fn need(&self, key: &str, example: &str) {
-        // A key that is there under a misspelt name is reported as that.
+        // A misspelled key is reported as that.
         let misspelt =
             |other: &String| !self.names.contains(other.as_str()) && suggest::nearest(other, [key]).is_some();
         if !self.has(key) && !self.table.keys().any(misspelt) {
@@ -58,17 +57,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Notes that the value of a key has the wrong type.
+    /// Adds an error for a value of the wrong type.
     pub fn wrong_type(&self, key: &str, value: &Value, needs: &str, example: &str) {
         self.wrong(key, format!("`{}{key}` is {}, needs {needs}; write {example}", self.inside, type_of(value)));
     }
 
-    /// Notes every key that is not known here, not for this `kind` of part, or of a version to come. No `kind`: the table has none,
-    /// or one that is not known.
+    /// Adds an error for every key that is unknown, not for this `kind` of part, or of a later version. No `kind`: the table has none, or an unknown
+    /// one.
     pub fn check_keys(&self, keys: &[TableKey], later: &[&str], kind: Option<&str>) {
         let has_kinds = keys.iter().any(|key| !key.kinds.is_empty());
         for key in self.table.keys() {
-            // Several kinds may have a key of one name, with a meaning of their own.
+            // Several kinds may have a key of the same name with different meanings.
             let known: Vec<&TableKey> = keys.iter().filter(|k| k.name == key).collect();
             if !known.is_empty() {
                 if let Some(kind) = kind.filter(|kind| !known.iter().any(|known| known.fits(kind))) {
@@ -76,18 +75,18 @@ impl<'a> Reader<'a> {
                     let message = format!("`{key}` is not for kind `{kind}` but for {kinds}; remove it");
                     self.wrong(key, message);
                 }
-            } else if let Some(place) = self.elsewhere(key) {
-                self.wrong(key, format!("`{}{key}` {place}", self.inside));
+            } else if let Some(section) = self.elsewhere(key) {
+                self.wrong(key, format!("`{}{key}` {section}", self.inside));
             } else if later.contains(&key.as_str()) {
                 self.wrong(key, format!("`{}{key}` is not available in this version; remove it", self.inside));
             } else {
                 let fit = keys.iter().filter(|k| kind.is_none_or(|kind| k.fits(kind)));
-                let (given, names): (Vec<&str>, Vec<&str>) = fit.map(|k| k.name).partition(|name| self.has(name));
+                let (existing, names): (Vec<&str>, Vec<&str>) = fit.map(|k| k.name).partition(|name| self.has(name));
                 let meant = |names: &[&'static str]| suggest::nearest(key, names.iter().copied());
-                let hint = match meant(&given).filter(|_| meant(&names).is_none()) {
+                let hint = match meant(&existing).filter(|_| meant(&names).is_none()) {
                     Some(near) => format!("; did you mean `{near}`, which is already set?"),
                     None if names.is_empty() => "; remove it".into(),
-                    // Those of all kinds would be a list that nobody reads.
+                    // A list of the names of all kinds would be too long.
                     None if kind.is_none() && has_kinds && meant(&names).is_none() => ", which no kind has".into(),
                     None => suggest::hint(key, names.iter().copied(), "these keys fit"),
                 };
@@ -96,7 +95,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Where a key belongs that a part has at its top, or a function of `sql` has, and should not.
+    /// Returns where a key belongs that must not be at the top level of a part, or in a function of `sql`.
     fn elsewhere(&self, key: &str) -> Option<&'static str> {
         let (section, _) = self.path.split_once('.')?;
         match self.inside.split('.').collect::<Vec<_>>()[..] {
@@ -106,7 +105,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Text.
+    /// Reads a string.
     pub fn text(&self, key: &str, example: &str) -> Option<&'a str> {
         match self.table.get(key)? {
             Value::String(text) if text.is_empty() => {
@@ -121,12 +120,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A path.
+    /// Reads a path.
     pub fn path(&self, key: &str, example: &str) -> Option<PathBuf> {
         self.text(key, example).map(PathBuf::from)
     }
 
-    /// `true` or `false`.
+    /// Reads `true` or `false`.
     pub fn flag(&self, key: &str) -> Option<bool> {
         match self.table.get(key)? {
             Value::Boolean(flag) => Some(*flag),
@@ -137,14 +136,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A whole number from `least` to `most`.
-    pub fn whole(&self, key: &str, least: u64, most: u64) -> Option<u64> {
+    /// Reads an integer from `min` to `max`.
+    pub fn integer(&self, key: &str, min: u64, max: u64) -> Option<u64> {
         match self.table.get(key)? {
-            Value::Integer(number) => match u64::try_from(*number).ok().filter(|n| (least..=most).contains(n)) {
+            Value::Integer(number) => match u64::try_from(*number).ok().filter(|n| (min..=max).contains(n)) {
                 None => {
-                    let range = match most >= i64::MAX as u64 {
-                        true => format!("at least {least}"),
-                        false => format!("{least} to {most}"),
+                    let range = match max >= i64::MAX as u64 {
+                        true => format!("at least {min}"),
+                        false => format!("{min} to {max}"),
                     };
                     self.wrong(key, format!("`{}{key}` is {number}; write a number of {range}", self.inside));
                     None
@@ -152,13 +151,13 @@ impl<'a> Reader<'a> {
                 number => number,
             },
             other => {
-                self.wrong_type(key, other, "a whole number", &format!("{key} = {}", least.max(10).min(most)));
+                self.wrong_type(key, other, "an integer", &format!("{key} = {}", min.max(10).min(max)));
                 None
             }
         }
     }
 
-    /// A number from 0 to 1.
+    /// Reads a number from 0 to 1.
     pub fn share(&self, key: &str) -> Option<f64> {
         let share = match self.table.get(key)? {
             Value::Integer(number) => *number as f64,
@@ -175,7 +174,7 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// A number of rows, or a share of them: `0.1` or `"10%"`.
+    /// Reads a number of rows, or a share of them: `0.1` or `"10%"`.
     pub fn rows_or_share(&self, key: &str) -> Option<RejectedMax> {
         let example = format!("{key} = 100, or {key} = \"10%\"");
         let value = self.table.get(key)?;
@@ -195,7 +194,7 @@ impl<'a> Reader<'a> {
         max
     }
 
-    /// A time.
+    /// Reads a time.
     pub fn time(&self, key: &str) -> Option<Duration> {
         match self.table.get(key)? {
             Value::String(text) => match units::time(text) {
@@ -215,7 +214,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A time that may have a sign, in microseconds.
+    /// Reads a time that may have a sign, in microseconds.
     pub fn signed_time_us(&self, key: &str) -> Option<i64> {
         let example = format!("{key} = \"-1h\"");
         let text = self.text(key, &example)?;
@@ -223,8 +222,8 @@ impl<'a> Reader<'a> {
         units::signed_time_us(text).map_err(wrong).ok()
     }
 
-    /// A size in bytes, from `least` to `most`.
-    pub fn size(&self, key: &str, least: u64, most: u64) -> Option<u64> {
+    /// Reads a size in bytes, from `min` to `max`.
+    pub fn size(&self, key: &str, min: u64, max: u64) -> Option<u64> {
         let bytes = match self.table.get(key)? {
             Value::Integer(number) => u64::try_from(*number).map_err(|_| units::SIZE_HELP.to_string()),
             Value::String(text) => units::size(text),
@@ -238,10 +237,10 @@ impl<'a> Reader<'a> {
         };
         let shown = self.table.get(key).map(ToString::to_string).unwrap_or_default();
         match bytes {
-            Ok(bytes) if (least..=most).contains(&bytes) => Some(bytes),
+            Ok(bytes) if (min..=max).contains(&bytes) => Some(bytes),
             Ok(_) => {
-                let (least, most) = (units::show_size(least), units::show_size(most));
-                let message = format!("`{}{key} = {shown}` is out of range; write {least} to {most}", self.inside);
+                let (min, max) = (units::show_size(min), units::show_size(max));
+                let message = format!("`{}{key} = {shown}` is out of range; write {min} to {max}", self.inside);
                 self.wrong(key, message);
                 None
             }
@@ -252,7 +251,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Text or a list of texts, none of them empty.
+    /// Reads a string or a list of strings, none of them empty.
     pub fn texts(&self, key: &str, example: &str) -> Option<Vec<String>> {
         let value = self.table.get(key)?;
         let texts: Option<Vec<String>> = match value {
@@ -273,21 +272,21 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The key `url`, which is needed.
+    /// Reads the required key `url`.
     pub fn url(&self, example: &str) -> Url {
         self.need("url", example);
         Url(self.text("url", example).unwrap_or_default().to_owned())
     }
 
-    /// Text of a key that is needed; empty where it is missing.
+    /// Reads a required string; empty if it is missing.
     pub fn needed_text(&self, key: &str, example: &str) -> String {
         self.need(key, example);
         self.text(key, example).unwrap_or_default().to_owned()
     }
 
-    /// One of some words; `later` are those of versions to come.
-    pub fn choice<T: Clone>(&self, key: &str, words: &[(&str, T)], later: &[&str]) -> Option<T> {
-        let known = || words.iter().map(|(word, _)| *word);
+    /// Reads one of some words; `later` are those of later versions.
+    pub fn choice<T: Clone>(&self, key: &str, choices: &[(&str, T)], later: &[&str]) -> Option<T> {
+        let known = || choices.iter().map(|(word, _)| *word);
         let text = match self.table.get(key)? {
             Value::String(text) => text.as_str(),
             other => {
@@ -296,12 +295,12 @@ impl<'a> Reader<'a> {
                 return None;
             }
         };
-        if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == text) {
+        if let Some((_, meaning)) = choices.iter().find(|(word, _)| *word == text) {
             return Some(meaning.clone());
         }
         let name = format!("`{}{key} = \"{text}\"`", self.inside);
         if later.contains(&text) {
-            let now = format!("{}{}", if words.len() > 1 { "one of: " } else { "" }, suggest::list(known()));
+            let now = format!("{}{}", if choices.len() > 1 { "one of: " } else { "" }, suggest::list(known()));
             self.wrong(key, format!("{name} is not available in this version; write {now}"));
         } else {
             let names: Vec<&str> = known().collect();
@@ -311,16 +310,16 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// The key `kind` of a source or sink, which is needed.
+    /// Reads the required key `kind` of a source or sink.
     pub(super) fn kind(&self, kinds: &[&'static str], later: &[&str]) -> Option<&'static str> {
-        if let Some((first, others)) = kinds.split_first() {
-            self.need("kind", &format!("kind = \"{first}\", or one of {}", others.join(", ")));
+        if let Some((first, other_kinds)) = kinds.split_first() {
+            self.need("kind", &format!("kind = \"{first}\", or one of {}", other_kinds.join(", ")));
         }
-        let words: Vec<_> = kinds.iter().map(|word| (*word, *word)).collect();
-        self.choice("kind", &words, later)
+        let choices: Vec<_> = kinds.iter().map(|word| (*word, *word)).collect();
+        self.choice("kind", &choices, later)
     }
 
-    /// A table inside this one.
+    /// Returns a table inside this one.
     pub fn inner(&self, key: &str, example: &str) -> Option<Reader<'a>> {
         match self.table.get(key)? {
             Value::Table(table) => Some(Reader {
@@ -328,9 +327,9 @@ impl<'a> Reader<'a> {
                 part: self.part.clone(),
                 inside: format!("{}{key}.", self.inside),
                 table,
-                folder: self.folder,
+                dir: self.dir,
                 names: self.names,
-                mistakes: self.mistakes,
+                errors: self.errors,
             }),
             other => {
                 self.wrong_type(key, other, "a table", example);
@@ -339,7 +338,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The tables of `sources`, `stages` or `sinks` with their names, in the order of the file.
+    /// Returns the tables of `sources`, `stages` or `sinks` with their names, in the order of the file.
     pub fn parts(&self, section: &str, what: &str) -> Vec<(String, Reader<'a>)> {
         let Some(parts) = self.inner(section, &format!("[{section}.name] and its keys below it")) else {
             return Vec::new();
@@ -351,12 +350,12 @@ impl<'a> Reader<'a> {
                 Value::Table(_) if name.len() > NAME_BYTES_MAX => {
                     let bytes = name.len();
                     let message = format!("the name of a {what} is {bytes} bytes long; write at most {NAME_BYTES_MAX}");
-                    self.mistakes.add(section, "", message);
+                    self.errors.add(section, "", message);
                 }
                 Value::Table(table) => {
                     let part = format!("{what} `{name}`: ");
-                    let (folder, names, mistakes) = (self.folder, self.names, self.mistakes);
-                    let reader = Reader { path, part, inside: String::new(), table, folder, names, mistakes };
+                    let (dir, names, errors) = (self.dir, self.names, self.errors);
+                    let reader = Reader { path, part, inside: String::new(), table, dir, names, errors };
                     readers.push((name.clone(), reader));
                 }
                 other => {
@@ -365,7 +364,7 @@ impl<'a> Reader<'a> {
                          below it",
                         type_of(other)
                     );
-                    self.mistakes.add(path, "", message);
+                    self.errors.add(path, "", message);
                 }
             }
         }
@@ -373,11 +372,11 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What a value is, in words.
+/// Returns the type of a value for messages.
 pub(super) fn type_of(value: &Value) -> &'static str {
     match value {
         Value::String(_) => "text",
-        Value::Integer(_) => "a whole number",
+        Value::Integer(_) => "an integer",
         Value::Float(_) => "a number",
         Value::Boolean(_) => "true or false",
         Value::Datetime(_) => "a date or time",

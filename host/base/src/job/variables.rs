@@ -1,15 +1,15 @@
-//! `${NAME}` in the texts of a job file: environment variables and secret files. The text with the names is what is kept
-//! and shown of a job; only the running job knows the values.
+//! `${NAME}` in the strings of a job file: environment variables and secret files. The job is stored and shown with the names; only the running job
+//! has the values.
 
 use crate::limits::{JOB_FILE_BYTES_MAX, VARIABLE_BYTES_MAX};
 use crate::{regular, secrets};
 use std::path::Path;
 use toml::{Table, Value};
 
-/// A piece of a text.
+/// A piece of a string.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum TextPiece<'a> {
-    /// As it stands.
+    /// Literal text.
     Text(&'a str),
     /// `${NAME}`, or `${NAME:-default}`.
     Variable { name: &'a str, default: Option<&'a str> },
@@ -17,56 +17,56 @@ pub(super) enum TextPiece<'a> {
     File(&'a str),
 }
 
-/// A text of the job in which names stood, and what it is with their values.
+/// A string of the job with variables, before and after their replacement.
 #[derive(Clone, PartialEq)]
 pub(super) struct ExpandedText {
     /// The dotted path of its key.
     pub path: String,
-    /// As it stands in the job file.
+    /// Before replacement.
     pub text: String,
-    /// With the values.
+    /// After replacement.
     pub value: String,
 }
 
 impl std::fmt::Debug for ExpandedText {
-    /// Without the value.
+    /// Omits the value.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {:?}", self.path, self.text)
     }
 }
 
-/// The pieces of a text.
+/// Splits a string into pieces.
 pub(super) fn pieces(text: &str) -> Result<Vec<TextPiece<'_>>, String> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find("${") {
-        let (before, behind) = (&rest[..at], &rest[at + 2..]);
+        let (before, after) = (&rest[..at], &rest[at + 2..]);
         if let Some(before) = before.strip_suffix('$') {
             pieces.extend([TextPiece::Text(before), TextPiece::Text("${")]);
-            rest = behind;
+            rest = after;
             continue;
         }
         pieces.push(TextPiece::Text(before));
-        let digits = behind.bytes().take_while(u8::is_ascii_digit).count();
-        if digits > 0 && behind[digits..].starts_with('}') {
-            // What a pattern of `regexp_replace` puts there; no variable is called so.
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        if digits > 0 && after[digits..].starts_with('}') {
+            // A pattern of `regexp_replace` contains this; it cannot be a variable.
             pieces.push(TextPiece::Text("${"));
-            rest = behind;
+            rest = after;
             continue;
         }
-        let (inside, behind) = behind.split_once('}').ok_or_else(|| {
+        let (inside, after) = after.split_once('}').ok_or_else(|| {
             "has `${` without a closing `}`; write ${NAME} for an environment variable, or $${ for the characters themselves"
                 .to_owned()
         })?;
         pieces.push(piece(inside)?);
-        rest = behind;
+        rest = after;
     }
     pieces.push(TextPiece::Text(rest));
     pieces.retain(|piece| *piece != TextPiece::Text(""));
     Ok(pieces)
 }
 
-/// What stands between `${` and `}`.
+/// Parses the text between `${` and `}`.
 fn piece(inside: &str) -> Result<TextPiece<'_>, String> {
     if let Some(path) = inside.strip_prefix("file:") {
         let help = "has `${file:}` without a path; write it as ${file:/run/secrets/password}";
@@ -76,9 +76,9 @@ fn piece(inside: &str) -> Result<TextPiece<'_>, String> {
         Some((name, default)) => (name, Some(default)),
         None => (inside, None),
     };
-    let mut letters = name.bytes();
-    let begins = letters.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
-    match begins && letters.all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+    let mut bytes = name.bytes();
+    let begins = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    match begins && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_') {
         true => Ok(TextPiece::Variable { name, default }),
         false => Err(format!(
             "has `${{{inside}}}`, which names no environment variable; write ${{NAME}} for one, or $${{ for the characters \
@@ -87,8 +87,8 @@ fn piece(inside: &str) -> Result<TextPiece<'_>, String> {
     }
 }
 
-/// What a piece stands for. It is hidden from then on.
-pub(super) fn value(piece: &TextPiece<'_>, folder: &Path) -> Result<String, String> {
+/// Returns the value of a piece. It is hidden in all output from then on.
+pub(super) fn value(piece: &TextPiece<'_>, dir: &Path) -> Result<String, String> {
     let (value, name) = match piece {
         TextPiece::Text(text) => return Ok((*text).to_owned()),
         TextPiece::Variable { name, default } => match (std::env::var(name), default) {
@@ -102,7 +102,7 @@ pub(super) fn value(piece: &TextPiece<'_>, folder: &Path) -> Result<String, Stri
                 return Err(format!("needs the environment variable `{name}`, which is not text; set it to text"));
             }
         },
-        TextPiece::File(path) => (of_file(&folder.join(path), path)?, format!("${{file:{path}}}")),
+        TextPiece::File(path) => (of_file(&dir.join(path), path)?, format!("${{file:{path}}}")),
     };
     if value.len() as u64 > VARIABLE_BYTES_MAX {
         return Err(format!("needs {name}, which has more than {VARIABLE_BYTES_MAX} bytes; give it a shorter value"));
@@ -111,7 +111,7 @@ pub(super) fn value(piece: &TextPiece<'_>, folder: &Path) -> Result<String, Stri
     Ok(value)
 }
 
-/// The content of a secret file, without the end of its last line.
+/// Returns the content of a secret file, without its last line end.
 fn of_file(path: &Path, name: &str) -> Result<String, String> {
     let failed =
         |why: String| format!("needs the file `{name}`, which cannot be read: {why}; create it, or fix the path");
@@ -125,16 +125,16 @@ fn of_file(path: &Path, name: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Puts values into the texts of a job file. What stands for a database (`url`) stays as it is: whoever connects puts the
-/// values in, escaped as URLs need it. The texts in which names stood, or the mistakes by dotted path.
-pub(super) fn expand(table: &mut Table, folder: &Path) -> Result<Vec<ExpandedText>, Vec<(String, String)>> {
-    let mut expansion = Expansion { folder, written: Vec::new(), wrong: Vec::new(), bytes: 0 };
+/// Replaces variables in the strings of a job file. The URL of a database (`url`) stays unchanged: the connector replaces variables in it, with the
+/// escapes of URLs. Returns the strings that contained variables, or the errors by dotted path.
+pub(super) fn expand(table: &mut Table, dir: &Path) -> Result<Vec<ExpandedText>, Vec<(String, String)>> {
+    let mut expansion = Expansion { dir, written: Vec::new(), wrong: Vec::new(), bytes: 0 };
     expansion.table(table, "");
     if expansion.wrong.is_empty() { Ok(expansion.written) } else { Err(expansion.wrong) }
 }
 
 struct Expansion<'a> {
-    folder: &'a Path,
+    dir: &'a Path,
     written: Vec<ExpandedText>,
     wrong: Vec<(String, String)>,
     bytes: u64,
@@ -155,7 +155,7 @@ impl Expansion<'_> {
                 match self.text(text, path) {
                     Ok(value) => {
                         let written = ExpandedText { path: path.into(), text: text.clone(), value: value.clone() };
-                        // What stays as it is needs no note, and a job that has only such is kept as it always was.
+                        // An unchanged string needs no record, so a job with only such strings is stored as before.
                         self.written.extend((value != *text).then_some(written));
                         *text = value;
                     }
@@ -178,32 +178,32 @@ impl Expansion<'_> {
         if is_url(path) {
             return self.of_url(&pieces);
         }
-        let mut whole = String::new();
+        let mut expanded = String::new();
         for piece in &pieces {
-            whole.push_str(&value(piece, self.folder)?);
-            if self.bytes + whole.len() as u64 > JOB_FILE_BYTES_MAX {
+            expanded.push_str(&value(piece, self.dir)?);
+            if self.bytes + expanded.len() as u64 > JOB_FILE_BYTES_MAX {
                 return Err(format!("makes the job longer than {JOB_FILE_BYTES_MAX} bytes; shorten the values"));
             }
         }
-        self.bytes += whole.len() as u64;
-        Ok(whole)
+        self.bytes += expanded.len() as u64;
+        Ok(expanded)
     }
 
-    /// The same text, in which paths of files begin at the root.
+    /// Returns the same text with absolute paths of files.
     fn of_url(&self, pieces: &[TextPiece<'_>]) -> Result<String, String> {
-        let folder = std::path::absolute(self.folder).unwrap_or_else(|_| self.folder.to_owned());
+        let dir = std::path::absolute(self.dir).unwrap_or_else(|_| self.dir.to_owned());
         let written = pieces.iter().map(|piece| match piece {
             TextPiece::Text("${") => "$${".to_owned(),
             TextPiece::Text(text) => (*text).to_owned(),
             TextPiece::Variable { name, default: None } => format!("${{{name}}}"),
             TextPiece::Variable { name, default: Some(default) } => format!("${{{name}:-{default}}}"),
-            TextPiece::File(path) => format!("${{file:{}}}", folder.join(path).display()),
+            TextPiece::File(path) => format!("${{file:{}}}", dir.join(path).display()),
         });
         Ok(written.collect())
     }
 }
 
-/// Whether a key holds the URL of a database.
+/// Returns whether a key holds the URL of a database.
 fn is_url(path: &str) -> bool {
     let keys: Vec<&str> = path.split('.').collect();
     matches!(*keys, ["sinks" | "sources", _, "url"] | ["stages", _, "enrich", "url"])
@@ -228,17 +228,17 @@ mod tests {
 
     #[test]
     fn values_come_from_the_environment_and_from_files() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("token"), "from a file\r\n").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("token"), "from a file\r\n").unwrap();
         let of = |text: &str| -> Result<String, String> {
-            pieces(text)?.iter().map(|piece| value(piece, folder.path())).collect()
+            pieces(text)?.iter().map(|piece| value(piece, dir.path())).collect()
         };
         assert_eq!(of("<${file:token}>").unwrap(), "<from a file>");
         assert_eq!(of("${PATH}").unwrap(), std::env::var("PATH").unwrap());
         assert_eq!(of("${SURELY_NOT_SET:-7}").unwrap(), "7");
         assert!(of("${SURELY_NOT_SET}").unwrap_err().contains("`SURELY_NOT_SET`, which is not set"));
         assert!(of("${file:none}").unwrap_err().contains("`none`, which cannot be read: file not found"));
-        std::fs::write(folder.path().join("long"), vec![b'a'; VARIABLE_BYTES_MAX as usize + 1]).unwrap();
+        std::fs::write(dir.path().join("long"), vec![b'a'; VARIABLE_BYTES_MAX as usize + 1]).unwrap();
         assert!(of("${file:long}").unwrap_err().contains("at most 65536 bytes"));
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! | resident | what happens |
 //! |---|---|
-//! | above [`TIGHT`] | what was freed and kept goes back to the system; where that does not help, the job takes in less |
-//! | above the budget | [`check`] and [`ask`] are errors, and the job ends with the first |
-//! | above [`LAST`] | the process ends there and then, with the story and [`MEMORY_EXIT_CODE`] |
+//! | above [`TIGHT`] | freed memory is returned to the system; if that does not help, the job takes in less |
+//! | above the budget | [`check`] and [`ask`] return errors, and the job fails with the first |
+//! | above [`LAST`] | the process exits immediately, with a report and [`MEMORY_EXIT_CODE`] |
 //!
-//! Each is looked at again after giving back what was freed, as the C library keeps much of it.
+//! Each limit is checked again after returning freed memory to the system, as the C library keeps much of it.
 
 use super::{give_back, holders, kept, resident};
 use crate::error::{Error, MEMORY_EXIT_CODE, Result};
@@ -16,20 +16,20 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Hundredths of the budget above which a job takes in less.
+/// Percentage of the budget above which a job takes in less.
 const TIGHT: u64 = 75;
-/// Hundredths below which it takes in as much as ever again.
+/// Percentage below which it takes in the normal amount again.
 const EASY: u64 = 65;
-/// Hundredths above which the process ends.
+/// Percentage above which the process exits.
 const LAST: u64 = 104;
-/// Threads together ask for so much at least between two looks.
+/// Minimum bytes that threads together allocate between two checks.
 const LOOK_BYTES_MIN: u64 = 1 << 20;
 
 /// Zero: there is no budget.
 static MAX: AtomicU64 = AtomicU64::new(0);
-/// When last looked at.
+/// At the last check.
 static RESIDENT: AtomicU64 = AtomicU64::new(0);
-/// How much may be asked for before somebody looks again.
+/// How much may be allocated before the next check.
 static ROOM: AtomicI64 = AtomicI64::new(i64::MAX);
 static IS_TIGHT: AtomicBool = AtomicBool::new(false);
 static IS_OVER: AtomicBool = AtomicBool::new(false);
@@ -38,35 +38,35 @@ fn hundredths(max: u64, of: u64) -> u64 {
     (max / 100).saturating_mul(of)
 }
 
-/// From now on there is this budget; zero: none.
+/// Sets the budget; zero: none.
 pub(super) fn set(max: u64) {
     MAX.store(max, Ordering::Relaxed);
     [&IS_TIGHT, &IS_OVER].into_iter().for_each(|flag| flag.store(false, Ordering::Relaxed));
     ROOM.store(0, Ordering::Relaxed);
 }
 
-/// The budget, and what was resident when last looked at. Zero: there is none.
+/// Returns the budget, and the resident memory at the last check; zero if there is none.
 pub fn state() -> (u64, u64) {
     (MAX.load(Ordering::Relaxed), RESIDENT.load(Ordering::Relaxed))
 }
 
-/// Whether most of the budget is used up, so that the job should take in less for now.
+/// Returns whether most of the budget is used, so that the job should take in less for now.
 #[inline]
 pub fn tight() -> bool {
     IS_TIGHT.load(Ordering::Relaxed)
 }
 
-/// Whether the budget was seen to be used up, and nobody has looked again since.
+/// Returns whether the last check found the budget exceeded.
 pub(super) fn is_over() -> bool {
     IS_OVER.load(Ordering::Relaxed)
 }
 
-/// Where it begins to be tight.
+/// Returns the limit for `tight`.
 pub(super) fn tight_at(max: u64) -> u64 {
     hundredths(max, TIGHT)
 }
 
-/// Notes whether it is; whether that is new.
+/// Updates whether memory is tight; returns whether it has become so.
 pub(super) fn note_tight() -> bool {
     let (max, now) = state();
     let was = tight();
@@ -75,53 +75,53 @@ pub(super) fn note_tight() -> bool {
     is != was
 }
 
-/// How much a batch should take in at most, as received: rows take several times as much on their way.
+/// Returns the maximum received bytes of a batch: rows take several times as much memory in the graph.
 pub fn batch_bytes_max(wanted: u64) -> u64 {
     let (max, now) = state();
     if max == 0 {
         return wanted;
     }
-    let most = if tight() { max.saturating_sub(now) / 16 } else { max / 16 };
-    wanted.min(most.max(LOOK_BYTES_MIN))
+    let longest = if tight() { max.saturating_sub(now) / 16 } else { max / 16 };
+    wanted.min(longest.max(LOOK_BYTES_MIN))
 }
 
-/// An error where the budget is used up: the job is to end with it.
+/// Returns an error if the budget is exceeded: the job must fail with it.
 #[inline]
 pub fn check() -> Result<()> {
     kept::check()?;
     if IS_OVER.load(Ordering::Relaxed) { confirm(0) } else { Ok(()) }
 }
 
-/// An error where so many bytes more would be too many.
+/// Returns an error if `bytes` more bytes would exceed the budget.
 pub fn ask(bytes: u64) -> Result<()> {
     let max = MAX.load(Ordering::Relaxed);
     if max == 0 || claim(bytes, max) { Ok(()) } else { confirm(bytes) }
 }
 
-/// What was asked for in large pieces and may not be resident yet: since the last turn of [`turn_claims`], and in the one before.
+/// Large allocations that may not be resident yet: since the last call of [`turn_claims`], and in the period before.
 static CLAIMED: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
-/// How long it takes at most until what was asked for is resident: for longer a claim need not count.
+/// The maximum time until an allocation is resident: a claim need not count for longer.
 pub(super) const CLAIMED_FOR: Duration = Duration::from_millis(60);
 
-/// Older claims count no more: what they are for is resident.
+/// Drops older claims: their memory is resident.
 pub(super) fn turn_claims() {
     let [new, old] = &CLAIMED;
     old.store(new.swap(0, Ordering::Relaxed), Ordering::Relaxed);
 }
 
-/// Claims so many bytes. Several threads may ask at a time for what is there once, so where claims stand in the way it
-/// waits until they are resident, or given up. `false`: it would be too much. Asks for nothing itself.
-fn claim(bytes: u64, most: u64) -> bool {
+/// Claims `bytes` bytes. Several threads may claim the same free memory, so if claims block another one, it waits until they are resident or
+/// dropped. `false`: it would be too much. Allocates nothing itself.
+fn claim(bytes: u64, max: u64) -> bool {
     const LOOK_EVERY: Duration = Duration::from_millis(2);
     let looks = 3 * CLAIMED_FOR.as_millis() / LOOK_EVERY.as_millis();
     for _ in 0..looks {
         let claimed = CLAIMED.iter().map(|claimed| claimed.load(Ordering::Relaxed)).sum::<u64>();
         let wanted = resident::bytes().saturating_add(bytes);
-        if wanted.saturating_add(claimed) <= most {
+        if wanted.saturating_add(claimed) <= max {
             add_claim(bytes);
             return true;
         }
-        if wanted > most || claimed == 0 {
+        if wanted > max || claimed == 0 {
             return false;
         }
         std::thread::sleep(LOOK_EVERY);
@@ -134,19 +134,19 @@ fn add_claim(bytes: u64) {
     new.fetch_add(bytes, Ordering::Relaxed);
 }
 
-/// So many bytes were given up that may have been claimed.
+/// Drops the claim of freed bytes, if there was one.
 #[inline]
 pub(super) fn unclaim(bytes: u64) {
     if MAX.load(Ordering::Relaxed) == 0 {
         return;
     }
     for claimed in &CLAIMED {
-        // It always gives something.
+        // The closure never returns `None`.
         let _ = claimed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| Some(now.saturating_sub(bytes)));
     }
 }
 
-/// A thread is about to ask for a large piece. Called by the allocator: asks for nothing itself.
+/// Called by the allocator before a large allocation; allocates nothing itself.
 pub(super) fn large(bytes: usize) {
     let max = MAX.load(Ordering::Relaxed);
     if max == 0 || ENDING_HERE.get() {
@@ -159,7 +159,7 @@ pub(super) fn large(bytes: usize) {
     }
 }
 
-/// What was freed is given back, and then it is the story, or good.
+/// Returns freed memory to the system, then returns an error or success.
 pub(super) fn confirm(more: u64) -> Result<()> {
     give_back();
     let (now, max) = (resident::bytes(), MAX.load(Ordering::Relaxed));
@@ -172,16 +172,16 @@ pub(super) fn confirm(more: u64) -> Result<()> {
     Ok(())
 }
 
-/// Threads have asked for so many bytes since they told last. Called by the allocator: asks for nothing itself.
+/// Called by the allocator: threads have allocated `bytes` bytes since the last call. Allocates nothing itself.
 #[inline]
-pub(super) fn asked(bytes: usize) {
+pub(super) fn count_allocated(bytes: usize) {
     let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
     if ROOM.fetch_sub(bytes, Ordering::Relaxed) <= bytes {
         look();
     }
 }
 
-/// Looks how much is resident, and does what must not wait.
+/// Checks the resident memory, and does what must not wait.
 pub(super) fn look() -> u64 {
     let max = MAX.load(Ordering::Relaxed);
     if max == 0 {
@@ -202,22 +202,22 @@ pub(super) fn look() -> u64 {
     now
 }
 
-/// For how long nobody need look: memory is not filled faster than this. At most `most`.
-pub(super) fn pause(most: Duration) -> Duration {
+/// Returns how long no check is needed, as memory is not filled faster than this; at most `longest`.
+pub(super) fn pause(longest: Duration) -> Duration {
     const BYTES_PER_MS: u64 = 32 << 20;
     let (max, now) = state();
     let left = hundredths(max, LAST).saturating_sub(now);
-    Duration::from_millis((left / BYTES_PER_MS).max(1)).min(most)
+    Duration::from_millis((left / BYTES_PER_MS).max(1)).min(longest)
 }
 
 thread_local! {
-    // Without a destructor, so that it is there for as long as the thread.
+    // Without a destructor, so that it exists for as long as the thread.
     static ENDING_HERE: Cell<bool> = const { Cell::new(false) };
 }
 static ENDING: AtomicBool = AtomicBool::new(false);
 
-/// Ends the process, unless giving back what was freed helps. A checkpoint and the sinks stay as they are, as where it is
-/// killed. May be called in the middle of anything, so it takes no lock that this or a waiting thread may hold.
+/// Exits the process, unless returning freed memory helps. A checkpoint and the sinks stay unchanged, as if it were killed. May be called in the
+/// middle of anything, so it takes no lock that this or a waiting thread may hold.
 fn last_resort(more: u64, max: u64, last: u64) {
     if ENDING_HERE.get() {
         return;
@@ -234,8 +234,7 @@ fn last_resort(more: u64, max: u64, last: u64) {
     if now.saturating_add(more) > last {
         let line = format!("error: {}\n", Error::memory(story(now, more, max)));
         terminal::wipe_at_once();
-        // SAFETY: the bytes are as many as is said. Whether they are written or not, the process ends: nothing may run on
-        // exit, as locks may be held.
+        // SAFETY: the length matches the bytes. Whether they are written or not, the process exits: no exit handlers may run, as locks may be held.
         unsafe {
             libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len());
             libc::_exit(MEMORY_EXIT_CODE.into())
@@ -251,18 +250,17 @@ fn story(now: u64, more: u64, max: u64) -> String {
         0 => String::new(),
         more => format!(", and {} more are needed", mib(more)),
     };
-    let at_work = holders::now_at_work();
-    let at_work = if at_work.is_empty() { at_work } else { format!("\n  Busy: {at_work}.") };
+    let busy = holders::busy_operators();
+    let busy = if busy.is_empty() { busy } else { format!("\n  Busy: {busy}.") };
     let largest = holders::largest();
     let largest = match largest.is_empty() {
         true => {
-            "\n  None of what is kept from batch to batch is large: the rows of batches are, and what is made of them."
-                .into()
+            "\n  None of what is kept from batch to batch is large; the rows of batches and their results are.".into()
         }
         false => format!("\n  What is kept from batch to batch, of that:{largest}"),
     };
     format!(
-        "the job needs more memory than it may have: {} are resident{wanted}, and the budget of this process is {}{at_work}\
+        "the job needs more memory than it may have: {} are resident{wanted}, and the budget of this process is {}{busy}\
          {largest}\n  Nothing of the batches under way is committed. Raise `memory` of the job, or let it need less: smaller batches \
          (`bytes_per_batch_max`, `rows_per_batch_max`), shorter windows, a `timeout` for keys, lower `limits` of its stages, or \
          more processes on other machines.",
@@ -275,7 +273,7 @@ fn story(now: u64, more: u64, max: u64) -> String {
 mod tests {
     use super::*;
 
-    // One test, as there is one budget.
+    // One test, as there is only one budget.
     #[test]
     fn the_budget_is_told_when_it_is_over() {
         resident::open().unwrap();

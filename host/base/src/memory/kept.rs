@@ -1,23 +1,23 @@
-//! State that stays in memory where the job says how much its state may take: what cannot lie in files has to fit.
+//! State that stays in memory in a job with a limit for state memory: state that cannot be in files must fit.
 
 use super::holders;
 use crate::error::{Error, Result};
 use crate::units::mib;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What all state may take; `u64::MAX`: nobody says.
+/// Maximum of all state; `u64::MAX`: no limit.
 static MAX: AtomicU64 = AtomicU64::new(u64::MAX);
 static SUM: AtomicU64 = AtomicU64::new(0);
 
-/// Some state that stays in memory. There is none any more when it is dropped.
+/// Some state that stays in memory. It stops counting when it is dropped.
 #[derive(Debug, Default)]
 pub struct KeptState(u64);
 
 impl KeptState {
-    /// It takes so much now.
+    /// Sets its bytes.
     pub fn set(&mut self, bytes: u64) {
         let before = std::mem::replace(&mut self.0, bytes);
-        // A difference below zero wraps, and so does the sum, to what is right.
+        // A negative difference wraps, and so does the sum, to the correct value.
         SUM.fetch_add(bytes.wrapping_sub(before), Ordering::Relaxed);
     }
 }
@@ -28,17 +28,17 @@ impl Drop for KeptState {
     }
 }
 
-/// From now on all state of this process may take so much.
+/// Sets the limit of all state of this process.
 pub fn limit(bytes_max: Option<u64>) {
     MAX.store(bytes_max.unwrap_or(u64::MAX), Ordering::Relaxed);
 }
 
-/// How much state stays in memory.
+/// Returns how much state stays in memory.
 pub fn bytes() -> u64 {
     SUM.load(Ordering::Relaxed)
 }
 
-/// An error where that is more than all state may take.
+/// Returns an error if that exceeds the limit.
 #[inline]
 pub(super) fn check() -> Result<()> {
     if bytes() > MAX.load(Ordering::Relaxed) { Err(Error::memory(story())) } else { Ok(()) }
@@ -46,7 +46,7 @@ pub(super) fn check() -> Result<()> {
 
 fn story() -> String {
     let largest = match holders::largest() {
-        none if none.is_empty() => "No stage keeps much of it by itself.".to_owned(),
+        none if none.is_empty() => "No single stage keeps much of it.".to_owned(),
         largest => format!("What is kept from batch to batch:{largest}"),
     };
     format!(

@@ -1,9 +1,9 @@
-//! How much memory this machine has for the process: its own, or less where a control group says so.
+//! The memory of this machine for the process: its own, or less if a control group limits it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Bytes; `None` where nothing tells.
+/// Returns bytes; `None` if unknown.
 pub fn memory() -> Option<u64> {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -11,19 +11,19 @@ pub fn memory() -> Option<u64> {
     of_meminfo(&meminfo).into_iter().chain(limits).min()
 }
 
-/// `MemTotal:       24560484 kB`
+/// Parses `MemTotal:       24560484 kB`.
 fn of_meminfo(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// A number of bytes; `max` is no limit.
+/// Parses a number of bytes; `max` is no limit.
 fn group_limit(text: &str) -> Option<u64> {
     text.trim().parse().ok().filter(|bytes| *bytes > 0)
 }
 
-/// Files that may hold a limit of the groups that `/proc/self/cgroup` names, of both versions: those of a group, and of all
-/// that it is in. In a container the names may be those of outside; the root of what is seen there is the container's own.
+/// Returns files that may contain a limit of the groups in `/proc/self/cgroup`, for both versions: those of a group, and of all its parents. In a
+/// container the names may be those of the host; the root visible there is the container's own.
 fn group_files(groups: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for line in groups.lines() {

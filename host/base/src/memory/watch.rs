@@ -1,4 +1,4 @@
-//! The budget of a job is set, and a thread watches it: much becomes resident without anybody asking the allocator then.
+//! Sets the budget of a job, and starts a thread that watches it: much memory becomes resident without an allocation at that time.
 
 use super::budget::{self, CLAIMED_FOR, confirm, look, note_tight, state, tight, turn_claims};
 use super::{addresses, give_back, machine, resident};
@@ -11,31 +11,30 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The longest time between two looks.
+/// The longest time between two checks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How long it takes until what was freed is given back again, at least and at most: it costs time, and may not help.
+/// Minimum and maximum time between two returns of freed memory to the system: they cost time, and may not help.
 const GIVE_BACK_EVERY: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
-/// How long a budget that is smaller than the one before waits for what is just being freed.
+/// How long a budget that is smaller than the previous one waits for memory that is just being freed.
 const SETTLES_WITHIN: Duration = Duration::from_secs(5);
-/// How often it is told that memory is tight.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+/// How often tight memory is logged.
+const LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// A look takes microseconds, and must not wait for those who fill the memory.
+/// A check takes microseconds, and must not wait for the threads that fill the memory.
 const NICENESS: libc::c_int = -10;
 
 type ErrorHandler = Box<dyn Fn(Error) + Send>;
-/// Who is told the error of a budget that is used up: the job that was started last.
+/// Receives the error of an exceeded budget: the job that was started last.
 static JOB: Mutex<Option<ErrorHandler>> = Mutex::new(None);
 static WATCHED: AtomicBool = AtomicBool::new(false);
 
-/// From now on this process may have so much memory: its share of `wanted`, or of what the machine has, where `sharing`
-/// processes of the job run on it.
+/// Sets the memory limit of this process: its share of `wanted`, or of the machine's memory, if `sharing` processes of the job run on it.
 pub fn limit(wanted: Option<u64>, sharing: usize) -> Result<()> {
     if let Err(error) = resident::open() {
-        let words = format!("the job has no budget of memory: how much this process has cannot be read ({error})");
+        let cause = format!("the job has no budget of memory: how much this process has cannot be read ({error})");
         match wanted {
-            Some(_) => return Err(Error::environment(format!("{words}; remove `memory` to run without one"))),
-            None => tracing::debug!("{words}"),
+            Some(_) => return Err(Error::environment(format!("{cause}; remove `memory` to run without one"))),
+            None => tracing::debug!("{cause}"),
         }
         return Ok(());
     }
@@ -55,7 +54,7 @@ pub fn limit(wanted: Option<u64>, sharing: usize) -> Result<()> {
             mib(MEMORY_BYTES_MIN)
         )));
     }
-    // What is mapped is more than what is resident.
+    // More is mapped than is resident.
     let mapped = addresses::limit().filter(|_| wanted.is_none()).map(|bytes| bytes / 2);
     let max = mapped.map_or(max, |mapped| max.min(mapped)).max(MEMORY_BYTES_MIN);
     let until = Instant::now() + SETTLES_WITHIN;
@@ -67,35 +66,35 @@ pub fn limit(wanted: Option<u64>, sharing: usize) -> Result<()> {
     if WATCHED.swap(true, Ordering::AcqRel) {
         return Ok(());
     }
-    threads::start("millstream-memory", "the thread that watches the memory", tell_job, watch).map(drop)
+    threads::start("millstream-memory", "the thread that watches the memory", report_to_job, watch).map(drop)
 }
 
-/// How many of these addresses, `host:port`, are on the machine of the one at this place, as far as their text tells.
+/// Returns how many of these addresses, `host:port`, are on the same machine as the one at index `own`, as far as their text shows.
 pub fn on_this_machine(hosts: &[String], own: usize) -> usize {
     let name = |host: &String| host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name).to_owned();
     let own = hosts.get(own).map(name);
     hosts.iter().filter(|host| own.as_ref() == Some(&name(host))).count().max(1)
 }
 
-/// Whoever started a job hears here when the budget is used up.
-pub fn tell(told: impl Fn(Error) + Send + 'static) {
-    *JOB.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(told));
+/// Sets the handler that is called when the budget is exceeded.
+pub fn tell(handler: impl Fn(Error) + Send + 'static) {
+    *JOB.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(handler));
 }
 
-fn tell_job(error: Error) {
+fn report_to_job(error: Error) {
     match &*JOB.lock().unwrap_or_else(PoisonError::into_inner) {
-        Some(told) => told(error),
+        Some(handler) => handler(error),
         None => tracing::error!("{error}"),
     }
 }
 
 fn watch() {
-    let [least, most] = GIVE_BACK_EVERY;
-    let (mut gave_back, mut every) = (None::<Instant>, least);
-    let mut told = None::<Instant>;
+    let [shortest, longest] = GIVE_BACK_EVERY;
+    let (mut gave_back, mut every) = (None::<Instant>, shortest);
+    let mut last_logged = None::<Instant>;
     let mut turned = Instant::now();
     let mut ending = false;
-    // SAFETY: it takes numbers, and is about this thread only. Where it is not allowed, looks come later on a busy machine.
+    // SAFETY: it takes numbers, and affects only this thread. If it is not allowed, checks come later on a busy machine.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
     loop {
         if turned.elapsed() > CLAIMED_FOR {
@@ -106,10 +105,10 @@ fn watch() {
         if is_high(before) && gave_back.is_none_or(|at| at.elapsed() > every) {
             give_back();
             let helped = before.saturating_sub(look()) > before / 20;
-            every = if helped { least } else { every.saturating_mul(2).min(most) };
+            every = if helped { shortest } else { every.saturating_mul(2).min(longest) };
             gave_back = Some(Instant::now());
         }
-        if note_tight() && tight() && told.is_none_or(|at| at.elapsed() > TELL_EVERY) {
+        if note_tight() && tight() && last_logged.is_none_or(|at| at.elapsed() > LOG_EVERY) {
             let (max, now) = state();
             tracing::warn!(
                 "{} of the {} of memory that the job may have in this process are used: until it is less, sources wait, and \
@@ -117,14 +116,14 @@ fn watch() {
                 mib(now),
                 mib(max)
             );
-            told = Some(Instant::now());
+            last_logged = Some(Instant::now());
         }
         if !budget::is_over() {
             ending = false;
         } else if !ending && let Err(error) = confirm(0) {
-            // It ends now, needs no second error, and may still go far beyond before it does.
+            // The job ends now, needs no second error, and may still exceed the budget further before it does.
             ending = true;
-            tell_job(error);
+            report_to_job(error);
         }
         thread::sleep(budget::pause(LOOK_EVERY));
     }

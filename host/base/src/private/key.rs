@@ -1,5 +1,4 @@
-//! Keys of this user's Millstream, as the one with which it signs what it keeps: 32 random bytes in a file that only the
-//! user can read.
+//! Keys of this user's Millstream, for example the one that signs its stored data: 32 random bytes in a file that only the user can read.
 
 use crate::durable;
 use crate::private;
@@ -7,18 +6,17 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Bytes of a key.
+/// Size of a key.
 const BYTES: usize = 32;
 
 /// A key of the user.
 pub struct Key([u8; BYTES]);
 
 impl Key {
-    /// Reads the key, and makes one where there is none. Of several processes that make one at once, one does, and all
-    /// have the same.
+    /// Reads the key, and creates it if missing. If several processes create one at the same time, all get the same.
     pub fn open(file: &Path) -> io::Result<Key> {
-        let folder = file.parent().unwrap_or(Path::new("/"));
-        private::folder(folder)?;
+        let dir = file.parent().unwrap_or(Path::new("/"));
+        private::dir(dir)?;
         match Key::read(file) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 Key::make(file)?;
@@ -28,7 +26,7 @@ impl Key {
         }
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
@@ -38,8 +36,8 @@ impl Key {
         private::open(file)?.take(BYTES as u64 + 1).read_to_end(&mut bytes)?;
         let found = bytes.len();
         let bytes = <[u8; BYTES]>::try_from(bytes).map_err(|_| {
-            let words = format!("it has {found} bytes instead of {BYTES}; remove it, and another one is made");
-            io::Error::new(io::ErrorKind::InvalidData, words)
+            let message = format!("it has {found} bytes instead of {BYTES}; remove it, and another one is created");
+            io::Error::new(io::ErrorKind::InvalidData, message)
         })?;
         Ok(Key(bytes))
     }
@@ -48,12 +46,12 @@ impl Key {
         match durable::make(file, &random()?) {
             // Another process was faster.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            made => made,
+            created => created,
         }
     }
 }
 
-/// Bytes that nobody can guess.
+/// Returns random bytes from the system.
 pub fn random() -> io::Result<[u8; BYTES]> {
     let mut bytes = [0; BYTES];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;

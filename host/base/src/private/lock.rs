@@ -1,11 +1,11 @@
 //! Lock files that no other user can hold.
 //!
-//! Whoever can open a file can lock it, and keeps the lock for as long as it is open. So a lock file is this user's alone from the
-//! moment that it exists. One that others could open (earlier versions made such) is replaced: whoever has it open by then holds
-//! a file that nothing goes by any more.
+//! A process that can open a file can lock it, and keeps the lock for as long as it is open. So a lock file belongs to this user alone from its
+//! creation. One that others could open (earlier versions created such files) is replaced: the old file, if another process has it open, is no
+//! longer used.
 
-use super::{open_or_make, user};
-use crate::durable::{LOCK_TRY_EVERY, folder_of};
+use super::{open_or_create, user};
+use crate::durable::{LOCK_TRY_EVERY, dir_of};
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File, Metadata, Permissions, TryLockError};
@@ -14,39 +14,39 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Where the system lists who holds which lock.
+/// Where the system lists the holders of locks.
 const LOCKS: &str = "/proc/locks";
 
 /// Why a lock file was not locked.
 #[derive(Debug)]
-pub enum LockRefused {
+pub enum LockError {
     /// Another process of this user, or of root, holds it.
     Held,
-    /// It cannot be opened, made or locked.
+    /// It cannot be opened, created or locked.
     Failed(io::Error),
 }
 
-impl fmt::Display for LockRefused {
+impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LockRefused::Held => f.write_str("another running process has it locked; stop that process first"),
-            LockRefused::Failed(error) => error.fmt(f),
+            LockError::Held => f.write_str("another running process has it locked; stop that process first"),
+            LockError::Failed(error) => error.fmt(f),
         }
     }
 }
 
-impl From<io::Error> for LockRefused {
-    fn from(error: io::Error) -> LockRefused {
-        LockRefused::Failed(error)
+impl From<io::Error> for LockError {
+    fn from(error: io::Error) -> LockError {
+        LockError::Failed(error)
     }
 }
 
-/// Locks a file of this path for as long as the result lives; makes it where it is missing. A process that is just being killed may
-/// hold it a moment longer, so it is tried again for `wait`.
-pub fn lock(path: &Path, wait: Duration) -> Result<File, LockRefused> {
+/// Locks the file at this path for as long as the result lives; creates it if missing. A process that is just being killed may hold it a moment
+/// longer, so the attempt is repeated for `wait`.
+pub fn lock(path: &Path, wait: Duration) -> Result<File, LockError> {
     let until = Instant::now().checked_add(wait);
     loop {
-        let file = open_or_make(path)?;
+        let file = open_or_create(path)?;
         let found = file.metadata()?;
         let is_exposed = found.uid() == user() && found.mode() & 0o077 != 0;
         match file.try_lock() {
@@ -61,7 +61,7 @@ pub fn lock(path: &Path, wait: Duration) -> Result<File, LockRefused> {
             Err(TryLockError::Error(error)) => return Err(error.into()),
             Err(TryLockError::WouldBlock) => {
                 if is_exposed
-                    && is_held_by_others(&found)
+                    && is_held_by_other_users(&found)
                     && let Some(replaced) = replace(path, &found)?
                 {
                     return Ok(replaced);
@@ -69,19 +69,19 @@ pub fn lock(path: &Path, wait: Duration) -> Result<File, LockRefused> {
             }
         }
         if until.is_some_and(|until| Instant::now() >= until) {
-            return Err(LockRefused::Held);
+            return Err(LockError::Held);
         }
         std::thread::sleep(LOCK_TRY_EVERY);
     }
 }
 
-/// Puts a new, locked file in the place of one that others may have open. `None`: another process is doing the same, or has done so.
+/// Replaces a file that others may have open by a new, locked one. `None`: another process is doing the same, or has done so.
 ///
-/// The new file is locked under a name of its own before it gets that of the old one. Only who holds it there may rename it, and
-/// only while the old one still has its name, so of several processes one gets the lock.
+/// The new file is locked under its own name before it gets that of the old one. Only a process that holds the lock may rename it, and only while
+/// the old file still has its name, so only one of several processes gets the lock.
 fn replace(path: &Path, old: &Metadata) -> io::Result<Option<File>> {
-    let next = beside(path);
-    let file = open_or_make(&next)?;
+    let next = hidden_path(path);
+    let file = open_or_create(&next)?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => return Ok(None),
         Err(TryLockError::Error(error)) => return Err(error),
@@ -104,42 +104,42 @@ fn replace(path: &Path, old: &Metadata) -> io::Result<Option<File>> {
     }
 }
 
-/// A hidden name in the same folder, of files that are unfinished.
-fn beside(path: &Path) -> PathBuf {
+/// Returns a hidden name in the same directory, for unfinished files.
+fn hidden_path(path: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(".tmp");
-    folder_of(path).join(name)
+    dir_of(path).join(name)
 }
 
-/// Whether this is the file that has the name now.
+/// Returns whether this is the file that has the name now.
 fn is_named(found: &Metadata, path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (found.dev(), found.ino()))
 }
 
-/// Whether only processes of other users, and none of root, hold a lock on this file. Where the system does not tell, nobody knows.
-fn is_held_by_others(file: &Metadata) -> bool {
+/// Returns whether only processes of other users, and none of root, hold a lock on this file. `false` if the system does not report it.
+fn is_held_by_other_users(file: &Metadata) -> bool {
     let Ok(locks) = fs::read_to_string(LOCKS) else { return false };
     let holders: Vec<Option<u32>> = holders(&locks, file.ino()).into_iter().map(user_of).collect();
     !holders.is_empty() && holders.iter().all(|holder| holder.is_some_and(|holder| ![0, user()].contains(&holder)))
 }
 
-/// The ids of the processes that hold locks of whole files on an inode, on whichever file system: some tell another device of the file
-/// than of the lock.
+/// Returns the IDs of the processes that hold locks of complete files on an inode, on any file system: some report another device for the file than
+/// for the lock.
 fn holders(locks: &str, inode: u64) -> Vec<u32> {
     let holder = |line: &str| {
-        let mut words = line.split_whitespace().skip(1);
-        let kind = words.next()?;
-        let process = words.nth(2)?;
-        let place = words.next()?;
-        let is_held = kind == "FLOCK" && place.rsplit(':').next()?.parse() == Ok(inode);
-        // Where the process cannot be seen from here it has no id.
+        let mut fields = line.split_whitespace().skip(1);
+        let kind = fields.next()?;
+        let process = fields.nth(2)?;
+        let device_and_inode = fields.next()?;
+        let is_held = kind == "FLOCK" && device_and_inode.rsplit(':').next()?.parse() == Ok(inode);
+        // A process that is not visible from here has no ID.
         is_held.then(|| process.parse().unwrap_or(0))
     };
     locks.lines().filter_map(holder).collect()
 }
 
-/// The user that a process belongs to.
+/// Returns the user of a process.
 fn user_of(process: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
@@ -156,48 +156,48 @@ mod tests {
 
     #[test]
     fn a_lock_file_is_this_users_alone_and_held_by_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
         let held = lock(&path, Duration::ZERO).unwrap();
         assert_eq!(mode(&path), 0o600);
-        assert!(matches!(lock(&path, Duration::from_millis(30)), Err(LockRefused::Held)));
+        assert!(matches!(lock(&path, Duration::from_millis(30)), Err(LockError::Held)));
         drop(held);
         lock(&path, Duration::ZERO).unwrap();
     }
 
     #[test]
     fn one_that_others_could_open_is_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
         File::create(&path).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-        // Somebody has it open, and locks it as soon as it is free.
+        // Another process has it open, and locks it as soon as it is free.
         let open = File::open(&path).unwrap();
         let held = lock(&path, Duration::ZERO).unwrap();
         assert_eq!(mode(&path), 0o600);
         open.try_lock().expect("it is another file by now");
         drop(held);
         lock(&path, Duration::ZERO).expect("that one does not count");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
     }
 
-    /// An earlier version, which knows nothing of this, may be running.
+    /// An earlier version, which does not do this, may be running.
     #[test]
     fn one_that_a_process_of_this_user_holds_is_not_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
         let running = File::create(&path).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         running.lock().unwrap();
-        assert!(matches!(lock(&path, Duration::from_millis(30)), Err(LockRefused::Held)));
+        assert!(matches!(lock(&path, Duration::from_millis(30)), Err(LockError::Held)));
         assert_eq!(mode(&path), 0o644);
     }
 
     #[test]
     fn of_many_that_replace_it_one_gets_the_lock() {
         for _ in 0..20 {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("lock");
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("lock");
             File::create(&path).unwrap();
             fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
             let got = std::thread::scope(|scope| {
@@ -217,9 +217,9 @@ mod tests {
                      5: -> FLOCK  ADVISORY  WRITE 9 fe:00:100 0 EOF\nnothing\n6: FLOCK  ADVISORY  WRITE 4 fe:00:101 0 EOF\n";
         assert_eq!(holders(locks, 100), [2528, 12, 0]);
         assert_eq!(user_of(std::process::id()), Some(user()));
-        let folder = tempfile::tempdir().unwrap();
-        let file = File::create(folder.path().join("lock")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let file = File::create(dir.path().join("lock")).unwrap();
         file.lock().unwrap();
-        assert!(!is_held_by_others(&file.metadata().unwrap()), "it is held by this process");
+        assert!(!is_held_by_other_users(&file.metadata().unwrap()), "it is held by this process");
     }
 }

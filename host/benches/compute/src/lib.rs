@@ -1,7 +1,7 @@
-//! How many steps a point takes to leave the Mandelbrot set: a short loop of float arithmetic. Rows that say so make it
-//! fail, for what failures cost.
+//! Computes how many steps a point takes to leave the Mandelbrot set: a short loop of float arithmetic. Special rows make it fail, to measure the
+//! cost of failures.
 
-// Its functions are called by a component's exports only.
+// Its functions are only called by a component's exports.
 #![cfg(target_arch = "wasm32")]
 
 use millstream_sdk::{Out, Row, transform};
@@ -19,9 +19,9 @@ struct Steps {
 
 /// A row that makes it panic.
 const PANIC: i64 = -1;
-/// A row that makes it loop for ever.
+/// A row that makes it loop forever.
 const LOOP: i64 = -2;
-/// A row that makes it take all the memory that there is.
+/// A row that makes it allocate all available memory.
 const MEMORY: i64 = -3;
 
 /// Counts the steps of each point.

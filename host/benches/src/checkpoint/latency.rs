@@ -1,6 +1,6 @@
-//! What a durable plan of every batch adds to the time until the batch is seen, at `batch = "100ms"`.
+//! What a durable plan of every batch adds to the time until the batch is visible, at `batch = "100ms"`.
 
-use crate::measure::{figure, folder_on_disk, job, millstream, quantile, show_command};
+use crate::measure::{dir_on_disk, figure, job, millstream, quantile, show_command};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -25,8 +25,8 @@ struct Case {
 
 /// Runs this part.
 pub fn run() {
-    let folder = folder_on_disk();
-    super::show_disk(folder.path());
+    let dir = dir_on_disk();
+    super::show_disk(dir.path());
     println!(
         "  millstream run job.toml --timeout 3s --workers 2; from a batch's time, a multiple of 100 ms, until a reader \
          sees its rows;\n  10,000 rows a second; alternating, medians over the batches of {ROUNDS} runs"
@@ -40,8 +40,8 @@ pub fn run() {
     for case in cases {
         let (mut without, mut with) = (Vec::new(), Vec::new());
         for round in 0..ROUNDS {
-            without.extend(latencies(&folder.path().join(format!("without-{round}")), case, false, round == 0));
-            with.extend(latencies(&folder.path().join(format!("with-{round}")), case, true, round == 0));
+            without.extend(latencies(&dir.path().join(format!("without-{round}")), case, false, round == 0));
+            with.extend(latencies(&dir.path().join(format!("with-{round}")), case, true, round == 0));
         }
         let name = format!("{} to {}", case.source, case.sink);
         let (plain, kept) = (quantile(&mut without, 0.5), quantile(&mut with, 0.5));
@@ -53,10 +53,10 @@ pub fn run() {
     }
 }
 
-/// Milliseconds until the batches of a run are seen.
-fn latencies(folder: &Path, case: Case, kept: bool, show: bool) -> Vec<f64> {
-    let _ = fs::remove_dir_all(folder);
-    fs::create_dir_all(folder).expect("a folder");
+/// Returns the milliseconds until the batches of a run are visible.
+fn latencies(dir: &Path, case: Case, kept: bool, show: bool) -> Vec<f64> {
+    let _ = fs::remove_dir_all(dir);
+    fs::create_dir_all(dir).expect("a folder");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address");
     let checkpoint = if kept { "[checkpoint]\ndir = \"kept\"\nevery = \"1s\"\n" } else { "" };
@@ -75,7 +75,7 @@ fn latencies(folder: &Path, case: Case, kept: bool, show: bool) -> Vec<f64> {
     if show && kept {
         show_command(&format!("{} to {}", case.source, case.sink), &text);
     }
-    let path = job(folder, &text);
+    let path = job(dir, &text);
     let arguments = ["run", &path.to_string_lossy(), "--timeout", "3s", "--workers", "2"];
     let job = millstream(&arguments).spawn().expect("the job starts");
     let ended = AtomicBool::new(false);
@@ -83,7 +83,7 @@ fn latencies(folder: &Path, case: Case, kept: bool, show: bool) -> Vec<f64> {
         if case.source == "socket" {
             scope.spawn(|| send(&listener, &ended));
         }
-        let seen = watch(&folder.join("out"), case.sink == "files", job);
+        let seen = watch(&dir.join("out"), case.sink == "files", job);
         ended.store(true, Ordering::Relaxed);
         seen.into_iter().skip(WARM_UP).collect()
     })
@@ -105,13 +105,13 @@ fn send(listener: &TcpListener, ended: &AtomicBool) {
     }
 }
 
-/// How far the clock was beyond a multiple of the interval, in milliseconds, each time when a batch appeared.
-fn watch(out: &Path, is_folder: bool, mut job: Child) -> Vec<f64> {
+/// Returns how far the clock was past a multiple of the interval, in milliseconds, whenever a batch appeared.
+fn watch(out: &Path, is_dir: bool, mut job: Child) -> Vec<f64> {
     let (mut seen, mut known) = (Vec::new(), 0);
     let mut file = None;
     let mut lines = 0;
     while job.try_wait().expect("a child").is_none() {
-        let there = if is_folder {
+        let there = if is_dir {
             parts(out)
         } else {
             file = file.or_else(|| File::open(out).ok());
@@ -129,12 +129,12 @@ fn watch(out: &Path, is_folder: bool, mut job: Child) -> Vec<f64> {
     seen
 }
 
-fn parts(folder: &Path) -> usize {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+fn parts(dir: &Path) -> usize {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("part-")).count()
 }
 
-/// Lines that have come to a file since the last call.
+/// Returns the lines added to a file since the last call.
 fn new_lines(file: &mut File) -> usize {
     let mut new = Vec::new();
     file.read_to_end(&mut new).expect("the lines are read");

@@ -1,6 +1,6 @@
-//! A state of a million keys: how long it takes to come back, and what a checkpoint writes after a few of them changed.
+//! A state of a million keys: how long a restart takes, and what a checkpoint writes after a few of them changed.
 
-use crate::measure::{figure, folder_on_disk, job, median, millstream, root, show_command};
+use crate::measure::{dir_on_disk, figure, job, median, millstream, root, show_command};
 use std::fs;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
@@ -15,8 +15,8 @@ const ROUNDS: usize = 5;
 
 /// Runs this part.
 pub fn run() {
-    let folder = folder_on_disk();
-    super::show_disk(folder.path());
+    let dir = dir_on_disk();
+    super::show_disk(dir.path());
     let text = format!(
         r#"name = "totals"
 batch = "100ms"
@@ -39,10 +39,10 @@ rows = 1
 "#,
         root().join("plugins/running-total").display()
     );
-    fs::create_dir(folder.path().join("in")).expect("a folder");
-    let path = job(folder.path(), &text);
+    fs::create_dir(dir.path().join("in")).expect("a folder");
+    let path = job(dir.path(), &text);
     show_command("millstream run job.toml --until-idle", &text);
-    write_rows(&folder.path().join("in/1.json"), KEYS);
+    write_rows(&dir.path().join("in/1.json"), KEYS);
     run_until_idle(&path);
 
     println!("  then the same command again; the files are in the system's cache; median of {ROUNDS}");
@@ -55,11 +55,11 @@ rows = 1
     figure("  of that, by the message: \"loaded in\", s", format!("{:.2}", median(loaded)), "");
 
     println!("  then {CHANGED_KEYS} rows with a key each, and the same command once more");
-    let before = state_bytes(folder.path());
-    write_rows(&folder.path().join("in/2.json"), CHANGED_KEYS);
+    let before = state_bytes(dir.path());
+    write_rows(&dir.path().join("in/2.json"), CHANGED_KEYS);
     run_until_idle(&path);
-    let written = state_bytes(folder.path()) - before;
-    let manifest = fs::metadata(folder.path().join("kept/manifest.json")).expect("the manifest").len();
+    let written = state_bytes(dir.path()) - before;
+    let manifest = fs::metadata(dir.path().join("kept/manifest.json")).expect("the manifest").len();
     let keys = (CHANGED_KEYS * KEY_BYTES) as u64;
     figure("bytes of state written", written.to_string(), "");
     figure("  bytes of the manifest", manifest.to_string(), "");
@@ -71,7 +71,7 @@ fn ratio(bytes: u64, of: u64) -> String {
     format!("{:.2}", bytes as f64 / of as f64)
 }
 
-/// A row a key, in an order without a pattern.
+/// Writes one row per key, in an order without a pattern.
 fn write_rows(path: &Path, rows: usize) {
     let mut file = BufWriter::new(fs::File::create(path).expect("the rows"));
     for row in 0..rows {
@@ -85,7 +85,7 @@ fn run_until_idle(job: &Path) {
     assert!(status.is_ok_and(|status| status.success()), "the job failed");
 }
 
-/// Starts the job and stops it when it goes on. Seconds until then, and those that it says itself.
+/// Starts the job and stops it when it has resumed. Returns the seconds until then, and those that it reports itself.
 fn recovery(job: &Path) -> (f64, f64) {
     let start = Instant::now();
     let mut command = millstream(&["run", &job.to_string_lossy()]);
@@ -102,8 +102,8 @@ fn recovery(job: &Path) -> (f64, f64) {
     (took, loaded.expect("the message says how long it took"))
 }
 
-/// Bytes of all files of state.
-fn state_bytes(folder: &Path) -> u64 {
-    let files = fs::read_dir(folder.join("kept/state")).expect("the state").flatten();
+/// Returns the bytes of all files of state.
+fn state_bytes(dir: &Path) -> u64 {
+    let files = fs::read_dir(dir.join("kept/state")).expect("the state").flatten();
     files.map(|file| file.metadata().map_or(0, |metadata| metadata.len())).sum()
 }

@@ -1,6 +1,6 @@
-//! How long a record takes from topic to topic, at 10,000 a second: by a job, and by a loop that writes each record as it reads it.
+//! The latency of a record from topic to topic, at 10,000 records/s: with a job, and with a loop that writes each record as it reads it.
 
-use super::{ANSWER_TIME_MAX, client, reader, send};
+use super::{RESPONSE_TIMEOUT, client, reader, send};
 use crate::measure::{figure, job, millstream, quantile, show_command};
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::producer::{BaseProducer, Producer};
@@ -14,12 +14,12 @@ const ROWS_PER_MS: usize = 10;
 const WARM_UP_ROWS: usize = 10_000;
 
 /// Runs this part.
-pub fn run(brokers: &str, folder: &Path) {
+pub fn run(brokers: &str, dir: &Path) {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         make(brokers, &["echo-in", "echo-out"]);
         let echo = scope.spawn(|| echo(brokers, &stop));
-        tell("a plain loop", measure(brokers, "echo-in", "echo-out"));
+        report("a plain loop", measure(brokers, "echo-in", "echo-out"));
         stop.store(true, Ordering::Release);
         echo.join().expect("the loop ends");
     });
@@ -35,30 +35,30 @@ pub fn run(brokers: &str, folder: &Path) {
             topic("out")
         );
         show_command("millstream run job.toml --workers 1", &text);
-        let own = folder.join(topic("job"));
+        let own = dir.join(topic("job"));
         std::fs::create_dir_all(&own).expect("a folder");
         let path = job(&own, &text);
         let started = millstream(&["run", &path.to_string_lossy(), "--workers", "1"]).spawn();
         let mut job = started.expect("the job starts");
-        tell(&format!("a job, {name}"), measure(brokers, &topic("in"), &topic("out")));
-        // Its supervisor, with which the job ends.
+        report(&format!("a job, {name}"), measure(brokers, &topic("in"), &topic("out")));
+        // The supervisor, with which the job ends.
         job.kill().expect("the job is stopped");
         job.wait().expect("it ends");
     }
 }
 
-fn tell(who: &str, mut latencies: Vec<f64>) {
-    let mut shown = |share| format!("{:.2}", quantile(&mut latencies, share));
-    figure(&format!("{who}, 10,000 records a second, median, ms"), shown(0.5), "");
-    figure("  99th percentile, ms", shown(0.99), "");
+fn report(what: &str, mut latencies: Vec<f64>) {
+    let mut format_quantile = |share| format!("{:.2}", quantile(&mut latencies, share));
+    figure(&format!("{what}, 10,000 records a second, median, ms"), format_quantile(0.5), "");
+    figure("  99th percentile, ms", format_quantile(0.99), "");
 }
 
-/// Makes topics by writing into them.
+/// Creates topics by writing to them.
 fn make(brokers: &str, topics: &[&str]) {
     let producer: BaseProducer = client(brokers).create().expect("a client");
     for topic in topics {
         send(&producer, topic, b"0");
-        producer.flush(ANSWER_TIME_MAX).expect("the broker takes the record");
+        producer.flush(RESPONSE_TIMEOUT).expect("the broker takes the record");
     }
 }
 
@@ -74,16 +74,16 @@ fn echo(brokers: &str, stop: &AtomicBool) {
     }
 }
 
-/// Writes records that say when they were written, and reads what comes of them; in milliseconds.
+/// Writes records that contain the time of writing, and reads the results. Returns the latencies in milliseconds.
 fn measure(brokers: &str, from: &str, to: &str) -> Vec<f64> {
-    // Behind what a topic was made by.
+    // After the record that created the topic.
     let consumer: BaseConsumer = reader(brokers, to, Offset::Offset(1));
     let began = Instant::now();
     let mut latencies = Vec::with_capacity(ROWS);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let producer: BaseProducer = client(brokers).set("linger.ms", "0").create().expect("a client");
-            // The job may still start: what it finds then is no measure.
+            // The job may still be starting: its first records are not measured.
             let start = Instant::now();
             for burst in 0..(ROWS + WARM_UP_ROWS) / ROWS_PER_MS {
                 let due = Duration::from_millis(burst as u64);
@@ -92,11 +92,11 @@ fn measure(brokers: &str, from: &str, to: &str) -> Vec<f64> {
                 (0..ROWS_PER_MS).for_each(|_| send(&producer, from, now.as_bytes()));
                 producer.poll(Duration::ZERO);
             }
-            producer.flush(ANSWER_TIME_MAX).expect("the broker takes the records");
+            producer.flush(RESPONSE_TIMEOUT).expect("the broker takes the records");
         });
         let mut seen = 0;
         while seen < ROWS + WARM_UP_ROWS {
-            let message = consumer.poll(ANSWER_TIME_MAX).expect("a record").expect("no error");
+            let message = consumer.poll(RESPONSE_TIMEOUT).expect("a record").expect("no error");
             let text = std::str::from_utf8(message.payload().unwrap_or_default()).expect("text");
             let sent: u128 = text.parse().expect("a time");
             if sent == 0 {

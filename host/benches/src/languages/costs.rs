@@ -1,28 +1,28 @@
-//! What a component of each language costs beside its work: size, compiling, loading, instances, memory.
+//! Other costs of a component of each language: size, compilation, loading, instances, memory.
 
 use super::plugin::{CalledPlugin, Mode, component};
 use super::work::{Data, Input, Work};
 use super::{ROUNDS, Style, speed};
-use crate::measure::{in_turn_so_often, median, millstream, seconds};
+use crate::measure::{in_turn_rounds, median, millstream, seconds};
 use millstream::internals::author::language::Language;
 use millstream::internals::plugin::{LoadOptions, PluginHost};
 use millstream::job::spec::{InstanceSpec, OnError};
 use std::hint::black_box;
 use std::path::Path;
 
-/// How often a component is compiled anew.
+/// How often a component is recompiled.
 const COMPILED: usize = 3;
 /// Calls of one row that are measured at a time.
 const SMALL_CALLS: usize = 500;
-/// Batches after which memory is looked at.
+/// Batches after which memory is measured.
 const BATCHES: usize = 100;
 
-/// A line of the table: what it tells, and of each language how much.
+/// A line of the table: its title, and the value of each language.
 type Line = (&'static str, Vec<String>);
 
 /// Measures the components that split lines, and prints the table.
-pub fn run(host: &PluginHost, folder: &Path) {
-    let data = Data::new(Work::Split, folder);
+pub fn run(host: &PluginHost, dir: &Path) {
+    let data = Data::new(Work::Split, dir);
     let Input::Rows(lines) = &data.input else { return };
     let one = Data { work: data.work, input: Input::Rows(lines.slice(0, 1)), file: data.file.clone() };
     let there = Language::ALL.into_iter();
@@ -33,7 +33,7 @@ pub fn run(host: &PluginHost, folder: &Path) {
     );
     let files: Vec<&Path> = all.iter().map(|(_, file)| file.as_path()).collect();
     let mut table: Vec<Line> = vec![("component, KB", cells(&files, |file| bytes(file) / 1e3, 0))];
-    table.extend(starts(&files, folder));
+    table.extend(starts(&files, dir));
     table.push(("load, compiled before, ms", loads(&files)));
     table.extend(small_calls(host, &files, &one));
     table.push(("memory at first, KiB", cells(&files, |file| memory(host, file, &one, 1), 0)));
@@ -54,7 +54,7 @@ fn cells(files: &[&Path], of: impl Fn(&Path) -> f64, digits: usize) -> Vec<Strin
     files.iter().map(|file| format!("{:.digits$}", of(file))).collect()
 }
 
-fn shown(values: impl IntoIterator<Item = f64>, digits: usize) -> Vec<String> {
+fn formatted(values: impl IntoIterator<Item = f64>, digits: usize) -> Vec<String> {
     values.into_iter().map(|value| format!("{value:.digits$}")).collect()
 }
 
@@ -62,8 +62,8 @@ fn bytes(file: &Path) -> f64 {
     std::fs::metadata(file).map_or(0.0, |found| found.len() as f64)
 }
 
-/// From the command to its end, without a cache and with the one that the first left.
-fn starts(files: &[&Path], folder: &Path) -> [Line; 2] {
+/// From the command to its exit, without a cache and with the one that the first left.
+fn starts(files: &[&Path], dir: &Path) -> [Line; 2] {
     let start = |file: &Path, cache: &Path| {
         let mut command = millstream(&["inspect", &file.to_string_lossy()]);
         command.env("XDG_CACHE_HOME", cache.join("cache")).env("XDG_STATE_HOME", cache.join("state"));
@@ -71,14 +71,14 @@ fn starts(files: &[&Path], folder: &Path) -> [Line; 2] {
     };
     let both = files.iter().map(|file| {
         let runs = (0..COMPILED).map(|_| {
-            let cache = tempfile::tempdir_in(folder).expect("a folder");
+            let cache = tempfile::tempdir_in(dir).expect("a folder");
             (start(file, cache.path()), start(file, cache.path()))
         });
         let (first, next): (Vec<f64>, Vec<f64>) = runs.unzip();
         (median(first), median(next))
     });
     let (first, next): (Vec<f64>, Vec<f64>) = both.unzip();
-    [("first start, ms", shown(first, 0)), ("next start, ms", shown(next, 0))]
+    [("first start, ms", formatted(first, 0)), ("next start, ms", formatted(next, 0))]
 }
 
 /// From the component file to a plugin that can be called, in a process that has loaded others before.
@@ -94,12 +94,12 @@ fn loads(files: &[&Path]) -> Vec<String> {
         took * 1e3
     };
     let mut things: Vec<_> = files.iter().map(|file| move || load(file)).collect();
-    shown(in_turn(&mut things), 1)
+    formatted(in_turn(&mut things), 1)
 }
 
 fn in_turn<F: FnMut() -> f64>(things: &mut [F]) -> Vec<f64> {
     let mut things: Vec<&mut dyn FnMut() -> f64> = things.iter_mut().map(|thing| thing as _).collect();
-    in_turn_so_often(ROUNDS, &mut things)
+    in_turn_rounds(ROUNDS, &mut things)
 }
 
 /// Calls of one row: with a new instance each, and with one that is kept.
@@ -117,20 +117,20 @@ fn small_calls(host: &PluginHost, files: &[&Path], one: &Data) -> [Line; 3] {
     let (fresh, kept): (Vec<f64>, Vec<f64>) = times.chunks(2).map(|pair| (pair[0], pair[1])).unzip();
     let instance: Vec<f64> = fresh.iter().zip(&kept).map(|(fresh, kept)| fresh - kept).collect();
     [
-        ("a call of one row, instance = \"batch\", µs", shown(fresh, 1)),
-        ("a call of one row, instance = \"worker\", µs", shown(kept, 1)),
-        ("what an instance costs, µs", shown(instance, 1)),
+        ("a call of one row, instance = \"batch\", µs", formatted(fresh, 1)),
+        ("a call of one row, instance = \"worker\", µs", formatted(kept, 1)),
+        ("what an instance costs, µs", formatted(instance, 1)),
     ]
 }
 
-/// The linear memory of an instance after so many calls, in KiB.
+/// Returns the linear memory of an instance after this number of calls, in KiB.
 fn memory(host: &PluginHost, file: &Path, data: &Data, calls: usize) -> f64 {
     let mut called = CalledPlugin::new(host, file, data, Mode { instance: InstanceSpec::Worker, ..Mode::default() });
     (0..calls).for_each(|_| _ = black_box(called.call(&data.input)));
     called.costs().memory_bytes_max as f64 / 1024.0
 }
 
-/// Calls of a whole batch: with new instances, with kept ones, and with fuel, as where rows are rejected that fail.
+/// Calls of a complete batch: with new instances, with kept ones, and with fuel, as is used if failing rows are rejected.
 fn rows(host: &PluginHost, files: &[&Path], data: &Data) -> [Line; 3] {
     let modes = [
         Mode::default(),
@@ -143,7 +143,7 @@ fn rows(host: &PluginHost, files: &[&Path], data: &Data) -> [Line; 3] {
     };
     let mut things: Vec<_> = files.iter().flat_map(|file| modes.map(|mode| calls(file, mode))).collect();
     let times = in_turn(&mut things);
-    let of = |mode: usize| shown(times.chunks(modes.len()).map(|chunk| chunk[mode]), 0);
+    let of = |mode: usize| formatted(times.chunks(modes.len()).map(|chunk| chunk[mode]), 0);
     [
         ("ns a line, instance = \"batch\"", of(0)),
         ("ns a line, instance = \"worker\"", of(1)),

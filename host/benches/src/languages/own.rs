@@ -1,5 +1,5 @@
-//! Programs that do the works in a language's own runtime. They read the data, then take orders: a number of calls, which
-//! they time themselves, or a check of what they make.
+//! Programs that do the tasks in a language's own runtime. They read the data, then take commands: a number of calls, which they time themselves, or
+//! a check of their results.
 
 use super::work::{Check, Data};
 use super::{ROWS, Style, sources};
@@ -8,21 +8,21 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// Those that must be compiled.
+/// The compiled programs.
 pub struct Programs {
     c: PathBuf,
     go: PathBuf,
 }
 
 impl Programs {
-    /// Compiles them into a folder, and prints the commands and what runs the programs.
-    pub fn build(folder: &Path) -> Programs {
-        let (c, go) = (folder.join("own-c"), folder.join("own-go"));
+    /// Compiles them into a directory, and prints the commands and the versions of the runtimes.
+    pub fn build(dir: &Path) -> Programs {
+        let (c, go) = (dir.join("own-c"), dir.join("own-go"));
         let sources = sources().join("own");
         let compile = |command: &mut Command| {
-            println!("  {}", shown(command));
-            let status = command.status().unwrap_or_else(|error| panic!("{}: {error}", shown(command)));
-            assert!(status.success(), "{} failed", shown(command));
+            println!("  {}", command_line(command));
+            let status = command.status().unwrap_or_else(|error| panic!("{}: {error}", command_line(command)));
+            assert!(status.success(), "{} failed", command_line(command));
         };
         compile(Command::new("cc").args(["-std=c99", "-O3", "-o"]).arg(&c).arg(sources.join("c/own.c")));
         compile(Command::new("go").args(["build", "-C"]).arg(sources.join("go")).arg("-o").arg(&go).arg("."));
@@ -46,12 +46,12 @@ impl Programs {
             Language::Python => with(Command::new("python3"), &source("own.py")),
         };
         command.args([data.work.word(), style.word()]).arg(&data.file).arg(ROWS.to_string());
-        let shown = shown(&command);
+        let command_line = command_line(&command);
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut child = child.unwrap_or_else(|error| panic!("{shown}: {error}"));
+        let mut child = child.unwrap_or_else(|error| panic!("{command_line}: {error}"));
         let orders = child.stdin.take().expect("its input");
         let answers = BufReader::new(child.stdout.take().expect("its output"));
-        Some(OwnProgram { child, orders: Some(orders), answers, shown })
+        Some(OwnProgram { child, orders: Some(orders), answers, command_line })
     }
 }
 
@@ -60,7 +60,7 @@ fn with(mut command: Command, file: &Path) -> Command {
     command
 }
 
-fn shown(command: &Command) -> String {
+fn command_line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
@@ -68,20 +68,20 @@ fn shown(command: &Command) -> String {
 /// A running program.
 pub struct OwnProgram {
     child: Child,
-    /// `None` at the end: it ends with its orders.
+    /// `None` at the end: it exits when its input is closed.
     orders: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
     /// The command that started it.
-    pub shown: String,
+    pub command_line: String,
 }
 
 impl OwnProgram {
-    /// Nanoseconds a row, by its own clock, of so many calls.
+    /// Returns the nanoseconds per row over this number of calls, by its own clock.
     pub fn ns(&mut self, calls: usize) -> f64 {
         self.ask(&calls.to_string()).parse().expect("nanoseconds")
     }
 
-    /// What it makes.
+    /// Returns the check of its results.
     pub fn check(&mut self) -> Check {
         let answer = self.ask("check");
         let (rows, sum) = answer.split_once(' ').expect("two numbers");
@@ -93,7 +93,7 @@ impl OwnProgram {
         writeln!(orders, "{order}").expect("it takes orders");
         let mut answer = String::new();
         self.answers.read_line(&mut answer).expect("it answers");
-        assert!(!answer.is_empty(), "{} ended", self.shown);
+        assert!(!answer.is_empty(), "{} ended", self.command_line);
         answer.trim_end().to_owned()
     }
 }

@@ -1,4 +1,4 @@
-//! A plugin of this part: where its component is, and calls of it.
+//! A plugin of this part: its component, and calls of it.
 
 use super::work::{Data, Input, Work};
 use super::{Style, sources};
@@ -12,13 +12,13 @@ use millstream::job::spec::{InstanceSpec, OnError, PluginSpec};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The component of a work in a language; `None` where there is no such plugin, or, said so, where it is not built.
+/// Returns the component of a task in a language; `None` if there is no such plugin, or, with a message, if it is not built.
 pub fn component(work: Work, language: Language, style: Style) -> Option<PathBuf> {
     let columns = if style == Style::Columns { "-columns" } else { "" };
     let (work, project) = (work.word(), format!("{}{columns}", language.word()));
-    let folder = sources().join(work).join(&project);
-    let file = folder.join(format!("{work}-{project}.wasm"));
-    if folder.exists() && !file.exists() {
+    let dir = sources().join(work).join(&project);
+    let file = dir.join(format!("{work}-{project}.wasm"));
+    if dir.exists() && !file.exists() {
         println!("  {} is not built and left out: `make bench` builds it", file.display());
     }
     file.exists().then_some(file)
@@ -27,9 +27,9 @@ pub fn component(work: Work, language: Language, style: Style) -> Option<PathBuf
 /// How a plugin is called.
 #[derive(Clone, Copy, Default)]
 pub struct Mode {
-    /// How long its instances live.
+    /// The lifetime of its instances.
     pub instance: InstanceSpec,
-    /// What stops it.
+    /// How errors are handled, which determines the metering.
     pub on_error: OnError,
 }
 
@@ -40,7 +40,7 @@ pub struct CalledPlugin {
 }
 
 impl CalledPlugin {
-    /// Loads a component for the data that it is to be called with. All limits are the default ones.
+    /// Loads a component for the data of its calls, with default limits.
     pub fn new(host: &PluginHost, component: &std::path::Path, data: &Data, mode: Mode) -> CalledPlugin {
         let spec = PluginSpec::new(component).on_error(mode.on_error);
         let plugin = host.load(component, &LoadOptions::of(&spec)).expect("the plugin loads");
@@ -55,7 +55,7 @@ impl CalledPlugin {
         CalledPlugin { caller: plugin.caller(stage, &description), batch: 0 }
     }
 
-    /// One call, and the rows that it emits.
+    /// Calls it once, and returns the rows that it emits.
     pub fn call(&mut self, input: &Input) -> RecordBatch {
         self.batch += 1;
         let context = CallContext { batch: BatchId(self.batch), time: BatchTime(0), watermark: None };
@@ -73,7 +73,7 @@ impl CalledPlugin {
         }
     }
 
-    /// What its calls cost so far.
+    /// Returns the costs of its calls so far.
     pub fn costs(&self) -> Costs {
         self.caller.account().costs()
     }

@@ -1,19 +1,19 @@
-//! Nanoseconds a row: plugins through the host, beside the native loop and beside the language's own runtime.
+//! Nanoseconds per row: plugins through the host, compared with the native loop and with the language's own runtime.
 
 use super::own::{OwnProgram, Programs};
 use super::plugin::{CalledPlugin, Mode, component};
 use super::work::{Data, check};
 use super::{ROUNDS, ROWS, Style};
-use crate::measure::{in_turn_so_often, root, seconds};
+use crate::measure::{in_turn_rounds, root, seconds};
 use millstream::internals::author::language::Language;
 use millstream::internals::plugin::PluginHost;
 use std::hint::black_box;
 use std::path::Path;
 
-/// How long each thing is measured at a time, so that clocks and schedulers do not show.
+/// How long each thing is measured at a time, so that clock resolution and scheduling do not matter.
 const MEASURED_S: f64 = 0.05;
 
-/// Measures one work in all languages and prints its part of the table.
+/// Measures one task in all languages and prints its part of the table.
 pub fn run(host: &PluginHost, programs: &Programs, data: &Data) {
     let mut entries = entries(host, programs, data);
     let mut native = repeated(|| _ = black_box(data.native()));
@@ -22,7 +22,7 @@ pub fn run(host: &PluginHost, programs: &Programs, data: &Data) {
         things.push(&mut entry.plugin);
         things.extend(entry.own.as_mut().map(|own| own as &mut dyn FnMut() -> f64));
     }
-    let medians = in_turn_so_often(ROUNDS, &mut things);
+    let medians = in_turn_rounds(ROUNDS, &mut things);
     let [native, rest @ ..] = &medians[..] else { return };
     println!("\n  {}", data.work.title());
     let line = |cells: [&str; 6]| {
@@ -59,7 +59,7 @@ fn entries<'a>(host: &PluginHost, programs: &Programs, data: &'a Data) -> Vec<En
     there.map(|(language, style, file)| entry(host, programs, data, language, style, &file)).collect()
 }
 
-/// Starts both, sees that they make the same rows as the native loop, and prints their commands.
+/// Starts both, checks that they produce the same rows as the native loop, and prints their commands.
 fn entry<'a>(
     host: &PluginHost,
     programs: &Programs,
@@ -70,12 +70,12 @@ fn entry<'a>(
 ) -> Entry<'a> {
     let expected = data.native().check();
     let mut called = CalledPlugin::new(host, component, data, Mode::default());
-    let shown = component.strip_prefix(root()).unwrap_or(component).display();
-    assert_eq!(check(&called.call(&data.input)), expected, "{shown} makes other rows");
+    let command_line = component.strip_prefix(root()).unwrap_or(component).display();
+    assert_eq!(check(&called.call(&data.input)), expected, "{command_line} makes other rows");
     let own = programs.start(language, data, style);
-    println!("  {shown} | {}", own.as_ref().map_or("native Rust loop", |own| &own.shown));
+    println!("  {command_line} | {}", own.as_ref().map_or("native Rust loop", |own| &own.command_line));
     let own = own.map(|mut own| {
-        assert_eq!(own.check(), expected, "{} makes other rows", own.shown);
+        assert_eq!(own.check(), expected, "{} makes other rows", own.command_line);
         Box::new(repeated_by_itself(own)) as Box<dyn FnMut() -> f64>
     });
     let name = if style == Style::Columns { format!("{language}, columns") } else { language.to_string() };
@@ -91,13 +91,13 @@ fn target(language: Language) -> &'static str {
     }
 }
 
-/// Nanoseconds a row of a call, repeated for long enough.
+/// Returns a function that repeats a call for long enough, and returns its nanoseconds per row.
 pub fn repeated(mut call: impl FnMut()) -> impl FnMut() -> f64 {
     let mut calls = 0;
     move || {
         if calls == 0 {
             call();
-            calls = so_often(seconds(&mut call));
+            calls = call_count(seconds(&mut call));
         }
         let all = seconds(|| (0..calls).for_each(|_| call()));
         all * 1e9 / (calls * ROWS) as f64
@@ -109,12 +109,12 @@ fn repeated_by_itself(mut own: OwnProgram) -> impl FnMut() -> f64 {
     move || {
         if calls == 0 {
             own.ns(1);
-            calls = so_often(own.ns(1) * ROWS as f64 / 1e9);
+            calls = call_count(own.ns(1) * ROWS as f64 / 1e9);
         }
         own.ns(calls)
     }
 }
 
-fn so_often(call_s: f64) -> usize {
+fn call_count(call_s: f64) -> usize {
     (MEASURED_S / call_s).ceil().clamp(1.0, 1e5) as usize
 }

@@ -1,4 +1,4 @@
-//! The three works: their data, in memory and as files for other languages, and the native loop of each.
+//! The three tasks: their data, in memory and as files for other languages, and the native loop of each.
 
 use super::ROWS;
 use crate::native;
@@ -11,21 +11,21 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Groups of a batch of `total`; each has as many rows.
+/// Groups of a batch of `total`; each has the same number of rows.
 const GROUPS: usize = 1_000;
 
-/// What a plugin does.
+/// The task of a plugin.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Work {
-    /// Lines of ten words into words.
+    /// Splits lines of ten words into words.
     Split,
-    /// A number worked out of two.
+    /// Computes a number from two.
     Numeric,
-    /// A running total by key.
+    /// Computes a running total by key.
     Total,
 }
 
-/// What it does it on.
+/// The input of a task.
 pub struct Data {
     pub work: Work,
     pub input: Input,
@@ -39,20 +39,20 @@ pub enum Input {
     Groups(Box<Groups>),
 }
 
-/// What a native loop makes: what Arrow needs for the columns that the plugin returns.
+/// The result of a native loop: what Arrow needs for the columns that the plugin returns.
 pub enum NativeResult {
     Words { ends: Vec<i32>, bytes: Vec<u8> },
     Numbers(Vec<f64>),
     Totals { key_ends: Vec<i32>, key_bytes: Vec<u8>, totals: Vec<i64>, states: Vec<i64> },
 }
 
-/// How many rows were made, and a sum over them that depends on their order: alike in all languages.
+/// The number of output rows, and a sum over them that depends on their order: the same in all languages.
 pub type Check = (usize, f64);
 
 impl Work {
     pub const ALL: [Work; 3] = [Work::Split, Work::Numeric, Work::Total];
 
-    /// The name of its folder, and the word for it on the command line of programs in other languages.
+    /// Returns the name of its directory, which is also its name on the command line of programs in other languages.
     pub fn word(self) -> &'static str {
         match self {
             Work::Split => "split",
@@ -61,7 +61,7 @@ impl Work {
         }
     }
 
-    /// What it is, for people.
+    /// Returns its title.
     pub fn title(self) -> &'static str {
         match self {
             Work::Split => "split: lines of 10 words into words, ns a line",
@@ -72,15 +72,15 @@ impl Work {
 }
 
 impl Data {
-    /// Makes the data of a work; its file goes into the folder.
-    pub fn new(work: Work, folder: &Path) -> Data {
+    /// Creates the data of a task; its file is written to the directory.
+    pub fn new(work: Work, dir: &Path) -> Data {
         let mut random = Random(7);
         let (input, text) = match work {
             Work::Split => lines(&mut random),
             Work::Numeric => pairs(&mut random),
             Work::Total => groups(&mut random),
         };
-        let file = folder.join(format!("{}.txt", work.word()));
+        let file = dir.join(format!("{}.txt", work.word()));
         std::fs::write(&file, text).expect("the data is written");
         Data { work, input, file }
     }
@@ -121,7 +121,7 @@ fn numbers<T: ArrowPrimitiveType>(rows: &RecordBatch, column: usize) -> &[T::Nat
 }
 
 impl NativeResult {
-    /// What the check says of it.
+    /// Returns the check of its native result.
     pub fn check(&self) -> Check {
         match self {
             NativeResult::Words { ends, bytes } => {
@@ -138,7 +138,7 @@ impl NativeResult {
     }
 }
 
-/// What the check says of a plugin's output, by its last column.
+/// Returns the check of a plugin's output, by its last column.
 pub fn check(rows: &RecordBatch) -> Check {
     let column = rows.columns().last().expect("a column");
     assert_eq!(column.null_count(), 0);
@@ -155,7 +155,7 @@ fn sum(numbers: impl Iterator<Item = f64>) -> Check {
     numbers.enumerate().fold((0, 0.0), |(rows, sum), (i, number)| (rows + 1, sum + number * (i % 1000) as f64))
 }
 
-/// Lines of ten words of 2 to 9 letters.
+/// Generates lines of ten words of 2 to 9 characters.
 fn lines(random: &mut Random) -> (Input, String) {
     let mut word = || (0..2 + random.below(8)).map(|_| char::from(b'a' + random.below(26) as u8)).collect::<String>();
     let lines: Vec<String> = (0..ROWS).map(|_| [(); 10].map(|()| word()).join(" ")).collect();
@@ -163,7 +163,7 @@ fn lines(random: &mut Random) -> (Input, String) {
     (Input::Rows(batch(&[("value", ColumnType::Text, Arc::new(StringArray::from(lines)))])), text)
 }
 
-/// Eighths, so that every language works out the same sum.
+/// Multiples of one eighth, so that every language computes the same sum.
 fn pairs(random: &mut Random) -> (Input, String) {
     let mut number = || random.below(8_000) as f64 / 8.0;
     let pairs: Vec<[f64; 2]> = (0..ROWS).map(|_| [number(), number()]).collect();
@@ -176,7 +176,7 @@ fn pairs(random: &mut Random) -> (Input, String) {
     (Input::Rows(batch(&columns)), text)
 }
 
-/// Keys that all have a state. In the file a line is a key, its state and its amounts.
+/// Keys that all have a state. A line of the file is a key, its state and its amounts.
 fn groups(random: &mut Random) -> (Input, String) {
     let keys: Vec<String> = (0..GROUPS).map(|group| format!("user-{group:011}")).collect();
     let olds: Vec<i64> = keys.iter().map(|_| random.below(1_000_000) as i64).collect();

@@ -1,6 +1,6 @@
-//! A table of ClickHouse: the engine of a new one behind a small HTTP server, as the tests have it.
+//! A ClickHouse table: the engine of a new server behind a small HTTP server, as in the tests.
 
-use crate::beside::{Comparison, rows_or, run_job, run_own};
+use crate::comparison::{Comparison, rows_or, run_job, run_own};
 use crate::measure::{job, root};
 use crate::rows::{self, Row};
 use millstream_tests::{HttpClient, Process, free_port, holds_within};
@@ -8,38 +8,38 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-/// Rows of an insertion, as the job has them.
+/// Rows of an insert, as in the job.
 const REQUEST_ROWS: usize = 10_000;
-/// It may have to be fetched first.
+/// It may have to be downloaded first.
 const FETCHED_WITHIN: Duration = Duration::from_secs(900);
 const STARTED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Runs this part.
-pub fn run(folder: &Path) {
+pub fn run(dir: &Path) {
     let rows = rows_or(300_000);
     let (port, script) = (free_port(), root().join("scripts/chdb.sh"));
     let fetched = Process::start(&mut Command::new(&script)).wait_within(FETCHED_WITHIN);
     assert_eq!(fetched.code, Some(0), "{}", fetched.stderr);
-    let _server = Process::start(Command::new(&script).arg(port.to_string()).arg(folder.join("data")));
-    let ask_once = |text: &str| HttpClient::connect(port).is_ok_and(|mut client| ask(&mut client, text));
-    assert!(holds_within(STARTED_WITHIN, || ask_once("select 1")), "the server does not start");
+    let _server = Process::start(Command::new(&script).arg(port.to_string()).arg(dir.join("data")));
+    let query_once = |text: &str| HttpClient::connect(port).is_ok_and(|mut client| query(&mut client, text));
+    assert!(holds_within(STARTED_WITHIN, || query_once("select 1")), "the server does not start");
     for table in ["plain", "job"] {
         let table = format!(
             "create table shop.{table} (user String, page String, n Int64, amount Float64) engine = MergeTree order by n \
              settings non_replicated_deduplication_window = 1000"
         );
-        assert!(ask_once(&table), "the table is not made");
+        assert!(query_once(&table), "the table is not made");
     }
-    let file = rows::file(folder, rows);
+    let file = rows::file(dir, rows);
     let text = rows::writing("clickhouse", &format!("url = \"http://127.0.0.1:{port}\"\ntable = \"shop.job\""));
-    let path = job(folder, &text);
-    let beside = "a program that inserts 10,000 rows at a time over HTTP";
-    Comparison { connector: ("`clickhouse`", "sink"), rows, beside, job: &text }
+    let path = job(dir, &text);
+    let baseline = "a program that inserts 10,000 rows at a time over HTTP";
+    Comparison { connector: ("`clickhouse`", "sink"), rows, baseline, job: &text }
         .run(|_| run_own("clickhouse-write", &[&port.to_string(), &file.to_string_lossy()]), |_| run_job(&path, rows));
 }
 
-/// What is asked, and inserted, is all in the body.
-fn ask(client: &mut HttpClient, text: &str) -> bool {
+/// Sends a query; inserted rows are also in the body.
+fn query(client: &mut HttpClient, text: &str) -> bool {
     client.post(&[], text).is_ok_and(|reply| reply.status == 200)
 }
 
@@ -53,6 +53,6 @@ pub fn write(port: &str, file: &str) {
             text += &sonic_rs::to_string(&Row::of(line.as_bytes())).expect("JSON");
             text.push('\n');
         }
-        assert!(ask(&mut client, &text), "the server does not take the rows");
+        assert!(query(&mut client, &text), "the server does not take the rows");
     }
 }

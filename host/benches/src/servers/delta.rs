@@ -1,32 +1,32 @@
-//! A table of Delta Lake in a folder: a job beside a program over deltalake, the library for Python whose inside is Rust.
+//! A Delta Lake table in a directory: a job compared with a program that uses deltalake, the Python library written in Rust.
 
-use super::{python, told_by};
-use crate::beside::{Comparison, rows_or, run_job, run_plain};
+use super::{output_of, python};
+use crate::comparison::{Comparison, rows_or, run_job, run_plain};
 use crate::measure::job;
 use crate::rows;
 use std::path::Path;
 
 /// Runs this part.
-pub fn run(folder: &Path) {
+pub fn run(dir: &Path) {
     let rows = rows_or(2_000_000);
-    let file = rows::file(folder, rows);
+    let file = rows::file(dir, rows);
     let text = rows::writing("delta", "path = \"table\"");
-    let path = job(folder, &text);
-    let packages = told_by("pypi.sh", &["deltalake"]);
-    let tables = ["plain", "table"].map(|name| folder.join(name));
+    let path = job(dir, &text);
+    let packages = output_of("pypi.sh", &["deltalake"]);
+    let tables = ["plain", "table"].map(|name| dir.join(name));
     let [plain, table] = &tables;
-    let forget = |table: &Path| {
-        // There is nothing before the first round.
+    let delete_state = |table: &Path| {
+        // It does not exist before the first round.
         let _ = std::fs::remove_dir_all(table);
     };
-    let beside = "a program over deltalake, with a commit for every 50,000 rows";
-    Comparison { connector: ("`delta`", "sink"), rows, beside, job: &text }.run(
+    let baseline = "a program over deltalake, with a commit for every 50,000 rows";
+    Comparison { connector: ("`delta`", "sink"), rows, baseline, job: &text }.run(
         |_| {
-            forget(plain);
+            delete_state(plain);
             run_plain(python("delta.py").arg(&file).arg(plain).env("PYTHONPATH", &packages), None)
         },
         |_| {
-            forget(table);
+            delete_state(table);
             run_job(&path, rows)
         },
     );

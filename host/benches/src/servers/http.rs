@@ -1,9 +1,8 @@
-//! Requests to a job that listens, from 48 connections. Each is answered when its rows are safe on the disk, by the plain program as well. A
-//! connection sends no more before that, so the batches of the job begin often: with 100 ms from one to the next it could not have more
-//! than 960,000 rows a second.
+//! Requests to a listening job, from 48 connections. A response is sent when the rows are durable on disk, by the plain program as well. A connection
+//! sends no more before that, so the job's batches begin often: with an interval of 100 ms the maximum would be 960,000 rows/s.
 
 use super::{ready, while_sending};
-use crate::beside::{Comparison, rows_or, run_job, run_own};
+use crate::comparison::{Comparison, rows_or, run_job, run_own};
 use crate::measure::job;
 use crate::rows::{self, Row};
 use millstream_tests::{HttpClient, free_port};
@@ -17,19 +16,19 @@ use std::time::Duration;
 const CONNECTIONS: usize = 48;
 /// Rows of a request.
 pub const REQUEST_ROWS: usize = 2_000;
-/// Requests that are not the same.
+/// Number of different requests.
 pub const REQUESTS: usize = 480;
 
 /// Runs this part.
-pub fn run(folder: &Path) {
+pub fn run(dir: &Path) {
     let rows = rows_or(4_800_000);
     let port = free_port();
     let text = rows::answering("http", &format!("listen = \"127.0.0.1:{port}\""));
-    let path = job(folder, &text);
+    let path = job(dir, &text);
     let (port, count) = (port.to_string(), rows.to_string());
-    let kept = folder.join("plain").to_string_lossy().into_owned();
-    let beside = "a program that listens on a thread for each connection, and writes each request to the disk";
-    Comparison { connector: ("`http`", "source"), rows, beside, job: &text }.run(
+    let kept = dir.join("plain").to_string_lossy().into_owned();
+    let baseline = "a program that listens on a thread for each connection, and writes each request to the disk";
+    Comparison { connector: ("`http`", "source"), rows, baseline, job: &text }.run(
         |_| while_sending("http-send", &[&port, &count], || run_own("http-read", &[&port, &count, &kept])),
         |_| while_sending("http-send", &[&port, &count], || run_job(&path, rows)),
     );
@@ -42,7 +41,7 @@ pub fn send(port: &str, rows: usize) {
     post_all(port, "Host: h", "/", &bodies, rows.div_ceil(REQUEST_ROWS));
 }
 
-/// Sends so many requests with these bodies in turn.
+/// Sends `count` requests with these bodies in turn.
 pub fn post_all(port: &str, header: &str, path: &str, bodies: &[Vec<u8>], count: usize) {
     let port = port.parse().expect("a port");
     let requests = Mutex::new(bodies.iter().cycle().take(count));
@@ -50,7 +49,7 @@ pub fn post_all(port: &str, header: &str, path: &str, bodies: &[Vec<u8>], count:
     std::thread::scope(|scope| {
         for _ in 0..CONNECTIONS {
             scope.spawn(|| {
-                // Whoever reads may just be starting.
+                // The reader may still be starting.
                 let mut client = loop {
                     match HttpClient::connect(port) {
                         Ok(client) => break client,
@@ -67,7 +66,7 @@ pub fn post_all(port: &str, header: &str, path: &str, bodies: &[Vec<u8>], count:
     });
 }
 
-/// Sends one until it is taken; `false`: nobody is there any more.
+/// Sends a request until it is accepted; `false`: the server has exited.
 fn post(client: &mut HttpClient, header: &str, path: &str, body: &[u8]) -> bool {
     let head = format!("POST {path} HTTP/1.1\r\n{header}\r\nContent-Length: {}\r\n\r\n", body.len());
     loop {
@@ -81,7 +80,7 @@ fn post(client: &mut HttpClient, header: &str, path: &str, body: &[u8]) -> bool 
     }
 }
 
-/// Takes all rows, and keeps them.
+/// Receives all rows, and stores them.
 pub fn read(port: &str, rows: usize, kept: &str) {
     read_all(port, rows, kept, |body| {
         let (mut count, mut sum) = (0, 0.0);
@@ -94,7 +93,7 @@ pub fn read(port: &str, rows: usize, kept: &str) {
     });
 }
 
-/// Takes requests until they had so many rows, and keeps their bodies; `read` says how many rows one has.
+/// Receives requests until they had this number of rows, and stores their bodies; `read` returns how many rows one has.
 pub fn read_all(port: &str, rows: usize, kept: &str, read: fn(&[u8]) -> usize) {
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).expect("the port is free");
     let kept = Mutex::new((File::create(kept).expect("a file"), 0));
@@ -110,8 +109,8 @@ fn requests(stream: &mut BufReader<TcpStream>, kept: &Mutex<(File, usize)>, rows
     loop {
         let (mut length, mut line) = (0, String::new());
         while stream.read_line(&mut line).is_ok_and(|bytes| bytes > 2) {
-            if let Some(told) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = told.trim().parse().expect("a length");
+            if let Some(length_text) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = length_text.trim().parse().expect("a length");
             }
             line.clear();
         }

@@ -1,8 +1,8 @@
-//! Events as Filebeat sends them, 2,048 in a window and compressed, over 48 connections, each of which waits for its answers. They are given
-//! when the events are safe on the disk, by the plain program as well.
+//! Events as Filebeat sends them, 2,048 per window and compressed, over 48 connections, each of which waits for acknowledgments. They are sent when
+//! the events are durable on disk, by the plain program as well.
 
 use super::{ready, while_sending};
-use crate::beside::{Comparison, rows_or, run_job, run_own};
+use crate::comparison::{Comparison, rows_or, run_job, run_own};
 use crate::measure::job;
 use crate::rows::JOB;
 use flate2::Compression;
@@ -16,29 +16,29 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// Events of a window, and the level of compression, as Filebeat has them unless it is told otherwise.
+/// Events of a window, and the compression level, as in Filebeat's defaults.
 const WINDOW_ROWS: usize = 2_048;
 const LEVEL: u32 = 3;
-/// Windows that are not the same.
+/// Number of different windows.
 const WINDOWS: usize = 40;
 const CONNECTIONS: usize = 48;
-/// The kind of a frame of JSON and its number, in front of its length.
+/// Bytes of the type of a JSON frame and of its number, before its length.
 const JSON_BYTES: usize = 6;
 const HEAD_BYTES: usize = 6;
 
 /// Runs this part.
-pub fn run(folder: &Path) {
+pub fn run(dir: &Path) {
     let rows = rows_or(WINDOW_ROWS * 1_500);
     let port = free_port();
     let source = format!("[sources.rows]\nkind = \"lumberjack\"\nlisten = \"127.0.0.1:{port}\"\n");
     let text = format!("{JOB}{source}[sinks.none]\nfrom = \"rows\"\nkind = \"nothing\"\n");
-    // Whoever sends waits for answers.
+    // Senders wait for acknowledgments.
     let text = text.replacen("100ms", "10ms", 1);
-    let path = job(folder, &text);
+    let path = job(dir, &text);
     let (port, count) = (port.to_string(), rows.to_string());
-    let kept = folder.join("plain").to_string_lossy().into_owned();
-    let beside = "a program that listens on a thread for each connection, takes events apart, and writes each window to the disk";
-    Comparison { connector: ("`lumberjack`", "source"), rows, beside, job: &text }.run(
+    let kept = dir.join("plain").to_string_lossy().into_owned();
+    let baseline = "a program that listens on a thread for each connection, takes events apart, and writes each window to the disk";
+    Comparison { connector: ("`lumberjack`", "source"), rows, baseline, job: &text }.run(
         |_| while_sending("lumberjack-send", &[&port, &count], || run_own("lumberjack-read", &[&port, &count, &kept])),
         |_| while_sending("lumberjack-send", &[&port, &count], || run_job(&path, rows)),
     );
@@ -60,8 +60,8 @@ pub fn send(port: &str, rows: usize) {
                     }
                 };
                 for n in 0..each {
-                    // Whoever reads may have gone.
-                    if stream.write_all(&windows[(first + n) % WINDOWS]).is_err() || !answered(&mut stream) {
+                    // The reader may have exited.
+                    if stream.write_all(&windows[(first + n) % WINDOWS]).is_err() || !is_acknowledged(&mut stream) {
                         return;
                     }
                 }
@@ -71,11 +71,11 @@ pub fn send(port: &str, rows: usize) {
 }
 
 /// Waits until the last event of a window is acknowledged.
-fn answered(stream: &mut TcpStream) -> bool {
-    let mut answer = [0; HEAD_BYTES];
+fn is_acknowledged(stream: &mut TcpStream) -> bool {
+    let mut ack = [0; HEAD_BYTES];
     loop {
-        match stream.read_exact(&mut answer) {
-            Ok(()) if answer[2..] == (WINDOW_ROWS as u32).to_be_bytes() => return true,
+        match stream.read_exact(&mut ack) {
+            Ok(()) if ack[2..] == (WINDOW_ROWS as u32).to_be_bytes() => return true,
             Ok(()) => {}
             Err(_) => return false,
         }
@@ -105,7 +105,7 @@ fn window(window: usize) -> Vec<u8> {
     [&head.concat()[..], &packed].concat()
 }
 
-/// What the columns of the job are made of.
+/// The source of the job's columns.
 #[derive(Deserialize)]
 struct Event<'a> {
     #[serde(rename = "@timestamp", borrow)]
@@ -130,7 +130,7 @@ struct LogFile {
     path: String,
 }
 
-/// Takes all events, and keeps them.
+/// Receives all events, and stores them.
 pub fn read(port: &str, rows: usize, kept: &str) {
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).expect("the port is free");
     let kept = Mutex::new((File::create(kept).expect("a file"), 0));

@@ -1,32 +1,32 @@
-//! Messages of MQTT with QoS 1. The plain programs are written over the job's own client: `mosquitto_pub` looks through all that it has
-//! not sent for each line, so a hundred thousand take it minutes.
+//! MQTT messages with QoS 1. The plain programs use the job's own client: `mosquitto_pub` scans all its unsent messages for each line, so a hundred
+//! thousand take it minutes.
 
-use crate::beside::{Comparison, rows_or, run_job, run_own};
+use crate::comparison::{Comparison, rows_or, run_job, run_own};
 use crate::measure::job;
 use crate::rows::{self, Row, introduce};
 use millstream::internals::mqtt::packet::{self, Packet};
-use millstream::internals::mqtt::{ANSWER_MAX, Connection, FORM, Server, Session};
+use millstream::internals::mqtt::{Connection, FORM, RESPONSE_TIMEOUT, Server, Session};
 use millstream_tests::Mosquitto;
 use std::path::Path;
 
-/// Messages that are not acknowledged, at most.
+/// Maximum messages that are not acknowledged.
 const MESSAGES: usize = 1_000;
 
 /// Runs this part.
-pub fn run(folder: &Path) {
+pub fn run(dir: &Path) {
     let rows = rows_or(300_000);
-    // It keeps all for a client that is away, and has many messages on their way, but fewer than there are numbers for them (65,535).
-    // Its acknowledgements do not wait for those of TCP, which come 40 ms later.
+    // The server keeps everything for a disconnected client. It has many messages in flight, but fewer than there are message numbers (65,535). Its
+    // acknowledgments do not wait for those of TCP, which come 40 ms later.
     let settings = "allow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 20000\nset_tcp_nodelay true\n";
     let server = Mosquitto::with(settings);
     let url = server.url();
     let text = rows::answering("mqtt", &format!("url = \"{url}\"\ntopic = \"job\"\nclient_id = \"job\""));
-    let path = job(folder, &text);
+    let path = job(dir, &text);
     // Both are known to the server before there is anything to read.
     drop(subscribe(&url));
     introduce(&path, "2s");
-    let beside = "a program over the same client, our own, that acknowledges 500 messages at a time";
-    Comparison { connector: ("`mqtt`", "source"), rows, beside, job: &text }.run(
+    let baseline = "a program over the same client, our own, that acknowledges 500 messages at a time";
+    Comparison { connector: ("`mqtt`", "source"), rows, baseline, job: &text }.run(
         |_| {
             send(&url, "plain", rows::rows(rows));
             run_own("mqtt-read", &[&url, &rows.to_string()])
@@ -37,11 +37,11 @@ pub fn run(folder: &Path) {
         },
     );
     let rows = rows / 3;
-    let file = rows::file(folder, rows);
+    let file = rows::file(dir, rows);
     let text = rows::writing("mqtt", &format!("url = \"{url}\"\ntopic = \"out\""));
-    let path = job(folder, &text);
-    let beside = "a program over the same client, our own, with 1,000 messages that are not acknowledged";
-    Comparison { connector: ("`mqtt`", "sink"), rows, beside, job: &text }
+    let path = job(dir, &text);
+    let baseline = "a program over the same client, our own, with 1,000 messages that are not acknowledged";
+    Comparison { connector: ("`mqtt`", "sink"), rows, baseline, job: &text }
         .run(|_| run_own("mqtt-write", &[&url, &file.to_string_lossy()]), |_| run_job(&path, rows));
 }
 
@@ -52,7 +52,7 @@ fn connect(url: &str, client_id: &str, kept_s: Option<u32>) -> Connection {
 }
 
 fn next(connection: &mut Connection) -> Packet {
-    connection.next(ANSWER_MAX).expect("no error").expect("the server goes on")
+    connection.next(RESPONSE_TIMEOUT).expect("no error").expect("the server goes on")
 }
 
 fn subscribe(url: &str) -> Connection {
@@ -96,7 +96,7 @@ fn send(url: &str, topic: &str, rows: impl Iterator<Item = String>) {
         if waiting == MESSAGES {
             connection.send(&out).expect("the server listens");
             out.clear();
-            // The others are on their way meanwhile.
+            // The others are in flight meanwhile.
             while waiting > MESSAGES / 2 {
                 waiting -= usize::from(matches!(next(&mut connection), Packet::PubAck { .. }));
             }

@@ -1,6 +1,6 @@
-//! Streams of NATS JetStream. The plain programs are written over the job's own client.
+//! NATS JetStream streams. The plain programs use the job's own client.
 
-use crate::beside::{Comparison, rows_or, run_job, run_own};
+use crate::comparison::{Comparison, rows_or, run_job, run_own};
 use crate::measure::job;
 use crate::rows::{self, Row};
 use millstream::internals::nats::{Connection, Server, publish};
@@ -9,12 +9,12 @@ use serde_json::json;
 use std::path::Path;
 use std::time::Duration;
 
-/// Messages that are asked for at a time, or sent and not confirmed.
+/// Messages that are requested at a time, or sent and not confirmed.
 const MESSAGES: usize = 1_000;
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs this part.
-pub fn run(folder: &Path) {
+pub fn run(dir: &Path) {
     let rows = rows_or(1_000_000);
     let nats = Nats::start();
     let url = nats.url();
@@ -24,26 +24,26 @@ pub fn run(folder: &Path) {
     nats.stream("whole", &["whole", "so-far"], &json!({ "allow_atomic": true, "allow_rollup_hdrs": true }));
     send(&url, "rows", rows::rows(rows));
     let text = rows::reading("nats", &format!("url = \"{url}\"\nstream = \"rows\""));
-    let path = job(folder, &text);
-    let beside = "a program over the same client, our own";
-    Comparison { connector: ("`nats`", "source"), rows, beside, job: &text }
+    let path = job(dir, &text);
+    let baseline = "a program over the same client, our own";
+    Comparison { connector: ("`nats`", "source"), rows, baseline, job: &text }
         .run(|_| run_own("nats-read", &[&url, &rows.to_string()]), |_| run_job(&path, rows));
     let rows = rows * 3 / 10;
-    let file = rows::file(folder, rows);
+    let file = rows::file(dir, rows);
     let text = rows::writing("nats", &format!("url = \"{url}\"\nstream = \"job\"\nsubject = \"job\""));
-    let path = job(folder, &text);
-    // What it costs that rows are there once.
-    let beside = "a program over the same client, our own, that writes at least once, with 1,000 messages that are not confirmed";
+    let path = job(dir, &text);
+    // The cost of exactly-once delivery.
+    let baseline = "a program over the same client, our own, that writes at least once, with 1,000 messages that are not confirmed";
     let file = file.to_string_lossy();
-    let compared = Comparison { connector: ("`nats`", "sink"), rows, beside, job: &text };
+    let compared = Comparison { connector: ("`nats`", "sink"), rows, baseline, job: &text };
     let Some((_, ratio)) = compared.measure(|_| run_own("nats-write", &[&url, &file]), |_| run_job(&path, rows)) else {
         return;
     };
-    let beside = format!(
+    let baseline = format!(
         "a program over the same client, our own, that writes the same batches of JetStream; {ratio:.2} of one that writes at least once, \
          with 1,000 messages that are not confirmed"
     );
-    Comparison { beside: &beside, ..compared }
+    Comparison { baseline: &baseline, ..compared }
         .run(|_| run_own("nats-write-whole", &[&url, &file]), |_| run_job(&path, rows));
 }
 
@@ -57,21 +57,22 @@ pub fn read(url: &str, rows: usize) {
     let mut connection = connect(url);
     let config =
         json!({ "deliver_policy": "all", "ack_policy": "none", "replay_policy": "instant", "mem_storage": true });
-    let made = connection.request("$JS.API.CONSUMER.CREATE.rows", &json!({ "stream_name": "rows", "config": config }));
-    let made = made.expect("an answer").unwrap_or_else(|error| panic!("{error:?}"));
-    let subject = format!("$JS.API.CONSUMER.MSG.NEXT.rows.{}", made["name"].as_str().expect("a name"));
+    let created =
+        connection.request("$JS.API.CONSUMER.CREATE.rows", &json!({ "stream_name": "rows", "config": config }));
+    let created = created.expect("an answer").unwrap_or_else(|error| panic!("{error:?}"));
+    let subject = format!("$JS.API.CONSUMER.MSG.NEXT.rows.{}", created["name"].as_str().expect("a name"));
     let (mut count, mut sum) = (0, 0.0);
     while count < rows {
-        let (inbox, most) = (connection.new_inbox(), MESSAGES.min(rows - count));
-        let what = json!({ "batch": most, "expires": 5_000_000_000_u64 }).to_string();
+        let (inbox, max) = (connection.new_inbox(), MESSAGES.min(rows - count));
+        let what = json!({ "batch": max, "expires": 5_000_000_000_u64 }).to_string();
         let mut request = Vec::new();
         publish(&mut request, &subject, Some(&inbox), &[], what.as_bytes());
         connection.send(&request).expect("the server listens");
-        for _ in 0..most {
-            let message = connection.next_message(ANSWER_TIME_MAX).expect("no error").expect("a message");
+        for _ in 0..max {
+            let message = connection.next_message(RESPONSE_TIMEOUT).expect("no error").expect("a message");
             sum += Row::of(&message.payload).sum();
         }
-        count += most;
+        count += max;
     }
     assert!(sum > 0.0);
 }
@@ -82,8 +83,8 @@ pub fn write(url: &str, file: &str) {
     send(url, "plain", rows::lines(file).map(written));
 }
 
-/// Writes the rows of a file in batches that are there as a whole, one after the other, each with a message about how far it came.
-pub fn write_whole(url: &str, file: &str) {
+/// Writes the rows of a file in atomic batches, one after the other, each with a message about its progress.
+pub fn write_atomic(url: &str, file: &str) {
     let mut connection = connect(url);
     let mut rows = rows::lines(file).map(|line| sonic_rs::to_string(&Row::of(line.as_bytes())).expect("JSON"));
     let (mut out, mut total) = (Vec::new(), 0);
@@ -113,8 +114,8 @@ pub fn write_whole(url: &str, file: &str) {
         publish(&mut out, "so-far", Some(&inbox), &headers, total.to_string().as_bytes());
         connection.send(&out).expect("the server listens");
         out.clear();
-        let answer = connection.next_message(ANSWER_TIME_MAX).expect("no error").expect("an answer");
-        assert!(answer.payload.starts_with(b"{\"stream\""), "{:?}", answer.payload);
+        let reply = connection.next_message(RESPONSE_TIMEOUT).expect("no error").expect("an answer");
+        assert!(reply.payload.starts_with(b"{\"stream\""), "{:?}", reply.payload);
     }
 }
 
@@ -123,8 +124,8 @@ fn send(url: &str, subject: &str, rows: impl Iterator<Item = String>) {
     let inbox = connection.new_inbox();
     let (mut out, mut waiting) = (Vec::new(), 0);
     let confirmed = |connection: &mut Connection| {
-        let answer = connection.next_message(ANSWER_TIME_MAX).expect("no error").expect("an answer");
-        assert!(answer.payload.starts_with(b"{\"stream\""), "{:?}", answer.payload);
+        let reply = connection.next_message(RESPONSE_TIMEOUT).expect("no error").expect("an answer");
+        assert!(reply.payload.starts_with(b"{\"stream\""), "{:?}", reply.payload);
     };
     for row in rows {
         publish(&mut out, subject, Some(&inbox), &[], row.as_bytes());

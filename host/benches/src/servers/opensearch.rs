@@ -1,7 +1,7 @@
-//! An index of OpenSearch, which takes rows by `_bulk`.
+//! An OpenSearch index, which receives rows by `_bulk`.
 
-use super::told_by;
-use crate::beside::{Comparison, rows_or, run_job, run_own};
+use super::output_of;
+use crate::comparison::{Comparison, rows_or, run_job, run_own};
 use crate::measure::{job, root};
 use crate::rows::{self, Row};
 use millstream_tests::{HttpClient, Process, free_port};
@@ -14,36 +14,36 @@ const ROWS: usize = 10_000;
 const STARTED_WITHIN: Duration = Duration::from_secs(180);
 
 /// Runs this part.
-pub fn run(folder: &Path) {
+pub fn run(dir: &Path) {
     let rows = rows_or(100_000);
-    told_by("opensearch.sh", &[]);
+    output_of("opensearch.sh", &[]);
     let port = free_port();
-    let data = folder.join("search");
+    let data = dir.join("search");
     std::fs::create_dir_all(&data).expect("a folder");
     let mut command = Command::new(root().join("scripts/opensearch.sh"));
     let server = Process::start(command.arg(port.to_string()).arg(&data));
     let began = Instant::now();
-    while ask(port, "GET", "/_cluster/health?wait_for_status=yellow&timeout=10s", "").is_none() {
+    while request(port, "GET", "/_cluster/health?wait_for_status=yellow&timeout=10s", "").is_none() {
         assert!(began.elapsed() < STARTED_WITHIN, "{}{}", server.stdout(), server.stderr());
         std::thread::sleep(Duration::from_millis(200));
     }
-    let file = rows::file(folder, rows);
+    let file = rows::file(dir, rows);
     let job_of = |round| {
         let settings = format!("url = \"http://127.0.0.1:{port}/_bulk\"\nbody = \"bulk\"\nindex = \"job-{round}\"");
         rows::writing("http", &settings)
     };
     let text = job_of(0);
     let (port, file) = (port.to_string(), file.to_string_lossy());
-    let beside = "a program that sends 10,000 rows at a time to the `_bulk` of OpenSearch";
-    Comparison { connector: ("`http`", "sink"), rows, beside, job: &text }.run(
-        // Rows that come again cost a server other work than new ones.
+    let baseline = "a program that sends 10,000 rows at a time to the `_bulk` of OpenSearch";
+    Comparison { connector: ("`http`", "sink"), rows, baseline, job: &text }.run(
+        // Repeated rows cause a server other work than new ones.
         |round| run_own("opensearch-write", &[&port, &file, &format!("plain-{round}")]),
-        |round| run_job(&job(folder, &job_of(round)), rows),
+        |round| run_job(&job(dir, &job_of(round)), rows),
     );
 }
 
-/// The status of an answer, and the answer; `None`: nobody gives one.
-fn ask(port: u16, method: &str, path: &str, body: &str) -> Option<String> {
+/// Returns the status of a response, and the response; `None`: there is none.
+fn request(port: u16, method: &str, path: &str, body: &str) -> Option<String> {
     let mut client = HttpClient::connect(port).ok()?;
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: h\r\nContent-Type: application/x-ndjson\r\nContent-Length: {}\r\n\r\n",
@@ -63,7 +63,7 @@ pub fn write(port: &str, file: &str, index: &str) {
             let row = sonic_rs::to_string(&Row::of(line.as_bytes())).expect("JSON");
             body += &format!("{{\"index\":{{\"_index\":\"{index}\",\"_id\":\"bench/{n}\"}}}}\n{row}\n");
         }
-        let told = ask(port, "POST", "/_bulk", &body).expect("an answer");
-        assert!(told.contains("\"errors\":false"), "{}", told.get(..500).unwrap_or(&told));
+        let response = request(port, "POST", "/_bulk", &body).expect("an answer");
+        assert!(response.contains("\"errors\":false"), "{}", response.get(..500).unwrap_or(&response));
     }
 }

@@ -1,32 +1,32 @@
-//! Requests of OpenTelemetry with records of logs, as Protobuf, from 48 connections. Each is answered when its rows are safe on the disk, by
-//! the plain program as well.
+//! OpenTelemetry requests with log records, as Protobuf, from 48 connections. A response is sent when the rows are durable on disk, by the plain
+//! program as well.
 
 use super::http::{post_all, read_all};
 use super::while_sending;
-use crate::beside::{Comparison, rows_or, run_job, run_own};
+use crate::comparison::{Comparison, rows_or, run_job, run_own};
 use crate::measure::job;
 use crate::rows::JOB;
 use millstream_tests::free_port;
 use std::path::Path;
 
-/// Records of a request, as the exporters of OpenTelemetry have them.
+/// Records of a request, as in OpenTelemetry's exporters.
 const REQUEST_ROWS: usize = 512;
-/// Requests that are not the same.
+/// Number of different requests.
 const REQUESTS: usize = 200;
 
 /// Runs this part.
-pub fn run(folder: &Path) {
+pub fn run(dir: &Path) {
     let rows = rows_or(REQUEST_ROWS * 1_000);
     let port = free_port();
     let source = format!("[sources.rows]\nkind = \"otlp\"\nlisten = \"127.0.0.1:{port}\"\nsignals = \"logs\"\n");
     let text = format!("{JOB}{source}[sinks.none]\nfrom = \"rows\"\nkind = \"nothing\"\n");
-    // Whoever sends waits for answers.
+    // Senders wait for responses.
     let text = text.replacen("100ms", "10ms", 1);
-    let path = job(folder, &text);
+    let path = job(dir, &text);
     let (port, count) = (port.to_string(), rows.to_string());
-    let kept = folder.join("plain").to_string_lossy().into_owned();
-    let beside = "a program that listens on a thread for each connection, takes records apart, and writes each request to the disk";
-    Comparison { connector: ("`otlp`", "source"), rows, beside, job: &text }.run(
+    let kept = dir.join("plain").to_string_lossy().into_owned();
+    let baseline = "a program that listens on a thread for each connection, takes records apart, and writes each request to the disk";
+    Comparison { connector: ("`otlp`", "source"), rows, baseline, job: &text }.run(
         |_| while_sending("otlp-send", &[&port, &count], || run_own("otlp-read", &[&port, &count, &kept])),
         |_| while_sending("otlp-send", &[&port, &count], || run_job(&path, rows)),
     );
@@ -45,7 +45,7 @@ pub fn send(port: &str, rows: usize) {
     post_all(port, header, "/v1/logs", &bodies, rows.div_ceil(REQUEST_ROWS));
 }
 
-/// A record of a log: time, severity, body and two attributes.
+/// Encodes a log record: time, severity, body and two attributes.
 fn record(n: usize) -> Vec<u8> {
     let time = 1_700_000_000_000_000_000 + n as u64 * 1_000;
     let body = field(1, format!("/a/page/{:08}", n % 977).as_bytes());
@@ -66,7 +66,7 @@ fn attribute(key: &str, value: &[u8]) -> Vec<u8> {
     [field(1, key.as_bytes()), field(2, value)].concat()
 }
 
-/// A field of bytes, in Protobuf.
+/// Encodes a field of bytes, in Protobuf.
 fn field(tag: u8, content: &[u8]) -> Vec<u8> {
     [&[tag << 3 | 2][..], &number(content.len() as u64), content].concat()
 }
@@ -81,7 +81,7 @@ fn number(mut number: u64) -> Vec<u8> {
     bytes
 }
 
-/// Takes all records, and keeps them.
+/// Receives all records, and stores them.
 pub fn read(port: &str, rows: usize, kept: &str) {
     read_all(port, rows, kept, |body| {
         let mut found = RequestContent::default();
@@ -91,11 +91,11 @@ pub fn read(port: &str, rows: usize, kept: &str) {
     });
 }
 
-/// What a request holds.
+/// The contents of a request.
 #[derive(Default)]
 struct RequestContent {
     records: usize,
-    /// A number that no part of a record can be left out of.
+    /// A number that depends on every part of a record.
     sum: u64,
 }
 
@@ -116,7 +116,7 @@ impl RequestContent {
                     let length = take_number(&mut bytes) as usize;
                     let (content, rest) = bytes.split_at(length);
                     bytes = rest;
-                    // Those that hold others: down to records, their bodies, and attributes with their values.
+                    // Descend into messages that contain others: down to records, their bodies, and attributes with their values.
                     match &path[..] {
                         [1]
                         | [1, 1 | 2]

@@ -1,6 +1,6 @@
-//! Rows into a table of PostgreSQL.
+//! Writes rows to a PostgreSQL table.
 
-use crate::beside::{Comparison, rows_or, run_job, run_own};
+use crate::comparison::{Comparison, rows_or, run_job, run_own};
 use crate::measure::job;
 use crate::rows::{self, Row};
 use millstream_tests::Postgres;
@@ -14,20 +14,20 @@ use tokio_postgres::{Client, NoTls};
 const TRANSACTION_ROWS: usize = 20_000;
 
 /// Runs this part.
-pub fn run(folder: &Path) {
+pub fn run(dir: &Path) {
     let rows = rows_or(400_000);
     let server = Postgres::start();
     let make = |table: &str| {
         server.sql(&format!("drop table if exists {table}"));
         server.sql(&format!("create table {table} (\"user\" text, page text, n bigint, amount double precision)"));
     };
-    let file = rows::file(folder, rows);
+    let file = rows::file(dir, rows);
     let url = server.url().replace("${PW}", "${file:pw}");
-    std::fs::write(folder.join("pw"), Postgres::PASSWORD).expect("a file");
+    std::fs::write(dir.join("pw"), Postgres::PASSWORD).expect("a file");
     let text = rows::writing("postgres", &format!("url = \"{url}\"\ntable = \"job\""));
-    let path = job(folder, &text);
-    let beside = "a program over the same client, tokio-postgres, with COPY in transactions of 20,000 rows";
-    Comparison { connector: ("`postgres`", "sink"), rows, beside, job: &text }.run(
+    let path = job(dir, &text);
+    let baseline = "a program over the same client, tokio-postgres, with COPY in transactions of 20,000 rows";
+    Comparison { connector: ("`postgres`", "sink"), rows, baseline, job: &text }.run(
         |_| {
             make("plain");
             run_own("postgres-write", &[&server.port().to_string(), &file.to_string_lossy()])

@@ -1,6 +1,6 @@
-//! Queues of RabbitMQ. The plain programs are written over the job's own client.
+//! RabbitMQ queues. The plain programs use the job's own client.
 
-use crate::beside::{Comparison, rows_or, run_job, run_own};
+use crate::comparison::{Comparison, rows_or, run_job, run_own};
 use crate::measure::job;
 use crate::rows::{self, Row};
 use millstream::internals::rabbitmq::{CHANNEL, Connection, Event, Outgoing, Server, publish};
@@ -8,20 +8,20 @@ use millstream_tests::Rabbitmq;
 use std::path::Path;
 use std::time::Duration;
 
-/// Messages that are not acknowledged or not confirmed, at most.
+/// Maximum messages that are not acknowledged or not confirmed.
 const MESSAGES: u16 = 1_000;
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs this part.
-pub fn run(folder: &Path) {
+pub fn run(dir: &Path) {
     let rows = rows_or(40_000);
     let server = Rabbitmq::start();
     let url = server.url();
     ["plain", "job", "to-plain", "to-job"].iter().for_each(|queue| server.queue(queue));
     let text = rows::reading("rabbitmq", &format!("url = \"{url}\"\nqueue = \"job\""));
-    let path = job(folder, &text);
-    let beside = "a program over the same client, our own, that acknowledges 500 messages at a time";
-    Comparison { connector: ("`rabbitmq`", "source"), rows, beside, job: &text }.run(
+    let path = job(dir, &text);
+    let baseline = "a program over the same client, our own, that acknowledges 500 messages at a time";
+    Comparison { connector: ("`rabbitmq`", "source"), rows, baseline, job: &text }.run(
         |_| {
             send(&url, "plain", rows::rows(rows));
             run_own("rabbitmq-read", &[&url, &rows.to_string()])
@@ -31,11 +31,11 @@ pub fn run(folder: &Path) {
             run_job(&path, rows)
         },
     );
-    let file = rows::file(folder, rows);
+    let file = rows::file(dir, rows);
     let text = rows::writing("rabbitmq", &format!("url = \"{url}\"\nrouting_key = \"to-job\""));
-    let path = job(folder, &text);
-    let beside = "a program over the same client, our own, with 1,000 messages that are not confirmed";
-    Comparison { connector: ("`rabbitmq`", "sink"), rows, beside, job: &text }
+    let path = job(dir, &text);
+    let baseline = "a program over the same client, our own, with 1,000 messages that are not confirmed";
+    Comparison { connector: ("`rabbitmq`", "sink"), rows, baseline, job: &text }
         .run(|_| run_own("rabbitmq-write", &[&url, &file.to_string_lossy()]), |_| run_job(&path, rows));
 }
 
@@ -45,7 +45,7 @@ fn connect(url: &str) -> Connection {
 }
 
 fn next(connection: &mut Connection) -> Event {
-    let event = connection.next_event(ANSWER_TIME_MAX).unwrap_or_else(|closed| panic!("{:?}", closed.fault));
+    let event = connection.next_event(RESPONSE_TIMEOUT).unwrap_or_else(|closed| panic!("{:?}", closed.fault));
     event.expect("the server goes on")
 }
 
@@ -100,7 +100,7 @@ fn send(url: &str, queue: &str, rows: impl Iterator<Item = String>) {
     }
 }
 
-/// How many are confirmed.
+/// Returns how many are confirmed.
 fn confirmed(connection: &mut Connection, known: u64) -> u64 {
     match next(connection) {
         Event::Confirmed { accepted: true, several: true, number } => number.max(known),

@@ -1,6 +1,6 @@
-//! Streams of Redis.
+//! Redis streams.
 
-use crate::beside::{Comparison, rows_or, run_job, run_own};
+use crate::comparison::{Comparison, rows_or, run_job, run_own};
 use crate::measure::job;
 use crate::rows::{self, Row};
 use millstream_tests::Redis;
@@ -8,11 +8,11 @@ use redis::streams::{StreamReadOptions, StreamReadReply};
 use redis::{Commands, Connection};
 use std::path::Path;
 
-/// Entries that are asked for, or written, at a time.
+/// Entries that are requested, or written, at a time.
 const ENTRIES: usize = 2_000;
 
 /// Runs this part.
-pub fn run(folder: &Path) {
+pub fn run(dir: &Path) {
     let rows = rows_or(300_000);
     let server = Redis::start();
     let url = server.url();
@@ -20,14 +20,14 @@ pub fn run(folder: &Path) {
     let all: Vec<String> = rows::rows(rows).collect();
     all.chunks(ENTRIES).for_each(|some| add(&mut connection, "rows", some));
     let text = rows::reading("redis", &format!("url = \"{url}\"\nstream = \"rows\"\nfield = \"data\""));
-    let path = job(folder, &text);
-    let beside = "a program over the same client, redis-rs";
-    Comparison { connector: ("`redis`", "source"), rows, beside, job: &text }
+    let path = job(dir, &text);
+    let baseline = "a program over the same client, redis-rs";
+    Comparison { connector: ("`redis`", "source"), rows, baseline, job: &text }
         .run(|_| run_own("redis-read", &[&url, &rows.to_string()]), |_| run_job(&path, rows));
-    let file = rows::file(folder, rows);
+    let file = rows::file(dir, rows);
     let text = rows::writing("redis", &format!("url = \"{url}\"\nstream = \"job\"\nfield = \"data\""));
-    let path = job(folder, &text);
-    Comparison { connector: ("`redis`", "sink"), rows, beside, job: &text }
+    let path = job(dir, &text);
+    Comparison { connector: ("`redis`", "sink"), rows, baseline, job: &text }
         .run(|_| run_own("redis-write", &[&url, &file.to_string_lossy()]), |_| run_job(&path, rows));
 }
 

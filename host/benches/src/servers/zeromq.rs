@@ -1,7 +1,7 @@
-//! A PUSH socket of ZeroMQ that has all rows to send. The plain program is written over the job's own client.
+//! A ZeroMQ PUSH socket with all rows to send. The plain program uses the job's own client.
 
-use super::told_by;
-use crate::beside::{Comparison, rows_or, run_job, run_own};
+use super::output_of;
+use crate::comparison::{Comparison, rows_or, run_job, run_own};
 use crate::measure::{job, root};
 use crate::rows::{self, Row};
 use millstream::internals::zeromq::{Incoming, Peer, SocketSettings};
@@ -11,12 +11,12 @@ use std::process::Command;
 use tokio::net::TcpStream;
 
 /// Runs this part.
-pub fn run(folder: &Path) {
+pub fn run(dir: &Path) {
     let rows = rows_or(2_000_000);
     let port = free_port();
-    let file = rows::file(folder, rows);
+    let file = rows::file(dir, rows);
     let script = root().join("scripts/zeromq.sh");
-    told_by("zeromq.sh", &[]);
+    output_of("zeromq.sh", &[]);
     let sender = || {
         let mut command = Command::new(&script);
         command.arg(root().join("host/benches/src/servers/push.py")).arg(port.to_string()).arg(&file);
@@ -26,9 +26,9 @@ pub fn run(folder: &Path) {
     };
     let url = format!("tcp://127.0.0.1:{port}");
     let text = rows::reading("zeromq", &format!("url = \"{url}\"\nsocket = \"pull\""));
-    let path = job(folder, &text);
-    let beside = "a program over the same client, our own";
-    Comparison { connector: ("`zeromq`", "source"), rows, beside, job: &text }.run(
+    let path = job(dir, &text);
+    let baseline = "a program over the same client, our own";
+    Comparison { connector: ("`zeromq`", "source"), rows, baseline, job: &text }.run(
         |_| {
             let _sender = sender();
             run_own("zeromq-read", &[&port.to_string(), &rows.to_string()])
@@ -47,7 +47,7 @@ pub fn read(port: &str, rows: usize) {
         let stream = TcpStream::connect(format!("127.0.0.1:{port}")).await.expect("a connection");
         let wants =
             SocketSettings { pull: true, topics: Vec::new(), login: None, bytes_max: 1 << 20, kept_max: 1 << 20 };
-        let mut peer = Peer::meet(stream, &wants).await.expect("a greeting");
+        let mut peer = Peer::handshake(stream, &wants).await.expect("a greeting");
         let (mut count, mut sum) = (0, 0.0);
         while count < rows {
             for incoming in peer.next().await.expect("messages") {

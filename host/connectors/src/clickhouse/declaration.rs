@@ -1,4 +1,4 @@
-//! What a job file says of sinks of kind `clickhouse`.
+//! Declaration of the `clickhouse` sink: its keys in job files.
 
 use super::settings::ClickhouseWrites;
 use super::sink;
@@ -7,7 +7,7 @@ use millstream_base::batch::json;
 use millstream_base::batch::sink::{EncodeRows, Sink};
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
-use millstream_base::job::PartMistakes;
+use millstream_base::job::PartErrors;
 use millstream_base::job::connector::{SinkDeclaration, TLS, WAIT};
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{SinkConfig, SinkStart};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 const KIND: &str = "clickhouse";
 
-/// Sinks.
+/// Sinks of kind `clickhouse`.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
     doc: "a ClickHouse table",
@@ -31,7 +31,11 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
             KeyShape::Flag,
             "Require a table that deduplicates inserts. If false, rows may be duplicated after a crash. true by default.",
         ),
-        key("rows_per_request_max", KeyShape::Whole(1, i64::MAX as u64), "Maximum rows per insert, 10000 by default."),
+        key(
+            "rows_per_request_max",
+            KeyShape::Integer(1, i64::MAX as u64),
+            "Maximum rows per insert, 10000 by default.",
+        ),
         key(
             "request_bytes_max",
             KeyShape::Size,
@@ -60,7 +64,7 @@ impl SinkConfig for ClickhouseWrites {
         KIND
     }
 
-    fn check(&self, part: &PartMistakes<'_>) {
+    fn check(&self, part: &PartErrors<'_>) {
         if self.requests.url.contains('?') {
             part.wrong("url", "`url` is that of the server alone; write it as \"https://host:8443\"");
             return;

@@ -1,25 +1,25 @@
-//! Settings of sinks of kind `clickhouse`.
+//! Settings of `clickhouse` sinks.
 
 use crate::http::sink::settings::HttpWrites;
 use std::fmt;
 
-/// The table, and how rows come into it.
+/// Settings of a sink: the table, and how rows are inserted.
 #[derive(Clone, PartialEq)]
 pub struct ClickhouseWrites {
     /// `table` or `database.table`
     pub table: String,
-    /// Who the job is; `None`: the server's default user.
+    /// The user; `None`: the server's default user.
     pub user: Option<String>,
     /// The user's password.
     pub password: Option<String>,
-    /// Whether a table is wanted that tells repeated rows; else rows may come again after a crash.
+    /// Whether the table must deduplicate inserts; otherwise rows may be duplicated after a crash.
     pub exactly_once: bool,
-    /// How requests are made. The URL is that of the server's HTTP interface: `https://host:8443`.
+    /// Settings of requests. The URL is that of the server's HTTP interface: `https://host:8443`.
     pub requests: HttpWrites,
 }
 
 impl ClickhouseWrites {
-    /// Rows into this table of the server at this URL.
+    /// Returns settings that write rows to this table of the server at this URL.
     pub fn new(url: impl Into<String>, table: impl Into<String>) -> ClickhouseWrites {
         ClickhouseWrites {
             table: table.into(),
@@ -30,7 +30,7 @@ impl ClickhouseWrites {
         }
     }
 
-    /// The requests that bring its rows, to this address.
+    /// Returns the settings of insert requests to this URL.
     pub fn requests(&self, url: String) -> HttpWrites {
         let header = |name: &str, value: &Option<String>| Some((name.to_owned(), value.clone()?));
         let headers = [header("X-ClickHouse-User", &self.user), header("X-ClickHouse-Key", &self.password)];
@@ -39,7 +39,7 @@ impl ClickhouseWrites {
 }
 
 impl fmt::Debug for ClickhouseWrites {
-    /// Without the password, and the URL, which may hold one.
+    /// Omits the password, and the URL, which may contain one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClickhouseWrites").field("table", &self.table).field("user", &self.user).finish_non_exhaustive()
     }

@@ -1,5 +1,6 @@
-//! Sink `clickhouse`: rows go into a table as requests of sink `http` do. Each brings a token that is the same when it comes again after a
-//! crash, and a table that deduplicates passes over what it has: whether this one does is asked before the first row.
+//! The `clickhouse` sink, which inserts rows by requests like those of the `http` sink. Each has a token that stays the same when the batch
+//! is replayed after a crash, and a table that deduplicates inserts ignores repeated ones. Whether the table does so is checked before the
+//! first row.
 
 mod window;
 
@@ -21,11 +22,11 @@ use millstream_base::shown;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use window::{Table, Window};
 
-/// Bytes of an answer about a table, whose definition may be long.
+/// Maximum bytes of a response about a table, whose definition may be long.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 const SHOWN_BYTES_MAX: usize = 400;
 
-/// Checks what can be checked without asking the server.
+/// Checks what can be checked without a request to the server.
 pub(super) fn check(
     writes: &ClickhouseWrites,
     start: SinkStart<'_>,
@@ -35,7 +36,7 @@ pub(super) fn check(
     http::sink::check(&requests(writes), start, schema, keeps_checkpoints)
 }
 
-/// Asks what kind of table it is where rows are to be there once, and prepares to write.
+/// Queries the table's engine if rows must not be duplicated, and prepares to write.
 pub(super) fn open(
     writes: &ClickhouseWrites,
     start: SinkStart<'_>,
@@ -48,7 +49,7 @@ pub(super) fn open(
             let (client, headers) = http::sink::client(&sent, start)?;
             let window = TableClient { start, writes, client, headers, failure }.window()?;
             tracing::info!(
-                "sink `{name}`: the table knows the last {window} insertions again: rows are there once as long as no more requests lie \
+                "sink `{name}`: the table knows the last {window} insertions again: rows are written once if no more requests lie \
                  between two checkpoints"
             );
         }
@@ -58,23 +59,23 @@ pub(super) fn open(
     http::sink::prepare(&sent, start, owner, failure)
 }
 
-/// The requests that bring the rows.
+/// Returns the settings of requests that insert rows.
 fn requests(writes: &ClickhouseWrites) -> HttpWrites {
     let insert = format!("INSERT INTO {} FORMAT JSONEachRow", quoted(&writes.table));
     let insert = utf8_percent_encode(&insert, NON_ALPHANUMERIC);
-    // Times are written as RFC 3339 says; an answer is one when all rows are there.
+    // Times are written in RFC 3339; the server responds when all rows are inserted.
     let settings = "date_time_input_format=best_effort&async_insert=0&wait_end_of_query=1&insert_deduplicate=1";
     let url = writes.requests.url.trim_end_matches('/');
     writes.requests(format!("{url}/?query={insert}&{settings}&insert_deduplication_token={}", http::sink::KEY))
 }
 
-/// A table as a query names it.
+/// Quotes a table's name for a query.
 fn quoted(table: &str) -> String {
     let names: Vec<String> = table.split('.').map(|name| format!("`{name}`")).collect();
     names.join(".")
 }
 
-/// Asks a server about the table of a sink.
+/// Queries a server about the table of a sink.
 struct TableClient<'a> {
     start: SinkStart<'a>,
     writes: &'a ClickhouseWrites,
@@ -84,21 +85,21 @@ struct TableClient<'a> {
 }
 
 impl TableClient<'_> {
-    /// How many insertions the table knows again, which are some.
+    /// Returns how many inserts the table deduplicates, at least one.
     fn window(&mut self) -> Result<u64> {
-        let version = self.ask("SELECT version()")?;
+        let version = self.query_server("SELECT version()")?;
         let version = version.trim();
-        if !window::knows_tokens(version) {
+        if !window::supports_tokens(version) {
             let version = shown::harmless(version, SHOWN_BYTES_MAX);
-            return Err(self.refused(
+            return Err(self.key_error(
                 "url",
                 &format!("the server is version {version}, and inserts are deduplicated from 22.2 on"),
             ));
         }
-        let told = self.ask(&window::question(&self.writes.table))?;
-        let Some(table) = Table::of(&told) else {
-            let told = shown::harmless(told.trim(), SHOWN_BYTES_MAX);
-            let why = format!("the server is not ClickHouse (it replied {told}); check `url`");
+        let definition = self.query_server(&window::query(&self.writes.table))?;
+        let Some(table) = Table::of(&definition) else {
+            let definition = shown::harmless(definition.trim(), SHOWN_BYTES_MAX);
+            let why = format!("the server is not ClickHouse (it replied {definition}); check `url`");
             return Err(wrong(self.start.spec, self.start.origin, "url", why));
         };
         let name = quoted(&self.writes.table);
@@ -107,13 +108,13 @@ impl TableClient<'_> {
                 self.start.spec,
                 self.start.origin,
                 "table",
-                format!("table {name} does not exist at {}; create it first", self.client.server().place()),
+                format!("table {name} does not exist at {}; create it first", self.client.server().display_url()),
             )),
             Window::Never(engine) => {
                 let engine = shown::harmless(&engine, SHOWN_BYTES_MAX);
-                Err(self.refused("table", &format!("table {name} has the engine {engine}, which does not deduplicate inserts")))
+                Err(self.key_error("table", &format!("table {name} has the engine {engine}, which does not deduplicate inserts")))
             }
-            Window::Closed(setting) => Err(self.refused(
+            Window::Closed(setting) => Err(self.key_error(
                 "table",
                 &format!(
                     "table {name} does not deduplicate inserts; run ALTER TABLE {name} MODIFY SETTING {setting} = 1000, more than the \
@@ -124,7 +125,7 @@ impl TableClient<'_> {
         }
     }
 
-    fn refused(&self, key: &str, why: &str) -> Error {
+    fn key_error(&self, key: &str, why: &str) -> Error {
         wrong(
             self.start.spec,
             self.start.origin,
@@ -133,40 +134,40 @@ impl TableClient<'_> {
         )
     }
 
-    /// Asks until there is an answer, or it has taken too long.
-    fn ask(&mut self, query: &str) -> Result<String> {
+    /// Retries a query until there is a response, or the time is over.
+    fn query_server(&mut self, query: &str) -> Result<String> {
         let runtime = new_runtime()?;
-        let (name, place) = (self.start.spec.name.clone(), self.client.server().place().to_owned());
+        let (name, server_name) = (self.start.spec.name.clone(), self.client.server().display_url().to_owned());
         let (wait, failure) = (self.writes.requests.wait, self.failure.clone());
-        let asking = CommitRetry { sink: &name, place: &place, wait, failure: &failure };
-        asking.ask(|| {
+        let retry = CommitRetry { sink: &name, server_name: &server_name, wait, failure: &failure };
+        retry.retry(|| {
             let path = self.client.server().path().split('?').next().unwrap_or("/").to_owned();
             let (headers, body) = (self.headers.clone(), query.to_owned().into());
-            let asked = HttpRequest { method: Method::POST, path, headers, body };
-            let asking = self.client.ask(&asked, self.writes.requests.timeout, ANSWER_BYTES_MAX);
-            let ended = || ServerFault::Lasting(Error::environment(format!("sink `{name}`: the job has ended")));
-            let reply = match await_or_end(&runtime, &failure, asking).ok_or_else(ended)? {
+            let request = HttpRequest { method: Method::POST, path, headers, body };
+            let reply = self.client.request_reply(&request, self.writes.requests.timeout, ANSWER_BYTES_MAX);
+            let ended = || ServerFault::Permanent(Error::environment(format!("sink `{name}`: the job has ended")));
+            let reply = match await_or_end(&runtime, &failure, reply).ok_or_else(ended)? {
                 Ok(reply) => reply,
-                Err(Fault::Passing(why)) => return Err(ServerFault::Passing(why)),
-                Err(Fault::Lasting(why)) => return Err(ServerFault::Lasting(self.lasting(&why))),
+                Err(Fault::Transient(why)) => return Err(ServerFault::Transient(why)),
+                Err(Fault::Permanent(why)) => return Err(ServerFault::Permanent(self.permanent(&why))),
             };
             let body = String::from_utf8_lossy(&reply.body);
             if reply.status.is_success() {
                 return Ok(body.into_owned());
             }
             let why = format!("{}: {}", reply.status, shown::harmless(body.trim(), SHOWN_BYTES_MAX));
-            let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&reply.status);
-            if refused || body.contains("Code: 516") {
-                return Err(ServerFault::Lasting(self.lasting(&format!("{why}; check `user` or `password`"))));
+            let is_unauthorized = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&reply.status);
+            if is_unauthorized || body.contains("Code: 516") {
+                return Err(ServerFault::Permanent(self.permanent(&format!("{why}; check `user` or `password`"))));
             }
             if !reply.status.is_server_error() {
-                return Err(ServerFault::Lasting(self.lasting(&format!("{why}; check `url`"))));
+                return Err(ServerFault::Permanent(self.permanent(&format!("{why}; check `url`"))));
             }
-            Err(ServerFault::Passing(why))
+            Err(ServerFault::Transient(why))
         })
     }
 
-    fn lasting(&self, why: &str) -> Error {
-        Error::environment(format!("sink `{}`: {}: {why}", self.start.spec.name, self.client.server().place()))
+    fn permanent(&self, why: &str) -> Error {
+        Error::environment(format!("sink `{}`: {}: {why}", self.start.spec.name, self.client.server().display_url()))
     }
 }

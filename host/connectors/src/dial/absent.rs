@@ -1,10 +1,10 @@
-//! What is left of connections with servers that a URL names in builds without these servers.
+//! Stands in for `dial` in builds without these servers.
 
-/// Why something did not work.
+/// Why an operation failed.
 #[derive(Debug)]
 pub enum Fault {
-    /// The server is away, or hangs: it may work later.
-    Passing(String),
-    /// Somebody has to mend something.
-    Lasting(String),
+    /// The server is unreachable or does not respond: a retry may succeed.
+    Transient(String),
+    /// A user has to fix the cause.
+    Permanent(String),
 }

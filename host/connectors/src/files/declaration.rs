@@ -1,9 +1,9 @@
-//! What a job file says of sinks of kind `files` and `delta`.
+//! Declarations of the `files` and `delta` sinks: their keys in job files.
 
 use super::settings::{FileWrites, FilesLayout, FilesRoll};
 use super::sink::{self, FileSettings};
 use crate::limits;
-use crate::sink::{encode, open_failed, wrong};
+use crate::sink::{encode, open_error, wrong};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::json;
@@ -17,7 +17,7 @@ use millstream_base::job::spec::{
     Compression, FileFormat, PartsBy, SinkChanges, SinkConfig, SinkStart, TableMode, WrittenPath, bucket_url,
 };
 use millstream_base::job::table::Reader;
-use millstream_base::job::{PartMistakes, parts};
+use millstream_base::job::{PartErrors, parts};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ const ROLL: TableKey = key(
 );
 const OPEN_PARTS_MAX: TableKey = key(
     "open_parts_max",
-    KeyShape::Whole(1, limits::OPEN_PARTS_MAX),
+    KeyShape::Integer(1, limits::OPEN_PARTS_MAX),
     "Maximum files that grow at the same time, 100 by default; with more, the file that has had no new rows for the longest time \
      is completed.",
 );
@@ -55,7 +55,7 @@ const ROLL_KEYS: &[TableKey] = &[
     key("time", KeyShape::Time, "Time after its first batch at which a file is complete, 5m by default."),
 ];
 
-/// Sinks that write files.
+/// Sinks of kind `files`.
 pub const FILES: SinkDeclaration = SinkDeclaration {
     kind: FILES_KIND,
     doc: "files in a directory or bucket",
@@ -75,7 +75,7 @@ pub const FILES: SinkDeclaration = SinkDeclaration {
     read: |r| Arc::new(FileWrites::of_files(r)),
 };
 
-/// Sinks that write a table of Delta.
+/// Sinks of kind `delta`, which write a Delta table.
 pub const DELTA: SinkDeclaration = SinkDeclaration {
     kind: DELTA_KIND,
     doc: "a Delta table",
@@ -116,16 +116,16 @@ impl FileWrites {
         }
     }
 
-    /// A path of the job file from its folder on; the URL of a bucket is as it is.
-    fn place(&self, start: SinkStart<'_>) -> PathBuf {
-        if bucket_url(&self.path).is_some() { self.path.clone() } else { start.origin.folder.join(&self.path) }
+    /// Returns the sink's path, resolved against the job file's directory. A bucket URL is returned unchanged.
+    fn resolved_path(&self, start: SinkStart<'_>) -> PathBuf {
+        if bucket_url(&self.path).is_some() { self.path.clone() } else { start.origin.dir.join(&self.path) }
     }
 
-    /// How it writes.
+    /// Returns the settings with which the sink writes rows of this schema.
     fn settings(&self, start: SinkStart<'_>, schema: &SchemaRef) -> FileSettings {
         FileSettings {
             name: start.spec.name.clone(),
-            path: self.place(start),
+            path: self.resolved_path(start),
             format: self.format,
             schema: schema.clone(),
             layout: self.layout.clone(),
@@ -133,7 +133,7 @@ impl FileWrites {
     }
 }
 
-/// A format of files, with `compression`.
+/// Applies the `compression` key to a file format.
 fn compressed(format: Option<FileFormat>, r: &Reader<'_>) -> FileFormat {
     if !r.has("compression") {
         return format.unwrap_or(FileFormat::Json);
@@ -142,9 +142,9 @@ fn compressed(format: Option<FileFormat>, r: &Reader<'_>) -> FileFormat {
     match format {
         Some(FileFormat::Parquet(usual)) => FileFormat::Parquet(by.unwrap_or(usual)),
         other => {
-            // A format that could not be read is told by itself.
+            // An invalid format has an error of its own.
             if other.is_some() || !r.has("format") {
-                let message = "`compression` of files is that of the pages of Parquet, and the format is another one; remove it, or \
+                let message = "`compression` of files is that of Parquet pages, and the format is another one; remove it, or \
                                write format = \"parquet\"";
                 r.wrong("compression", message);
             }
@@ -153,7 +153,7 @@ fn compressed(format: Option<FileFormat>, r: &Reader<'_>) -> FileFormat {
     }
 }
 
-/// `partition_by`, `roll`, `open_parts_max`
+/// Reads `partition_by`, `roll` and `open_parts_max`.
 fn layout(r: &Reader<'_>) -> FilesLayout {
     let partition_by = r.list("partition_by", "partition_by = [\"day\"], names of columns");
     let roll = r.inner("roll", "roll = { size = \"128MiB\", time = \"5m\" }").map(|roll| {
@@ -164,7 +164,7 @@ fn layout(r: &Reader<'_>) -> FilesLayout {
             time: roll.time("time").unwrap_or(Duration::from_millis(limits::ROLL_MS)),
         }
     });
-    let open = r.whole("open_parts_max", 1, limits::OPEN_PARTS_MAX).and_then(|most| usize::try_from(most).ok());
+    let open = r.integer("open_parts_max", 1, limits::OPEN_PARTS_MAX).and_then(|max| usize::try_from(max).ok());
     if open.is_some() && roll.is_none() {
         r.wrong("open_parts_max", "`open_parts_max` is for files that `roll`; write that, or remove it");
     }
@@ -176,7 +176,7 @@ impl SinkConfig for FileWrites {
         if self.layout.delta { DELTA_KIND } else { FILES_KIND }
     }
 
-    fn check(&self, part: &PartMistakes<'_>) {
+    fn check(&self, part: &PartErrors<'_>) {
         match bucket_url(&self.path) {
             Some(url) => parts::url_of_bucket(url, part),
             None => parts::file_path("path", &self.path, part),
@@ -230,8 +230,8 @@ impl SinkConfig for FileWrites {
     }
 
     fn path(&self) -> Option<WrittenPath<'_>> {
-        let folders: PathBuf = self.layout.partition_by.iter().map(|column| format!("{column}=value")).collect();
-        let part = folders.join(format!("part-0000000001.{}", encode::extension(self.format)));
+        let dirs: PathBuf = self.layout.partition_by.iter().map(|column| format!("{column}=value")).collect();
+        let part = dirs.join(format!("part-0000000001.{}", encode::extension(self.format)));
         Some(WrittenPath { path: &self.path, part: Some(part) })
     }
 
@@ -251,17 +251,17 @@ impl SinkConfig for FileWrites {
     }
 
     fn committed(&self, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {
-        sink::committed(&self.place(start), &self.layout, job_id)
+        sink::committed(&self.resolved_path(start), &self.layout, job_id)
             .map_err(|message| wrong(start.spec, start.origin, "path", message))
     }
 
     fn written(&self, start: SinkStart<'_>, batch: BatchId) -> Result<Option<Vec<u8>>> {
-        // Of several parts it is not known which are there.
+        // With several parts, it is unknown which of them exist.
         if self.by_worker() || !sink::is_plain(&self.path, &self.layout) {
             return Ok(None);
         }
-        let path = self.place(start);
-        sink::written(&path, batch, self.format).map_err(|cause| open_failed(&start.spec.name, "read", &path, &cause))
+        let path = self.resolved_path(start);
+        sink::read_part(&path, batch, self.format).map_err(|cause| open_error(&start.spec.name, "read", &path, &cause))
     }
 
     fn render(
@@ -275,14 +275,14 @@ impl SinkConfig for FileWrites {
     }
 
     fn encoder(&self, _start: SinkStart<'_>, _schema: &SchemaRef) -> Result<Option<EncodeRows>> {
-        // What grows over batches is kept as rows until it is complete.
+        // Parts that grow over several batches keep rows, not bytes, until they are complete.
         if !sink::is_plain(&self.path, &self.layout) {
             return Ok(None);
         }
         Ok(match self.format {
             FileFormat::Json => Some(Arc::new(json::encode)),
             FileFormat::Csv => Some(Arc::new(encode::csv::encode)),
-            // Text is bytes already.
+            // Text is already bytes.
             FileFormat::Text | FileFormat::Parquet(_) | FileFormat::Avro => None,
         })
     }

@@ -1,42 +1,42 @@
-//! Settings of sinks of kind `files` and `delta`.
+//! Settings of the `files` and `delta` sinks.
 
 use crate::limits;
 use millstream_base::job::spec::{FileFormat, PartsBy, TableMode};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A folder, or the like of it in a bucket, with files of rows, which may be those of a table of Delta.
+/// Settings of a sink that writes files of rows to a directory or a bucket prefix, possibly those of a Delta table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileWrites {
-    /// The folder, or `s3://bucket/prefix`.
+    /// The directory, or `s3://bucket/prefix`.
     pub path: PathBuf,
-    /// What is in the files.
+    /// The format of the files.
     pub format: FileFormat,
-    /// Who writes them.
+    /// Which processes write parts.
     pub parts: PartsBy,
-    /// Which rows are in a file.
+    /// How rows are distributed over files.
     pub layout: FilesLayout,
 }
 
 impl FileWrites {
-    /// Into this folder, with a file a batch.
+    /// Returns settings that write one file per batch into this directory.
     pub fn new(path: impl Into<PathBuf>, format: FileFormat) -> FileWrites {
         FileWrites { path: path.into(), format, parts: PartsBy::default(), layout: FilesLayout::default() }
     }
 }
 
-/// Which rows are in a file.
+/// How rows are distributed over files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilesLayout {
-    /// The columns by whose values rows lie in folders, in the order of the folders.
+    /// The columns whose values name the directories, outermost first.
     pub partition_by: Vec<String>,
-    /// When a file is complete; `None`: with its batch.
+    /// When a file is complete; `None`: at the end of its batch.
     pub roll: Option<FilesRoll>,
-    /// How many files that roll are open at a time.
+    /// The maximum number of open files that grow over several batches.
     pub open_parts_max: usize,
-    /// The folder is a table of Delta, whose log says which files are there: kind `delta`.
+    /// Whether the directory is a Delta table, whose log lists its files: kind `delta`.
     pub delta: bool,
-    /// What a row does to that table.
+    /// What a row does to the Delta table.
     pub mode: TableMode,
 }
 
@@ -52,11 +52,11 @@ impl Default for FilesLayout {
     }
 }
 
-/// When a file that grows over batches is complete.
+/// When a file that grows over several batches is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FilesRoll {
-    /// With so many bytes.
+    /// Maximum size in bytes.
     pub bytes: u64,
-    /// So long after its first batch.
+    /// Maximum time since its first batch.
     pub time: Duration,
 }

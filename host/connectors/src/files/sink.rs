@@ -1,6 +1,5 @@
-//! Sink `files`: a folder with a file a batch, `part-<batch id>.<extension>`, or with one of each worker,
-//! `part-<batch id>-<worker>.<extension>`. A file appears whole or not at all: it is written under a hidden name, made durable,
-//! and then renamed.
+//! The `files` sink. It writes one file per batch, `part-<batch id>.<extension>`, or one per batch and worker,
+//! `part-<batch id>-<worker>.<extension>`. A file appears atomically: it is written under a hidden name, made durable, and then renamed.
 
 mod delta;
 mod exactly_once;
@@ -12,11 +11,11 @@ mod reserve;
 
 use super::settings::FilesLayout;
 use crate::sink::shares::Share;
-use crate::sink::{check_writable, commit_failed, encode, open_failed, rows_refused};
+use crate::sink::{check_writable, commit_error, encode, open_error, rows_rejected};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use destination::BucketDestination;
-use exactly_once::CommittedFolder;
+use exactly_once::CommittedDir;
 use millstream_base::batch::sink::Sink;
 use millstream_base::durable;
 use millstream_base::error::{Error, Result};
@@ -32,7 +31,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// The last batch that the place holds for this job, of whole ones and of those of workers, without changing anything.
+/// Returns the last batch that the destination holds for this job, written by one process or by workers. Changes nothing.
 pub(super) fn committed(path: &Path, layout: &FilesLayout, job_id: &str) -> Result<Option<BatchId>, String> {
     let path = if layout.delta { delta::own_path(path, job_id) } else { path.to_owned() };
     match bucket_url(&path) {
@@ -41,89 +40,90 @@ pub(super) fn committed(path: &Path, layout: &FilesLayout, job_id: &str) -> Resu
     }
 }
 
-/// Writes a part for every batch that has rows.
+/// A sink that writes one part for every batch that has rows.
 pub(super) struct FilesSink {
     name: String,
-    folder: PathBuf,
+    dir: PathBuf,
     share: Share,
     format: FileFormat,
     schema: SchemaRef,
-    /// Where the job keeps checkpoints.
-    kept: Option<CommittedFolder>,
-    /// The last batch that others held when the folder was opened: the shares of workers or, of a share, whole batches.
-    of_others: Option<BatchId>,
+    /// State of the commits, if the job keeps checkpoints.
+    commit_state: Option<CommittedDir>,
+    /// The last batch that other shares held when the directory was opened. Without a share these are the workers' shares, with one the
+    /// batches of the sink as a whole.
+    others_committed: Option<BatchId>,
 }
 
 impl FilesSink {
-    /// Makes the folder, and removes what an earlier run left unfinished in it, or finishes it. Without a share, those of all
-    /// workers there ever were, too, which are taken over with the rest.
+    /// Creates the directory, and removes or completes the unfinished parts of an earlier run. Without a share, also takes over the shares
+    /// of all workers that ever wrote here.
     pub(super) fn open(
         name: &str,
-        folder: &Path,
+        dir: &Path,
         share: Share,
         (format, schema): (FileFormat, SchemaRef),
         owner: Option<&Owner>,
         failure: &Failure,
     ) -> Result<FilesSink> {
-        let mut of_others = None;
-        let kept = match owner {
+        let mut others_committed = None;
+        let commit_state = match owner {
             Some(owner) => {
-                let kept = CommittedFolder::open(name, folder, share, owner, failure)?;
+                let commit_state = CommittedDir::open(name, dir, share, owner, failure)?;
                 if share.is_some() {
-                    of_others = exactly_once::whole(name, folder, owner)?;
+                    others_committed = exactly_once::committed_without_share(name, dir, owner)?;
                 }
                 if share.is_some() && fault::bug!("marker-of-others") {
-                    of_others = exactly_once::committed(folder, &owner.job_id).unwrap_or_default();
+                    others_committed = exactly_once::committed(dir, &owner.job_id).unwrap_or_default();
                 }
-                let others = if share.is_none() { exactly_once::workers(folder) } else { Ok(Vec::new()) };
-                for worker in others.map_err(|cause| open_failed(name, "read the folder", folder, &cause))? {
-                    // Who had it until now does not write any more once it is open here.
-                    let taken_over = CommittedFolder::open(name, folder, Some(worker), owner, failure)?;
-                    of_others = of_others.max(taken_over.committed());
+                let others = if share.is_none() { exactly_once::workers(dir) } else { Ok(Vec::new()) };
+                for worker in others.map_err(|cause| open_error(name, "read the folder", dir, &cause))? {
+                    // The previous owner cannot write any longer once the share is open here.
+                    let taken_over = CommittedDir::open(name, dir, Some(worker), owner, failure)?;
+                    others_committed = others_committed.max(taken_over.committed());
                 }
-                Some(kept)
+                Some(commit_state)
             }
             None => {
-                fs::create_dir_all(folder).map_err(|cause| open_failed(name, "make the folder", folder, &cause))?;
-                let unfinished = |of: Share| share.is_none() || of == share;
-                remove_unfinished(folder, unfinished, None)
-                    .map_err(|cause| open_failed(name, "tidy the folder", folder, &cause))?;
+                fs::create_dir_all(dir).map_err(|cause| open_error(name, "make the folder", dir, &cause))?;
+                let in_scope = |of: Share| share.is_none() || of == share;
+                remove_unfinished(dir, in_scope, None)
+                    .map_err(|cause| open_error(name, "tidy the folder", dir, &cause))?;
                 None
             }
         };
-        Ok(FilesSink { name: name.into(), folder: folder.into(), share, format, schema, kept, of_others })
+        Ok(FilesSink { name: name.into(), dir: dir.into(), share, format, schema, commit_state, others_committed })
     }
 }
 
 impl Sink for FilesSink {
     fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
         if rows.iter().all(|part| part.num_rows() == 0) {
-            self.kept.iter_mut().for_each(|kept| kept.passed(batch));
+            self.commit_state.iter_mut().for_each(|commit_state| commit_state.pass_empty(batch));
             return Ok(());
         }
-        let part = self.folder.join(part_name(batch, self.share, self.format));
+        let part = self.dir.join(part_name(batch, self.share, self.format));
         let bytes = render(self.format, &self.schema, &rows)
-            .map_err(|cause| rows_refused(&self.name, batch, part.display(), cause))?;
+            .map_err(|cause| rows_rejected(&self.name, batch, part.display(), cause))?;
         drop(rows);
-        if let Some(kept) = &mut self.kept {
-            return kept
+        if let Some(commit_state) = &mut self.commit_state {
+            return commit_state
                 .commit(&part, batch, &bytes)
                 .map_err(|e| e.within(format!("sink `{}`: batch {batch}", self.name)));
         }
-        let unfinished = unfinished(&part);
-        write_new(&unfinished, &part, &bytes).map_err(|cause| {
-            // Perhaps it was never made; what matters is the first error.
-            let _ = fs::remove_file(&unfinished);
-            commit_failed(&self.name, batch, part.display(), cause)
+        let unfinished_path = unfinished_path(&part);
+        write_new(&unfinished_path, &part, &bytes).map_err(|cause| {
+            // The file may never have been created; the first error is the one to report.
+            let _ = fs::remove_file(&unfinished_path);
+            commit_error(&self.name, batch, part.display(), cause)
         })
     }
 
     fn committed(&self) -> Option<BatchId> {
-        self.kept.as_ref().and_then(CommittedFolder::committed).max(self.of_others)
+        self.commit_state.as_ref().and_then(CommittedDir::committed).max(self.others_committed)
     }
 }
 
-/// The bytes of the part of a batch with these rows.
+/// Encodes these rows as the part of a batch.
 pub(super) fn render(format: FileFormat, schema: &SchemaRef, rows: &[RecordBatch]) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if rows.iter().any(|part| part.num_rows() > 0) {
@@ -132,67 +132,67 @@ pub(super) fn render(format: FileFormat, schema: &SchemaRef, rows: &[RecordBatch
     Ok(bytes)
 }
 
-/// The part of a batch, whoever wrote it; `None`: it is not there.
-pub(super) fn written(folder: &Path, batch: BatchId, format: FileFormat) -> io::Result<Option<Vec<u8>>> {
-    match millstream_base::regular::read(folder.join(part_name(batch, None, format))) {
+/// Reads the part of a batch, whichever process wrote it; `None` if it does not exist.
+pub(super) fn read_part(dir: &Path, batch: BatchId, format: FileFormat) -> io::Result<Option<Vec<u8>>> {
+    match millstream_base::regular::read(dir.join(part_name(batch, None, format))) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(cause),
     }
 }
 
-/// How the rows of a sink are written.
+/// Settings of a sink, with what it knows of its rows.
 #[derive(Clone)]
 pub(super) struct FileSettings {
     pub name: String,
-    /// In the folder of the job, or a URL.
+    /// Resolved against the job's directory, or a URL.
     pub path: PathBuf,
     pub format: FileFormat,
     pub schema: SchemaRef,
     pub layout: FilesLayout,
 }
 
-/// Whether each batch is a file, or one of each worker, of a folder of this machine.
+/// Whether a local sink writes one file per batch, or per batch and worker.
 pub(super) fn is_plain(path: &Path, layout: &FilesLayout) -> bool {
     layout.partition_by.is_empty() && layout.roll.is_none() && !layout.delta && bucket_url(path).is_none()
 }
 
-/// Opens a sink, or what a worker has of it.
+/// Opens a sink, or a worker's share of it.
 pub(super) fn open(
-    written: FileSettings,
+    settings: FileSettings,
     share: Share,
     owner: Option<&Owner>,
     failure: &Failure,
 ) -> Result<Box<dyn Sink>> {
-    if !is_plain(&written.path, &written.layout) {
-        return Ok(Box::new(PartsSink::open(written, share, owner, failure)?));
+    if !is_plain(&settings.path, &settings.layout) {
+        return Ok(Box::new(PartsSink::open(settings, share, owner, failure)?));
     }
-    let FileSettings { name, path, format, schema, .. } = written;
+    let FileSettings { name, path, format, schema, .. } = settings;
     Ok(Box::new(FilesSink::open(&name, &path, share, (format, schema), owner, failure)?))
 }
 
-/// Checks columns and format, and the place as far as no server has to be asked. The error comes with the key that is wrong.
-pub(super) fn check(written: &FileSettings, owner_id: Option<&str>) -> Result<(), (&'static str, String)> {
-    let partitions = Partitions::new(&written.schema, &written.layout.partition_by);
+/// Checks columns, format and path, as far as possible without a request to a server. The error names the invalid key.
+pub(super) fn check(settings: &FileSettings, owner_id: Option<&str>) -> Result<(), (&'static str, String)> {
+    let partitions = Partitions::new(&settings.schema, &settings.layout.partition_by);
     let partitions = partitions.map_err(|message| ("partition_by", message))?;
-    encode::check(written.format, &partitions.schema).map_err(|message| ("format", message))?;
-    if written.layout.delta {
-        delta::check(written)?;
+    encode::check(settings.format, &partitions.schema).map_err(|message| ("format", message))?;
+    if settings.layout.delta {
+        delta::check(settings)?;
     }
-    let checked = match bucket_url(&written.path) {
+    let checked = match bucket_url(&settings.path) {
         Some(url) => BucketDestination::open(url).map(drop).map_err(|error| error.message),
-        None if written.layout.delta => Ok(()),
-        None => check_folder(&written.path, owner_id),
+        None if settings.layout.delta => Ok(()),
+        None => check_dir(&settings.path, owner_id),
     };
     checked.map_err(|message| ("path", message))
 }
 
-/// Whether the folder is there, or can be made, is writable, and holds nothing of an earlier run. `owner_id`: the id of
-/// the job that goes on, whose parts may be there.
-fn check_folder(folder: &Path, owner_id: Option<&str>) -> Result<(), String> {
-    let existing = folder.ancestors().map(|f| if f.as_os_str().is_empty() { Path::new(".") } else { f });
+/// Checks that the directory exists or can be created, is writable, and holds no parts of another job. `owner_id` is the id of a job that
+/// resumes, whose parts may exist.
+fn check_dir(dir: &Path, owner_id: Option<&str>) -> Result<(), String> {
+    let existing = dir.ancestors().map(|f| if f.as_os_str().is_empty() { Path::new(".") } else { f });
     let Some(existing) = existing.into_iter().find(|f| f.exists()) else {
-        return Err(format!("{} cannot be created; choose another path", folder.display()));
+        return Err(format!("{} cannot be created; choose another path", dir.display()));
     };
     if !existing.is_dir() {
         return Err(format!(
@@ -200,46 +200,46 @@ fn check_folder(folder: &Path, owner_id: Option<&str>) -> Result<(), String> {
             existing.display()
         ));
     }
-    if existing == folder {
-        exactly_once::look(folder, owner_id)?;
+    if existing == dir {
+        exactly_once::check_sink_marker(dir, owner_id)?;
     }
     check_writable(existing)
 }
 
-/// Writes a part that nobody may have written before.
-fn write_new(unfinished: &Path, part: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes a part that must not exist yet.
+fn write_new(unfinished_path: &Path, part: &Path, bytes: &[u8]) -> io::Result<()> {
     if part.try_exists()? {
         return Err(io::Error::other("it exists already, and nothing is overwritten: is another job writing here?"));
     }
-    write_durably(unfinished, bytes)?;
-    fs::rename(unfinished, part)?;
-    durable::sync_folder(durable::folder_of(part))
+    write_durably(unfinished_path, bytes)?;
+    fs::rename(unfinished_path, part)?;
+    durable::sync_dir(durable::dir_of(part))
 }
 
-/// The content is durable before its name is, and the name before the batch counts as committed.
+/// Writes a file durably. The content is durable before the name is, and the name before the batch counts as committed.
 fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = private::make_anew(path)?;
+    let mut file = private::replace_with_new(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
 
-/// The name of a batch's part; ten digits, so that names sort as batches do, and in a batch as workers do.
+/// Returns the name of a batch's part. Ten digits make names sort as batches do, and within a batch as workers do.
 fn part_name(batch: BatchId, share: Share, format: FileFormat) -> String {
     let worker = share.map_or_else(String::new, |worker| format!("-{worker:03}"));
     format!("part-{:010}{worker}.{}", batch.0, encode::extension(format))
 }
 
-/// Where a part is written before it gets its name.
-fn unfinished(part: &Path) -> PathBuf {
+/// Returns the hidden path at which a part is written.
+fn unfinished_path(part: &Path) -> PathBuf {
     let name = part.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     part.with_file_name(format!(".{name}.tmp"))
 }
 
-/// Whether a name is one that [`part_name`] gives, in any format, and whose part it is then.
+/// Returns the share that wrote the part of this name; `None` if [`part_name`] gives no such name in any format.
 fn share_of_part(name: &str) -> Option<Share> {
     let (numbers, extension) = name.strip_prefix("part-")?.split_once('.')?;
     let (batch, worker) = numbers.split_once('-').map_or((numbers, None), |(batch, worker)| (batch, Some(worker)));
-    let digits = |text: &str, least: usize| text.len() >= least && text.bytes().all(|byte| byte.is_ascii_digit());
+    let digits = |text: &str, min: usize| text.len() >= min && text.bytes().all(|byte| byte.is_ascii_digit());
     let named = digits(batch, 10) && worker.is_none_or(|worker| digits(worker, 3));
     let share = worker.map(str::parse).transpose().ok()?;
     (named && encode::EXTENSIONS.contains(&extension)).then_some(share)
@@ -249,40 +249,40 @@ fn is_part(name: &str) -> bool {
     share_of_part(name).is_some()
 }
 
-/// Whether a path is one of a part, within folders of partitions or not: no other may be made of what a marker says.
+/// Whether a path is that of a part, with or without partition directories. Other paths from a marker must not be created.
 fn is_part_path(path: &str) -> bool {
     match path.rsplit_once('/') {
         None => is_part(path),
-        Some((folders, name)) => is_part(name) && folders.split('/').all(|folder| folder.contains('=')),
+        Some((dirs, name)) => is_part(name) && dirs.split('/').all(|dir| dir.contains('=')),
     }
 }
 
-/// The part with the smallest name, or one in a folder of partitions.
-fn first_part(folder: &Path) -> io::Result<Option<String>> {
+/// Returns the first part by name, or one in a partition directory.
+fn first_part(dir: &Path) -> io::Result<Option<String>> {
     let mut first: Option<String> = None;
-    let mut folders = Vec::new();
-    for entry in fs::read_dir(folder)? {
+    let mut dirs = Vec::new();
+    for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
         if is_part(&name) && first.as_ref().is_none_or(|first| name < *first) {
             first = Some(name);
         } else if name.contains('=') && entry.file_type()?.is_dir() {
-            folders.push(name);
+            dirs.push(name);
         }
     }
-    folders.sort();
-    for name in folders {
+    dirs.sort();
+    for name in dirs {
         if first.is_some() {
             break;
         }
-        first = first_part(&folder.join(&name))?.map(|part| format!("{name}/{part}"));
+        first = first_part(&dir.join(&name))?.map(|part| format!("{name}/{part}"));
     }
     Ok(first)
 }
 
-/// Removes unfinished parts of these shares, all but that of the part `except`.
-fn remove_unfinished(folder: &Path, of: impl Fn(Share) -> bool, except: Option<&str>) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
+/// Removes the unfinished parts of these shares, except that of the part `except`.
+fn remove_unfinished(dir: &Path, of: impl Fn(Share) -> bool, except: Option<&str>) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();
         let part = name.to_str().and_then(|name| name.strip_prefix('.')).and_then(|name| name.strip_suffix(".tmp"));
@@ -293,7 +293,7 @@ fn remove_unfinished(folder: &Path, of: impl Fn(Share) -> bool, except: Option<&
     Ok(())
 }
 
-/// An error of a sink that is asked for a batch that it holds already.
-fn twice(batch: BatchId) -> Error {
+/// Returns the error for a batch that the sink already holds.
+fn already_committed(batch: BatchId) -> Error {
     Error::bug(format!("batch {batch} is committed already, and it came again"))
 }

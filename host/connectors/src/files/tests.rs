@@ -1,4 +1,4 @@
-//! The sinks that write files, through `check`, `open` and `commit`, as a job uses them.
+//! Tests of the sinks that write files, through `check`, `open` and `commit` as a job uses them.
 
 mod exactly_once;
 
@@ -18,15 +18,15 @@ use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::job::spec::{Compression, FileFormat, Origin, SinkSpec};
-use millstream_base::patience::ServerWait;
+use millstream_base::retry::StartupRetry;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 
-fn origin(folder: &Path) -> Origin {
+fn origin(dir: &Path) -> Origin {
     let lines = [("sinks.out".to_string(), 7), ("sinks.out.path".to_string(), 9)].into();
-    Origin { file: Some("job.toml".into()), folder: folder.into(), lines, ..Origin::default() }
+    Origin { file: Some("job.toml".into()), dir: dir.into(), lines, ..Origin::default() }
 }
 
 fn files(path: impl Into<PathBuf>, format: FileFormat) -> SinkSpec {
@@ -49,7 +49,7 @@ fn queue(path: impl Into<PathBuf>) -> SinkSpec {
     }
 }
 
-/// One row of values and one of nulls.
+/// Returns one row of values and one of nulls.
 fn every_type() -> RecordBatch {
     let columns: [ArrayRef; 6] = [
         Arc::new(BooleanArray::from(vec![Some(true), None])),
@@ -68,28 +68,28 @@ fn texts(values: &[Option<&str>]) -> RecordBatch {
     RecordBatch::try_new(schema, vec![Arc::new(StringArray::from(values.to_vec()))]).unwrap()
 }
 
-fn names(folder: &Path) -> Vec<String> {
+fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> =
-        fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
 
-/// The text of the part that a `files` sink makes of these parts of a batch, which is the same where they were encoded ahead.
+/// Returns the text of the part that a `files` sink writes for these rows. It is the same if they were encoded ahead.
 fn written(format: FileFormat, rows: Vec<RecordBatch>) -> String {
-    let folder = TempDir::new().unwrap();
+    let dir = TempDir::new().unwrap();
     let spec = files("deep/out", format);
     let schema = rows[0].schema();
-    check(&spec, &schema, &origin(folder.path()), false, None, ServerWait::No).unwrap();
-    let encoder = Encoder::of(&spec, &schema, &origin(folder.path())).unwrap();
+    check(&spec, &schema, &origin(dir.path()), false, None, StartupRetry::No).unwrap();
+    let encoder = Encoder::of(&spec, &schema, &origin(dir.path())).unwrap();
     assert_eq!(encoder.is_some(), format != FileFormat::Text);
     let ahead = encoder.map(|encoder| rows.iter().map(|part| encoder.encode(part).unwrap()).collect::<Vec<_>>());
     let ahead = ahead.map(|rows| rendered(format, &schema, &rows).unwrap());
-    open(&spec, schema, &origin(folder.path()), None, &Failure::default(), ServerWait::No)
+    open(&spec, schema, &origin(dir.path()), None, &Failure::default(), StartupRetry::No)
         .unwrap()
         .commit(BatchId(12), BatchTime(0), rows)
         .unwrap();
-    let out = folder.path().join("deep/out");
+    let out = dir.path().join("deep/out");
     let parts = names(&out);
     assert_eq!(parts, [format!("part-0000000012.{}", encode::extension(format))]);
     let text = fs::read_to_string(out.join(&parts[0])).unwrap();
@@ -127,12 +127,12 @@ fn text_formats_hold_every_type() {
 
 #[test]
 fn parquet_reads_back_the_same() {
-    let folder = TempDir::new().unwrap();
+    let dir = TempDir::new().unwrap();
     let (batch, spec) = (every_type(), files("out", FileFormat::Parquet(Compression::Snappy)));
     let mut sink =
-        open(&spec, batch.schema(), &origin(folder.path()), None, &Failure::default(), ServerWait::No).unwrap();
+        open(&spec, batch.schema(), &origin(dir.path()), None, &Failure::default(), StartupRetry::No).unwrap();
     sink.commit(BatchId(1), BatchTime(0), vec![batch.clone(), batch.slice(0, 1)]).unwrap();
-    let file = fs::File::open(folder.path().join("out/part-0000000001.parquet")).unwrap();
+    let file = fs::File::open(dir.path().join("out/part-0000000001.parquet")).unwrap();
     let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(file, 100).unwrap();
     let read: Vec<RecordBatch> = reader.map(|rows| rows.unwrap()).collect();
     let expected = arrow::compute::concat_batches(&batch.schema(), &[batch.clone(), batch.slice(0, 1)]).unwrap();
@@ -143,17 +143,17 @@ fn parquet_reads_back_the_same() {
 
 #[test]
 fn avro_reads_back_the_same() {
-    let folder = TempDir::new().unwrap();
+    let dir = TempDir::new().unwrap();
     let (batch, spec) = (every_type(), files("out", FileFormat::Avro));
     let wanted = batch.schema();
     let mut sink =
-        open(&spec, wanted.clone(), &origin(folder.path()), None, &Failure::default(), ServerWait::No).unwrap();
+        open(&spec, wanted.clone(), &origin(dir.path()), None, &Failure::default(), StartupRetry::No).unwrap();
     sink.commit(BatchId(1), BatchTime(0), vec![batch.clone(), batch.slice(0, 1)]).unwrap();
     let columns = wanted.fields().iter().map(|field| {
         let kind = millstream_base::batch::types::ColumnType::of(field.data_type());
         millstream_base::job::spec::ColumnSpec::new(field.name(), kind)
     });
-    let path = folder.path().join("out/part-0000000001.avro");
+    let path = dir.path().join("out/part-0000000001.avro");
     let format = millstream_base::job::spec::Format::Avro(millstream_base::job::spec::WriterSchema::InFile);
     let source = millstream_base::job::spec::SourceSpec::file("in", &path);
     let source = millstream_base::job::spec::SourceSpec { format, ..source }.schema(columns.collect());
@@ -167,23 +167,23 @@ fn avro_reads_back_the_same() {
         arrow::datatypes::Schema::new(vec![arrow::datatypes::Field::new(name, arrow::datatypes::DataType::Int64, true)])
     };
     for name in ["a b", "1a", "", "ä"] {
-        let told = check(&spec, &std::sync::Arc::new(odd(name)), &origin(folder.path()), false, None, ServerWait::No)
+        let error = check(&spec, &std::sync::Arc::new(odd(name)), &origin(dir.path()), false, None, StartupRetry::No)
             .unwrap_err();
-        assert!(told.message.contains("a name that Avro does not allow"), "{told}");
+        assert!(error.message.contains("a name that Avro does not allow"), "{error}");
     }
 }
 
 #[test]
 fn a_part_appears_whole_and_nothing_is_overwritten() {
-    let folder = TempDir::new().unwrap();
-    let out = folder.path().join("out");
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("out");
     fs::create_dir(&out).unwrap();
     for name in [".part-0000000003.csv.tmp", "notes.txt", ".hidden.tmp", "part-1.csv"] {
         fs::write(out.join(name), "x").unwrap();
     }
-    let (spec, origin, row) = (files("out", FileFormat::Text), origin(folder.path()), texts(&[Some("x")]));
-    check(&spec, &row.schema(), &origin, false, None, ServerWait::No).unwrap();
-    let mut sink = open(&spec, row.schema(), &origin, None, &Failure::default(), ServerWait::No).unwrap();
+    let (spec, origin, row) = (files("out", FileFormat::Text), origin(dir.path()), texts(&[Some("x")]));
+    check(&spec, &row.schema(), &origin, false, None, StartupRetry::No).unwrap();
+    let mut sink = open(&spec, row.schema(), &origin, None, &Failure::default(), StartupRetry::No).unwrap();
     assert_eq!(names(&out), [".hidden.tmp", "notes.txt", "part-1.csv"], "only our unfinished parts are removed");
     sink.commit(BatchId(1), BatchTime(0), vec![]).unwrap();
     sink.commit(BatchId(2), BatchTime(0), vec![texts(&[])]).unwrap();
@@ -194,30 +194,30 @@ fn a_part_appears_whole_and_nothing_is_overwritten() {
     assert_eq!(error.kind, Kind::Environment);
     let start = format!("sink `out`: batch 3: cannot write {}: it exists", out.join("part-0000000003.txt").display());
     assert!(error.message.starts_with(&start), "{error}");
-    // An encoder that fails half-way leaves nothing behind.
+    // An encoder that fails halfway leaves nothing.
     let error = sink.commit(BatchId(4), BatchTime(0), vec![row.clone(), every_type()]).unwrap_err();
     assert!(error.message.contains("batch 4"), "{error}");
     assert_eq!(names(&out), kept);
-    let error = check(&spec, &row.schema(), &origin, false, None, ServerWait::No).unwrap_err();
+    let error = check(&spec, &row.schema(), &origin, false, None, StartupRetry::No).unwrap_err();
     assert_eq!(error.kind, Kind::Job);
     assert!(error.message.starts_with("job.toml:9: sink `out`: the folder "), "{error}");
     assert!(error.message.contains("part-0000000003.txt") && error.message.contains("empty it"), "{error}");
 }
 
 #[test]
-fn a_folder_that_is_gone_is_an_error_of_the_batch() {
-    let folder = TempDir::new().unwrap();
+fn a_dir_that_is_gone_is_an_error_of_the_batch() {
+    let dir = TempDir::new().unwrap();
     let row = texts(&[Some("x")]);
     let mut sink = open(
         &files("out", FileFormat::Text),
         row.schema(),
-        &origin(folder.path()),
+        &origin(dir.path()),
         None,
         &Failure::default(),
-        ServerWait::No,
+        StartupRetry::No,
     )
     .unwrap();
-    fs::remove_dir(folder.path().join("out")).unwrap();
+    fs::remove_dir(dir.path().join("out")).unwrap();
     let error = sink.commit(BatchId(5), BatchTime(0), vec![row]).unwrap_err();
     assert_eq!(error.kind, Kind::Environment);
     assert!(error.message.contains("sink `out`: batch 5: cannot write") && error.message.contains("No such file"));
@@ -225,14 +225,14 @@ fn a_folder_that_is_gone_is_an_error_of_the_batch() {
 
 #[test]
 fn a_queue_has_a_line_for_every_batch_and_starts_anew() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("out.jsonl");
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("out.jsonl");
     fs::write(&path, "old").unwrap();
-    let (spec, origin) = (queue("out.jsonl"), origin(folder.path()));
+    let (spec, origin) = (queue("out.jsonl"), origin(dir.path()));
     let parts = vec![texts(&[Some("a"), None]), texts(&[]), texts(&[Some("b")])];
-    check(&spec, &parts[0].schema(), &origin, false, None, ServerWait::No).unwrap();
+    check(&spec, &parts[0].schema(), &origin, false, None, StartupRetry::No).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "old", "a check changes nothing");
-    let mut sink = open(&spec, parts[0].schema(), &origin, None, &Failure::default(), ServerWait::No).unwrap();
+    let mut sink = open(&spec, parts[0].schema(), &origin, None, &Failure::default(), StartupRetry::No).unwrap();
     sink.commit(BatchId(1), BatchTime(1_000_000), parts).unwrap();
     let first = "{\"batch\":1,\"time\":\"1970-01-01T00:00:01.000000Z\",\"rows\":[{\"value\":\"a\"},{\"value\":null},\
                  {\"value\":\"b\"}]}\n";
@@ -244,8 +244,8 @@ fn a_queue_has_a_line_for_every_batch_and_starts_anew() {
 
 #[test]
 fn wrong_paths_and_schemas_are_mistakes_of_the_job_file() {
-    let folder = TempDir::new().unwrap();
-    fs::write(folder.path().join("file"), "").unwrap();
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("file"), "").unwrap();
     let one = texts(&[]).schema();
     let all = every_type().schema();
     let nested = arrow::datatypes::Field::new_list_field(arrow::datatypes::DataType::Int32, true);
@@ -264,18 +264,18 @@ fn wrong_paths_and_schemas_are_mistakes_of_the_job_file() {
         (queue("file/out.jsonl"), &one, "job.toml:9: sink `out`: ", "is a file, not a folder"),
     ];
     for (spec, schema, start, part) in cases {
-        let error = check(&spec, schema, &origin(folder.path()), false, None, ServerWait::No).unwrap_err();
+        let error = check(&spec, schema, &origin(dir.path()), false, None, StartupRetry::No).unwrap_err();
         assert_eq!(error.kind, Kind::Job);
         assert!(error.message.starts_with(start) && error.message.contains(part), "{error}");
     }
-    assert_eq!(names(folder.path()), ["file"], "a check makes nothing");
+    assert_eq!(names(dir.path()), ["file"], "a check makes nothing");
     check(
         &files("new", FileFormat::Parquet(Compression::Snappy)),
         &list,
-        &origin(folder.path()),
+        &origin(dir.path()),
         false,
         None,
-        ServerWait::No,
+        StartupRetry::No,
     )
     .unwrap();
 }

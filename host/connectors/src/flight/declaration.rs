@@ -1,4 +1,4 @@
-//! What a job file says of sources and sinks of kind `flight`.
+//! Declarations of `flight` sources and sinks: their keys in job files.
 
 use super::limits::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX_MAX, STALL_MS};
 use super::settings::{FlightDescriptor, FlightReads, FlightWrites};
@@ -13,7 +13,7 @@ use millstream_base::job::keys::{KeyShape, TableKey, key};
 use millstream_base::job::spec::{Format, Origin, SourceSpec};
 use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkServer, SinkStart, SourceConfig, SourceStart, Url};
 use millstream_base::job::table::Reader;
-use millstream_base::job::{PartMistakes, parts};
+use millstream_base::job::{PartErrors, parts};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ const TOKEN: TableKey = key(
     "Token sent with each request as `Authorization: Bearer …`; \"${NAME}\" keeps it out of the file.",
 );
 
-/// Sources.
+/// Sources of kind `flight`.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
     doc: "an Arrow Flight stream",
@@ -73,7 +73,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
     read: |r| Arc::new(FlightReads::read(r)),
 };
 
-/// Sinks.
+/// Sinks of kind `flight`.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
     doc: "an Arrow Flight stream",
@@ -97,11 +97,11 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
 };
 
 impl FlightReads {
-    /// With defaults.
-    pub fn new(url: impl Into<String>, wanted: FlightDescriptor) -> FlightReads {
+    /// Returns settings with defaults.
+    pub fn new(url: impl Into<String>, requested: FlightDescriptor) -> FlightReads {
         FlightReads {
             url: Url(url.into()),
-            wanted,
+            requested,
             token: None,
             locations: Vec::new(),
             message_bytes_max: MESSAGE_BYTES_MAX,
@@ -134,7 +134,7 @@ impl FlightWrites {
     }
 }
 
-/// How the server knows the stream, which one of two keys says.
+/// Reads the stream's descriptor, which one of two keys sets.
 fn descriptor(r: &Reader<'_>) -> FlightDescriptor {
     match (r.has("path"), r.has("command")) {
         (false, true) => {
@@ -156,9 +156,9 @@ impl SourceConfig for FlightReads {
         KIND
     }
 
-    fn check(&self, source: &SourceSpec, part: &PartMistakes<'_>) {
+    fn check(&self, source: &SourceSpec, part: &PartErrors<'_>) {
         part.url(&self.url, SCHEMES, source.tls.as_ref());
-        check_descriptor(&self.wanted, part);
+        check_descriptor(&self.requested, part);
         self.token.iter().for_each(|token| parts::token(token, part));
         for location in &self.locations {
             if !SCHEMES.iter().any(|scheme| location.starts_with(scheme)) {
@@ -198,7 +198,7 @@ impl SourceConfig for FlightReads {
         true
     }
 
-    /// What a stream is made of is told anew to each who asks.
+    /// Each process may be given different parts for the same stream.
     fn is_spread(&self) -> bool {
         false
     }
@@ -217,7 +217,7 @@ impl SourceConfig for FlightReads {
 
     fn start(&self, start: SourceStart<'_>) -> Result<()> {
         let SourceStart { source, origin, .. } = start;
-        // Who reads a part of a stream, and who asks which there are, know of each other.
+        // The readers of parts and the query for parts share state.
         let shared = source::Shared::of(source, self, origin)
             .map(Arc::new)
             .map_err(|(key, message)| wrong(source, origin, key, message));
@@ -234,7 +234,7 @@ impl SinkConfig for FlightWrites {
         KIND
     }
 
-    fn check(&self, part: &PartMistakes<'_>) {
+    fn check(&self, part: &PartErrors<'_>) {
         part.url(&self.server.url, SCHEMES, self.server.tls.as_ref());
         check_descriptor(&self.to, part);
         self.token.iter().for_each(|token| parts::token(token, part));
@@ -252,7 +252,7 @@ impl SinkConfig for FlightWrites {
     }
 
     fn await_server(&self, start: SinkStart<'_>) -> Result<()> {
-        sink::await_answer(self, start)
+        sink::await_server(self, start)
     }
 
     fn open(&self, start: SinkStart<'_>, _schema: &SchemaRef, failure: &Failure) -> Result<Box<dyn Sink>> {
@@ -260,7 +260,7 @@ impl SinkConfig for FlightWrites {
     }
 }
 
-fn check_descriptor(descriptor: &FlightDescriptor, part: &PartMistakes<'_>) {
+fn check_descriptor(descriptor: &FlightDescriptor, part: &PartErrors<'_>) {
     match descriptor {
         FlightDescriptor::Path(names) => {
             if names.iter().any(String::is_empty) {

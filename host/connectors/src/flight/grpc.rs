@@ -1,8 +1,8 @@
-//! As much of gRPC as a client of Flight needs: one connection of HTTP/2, on which each request is a call. Messages have five bytes before
-//! them, a flag and a length, and behind the last one the server says in a trailer how it went.
+//! The part of gRPC that a Flight client needs: one HTTP/2 connection, on which each request is a call. Messages have a prefix of five
+//! bytes, a flag and a length. After the last one the server sends the status in a trailer.
 
-use super::{CallRefusal, refused};
-use crate::dial::{ANSWER_MAX, Fault, ServerAddress, silent};
+use super::{CallRefusal, call_refusal};
+use crate::dial::{Fault, RESPONSE_TIMEOUT, ServerAddress, response_timed_out};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming};
@@ -26,7 +26,7 @@ use tokio::time::timeout;
 const SERVICE: &str = "/arrow.flight.protocol.FlightService";
 /// The flag and the length before a message.
 const PREFIX_BYTES: usize = 5;
-/// What a server may send ahead of what was read, of a stream, and in a frame: each costs a wake-up and a copy of its own.
+/// Flow control window per stream and per connection, and maximum frame size. Each frame costs a wake-up and a copy.
 const WINDOW_BYTES: u32 = 4 << 20;
 const FRAME_BYTES: u32 = 1 << 20;
 const HEADERS_BYTES_MAX: u32 = 64 << 10;
@@ -36,25 +36,26 @@ const QUEUE: usize = 1;
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// A connection. A task of the runtime that it was opened in keeps it going.
+/// A connection. A task of the runtime in which it was opened drives it.
 #[derive(Clone)]
 pub struct Connection {
     sender: SendRequest<Outgoing>,
-    /// What all requests go to, up to the name of the call.
+    /// The URL of all requests, up to the name of the call.
     base: String,
-    /// What each request shows.
+    /// The credentials of each request.
     pub authorization: Option<HeaderValue>,
 }
 
 impl Connection {
     /// Connects.
-    pub async fn open(place: &ServerAddress) -> Result<Connection, Fault> {
+    pub async fn open(address: &ServerAddress) -> Result<Connection, Fault> {
         let opening = async {
-            let tcp = TcpStream::connect((place.host.as_str(), place.port)).await?;
+            let tcp = TcpStream::connect((address.host.as_str(), address.port)).await?;
             tcp.set_nodelay(true)?;
-            // Who is gone without a word is noticed, also where nothing is sent.
-            socket2::SockRef::from(&tcp).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(ANSWER_MAX))?;
-            let stream: Box<dyn Stream> = match &place.tls {
+            // Detects a dead peer, even if nothing is sent.
+            socket2::SockRef::from(&tcp)
+                .set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(RESPONSE_TIMEOUT))?;
+            let stream: Box<dyn Stream> = match &address.tls {
                 None => Box::new(tcp),
                 Some((tls, name)) => Box::new(tls.handshake_for(tcp, name, &[b"h2"]).await?),
             };
@@ -65,27 +66,27 @@ impl Connection {
             let shaken = builder.handshake(TokioIo::new(stream)).await;
             shaken.map_err(|error| broken(&error))
         };
-        let opened = timeout(ANSWER_MAX, opening).await;
-        let (sender, connection) = opened.map_err(|_| silent())??;
-        // What ends it, its requests hear.
+        let opened = timeout(RESPONSE_TIMEOUT, opening).await;
+        let (sender, connection) = opened.map_err(|_| response_timed_out())??;
+        // Its requests receive the error that ends it.
         tokio::spawn(async move { drop(connection.await) });
-        let host = if place.host.contains(':') { format!("[{}]", place.host) } else { place.host.clone() };
-        let scheme = if place.tls.is_some() { "https" } else { "http" };
-        let base = format!("{scheme}://{host}:{}{SERVICE}", place.port);
+        let host = if address.host.contains(':') { format!("[{}]", address.host) } else { address.host.clone() };
+        let scheme = if address.tls.is_some() { "https" } else { "http" };
+        let base = format!("{scheme}://{host}:{}{SERVICE}", address.port);
         Ok(Connection { sender, base, authorization: None })
     }
 
-    /// Whether it is lost.
+    /// Whether the connection is lost.
     pub fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
 
-    /// A call with one message. Messages of its answer may have so many bytes.
-    pub fn ask(&mut self, call: &str, message: &impl Message, bytes_max: usize) -> ResponseStream {
+    /// Starts a call with one message. `bytes_max` limits each message of the response.
+    pub fn call_once(&mut self, call: &str, message: &impl Message, bytes_max: usize) -> ResponseStream {
         self.call(call, Outgoing::One(Some(framed(message))), bytes_max)
     }
 
-    /// A call whose messages come one after the other.
+    /// Starts a call whose messages are streamed.
     pub fn call(&mut self, call: &str, outgoing: Outgoing, bytes_max: usize) -> ResponseStream {
         let mut request = Request::post(format!("{}/{call}", self.base))
             .header(CONTENT_TYPE, "application/grpc")
@@ -95,8 +96,8 @@ impl Connection {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
         let state = match request.body(outgoing) {
-            Ok(request) => State::Asked(Box::pin(self.sender.send_request(request))),
-            Err(error) => State::Failed(format!("its address is none: {error}")),
+            Ok(request) => State::Pending(Box::pin(self.sender.send_request(request))),
+            Err(error) => State::Failed(format!("its address is invalid: {error}")),
         };
         ResponseStream { state, buffer: BytesMut::new(), bytes_max, authorization: None }
     }
@@ -106,46 +107,48 @@ impl Connection {
 pub enum Outgoing {
     /// One, until it is sent.
     One(Option<Bytes>),
-    /// Those of a queue, until it says that there are no more. A queue that ends without that is no whole request: the server hears that
-    /// it was given up.
+    /// Those of a queue, until it sends `None`. A queue that ends before is an incomplete request: the server receives its cancellation.
     Many(mpsc::Receiver<Option<Bytes>>),
 }
 
-/// A request, and where its messages go: [`framed`] ones, and `None` behind the last.
+/// Returns the sender of a request's messages, and the request. The sender takes [`framed`] messages, and `None` after the last.
 pub fn outgoing() -> (mpsc::Sender<Option<Bytes>>, Outgoing) {
     let (sender, queue) = mpsc::channel(QUEUE);
     (sender, Outgoing::Many(queue))
 }
 
-/// A request was given up.
+/// A cancelled request.
 #[derive(Debug)]
-pub struct GivenUp;
+pub struct Cancelled;
 
-impl fmt::Display for GivenUp {
+impl fmt::Display for Cancelled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the request was given up")
+        f.write_str("the request was cancelled")
     }
 }
 
-impl std::error::Error for GivenUp {}
+impl std::error::Error for Cancelled {}
 
 impl Body for Outgoing {
     type Data = Bytes;
-    type Error = GivenUp;
+    type Error = Cancelled;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, GivenUp>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cancelled>>> {
         Poll::Ready(match &mut *self {
             Outgoing::One(message) => message.take().map(|message| Ok(Frame::data(message))),
             Outgoing::Many(queue) => match ready!(queue.poll_recv(context)) {
                 Some(Some(message)) => Some(Ok(Frame::data(message))),
                 Some(None) => None,
-                None => Some(Err(GivenUp)),
+                None => Some(Err(Cancelled)),
             },
         })
     }
 }
 
-/// A message with what stands before it.
+/// Returns a message with its prefix.
 pub fn framed(message: &impl Message) -> Bytes {
     let length = message.encoded_len();
     let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + length);
@@ -156,50 +159,50 @@ pub fn framed(message: &impl Message) -> Bytes {
     bytes.freeze()
 }
 
-/// The messages with which a server answers a call, read as they are asked for.
+/// The messages of a response, read on demand.
 pub struct ResponseStream {
     state: State,
     buffer: BytesMut,
     bytes_max: usize,
-    /// What the server says requests should show from now on.
+    /// The credentials that the server requires from now on.
     pub authorization: Option<HeaderValue>,
 }
 
 type PendingResponse = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
 
 enum State {
-    Asked(PendingResponse),
-    Answered(Incoming),
+    Pending(PendingResponse),
+    Streaming(Incoming),
     Done,
     Failed(String),
 }
 
 impl ResponseStream {
-    /// The next message; `None`: there are no more, and all went well. Who gives up waiting may ask again.
+    /// Returns the next message; `None` after a successful end. Cancelling the call loses nothing.
     pub async fn next(&mut self) -> Result<Option<Bytes>, CallRefusal> {
         loop {
             match &mut self.state {
                 State::Done => return Ok(None),
-                State::Failed(why) => return Err(Fault::Lasting(std::mem::take(why)).into()),
-                State::Asked(asked) => {
-                    let response = asked.await.map_err(|error| broken(&error))?;
+                State::Failed(why) => return Err(Fault::Permanent(std::mem::take(why)).into()),
+                State::Pending(pending) => {
+                    let response = pending.await.map_err(|error| broken(&error))?;
                     let (head, body) = response.into_parts();
                     self.take_authorization(&head.headers);
                     self.state = State::Done;
                     check_head(head.status, &head.headers)?;
-                    // An answer without messages may have no trailers either.
-                    if let Some(told) = status(&head.headers) {
-                        return told.map(|()| None);
+                    // A response without messages may have no trailers either.
+                    if let Some(outcome) = status(&head.headers) {
+                        return outcome.map(|()| None);
                     }
-                    self.state = State::Answered(body);
+                    self.state = State::Streaming(body);
                 }
-                State::Answered(body) => {
-                    if let Some(message) = taken(&mut self.buffer, self.bytes_max)? {
+                State::Streaming(body) => {
+                    if let Some(message) = take_message(&mut self.buffer, self.bytes_max)? {
                         return Ok(Some(message));
                     }
                     let frame = match body.frame().await {
                         None => {
-                            return Err(Fault::Passing("its answer ends without a status".into()).into());
+                            return Err(Fault::Transient("its answer ends without a status".into()).into());
                         }
                         Some(frame) => frame.map_err(|error| broken(&error))?,
                     };
@@ -211,8 +214,8 @@ impl ResponseStream {
                             self.state = State::Done;
                             return match status(&trailers) {
                                 Some(Ok(())) if self.buffer.is_empty() => Ok(None),
-                                Some(Err(refused)) => Err(refused),
-                                _ => Err(Fault::Passing("its answer ends in the middle of a message".into()).into()),
+                                Some(Err(call_refusal)) => Err(call_refusal),
+                                _ => Err(Fault::Transient("its answer ends in the middle of a message".into()).into()),
                             };
                         }
                     }
@@ -230,20 +233,20 @@ impl ResponseStream {
     }
 }
 
-/// A whole message, where the buffer has one. What it says of its length is not believed beyond what may come.
-fn taken(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Bytes>, Fault> {
+/// Takes a complete message out of the buffer, if it contains one. Its declared length is checked against the maximum.
+fn take_message(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Bytes>, Fault> {
     let Some(&[flag, a, b, c, d]) = buffer.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
     let length = u32::from_be_bytes([a, b, c, d]) as usize;
     if flag != 0 {
-        return Err(Fault::Lasting("it sends a compressed message, which was not requested".into()));
+        return Err(Fault::Permanent("it sends a compressed message, which was not requested".into()));
     }
     if length > bytes_max {
-        return Err(Fault::Lasting(format!(
-            "it sends a message of {length} bytes, of which at most {bytes_max} are read (message_bytes_max)"
+        return Err(Fault::Permanent(format!(
+            "it sends a message of {length} bytes, more than {bytes_max} (message_bytes_max)"
         )));
     }
     if buffer.len() < PREFIX_BYTES + length {
-        // As much as may be on its way.
+        // As much as may be in flight.
         buffer.reserve((PREFIX_BYTES + length - buffer.len()).min(WINDOW_BYTES as usize));
         return Ok(None);
     }
@@ -251,7 +254,7 @@ fn taken(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Bytes>, Fault
     Ok(Some(buffer.split_to(length).freeze()))
 }
 
-/// Whether it is an answer of gRPC at all.
+/// Checks that a response is one of gRPC.
 fn check_head(status: StatusCode, headers: &HeaderMap) -> Result<(), Fault> {
     let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     if status == StatusCode::OK && kind.starts_with(b"application/grpc") {
@@ -259,36 +262,36 @@ fn check_head(status: StatusCode, headers: &HeaderMap) -> Result<(), Fault> {
     }
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            Err(Fault::Lasting(format!("it replied {status}; check `token` or the user in `url`")))
+            Err(Fault::Permanent(format!("it replied {status}; check `token` or the user in `url`")))
         }
         StatusCode::TOO_MANY_REQUESTS
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => Err(Fault::Passing(format!("it replied {status}"))),
-        _ => Err(Fault::Lasting(format!("the server does not speak gRPC ({status}); check `url`"))),
+        | StatusCode::GATEWAY_TIMEOUT => Err(Fault::Transient(format!("it replied {status}"))),
+        _ => Err(Fault::Permanent(format!("the server does not speak gRPC ({status}); check `url`"))),
     }
 }
 
-/// How a call went, where headers or trailers say it.
+/// Returns the outcome of a call, if headers or trailers contain it.
 fn status(headers: &HeaderMap) -> Option<Result<(), CallRefusal>> {
     let status = headers.get("grpc-status")?.to_str().ok().and_then(|status| status.parse().ok());
     let message = headers.get("grpc-message").map(HeaderValue::as_bytes).unwrap_or_default();
     let message = percent_decode(message).decode_utf8_lossy();
     Some(match status {
         Some(0) => Ok(()),
-        Some(status) => Err(refused(status, &message)),
-        None => Err(Fault::Passing("its status is no number".into()).into()),
+        Some(status) => Err(call_refusal(status, &message)),
+        None => Err(Fault::Transient("its status is not a number".into()).into()),
     })
 }
 
-/// A connection that does not do what it should.
+/// Interprets an error of the connection.
 fn broken(error: &hyper::Error) -> Fault {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
     let why = shown::harmless(&cause.to_string(), 200);
-    Fault::Passing(match error.source() {
+    Fault::Transient(match error.source() {
         Some(_) => format!("the connection is lost: {why}"),
         None => format!("the connection is lost ({why})"),
     })
@@ -304,15 +307,17 @@ mod tests {
         let sent = framed(&Ticket { ticket: Bytes::from_static(b"abc") });
         let mut buffer = BytesMut::new();
         for byte in sent.iter() {
-            assert!(taken(&mut buffer, 100).unwrap().is_none());
+            assert!(take_message(&mut buffer, 100).unwrap().is_none());
             buffer.put_u8(*byte);
         }
-        let message = taken(&mut buffer, 100).unwrap().unwrap();
+        let message = take_message(&mut buffer, 100).unwrap().unwrap();
         assert_eq!(Ticket::decode(message).unwrap().ticket, "abc");
         assert!(buffer.is_empty());
         for (bytes, why) in [(&[1, 0, 0, 0, 0][..], "compressed"), (&[0, 255, 255, 255, 255], "4294967295 bytes")] {
-            let Err(Fault::Lasting(said)) = taken(&mut BytesMut::from(bytes), 100) else { panic!("it is taken") };
-            assert!(said.contains(why), "{said}");
+            let Err(Fault::Permanent(reason)) = take_message(&mut BytesMut::from(bytes), 100) else {
+                panic!("it is taken")
+            };
+            assert!(reason.contains(why), "{reason}");
         }
     }
 
@@ -322,14 +327,14 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert("grpc-status", status.parse().unwrap());
             headers.insert("grpc-message", message.parse().unwrap());
-            super::status(&headers).unwrap().map_err(|refused| refused.fault)
+            super::status(&headers).unwrap().map_err(|call_refusal| call_refusal.fault)
         };
         assert!(of("0", "").is_ok());
-        assert!(matches!(of("14", "so%20it%20is"), Err(Fault::Passing(why)) if why.ends_with("so it is")));
+        assert!(matches!(of("14", "so%20it%20is"), Err(Fault::Transient(why)) if why.ends_with("so it is")));
         assert!(
-            matches!(of("16", "%1b%0aerror"), Err(Fault::Lasting(why)) if why.ends_with("error") && !why.contains('\u{1b}'))
+            matches!(of("16", "%1b%0aerror"), Err(Fault::Permanent(why)) if why.ends_with("error") && !why.contains('\u{1b}'))
         );
-        assert!(matches!(of("x", ""), Err(Fault::Passing(_))));
+        assert!(matches!(of("x", ""), Err(Fault::Transient(_))));
         assert!(super::status(&HeaderMap::new()).is_none());
     }
 }

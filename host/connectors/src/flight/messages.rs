@@ -1,10 +1,10 @@
-//! The messages of Arrow Flight that are sent and read here, with the numbers that its definition gives their fields. Others, and fields that
-//! are not needed, are passed over.
+//! The Arrow Flight messages that are sent and read here, with the field numbers of its definition. Others, and unneeded fields, are
+//! ignored.
 
 use bytes::Bytes;
 use prost::{Enumeration, Message};
 
-/// How a stream is known.
+/// The descriptor of a stream.
 #[derive(Clone, Message)]
 pub struct Descriptor {
     /// See [`DescriptorKind`].
@@ -18,7 +18,7 @@ pub struct Descriptor {
     pub path: Vec<String>,
 }
 
-/// What a descriptor holds.
+/// The kinds of descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enumeration)]
 #[repr(i32)]
 pub enum DescriptorKind {
@@ -30,15 +30,15 @@ pub enum DescriptorKind {
     Command = 2,
 }
 
-/// What greets a server; who the job is stands in a header.
+/// The handshake of a server; credentials are in a header.
 #[derive(Clone, Message)]
 pub struct HandshakeRequest {
-    /// Of the greeting.
+    /// The protocol version.
     #[prost(uint64, tag = "1")]
     pub version: u64,
 }
 
-/// Where the rows of a stream are.
+/// The endpoints of a stream.
 #[derive(Clone, Message)]
 pub struct Info {
     /// The parts of the stream.
@@ -49,26 +49,26 @@ pub struct Info {
 /// A part of a stream.
 #[derive(Clone, Message)]
 pub struct Endpoint {
-    /// What is handed over for its rows.
+    /// The ticket for its rows.
     #[prost(message, optional, tag = "1")]
     pub ticket: Option<Ticket>,
-    /// Who has them; none: who answered.
+    /// The servers that have them; empty: the server that responded.
     #[prost(message, repeated, tag = "2")]
     pub locations: Vec<Location>,
 }
 
-/// Where a server is.
+/// The location of a server.
 #[derive(Clone, Message)]
 pub struct Location {
-    /// As a URL.
+    /// A URL.
     #[prost(string, tag = "1")]
     pub uri: String,
 }
 
-/// What a server gives rows for.
+/// A ticket, for which a server returns rows.
 #[derive(Clone, Message)]
 pub struct Ticket {
-    /// Its own bytes.
+    /// Opaque bytes.
     #[prost(bytes = "bytes", tag = "1")]
     pub ticket: Bytes,
 }
@@ -76,16 +76,16 @@ pub struct Ticket {
 /// A schema, a dictionary or rows.
 #[derive(Clone, Message)]
 pub struct Data {
-    /// Of the first message that a server is given: where rows go.
+    /// In the first message to a server: the destination of rows.
     #[prost(message, optional, tag = "1")]
     pub descriptor: Option<Descriptor>,
-    /// A message of Arrow's IPC.
+    /// An Arrow IPC message.
     #[prost(bytes = "bytes", tag = "2")]
     pub header: Bytes,
-    /// What the sender says beside it.
+    /// Metadata of the application.
     #[prost(bytes = "bytes", tag = "3")]
     pub app_metadata: Bytes,
-    /// The buffers that the message tells of.
+    /// The buffers of the message.
     #[prost(bytes = "bytes", tag = "1000")]
     pub body: Bytes,
 }

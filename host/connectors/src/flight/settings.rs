@@ -1,43 +1,43 @@
-//! Settings of sources and sinks of kind `flight`.
+//! Settings of `flight` sources and sinks.
 
 use millstream_base::job::spec::{SinkServer, Url};
 use std::time::Duration;
 
-/// What is read.
+/// Settings of a source: what it reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlightReads {
-    /// Where the server is, and the credentials.
+    /// The URL of the server, with credentials.
     pub url: Url,
-    /// What the server is asked for.
-    pub wanted: FlightDescriptor,
+    /// The requested stream.
+    pub requested: FlightDescriptor,
     /// Sent as `Authorization: Bearer …`.
     pub token: Option<String>,
-    /// Where else rows may lie, as URLs in which `*` stands for anything: whoever is there gets the credentials.
+    /// Other servers that may have rows, as URLs in which `*` matches anything. They receive the credentials.
     pub locations: Vec<String>,
-    /// The longest message that is read, unpacked: one of a server is a record batch.
+    /// Maximum bytes of a decompressed message: one message of a server is a record batch.
     pub message_bytes_max: u64,
     /// How long the server may be silent while rows are awaited.
     pub stall: Duration,
 }
 
-/// What is written.
+/// Settings of a sink: what it writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlightWrites {
     /// The server.
     pub server: SinkServer,
-    /// Where rows go.
+    /// The destination of rows.
     pub to: FlightDescriptor,
     /// Sent as `Authorization: Bearer …`.
     pub token: Option<String>,
-    /// How long the server may take over a batch.
+    /// Maximum time per batch.
     pub timeout: Duration,
 }
 
-/// How a server knows a stream.
+/// The descriptor of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FlightDescriptor {
-    /// By a path, of names.
+    /// A path of names.
     Path(Vec<String>),
-    /// By a command that it understands, such as a query.
+    /// A command that the server understands, such as a query.
     Command(String),
 }

@@ -1,16 +1,16 @@
-//! Sink `flight`: a batch is one stream of record batches (DoPut), which is there when the server has said that it is.
+//! The `flight` sink: a batch is one stream of record batches (DoPut), which is committed when the server confirms it.
 //!
-//! A server of Flight keeps no marker for us: after a crash, or when a connection is lost, batches come again. Each message says which batch
-//! it is of, so that a server can know it again.
+//! A Flight server keeps no marker: after a crash, or when a connection is lost, batches are sent again. Each message contains its batch
+//! id, so that a server can recognize repeated batches.
 
 use super::settings::FlightWrites;
 use crate::flight::grpc::{Connection, framed, outgoing};
 use crate::flight::messages::Data;
 use crate::flight::{self, ANSWER_BYTES_MAX, CallRefusal, Fault, Server};
 use crate::sink::commit_retry::{CommitRetry, ServerFault};
-use crate::sink::server::{ask, job_id, not_begun, start::await_answer as await_answer_of};
-use crate::sink::waiting::{await_or_end, runtime_of};
-use crate::sink::{rows_refused, wrong};
+use crate::sink::server::{job_id, retry_at_start, start::await_response, startup_fault};
+use crate::sink::waiting::{await_or_end, named_runtime};
+use crate::sink::{rows_rejected, wrong};
 use arrow::array::{Array, RecordBatch};
 use arrow::ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteOptions};
 use bytes::Bytes;
@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-/// About how many bytes of rows are in a message: many servers take no more than 4 MiB.
+/// Approximate bytes of rows per message: many servers accept at most 4 MiB.
 const MESSAGE_BYTES: usize = 2 << 20;
 
 /// Sends every batch that has rows.
@@ -36,7 +36,7 @@ struct FlightSink {
     name: String,
     server: Server,
     writes: FlightWrites,
-    /// Who sends, as messages say it.
+    /// The job in the metadata of messages.
     job: String,
     wait: Duration,
     failure: Failure,
@@ -45,7 +45,7 @@ struct FlightSink {
     connection: Option<Connection>,
 }
 
-/// Checks what can be checked without asking the server.
+/// Checks what can be checked without a request to the server.
 pub(super) fn check(writes: &FlightWrites, start: SinkStart<'_>) -> Result<()> {
     server(writes, start).map(drop)
 }
@@ -65,13 +65,13 @@ pub(super) fn open(
         );
     }
     let server = server(writes, start)?;
-    let (runtime, connection) = ask(start, writes.server.wait, &server.place.shown(), || {
-        let runtime = runtime_of("flight-sink").map_err(ServerFault::Lasting)?;
+    let (runtime, connection) = retry_at_start(start, writes.server.wait, &server.address.shown(), || {
+        let runtime = named_runtime("flight-sink").map_err(ServerFault::Permanent)?;
         match runtime.block_on(server.connect()) {
             Ok(connection) => Ok((runtime, connection)),
             Err(fault) => {
                 runtime.shutdown_background();
-                Err(not_begun(spec, origin, &server.place.shown(), fault))
+                Err(startup_fault(spec, origin, &server.address.shown(), fault))
             }
         }
     })?;
@@ -88,15 +88,15 @@ pub(super) fn open(
     }))
 }
 
-/// Waits until somebody listens there.
-pub(super) fn await_answer(writes: &FlightWrites, start: SinkStart<'_>) -> Result<()> {
+/// Waits until the server accepts connections.
+pub(super) fn await_server(writes: &FlightWrites, start: SinkStart<'_>) -> Result<()> {
     let Ok(server) = server(writes, start) else { return Ok(()) };
-    await_answer_of(start, writes.server.wait, &server.place.shown(), || server.place.reach())
+    await_response(start, writes.server.wait, &server.address.shown(), || server.address.reach())
 }
 
 fn server(writes: &FlightWrites, start: SinkStart<'_>) -> Result<Server> {
     let SinkServer { url, tls, .. } = &writes.server;
-    let usable = Server::of(url, writes.token.as_deref(), tls.as_ref(), &start.origin.folder);
+    let usable = Server::of(url, writes.token.as_deref(), tls.as_ref(), &start.origin.dir);
     usable.map_err(|(key, message)| wrong(start.spec, start.origin, key, message))
 }
 
@@ -106,19 +106,19 @@ impl Sink for FlightSink {
         if count == 0 {
             return Ok(());
         }
-        let beside = json!({ "job": self.job, "sink": self.name, "batch": batch.0, "rows": count }).to_string();
-        let messages = messages(&rows, &self.writes, &Bytes::from(beside));
-        let messages = messages.map_err(|cause| rows_refused(&self.name, batch, "the rows", cause))?;
+        let metadata = json!({ "job": self.job, "sink": self.name, "batch": batch.0, "rows": count }).to_string();
+        let messages = messages(&rows, &self.writes, &Bytes::from(metadata));
+        let messages = messages.map_err(|cause| rows_rejected(&self.name, batch, "the rows", cause))?;
         fault::point("commit.before");
-        let (name, place, failure) = (self.name.clone(), self.server.place.shown(), self.failure.clone());
-        let trying = CommitRetry { sink: &name, place: &place, wait: self.wait, failure: &failure };
+        let (name, server_name, failure) = (self.name.clone(), self.server.address.shown(), self.failure.clone());
+        let trying = CommitRetry { sink: &name, server_name: &server_name, wait: self.wait, failure: &failure };
         trying.commit(batch, || {
             self.attempt(&messages).map_err(|fault| match fault {
-                Fault::Lasting(why) => {
+                Fault::Permanent(why) => {
                     let stream = flight::shown(&self.writes.to);
-                    trying.trouble(batch, Fault::Lasting(format!("stream {stream}: {why}")))
+                    trying.server_fault(batch, Fault::Permanent(format!("stream {stream}: {why}")))
                 }
-                passing => trying.trouble(batch, passing),
+                transient => trying.server_fault(batch, transient),
             })
         })?;
         fault::point("commit.after");
@@ -131,7 +131,7 @@ impl Sink for FlightSink {
 }
 
 impl FlightSink {
-    /// Sends a batch once. Where the connection was lost while nothing was under way, that is no matter.
+    /// Sends a batch once. Reconnects if the connection was lost while it was idle.
     fn attempt(&mut self, messages: &[Bytes]) -> std::result::Result<(), Fault> {
         let (server, within) = (&self.server, self.writes.timeout);
         let kept = self.connection.take().filter(|connection| !connection.is_closed());
@@ -144,16 +144,16 @@ impl FlightSink {
             Ok(connection)
         };
         let sending = async { timeout(within, sending).await.unwrap_or_else(|_| Err(flight::stalled(within))) };
-        let ended = || Fault::Passing("the job has ended".into());
+        let ended = || Fault::Transient("the job has ended".into());
         self.connection = Some(await_or_end(&self.runtime, &self.failure, sending).ok_or_else(ended)??);
         Ok(())
     }
 }
 
-/// Sends messages as one stream, and waits until the server says that it has them.
+/// Sends messages as one stream, and waits until the server confirms it.
 async fn put(connection: &mut Connection, messages: &[Bytes]) -> std::result::Result<(), Fault> {
     let (queue, outgoing) = outgoing();
-    let mut answers = connection.call("DoPut", outgoing, ANSWER_BYTES_MAX);
+    let mut responses = connection.call("DoPut", outgoing, ANSWER_BYTES_MAX);
     let feeding = async {
         for message in messages {
             if queue.send(Some(message.clone())).await.is_err() {
@@ -162,35 +162,35 @@ async fn put(connection: &mut Connection, messages: &[Bytes]) -> std::result::Re
         }
         queue.send(None).await.is_ok()
     };
-    let hearing = async {
-        // What is said of single messages says no more than the end does.
-        while answers.next().await?.is_some() {}
+    let responses_done = async {
+        // Confirmations of single messages add nothing to the final one.
+        while responses.next().await?.is_some() {}
         Ok::<_, CallRefusal>(())
     };
-    tokio::pin!(feeding, hearing);
+    tokio::pin!(feeding, responses_done);
     let mut all_sent = false;
     loop {
         tokio::select! {
             sent = &mut feeding, if !all_sent => match sent {
                 true => all_sent = true,
-                // Why it wants no more, it says.
+                // The server's response says why it stopped reading.
                 false => break,
             },
-            heard = &mut hearing => {
-                heard.map_err(|refused| refused.fault)?;
+            outcome = &mut responses_done => {
+                outcome.map_err(|refusal| refusal.fault)?;
                 return match all_sent {
                     true => Ok(()),
-                    false => Err(Fault::Lasting("it says that all went well before it has read all rows".into())),
+                    false => Err(Fault::Permanent("it says that all went well before it has read all rows".into())),
                 };
             }
         }
     }
-    hearing.await.map_err(|refused| refused.fault)?;
-    Err(Fault::Passing("it does not read all rows".into()))
+    responses_done.await.map_err(|refusal| refusal.fault)?;
+    Err(Fault::Transient("it does not read all rows".into()))
 }
 
-/// The messages of a batch, all before the first is sent.
-fn messages(rows: &[RecordBatch], writes: &FlightWrites, beside: &Bytes) -> io::Result<Vec<Bytes>> {
+/// Returns the messages of a batch; all are created before the first is sent.
+fn messages(rows: &[RecordBatch], writes: &FlightWrites, metadata: &Bytes) -> io::Result<Vec<Bytes>> {
     let Some(first) = rows.first() else { return Ok(Vec::new()) };
     let (generator, options) = (IpcDataGenerator::default(), IpcWriteOptions::default());
     let (mut tracker, mut context) = (DictionaryTracker::new(false), Default::default());
@@ -214,7 +214,7 @@ fn messages(rows: &[RecordBatch], writes: &FlightWrites, beside: &Bytes) -> io::
             let encoded = generator.encode(&slice, &mut tracker, &options, &mut context);
             let (dictionaries, data) = encoded.map_err(io::Error::other)?;
             messages.extend(dictionaries.into_iter().map(|dictionary| framed(&message(dictionary, &Bytes::new()))));
-            messages.push(framed(&message(data, beside)));
+            messages.push(framed(&message(data, metadata)));
         }
     }
     Ok(messages)

@@ -1,6 +1,6 @@
-//! Streams of servers of Arrow Flight. A server says which parts a stream has, and gives each from its beginning on; they are partitions,
-//! a few of which are read at a time, and where one was left off what was read is passed over. Rows stay columns where the job's can hold
-//! them as they are (`columns`); others become lines of JSON of our own.
+//! The `flight` source. A server lists the parts of a stream, and returns each from its beginning. Parts are partitions, a few of which are
+//! read concurrently. To resume a part, the rows that were read before are skipped. Rows stay columns if the job's columns can hold them as
+//! they are (`columns`); others become JSON lines.
 
 mod columns;
 mod parts;
@@ -21,9 +21,9 @@ use arrow::error::ArrowError;
 use bytes::Bytes;
 use columns::RowsDigest;
 use millstream_base::batch::json;
-use millstream_base::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
+use millstream_base::batch::reading::{Message, ReadContent, ReadError, ReadPartition, ReadRows};
 use millstream_base::batch::ready::ReadyRows;
-use millstream_base::decode::parquet::refuse;
+use millstream_base::decode::parquet::reject;
 use millstream_base::job::spec::{Origin, SourceSpec};
 use millstream_base::panics::caught;
 use parts::{Parts, other_rows};
@@ -36,17 +36,17 @@ use std::time::{Duration, Instant};
 use std::vec::IntoIter;
 use tokio::time::timeout;
 
-/// About how many bytes of rows are taken together.
+/// Approximate bytes of rows per poll.
 const POLL_BYTES: usize = 1 << 20;
-/// Rows that are written at a time.
+/// Rows that are encoded at a time.
 const ROWS: usize = 1_024;
-/// Rows that are written out take so many times the bytes of a message at most: a letter may take six.
-const WRITTEN_TIMES_MAX: u64 = 8;
+/// Maximum factor by which the JSON text exceeds the bytes of a message: a character may take six.
+const JSON_FACTOR_MAX: u64 = 8;
 
-/// Checks what can be checked without asking the server.
+/// Checks what can be checked without a request to the server.
 pub fn check(reads: &FlightReads, source: &SourceSpec, origin: &Origin) -> Result<(), (&'static str, String)> {
     parts::patterns(reads)?;
-    Server::of(&reads.url, reads.token.as_deref(), source.tls.as_ref(), &origin.folder).map(drop)
+    Server::of(&reads.url, reads.token.as_deref(), source.tls.as_ref(), &origin.dir).map(drop)
 }
 
 /// Reads one part of a stream.
@@ -55,40 +55,40 @@ pub struct Flight {
     open: Option<OpenFlightPart>,
 }
 
-/// A part that is read.
+/// A part that is being read.
 struct OpenFlightPart {
     number: usize,
-    /// Where rows were left off; up to there they are passed over.
-    left_off: Option<FlightPosition>,
+    /// The position to resume from; rows up to there are skipped.
+    resume_from: Option<FlightPosition>,
     at: FlightPosition,
-    /// `None`: there are no more rows.
+    /// `None`: the end of the rows.
     stream: Option<Stream>,
-    /// Whether rows stay columns, once one has come.
+    /// Whether rows stay columns, once a row has come.
     as_columns: Option<bool>,
-    /// Of the rows so far, where they do.
+    /// The digest of the rows so far, if they do.
     digest: RowsDigest,
-    /// Rows that came and are not given out.
+    /// Received rows that were not handed out yet.
     next: NextRows,
 }
 
 /// Rows in one of the two forms.
 enum NextRows {
-    /// They are written.
+    /// Encoded rows.
     Lines(IntoIter<Bytes>),
-    /// They are columns of the job. Some are refused, by their numbers behind those that were given out.
+    /// Rows as the job's columns. Some are rejected, by their indices after those that were handed out.
     Columns(RecordBatch, BTreeMap<usize, String>),
 }
 
-/// Whether rows were given to the batch.
+/// Whether rows were handed out to the batch.
 enum HandOutResult {
     Some,
-    /// There are none.
+    /// No rows.
     None,
-    /// They are not in the form of those that were given out before.
+    /// They are not in the form of those that were handed out before.
     InOtherForm,
 }
 
-/// Rows that are given out together, all in the same form.
+/// Rows that are handed out together, all in the same form.
 #[derive(Default)]
 struct HandedOutRows {
     lines: Vec<Message>,
@@ -112,106 +112,107 @@ impl HandedOutRows {
         if self.columns.is_empty() {
             return Ok(ReadContent::Messages(self.lines));
         }
-        let rows = columns::alone(&self.columns);
-        rows.map(ReadContent::Ready).map_err(unreadable)
+        let rows = columns::concatenate(&self.columns);
+        rows.map(ReadContent::Ready).map_err(unreadable_error)
     }
 }
 
-/// What a server answers.
+/// The response of a server.
 struct Stream {
     server: Server,
-    /// It ends when this is dropped.
+    /// Dropping this ends the response.
     _connection: Connection,
-    answers: ResponseStream,
+    responses: ResponseStream,
     batches: Batches,
-    /// For how long nothing came while somebody waited for it.
+    /// How long nothing was received while it was awaited.
     silent: Duration,
-    /// What it is a part of, and whether that was told just before.
+    /// The parts of the stream, and whether they were queried just before.
     parts: Arc<Parts>,
     is_new: bool,
 }
 
 /// Why a part cannot be read.
 enum PartFault {
-    /// Of the server, or the way there.
+    /// An error of the server or of the connection.
     Server(CallRefusal),
-    /// What it sends cannot be used.
+    /// Invalid content.
     Content(String),
 }
 
 impl Flight {
-    /// One who reads what this source names.
+    /// Creates a reader of this source.
     pub fn new(shared: &Arc<Shared>) -> Flight {
         Flight { shared: shared.clone(), open: None }
     }
 
-    fn told(&self, server: &Server, number: usize, trouble: PartFault) -> ReadTrouble {
-        let fault = match trouble {
-            PartFault::Server(CallRefusal { fault: Fault::Passing(why), .. }) => Fault::Passing(why),
-            PartFault::Server(CallRefusal { fault: Fault::Lasting(why), .. }) | PartFault::Content(why) => {
-                Fault::Lasting(format!("part {number}: {why}"))
+    fn part_error(&self, server: &Server, number: usize, part_fault: PartFault) -> ReadError {
+        let fault = match part_fault {
+            PartFault::Server(CallRefusal { fault: Fault::Transient(why), .. }) => Fault::Transient(why),
+            PartFault::Server(CallRefusal { fault: Fault::Permanent(why), .. }) | PartFault::Content(why) => {
+                Fault::Permanent(format!("part {number}: {why}"))
             }
         };
-        self.shared.trouble(server, fault)
+        self.shared.read_error(server, fault)
     }
 
-    /// Asks for the rows of a part.
-    fn ask(&self, (parts, is_new): (Arc<Parts>, bool), number: usize) -> Result<Stream, ReadTrouble> {
+    /// Requests the rows of a part.
+    fn request_part(&self, (parts, is_new): (Arc<Parts>, bool), number: usize) -> Result<Stream, ReadError> {
         let shared = &self.shared;
-        let content = |why: String| self.told(&shared.server, number, PartFault::Content(why));
-        let endpoint = parts.endpoints.get(number).ok_or_else(|| content("there is no such part".into()))?;
+        let content = |why: String| self.part_error(&shared.server, number, PartFault::Content(why));
+        let endpoint = parts.endpoints.get(number).ok_or_else(|| content("the part does not exist".into()))?;
         let bytes_max = usize::try_from(shared.reads.message_bytes_max).unwrap_or(usize::MAX);
         let ticket = endpoint.ticket.clone().unwrap_or_default();
-        let mut away = None;
+        let mut first_fault = None;
         for server in shared.holders(endpoint).map_err(content)? {
             let mut connection = match shared.block_on(server.connect()) {
                 Ok(connection) => connection,
                 Err(fault) => {
-                    away.get_or_insert((server, fault));
+                    first_fault.get_or_insert((server, fault));
                     continue;
                 }
             };
-            let answers = connection.ask("DoGet", &ticket, bytes_max);
+            let responses = connection.call_once("DoGet", &ticket, bytes_max);
             let batches = Batches::new(&shared.source.schema, bytes_max);
             let silent = Duration::ZERO;
-            return Ok(Stream { server, _connection: connection, answers, batches, silent, parts, is_new });
+            return Ok(Stream { server, _connection: connection, responses, batches, silent, parts, is_new });
         }
-        shared.forget(&parts);
-        let (server, fault) = away.unwrap_or((shared.server.clone(), Fault::Passing("no server has it".into())));
-        Err(self.told(&server, number, PartFault::Server(fault.into())))
+        shared.invalidate(&parts);
+        let (server, fault) =
+            first_fault.unwrap_or((shared.server.clone(), Fault::Transient("no server has it".into())));
+        Err(self.part_error(&server, number, PartFault::Server(fault.into())))
     }
 
-    /// Rows that come within this time; whether there may be more.
+    /// Receives rows within this time. Returns whether there may be more.
     fn read(
         &self,
         open: &mut OpenFlightPart,
         rows_max: usize,
         until: Instant,
     ) -> Result<(ReadContent, bool), PartFault> {
-        let (mut taken, mut took) = (HandedOutRows::default(), false);
-        while taken.rows < rows_max && taken.bytes < POLL_BYTES {
-            let rows_left = rows_max - taken.rows;
-            match open.give(&mut taken, rows_left, &self.shared)? {
+        let (mut handed_out, mut any_taken) = (HandedOutRows::default(), false);
+        while handed_out.rows < rows_max && handed_out.bytes < POLL_BYTES {
+            let rows_left = rows_max - handed_out.rows;
+            match open.give(&mut handed_out, rows_left, &self.shared)? {
                 HandOutResult::Some => continue,
                 HandOutResult::InOtherForm => break,
                 HandOutResult::None => {}
             }
-            let Some(stream) = &mut open.stream else { return Ok((taken.content()?, false)) };
-            let most = if open.as_columns == Some(true) { rows_left } else { ROWS };
-            if let Some(rows) = stream.batches.next(most).map_err(PartFault::Content)? {
+            let Some(stream) = &mut open.stream else { return Ok((handed_out.content()?, false)) };
+            let max = if open.as_columns == Some(true) { rows_left } else { ROWS };
+            if let Some(rows) = stream.batches.next(max).map_err(PartFault::Content)? {
                 open.take(rows, &self.shared)?;
-                // What is passed over takes its time, too.
+                // Skipping rows takes time, too.
                 if Instant::now() >= until {
                     break;
                 }
                 continue;
             }
             let wait = until.saturating_duration_since(Instant::now());
-            if wait.is_zero() && (took || taken.rows > 0) {
+            if wait.is_zero() && (any_taken || handed_out.rows > 0) {
                 break;
             }
-            let answers = &mut stream.answers;
-            let Ok(next) = self.shared.block_on(async { timeout(wait, answers.next()).await }) else {
+            let responses = &mut stream.responses;
+            let Ok(next) = self.shared.block_on(async { timeout(wait, responses.next()).await }) else {
                 let stall = self.shared.reads.stall;
                 stream.silent += wait;
                 match stream.silent < stall {
@@ -219,7 +220,7 @@ impl Flight {
                     false => return Err(PartFault::Server(flight::stalled(stall).into())),
                 }
             };
-            (stream.silent, took) = (Duration::ZERO, true);
+            (stream.silent, any_taken) = (Duration::ZERO, true);
             match next.map_err(PartFault::Server)? {
                 Some(message) => {
                     let data = Data::decode(message);
@@ -230,29 +231,29 @@ impl Flight {
                 }
                 None => {
                     open.stream = None;
-                    if let Some(before) = open.left_off.filter(|before| open.at.rows < before.rows) {
+                    if let Some(before) = open.resume_from.filter(|before| open.at.rows < before.rows) {
                         let (is, was) = (open.at.rows, before.rows);
                         return Err(PartFault::Content(other_rows(&format!("{is} rows, and the job has read {was}"))));
                     }
-                    return Ok((taken.content()?, false));
+                    return Ok((handed_out.content()?, false));
                 }
             }
         }
-        Ok((taken.content()?, true))
+        Ok((handed_out.content()?, true))
     }
 }
 
 impl OpenFlightPart {
     fn ended(number: usize, at: FlightPosition) -> OpenFlightPart {
-        OpenFlightPart { left_off: Some(at), ..OpenFlightPart::at(number, at) }
+        OpenFlightPart { resume_from: Some(at), ..OpenFlightPart::at(number, at) }
     }
 
-    /// At a place of a part, of which nothing comes yet.
+    /// Opens a part at a position, without a stream yet.
     fn at(number: usize, at: FlightPosition) -> OpenFlightPart {
         let next = NextRows::Lines(Vec::new().into_iter());
         OpenFlightPart {
             number,
-            left_off: None,
+            resume_from: None,
             at,
             stream: None,
             as_columns: None,
@@ -261,12 +262,12 @@ impl OpenFlightPart {
         }
     }
 
-    /// Takes rows that came.
-    fn take(&mut self, WantedRows { rows, refused }: WantedRows, shared: &Shared) -> Result<(), PartFault> {
+    /// Takes received rows.
+    fn take(&mut self, WantedRows { rows, rejected }: WantedRows, shared: &Shared) -> Result<(), PartFault> {
         let ready = match self.as_columns {
             Some(false) => None,
-            // What the library makes of hostile values is not always an error.
-            _ => caught(|| columns::ready(&rows, &shared.source.schema))
+            // The library may panic on hostile values.
+            _ => caught(|| columns::convert(&rows, &shared.source.schema))
                 .map_err(|panic| PartFault::Content(format!("rows cannot be read: {panic}")))?,
         };
         if self.as_columns.is_none() && ready.is_some() {
@@ -274,84 +275,88 @@ impl OpenFlightPart {
         }
         self.as_columns = Some(ready.is_some());
         self.next = match ready {
-            Some(rows) => NextRows::Columns(rows.map_err(unreadable)?, refused),
+            Some(rows) => NextRows::Columns(rows.map_err(unreadable_error)?, rejected),
             None => {
-                let lines = lines(&rows, &refused, shared.reads.message_bytes_max).map_err(unwritable)?;
+                let lines = lines(&rows, &rejected, shared.reads.message_bytes_max).map_err(unwritable)?;
                 NextRows::Lines(lines.into_iter())
             }
         };
         Ok(())
     }
 
-    /// Gives out rows that came, at most so many, or passes over them.
+    /// Hands out received rows, at most this many, or skips them.
     fn give(
         &mut self,
-        taken: &mut HandedOutRows,
+        handed_out: &mut HandedOutRows,
         rows_max: usize,
         shared: &Shared,
     ) -> Result<HandOutResult, PartFault> {
-        let passed = self.left_off.filter(|before| self.at.rows < before.rows);
+        let skip_to = self.resume_from.filter(|before| self.at.rows < before.rows);
         match &mut self.next {
             NextRows::Lines(lines) => {
                 let Some(line) = lines.next() else { return Ok(HandOutResult::None) };
                 self.at.add(&line);
-                match passed {
+                match skip_to {
                     Some(before) => self.check(before)?,
-                    None => taken.add_line(line),
+                    None => handed_out.add_line(line),
                 }
             }
-            NextRows::Columns(rows, refused) => {
+            NextRows::Columns(rows, rejected) => {
                 let (count, row) = (rows.num_rows(), self.at.rows);
                 if count == 0 {
                     return Ok(HandOutResult::None);
                 }
-                let most = match passed {
+                let max = match skip_to {
                     Some(before) => usize::try_from(before.rows - row).unwrap_or(usize::MAX),
-                    None => rows_max.min(ReadyRows::new(rows.clone()).rows_within((POLL_BYTES - taken.bytes) as u64)),
+                    None => {
+                        rows_max.min(ReadyRows::new(rows.clone()).rows_within((POLL_BYTES - handed_out.bytes) as u64))
+                    }
                 };
-                // A row that is refused is a line of its own.
-                let first_refused = refused.keys().next().copied().filter(|_| passed.is_none());
-                let most = most.clamp(1, count).min(first_refused.map_or(count, |first| first.max(1)));
-                let part = rows.slice(0, most);
-                // A row that may be too long is looked at as the line that it is in its place.
-                let is_long = columns::written_max(&part) as u64 > shared.source.record_bytes_max;
-                let as_lines = is_long || first_refused == Some(0);
-                if passed.is_none() && if as_lines { !taken.columns.is_empty() } else { !taken.lines.is_empty() } {
+                // A rejected row is a line of its own.
+                let first_rejected = rejected.keys().next().copied().filter(|_| skip_to.is_none());
+                let max = max.clamp(1, count).min(first_rejected.map_or(count, |first| first.max(1)));
+                let part = rows.slice(0, max);
+                // A row that may be too long is checked in its JSON form.
+                let is_long = columns::json_bytes_max(&part) as u64 > shared.source.record_bytes_max;
+                let as_lines = is_long || first_rejected == Some(0);
+                if skip_to.is_none()
+                    && if as_lines { !handed_out.columns.is_empty() } else { !handed_out.lines.is_empty() }
+                {
                     return Ok(HandOutResult::InOtherForm);
                 }
-                *rows = rows.slice(most, count - most);
-                let left = refused.split_off(&most);
+                *rows = rows.slice(max, count - max);
+                let left = rejected.split_off(&max);
                 let of_part =
-                    std::mem::replace(refused, left.into_iter().map(|(row, why)| (row - most, why)).collect());
+                    std::mem::replace(rejected, left.into_iter().map(|(row, why)| (row - max, why)).collect());
                 self.digest.add(&part);
-                (self.at.rows, self.at.digest) = (row + most as u64, self.digest.value());
-                match passed {
+                (self.at.rows, self.at.digest) = (row + max as u64, self.digest.value());
+                match skip_to {
                     Some(before) => self.check(before)?,
                     None if as_lines => {
                         let lines = lines(&part, &of_part, shared.reads.message_bytes_max).map_err(unwritable)?;
-                        lines.into_iter().for_each(|line| taken.add_line(line));
+                        lines.into_iter().for_each(|line| handed_out.add_line(line));
                     }
-                    None => taken.add_columns(part),
+                    None => handed_out.add_columns(part),
                 }
             }
         }
         Ok(HandOutResult::Some)
     }
 
-    /// Whether the rows so far are those that were read before.
+    /// Checks that the rows so far are those that were read before.
     fn check(&self, before: FlightPosition) -> Result<(), PartFault> {
-        // With other columns nothing can be said.
+        // With other columns the digests are not comparable.
         if self.at.rows == before.rows && self.at.columns == before.columns && self.at.digest != before.digest {
             let rows = before.rows;
             return Err(PartFault::Content(other_rows(&format!(
-                "the first {rows} are not those that the job has read"
+                "the first {rows} differ from those that the job has read"
             ))));
         }
         Ok(())
     }
 }
 
-fn unreadable(error: ArrowError) -> PartFault {
+fn unreadable_error(error: ArrowError) -> PartFault {
     PartFault::Content(format!("rows cannot be read: {error}"))
 }
 
@@ -359,22 +364,22 @@ fn unwritable(error: io::Error) -> PartFault {
     PartFault::Content(format!("rows cannot be written: {error}"))
 }
 
-/// Rows as lines of JSON, each without its end. Behind those that are refused stands why.
-fn lines(rows: &RecordBatch, refused: &BTreeMap<usize, String>, message_bytes_max: u64) -> io::Result<Vec<Bytes>> {
-    // The names of columns stand in each line, however small messages are.
-    let left = message_bytes_max.max(MESSAGE_BYTES_MAX).saturating_mul(WRITTEN_TIMES_MAX);
-    let mut written = BoundedBuffer { bytes: Vec::new(), left };
-    json::write(std::slice::from_ref(rows), &mut written)?;
-    let mut written = Bytes::from(written.bytes);
+/// Encodes rows as JSON lines, without line ends. A rejected row is followed by its reason.
+fn lines(rows: &RecordBatch, rejected: &BTreeMap<usize, String>, message_bytes_max: u64) -> io::Result<Vec<Bytes>> {
+    // Column names are repeated in each line, however small messages are.
+    let left = message_bytes_max.max(MESSAGE_BYTES_MAX).saturating_mul(JSON_FACTOR_MAX);
+    let mut buffer = BoundedBuffer { bytes: Vec::new(), left };
+    json::write(std::slice::from_ref(rows), &mut buffer)?;
+    let mut encoded = Bytes::from(buffer.bytes);
     let mut lines = Vec::with_capacity(rows.num_rows());
-    while let Some(end) = memchr::memchr(b'\n', &written) {
-        let line = written.split_to(end + 1).slice(..end);
-        let refusal = refused.get(&lines.len());
+    while let Some(end) = memchr::memchr(b'\n', &encoded) {
+        let line = encoded.split_to(end + 1).slice(..end);
+        let refusal = rejected.get(&lines.len());
         lines.push(match refusal {
             None => line,
             Some(reason) => {
                 let mut line = line.to_vec();
-                refuse(&mut line, reason);
+                reject(&mut line, reason);
                 line.into()
             }
         });
@@ -382,7 +387,7 @@ fn lines(rows: &RecordBatch, refused: &BTreeMap<usize, String>, message_bytes_ma
     Ok(lines)
 }
 
-/// So many bytes at most: what takes little in a message may take much more when it is written for each row.
+/// A buffer with a maximum size: compact data in a message may become large when it is encoded per row.
 struct BoundedBuffer {
     bytes: Vec<u8>,
     left: u64,
@@ -404,35 +409,35 @@ impl io::Write for BoundedBuffer {
 impl ReadPartition for Flight {
     fn known(&mut self, positions: &[(String, Vec<u8>)]) {
         let read = |(name, position): &(String, Vec<u8>)| Some((name.parse().ok()?, FlightPosition::parse(position)?));
-        self.shared.remember(positions.iter().filter_map(read));
+        self.shared.add_read(positions.iter().filter_map(read));
     }
 
-    fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble> {
+    fn partitions(&mut self) -> Result<Vec<String>, ReadError> {
         self.shared.names()
     }
 
-    fn open(&mut self, partition: &str, position: Option<&[u8]>) -> Result<(), ReadTrouble> {
+    fn open(&mut self, partition: &str, position: Option<&[u8]>) -> Result<(), ReadError> {
         let number: usize = partition.parse().unwrap_or(usize::MAX);
-        let left_off = position.and_then(FlightPosition::parse);
-        if let Some(at) = left_off.filter(|at| at.ended) {
+        let resume_from = position.and_then(FlightPosition::parse);
+        if let Some(at) = resume_from.filter(|at| at.ended) {
             self.open = Some(OpenFlightPart::ended(number, at));
             return Ok(());
         }
         let (parts, is_new) = self.shared.parts()?;
         let count = parts.endpoints.len();
         let at = FlightPosition::beginning(count, &self.shared.source.schema);
-        match left_off.filter(|before| before.parts != count) {
+        match resume_from.filter(|before| before.parts != count) {
             Some(before) => {
                 let what = other_rows(&format!("{count} parts, and there were {}", before.parts));
-                return Err(self.shared.trouble(&self.shared.server, Fault::Lasting(what)));
+                return Err(self.shared.read_error(&self.shared.server, Fault::Permanent(what)));
             }
             None if count == 0 => self.open = Some(OpenFlightPart::at(number, at)),
             None => {
-                let stream = Some(self.ask((parts, is_new), number)?);
-                // The digest of rows that were read as lines says nothing of columns, so the rest of such a part is read so, too.
+                let stream = Some(self.request_part((parts, is_new), number)?);
+                // A digest of lines cannot be compared with one of columns, so the rest of such a part is read as lines.
                 let as_columns =
-                    left_off.filter(|before| before.rows > 0 && before.columns == at.columns).map(|_| false);
-                self.open = Some(OpenFlightPart { left_off, stream, as_columns, ..OpenFlightPart::at(number, at) });
+                    resume_from.filter(|before| before.rows > 0 && before.columns == at.columns).map(|_| false);
+                self.open = Some(OpenFlightPart { resume_from, stream, as_columns, ..OpenFlightPart::at(number, at) });
             }
         }
         Ok(())
@@ -446,39 +451,39 @@ impl ReadPartition for Flight {
         self.open.is_some()
     }
 
-    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
-        let Some(mut open) = self.open.take() else { return Err(ReadTrouble::Passing("it is not connected".into())) };
+    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadError> {
+        let Some(mut open) = self.open.take() else { return Err(ReadError::Transient("it is not connected".into())) };
         let (content, more) = match self.read(&mut open, rows_max as usize, Instant::now() + wait) {
             Ok(read) => read,
-            Err(trouble) => {
+            Err(part_fault) => {
                 let Some(stream) = open.stream else {
-                    return Err(self.told(&self.shared.server, open.number, trouble));
+                    return Err(self.part_error(&self.shared.server, open.number, part_fault));
                 };
-                self.shared.forget(&stream.parts);
-                let trouble = match trouble {
-                    // A ticket is good for a while, and this one was told a while ago.
-                    PartFault::Server(CallRefusal { fault: Fault::Lasting(why), status: Some(_) })
-                        if !stream.is_new && !stream.batches.has_begun() =>
+                self.shared.invalidate(&stream.parts);
+                let part_fault = match part_fault {
+                    // A ticket may expire, and this one is not fresh.
+                    PartFault::Server(CallRefusal { fault: Fault::Permanent(why), status: Some(_) })
+                        if !stream.is_new && !stream.batches.has_schema() =>
                     {
-                        PartFault::Server(Fault::Passing(why).into())
+                        PartFault::Server(Fault::Transient(why).into())
                     }
-                    trouble => trouble,
+                    part_fault => part_fault,
                 };
-                return Err(self.told(&stream.server, open.number, trouble));
+                return Err(self.part_error(&stream.server, open.number, part_fault));
             }
         };
         if !more {
             open.at.ended = true;
             self.shared.ended(open.number);
         }
-        let moved = open.left_off.is_none_or(|before| open.at.rows > before.rows || !more);
-        let position = moved.then(|| open.at.written());
+        let moved = open.resume_from.is_none_or(|before| open.at.rows > before.rows || !more);
+        let position = moved.then(|| open.at.encode());
         self.open = Some(open);
         let pause = more.then_some(Duration::ZERO);
         Ok(ReadRows { content, refused: Vec::new(), position, pause })
     }
 
-    /// A stream has an end, and it was not there.
+    /// The end of the stream was not reached yet.
     fn has_more(&self) -> bool {
         self.open.as_ref().is_some_and(|open| open.stream.is_some())
     }

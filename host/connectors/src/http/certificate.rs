@@ -1,4 +1,4 @@
-//! The certificate that those see who connect to us. Its files are looked at for each connection, so that it may be renewed while the job runs.
+//! The certificate that clients see. Its files are checked for each connection, so that it may be renewed while the job runs.
 
 use crate::tls;
 use millstream_base::job::spec::TlsSpec;
@@ -9,62 +9,62 @@ use std::time::SystemTime;
 use tokio_rustls::TlsAcceptor;
 use tracing::warn;
 
-/// A certificate and its key, in two files, and a third one where those who connect must show certificates.
+/// A certificate and its key in two files, and the CA certificates if clients must present certificates.
 pub struct Certificate {
     cert: PathBuf,
     key: PathBuf,
-    issuers: Option<PathBuf>,
-    loaded: Mutex<Loaded>,
+    ca: Option<PathBuf>,
+    loaded: Mutex<LoadedCertificate>,
 }
 
-/// What these files were known by when they were read.
+/// Modification times and lengths of the files when they were read.
 type Stamp = [Option<(SystemTime, u64)>; 3];
 
 #[derive(Default)]
-struct Loaded {
+struct LoadedCertificate {
     stamp: Stamp,
     config: Option<Arc<ServerConfig>>,
 }
 
 impl Certificate {
-    /// The one that a source or sink names; paths start from this folder.
-    pub fn of(tls: &TlsSpec, folder: &Path) -> Option<Certificate> {
+    /// Returns the certificate that a source or sink configures; paths are relative to `dir`.
+    pub fn of(tls: &TlsSpec, dir: &Path) -> Option<Certificate> {
         let (cert, key) = tls.own.as_ref()?;
-        let issuers = tls.ca.as_ref().map(|ca| folder.join(ca));
-        Some(Certificate { issuers, ..Certificate::new(folder.join(cert), folder.join(key)) })
+        let ca = tls.ca.as_ref().map(|ca| dir.join(ca));
+        Some(Certificate { ca, ..Certificate::new(dir.join(cert), dir.join(key)) })
     }
 
-    /// The one in these files.
+    /// Creates a certificate from these files.
     pub fn new(cert: PathBuf, key: PathBuf) -> Certificate {
-        Certificate { cert, key, issuers: None, loaded: Mutex::default() }
+        Certificate { cert, key, ca: None, loaded: Mutex::default() }
     }
 
-    /// Whether it can be used.
+    /// Checks that it is usable.
     pub fn check(&self) -> Result<(), String> {
-        self.load().map(drop).map_err(|refusal| refusal.0)
+        self.load().map(drop).map_err(|tls_error| tls_error.0)
     }
 
-    fn load(&self) -> Result<Arc<ServerConfig>, tls::TlsRefusal> {
-        tls::server(&self.cert, &self.key, self.issuers.as_deref())
+    fn load(&self) -> Result<Arc<ServerConfig>, tls::TlsError> {
+        tls::server(&self.cert, &self.key, self.ca.as_deref())
     }
 
     fn stamp(&self) -> Stamp {
-        [Some(&self.cert), Some(&self.key), self.issuers.as_ref()].map(|path| {
+        [Some(&self.cert), Some(&self.key), self.ca.as_ref()].map(|path| {
             let metadata = std::fs::metadata(path?).ok()?;
             Some((metadata.modified().ok()?, metadata.len()))
         })
     }
 
-    /// For the next connection: what the files hold now, or the last that could be used.
+    /// Returns the acceptor for the next connection, from the current files or the last usable ones.
     pub fn acceptor(&self, who: &str) -> Result<TlsAcceptor, String> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = self.stamp();
         if loaded.config.is_none() || loaded.stamp != stamp {
             match self.load() {
                 Ok(config) => loaded.config = Some(config),
-                Err(refusal) if loaded.config.is_none() => return Err(refusal.0),
-                Err(refusal) => {
-                    warn!("{who}: the new certificate cannot be used, and the one before stays: {}", refusal.0);
+                Err(tls_error) if loaded.config.is_none() => return Err(tls_error.0),
+                Err(tls_error) => {
+                    warn!("{who}: the new certificate cannot be used, and the previous one stays: {}", tls_error.0);
                 }
             }
             loaded.stamp = stamp;

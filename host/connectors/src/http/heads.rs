@@ -1,6 +1,6 @@
-//! Rejects requests whose end is ambiguous: with both `Content-Length` and `Transfer-Encoding`, or with one of them twice, or with
-//! another `Transfer-Encoding` than `chunked`, whose bytes would be taken for the body. A proxy in front may see another end (request
-//! smuggling). hyper accepts them, so this makes their heads unreadable, and hyper answers 400.
+//! Rejects requests whose end is ambiguous: with both `Content-Length` and `Transfer-Encoding`, or with one of them twice. Any `Transfer-Encoding`
+//! other than `chunked` is rejected too, as its bytes would be taken for the body. A proxy in front may see another end (request smuggling). hyper
+//! accepts them, so this makes their heads unreadable, and hyper responds with 400.
 
 use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, ORIGIN};
 use std::io::{self, IoSlice};
@@ -10,12 +10,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 const LENGTH: &[u8] = b"content-length";
 const ENCODING: &[u8] = b"transfer-encoding";
-/// The only coding that is taken off.
+/// The only transfer coding that is decoded.
 const CHUNKED: &[u8] = b"chunked";
-/// Longer names are of no interest, and longer codings are none.
+/// Longer names are irrelevant, and longer codings are invalid.
 const NAME_BYTES_MAX: usize = 32;
 
-/// Headers that a request may have only once, as it is unclear which of two counts.
+/// Headers that a request may have only once, as it is unclear which value applies.
 const ONCE: [HeaderName; 8] = [
     AUTHORIZATION,
     CONTENT_ENCODING,
@@ -27,7 +27,7 @@ const ONCE: [HeaderName; 8] = [
     HeaderName::from_static("millstream-sequence"),
 ];
 
-/// Why a request with a repeated header is rejected; `None`: it has none.
+/// Returns why a request with a repeated header is rejected.
 pub fn repeated(headers: &HeaderMap) -> Option<String> {
     let twice = ONCE.into_iter().find(|name| headers.get_all(name).iter().nth(1).is_some())?;
     Some(format!("the header `{twice}` comes more than once; send it once"))
@@ -36,35 +36,35 @@ pub fn repeated(headers: &HeaderMap) -> Option<String> {
 /// A connection that checks the heads of requests as they are read.
 pub struct CheckedHeads<S> {
     stream: S,
-    place: Scan,
+    scan: Scan,
 }
 
 /// Position within the requests.
 enum Scan {
     Head(Head),
-    /// So many bytes are left of a body.
+    /// Remaining bytes of a body.
     Body(u64),
-    /// The size of a chunk, with its digits so far; `true`: behind them.
+    /// The size of a chunk so far; `true` after its last digit.
     Size(u64, bool),
-    /// So many bytes are left of a chunk.
+    /// Remaining bytes of a chunk.
     Chunk(u64),
-    /// The end of the line behind a chunk.
+    /// The line end after a chunk.
     ChunkEnd,
-    /// A line behind the last chunk, which has so many bytes so far.
+    /// A line after the last chunk; bytes of it so far.
     Trailer(u64),
 }
 
-/// A head, up to somewhere in one of its lines.
+/// A head, up to some position in one of its lines.
 #[derive(Default)]
 struct Head {
     /// Whether the first line has ended.
-    begun: bool,
-    /// Bytes of the line so far, without those that end it.
+    has_begun: bool,
+    /// Bytes of the line so far, without its line end.
     line: usize,
-    /// What the line begins with, in lower case.
+    /// The beginning of the line, in lower case.
     name: Vec<u8>,
     /// Whether the name has ended.
-    named: bool,
+    name_ended: bool,
     length: Option<u64>,
     chunked: bool,
     /// The value of `Transfer-Encoding`, while it is read.
@@ -72,14 +72,14 @@ struct Head {
 }
 
 impl<S> CheckedHeads<S> {
-    /// Before the first request.
+    /// Creates a connection before its first request.
     pub fn new(stream: S) -> CheckedHeads<S> {
-        CheckedHeads { stream, place: Scan::Head(Head::default()) }
+        CheckedHeads { stream, scan: Scan::Head(Head::default()) }
     }
 }
 
 impl Scan {
-    fn look(&mut self, mut bytes: &mut [u8]) {
+    fn scan_bytes(&mut self, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
             let skipped = match self {
                 Scan::Body(left) | Scan::Chunk(left) => {
@@ -107,13 +107,13 @@ impl Scan {
     fn next(&mut self, byte: &mut u8) {
         let next = match self {
             Scan::Head(head) => head.next(byte),
-            Scan::Size(size, behind) => match *byte {
+            Scan::Size(size, after_digits) => match *byte {
                 b'\n' if *size == 0 => Some(Scan::Trailer(0)),
                 b'\n' => Some(Scan::Chunk(*size)),
                 digit => {
                     match char::from(digit).to_digit(16) {
-                        Some(digit) if !*behind => *size = size.saturating_mul(16).saturating_add(digit.into()),
-                        _ => *behind = true,
+                        Some(digit) if !*after_digits => *size = size.saturating_mul(16).saturating_add(digit.into()),
+                        _ => *after_digits = true,
                     }
                     None
                 }
@@ -137,7 +137,7 @@ impl Scan {
 }
 
 impl Head {
-    /// The next byte; and what comes behind the head, where that was its last.
+    /// Processes the next byte. If it was the last of the head, returns what follows the head.
     fn next(&mut self, byte: &mut u8) -> Option<Scan> {
         match *byte {
             b'\n' => {
@@ -148,16 +148,16 @@ impl Head {
                     *byte = 0;
                     return None;
                 }
-                let ends = self.begun && self.line == 0;
-                // Empty lines before a request are none of it.
-                self.begun |= self.line > 0;
-                (self.line, self.named) = (0, false);
+                let ends = self.has_begun && self.line == 0;
+                // Empty lines before a request do not belong to it.
+                self.has_begun |= self.line > 0;
+                (self.line, self.name_ended) = (0, false);
                 self.name.clear();
                 return ends.then(|| self.body());
             }
             b'\r' => return None,
-            b':' if self.begun && !self.named => {
-                self.named = true;
+            b':' if self.has_begun && !self.name_ended => {
+                self.name_ended = true;
                 let (length, encoding) = (self.name == LENGTH, self.name == ENCODING);
                 if (length || encoding) && (self.length.is_some() || self.chunked) {
                     // Not allowed in a name, so the head cannot be parsed.
@@ -168,7 +168,7 @@ impl Head {
                     (self.chunked, self.coding) = (true, Some(Vec::new()));
                 }
             }
-            digit if self.named && self.name == LENGTH && digit.is_ascii_digit() => {
+            digit if self.name_ended && self.name == LENGTH && digit.is_ascii_digit() => {
                 let length = self.length.unwrap_or_default();
                 self.length = Some(length.saturating_mul(10).saturating_add((digit - b'0').into()));
             }
@@ -176,7 +176,7 @@ impl Head {
                 let coding = self.coding.as_mut().filter(|coding| coding.len() <= NAME_BYTES_MAX);
                 coding.into_iter().for_each(|coding| coding.push(other));
             }
-            other if !self.named && self.name.len() < NAME_BYTES_MAX => self.name.push(other.to_ascii_lowercase()),
+            other if !self.name_ended && self.name.len() < NAME_BYTES_MAX => self.name.push(other.to_ascii_lowercase()),
             _ => {}
         }
         self.line += 1;
@@ -196,7 +196,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for CheckedHeads<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = to.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, to))?;
-        self.place.look(to.filled_mut().get_mut(before..).unwrap_or_default());
+        self.scan.scan_bytes(to.filled_mut().get_mut(before..).unwrap_or_default());
         Poll::Ready(Ok(()))
     }
 }
@@ -232,10 +232,10 @@ mod tests {
     use super::*;
 
     /// How many requests of these were made unreadable, however they are cut.
-    fn refused(text: &str) -> usize {
+    fn rejected_count(text: &str) -> usize {
         let mut counts = (1..=text.len()).map(|cut| {
             let (mut scan, mut bytes) = (Scan::Head(Head::default()), text.as_bytes().to_vec());
-            bytes.chunks_mut(cut).for_each(|piece| scan.look(piece));
+            bytes.chunks_mut(cut).for_each(|piece| scan.scan_bytes(piece));
             bytes.iter().filter(|byte| **byte == 0).count()
         });
         let first = counts.next().unwrap();
@@ -253,14 +253,14 @@ mod tests {
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
         ] {
             let request = format!("POST / HTTP/1.1\r\n{twice}\r\n\r\n");
-            assert_eq!(refused(&request), 1, "{twice}");
+            assert_eq!(rejected_count(&request), 1, "{twice}");
             for before in [
                 "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
                 "\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
                 "POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
                 "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\na;x=1\r\n0123456789\r\n0\r\nT: x\r\n\r\n",
             ] {
-                assert_eq!(refused(&format!("{before}{request}")), 1, "{before}{twice}");
+                assert_eq!(rejected_count(&format!("{before}{request}")), 1, "{before}{twice}");
             }
         }
     }
@@ -283,11 +283,11 @@ mod tests {
             &long,
         ] {
             let request = request(wrong);
-            assert_eq!(refused(&request), 1, "{wrong}");
-            assert_eq!(refused(&format!("GET / HTTP/1.1\r\nHost: h\r\n\r\n{request}")), 1, "{wrong}");
+            assert_eq!(rejected_count(&request), 1, "{wrong}");
+            assert_eq!(rejected_count(&format!("GET / HTTP/1.1\r\nHost: h\r\n\r\n{request}")), 1, "{wrong}");
         }
         for right in ["chunked", " chunked", "\tChunked ", " CHUNKED\t"] {
-            assert_eq!(refused(&request(right)), 0, "{right}");
+            assert_eq!(rejected_count(&request(right)), 0, "{right}");
         }
     }
 
@@ -301,7 +301,7 @@ mod tests {
             "POST /content-length:transfer-encoding: HTTP/1.1\r\nX: content-length: 5\r\nContent-Length: 1\r\n\r\na"
                 .to_owned(),
         ] {
-            assert_eq!(refused(&request), 0, "{request}");
+            assert_eq!(rejected_count(&request), 0, "{request}");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Listening on a port for whoever comes.
+//! Listens on a port and accepts connections.
 
-use super::places::{ClosedConnections, Place, Places, sender};
+use super::slots::{ClosedConnections, Slot, Slots, sender};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -13,16 +13,16 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tracing::{error, warn};
 
-/// How long a port that somebody still has is waited for: it may be a process of the job that has just ended.
+/// How long to wait for a port in use: a process of the job that has just exited may still hold it.
 const BIND_TIME_MAX: Duration = Duration::from_secs(2);
 const BIND_PAUSE: Duration = Duration::from_millis(50);
-/// After an error of the system, as too many open files.
+/// Pause after an OS error, for example too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections that wait until somebody takes them.
+/// Maximum connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 
-/// Listens there. `shared`: other processes of the job do, too, and the system gives each connection to one of them.
+/// Listens on an address. `shared`: other processes of the job listen on it too, and the OS distributes connections among them.
 pub async fn bind(address: &str, shared: bool) -> io::Result<TcpListener> {
     let until = Instant::now() + BIND_TIME_MAX;
     loop {
@@ -44,7 +44,7 @@ pub async fn bind(address: &str, shared: bool) -> io::Result<TcpListener> {
     }
 }
 
-/// Hears datagrams there, as [`bind`] does connections.
+/// Binds a UDP socket, as [`bind`] does for connections.
 pub async fn bind_datagrams(address: &str, shared: bool) -> io::Result<UdpSocket> {
     match shared {
         false => UdpSocket::bind(address).await,
@@ -57,7 +57,7 @@ pub async fn bind_datagrams(address: &str, shared: bool) -> io::Result<UdpSocket
     }
 }
 
-/// At the first of the addresses of a name where that can be done.
+/// Binds the first address of a name that can be bound.
 async fn bind_first<S>(address: &str, bind: impl Fn(SocketAddr) -> io::Result<S>) -> io::Result<S> {
     let mut failed = io::Error::from(ErrorKind::AddrNotAvailable);
     for address in lookup_host(address).await? {
@@ -69,7 +69,7 @@ async fn bind_first<S>(address: &str, bind: impl Fn(SocketAddr) -> io::Result<S>
     Err(failed)
 }
 
-/// A socket at an address that others of the same user may have, too, if they say so as well.
+/// Creates a socket at an address that other processes of the same user may share, if they also allow it.
 fn shared_socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     socket.set_reuse_address(kind == Type::STREAM)?;
@@ -79,7 +79,7 @@ fn shared_socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Res
     Ok(socket)
 }
 
-/// Why a source or sink cannot listen, and what to do.
+/// Describes why a source or sink cannot listen, and what to do.
 pub fn cannot_listen(who: &str, address: &str, error: &io::Error) -> String {
     let (why, help) = match error.kind() {
         ErrorKind::AddrInUse => {
@@ -94,85 +94,93 @@ pub fn cannot_listen(who: &str, address: &str, error: &io::Error) -> String {
     format!("{who}: cannot listen on {address}: {why}; {help} (`listen`)")
 }
 
-/// Connections that wait for a place, at most.
+/// Maximum connections that wait for a slot.
 const WAITING_MAX: usize = 64;
-/// How often the log tells of connections that were closed for others.
-const TELL_EVERY: Duration = Duration::from_secs(10);
-/// How often it is looked whether somebody who had time to say who it is has to make room.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Minimum interval of warnings about connections that were closed for others.
+const CLOSED_LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// How often to check whether a connection without a token has to make room.
+const ROOM_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A connection, where it comes from, and its place.
-pub type PlacedConnection = (TcpStream, SocketAddr, Arc<Place>);
+/// A connection, its peer, and its slot.
+pub type AcceptedConnection = (TcpStream, SocketAddr, Arc<Slot>);
 
-/// Connections as they come, each with a place among those that may be there at a time. Of those that wait the first goes on whose
-/// sender has the fewest.
+/// Accepts connections, each with one of a limited number of slots. Of the waiting connections, the one whose sender has the fewest slots is next.
 pub struct Acceptor<'a> {
     listener: &'a TcpListener,
     who: &'a str,
-    places: Arc<Places>,
+    slots: Arc<Slots>,
     waiting: VecDeque<(TcpStream, SocketAddr)>,
-    trouble: bool,
+    accept_failed: bool,
     connections_max: u64,
-    /// When the log was last told of connections that were closed for others.
-    told: Option<Instant>,
+    /// When the log last reported connections that were closed for others.
+    logged_at: Option<Instant>,
 }
 
 impl<'a> Acceptor<'a> {
-    /// Of so many at a time; more wait.
+    /// Creates an acceptor for at most `connections_max` open connections; more wait.
     pub fn new(listener: &'a TcpListener, who: &'a str, connections_max: u64) -> Acceptor<'a> {
-        let places = Places::new(connections_max);
-        Acceptor { listener, who, places, waiting: VecDeque::new(), trouble: false, connections_max, told: None }
+        let slots = Slots::new(connections_max);
+        Acceptor {
+            listener,
+            who,
+            slots,
+            waiting: VecDeque::new(),
+            accept_failed: false,
+            connections_max,
+            logged_at: None,
+        }
     }
 
-    /// The next one.
-    pub async fn next(&mut self) -> PlacedConnection {
+    /// Returns the next connection.
+    pub async fn next(&mut self) -> AcceptedConnection {
         loop {
-            if let Some(next) = self.place_one() {
+            if let Some(next) = self.assign_slot() {
                 return next;
             }
             let waits = !self.waiting.is_empty();
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok(connection) => {
-                        self.trouble = false;
+                        self.accept_failed = false;
                         self.wait(connection);
                     }
                     Err(error) => {
-                        if !std::mem::replace(&mut self.trouble, true) {
+                        if !std::mem::replace(&mut self.accept_failed, true) {
                             warn!("{}: cannot accept a connection: {error}; retrying", self.who);
                         }
                         sleep(ACCEPT_PAUSE).await;
                     }
                 },
-                () = self.places.freed(), if waits => {}
-                () = sleep(LOOK_EVERY), if waits => {}
+                () = self.slots.freed(), if waits => {}
+                () = sleep(ROOM_CHECK_INTERVAL), if waits => {}
             }
         }
     }
 
-    fn place_one(&mut self) -> Option<PlacedConnection> {
+    fn assign_slot(&mut self) -> Option<AcceptedConnection> {
         let waiting = self.waiting.iter().enumerate();
-        let (first, from) = waiting.map(|(n, (_, peer))| (n, peer.ip())).min_by_key(|(_, ip)| self.places.of(*ip))?;
-        let place = self.places.take(from)?;
-        self.tell_closed();
+        let (first, from) =
+            waiting.map(|(n, (_, peer))| (n, peer.ip())).min_by_key(|(_, ip)| self.slots.count_of(*ip))?;
+        let slot = self.slots.take(from)?;
+        self.log_closed();
         let (stream, peer) = self.waiting.remove(first)?;
-        Some((stream, peer, Arc::new(place)))
+        Some((stream, peer, Arc::new(slot)))
     }
 
-    /// Tells the log, now and then, which connections had to make room.
-    fn tell_closed(&mut self) {
-        if self.told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
+    /// Periodically logs which connections had to make room.
+    fn log_closed(&mut self) {
+        if self.logged_at.is_some_and(|logged_at| logged_at.elapsed() < CLOSED_LOG_INTERVAL) {
             return;
         }
-        let ClosedConnections { count, last: Some(last) } = self.places.take_closed() else { return };
-        self.told = Some(Instant::now());
+        let ClosedConnections { count, last: Some(last) } = self.slots.take_closed() else { return };
+        self.logged_at = Some(Instant::now());
         warn!(
             "{}: all {} connections that may be open are; closed {count} of them for others, the last one from {last}",
             self.who, self.connections_max
         );
     }
 
-    /// Lets a connection wait. Where too many do, one of the sender that has most is closed.
+    /// Queues a connection. If too many wait, closes one of the sender that has the most.
     fn wait(&mut self, connection: (TcpStream, SocketAddr)) {
         self.waiting.push_back(connection);
         if self.waiting.len() <= WAITING_MAX {
@@ -183,17 +191,17 @@ impl<'a> Acceptor<'a> {
             *counts.entry(sender(peer.ip())).or_default() += 1;
         }
         let count = |peer: &SocketAddr| counts.get(&sender(peer.ip())).copied();
-        let most = self.waiting.iter().enumerate().max_by_key(|(n, (_, peer))| (count(peer), *n)).map(|(n, _)| n);
-        most.into_iter().for_each(|most| drop(self.waiting.remove(most)));
+        let largest = self.waiting.iter().enumerate().max_by_key(|(n, (_, peer))| (count(peer), *n)).map(|(n, _)| n);
+        largest.into_iter().for_each(|largest| drop(self.waiting.remove(largest)));
     }
 }
 
-/// Serves all that come with a task of its own each, for ever.
+/// Serves every connection in its own task, indefinitely.
 pub async fn accept_all<F: Future<Output = ()> + Send + 'static>(
     listener: &TcpListener,
     who: &str,
     connections_max: u64,
-    serve: impl Fn(TcpStream, SocketAddr, Arc<Place>) -> F,
+    serve: impl Fn(TcpStream, SocketAddr, Arc<Slot>) -> F,
 ) {
     let mut acceptor = Acceptor::new(listener, who, connections_max);
     let mut connections = JoinSet::new();
@@ -205,12 +213,12 @@ pub async fn accept_all<F: Future<Output = ()> + Send + 'static>(
                     error!("{who}: a connection ended in a defect of Millstream: {panicked}");
                 }
             }
-            (stream, peer, place) = acceptor.next() => {
-                let served = serve(stream, peer, place.clone());
+            (stream, peer, slot) = acceptor.next() => {
+                let served = serve(stream, peer, slot.clone());
                 connections.spawn(async move {
                     tokio::select! {
                         () = served => {}
-                        () = place.ended() => {}
+                        () = slot.ended() => {}
                     }
                 });
             }

@@ -1,8 +1,8 @@
-//! Sink `http`: each batch is sent to a server in one or several requests.
+//! The `http` sink: sends each batch to a server in one or several requests.
 //!
-//! A server keeps no marker for us, so a start sends what the last one may have sent already. Each request has a key that is the
-//! same then, and each row of a `_bulk` an id, by which a server can tell. With `parts = "worker"` each worker sends what it has of a
-//! batch, as a sender with keys, ids and numbers of its own: batches that were planned run again with the workers that they had.
+//! A server keeps no marker for us, so a restart may repeat requests. A repeated request has the same key, and each row of a `_bulk` the same ID, by
+//! which a server can deduplicate. With `parts = "worker"` each worker sends its share of a batch as a separate sender. It has its own keys, IDs and
+//! numbers. Planned batches are replayed with the same workers.
 
 mod bulk;
 pub mod declaration;
@@ -31,26 +31,25 @@ use millstream_base::job::http_url;
 use millstream_base::job::spec::{PartsBy, SinkStart};
 use millstream_base::owner::Owner;
 use millstream_base::shown;
-use requests::RowsOfRequest;
+use requests::RequestRows;
 use settings::{HttpBody, HttpWrites};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// What stands in a URL or a header for the key of a request, and in a header for a number that is larger with each, and for whose
-/// number that is.
+/// Placeholders in a URL or header: the key of the request, and the sender whose sequence number it is.
 pub const KEY: &str = "{key}";
 const SENDER: &str = "{sender}";
-/// Rows of one batch, in bits of that number.
+/// Bits of the sequence number that count the rows of a batch.
 const NUMBER_BITS: u32 = 28;
 const KEY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
-/// Bytes of an answer that are read: of one that nobody reads, and of one to `_bulk`, which has a line for each row.
+/// Bytes of a response that are read: of one that is ignored, and of one to `_bulk`, which has a line for each row.
 const REPLY_BYTES_MAX: usize = 64 << 10;
 const BULK_REPLY_BYTES_MAX: usize = 256 << 20;
-/// Bytes of an answer that a message shows.
+/// Maximum bytes of a response in a message.
 const SHOWN_BYTES_MAX: usize = 400;
-/// Refused rows of a request that are told in words.
+/// Maximum rejected rows of a request that a message describes.
 const REFUSED_SHOWN: usize = 3;
 
 /// Sends every batch that has rows.
@@ -59,16 +58,16 @@ struct HttpSink {
     writes: HttpWrites,
     client: Client,
     headers: HeaderMap,
-    /// In front of all keys: the job, as long as it goes on.
+    /// Prefix of all keys: identifies the job across restarts.
     job_id: String,
     share: Share,
     failure: Failure,
     runtime: Runtime,
-    /// Rows that the server refused.
-    refused: u64,
+    /// Number of rows that the server has rejected.
+    rejected: u64,
 }
 
-/// Checks what can be checked without asking the server.
+/// Checks everything that can be checked without contacting the server.
 pub fn check(http: &HttpWrites, start: SinkStart<'_>, schema: &SchemaRef, keeps_checkpoints: bool) -> Result<()> {
     let SinkStart { spec, origin, .. } = start;
     json::check(schema).map_err(|message| wrong(spec, origin, "from", message))?;
@@ -77,48 +76,48 @@ pub fn check(http: &HttpWrites, start: SinkStart<'_>, schema: &SchemaRef, keeps_
     }
     let server = server(http, start)?;
     server.check().map_err(|message| wrong(spec, origin, "tls", format!("`tls` cannot be used: {message}")))?;
-    if counts_for_nobody(http) && http.parts == PartsBy::Worker {
+    if has_unnamed_sender(http) && http.parts == PartsBy::Worker {
         let message = format!("each worker counts `{{sequence}}` by itself (`parts = \"worker\"`); {NAME_SENDER}");
         return Err(wrong(spec, origin, "headers", message));
     }
-    match counts_for_nobody(http) && !keeps_checkpoints {
-        true => Err(wrong(spec, origin, "headers", format!("{COUNTS_ANEW}; {NAME_SENDER}"))),
+    match has_unnamed_sender(http) && !keeps_checkpoints {
+        true => Err(wrong(spec, origin, "headers", format!("{COUNTS_FROM_START}; {NAME_SENDER}"))),
         false => headers(http).map(drop).map_err(|message| wrong(spec, origin, "headers", message)),
     }
 }
 
-const COUNTS_ANEW: &str = "a job that starts from scratch counts `{sequence}` from the beginning, and a server that has seen larger \
+const COUNTS_FROM_START: &str = "a job that starts from scratch counts `{sequence}` from the beginning, and a server that has seen larger \
                            numbers treats its rows as duplicates";
 const NAME_SENDER: &str =
     "write `{sender}` into the header that says whose number it is, as Millstream-Producer = \"{sender}\"";
 
-/// Whether requests have a number, and do not say whose.
-fn counts_for_nobody(http: &HttpWrites) -> bool {
+/// Returns whether requests have a sequence number but do not name its sender.
+fn has_unnamed_sender(http: &HttpWrites) -> bool {
     let has = |what: &str| http.headers.iter().any(|(_, value)| value.contains(what));
     http.counts_rows() && !has(SENDER) && !has(KEY)
 }
 
-/// Prepares to send, and says what that promises; the first batch connects.
+/// Opens the sink and logs what it guarantees. The first batch connects.
 fn open(http: &HttpWrites, start: SinkStart<'_>, owner: Option<&Owner>, failure: &Failure) -> Result<Box<dyn Sink>> {
-    let (name, is_whole) = (&start.spec.name, start.share.is_none());
-    if owner.is_some() && is_whole {
+    let (name, is_complete) = (&start.spec.name, start.share.is_none());
+    if owner.is_some() && is_complete {
         tracing::info!(
             "sink `{name}` sends at least once: after a crash some requests come again, with the same Idempotency-Key"
         );
     }
-    if counts_for_nobody(http) && is_whole {
-        tracing::warn!("sink `{name}`: {COUNTS_ANEW}, as after --fresh; {NAME_SENDER}");
+    if has_unnamed_sender(http) && is_complete {
+        tracing::warn!("sink `{name}`: {COUNTS_FROM_START}, as after --fresh; {NAME_SENDER}");
     }
     prepare(http, start, owner, failure)
 }
 
-/// Who asks the server of a sink, and the headers of all requests.
+/// Creates the client of a sink and the headers of all requests.
 pub fn client(http: &HttpWrites, start: SinkStart<'_>) -> Result<(Client, HeaderMap)> {
     let headers = headers(http).map_err(|message| wrong(start.spec, start.origin, "headers", message))?;
     Ok((Client::new(server(http, start)?), headers))
 }
 
-/// Prepares to send whole batches, or the share of a worker; the first batch connects.
+/// Opens a sink for complete batches, or for the share of a worker. The first batch connects.
 pub fn prepare(
     http: &HttpWrites,
     start: SinkStart<'_>,
@@ -128,7 +127,7 @@ pub fn prepare(
     let (client, headers) = client(http, start)?;
     let job_id = match owner {
         Some(owner) => owner.job_id.clone(),
-        // What no other start has.
+        // Unique to this run.
         None => format!("{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1)),
     };
     Ok(Box::new(HttpSink {
@@ -140,21 +139,21 @@ pub fn prepare(
         share: start.share,
         failure: failure.clone(),
         runtime: new_runtime()?,
-        refused: 0,
+        rejected: 0,
     }))
 }
 
 fn server(http: &HttpWrites, start: SinkStart<'_>) -> Result<Server> {
     let SinkStart { spec, origin, .. } = start;
-    let tls = http.tls.as_ref().map_or_else(Tls::default, |tls| Tls::of(tls, &origin.folder));
+    let tls = http.tls.as_ref().map_or_else(Tls::default, |tls| Tls::of(tls, &origin.dir));
     let url = http_url::url(&http.url).and_then(|url| {
-        // A key is put in later, and stands for letters that a URL may have.
+        // The key is inserted later. This placeholder consists of characters that a URL may contain.
         Server::of(&url.replace(KEY, "0key0"), tls).map_err(|message| format!("`url` {message}"))
     });
     url.map_err(|message| wrong(spec, origin, "url", message))
 }
 
-/// The headers of all requests.
+/// Returns the headers of all requests.
 fn headers(http: &HttpWrites) -> std::result::Result<HeaderMap, String> {
     let kind = if http.body == HttpBody::Array { "application/json" } else { "application/x-ndjson" };
     let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
@@ -173,24 +172,23 @@ fn headers(http: &HttpWrites) -> std::result::Result<HeaderMap, String> {
     Ok(headers)
 }
 
-/// What ClickHouse calls values that its table does not take, whatever the status: text that is no value of the type, one that is
-/// out of range or too long, a null, and what a constraint forbids.
-const EXCEPTIONS_OF_ROWS: [u32; 19] =
-    [6, 26, 27, 38, 41, 53, 69, 70, 72, 117, 131, 321, 349, 376, 407, 469, 675, 676, 691];
+/// ClickHouse error codes for values that its table rejects, whatever the HTTP status: text that is not a value of the type, values out of range or
+/// too long, nulls, and violated constraints.
+const ROW_EXCEPTIONS: [u32; 19] = [6, 26, 27, 38, 41, 53, 69, 70, 72, 117, 131, 321, 349, 376, 407, 469, 675, 676, 691];
 
-/// What became of a request to the server of a sink.
+/// The outcome of a request to the server of a sink.
 enum RequestOutcome {
     Done,
-    /// These rows are to be sent again, for this reason, after this time at least.
-    Again(Vec<usize>, String, Duration),
+    /// Rows to send again, the reason, and the minimum pause.
+    Retry(Vec<usize>, String, Duration),
 }
 
-/// What ends the sending of a batch.
-struct SendingFailed(Error);
+/// The error that stops the sending of a batch.
+struct SendError(Error);
 
-impl From<io::Error> for SendingFailed {
-    fn from(error: io::Error) -> SendingFailed {
-        SendingFailed(Error::plugin(format!("rows cannot be written as JSON: {error}")))
+impl From<io::Error> for SendError {
+    fn from(error: io::Error) -> SendError {
+        SendError(Error::plugin(format!("rows cannot be written as JSON: {error}")))
     }
 }
 
@@ -199,9 +197,9 @@ impl Sink for HttpSink {
         fault::point("commit.before");
         let (documents, rows) = self.documents(batch, rows)?;
         let (rows_max, bytes_max) = (self.writes.rows_per_request_max, self.writes.request_bytes_max);
-        let [rows_max, bytes_max] = [rows_max, bytes_max].map(|most| usize::try_from(most).unwrap_or(usize::MAX));
+        let [rows_max, bytes_max] = [rows_max, bytes_max].map(|max| usize::try_from(max).unwrap_or(usize::MAX));
         requests::each(&rows, documents, (rows_max, bytes_max), |request| {
-            self.send(batch, &request).map_err(SendingFailed)
+            self.send(batch, &request).map_err(SendError)
         })
         .map_err(|ended| ended.0)?;
         fault::point("commit.after");
@@ -214,29 +212,29 @@ impl Sink for HttpSink {
 }
 
 impl HttpSink {
-    /// The documents of the rows, where rows share them, and the rows without the column that says what they do.
+    /// Returns the documents of the rows, if rows share documents, and the rows without the `op` column.
     fn documents(&self, batch: BatchId, rows: Vec<RecordBatch>) -> Result<(Option<Documents>, Vec<RecordBatch>)> {
         let Some(keyed) = self.writes.keyed() else { return Ok((None, rows)) };
-        let found = documents::of(&rows, keyed)
+        let found = documents::of_rows(&rows, keyed)
             .map_err(|why| Error::plugin(format!("sink `{}`: batch {batch}: {why}", self.name)))?;
         let Some(op) = &keyed.op else { return Ok((Some(found), rows)) };
         let without = |part: RecordBatch| {
-            let places: Vec<usize> =
-                (0..part.num_columns()).filter(|place| part.schema_ref().field(*place).name() != op).collect();
-            part.project(&places).map_err(Error::arrow)
+            let indices: Vec<usize> =
+                (0..part.num_columns()).filter(|index| part.schema_ref().field(*index).name() != op).collect();
+            part.project(&indices).map_err(Error::arrow)
         };
         Ok((Some(found), rows.into_iter().map(without).collect::<Result<_>>()?))
     }
 
-    /// Sends a request until it is taken, the job has ended, or something is wrong that does not pass.
-    fn send(&mut self, batch: BatchId, request: &RowsOfRequest) -> Result<()> {
-        let (name, place) = (self.name.clone(), self.client.server().place().to_owned());
+    /// Sends a request until it succeeds, the job has ended, or it fails permanently.
+    fn send(&mut self, batch: BatchId, request: &RequestRows) -> Result<()> {
+        let (name, url) = (self.name.clone(), self.client.server().display_url().to_owned());
         let (wait, failure) = (self.writes.wait, self.failure.clone());
         let mut rows = requests::all(request);
-        CommitRetry { sink: &name, place: &place, wait, failure: &failure }.commit(batch, || {
-            match self.attempt(batch, request, &rows).map_err(ServerFault::Lasting)? {
+        CommitRetry { sink: &name, server_name: &url, wait, failure: &failure }.commit(batch, || {
+            match self.attempt(batch, request, &rows).map_err(ServerFault::Permanent)? {
                 RequestOutcome::Done => Ok(()),
-                RequestOutcome::Again(left, why, after) => {
+                RequestOutcome::Retry(left, why, after) => {
                     rows = left;
                     Err(ServerFault::Busy(why, after))
                 }
@@ -244,85 +242,85 @@ impl HttpSink {
         })
     }
 
-    fn ended(&self, batch: BatchId) -> Error {
+    fn job_ended(&self, batch: BatchId) -> Error {
         Error::environment(format!("sink `{}`: batch {batch}: the job has ended", self.name))
     }
 
     /// Sends these rows of a request once.
-    fn attempt(&mut self, batch: BatchId, request: &RowsOfRequest, rows: &[usize]) -> Result<RequestOutcome> {
+    fn attempt(&mut self, batch: BatchId, request: &RequestRows, rows: &[usize]) -> Result<RequestOutcome> {
         let worker = self.share.map_or_else(String::new, |worker| format!("/w{worker}"));
         let sender = format!("{}/{}{worker}", self.job_id, self.name);
         let prefix = format!("{sender}/{batch}");
-        // A job that was changed in the middle of a batch cuts it elsewhere, or makes other rows of it: what a server passes over must
-        // hold no row that it has not. Nor has a request with some of the rows of another one its key.
+        // If the job was changed in the middle of a batch, the batch is cut differently or has different rows. The server must not skip a row as a
+        // duplicate that it has not received. A request with only some of the rows of another one must not share its key either.
         let key = format!("{prefix}/{}-{}", request.number, request.digest(rows));
         let body = request.body(rows, &self.writes.body, |row| format!("{prefix}/{row}"));
         let mut headers = self.headers.clone();
         let sequence = ((batch.0 << NUMBER_BITS) | request.end().min((1 << NUMBER_BITS) - 1)).to_string();
         for value in headers.values_mut() {
-            let stand_ins = [(KEY, &key), (HttpWrites::SEQUENCE, &sequence), (SENDER, &sender)];
-            let Some(text) = value.to_str().ok().filter(|text| stand_ins.iter().any(|(word, _)| text.contains(word)))
+            let placeholders = [(KEY, &key), (HttpWrites::SEQUENCE, &sequence), (SENDER, &sender)];
+            let Some(text) = value
+                .to_str()
+                .ok()
+                .filter(|text| placeholders.iter().any(|(placeholder, _)| text.contains(placeholder)))
             else {
                 continue;
             };
-            let text = stand_ins.iter().fold(text.to_owned(), |text, (word, value)| text.replace(word, value));
-            *value = HeaderValue::try_from(text).map_err(|error| Error::bug(format!("a key is no header: {error}")))?;
+            let text = placeholders
+                .iter()
+                .fold(text.to_owned(), |text, (placeholder, value)| text.replace(placeholder, value));
+            *value = HeaderValue::try_from(text)
+                .map_err(|error| Error::bug(format!("a key is not a valid header: {error}")))?;
         }
         headers.insert(KEY_HEADER, HeaderValue::try_from(&key).map_err(|error| Error::bug(format!("{key}: {error}")))?);
         let method = if self.writes.put { Method::PUT } else { Method::POST };
         let path = self.client.server().path().replace("0key0", &key);
-        let asked = HttpRequest { method, path, headers, body };
+        let http_request = HttpRequest { method, path, headers, body };
         let bulk = matches!(self.writes.body, HttpBody::Bulk { .. });
-        let most = if bulk { BULK_REPLY_BYTES_MAX } else { REPLY_BYTES_MAX };
-        let asking = self.client.ask(&asked, self.writes.timeout, most);
-        let reply = match await_or_end(&self.runtime, &self.failure, asking) {
-            None => return Err(self.ended(batch)),
+        let max = if bulk { BULK_REPLY_BYTES_MAX } else { REPLY_BYTES_MAX };
+        let sending = self.client.request_reply(&http_request, self.writes.timeout, max);
+        let reply = match await_or_end(&self.runtime, &self.failure, sending) {
+            None => return Err(self.job_ended(batch)),
             Some(Ok(reply)) => reply,
-            Some(Err(Fault::Passing(why))) => return Ok(RequestOutcome::Again(rows.to_vec(), why, Duration::ZERO)),
-            Some(Err(Fault::Lasting(why))) => return Err(self.lasting(batch, &why)),
+            Some(Err(Fault::Transient(why))) => return Ok(RequestOutcome::Retry(rows.to_vec(), why, Duration::ZERO)),
+            Some(Err(Fault::Permanent(why))) => return Err(self.permanent(batch, &why)),
         };
         let status = reply.status;
         if status.is_success() {
             return if bulk { self.bulk(batch, request, rows, &reply) } else { Ok(RequestOutcome::Done) };
         }
         let why = format!("{status}{}", beginning(&reply));
-        // The server has looked at the rows, and would say so again.
-        let of_rows = [StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNPROCESSABLE_ENTITY];
-        if of_rows.contains(&status) || reply.exception.is_some_and(|code| EXCEPTIONS_OF_ROWS.contains(&code)) {
-            return Err(Error::plugin(self.lasting(batch, &format!("{why}; {}", help(&reply))).message));
+        // The server has checked the rows, and would reject them again.
+        let row_errors = [StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNPROCESSABLE_ENTITY];
+        if row_errors.contains(&status) || reply.exception.is_some_and(|code| ROW_EXCEPTIONS.contains(&code)) {
+            return Err(Error::plugin(self.permanent(batch, &format!("{why}; {}", help(&reply))).message));
         }
-        let passes = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
-        if passes.contains(&status) || status.is_server_error() {
-            return Ok(RequestOutcome::Again(rows.to_vec(), why, reply.retry_after.unwrap_or_default()));
+        let transient_statuses = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+        if transient_statuses.contains(&status) || status.is_server_error() {
+            return Ok(RequestOutcome::Retry(rows.to_vec(), why, reply.retry_after.unwrap_or_default()));
         }
-        Err(self.lasting(batch, &format!("{why}; {}", help(&reply))))
+        Err(self.permanent(batch, &format!("{why}; {}", help(&reply))))
     }
 
-    fn lasting(&self, batch: BatchId, why: &str) -> Error {
-        let (name, place) = (&self.name, self.client.server().place());
-        Error::environment(format!("sink `{name}`: batch {batch}: {place}: {why}"))
+    fn permanent(&self, batch: BatchId, why: &str) -> Error {
+        let (name, url) = (&self.name, self.client.server().display_url());
+        Error::environment(format!("sink `{name}`: batch {batch}: {url}: {why}"))
     }
 
-    /// What became of the rows of a `_bulk`, each for itself.
-    fn bulk(
-        &mut self,
-        batch: BatchId,
-        request: &RowsOfRequest,
-        rows: &[usize],
-        reply: &Reply,
-    ) -> Result<RequestOutcome> {
+    /// Evaluates the response to a `_bulk`, which has a status for each row.
+    fn bulk(&mut self, batch: BatchId, request: &RequestRows, rows: &[usize], reply: &Reply) -> Result<RequestOutcome> {
         let found = bulk::outcome(&reply.body, rows.len());
         let found =
-            found.map_err(|why| self.lasting(batch, &format!("{why}; check `url`, or choose another `body`")))?;
-        let row_at = |place: usize| rows.get(place).copied().unwrap_or_default();
-        if !found.refused.is_empty() {
-            let (name, place, count) = (&self.name, self.client.server().place(), found.refused.len());
-            let told: Vec<String> = found
-                .refused
+            found.map_err(|why| self.permanent(batch, &format!("{why}; check `url`, or choose another `body`")))?;
+        let row_at = |index: usize| rows.get(index).copied().unwrap_or_default();
+        if !found.rejected.is_empty() {
+            let (name, url, count) = (&self.name, self.client.server().display_url(), found.rejected.len());
+            let rejected_rows: Vec<String> = found
+                .rejected
                 .iter()
                 .take(REFUSED_SHOWN)
-                .map(|(place, why)| {
-                    let row = row_at(*place);
+                .map(|(index, why)| {
+                    let row = row_at(*index);
                     let text = String::from_utf8_lossy(request.row(row));
                     let text = shown::harmless(&text, SHOWN_BYTES_MAX);
                     format!(
@@ -334,14 +332,15 @@ impl HttpSink {
                 .collect();
             let more =
                 if count > REFUSED_SHOWN { format!("; and {} more", count - REFUSED_SHOWN) } else { String::new() };
-            let told = format!("{place} rejected {count} of {} rows: {}{more}", rows.len(), told.join("; "));
+            let rejected_rows =
+                format!("{url} rejected {count} of {} rows: {}{more}", rows.len(), rejected_rows.join("; "));
             if !self.writes.reject {
                 return Err(Error::plugin(format!(
-                    "sink `{name}`: batch {batch}: {told}; fix the rows or the index, or set on_error = \"reject\""
+                    "sink `{name}`: batch {batch}: {rejected_rows}; fix the rows or the index, or set on_error = \"reject\""
                 )));
             }
-            self.refused += count as u64;
-            tracing::warn!("sink `{name}`: batch {batch}: {told}; {} rejected so far", self.refused);
+            self.rejected += count as u64;
+            tracing::warn!("sink `{name}`: batch {batch}: {rejected_rows}; {} rejected so far", self.rejected);
         }
         if found.later.is_empty() {
             return Ok(RequestOutcome::Done);
@@ -353,18 +352,18 @@ impl HttpSink {
             shown::harmless(&found.why, SHOWN_BYTES_MAX)
         );
         let left = found.later.into_iter().map(row_at).collect();
-        Ok(RequestOutcome::Again(left, why, reply.retry_after.unwrap_or_default()))
+        Ok(RequestOutcome::Retry(left, why, reply.retry_after.unwrap_or_default()))
     }
 }
 
-/// The beginning of an answer, in a line.
+/// Returns the beginning of a response on one line.
 fn beginning(reply: &Reply) -> String {
     let text = String::from_utf8_lossy(&reply.body);
     let text = shown::printable(text.trim(), SHOWN_BYTES_MAX).replace('\n', " ");
     if text.is_empty() { text } else { format!(": {text}") }
 }
 
-/// What to do about a status that does not pass.
+/// Suggests what to do about a permanent error status.
 fn help(reply: &Reply) -> String {
     let help = match reply.status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "check `token` or `headers`, or their permissions",

@@ -1,5 +1,5 @@
-//! The handshake of WebSocket, of both sides (RFC 6455, section 4). `Connection` and `Upgrade` are lists of tokens in any case, which may
-//! be in several headers; the library knows only one header that is the token itself, so the heads are compared here.
+//! The WebSocket handshake, client and server side (RFC 6455, section 4). `Connection` and `Upgrade` are case-insensitive lists of tokens, possibly
+//! in several headers. The library supports only a single header with a single token, so the heads are compared here.
 
 use hyper::StatusCode;
 use hyper::header::{
@@ -23,7 +23,7 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 const READ_BYTES: usize = 4 << 10;
 const WEBSOCKET: &str = "websocket";
 
-/// A WebSocket over this connection to a server. A response other than 101 is `Error::Http`, with the beginning of its body.
+/// Opens a WebSocket over a connection to a server. A response other than 101 is `Error::Http`, with the beginning of its body.
 pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     request: Request<()>,
     mut stream: S,
@@ -42,11 +42,11 @@ pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     Ok(WebSocketStream::from_partially_read(stream, tail, Role::Client, Some(config)).await)
 }
 
-/// A WebSocket over this connection of a client. `refuse`: why this client is refused.
+/// Accepts a WebSocket over a client's connection. `reject` returns why this client is rejected.
 pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     config: WebSocketConfig,
-    refuse: impl FnOnce(&Request<()>) -> Option<(StatusCode, &'static str)>,
+    reject: impl FnOnce(&Request<()>) -> Option<(StatusCode, &'static str)>,
 ) -> Result<WebSocketStream<S>, WebsocketError> {
     let (mut request, tail) = read_head::<_, Request<()>>(&mut stream).await?;
     // A client sends nothing before it has the response.
@@ -60,8 +60,8 @@ pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     }
     let response = create_response(&request)?;
     let mut head = Vec::new();
-    let refused = refuse(&request);
-    match refused {
+    let rejection = reject(&request);
+    match rejection {
         None => write_response(&mut head, &response)?,
         Some((status, why)) => {
             let mut response = Response::new(());
@@ -73,7 +73,7 @@ pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     }
     stream.write_all(&head).await?;
     stream.flush().await?;
-    if let Some((status, _)) = refused {
+    if let Some((status, _)) = rejection {
         let mut response = Response::new(None);
         *response.status_mut() = status;
         return Err(WebsocketError::Http(Box::new(response)));
@@ -81,7 +81,7 @@ pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     Ok(WebSocketStream::from_partially_read(stream, Vec::new(), Role::Server, Some(config)).await)
 }
 
-/// A whole head, and what came behind it.
+/// Reads a complete head. Returns also the bytes after it.
 async fn read_head<S: AsyncRead + Unpin, H: TryParse>(stream: &mut S) -> Result<(H, Vec<u8>), WebsocketError> {
     let mut head = Vec::new();
     loop {
@@ -107,7 +107,7 @@ async fn read_head<S: AsyncRead + Unpin, H: TryParse>(stream: &mut S) -> Result<
     }
 }
 
-/// Whether a server has accepted, as section 4.1 of the RFC says.
+/// Checks that a server has accepted, according to section 4.1 of the RFC.
 fn accepts(given: &HeaderMap, wanted: &HeaderMap, key: &str) -> Result<(), ProtocolError> {
     if !has_token(given, &UPGRADE, WEBSOCKET) {
         return Err(ProtocolError::MissingUpgradeWebSocketHeader);
@@ -132,10 +132,10 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
     tokens(headers, name).any(|token| token.eq_ignore_ascii_case(wanted))
 }
 
-/// The tokens of a header, which may be there several times.
+/// Returns the tokens of a header, which may be repeated.
 fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let texts = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    texts.flat_map(|text| text.split(',')).map(str::trim).filter(|token| !token.is_empty())
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|text| text.split(',')).map(str::trim).filter(|token| !token.is_empty())
 }
 
 #[cfg(test)]
@@ -197,8 +197,8 @@ mod tests {
         let (client, server) = duplex(1 << 10);
         let no = |_: &Request<()>| Some((StatusCode::FORBIDDEN, "no"));
         let serve = tokio::spawn(async move { accept(server, config, no).await.map(drop) });
-        let refused = connect("ws://h/".into_client_request().unwrap(), client, config).await.map(drop).unwrap_err();
-        assert!(matches!(refused, WebsocketError::Http(response) if response.status() == StatusCode::FORBIDDEN));
+        let rejection = connect("ws://h/".into_client_request().unwrap(), client, config).await.map(drop).unwrap_err();
+        assert!(matches!(rejection, WebsocketError::Http(response) if response.status() == StatusCode::FORBIDDEN));
         assert!(serve.await.unwrap().is_err());
     }
 
@@ -211,9 +211,9 @@ mod tests {
         for byte in head.bytes() {
             client.write_all(&[byte]).await.unwrap();
         }
-        let mut answer = [0; 12];
-        client.read_exact(&mut answer).await.unwrap();
-        assert_eq!(&answer, b"HTTP/1.1 101");
+        let mut response = [0; 12];
+        client.read_exact(&mut response).await.unwrap();
+        assert_eq!(&response, b"HTTP/1.1 101");
         serve.await.unwrap().unwrap();
     }
 
@@ -221,7 +221,7 @@ mod tests {
     async fn a_head_without_an_end_is_given_up() {
         let (mut client, server) = duplex(1 << 20);
         client.write_all(&[b'x'; HEAD_BYTES_MAX + READ_BYTES]).await.unwrap();
-        let refused = accept(server, WebSocketConfig::default(), |_| None).await.map(drop);
-        assert!(refused.unwrap_err().to_string().contains("more than 65536 bytes"));
+        let rejection = accept(server, WebSocketConfig::default(), |_| None).await.map(drop);
+        assert!(rejection.unwrap_err().to_string().contains("more than 65536 bytes"));
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 /// How long the peer may read nothing while something waits to be written.
 const TIME_MAX: Duration = Duration::from_secs(15);
-/// Minimum rate at which a peer that is behind has to read.
+/// Minimum rate at which a slow peer must read.
 const BYTES_PER_SECOND_MIN: u32 = 256;
 
 /// A connection that fails with `TimedOut` if its peer reads too slowly.
@@ -22,7 +22,7 @@ pub struct WriteDeadline<S> {
 }
 
 impl<S> WriteDeadline<S> {
-    /// Nothing waits yet.
+    /// Creates a deadline without a pending write.
     pub fn new(stream: S) -> WriteDeadline<S> {
         WriteDeadline { stream, waiting: None, time_max: TIME_MAX }
     }
@@ -36,7 +36,7 @@ impl<S> WriteDeadline<S> {
     }
 
     /// Extends the deadline for bytes that were written.
-    fn took(&mut self, bytes: usize) {
+    fn extend_deadline(&mut self, bytes: usize) {
         if let Some(waiting) = &mut self.waiting {
             let seconds = u32::try_from(bytes).unwrap_or(u32::MAX);
             let more = Duration::from_secs(1).saturating_mul(seconds) / BYTES_PER_SECOND_MIN;
@@ -56,7 +56,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WriteDeadline<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.after(cx, written)
+        self.check_written(cx, written)
     }
 
     fn poll_write_vectored(
@@ -65,14 +65,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<S> {
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
-        self.after(cx, written)
+        self.check_written(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
 
-    /// All has been written that there was.
+    /// Everything has been written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
         self.waiting = None;
@@ -85,11 +85,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<S> {
 }
 
 impl<S> WriteDeadline<S> {
-    fn after(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn check_written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match written {
             Poll::Pending => self.wait(cx),
             Poll::Ready(written) => {
-                self.took(written.as_ref().copied().unwrap_or_default());
+                self.extend_deadline(written.as_ref().copied().unwrap_or_default());
                 Poll::Ready(written)
             }
         }

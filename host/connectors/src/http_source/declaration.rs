@@ -1,4 +1,4 @@
-//! What a job file says of sources of kind `http`.
+//! Declaration of the `http` source.
 
 mod client;
 mod server;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 const KIND: &str = "http";
 
-/// Sources.
+/// The source kind.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
     doc: "rows that clients POST, or that a server returns or streams",
@@ -88,7 +88,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         CONNECTIONS_MAX,
         key(
             "producers_max",
-            KeyShape::Whole(1, HTTP_PRODUCERS_MAX_MAX),
+            KeyShape::Integer(1, HTTP_PRODUCERS_MAX_MAX),
             "Producers whose last sequence number is kept, 10000 by default; with more, the one that has been idle for longest \
              is dropped.",
         ),
@@ -105,7 +105,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
     },
 };
 
-/// `cursor` of a source that asks a server.
+/// Keys of `cursor`.
 const CURSOR: &[TableKey] = &[
     key("parameter", KeyShape::Text, "URL parameter for the cursor, for example \"since\".").required(),
     key("field", KeyShape::Text, "Field of the last row with the cursor, for example \"id\" or \"user.id\"."),

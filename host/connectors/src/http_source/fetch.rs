@@ -1,5 +1,5 @@
-//! Source `http` with a `url`: it asks a server again and again, or follows a stream that it sends. Connections that end are
-//! made anew; what a source has come to is a position where the server can go on from there.
+//! The `http` source with a `url`: polls a server or follows a stream. Lost connections are reopened. The position of the source is one from which
+//! the server can continue.
 
 mod client;
 mod backoff;
@@ -8,7 +8,7 @@ mod events;
 mod last_bytes;
 mod lines;
 mod link;
-mod packed;
+mod compressed;
 mod position;
 mod poll;
 mod rows;
@@ -31,99 +31,100 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-/// Checks what can be checked without asking the server: the key that is wrong, and why.
-pub fn check(source: &SourceSpec, client: &ClientReads, folder: &Path) -> Result<(), (&'static str, String)> {
-    FetchClient::of(source, client, folder).map(drop)
+/// Checks everything that can be checked without contacting the server. An error is the invalid key and the reason.
+pub fn check(source: &SourceSpec, client: &ClientReads, dir: &Path) -> Result<(), (&'static str, String)> {
+    FetchClient::new(source, client, dir).map(drop)
 }
 
-/// Why a connection, or a round of a poll, is over.
+/// Why a connection or a round of polling ended.
 enum RoundEnd {
-    /// The job wants no more.
-    Inbox,
-    /// The server says that there is nothing more, for good.
+    /// The inbox is closed.
+    Closed,
+    /// The server reports that there will never be more.
     Finished,
-    /// The job stops.
+    /// The job fails.
     Failed(Error),
-    /// The connection is made anew.
+    /// The connection is reopened.
     Lost(Loss),
-    /// An answer was taken in; the next request goes out at once, or when it is time.
-    Answered { again: bool },
+    /// A response was received. The next request is sent immediately if `again`, otherwise when it is due.
+    Responded { again: bool },
 }
 
-/// Why a connection is made anew.
+/// Why a connection is reopened.
 struct Loss {
     why: String,
-    /// The server said how long to wait.
+    /// The pause that the server requested.
     after: Option<Duration>,
-    /// It ended as connections do.
-    usual: bool,
+    /// Whether it is a normal end of a connection.
+    expected: bool,
 }
 
 impl RoundEnd {
     fn lost(why: impl Into<String>) -> RoundEnd {
-        RoundEnd::Lost(Loss { why: why.into(), after: None, usual: false })
+        RoundEnd::Lost(Loss { why: why.into(), after: None, expected: false })
     }
 
     fn closed(why: impl Into<String>) -> RoundEnd {
-        RoundEnd::Lost(Loss { why: why.into(), after: None, usual: true })
+        RoundEnd::Lost(Loss { why: why.into(), after: None, expected: true })
     }
 }
 
 impl From<Fault> for RoundEnd {
-    /// What a server is may change: somebody renews a certificate, or starts the right program.
+    /// Permanent faults are retried as well: a certificate may be renewed, or the right program started.
     fn from(fault: Fault) -> RoundEnd {
         match fault {
-            Fault::Passing(why) | Fault::Lasting(why) => RoundEnd::lost(why),
+            Fault::Transient(why) | Fault::Permanent(why) => RoundEnd::lost(why),
         }
     }
 }
 
-/// What all shapes of such a source need.
+/// State that all shapes of the source share.
 struct Fetch<'a> {
     source: &'a SourceSpec,
     client: &'a ClientReads,
-    asker: FetchClient,
+    fetcher: FetchClient,
     inbox: &'a Inbox,
     rows: Rows<'a>,
-    /// What was told of the connection last.
-    trouble: Option<String>,
+    /// The last error that was logged.
+    last_error: Option<String>,
     backoff: Backoff,
-    /// Pages that were asked for since the last rest.
+    /// Pages requested since the last pause.
     pages: u32,
 }
 
 /// Reads until the inbox is closed.
-pub async fn receive(source: &SourceSpec, client: &ClientReads, folder: &Path, from: &Positions, inbox: &Inbox) {
-    let asker = match FetchClient::of(source, client, folder) {
-        Ok(asker) => asker,
+pub async fn receive(source: &SourceSpec, client: &ClientReads, dir: &Path, from: &Positions, inbox: &Inbox) {
+    let fetcher = match FetchClient::new(source, client, dir) {
+        Ok(fetcher) => fetcher,
         Err((key, why)) => return inbox.fail(Error::job(format!("source `{}`: `{key}`: {why}", source.name))),
     };
     let rows = Rows::new(source, from, inbox);
-    let mut fetch = Fetch { source, client, asker, inbox, rows, trouble: None, backoff: Backoff::default(), pages: 0 };
+    let mut fetch =
+        Fetch { source, client, fetcher, inbox, rows, last_error: None, backoff: Backoff::default(), pages: 0 };
     loop {
         let ended = match &client.shape {
             HttpShape::Poll { cursor, rows, pages, .. } => {
-                poll::ask(&mut fetch, &poll::PollRequest { cursor: cursor.as_ref(), rows, pages: *pages }).await
+                poll::poll(&mut fetch, &poll::PollRequest { cursor: cursor.as_ref(), rows, pages: *pages }).await
             }
             HttpShape::Lines => lines::follow(&mut fetch).await,
             HttpShape::Events => events::follow(&mut fetch).await,
             HttpShape::Websocket => websocket::follow(&mut fetch).await,
         };
         let pause = match ended {
-            RoundEnd::Inbox => return,
+            RoundEnd::Closed => return,
             RoundEnd::Finished => return inbox.finish(),
             RoundEnd::Failed(error) => return inbox.fail(error),
-            RoundEnd::Answered { again } => match client.shape {
+            RoundEnd::Responded { again } => match client.shape {
                 HttpShape::Poll { every, .. } if !again => every,
                 _ => Duration::ZERO,
             },
             RoundEnd::Lost(loss) => {
-                fetch.tell(&loss);
+                fetch.log_loss(&loss);
                 fetch.backoff.next(loss.after)
             }
         };
         if !pause.is_zero() {
-            // Who is to stop when all is quiet need not wait for a server that has gone.
+            // A job that stops when all sources are idle need not wait for an unreachable server.
             inbox.idle(true);
             sleep(pause).await;
         }
@@ -131,54 +132,58 @@ pub async fn receive(source: &SourceSpec, client: &ClientReads, folder: &Path, f
 }
 
 impl Fetch<'_> {
-    /// A connection is there, and what comes over it is what is wanted.
+    /// Notes that the connection works, and logs it.
     fn connected(&mut self) {
-        let (name, place) = (&self.source.name, self.asker.place());
-        let told = self.trouble.take();
+        let (name, url) = (&self.source.name, self.fetcher.display_url());
+        let logged = self.last_error.take();
         if matches!(self.client.shape, HttpShape::Poll { .. }) {
             self.backoff.reset();
         }
         match self.client.shape {
-            HttpShape::Poll { .. } if told.is_none() => {}
-            HttpShape::Poll { .. } => info!("source `{name}`: {place} is reachable again"),
-            _ => info!("source `{name}`: connected to {place}"),
+            HttpShape::Poll { .. } if logged.is_none() => {}
+            HttpShape::Poll { .. } => info!("source `{name}`: {url} is reachable again"),
+            _ => info!("source `{name}`: connected to {url}"),
         }
     }
 
-    /// Each trouble is told once, however often it comes.
-    fn tell(&mut self, loss: &Loss) {
-        let (name, place, why) = (&self.source.name, self.asker.place(), &loss.why);
-        if loss.usual {
-            return info!("source `{name}`: {place}: {why}; connecting again");
+    /// Logs the loss of a connection, each error once.
+    fn log_loss(&mut self, loss: &Loss) {
+        let (name, url, why) = (&self.source.name, self.fetcher.display_url(), &loss.why);
+        if loss.expected {
+            return info!("source `{name}`: {url}: {why}; connecting again");
         }
-        if self.trouble.as_ref() != Some(why) {
-            warn!("source `{name}`: {place}: {why}; retrying until it works");
-            self.trouble = Some(why.clone());
+        if self.last_error.as_ref() != Some(why) {
+            warn!("source `{name}`: {url}: {why}; retrying until it works");
+            self.last_error = Some(why.clone());
         }
     }
 
     fn warn(&self, what: &str) {
-        warn!("source `{}`: {}: {what}", self.source.name, self.asker.place());
+        warn!("source `{}`: {}: {what}", self.source.name, self.fetcher.display_url());
     }
 
-    /// An error that ends the job; starting it again may mend it.
+    /// Builds an error that fails the job; a restart may help.
     fn failed(&self, why: &str) -> RoundEnd {
-        RoundEnd::Failed(Error::environment(format!("source `{}`: {}: {why}", self.source.name, self.asker.place())))
+        RoundEnd::Failed(Error::environment(format!(
+            "source `{}`: {}: {why}",
+            self.source.name,
+            self.fetcher.display_url()
+        )))
     }
 
-    /// Waits for what a stream brings; the source is idle meanwhile. `None`: it was silent for this long.
-    async fn within<T>(&self, time: Duration, coming: impl Future<Output = T>) -> Option<T> {
-        let mut coming = pin!(coming);
-        let at_once = std::future::poll_fn(|cx| match coming.as_mut().poll(cx) {
-            Poll::Ready(came) => Poll::Ready(Some(came)),
+    /// Waits for the next data of a stream, during which the source is idle. `None`: nothing arrived within `time`.
+    async fn wait_within<T>(&self, time: Duration, data: impl Future<Output = T>) -> Option<T> {
+        let mut data = pin!(data);
+        let immediate = std::future::poll_fn(|cx| match data.as_mut().poll(cx) {
+            Poll::Ready(received) => Poll::Ready(Some(received)),
             Poll::Pending => Poll::Ready(None),
         });
-        if let Some(came) = at_once.await {
-            return Some(came);
+        if let Some(received) = immediate.await {
+            return Some(received);
         }
-        // Until rows come: what keeps a connection alive is nothing to read.
+        // Idle until rows arrive: keep-alive data does not count.
         self.inbox.idle(true);
-        timeout(time, coming).await.ok()
+        timeout(time, data).await.ok()
     }
 
     fn stalled(&self) -> RoundEnd {

@@ -1,5 +1,5 @@
-//! Source `http`: others POST rows to us. A request is answered with 200 when the plan that holds its rows is durable, so that
-//! a sender who repeats what was not answered so loses nothing; one that numbers its requests brings nothing twice, either.
+//! The `http` source with `listen`: clients POST rows. The response is 200 once the plan with the rows is durable. Clients that repeat requests
+//! without this response lose nothing. If they number their requests, no row is duplicated either.
 
 mod accept;
 mod answer;
@@ -9,70 +9,70 @@ mod producers;
 
 use super::settings::ServerReads;
 use crate::http::certificate::Certificate;
-use crate::http::places::sender;
-use crate::http::refusals::Refusals;
+use crate::http::rejection_log::RejectionLog;
+use crate::http::slots::sender;
 use crate::limits::HTTP_BODIES_BYTES_MAX;
-use crate::receiver::listening::{Listening, bound, until_answered};
+use crate::receiver::listening::{Listening, bind_listener, run_until_answered};
 use body::BodiesBudget;
 use call::Protocol;
 use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::position::Positions;
 use millstream_base::error::Result;
-use millstream_base::inbox::{Inbox, Offered, Ticket};
+use millstream_base::inbox::{Inbox, OfferResult, Ticket};
 use millstream_base::job::spec::{SourceSpec, SourceStart};
-use producers::{Forgotten, Numbered, Producers, RequestOrder};
+use producers::{EvictedProducer, NumberedRequest, Producers, RequestOrder};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::warn;
 
-/// Starts to listen. What was received by the time that the inbox is closed is still answered, as long as this runtime lives.
+/// Starts listening. Requests received before the inbox is closed still get a response, as long as this runtime lives.
 pub fn start(server: &ServerReads, protocol: Option<Arc<dyn Protocol>>, start: &SourceStart<'_>) -> Result<()> {
     let SourceStart { source, origin, inbox, from, .. } = start;
     let listening = Listening::of(start, server.spread);
-    let listener = bound(start, &server.listen, &listening)?;
+    let listener = bind_listener(start, &server.listen, &listening)?;
     let intake = Intake { protocol, ..Intake::new(source, server, listening, inbox.clone(), from) };
-    let certificate = source.tls.as_ref().and_then(|tls| Certificate::of(tls, &origin.folder));
-    until_answered(start, accept::listen(Arc::new(intake), listener, certificate));
+    let certificate = source.tls.as_ref().and_then(|tls| Certificate::of(tls, &origin.dir));
+    run_until_answered(start, accept::listen(Arc::new(intake), listener, certificate));
     Ok(())
 }
 
-/// What all connections share.
+/// State that all connections share.
 struct Intake {
     source: SourceSpec,
     server: ServerReads,
-    /// What requests are, where their format does not say.
+    /// The protocol of requests, for sources whose format does not define them.
     protocol: Option<Arc<dyn Protocol>>,
     listening: Listening,
     inbox: Arc<Inbox>,
-    /// Bytes and rows of one request.
+    /// Maximum bytes and rows of one request.
     request_bytes_max: u64,
     rows_max: u64,
     order: Mutex<IntakeOrder>,
     budget: BodiesBudget,
-    refusals: Refusals,
-    /// Requests that are coming in.
+    rejection_log: RejectionLog,
+    /// Number of requests that are being received.
     receiving: AtomicU64,
 }
 
-/// What happens one request after the other.
+/// State that is updated by one request at a time.
 struct IntakeOrder {
-    /// Rows since the job's first start.
+    /// Number of rows since the job's first start.
     rows: u64,
     producers: Producers,
-    /// Producers that were forgotten.
-    forgotten: u64,
+    /// Number of producers that were evicted.
+    evicted: u64,
 }
 
-/// What became of the rows of a request.
+/// The outcome for the rows of a request.
 enum IntakeResult {
-    /// Its rows are on their way.
+    /// The rows are in the inbox.
     Rows(Ticket),
-    /// Its rows came before; they may be on their way.
+    /// The rows were received before. With a ticket, they may not be durable yet.
     Repeated(Option<Ticket>),
-    /// A later one of the same producer came before it.
-    Behind,
+    /// A later request of the same producer was received before.
+    OutOfOrder,
     Full,
     Closed,
 }
@@ -98,66 +98,67 @@ impl Intake {
             inbox,
             request_bytes_max,
             rows_max,
-            order: Mutex::new(IntakeOrder { rows, producers, forgotten: 0 }),
+            order: Mutex::new(IntakeOrder { rows, producers, evicted: 0 }),
             budget: BodiesBudget::new(HTTP_BODIES_BYTES_MAX.max(request_bytes_max)),
-            refusals: Refusals::new(format!("source `{}`", source.name)),
+            rejection_log: RejectionLog::new(format!("source `{}`", source.name)),
             receiving: AtomicU64::new(0),
         }
     }
 
     fn order(&self) -> MutexGuard<'_, IntakeOrder> {
-        // Nothing that is done under the lock can leave it half done.
+        // No operation under the lock can leave the state inconsistent.
         self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_safe(&self, ticket: Ticket) -> bool {
+    fn is_durable(&self, ticket: Ticket) -> bool {
         self.inbox.acknowledges() && self.inbox.is_durable(ticket)
     }
 
-    /// Hands the records of a request of this sender to the next batch.
-    fn take(&self, mut chunks: Vec<Chunk>, numbered: Option<&Numbered>, from: IpAddr) -> IntakeResult {
+    /// Puts the records of a request into the inbox.
+    fn take(&self, mut chunks: Vec<Chunk>, numbered: Option<&NumberedRequest>, from: IpAddr) -> IntakeResult {
         let from = sender(from);
         let rows: u64 = chunks.iter().map(|chunk| chunk.rows() as u64).sum();
         let mut order = self.order();
         if let Some(numbered) = numbered {
-            match order.producers.standing(numbered, |ticket| self.is_safe(ticket)) {
+            match order.producers.order_of(numbered, |ticket| self.is_durable(ticket)) {
                 RequestOrder::New => {}
                 RequestOrder::Repeated(ticket) => {
-                    order.producers.came(&numbered.producer, from);
+                    order.producers.touch(&numbered.producer, from);
                     return IntakeResult::Repeated(ticket);
                 }
-                RequestOrder::Behind => return IntakeResult::Behind,
+                RequestOrder::OutOfOrder => return IntakeResult::OutOfOrder,
             }
         }
         self.listening.number(&mut chunks, order.rows);
         let end = numbered.map(|numbered| numbered.position(now_ms()));
         match self.inbox.offer(chunks, end) {
-            Offered::Full => IntakeResult::Full,
-            Offered::Closed => IntakeResult::Closed,
-            Offered::Taken(ticket) => {
+            OfferResult::Full => IntakeResult::Full,
+            OfferResult::Closed => IntakeResult::Closed,
+            OfferResult::Taken(ticket) => {
                 order.rows = order.rows.saturating_add(rows);
                 if let Some(numbered) = numbered {
-                    order.producers.took(numbered, ticket, from);
-                    self.forget(&mut order);
+                    order.producers.record(numbered, ticket, from);
+                    self.evict(&mut order);
                 }
                 IntakeResult::Rows(ticket)
             }
         }
     }
 
-    /// Forgets producers, where there are too many.
-    fn forget(&self, order: &mut IntakeOrder) {
-        while let Some(Forgotten { producer, position, sender }) = order.producers.forget(|ticket| self.is_safe(ticket))
+    /// Evicts producers if there are too many.
+    fn evict(&self, order: &mut IntakeOrder) {
+        while let Some(EvictedProducer { producer, position, sender }) =
+            order.producers.evict(|ticket| self.is_durable(ticket))
         {
-            order.forgotten += 1;
+            order.evicted += 1;
             self.inbox.forget(vec![position]);
             let of = sender.map_or(String::new(), |sender| format!(" of those from {sender}"));
-            // By and by less often, as there may be many.
-            if order.forgotten.is_power_of_two() {
-                let (name, max, times) = (&self.source.name, self.server.producers_max, order.forgotten);
+            // Logged ever less often, as there may be many.
+            if order.evicted.is_power_of_two() {
+                let (name, max, times) = (&self.source.name, self.server.producers_max, order.evicted);
                 warn!(
                     "source `{name}`: there are more than {max} producers (`producers_max`): `{producer}`, which was silent for \
-                     longest{of}, is forgotten ({times} so far); if it repeats its last request, the rows count twice. Raise \
+                     longest{of}, was dropped ({times} so far); if it repeats its last request, the rows count twice. Raise \
                      `producers_max`, or let senders keep their names"
                 );
             }
@@ -165,18 +166,18 @@ impl Intake {
     }
 }
 
-/// A request that is coming in: the source has something to read until then.
-struct Receiving<'a>(&'a Intake);
+/// A request that is being received. The source is not idle until then.
+struct ReceivingGuard<'a>(&'a Intake);
 
-impl<'a> Receiving<'a> {
-    fn new(intake: &'a Intake) -> Receiving<'a> {
+impl<'a> ReceivingGuard<'a> {
+    fn new(intake: &'a Intake) -> ReceivingGuard<'a> {
         intake.receiving.fetch_add(1, Ordering::AcqRel);
         intake.inbox.idle(false);
-        Receiving(intake)
+        ReceivingGuard(intake)
     }
 }
 
-impl Drop for Receiving<'_> {
+impl Drop for ReceivingGuard<'_> {
     fn drop(&mut self) {
         if self.0.receiving.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.inbox.idle(true);
@@ -184,7 +185,7 @@ impl Drop for Receiving<'_> {
     }
 }
 
-/// Milliseconds since 1970.
+/// Returns milliseconds since 1970.
 fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)

@@ -1,4 +1,4 @@
-//! Settings of sources of kind `http`: they listen, or read from a server.
+//! Settings of the `http` source, which listens or reads from a server.
 
 use crate::limits;
 use millstream_base::job::spec::SourceSpec;
@@ -6,34 +6,34 @@ use millstream_base::limits as shared;
 use std::fmt;
 use std::time::Duration;
 
-/// Where and how a source hears who sends it rows.
+/// Settings of a source that receives requests.
 #[derive(Clone, PartialEq)]
 pub struct ServerReads {
     /// `host:port`
     pub listen: String,
-    /// Whether all processes of the job listen there.
+    /// Whether all processes of the job listen.
     pub spread: bool,
-    /// What requests must bring; `None`: they need nothing.
+    /// The token that requests must have, if any.
     pub token: Option<String>,
-    /// Bytes of the body of a request; `None`: 8 MiB, or as many as a batch takes.
+    /// Maximum bytes of a request's body; `None`: 8 MiB, or the maximum of a batch if that is less.
     pub request_bytes_max: Option<u64>,
-    /// How long a request may take to come in.
+    /// Maximum time to receive a request.
     pub request_time_max: Duration,
-    /// Connections that are open at a time.
+    /// Maximum number of open connections.
     pub connections_max: u64,
-    /// Producers whose last sequence is remembered.
+    /// Number of producers whose last sequence number is kept.
     pub producers_max: u64,
 }
 
 impl fmt::Debug for ServerReads {
-    /// Without what may be secret.
+    /// Omits what may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerReads").field("listen", &self.listen).finish_non_exhaustive()
     }
 }
 
 impl ServerReads {
-    /// At `host:port` with default limits, without a token.
+    /// Creates settings for `host:port` with default limits, without a token.
     pub fn new(listen: impl Into<String>) -> ServerReads {
         ServerReads {
             listen: listen.into(),
@@ -46,35 +46,35 @@ impl ServerReads {
         }
     }
 
-    /// The largest request of this source.
+    /// Returns the maximum bytes of a request for this source.
     pub fn request_bytes_max(&self, source: &SourceSpec) -> u64 {
         self.request_bytes_max.unwrap_or(limits::HTTP_REQUEST_BYTES_MAX.min(source.bytes_per_batch_max))
     }
 }
 
-/// Where and how an `http` source reads.
+/// Settings of a source that reads from a server.
 #[derive(Clone, PartialEq)]
 pub struct ClientReads {
-    /// The URL, as it was written.
+    /// The URL as written.
     pub url: String,
-    /// What is done there.
+    /// How the URL is read.
     pub shape: HttpShape,
     /// Sent as `Authorization: Bearer …`.
     pub token: Option<String>,
     /// Other headers.
     pub headers: Vec<(String, String)>,
-    /// What is said on a new WebSocket.
+    /// Messages to send on a new WebSocket.
     pub send: Vec<String>,
-    /// How long a stream may be silent.
+    /// How long a stream may send nothing.
     pub stall: Duration,
-    /// Bytes of an answer, an event or a message, unpacked; `None`: 8 MiB, or as many as a batch takes.
+    /// Maximum bytes of a response, event or message after decompression; `None`: 8 MiB, or the maximum of a batch if that is less.
     pub answer_bytes_max: Option<u64>,
-    /// How long the head of an answer may take, and all of one that is no stream.
+    /// Timeout for the head of a response, and for a complete response that is not a stream.
     pub timeout: Duration,
 }
 
 impl ClientReads {
-    /// Lines of this URL, with default limits.
+    /// Creates settings that read lines from this URL, with default limits.
     pub fn new(url: impl Into<String>) -> ClientReads {
         ClientReads {
             url: url.into(),
@@ -88,55 +88,55 @@ impl ClientReads {
         }
     }
 
-    /// The longest answer of this source.
+    /// Returns the maximum bytes of a response for this source.
     pub fn answer_bytes_max(&self, source: &SourceSpec) -> u64 {
         self.answer_bytes_max.unwrap_or(limits::HTTP_ANSWER_BYTES_MAX.min(source.bytes_per_batch_max))
     }
 }
 
 impl fmt::Debug for ClientReads {
-    /// Without what may be secret.
+    /// Omits what may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientReads").field("url", &self.url).field("shape", &self.shape).finish_non_exhaustive()
     }
 }
 
-/// How an `http` source reads.
+/// How an `http` source reads from a server.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HttpShape {
-    /// It asks again and again.
+    /// Polls.
     Poll {
-        /// How often.
+        /// Time between requests.
         every: Duration,
-        /// How the next request tells what came already; `None`: it does not.
+        /// The cursor of the next request, if any.
         cursor: Option<HttpCursor>,
-        /// Where the rows stand within an answer, an array of JSON; empty: the answer is the rows.
+        /// Path of the JSON array with the rows in a response; empty if the response is the rows.
         rows: Vec<String>,
-        /// Whether an answer may say where its next page is (`Link`).
+        /// Whether a response may name its next page (`Link`).
         pages: bool,
     },
-    /// The answer is lines that come for ever.
+    /// The response is an endless stream of lines.
     Lines,
-    /// The answer is events as browsers understand them (`text/event-stream`).
+    /// The response is a stream of server-sent events (`text/event-stream`).
     Events,
     /// Messages of a WebSocket.
     Websocket,
 }
 
-/// What a poll says of what came already.
+/// The cursor of a poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpCursor {
-    /// The parameter of the URL that tells it.
+    /// Name of the URL parameter.
     pub parameter: String,
-    /// Where it is found.
+    /// Where the cursor is found.
     pub from: CursorFrom,
 }
 
-/// Where a cursor is found in an answer.
+/// Where a response has its cursor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CursorFrom {
     /// In the last row, a JSON object, at this path.
     Field(Vec<String>),
-    /// In a header of the answer.
+    /// In a header of the response.
     Header(String),
 }

@@ -1,6 +1,6 @@
 //! A Kafka cluster, as a job file tells it of sources and of sinks.
 
-use millstream_base::job::PartMistakes;
+use millstream_base::job::PartErrors;
 use millstream_base::job::connector::TRUSTED_CA;
 use millstream_base::job::keys::{KeyShape, TableKey, key};
 use millstream_base::job::parts::is_address;
@@ -119,7 +119,7 @@ impl KafkaCluster {
     }
 
     /// Notes what is wrong with it.
-    pub fn check(&self, part: &PartMistakes<'_>) {
+    pub fn check(&self, part: &PartErrors<'_>) {
         for broker in self.brokers.iter().filter(|broker| !is_address(broker)) {
             part.wrong("brokers", format!("`{broker}` is not host and port; write it as \"127.0.0.1:9092\""));
         }
@@ -137,7 +137,7 @@ impl KafkaCluster {
 }
 
 /// The name of a topic.
-pub fn check_topic(key: &str, name: &str, part: &PartMistakes<'_>) {
+pub fn check_topic(key: &str, name: &str, part: &PartErrors<'_>) {
     let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     if name.is_empty() || name.len() > TOPIC_BYTES_MAX || !name.bytes().all(good) || [".", ".."].contains(&name) {
         let hint = match name.contains(['*', '?', '[']) {

@@ -1,31 +1,31 @@
-//! What goes wrong with a Kafka cluster: by the codes of its protocol and of librdkafka, whether it helps to try again.
+//! Errors of a Kafka cluster, classified by the codes of its protocol and of librdkafka into transient and permanent ones.
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use std::fmt;
 
-/// What went wrong with a cluster.
+/// An error of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaFault {
-    /// Whether it helps to try again.
+    /// Whether a retry may help.
     pub kind: KafkaFaultKind,
-    /// The code by which it was told; `None`: there is none.
+    /// The error code, if there is one.
     pub code: Option<Code>,
-    /// For a person to read.
+    /// A message for users.
     pub message: String,
 }
 
-/// Whether it helps to try again what failed.
+/// Whether a retry of the failed operation may help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KafkaFaultKind {
-    /// It may go away by itself: brokers are away, or have no leader for a partition, or no room.
-    Passing,
-    /// The cluster is there, and a transaction of somebody else is under way.
-    HeldUp,
-    /// Somebody has to mend something.
-    Lasting,
-    /// A record is to blame, so trying again, or starting again, would come to the same record.
+    /// Transient: brokers are unreachable, have no leader for a partition, or no room.
+    Transient,
+    /// The cluster is reachable, but another transaction is in progress.
+    Blocked,
+    /// Permanent: a user has to fix the cause.
+    Permanent,
+    /// A record is invalid: a retry or a restart would fail on the same record.
     Row,
-    /// Another start of the job writes now, so this process must not write any more.
+    /// Another start of the job writes now, so this process must stop writing.
     TakenOver,
 }
 
@@ -36,70 +36,70 @@ impl fmt::Display for KafkaFault {
 }
 
 impl KafkaFault {
-    /// Something that does not go away by itself.
-    pub fn lasting(message: impl Into<String>) -> KafkaFault {
-        KafkaFault { kind: KafkaFaultKind::Lasting, code: None, message: message.into() }
+    /// Returns a permanent fault.
+    pub fn permanent(message: impl Into<String>) -> KafkaFault {
+        KafkaFault { kind: KafkaFaultKind::Permanent, code: None, message: message.into() }
     }
 
-    /// Something that may go away by itself.
-    pub fn passing(message: impl Into<String>) -> KafkaFault {
-        KafkaFault { kind: KafkaFaultKind::Passing, code: None, message: message.into() }
+    /// Returns a transient fault.
+    pub fn transient(message: impl Into<String>) -> KafkaFault {
+        KafkaFault { kind: KafkaFaultKind::Transient, code: None, message: message.into() }
     }
 
-    /// Whether it may go away by itself.
-    pub fn passes(&self) -> bool {
-        matches!(self.kind, KafkaFaultKind::Passing | KafkaFaultKind::HeldUp)
+    /// Whether the fault is transient.
+    pub fn is_transient(&self) -> bool {
+        matches!(self.kind, KafkaFaultKind::Transient | KafkaFaultKind::Blocked)
     }
 
-    /// Whether there is no such topic, or none that the job may see.
-    pub fn is_no_topic(&self) -> bool {
+    /// Whether the topic does not exist, or is not visible to the job.
+    pub fn is_topic_missing(&self) -> bool {
         use Code::{TopicAuthorizationFailed, UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
         matches!(self.code, Some(UnknownTopic | UnknownTopicOrPartition | UnknownPartition | TopicAuthorizationFailed))
     }
 
-    /// Whether the cluster does not let the job in.
-    pub fn is_refusal(&self) -> bool {
+    /// Whether the cluster rejects the job's credentials.
+    pub fn is_rejection(&self) -> bool {
         use Code::{
             Authentication, ClusterAuthorizationFailed, SSL, SaslAuthenticationFailed, UnsupportedSASLMechanism,
         };
         let codes =
             [Authentication, SaslAuthenticationFailed, UnsupportedSASLMechanism, SSL, ClusterAuthorizationFailed];
-        self.kind == KafkaFaultKind::Lasting && self.code.is_some_and(|code| codes.contains(&code))
+        self.kind == KafkaFaultKind::Permanent && self.code.is_some_and(|code| codes.contains(&code))
     }
 
-    /// What an error of a request means.
+    /// Interprets the error of a request.
     pub fn of(error: &KafkaError) -> KafkaFault {
         match (error, error.rdkafka_error_code()) {
             (KafkaError::ClientConfig(_, what, key, _), _) => {
-                KafkaFault::lasting(format!("the client cannot be set up: `{key}`: {what}"))
+                KafkaFault::permanent(format!("the client cannot be set up: `{key}`: {what}"))
             }
-            (KafkaError::ClientCreation(what), _) => KafkaFault::lasting(in_our_words(what)),
-            (KafkaError::Transaction(error), _) => KafkaFault::told(error.code(), &error.string()),
-            (_, Some(code)) => KafkaFault::told(code, ""),
-            (other, None) => KafkaFault::lasting(other.to_string()),
+            (KafkaError::ClientCreation(what), _) => KafkaFault::permanent(clean_message(what)),
+            (KafkaError::Transaction(error), _) => KafkaFault::from_code(error.code(), &error.string()),
+            (_, Some(code)) => KafkaFault::from_code(code, ""),
+            (other, None) => KafkaFault::permanent(other.to_string()),
         }
     }
 
-    /// What a code means; `reason`: what the client says beside it.
-    pub fn told(code: Code, reason: &str) -> KafkaFault {
-        let reason = in_our_words(reason);
+    /// Interprets a code; `reason` is the text with which the client reported it.
+    pub fn from_code(code: Code, reason: &str) -> KafkaFault {
+        let reason = clean_message(reason);
         let kind = kind_of(code, &reason);
-        let said = if reason.is_empty() { described(code) } else { reason };
+        let cause = if reason.is_empty() { description(code) } else { reason };
         let message = match code {
-            Code::Authentication | Code::SaslAuthenticationFailed if kind == KafkaFaultKind::Lasting => {
-                format!("authentication failed: {said}; check `sasl`")
+            Code::Authentication | Code::SaslAuthenticationFailed if kind == KafkaFaultKind::Permanent => {
+                format!("authentication failed: {cause}; check `sasl`")
             }
             Code::UnsupportedSASLMechanism => {
-                format!("the cluster does not support this SASL mechanism: {said}; set another `mechanism`")
+                format!("the cluster does not support this SASL mechanism: {cause}; set another `mechanism`")
             }
-            Code::SSL if kind == KafkaFaultKind::Lasting => format!("TLS: {said}; check `tls`"),
+            Code::SSL if kind == KafkaFaultKind::Permanent => format!("TLS: {cause}; check `tls`"),
             Code::TopicAuthorizationFailed
             | Code::GroupAuthorizationFailed
             | Code::ClusterAuthorizationFailed
             | Code::TransactionalIdAuthorizationFailed => {
-                format!("permission denied: {said}; grant it to the user of `sasl`")
+                format!("permission denied: {cause}; grant it to the user of `sasl`")
             }
-            _ => said,
+            _ => cause,
         };
         KafkaFault { kind, code: Some(code), message }
     }
@@ -108,8 +108,8 @@ impl KafkaFault {
 fn kind_of(code: Code, reason: &str) -> KafkaFaultKind {
     use Code::*;
     match code {
-        // A broker that stops while it greets looks so, too.
-        SSL | Authentication if !is_refusal(reason) => KafkaFaultKind::Passing,
+        // A broker that stops during the handshake causes this, too.
+        SSL | Authentication if !is_rejection(reason) => KafkaFaultKind::Transient,
         BrokerTransportFailure
         | Resolve
         | MessageTimedOut
@@ -161,18 +161,19 @@ fn kind_of(code: Code, reason: &str) -> KafkaFaultKind {
         | RebootstrapRequired
         | CriticalSystemResource
         | UnknownBroker
-        | ISRInsufficient => KafkaFaultKind::Passing,
+        | ISRInsufficient => KafkaFaultKind::Transient,
         MessageSizeTooLarge | MessageBatchTooLarge | InvalidRecord | InvalidMessageSize | InvalidTimestamp => {
             KafkaFaultKind::Row
         }
         Fenced | ProducerFenced | InvalidProducerEpoch | TransactionCoordinatorFenced => KafkaFaultKind::TakenOver,
-        _ => KafkaFaultKind::Lasting,
+        _ => KafkaFaultKind::Permanent,
     }
 }
 
-/// The library has one code for all that ends a greeting, and tells only in words whether the other end said no.
-fn is_refusal(reason: &str) -> bool {
-    const WORDS: [&str; 9] = [
+/// Whether a reason says that the other end rejected the handshake. The library has one code for all failed handshakes, and only its text
+/// tells them apart.
+fn is_rejection(reason: &str) -> bool {
+    const REJECTION_TEXTS: [&str; 9] = [
         "certificate",
         "alert",
         "wrong version number",
@@ -183,27 +184,27 @@ fn is_refusal(reason: &str) -> bool {
         "Invalid credentials",
         "mechanism handshake failed",
     ];
-    WORDS.iter().any(|words| reason.contains(words))
+    REJECTION_TEXTS.iter().any(|text| reason.contains(text))
 }
 
-/// The library's words for a code, without its name.
-fn described(code: Code) -> String {
+/// Returns the library's text for a code, without its name.
+fn description(code: Code) -> String {
     let text = code.to_string();
     let inner = text.split_once('(').map_or(text.as_str(), |(_, inner)| inner.strip_suffix(')').unwrap_or(inner));
     let inner = inner.strip_prefix("Local: ").or_else(|| inner.strip_prefix("Broker: ")).unwrap_or(inner);
     inner.to_owned()
 }
 
-/// What the library says, without its timing, and with the job's keys for its own.
-fn in_our_words(reason: &str) -> String {
-    let said = reason.split(" (after ").next().unwrap_or_default().trim();
-    if said.contains("security.protocol") || said.contains("ssl.key.location") {
-        let what = said.split([';', ',']).next().unwrap_or_default();
+/// Returns the library's text without timing, and with the job's keys instead of its own.
+fn clean_message(reason: &str) -> String {
+    let cause = reason.split(" (after ").next().unwrap_or_default().trim();
+    if cause.contains("security.protocol") || cause.contains("ssl.key.location") {
+        let what = cause.split([';', ',']).next().unwrap_or_default();
         let what = what.split(": verify that").next().unwrap_or_default();
         let what = what.split(": client SSL authentication might").next().unwrap_or_default();
         return format!("{what}; it may want `tls` or `sasl` of the job, or not want them");
     }
-    said.to_owned()
+    cause.to_owned()
 }
 
 #[cfg(test)]
@@ -212,35 +213,35 @@ mod tests {
 
     #[test]
     fn what_the_library_says_of_a_greeting_tells_whether_it_passes() {
-        let kind = |code, reason: &str| KafkaFault::told(code, reason).kind;
-        let refused = "sasl_plaintext://127.0.0.1:9092/bootstrap: SASL authentication error: Authentication failed during \
+        let kind = |code, reason: &str| KafkaFault::from_code(code, reason).kind;
+        let failed_login = "sasl_plaintext://127.0.0.1:9092/bootstrap: SASL authentication error: Authentication failed during \
                        authentication due to invalid credentials with SASL mechanism SCRAM-SHA-256 (after 212ms in state \
                        AUTH_REQ)";
-        assert_eq!(kind(Code::Authentication, refused), KafkaFaultKind::Lasting);
+        assert_eq!(kind(Code::Authentication, failed_login), KafkaFaultKind::Permanent);
         let untrusted = "ssl://127.0.0.1:9093/bootstrap: SSL handshake failed: error:0A000086:SSL routines::certificate verify \
                          failed: broker certificate could not be verified, verify that ssl.ca.location is correctly configured";
-        assert_eq!(kind(Code::SSL, untrusted), KafkaFaultKind::Lasting);
+        assert_eq!(kind(Code::SSL, untrusted), KafkaFaultKind::Permanent);
         assert_eq!(
             kind(Code::SSL, "ssl://127.0.0.1:9093/1: SSL handshake failed: Disconnected"),
-            KafkaFaultKind::Passing
+            KafkaFaultKind::Transient
         );
         let stopped = "127.0.0.1:9092/1: Disconnected: hung up from peer in state AUTH_LEGACY";
-        assert_eq!(kind(Code::Authentication, stopped), KafkaFaultKind::Passing);
+        assert_eq!(kind(Code::Authentication, stopped), KafkaFaultKind::Transient);
     }
 
     #[test]
     fn its_timing_and_its_own_keys_are_not_shown() {
         let away = "127.0.0.1:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)";
-        let fault = KafkaFault::told(Code::BrokerTransportFailure, away);
+        let fault = KafkaFault::from_code(Code::BrokerTransportFailure, away);
         assert_eq!(fault.message, "127.0.0.1:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused");
-        assert!(fault.passes());
+        assert!(fault.is_transient());
         let closed = "127.0.0.1:9092/bootstrap: Disconnected: verify that security.protocol is correctly configured, broker \
                       might require SASL authentication";
-        let told = KafkaFault::told(Code::BrokerTransportFailure, closed).message;
+        let message = KafkaFault::from_code(Code::BrokerTransportFailure, closed).message;
         assert_eq!(
-            told,
+            message,
             "127.0.0.1:9092/bootstrap: Disconnected; it may want `tls` or `sasl` of the job, or not want them"
         );
-        assert_eq!(KafkaFault::told(Code::UnknownTopicOrPartition, "").message, "Unknown topic or partition");
+        assert_eq!(KafkaFault::from_code(Code::UnknownTopicOrPartition, "").message, "Unknown topic or partition");
     }
 }

@@ -1,11 +1,11 @@
-//! Sink `kafka`: a topic of a Kafka cluster, a transaction a batch.
+//! The `kafka` sink, which writes to a topic in one transaction per batch.
 //!
-//! The transaction also writes a record that says which batch was committed last and by which start of the job, see
-//! [`markers`]. A batch is begun, written and committed within one [`Sink::commit`], so no transaction has to be finished after
-//! a crash: whoever opens the sink next ends what is open, and then the marker says what is committed. The same is done where
-//! the answer to a commit is lost, or the cluster has ended a transaction: begin anew under the same name, and look.
+//! The transaction also writes a record with the last committed batch and the run of the job that committed it, see [`markers`]. A batch
+//! is begun, written and committed within one [`Sink::commit`], so no transaction has to be completed after a crash. The next process to
+//! open the sink aborts an open transaction; then the marker says what is committed. The sink does the same if the response to a commit is
+//! lost, or the cluster has aborted a transaction: it starts a new session under the same name and reads the marker.
 //!
-//! With `parts = "worker"` each worker does so with its share of a batch, under a name and a marker of its own, see [`target`].
+//! With `parts = "worker"` each worker does so with its share of a batch, under its own name and with its own marker, see [`target`].
 
 pub mod declaration;
 mod markers;
@@ -28,7 +28,7 @@ use self::watch::Watch;
 use super::fault::{KafkaFault, KafkaFaultKind};
 use super::{PAUSE_MIN, settings as settings_of};
 use crate::kafka::cluster::KafkaCluster;
-use crate::sink::encoder::not_encoded;
+use crate::sink::encoder::encode_error;
 use crate::sink::wrong;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -39,76 +39,74 @@ use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::job::spec::{SinkConfig, SinkStart};
 use millstream_base::owner::Owner;
-use millstream_base::patience::ServerWait;
+use millstream_base::retry::StartupRetry;
 use millstream_base::units;
 use std::time::{Duration, Instant};
 
-/// Writes every batch that has rows, or a worker's share of it, in a transaction of its own.
+/// Writes every batch that has rows, or a worker's share of it, in its own transaction.
 struct KafkaSink {
     target: Target,
     encoder: RecordEncoder,
     facts: TopicFacts,
     failure: Failure,
-    /// `None`: something went wrong with the one before, or only shares are committed.
+    /// `None`: the previous one failed, or only shares are committed.
     session: Option<Session>,
     committed: Option<BatchId>,
 }
 
-/// Waits until a broker answers, where all are away, so that a job and its cluster may start in any order. What does not pass is
-/// left to those who connect next: they say where it stands in the job file. Longer than `wait` of the cluster, and than `until`,
-/// nothing is waited for.
+/// Waits until a broker responds, if all are unreachable, so that a job and its cluster may start in any order. Permanent errors are left
+/// to the next connection, which names the key of the job file. Waits at most `wait` of the cluster, and until `until`.
 fn await_cluster(writes: &KafkaWrites, start: SinkStart<'_>, until: Option<Instant>) -> Result<()> {
     let (name, origin) = (&start.spec.name, start.origin);
-    let who = format!("{}sink `{name}`", origin.at(&format!("sinks.{name}.brokers")));
-    let Ok(settings) = settings_of(&writes.cluster, &origin.folder, "millstream") else { return Ok(()) };
-    ask_at_start(&who, &writes.cluster, until, |left| topic::answers(&settings, left)).map(drop)
+    let context = format!("{}sink `{name}`", origin.at(&format!("sinks.{name}.brokers")));
+    let Ok(settings) = settings_of(&writes.cluster, &origin.dir, "millstream") else { return Ok(()) };
+    retry_at_start(&context, &writes.cluster, until, |left| topic::check_reachable(&settings, left)).map(drop)
 }
 
-/// Asks a cluster until there is an answer, or something is wrong that does not pass, as long as a start may wait for it. The question
-/// is told how much time is left.
-fn ask_at_start<T>(
-    who: &str,
+/// Retries `attempt` until it succeeds or fails permanently, for as long as startup may wait for it. It receives the remaining time.
+fn retry_at_start<T>(
+    context: &str,
     cluster: &KafkaCluster,
     until: Option<Instant>,
-    mut ask: impl FnMut(Duration) -> Result<T, KafkaFault>,
+    mut attempt: impl FnMut(Duration) -> Result<T, KafkaFault>,
 ) -> Result<Result<T, KafkaFault>> {
-    let place = format!("Kafka at {}", cluster.brokers.join(","));
-    let (began, mut told) = (Instant::now(), false);
+    let cluster_name = format!("Kafka at {}", cluster.brokers.join(","));
+    let (began, mut warned) = (Instant::now(), false);
     loop {
         let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
-        let fault = match ask(left) {
-            Err(fault) if fault.passes() => fault,
-            answer => {
-                if told {
-                    tracing::info!("{who}: {place} is reachable; the job starts");
+        let fault = match attempt(left) {
+            Err(fault) if fault.is_transient() => fault,
+            result => {
+                if warned {
+                    tracing::info!("{context}: {cluster_name} is reachable; the job starts");
                 }
-                return Ok(answer);
+                return Ok(result);
             }
         };
         if until.is_some_and(|until| Instant::now() >= until) {
             return Err(Error::environment(format!(
-                "{who}: {place} did not respond within --timeout; the job was not started"
+                "{context}: {cluster_name} did not respond within --timeout; the job was not started"
             )));
         }
         let wait = units::show_time(cluster.wait);
         if began.elapsed() >= cluster.wait {
-            let after = if told { format!(", for {wait}") } else { String::new() };
+            let after = if warned { format!(", for {wait}") } else { String::new() };
             return Err(Error::environment(format!(
-                "{who}: {place}: {}{after}; start the cluster, or check `brokers`, or raise `wait`",
+                "{context}: {cluster_name}: {}{after}; start the cluster, or check `brokers`, or raise `wait`",
                 fault.message
             )));
         }
-        if !told {
-            tracing::warn!("{who}: {place}: {}; the job waits for up to {wait} (`wait`)", fault.message);
-            told = true;
+        if !warned {
+            tracing::warn!("{context}: {cluster_name}: {}; the job waits for up to {wait} (`wait`)", fault.message);
+            warned = true;
         }
-        // The question itself has waited.
+        // The attempt itself has waited.
         std::thread::sleep(PAUSE_MIN);
     }
 }
 
-/// Checks schema and keys, and asks the cluster about the topic, where it is there; `servers`: whether it is waited for where it does not
-/// answer in time.
+/// Checks schema and keys, and queries the cluster about the topic, if it is reachable. `servers`: whether to wait for it if it does not
+/// respond in time.
 fn check(writes: &KafkaWrites, start: SinkStart<'_>, schema: &SchemaRef) -> Result<()> {
     let SinkStart { spec, origin, servers, .. } = start;
     let encoder = encoder(writes, start, schema)?;
@@ -117,13 +115,13 @@ fn check(writes: &KafkaWrites, start: SinkStart<'_>, schema: &SchemaRef) -> Resu
         subject.check(encoder.schema()).map_err(|message| wrong(spec, origin, "registry", message))?;
     }
     let facts = || {
-        let client = topic::asking(&target.settings, "read_uncommitted")?;
-        let there = topic::exists(&client, &target.spec.topic)?;
-        there.then(|| Admin::new(&target.settings)?.facts(&target.spec.topic)).transpose()
+        let client = topic::query_client(&target.settings, "read_uncommitted")?;
+        let is_existing = topic::exists(&client, &target.spec.topic)?;
+        is_existing.then(|| Admin::new(&target.settings)?.facts(&target.spec.topic)).transpose()
     };
     let facts = match servers {
-        ServerWait::No => facts(),
-        ServerWait::Until(until) => ask_at_start(&target.who(), &target.spec.cluster, until, |_| facts())?,
+        StartupRetry::No => facts(),
+        StartupRetry::Until(until) => retry_at_start(&target.display_name(), &target.spec.cluster, until, |_| facts())?,
     };
     match facts.map_err(|fault| unreachable(start, &target, fault))? {
         Some(facts) => target.fits(&facts).map_err(|message| wrong(spec, origin, "topic", message)),
@@ -131,13 +129,13 @@ fn check(writes: &KafkaWrites, start: SinkStart<'_>, schema: &SchemaRef) -> Resu
     }
 }
 
-/// What makes records of rows of this schema.
+/// Returns the encoder of records for rows of this schema.
 fn encoder(writes: &KafkaWrites, start: SinkStart<'_>, schema: &SchemaRef) -> Result<RecordEncoder> {
     RecordEncoder::new(writes, schema).map_err(|(key, message)| wrong(start.spec, start.origin, key, message))
 }
 
-/// Makes the topics that are not there, and takes the sink over from earlier starts of the job; without a share, those of all
-/// workers there ever were, too.
+/// Creates missing topics, and takes the sink over from earlier runs of the job. Without a share, also takes over the shares of all
+/// workers that ever wrote.
 fn open(
     writes: &KafkaWrites,
     start: SinkStart<'_>,
@@ -152,7 +150,7 @@ fn open(
         let id = subject.id(encoder.schema(), failure);
         encoder.begin_with(id.map_err(|message| wrong(spec, origin, "registry", message))?);
     }
-    let watch = Watch::new(failure, format!("{}: {}", target.who(), target.place()), None);
+    let watch = Watch::new(failure, format!("{}: {}", target.display_name(), target.cluster_name()), None);
     let mut watch = watch.for_transactions(target.spec.transaction);
     let opened = target.prepare(&mut watch).and_then(|facts| Ok((target.take_over(&facts, &mut watch)?, facts)));
     let ((session, committed), facts) = opened.map_err(|fault| unreachable(start, &target, fault))?;
@@ -164,7 +162,7 @@ fn open(
              may be there in part"
         );
     }
-    // Whoever holds all shares together commits nothing itself.
+    // A process that holds all shares together commits nothing itself.
     let session = match share.is_none() && writes.by_worker() {
         true => {
             session.end();
@@ -176,21 +174,21 @@ fn open(
     Ok(Box::new(KafkaSink { target, encoder, facts, failure, session, committed }))
 }
 
-/// Reads the markers, as they are while other starts of the job may be at work: a transaction of theirs does not count. Once the
-/// sink is open there is none.
+/// Reads the markers while other starts of the job may be running: their open transaction does not count. Once the sink is open there is
+/// none.
 fn committed(writes: &KafkaWrites, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {
     let target = Target::new(writes, start, None, None)?;
     let failure = Failure::default();
-    let mut watch = Watch::new(&failure, format!("{}: {}", target.who(), target.place()), None);
-    let read = markers::peek(&target.settings, &target.spec.markers, (job_id, &target.sink), &mut watch);
+    let mut watch = Watch::new(&failure, format!("{}: {}", target.display_name(), target.cluster_name()), None);
+    let read = markers::read_current(&target.settings, &target.spec.markers, (job_id, &target.sink), &mut watch);
     let markers = read.map_err(|fault| unreachable(start, &target, fault))?;
-    Ok(markers.held(None))
+    Ok(markers.committed_batch(None))
 }
 
 fn unreachable(start: SinkStart<'_>, target: &Target, fault: KafkaFault) -> Error {
     let location = start.origin.at(&format!("sinks.{}.brokers", start.spec.name));
-    let help = if fault.kind == KafkaFaultKind::Passing { "; start the cluster, or check `brokers`" } else { "" };
-    let message = format!("{location}{}: {}: {}{help}", target.who(), target.place(), fault.message);
+    let help = if fault.kind == KafkaFaultKind::Transient { "; start the cluster, or check `brokers`" } else { "" };
+    let message = format!("{location}{}: {}: {}{help}", target.display_name(), target.cluster_name(), fault.message);
     match fault.kind {
         KafkaFaultKind::TakenOver => Error::taken_over(message),
         _ => Error::environment(message),
@@ -199,7 +197,7 @@ fn unreachable(start: SinkStart<'_>, target: &Target, fault: KafkaFault) -> Erro
 
 impl Sink for KafkaSink {
     fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
-        // Of a batch without rows there is no trace, so it does not count as held.
+        // A batch without rows leaves no trace, so it does not count as held.
         if rows.iter().any(|part| part.num_rows() > 0) {
             self.write(batch, &rows)?;
             self.committed = Some(batch).filter(|_| self.target.owner.is_some());
@@ -213,50 +211,50 @@ impl Sink for KafkaSink {
 }
 
 impl KafkaSink {
-    /// Tries until the batch is committed, the job has ended, or something is wrong that does not pass.
+    /// Retries until the batch is committed, the job has ended, or a permanent error occurs.
     fn write(&mut self, batch: BatchId, rows: &[RecordBatch]) -> Result<()> {
-        let who = format!("{}: batch {batch}", self.target.who());
+        let context = format!("{}: batch {batch}", self.target.display_name());
         let records = self.encoder.encode(rows);
-        let records = records.map_err(|cause| not_encoded(&who, &cause))?;
+        let records = records.map_err(|cause| encode_error(&context, &cause))?;
         fault::point("commit.before");
         let failure = self.failure.clone();
-        let waits = format!("{who}: {}", self.target.place());
-        let mut watch = Watch::new(&failure, waits, Some(self.target.spec.cluster.wait));
+        let wait_name = format!("{context}: {}", self.target.cluster_name());
+        let mut watch = Watch::new(&failure, wait_name, Some(self.target.spec.cluster.wait));
         while let Err(mut fault) = self.attempt(batch, &records, &mut watch) {
             if let Some(session) = self.session.take() {
                 session.end();
             }
             if fault.code.is_some_and(session::ends_transactions) {
-                tracing::warn!("{who}: {}; it is begun anew", fault.message);
+                tracing::warn!("{context}: {}; it is started again", fault.message);
             }
-            if fault.passes() {
-                match watch.again(&fault) {
+            if fault.is_transient() {
+                match watch.retry(&fault) {
                     Ok(()) => continue,
                     Err(over) => fault = over,
                 }
             }
-            let message = format!("{who}: {}: {}", self.target.place(), fault.message);
+            let message = format!("{context}: {}: {}", self.target.cluster_name(), fault.message);
             return Err(match fault.kind {
                 KafkaFaultKind::Row => Error::plugin(message),
                 KafkaFaultKind::TakenOver => Error::taken_over(message),
-                KafkaFaultKind::Lasting | KafkaFaultKind::Passing | KafkaFaultKind::HeldUp => {
+                KafkaFaultKind::Permanent | KafkaFaultKind::Transient | KafkaFaultKind::Blocked => {
                     Error::environment(message)
                 }
             });
         }
-        watch.done();
+        watch.finish();
         fault::point("commit.after");
         Ok(())
     }
 
-    /// One attempt: begins anew where something went wrong before, and looks whether the batch is committed all the same.
+    /// Makes one attempt: starts a new session after an error, and checks whether the batch is committed anyway.
     fn attempt(&mut self, batch: BatchId, records: &Records, watch: &mut Watch<'_>) -> Result<(), KafkaFault> {
         let mut session = match self.session.take() {
             Some(session) => session,
             None => {
                 self.facts = Admin::new(&self.target.settings)?.facts(&self.target.spec.topic)?;
                 let (session, markers) = self.target.begin(&self.facts, watch)?;
-                if markers.held(self.target.share).is_some_and(|committed| committed >= batch) {
+                if markers.committed_batch(self.target.share).is_some_and(|committed| committed >= batch) {
                     self.session = Some(session);
                     return Ok(());
                 }
@@ -270,7 +268,7 @@ impl KafkaSink {
     }
 }
 
-/// An error for the first record that the topic does not take, before any is sent.
+/// Returns an error for the first record that exceeds the topic's limit, before any is sent.
 fn check_sizes(records: &Records, facts: &TopicFacts) -> Result<(), KafkaFault> {
     let row = |message| KafkaFault { kind: KafkaFaultKind::Row, code: None, message };
     for (index, (key, value)) in records.iter().enumerate() {
@@ -285,7 +283,7 @@ fn check_sizes(records: &Records, facts: &TopicFacts) -> Result<(), KafkaFault> 
         }
         if facts.compacted && key.is_none() {
             return Err(row(format!(
-                "row {} has no key, and all records of a compacted topic have one; leave out such rows in a stage before the sink",
+                "row {} has no key, and all records of a compacted topic have one; filter such rows in a stage before the sink",
                 index + 1
             )));
         }

@@ -67,7 +67,7 @@ struct ReadOrder<'a> {
     /// What it reads.
     spec: &'a KafkaReads,
     /// Where paths of the job start from.
-    folder: &'a Path,
+    dir: &'a Path,
     /// The partitions that are read here.
     share: Share,
 }
@@ -80,10 +80,10 @@ fn receive(order: &ReadOrder<'_>, from: &Positions, inbox: &Arc<Inbox>, runtime:
 }
 
 /// A client for a source. `what`: what it is used for.
-fn consumer(source: &SourceSpec, spec: &KafkaReads, folder: &Path, what: &str) -> Result<Consumer, KafkaFault> {
+fn consumer(source: &SourceSpec, spec: &KafkaReads, dir: &Path, what: &str) -> Result<Consumer, KafkaFault> {
     let name = format!("millstream-{}{what}", source.name);
     let settings =
-        settings(&spec.cluster, folder, &name).map_err(|error| KafkaFault::lasting(format!("TLS: {error}")))?;
+        settings(&spec.cluster, dir, &name).map_err(|error| KafkaFault::permanent(format!("TLS: {error}")))?;
     Consumer::new(settings, spec.group.as_deref().unwrap_or(&name))
 }
 
@@ -139,10 +139,10 @@ impl<'a> SourceReader<'a> {
         inbox: &'a Arc<Inbox>,
         runtime: &'a Handle,
     ) -> Result<SourceReader<'a>> {
-        let ReadOrder { source, spec, folder, .. } = order;
+        let ReadOrder { source, spec, dir, .. } = order;
         let name = &source.name;
-        let consumer = consumer(source, spec, folder, "")
-            .map_err(|fault| Error::environment(format!("source `{name}`: {fault}")))?;
+        let consumer =
+            consumer(source, spec, dir, "").map_err(|fault| Error::environment(format!("source `{name}`: {fault}")))?;
         Ok(SourceReader {
             ends: Ends::ask(order, inbox, runtime)?,
             policies: Policies::start(order, inbox, runtime)?,
@@ -164,7 +164,7 @@ impl<'a> SourceReader<'a> {
             at_end: 0,
             gathered: 0,
             missing: HashMap::new(),
-            schemas: Schemas::of(source, folder),
+            schemas: Schemas::of(source, dir),
         })
     }
 
@@ -211,8 +211,8 @@ impl<'a> SourceReader<'a> {
     /// Whether brokers can be reached, as far as the client has heard; waits no longer than the job may.
     fn look_at_outage(&mut self) -> Step {
         let name = &self.order.source.name;
-        if let Some(refusal) = self.consumer.told().refusal() {
-            return Err(Error::environment(format!("source `{name}`: {refusal}")));
+        if let Some(rejection) = self.consumer.client_log().rejection() {
+            return Err(Error::environment(format!("source `{name}`: {rejection}")));
         }
         self.outage.look(&self.consumer, self.order.spec).map(Ok)
     }
@@ -225,7 +225,7 @@ impl<'a> SourceReader<'a> {
             }
         }
         let name = &self.order.source.name;
-        match fault.passes() {
+        match fault.is_transient() {
             true => self.outage.failed(fault, self.order.spec),
             false => Err(Error::environment(format!("source `{name}`: {fault}"))),
         }

@@ -1,4 +1,4 @@
-//! The job file as authors write it, well and badly.
+//! Tests of job files as authors write them, valid and invalid.
 
 mod changes;
 mod good;
@@ -12,12 +12,12 @@ use millstream_base::job::parse;
 use millstream_base::job::spec::JobSpec;
 use std::path::Path;
 
-/// Parses a text as the file `job.toml` of the folder `jobs`.
+/// Parses a text as the file `job.toml` of the directory `jobs`.
 fn read(text: &str) -> Result<JobSpec> {
     parse(text, all(), Path::new("job.toml"), Path::new("jobs"), &[])
 }
 
-/// The same with `--set`.
+/// Like `read`, with `--set`.
 fn read_with(text: &str, sets: &[(&str, &str)]) -> Result<JobSpec> {
     let sets: Vec<_> = sets.iter().map(|(path, value)| (path.to_string(), value.to_string())).collect();
     parse(text, all(), Path::new("job.toml"), Path::new("jobs"), &sets)

@@ -1,4 +1,4 @@
-//! What a job file says of sources and sinks of kind `kinesis`. Where streams are and who asks stands in the environment (`AWS_…`).
+//! Declarations of `kinesis` sources and sinks: their keys in job files. Endpoint and credentials are in the environment (`AWS_…`).
 
 use super::settings::{KinesisReads, KinesisWrites};
 use super::{Stream, sink, source};
@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
-use millstream_base::job::PartMistakes;
+use millstream_base::job::PartErrors;
 use millstream_base::job::connector::{COLUMNS, ENCODING, RECORDS, ROWS, SinkDeclaration, SourceDeclaration};
 use millstream_base::job::keys::{KeyShape, TableKey, key};
 use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const KIND: &str = "kinesis";
-/// Letters of the name of a stream.
+/// Maximum length of a stream's name.
 const STREAM_BYTES_MAX: usize = 128;
 
 const STREAM: TableKey = key("stream", KeyShape::Text, "Name of the Kinesis stream.").required();
@@ -30,7 +30,7 @@ const REGION: TableKey = key(
      environment.",
 );
 
-/// Sources.
+/// Sources of kind `kinesis`.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
     doc: "a Kinesis stream",
@@ -48,7 +48,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
     read: |r| Arc::new(KinesisReads::read(r)),
 };
 
-/// Sinks.
+/// Sinks of kind `kinesis`.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
     doc: "a Kinesis stream",
@@ -72,7 +72,7 @@ impl KinesisReads {
         KinesisReads { stream, region, start: r.stream_start().unwrap_or_default() }
     }
 
-    /// The stream, or the key that is wrong and why.
+    /// Opens the stream; or returns the invalid key, and why.
     pub fn open(&self) -> std::result::Result<Stream, (&'static str, String)> {
         Stream::of(&self.stream, self.region.as_deref(), &environment())
     }
@@ -94,7 +94,7 @@ impl KinesisWrites {
     }
 }
 
-/// A stream, and its region.
+/// Reads the name of the stream and its region.
 fn stream(r: &Reader<'_>) -> (String, Option<String>) {
     let stream = r.needed_text("stream", "stream = \"orders\"");
     (stream, r.text("region", "region = \"eu-west-1\"").map(str::to_owned))
@@ -105,7 +105,7 @@ impl SourceConfig for KinesisReads {
         KIND
     }
 
-    fn check(&self, _source: &SourceSpec, part: &PartMistakes<'_>) {
+    fn check(&self, _source: &SourceSpec, part: &PartErrors<'_>) {
         check_stream(&self.stream, self.region.as_deref(), part);
     }
 
@@ -131,7 +131,7 @@ impl SourceConfig for KinesisReads {
 
     fn start(&self, start: SourceStart<'_>) -> Result<()> {
         let SourceStart { source, origin, .. } = start;
-        // What one of them has read to its end the others must know.
+        // All readers must know which shards were read to their end.
         let shared =
             self.found(source, origin).and_then(|stream| source::Shared::new(source, self, stream)).map(Arc::new);
         polled::start(
@@ -147,7 +147,7 @@ impl SinkConfig for KinesisWrites {
         KIND
     }
 
-    fn check(&self, part: &PartMistakes<'_>) {
+    fn check(&self, part: &PartErrors<'_>) {
         check_stream(&self.stream, self.region.as_deref(), part);
         if self.key.as_ref().is_some_and(String::is_empty) {
             part.wrong("key", "`key` has an empty name; write the name of a column");
@@ -172,8 +172,8 @@ impl SinkConfig for KinesisWrites {
     }
 }
 
-/// A stream, and its region.
-fn check_stream(name: &str, region: Option<&str>, part: &PartMistakes<'_>) {
+/// Checks the name of a stream and its region.
+fn check_stream(name: &str, region: Option<&str>, part: &PartErrors<'_>) {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     if !(1..=STREAM_BYTES_MAX).contains(&name.len()) || !name.bytes().all(good) {
         let shown = name.escape_debug();

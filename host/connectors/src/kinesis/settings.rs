@@ -1,28 +1,28 @@
-//! Settings of sources and sinks of kind `kinesis`.
+//! Settings of `kinesis` sources and sinks.
 
 use millstream_base::job::spec::StreamStart;
 use std::time::Duration;
 
-/// Which stream is read.
+/// Settings of a source: the stream it reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KinesisReads {
-    /// Its name.
+    /// The stream's name.
     pub stream: String,
     /// Its region; `None`: that of the environment.
     pub region: Option<String>,
-    /// Where a job begins.
+    /// The start position of a new job.
     pub start: StreamStart,
 }
 
-/// What is written.
+/// Settings of a sink: what it writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KinesisWrites {
-    /// The stream.
+    /// The stream's name.
     pub stream: String,
     /// Its region; `None`: that of the environment.
     pub region: Option<String>,
-    /// The column that is the partition key of records; `None`: each has one of its own.
+    /// The column with the partition keys of records; `None`: each record has its own.
     pub key: Option<String>,
-    /// How long the job waits where the stream takes nothing.
+    /// How long the job waits if the stream accepts nothing.
     pub wait: Duration,
 }

@@ -1,4 +1,4 @@
-//! Sink `kinesis`: each row is a record of a stream. A stream keeps no marker for us, so after a crash the batches since the last
+//! The `kinesis` sink, which writes one record per row to a stream. A stream keeps no marker, so after a crash the batches since the last
 //! checkpoint are sent again.
 
 mod requests;
@@ -31,14 +31,14 @@ use tokio::runtime::Runtime;
 struct KinesisSink {
     name: String,
     spec: KinesisWrites,
-    /// The column of partition keys.
+    /// The index of the column with partition keys.
     key: Option<usize>,
-    asker: KinesisClient,
+    client: KinesisClient,
     failure: Failure,
     runtime: Runtime,
 }
 
-/// Checks what can be checked without asking the server.
+/// Checks what can be checked without a request to the server.
 pub(super) fn check(kinesis: &KinesisWrites, start: SinkStart<'_>, schema: &SchemaRef) -> Result<()> {
     let SinkStart { spec, origin, .. } = start;
     json::check(schema).map_err(|message| wrong(spec, origin, "from", message))?;
@@ -63,7 +63,7 @@ pub(super) fn open(
         name: name.clone(),
         spec: kinesis.clone(),
         key: key(kinesis, schema).map_err(|message| wrong(spec, origin, "key", message))?,
-        asker: KinesisClient::new(&Arc::new(stream(spec, kinesis, origin)?)),
+        client: KinesisClient::new(&Arc::new(stream(spec, kinesis, origin)?)),
         failure: failure.clone(),
         runtime: new_runtime()?,
     }))
@@ -74,7 +74,7 @@ fn stream(spec: &SinkSpec, kinesis: &KinesisWrites, origin: &Origin) -> Result<S
     stream.map_err(|(key, message)| wrong(spec, origin, key, message))
 }
 
-/// The column of partition keys.
+/// Returns the index of the column with partition keys.
 fn key(kinesis: &KinesisWrites, schema: &SchemaRef) -> std::result::Result<Option<usize>, String> {
     let Some(name) = &kinesis.key else { return Ok(None) };
     let there = || format!("`key` names `{name}`, and the rows have {}; write one of these", describe(schema));
@@ -91,7 +91,7 @@ fn key(kinesis: &KinesisWrites, schema: &SchemaRef) -> std::result::Result<Optio
 impl Sink for KinesisSink {
     fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
         fault::point("commit.before");
-        // All of them are made before the first is sent: a row that no record can hold leaves nothing behind.
+        // All are created before the first is sent: a row that no record can hold leaves nothing.
         let records = Records::of(&rows, self.key, batch).map_err(|(row, why)| {
             let (name, row) = (&self.name, row.map_or(String::new(), |row| format!("row {row} of the batch: ")));
             Error::plugin(format!("sink `{name}`: batch {batch}: {row}{why}"))
@@ -110,30 +110,34 @@ impl Sink for KinesisSink {
 }
 
 impl KinesisSink {
-    /// Sends these records until the stream has all of them, in their order: those that it did not take come again before others.
+    /// Sends these records until the stream has all of them, in their order: rejected records are repeated before others.
     fn send(&mut self, batch: BatchId, records: &Records, request: Range<usize>) -> Result<()> {
         let mut left: Vec<usize> = request.collect();
-        let (name, place) = (self.name.clone(), self.asker.stream().place().to_owned());
+        let (name, display_name) = (self.name.clone(), self.client.stream().display_name().to_owned());
         let (wait, failure) = (self.spec.wait, self.failure.clone());
-        let lasting =
-            |why: String| ServerFault::Lasting(Error::environment(format!("sink `{name}`: batch {batch}: {why}")));
-        CommitRetry { sink: &name, place: "", wait, failure: &failure }.commit(batch, || {
-            let asked = records.asked(self.asker.stream().name(), &left);
-            let answer = await_or_end(&self.runtime, &self.failure, self.asker.ask("PutRecords", asked));
-            match answer.ok_or_else(|| lasting("the job has ended".to_owned()))? {
-                Ok(answer) => {
+        let permanent =
+            |why: String| ServerFault::Permanent(Error::environment(format!("sink `{name}`: batch {batch}: {why}")));
+        CommitRetry { sink: &name, server_name: "", wait, failure: &failure }.commit(batch, || {
+            let request_body = records.request_body(self.client.stream().name(), &left);
+            let response = await_or_end(&self.runtime, &self.failure, self.client.request("PutRecords", request_body));
+            match response.ok_or_else(|| permanent("the job has ended".to_owned()))? {
+                Ok(response) => {
                     let of = left.len();
-                    let outcome = requests::outcome(answer, &left).map_err(|why| lasting(format!("{place}: {why}")))?;
-                    left = outcome.again;
+                    let outcome = requests::outcome(response, &left)
+                        .map_err(|why| permanent(format!("{display_name}: {why}")))?;
+                    left = outcome.rejected;
                     if left.is_empty() {
                         return Ok(());
                     }
                     let why = shown::harmless(&outcome.why, 300);
-                    Err(ServerFault::Passing(format!("{place}: {} of {of} records are not taken: {why}", left.len())))
+                    Err(ServerFault::Transient(format!(
+                        "{display_name}: {} of {of} records are not taken: {why}",
+                        left.len()
+                    )))
                 }
-                Err(KinesisFault::Passing(why) | KinesisFault::Throttled(why)) => Err(ServerFault::Passing(why)),
-                Err(KinesisFault::Expired) => Err(ServerFault::Passing("it expects an iterator".to_owned())),
-                Err(KinesisFault::Invalid(why) | KinesisFault::Lasting(why)) => Err(lasting(why)),
+                Err(KinesisFault::Transient(why) | KinesisFault::Throttled(why)) => Err(ServerFault::Transient(why)),
+                Err(KinesisFault::Expired) => Err(ServerFault::Transient("it expects an iterator".to_owned())),
+                Err(KinesisFault::Invalid(why) | KinesisFault::Permanent(why)) => Err(permanent(why)),
             }
         })
     }

@@ -1,4 +1,4 @@
-//! What a job file says of sources of kind `lumberjack`.
+//! Declaration of the `lumberjack` source.
 
 use super::settings::{LumberjackReads, WINDOW_BYTES_MAX, WINDOW_MS_MAX};
 use crate::receiver::listening::{CONNECTIONS_MAX, SPREAD, check_certificate};
@@ -7,16 +7,16 @@ use millstream_base::job::connector::{CUT, REJECTING, SourceDeclaration, TLS_SHA
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{ColumnSpec, Format, Origin, SourceConfig, SourceSpec, SourceStart, TlsSpec};
 use millstream_base::job::table::Reader;
-use millstream_base::job::{PartMistakes, parts};
+use millstream_base::job::{PartErrors, parts};
 use millstream_base::{limits, units};
 use std::sync::Arc;
 use std::time::Duration;
 
 const KIND: &str = "lumberjack";
-/// The longest that a window may take to come in.
+/// Maximum of `window_time_max`.
 const WINDOW_TIME_MAX_MAX: Duration = Duration::from_secs(3600);
 
-/// Sources.
+/// The source kind.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
     doc: "events from Filebeat and other Beats",
@@ -64,7 +64,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
 
 impl LumberjackReads {
     fn read(r: &Reader<'_>) -> LumberjackReads {
-        let connections_max = r.whole("connections_max", 1, limits::HTTP_CONNECTIONS_MAX_MAX);
+        let connections_max = r.integer("connections_max", 1, limits::HTTP_CONNECTIONS_MAX_MAX);
         let window_bytes_max = r.size("window_bytes_max", 1, limits::HTTP_REQUEST_BYTES_MAX_MAX);
         LumberjackReads {
             listen: r.needed_text("listen", "listen = \"0.0.0.0:5044\""),
@@ -81,15 +81,15 @@ impl SourceConfig for LumberjackReads {
         KIND
     }
 
-    fn check(&self, source: &SourceSpec, part: &PartMistakes<'_>) {
+    fn check(&self, source: &SourceSpec, part: &PartErrors<'_>) {
         parts::address("listen", &self.listen, part);
         if self.window_time_max.is_zero() || self.window_time_max > WINDOW_TIME_MAX_MAX {
             let time = units::show_time(self.window_time_max);
             part.wrong("window_time_max", format!("`window_time_max` is {time}; write a time from 1ms to 1h"));
         }
-        // Senders may have to show certificates, too.
-        let shown = source.tls.as_ref().map(|tls| TlsSpec { ca: None, ..tls.clone() });
-        shown.iter().for_each(|tls| parts::own_certificate(tls, part));
+        // `ca` is allowed here: senders may have to present certificates.
+        let server_tls = source.tls.as_ref().map(|tls| TlsSpec { ca: None, ..tls.clone() });
+        server_tls.iter().for_each(|tls| parts::own_certificate(tls, part));
     }
 
     fn promise(&self) -> Option<&'static str> {

@@ -1,97 +1,93 @@
-//! Frames of version 2 of the protocol, of which a window is made:
+//! Frames of version 2 of the protocol, of which a window consists:
 //!
-//! | frame | behind `2` and its letter |
+//! | frame | content after `2` and its character |
 //! |---|---|
-//! | `W` begins a window | how many events it has |
-//! | `J` an event | its number, how many bytes follow, and these: JSON |
-//! | `C` frames, compressed | how many bytes follow, and these: zlib |
-//! | `A` an answer | the number of the last event that is safe; 0: none yet, and somebody is at work on it |
+//! | `W` starts a window | number of its events |
+//! | `J` an event | its number, the number of bytes, and the bytes: JSON |
+//! | `C` compressed frames | the number of bytes, and the bytes: zlib |
+//! | `A` acknowledgment | number of the last durable event; 0: keep-alive, none yet |
 //!
-//! Numbers have four bytes, the largest first. What a sender says of lengths is not believed before the bytes are there.
+//! Numbers have four bytes, big-endian. Lengths are not trusted before the bytes have arrived.
 
 use crate::receiver::budget::{Budget, BudgetPermit};
 use flate2::{Decompress, FlushDecompress, Status};
 use std::io::{self, ErrorKind};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// What room is made for at a time, as bytes come.
+/// Bytes that are allocated at a time as data arrives.
 const PIECE_BYTES: usize = 64 << 10;
-/// Bytes of an event's frame before its JSON: events without any take room as well.
+/// Bytes of an event's frame before its JSON: empty events take memory as well.
 const EVENT_HEAD_BYTES: usize = 10;
 
-/// Why a window is not taken, and its connection ends.
+/// Why a window is rejected and its connection closed.
 #[derive(Debug)]
-pub enum WindowRefusal {
-    /// The connection ended, or broke.
+pub enum WindowError {
+    /// The connection was closed or broken.
     Broken,
-    /// What came is not what there is; for a person to read.
+    /// A protocol violation, as a message for users.
     Wrong(String),
-    /// The window is larger than it may be.
+    /// The window exceeds its maximum size.
     TooLarge,
-    /// Too much is coming in on all connections together.
+    /// Too many bytes are being received on all connections.
     NoRoom,
 }
 
-impl From<io::Error> for WindowRefusal {
-    fn from(_: io::Error) -> WindowRefusal {
-        WindowRefusal::Broken
+impl From<io::Error> for WindowError {
+    fn from(_: io::Error) -> WindowError {
+        WindowError::Broken
     }
 }
 
-/// The events of a window, as they come.
+/// The received events of a window.
 pub struct Window {
-    /// How many it has.
+    /// Number of its events.
     count: u32,
-    /// Those that came, one behind the other.
+    /// The received events, concatenated.
     bytes: Vec<u8>,
     ends: Vec<usize>,
-    /// The number of the last of them.
+    /// Number of the last received event.
     last: u32,
     bytes_max: usize,
     room: BudgetPermit,
 }
 
 impl Window {
-    /// With so many events, of so many bytes together at most.
+    /// Creates a window of `count` events with at most `bytes_max`.
     pub fn new(count: u32, bytes_max: usize) -> Window {
         Window { count, bytes: Vec::new(), ends: Vec::new(), last: 0, bytes_max, room: BudgetPermit::default() }
     }
 
-    /// Whether all of its events are there.
-    pub fn is_whole(&self) -> bool {
+    /// Returns whether all events were received.
+    pub fn is_complete(&self) -> bool {
         self.ends.len() as u64 >= u64::from(self.count)
     }
 
-    /// The number of the last event.
+    /// Returns the number of the last event.
     pub fn last(&self) -> u32 {
         self.last
     }
 
-    /// The events.
+    /// Returns the events.
     pub fn events(&self) -> impl Iterator<Item = &[u8]> {
-        let begins = std::iter::once(0).chain(self.ends.iter().copied());
-        begins.zip(&self.ends).map(|(from, to)| self.bytes.get(from..*to).unwrap_or_default())
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(from, to)| self.bytes.get(from..*to).unwrap_or_default())
     }
 
-    /// What it takes, with `more` bytes that are not events yet.
-    fn grow(&mut self, budget: &Budget, more: usize) -> Result<(), WindowRefusal> {
+    /// Reserves budget for the window, with `more` bytes that are not events yet.
+    fn grow(&mut self, budget: &Budget, more: usize) -> Result<(), WindowError> {
         let bytes = self.bytes.len() + self.ends.len() * EVENT_HEAD_BYTES;
         if bytes > self.bytes_max || more > self.bytes_max {
-            return Err(WindowRefusal::TooLarge);
+            return Err(WindowError::TooLarge);
         }
         match budget.grow(&mut self.room, (bytes + more) as u64) {
             true => Ok(()),
-            false => Err(WindowRefusal::NoRoom),
+            false => Err(WindowError::NoRoom),
         }
     }
 
-    /// Reads the next frame, one of its events or several that are compressed.
-    pub async fn read(
-        mut self,
-        stream: &mut (impl AsyncRead + Unpin),
-        budget: &Budget,
-    ) -> Result<Window, WindowRefusal> {
-        match letter(stream).await? {
+    /// Reads the next frame: an event, or several compressed ones.
+    pub async fn read(mut self, stream: &mut (impl AsyncRead + Unpin), budget: &Budget) -> Result<Window, WindowError> {
+        match frame_type(stream).await? {
             b'J' => {
                 let (number, length) = (stream.read_u32().await?, stream.read_u32().await?);
                 let mut left = length as usize;
@@ -100,22 +96,22 @@ impl Window {
                     self.append(stream, piece, budget).await?;
                     left -= piece;
                 }
-                self.ended(number);
+                self.end_event(number);
                 self.grow(budget, 0)?;
                 Ok(self)
             }
             b'C' => {
-                let packed = self.packed(stream, budget).await?;
+                let compressed = self.read_compressed(stream, budget).await?;
                 let budget = budget.clone();
-                let unpacking = tokio::task::spawn_blocking(move || {
-                    self.unpack(&packed, &budget)?;
+                let decompressing = tokio::task::spawn_blocking(move || {
+                    self.decompress(&compressed, &budget)?;
                     self.grow(&budget, 0)?;
                     Ok(self)
                 });
-                unpacking.await.unwrap_or(Err(WindowRefusal::Broken))
+                decompressing.await.unwrap_or(Err(WindowError::Broken))
             }
-            b'W' => Err(WindowRefusal::Wrong("a window begins before the one before it is whole".into())),
-            other => Err(unknown(other)),
+            b'W' => Err(WindowError::Wrong("a window begins before the previous one is complete".into())),
+            other => Err(unknown_frame(other)),
         }
     }
 
@@ -124,7 +120,7 @@ impl Window {
         stream: &mut (impl AsyncRead + Unpin),
         piece: usize,
         budget: &Budget,
-    ) -> Result<(), WindowRefusal> {
+    ) -> Result<(), WindowError> {
         let from = self.bytes.len();
         self.grow(budget, piece)?;
         self.bytes.resize(from + piece, 0);
@@ -132,72 +128,72 @@ impl Window {
         Ok(())
     }
 
-    fn ended(&mut self, number: u32) {
+    fn end_event(&mut self, number: u32) {
         self.ends.push(self.bytes.len());
         self.last = number;
     }
 
-    /// The bytes of a compressed frame.
-    async fn packed(
+    /// Reads the bytes of a compressed frame.
+    async fn read_compressed(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
         budget: &Budget,
-    ) -> Result<Vec<u8>, WindowRefusal> {
+    ) -> Result<Vec<u8>, WindowError> {
         let mut left = stream.read_u32().await? as usize;
-        let mut packed = Vec::new();
+        let mut compressed = Vec::new();
         while left > 0 {
-            let (from, piece) = (packed.len(), left.min(PIECE_BYTES));
+            let (from, piece) = (compressed.len(), left.min(PIECE_BYTES));
             self.grow(budget, from + piece)?;
-            packed.resize(from + piece, 0);
-            stream.read_exact(packed.get_mut(from..).unwrap_or_default()).await?;
+            compressed.resize(from + piece, 0);
+            stream.read_exact(compressed.get_mut(from..).unwrap_or_default()).await?;
             left -= piece;
         }
-        Ok(packed)
+        Ok(compressed)
     }
 
-    /// Takes the events out of a compressed frame, a piece after the other: little may become much.
-    fn unpack(&mut self, packed: &[u8], budget: &Budget) -> Result<(), WindowRefusal> {
-        let broken = |why: &str| WindowRefusal::Wrong(format!("a compressed frame is not whole: {why}"));
-        let (mut zlib, mut inner) = (Decompress::new(true), Inner::default());
+    /// Decompresses the events of a frame in pieces, as few bytes may expand to many.
+    fn decompress(&mut self, compressed: &[u8], budget: &Budget) -> Result<(), WindowError> {
+        let broken = |why: &str| WindowError::Wrong(format!("a compressed frame is not whole: {why}"));
+        let (mut zlib, mut inner) = (Decompress::new(true), InnerFrames::default());
         let mut piece = Vec::with_capacity(PIECE_BYTES);
         loop {
             let from = usize::try_from(zlib.total_in()).unwrap_or(usize::MAX);
-            let made = zlib.total_out();
+            let output_bytes = zlib.total_out();
             piece.clear();
-            let rest = packed.get(from..).unwrap_or_default();
+            let rest = compressed.get(from..).unwrap_or_default();
             let state = zlib.decompress_vec(rest, &mut piece, FlushDecompress::None);
             let state = state.map_err(|error| broken(&error.to_string()))?;
             inner.take(&piece, self)?;
-            self.grow(budget, packed.len())?;
+            self.grow(budget, compressed.len())?;
             match state {
                 Status::StreamEnd => break,
-                // All is read, and nothing more comes of it.
-                _ if zlib.total_out() == made => return Err(broken("it ends in the middle")),
+                // All input is consumed, and no more output follows.
+                _ if zlib.total_out() == output_bytes => return Err(broken("it ends in the middle")),
                 _ => {}
             }
         }
-        match inner.is_between() {
+        match inner.is_at_frame_start() {
             true => Ok(()),
             false => Err(broken("its last event ends in the middle")),
         }
     }
 }
 
-/// What frames within a compressed one are taken apart by.
+/// Parses the frames within a compressed frame.
 #[derive(Default)]
-struct Inner {
+struct InnerFrames {
     head: Vec<u8>,
     number: u32,
-    /// Bytes of the event that are still to come.
+    /// Remaining bytes of the event.
     left: usize,
 }
 
-impl Inner {
-    fn is_between(&self) -> bool {
+impl InnerFrames {
+    fn is_at_frame_start(&self) -> bool {
         self.head.is_empty() && self.left == 0
     }
 
-    fn take(&mut self, mut bytes: &[u8], window: &mut Window) -> Result<(), WindowRefusal> {
+    fn take(&mut self, mut bytes: &[u8], window: &mut Window) -> Result<(), WindowError> {
         while !bytes.is_empty() {
             if self.left > 0 {
                 let (part, rest) = bytes.split_at(self.left.min(bytes.len()));
@@ -205,7 +201,7 @@ impl Inner {
                 self.left -= part.len();
                 bytes = rest;
                 if self.left == 0 {
-                    window.ended(self.number);
+                    window.end_event(self.number);
                 }
                 continue;
             }
@@ -215,10 +211,10 @@ impl Inner {
             match self.head[..] {
                 [b'2', b'J', ..] | [b'2'] => {}
                 [b'2', b'C', ..] => {
-                    return Err(WindowRefusal::Wrong("a compressed frame is within another one".into()));
+                    return Err(WindowError::Wrong("a compressed frame is within another one".into()));
                 }
-                [b'2', other, ..] => return Err(unknown(other)),
-                [version, ..] => return Err(foreign(version)),
+                [b'2', other, ..] => return Err(unknown_frame(other)),
+                [version, ..] => return Err(wrong_protocol(version)),
                 [] => {}
             }
             if let [_, _, a, b, c, d, e, f, g, h] = self.head[..] {
@@ -226,7 +222,7 @@ impl Inner {
                 self.left = u32::from_be_bytes([e, f, g, h]) as usize;
                 self.head.clear();
                 if self.left == 0 {
-                    window.ended(self.number);
+                    window.end_event(self.number);
                 }
             }
         }
@@ -234,49 +230,46 @@ impl Inner {
     }
 }
 
-/// How many events the next window has; `None`: the connection has ended before one.
-pub async fn begins(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<u32>, WindowRefusal> {
+/// Reads the number of events of the next window; `None` if the connection ended before one.
+pub async fn read_window_start(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<u32>, WindowError> {
     let version = match stream.read_u8().await {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
         read => read?,
     };
-    match kind(version, stream).await? {
+    match read_frame_type(version, stream).await? {
         b'W' => Ok(Some(stream.read_u32().await?)),
-        b'J' | b'C' => Err(WindowRefusal::Wrong("an event comes before a window begins".into())),
-        other => Err(unknown(other)),
+        b'J' | b'C' => Err(WindowError::Wrong("an event comes before a window begins".into())),
+        other => Err(unknown_frame(other)),
     }
 }
 
-/// The letter of the next frame.
-async fn letter(stream: &mut (impl AsyncRead + Unpin)) -> Result<u8, WindowRefusal> {
+/// Reads the type of the next frame.
+async fn frame_type(stream: &mut (impl AsyncRead + Unpin)) -> Result<u8, WindowError> {
     let version = stream.read_u8().await?;
-    kind(version, stream).await
+    read_frame_type(version, stream).await
 }
 
-async fn kind(version: u8, stream: &mut (impl AsyncRead + Unpin)) -> Result<u8, WindowRefusal> {
+async fn read_frame_type(version: u8, stream: &mut (impl AsyncRead + Unpin)) -> Result<u8, WindowError> {
     match version {
         b'2' => Ok(stream.read_u8().await?),
-        other => Err(foreign(other)),
+        other => Err(wrong_protocol(other)),
     }
 }
 
-fn foreign(version: u8) -> WindowRefusal {
-    WindowRefusal::Wrong(match version {
+fn wrong_protocol(version: u8) -> WindowError {
+    WindowError::Wrong(match version {
         b'1' => "it speaks version 1 of the protocol; configure version 2, as Beats use".into(),
-        0x16 => "it speaks TLS, and the source has no certificate (`tls`)".into(),
+        0x16 => "it uses TLS, and the source has no certificate (`tls`)".into(),
         _ => "it does not speak the protocol of Beats (Lumberjack, version 2)".into(),
     })
 }
 
-fn unknown(letter: u8) -> WindowRefusal {
-    WindowRefusal::Wrong(format!(
-        "it sends a frame `{}`, of which nothing is known",
-        char::from(letter).escape_default()
-    ))
+fn unknown_frame(frame_type: u8) -> WindowError {
+    WindowError::Wrong(format!("it sends an unknown frame `{}`", char::from(frame_type).escape_default()))
 }
 
-/// An answer: this event is safe, and those before it; 0: somebody is at work on it.
-pub fn answer(number: u32) -> [u8; 6] {
+/// Encodes an acknowledgment of this event and those before it; 0 is a keep-alive.
+pub fn acknowledgment(number: u32) -> [u8; 6] {
     let [a, b, c, d] = number.to_be_bytes();
     [b'2', b'A', a, b, c, d]
 }
@@ -293,20 +286,20 @@ mod tests {
         [b"2J", &number.to_be_bytes()[..], &(json.len() as u32).to_be_bytes(), json].concat()
     }
 
-    fn packed(frames: &[u8]) -> Vec<u8> {
+    fn compressed_frame(frames: &[u8]) -> Vec<u8> {
         let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
         encoder.write_all(frames).unwrap();
-        let packed = encoder.finish().unwrap();
-        [b"2C", &(packed.len() as u32).to_be_bytes()[..], &packed].concat()
+        let compressed = encoder.finish().unwrap();
+        [b"2C", &(compressed.len() as u32).to_be_bytes()[..], &compressed].concat()
     }
 
-    /// The events of a window whose frames these are, and the number of the last; or why it was refused.
+    /// Reads a window with these frames. Returns its events and the number of the last one, or why it was rejected.
     async fn read(count: u32, mut frames: &[u8], bytes_max: usize) -> Result<(Vec<String>, u32), String> {
         let budget = Budget::new(2 << 20);
         let mut window = Window::new(count, bytes_max);
-        while !window.is_whole() {
-            window = window.read(&mut frames, &budget).await.map_err(|refused| match refused {
-                WindowRefusal::Wrong(words) => words,
+        while !window.is_complete() {
+            window = window.read(&mut frames, &budget).await.map_err(|error| match error {
+                WindowError::Wrong(message) => message,
                 other => format!("{other:?}"),
             })?;
         }
@@ -317,7 +310,7 @@ mod tests {
     #[tokio::test]
     async fn a_window_is_events_single_and_compressed() {
         let many: Vec<u8> = (2..=9).flat_map(|number| event(number, format!("[{number}]").as_bytes())).collect();
-        let frames = [event(1, b"{}"), packed(&many), event(10, b"")].concat();
+        let frames = [event(1, b"{}"), compressed_frame(&many), event(10, b"")].concat();
         let (events, last) = read(10, &frames, 1 << 20).await.unwrap();
         assert_eq!((events.len(), last), (10, 10));
         assert_eq!((&*events[0], &*events[1], &*events[8], &*events[9]), ("{}", "[2]", "[9]", ""));
@@ -328,39 +321,42 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_window_is_refused() {
-        for (frames, told) in [
-            (b"2W\0\0\0\x01".to_vec(), "a window begins before the one before it is whole"),
+        for (frames, expected) in [
+            (b"2W\0\0\0\x01".to_vec(), "a window begins before the previous one is complete"),
             (b"1D\0\0".to_vec(), "it speaks version 1 of the protocol"),
             (b"GET / HTTP".to_vec(), "it does not speak the protocol of Beats"),
-            (b"2D\0\0\0\x01".to_vec(), "it sends a frame `D`, of which nothing is known"),
-            (packed(b"2J\0\0"), "a compressed frame is not whole: its last event ends in the middle"),
-            (packed(&packed(&event(1, b"{}"))), "a compressed frame is within another one"),
-            (packed(b"1J"), "it speaks version 1"),
+            (b"2D\0\0\0\x01".to_vec(), "it sends an unknown frame `D`"),
+            (compressed_frame(b"2J\0\0"), "a compressed frame is not whole: its last event ends in the middle"),
+            (compressed_frame(&compressed_frame(&event(1, b"{}"))), "a compressed frame is within another one"),
+            (compressed_frame(b"1J"), "it speaks version 1"),
             (b"2C\0\0\0\x04abcd".to_vec(), "a compressed frame is not whole: "),
             (b"2C\0\0\0\0".to_vec(), "a compressed frame is not whole: it ends in the middle"),
-            ([&b"2C\0\0\0\x14"[..], &packed(&event(1, &[b'x'; 999]))[6..26]].concat(), "it ends in the middle"),
+            (
+                [&b"2C\0\0\0\x14"[..], &compressed_frame(&event(1, &[b'x'; 999]))[6..26]].concat(),
+                "it ends in the middle",
+            ),
         ] {
-            let refused = read(2, &frames, 1 << 20).await.unwrap_err();
-            assert!(refused.contains(told), "{refused}, not {told}");
+            let error = read(2, &frames, 1 << 20).await.unwrap_err();
+            assert!(error.contains(expected), "{error}, not {expected}");
         }
-        assert!(matches!(begins(&mut &b""[..]).await, Ok(None)));
-        assert!(matches!(begins(&mut &b"2W\0\0\x01\0"[..]).await, Ok(Some(256))));
-        assert!(matches!(begins(&mut &event(1, b"{}")[..]).await, Err(WindowRefusal::Wrong(_))));
+        assert!(matches!(read_window_start(&mut &b""[..]).await, Ok(None)));
+        assert!(matches!(read_window_start(&mut &b"2W\0\0\x01\0"[..]).await, Ok(Some(256))));
+        assert!(matches!(read_window_start(&mut &event(1, b"{}")[..]).await, Err(WindowError::Wrong(_))));
     }
 
     #[tokio::test]
     async fn little_that_becomes_much_is_refused_before_it_is_kept() {
-        // A thousand times as much as came.
-        let bomb = packed(&event(1, &vec![b' '; 64 << 20]));
+        // Expands to a thousand times its length.
+        let bomb = compressed_frame(&event(1, &vec![b' '; 64 << 20]));
         assert!(bomb.len() < 128 << 10, "{}", bomb.len());
         assert_eq!(read(1, &bomb, 1 << 20).await.unwrap_err(), "TooLarge");
-        // Events of nothing take room as well.
-        let nothing = packed(&event(1, b"").repeat(1 << 20));
+        // Empty events take memory as well.
+        let nothing = compressed_frame(&event(1, b"").repeat(1 << 20));
         assert_eq!(read(u32::MAX, &nothing, 1 << 20).await.unwrap_err(), "TooLarge");
         assert_eq!(read(1, &event(1, &[b' '; 4000]), 3000).await.unwrap_err(), "TooLarge");
-        // The bound of all connections together.
+        // The limit of all connections together.
         assert_eq!(read(1, &event(1, &vec![b' '; 3 << 20]), 8 << 20).await.unwrap_err(), "NoRoom");
-        // A length that is not believed.
+        // A false length is not trusted.
         let lie = [&b"2J\0\0\0\x01\xff\xff\xff\xff"[..], b"{}"].concat();
         assert!(read(1, &lie, usize::MAX).now_or_never().unwrap().unwrap_err().starts_with("Broken"));
     }

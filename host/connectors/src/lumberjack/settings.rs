@@ -1,32 +1,32 @@
-//! Settings of sources of kind `lumberjack`.
+//! Settings of the `lumberjack` source.
 
 use millstream_base::batch::column::ColumnSpec;
 use millstream_base::batch::types::ColumnType;
 use std::time::Duration;
 
-/// How long such a window may take to come in, in milliseconds, where a job says nothing else.
+/// Default of `window_time_max`, in milliseconds.
 pub const WINDOW_MS_MAX: u64 = 30_000;
 
-/// Bytes of a window of events that a Beat sends, unpacked, where a job says nothing else.
+/// Default of `window_bytes_max`.
 pub const WINDOW_BYTES_MAX: u64 = 16 << 20;
 
-/// Where such a source listens, and what it takes.
+/// Settings of the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LumberjackReads {
     /// `host:port`
     pub listen: String,
-    /// Whether all processes of the job listen there.
+    /// Whether all processes of the job listen.
     pub spread: bool,
-    /// Bytes of a window, unpacked: what its sender waits for an answer to.
+    /// Maximum bytes of a window after decompression.
     pub window_bytes_max: u64,
-    /// How long a window may take to come in.
+    /// Maximum time to receive a window.
     pub window_time_max: Duration,
-    /// Connections at a time; more wait.
+    /// Maximum open connections; more wait.
     pub connections_max: u64,
 }
 
 impl LumberjackReads {
-    /// The columns of a source whose job names none: what Filebeat tells of a line of a log.
+    /// Returns the default columns: what Filebeat sends for a line of a log.
     pub fn columns() -> Vec<ColumnSpec> {
         let text = |name, path: &[&str]| ColumnSpec::new(name, ColumnType::Text).at(path.iter().copied());
         vec![

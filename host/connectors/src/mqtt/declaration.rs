@@ -1,4 +1,4 @@
-//! What a job file says of sources and sinks of kind `mqtt`.
+//! Declarations of `mqtt` sources and sinks: their keys in job files.
 
 use super::settings::{MqttReads, MqttTopic, MqttWrites};
 use super::{sink, source};
@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
-use millstream_base::job::PartMistakes;
+use millstream_base::job::PartErrors;
 use millstream_base::job::connector::{
     COLUMNS, MESSAGES, RECORDS, ROWS, SinkDeclaration, SourceDeclaration, TLS, WAIT,
 };
@@ -21,9 +21,9 @@ use std::time::Duration;
 const KIND: &str = "mqtt";
 const SCHEMES: [&str; 2] = ["mqtt://", "mqtts://"];
 const URL_EXAMPLE: &str = "url = \"mqtt://127.0.0.1:1883\"";
-/// Bytes of a topic, or of the name of a client.
+/// Maximum bytes of a topic or client id.
 const TEXT_BYTES_MAX: usize = 65_535;
-/// How long the server keeps messages while the job is away: seven days.
+/// How long the server keeps messages while the job is not connected: seven days.
 const SESSION_MS: u64 = 7 * 86_400_000;
 
 const URL: TableKey = key(
@@ -34,7 +34,7 @@ const URL: TableKey = key(
 )
 .required();
 
-/// Sources.
+/// Sources of kind `mqtt`.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
     doc: "MQTT topics",
@@ -55,7 +55,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         ),
         key(
             "qos",
-            KeyShape::Whole(0, 1),
+            KeyShape::Integer(0, 1),
             "Quality of service. With 1, the server keeps each message until a plan that holds it is durable. With 0, it sends \
              each message once and does not keep it. 1 by default.",
         ),
@@ -70,7 +70,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
     read: |r| Arc::new(MqttReads::read(r)),
 };
 
-/// Sinks.
+/// Sinks of kind `mqtt`.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
     doc: "MQTT topics",
@@ -97,7 +97,7 @@ impl MqttReads {
     fn read(r: &Reader<'_>) -> MqttReads {
         let example = "topic = \"plant/+/temperature\", or topic = [\"a\", \"b/#\"]";
         r.need("topic", example);
-        let acknowledged = r.whole("qos", 0, 1) != Some(0);
+        let acknowledged = r.integer("qos", 0, 1) != Some(0);
         if !acknowledged && r.has("session") {
             r.wrong(
                 "session",
@@ -130,7 +130,7 @@ impl MqttWrites {
     }
 }
 
-/// Empty: it is made of the names of job and part.
+/// Reads the client id. Empty: it is derived from the names of job and part.
 fn client_id(r: &Reader<'_>) -> String {
     r.text("client_id", "client_id = \"plant-totals\"").unwrap_or_default().to_owned()
 }
@@ -140,7 +140,7 @@ impl SourceConfig for MqttReads {
         KIND
     }
 
-    fn check(&self, source: &SourceSpec, part: &PartMistakes<'_>) {
+    fn check(&self, source: &SourceSpec, part: &PartErrors<'_>) {
         part.url(&self.url, SCHEMES, source.tls.as_ref());
         part.names("topic", &self.topics);
         for filter in &self.topics {
@@ -174,7 +174,7 @@ impl SourceConfig for MqttReads {
         self.client_id.is_empty().then(|| Arc::new(MqttReads { client_id: name.into(), ..self.clone() }) as _)
     }
 
-    /// The job itself may run, and what the server keeps for it stays where it is.
+    /// The job itself may be running, and its session on the server must not be touched.
     fn sampled(&self) -> Option<Arc<dyn SourceConfig>> {
         let client_id = format!("{}-sample-{}", self.client_id, std::process::id());
         Some(Arc::new(MqttReads { client_id, session: Duration::ZERO, ..self.clone() }))
@@ -196,7 +196,7 @@ impl SinkConfig for MqttWrites {
         KIND
     }
 
-    fn check(&self, part: &PartMistakes<'_>) {
+    fn check(&self, part: &PartErrors<'_>) {
         part.url(&self.server.url, SCHEMES, self.server.tls.as_ref());
         match &self.topic {
             MqttTopic::Fixed(topic) => {
@@ -230,7 +230,7 @@ impl SinkConfig for MqttWrites {
     }
 
     fn await_server(&self, start: SinkStart<'_>) -> Result<()> {
-        sink::await_answer(self, start)
+        sink::await_server(self, start)
     }
 
     fn open(&self, start: SinkStart<'_>, schema: &SchemaRef, failure: &Failure) -> Result<Box<dyn Sink>> {
@@ -238,7 +238,7 @@ impl SinkConfig for MqttWrites {
     }
 }
 
-/// Whether this may be subscribed to.
+/// Checks that a topic filter is valid.
 fn check_filter(filter: &str) -> std::result::Result<(), String> {
     let wrong = |what: &str| {
         Err(format!(
@@ -263,7 +263,7 @@ fn check_filter(filter: &str) -> std::result::Result<(), String> {
     Ok(())
 }
 
-fn check_client(name: &str, part: &PartMistakes<'_>) {
+fn check_client(name: &str, part: &PartErrors<'_>) {
     if name.is_empty() || name.len() > TEXT_BYTES_MAX || name.chars().any(char::is_control) {
         let shown = name.escape_debug();
         part.wrong("client_id", format!("`{shown}` is not a client ID; write one, for example \"plant-totals\""));

@@ -1,52 +1,52 @@
-//! Packets of MQTT 5, those that a client with QoS 0 and 1 sends and gets. Nothing of a length is believed before the bytes are there.
+//! MQTT 5 packets that a client with QoS 0 and 1 sends and receives. No length is trusted before its bytes have arrived.
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// How many messages a server sends that are not acknowledged. Mosquitto does not count those that it had sent to the connection before, and
-/// sends twice as many to one that comes back: they must be fewer than there are numbers.
+/// Maximum number of messages that a server sends without acknowledgement. Mosquitto does not count those sent to a previous connection,
+/// and sends twice as many after a reconnect: the total must be less than the number of packet ids.
 const RECEIVE_MAX: u16 = 30_000;
-/// Bytes of a packet behind its length: more cannot be written.
+/// Maximum encodable bytes of a packet after its length.
 const LENGTH_MAX: usize = 268_435_455;
-/// What is read of a message that is too long: room for the longest topic, and for what usually stands between it and the payload.
+/// Bytes that are read of a message that is too long: room for the longest topic, and for the usual properties before the payload.
 const BEGINNING_BYTES: usize = 128 << 10;
 
 /// A packet of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packet {
-    /// The answer to a connection.
+    /// The response to a connection request.
     ConnAck {
-        /// Whether it has kept what it had for this client.
+        /// Whether the server has kept the session of this client.
         session: bool,
-        /// 0, or why not.
+        /// 0, or an error code.
         code: u8,
-        /// What it grants.
+        /// The granted properties.
         properties: Properties,
     },
     /// A message.
     Publish(Publish),
-    /// A message was taken.
+    /// A message was accepted.
     PubAck {
-        /// Which.
+        /// Its id.
         id: u16,
-        /// Less than 0x80, or why not.
+        /// Less than 0x80, or an error code.
         code: u8,
-        /// What is said of it.
+        /// The reason string.
         reason: Option<String>,
     },
-    /// The answer to a subscription, with a code for each topic.
+    /// The response to a subscription, with a code for each topic.
     SubAck {
-        /// Codes.
+        /// The codes.
         codes: Vec<u8>,
-        /// What is said of them.
+        /// The reason string.
         reason: Option<String>,
     },
-    /// It lives.
+    /// The response to a ping.
     Pong,
-    /// It ends the connection.
+    /// The server ends the connection.
     Disconnect {
-        /// Why.
+        /// The reason code.
         code: u8,
-        /// In words.
+        /// The reason string.
         reason: Option<String>,
     },
 }
@@ -54,60 +54,60 @@ pub enum Packet {
 /// A message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Publish {
-    /// Where it was sent to.
+    /// Its topic.
     pub topic: String,
-    /// By which it is acknowledged; `None`: it is not.
+    /// The id for its acknowledgement; `None`: it needs none.
     pub id: Option<u16>,
-    /// What is in it.
+    /// Its payload.
     pub payload: Bytes,
-    /// What came with it.
+    /// Its user properties.
     pub user: Vec<(String, String)>,
-    /// Bytes of the packet, where it has more than may be, and only its beginning is here.
-    pub whole_bytes: Option<usize>,
+    /// Bytes of the packet, if it is too long and only its beginning is included.
+    pub total_bytes: Option<usize>,
 }
 
-/// What a server says beside an answer.
+/// Properties of a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Properties {
-    /// In words.
+    /// The reason string.
     pub reason: Option<String>,
-    /// For how many seconds it keeps a session.
+    /// How many seconds the server keeps a session.
     pub session_s: Option<u32>,
-    /// How many messages it takes that it has not acknowledged.
+    /// How many unacknowledged messages the server accepts.
     pub receive_max: Option<u16>,
-    /// Bytes of a packet that it takes.
+    /// Maximum bytes of a packet that the server accepts.
     pub packet_bytes_max: Option<u32>,
-    /// Within how many seconds it wants to hear something.
+    /// The keep-alive interval in seconds that the server requires.
     pub keep_alive_s: Option<u16>,
-    /// Whether it keeps messages for those who subscribe later.
+    /// Whether the server does not support retained messages.
     pub no_retain: bool,
-    /// Whether it acknowledges nothing.
+    /// Whether the server acknowledges nothing.
     pub no_acknowledgements: bool,
-    /// What comes with a message.
+    /// User properties of a message.
     pub user: Vec<(String, String)>,
 }
 
-/// What is no packet that a server may send.
+/// Why bytes are not a packet that a server may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed(pub &'static str);
+pub struct MalformedPacket(pub &'static str);
 
-/// Who connects.
+/// A connection request.
 pub struct Connect<'a> {
-    /// Its name.
+    /// The client id.
     pub client_id: &'a str,
     /// The user.
     pub user: Option<&'a str>,
-    /// Its password.
+    /// The user's password.
     pub password: Option<&'a [u8]>,
-    /// Whether what the server has for this client is forgotten.
+    /// Whether the server drops an existing session of this client.
     pub clean: bool,
-    /// For how many seconds the server keeps a session when the connection ends.
+    /// How many seconds the server keeps the session after the connection ends.
     pub session_s: u32,
-    /// Within how many seconds the client sends something.
+    /// The keep-alive interval in seconds.
     pub keep_alive_s: u16,
 }
 
-/// Writes the first packet of a connection.
+/// Encodes the first packet of a connection.
 pub fn connect(to: &mut Vec<u8>, connect: &Connect<'_>) {
     let mut body = Vec::new();
     text(&mut body, b"MQTT");
@@ -117,7 +117,7 @@ pub fn connect(to: &mut Vec<u8>, connect: &Connect<'_>) {
     body.extend(connect.keep_alive_s.to_be_bytes());
     let mut properties = vec![0x11];
     properties.extend(connect.session_s.to_be_bytes());
-    // Servers may take less for granted where nothing is said.
+    // Without this property servers may assume a lower limit.
     properties.push(0x21);
     properties.extend(RECEIVE_MAX.to_be_bytes());
     length(&mut body, properties.len());
@@ -128,7 +128,7 @@ pub fn connect(to: &mut Vec<u8>, connect: &Connect<'_>) {
     put(to, 0x10, &body);
 }
 
-/// Writes a subscription. What the server keeps for new subscribers comes only with one that it has not had.
+/// Encodes a subscription. Retained messages are sent only for a subscription that did not exist.
 pub fn subscribe(to: &mut Vec<u8>, id: u16, filters: &[String], acknowledged: bool) {
     let mut body = Vec::new();
     body.extend(id.to_be_bytes());
@@ -140,14 +140,14 @@ pub fn subscribe(to: &mut Vec<u8>, id: u16, filters: &[String], acknowledged: bo
     put(to, 0x82, &body);
 }
 
-/// Writes a message that is to be acknowledged; `None`: it is too long.
-pub fn publish(to: &mut Vec<u8>, id: u16, topic: &str, payload: &[u8], retain: bool, again: bool) -> Option<()> {
-    let behind = 2 + topic.len() + 2 + 1 + payload.len();
-    if behind > LENGTH_MAX {
+/// Encodes a message that is to be acknowledged; `None`: it is too long.
+pub fn publish(to: &mut Vec<u8>, id: u16, topic: &str, payload: &[u8], retain: bool, is_resend: bool) -> Option<()> {
+    let following = 2 + topic.len() + 2 + 1 + payload.len();
+    if following > LENGTH_MAX {
         return None;
     }
-    to.push(0x32 | u8::from(retain) | if again { 0x08 } else { 0 });
-    length(to, behind);
+    to.push(0x32 | u8::from(retain) | if is_resend { 0x08 } else { 0 });
+    length(to, following);
     text(to, topic.as_bytes());
     to.extend(id.to_be_bytes());
     to.push(0);
@@ -155,12 +155,12 @@ pub fn publish(to: &mut Vec<u8>, id: u16, topic: &str, payload: &[u8], retain: b
     Some(())
 }
 
-/// Writes that a message is safe.
+/// Encodes an acknowledgement.
 pub fn acknowledge(to: &mut Vec<u8>, id: u16) {
     put(to, 0x40, &id.to_be_bytes());
 }
 
-/// Writes a question whether the server lives.
+/// Encodes a ping.
 pub fn ping(to: &mut Vec<u8>) {
     put(to, 0xc0, &[]);
 }
@@ -182,16 +182,16 @@ fn length(to: &mut Vec<u8>, mut length: usize) {
     }
 }
 
-/// A text, of whoever has seen to it that it is no longer than it may be.
+/// Appends a string, whose length the caller has checked.
 fn text(to: &mut Vec<u8>, text: &[u8]) {
     let text = text.get(..text.len().min(usize::from(u16::MAX))).unwrap_or_default();
     to.extend((text.len() as u16).to_be_bytes());
     to.extend(text);
 }
 
-/// Takes the first packet out of what came; `None`: all of it is not there yet. Of a message that has more bytes than may be the beginning is
-/// taken, and how much follows it, which is to be passed over; any other packet of that length is refused before it comes.
-pub fn take(from: &mut BytesMut, bytes_max: usize) -> Result<Option<(Packet, usize)>, Malformed> {
+/// Takes the first packet out of received bytes; `None`: it is incomplete. Of a message that is too long, takes the beginning, and returns
+/// how many further bytes to skip. Any other packet of that length is rejected before it is received.
+pub fn take(from: &mut BytesMut, bytes_max: usize) -> Result<Option<(Packet, usize)>, MalformedPacket> {
     let Some(&kind) = from.first() else { return Ok(None) };
     let mut rest = from.get(1..).unwrap_or_default();
     let before = rest.len();
@@ -199,7 +199,7 @@ pub fn take(from: &mut BytesMut, bytes_max: usize) -> Result<Option<(Packet, usi
     let head = 1 + before - rest.len();
     let kept = if length > bytes_max { length.min(BEGINNING_BYTES) } else { length };
     if kept < length && kind >> 4 != 3 {
-        return Err(Malformed("it announces a packet longer than the requested maximum"));
+        return Err(MalformedPacket("it announces a packet longer than the requested maximum"));
     }
     if rest.len() < kept {
         return Ok(None);
@@ -208,32 +208,32 @@ pub fn take(from: &mut BytesMut, bytes_max: usize) -> Result<Option<(Packet, usi
     body.advance(head);
     let mut packet = parse(kind, body)?;
     if let (true, Packet::Publish(publish)) = (kept < length, &mut packet) {
-        publish.whole_bytes = Some(length);
+        publish.total_bytes = Some(length);
     }
     Ok(Some((packet, length - kept)))
 }
 
-/// A number of up to four bytes; `None`: its end is not there yet.
-fn number(from: &mut &[u8]) -> Result<Option<usize>, Malformed> {
+/// Reads a number of up to four bytes; `None`: it is incomplete.
+fn number(from: &mut &[u8]) -> Result<Option<usize>, MalformedPacket> {
     let mut number = 0;
-    for place in 0..4 {
+    for index in 0..4 {
         let Some((byte, rest)) = from.split_first() else { return Ok(None) };
         *from = rest;
-        number |= usize::from(byte & 0x7f) << (7 * place);
+        number |= usize::from(byte & 0x7f) << (7 * index);
         if byte & 0x80 == 0 {
             return Ok(Some(number));
         }
     }
-    Err(Malformed("a length has no end"))
+    Err(MalformedPacket("a length has no end"))
 }
 
-const SHORT: Malformed = Malformed("it ends too early");
+const SHORT: MalformedPacket = MalformedPacket("it ends too early");
 
-fn parse(kind: u8, mut body: Bytes) -> Result<Packet, Malformed> {
+fn parse(kind: u8, mut body: Bytes) -> Result<Packet, MalformedPacket> {
     match kind >> 4 {
         2 => {
             let (flags, code) = (byte(&mut body)?, byte(&mut body)?);
-            // Servers of older versions say so in their own way, without more behind it.
+            // Servers of older versions respond in their own format, without more after it.
             if body.is_empty() {
                 let code = if code == 1 { 0x84 } else { code };
                 return Ok(Packet::ConnAck { session: false, code, properties: Properties::default() });
@@ -245,10 +245,10 @@ fn parse(kind: u8, mut body: Bytes) -> Result<Packet, Malformed> {
             let id = match kind >> 1 & 3 {
                 0 => None,
                 1 => Some(two(&mut body)?),
-                _ => return Err(Malformed("a message of QoS 2 was not requested")),
+                _ => return Err(MalformedPacket("a message of QoS 2 was not requested")),
             };
             let user = properties(&mut body)?.user;
-            Ok(Packet::Publish(Publish { topic, id, payload: body, user, whole_bytes: None }))
+            Ok(Packet::Publish(Publish { topic, id, payload: body, user, total_bytes: None }))
         }
         4 => {
             let id = two(&mut body)?;
@@ -265,12 +265,12 @@ fn parse(kind: u8, mut body: Bytes) -> Result<Packet, Malformed> {
             let (code, reason) = code_of(&mut body)?;
             Ok(Packet::Disconnect { code, reason })
         }
-        _ => Err(Malformed("its kind is none that a client gets")),
+        _ => Err(MalformedPacket("its type is not one that a client receives")),
     }
 }
 
-/// A code, and what is said of it; both may be left out.
-fn code_of(body: &mut Bytes) -> Result<(u8, Option<String>), Malformed> {
+/// Reads a reason code and a reason string, both of which may be missing.
+fn code_of(body: &mut Bytes) -> Result<(u8, Option<String>), MalformedPacket> {
     if body.is_empty() {
         return Ok((0, None));
     }
@@ -279,7 +279,7 @@ fn code_of(body: &mut Bytes) -> Result<(u8, Option<String>), Malformed> {
     Ok((code, reason))
 }
 
-fn properties(body: &mut Bytes) -> Result<Properties, Malformed> {
+fn properties(body: &mut Bytes) -> Result<Properties, MalformedPacket> {
     let mut rest = &body[..];
     let length = number(&mut rest)?.ok_or(SHORT)?;
     let head = body.len() - rest.len();
@@ -313,25 +313,25 @@ fn properties(body: &mut Bytes) -> Result<Properties, Malformed> {
                 let name = string(&mut all)?;
                 found.user.push((name, string(&mut all)?));
             }
-            _ => return Err(Malformed("a property is none of MQTT 5")),
+            _ => return Err(MalformedPacket("a property is not one of MQTT 5")),
         }
     }
     Ok(found)
 }
 
-fn byte(from: &mut Bytes) -> Result<u8, Malformed> {
+fn byte(from: &mut Bytes) -> Result<u8, MalformedPacket> {
     from.try_get_u8().map_err(|_| SHORT)
 }
 
-fn two(from: &mut Bytes) -> Result<u16, Malformed> {
+fn two(from: &mut Bytes) -> Result<u16, MalformedPacket> {
     from.try_get_u16().map_err(|_| SHORT)
 }
 
-fn four(from: &mut Bytes) -> Result<u32, Malformed> {
+fn four(from: &mut Bytes) -> Result<u32, MalformedPacket> {
     from.try_get_u32().map_err(|_| SHORT)
 }
 
-fn binary(from: &mut Bytes) -> Result<Bytes, Malformed> {
+fn binary(from: &mut Bytes) -> Result<Bytes, MalformedPacket> {
     let length = usize::from(two(from)?);
     if from.len() < length {
         return Err(SHORT);
@@ -339,13 +339,13 @@ fn binary(from: &mut Bytes) -> Result<Bytes, Malformed> {
     Ok(from.split_to(length))
 }
 
-fn string(from: &mut Bytes) -> Result<String, Malformed> {
-    String::from_utf8(binary(from)?.to_vec()).map_err(|_| Malformed("a text is not UTF-8"))
+fn string(from: &mut Bytes) -> Result<String, MalformedPacket> {
+    String::from_utf8(binary(from)?.to_vec()).map_err(|_| MalformedPacket("a string is not UTF-8"))
 }
 
-/// Whether a message of this topic is one that a filter asks for.
+/// Whether a topic matches a filter.
 pub fn matches(filter: &str, topic: &str) -> bool {
-    // What begins so is the server's own, and is asked for by name.
+    // Such topics are internal to the server, and wildcards do not match them.
     if topic.starts_with('$') && filter.starts_with(['+', '#']) {
         return false;
     }
@@ -354,7 +354,7 @@ pub fn matches(filter: &str, topic: &str) -> bool {
         match (filter.next(), topic.next()) {
             (Some("#"), _) => return true,
             (None, None) => return true,
-            (Some(wanted), Some(level)) if wanted == "+" || wanted == level => {}
+            (Some(filter_level), Some(level)) if filter_level == "+" || filter_level == level => {}
             _ => return false,
         }
     }
@@ -364,7 +364,7 @@ pub fn matches(filter: &str, topic: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn taken(bytes: &[u8]) -> Result<Option<Packet>, Malformed> {
+    fn taken(bytes: &[u8]) -> Result<Option<Packet>, MalformedPacket> {
         Ok(take(&mut BytesMut::from(bytes), 1_000)?.map(|(packet, _)| packet))
     }
 
@@ -373,22 +373,22 @@ mod tests {
         let mut long = BytesMut::from(&b"\x32\xff\xff\xff\x7f\x00\x01t\x01\x02\x00"[..]);
         assert_eq!(take(&mut long, 1_000), Ok(None));
         long.resize(BEGINNING_BYTES + 100, 7);
-        let Ok(Some((Packet::Publish(publish), behind))) = take(&mut long, 1_000) else { panic!("a message") };
-        assert_eq!((publish.id, publish.topic.as_str(), publish.whole_bytes), (Some(258), "t", Some(LENGTH_MAX)));
-        assert_eq!((publish.payload.len(), behind), (BEGINNING_BYTES - 6, LENGTH_MAX - BEGINNING_BYTES));
-        // What is not much too long is there as a whole.
+        let Ok(Some((Packet::Publish(publish), following))) = take(&mut long, 1_000) else { panic!("a message") };
+        assert_eq!((publish.id, publish.topic.as_str(), publish.total_bytes), (Some(258), "t", Some(LENGTH_MAX)));
+        assert_eq!((publish.payload.len(), following), (BEGINNING_BYTES - 6, LENGTH_MAX - BEGINNING_BYTES));
+        // A message that is not much too long is included completely.
         let short = [&b"\x30\xd0\x0f\x00\x01t\x00"[..], &[7; 1_996]].concat();
         let Ok(Some((Packet::Publish(publish), 0))) = take(&mut BytesMut::from(&short[..]), 1_000) else {
             panic!("one")
         };
-        assert_eq!((publish.payload.len(), publish.whole_bytes), (1_996, None));
+        assert_eq!((publish.payload.len(), publish.total_bytes), (1_996, None));
         assert!(taken(b"\x20\xff\xff\xff\x7f").is_err(), "no message, and too long");
     }
 
     #[test]
     fn packets_are_written_as_mqtt_5_has_them() {
         let mut to = Vec::new();
-        let who = Connect {
+        let client = Connect {
             client_id: "c",
             user: Some("u"),
             password: Some(b"\xff"),
@@ -396,7 +396,7 @@ mod tests {
             session_s: 9,
             keep_alive_s: 60,
         };
-        connect(&mut to, &who);
+        connect(&mut to, &client);
         let head = b"\x10\x1c\x00\x04MQTT\x05\xc2\x00\x3c\x08\x11\x00\x00\x00\x09\x21\x75\x30";
         assert_eq!(to, [&head[..], b"\x00\x01c", b"\x00\x01u", b"\x00\x01\xff"].concat());
         to.clear();
@@ -413,18 +413,18 @@ mod tests {
 
     #[test]
     fn packets_are_read_when_they_are_whole() {
-        let whole = b"\x32\x12\x00\x01t\x01\x02\x07\x26\x00\x01k\x00\x01vhello";
+        let complete = b"\x32\x12\x00\x01t\x01\x02\x07\x26\x00\x01k\x00\x01vhello";
         let publish = Publish {
             topic: "t".into(),
             id: Some(258),
             payload: Bytes::from_static(b"hello"),
             user: vec![("k".into(), "v".into())],
-            whole_bytes: None,
+            total_bytes: None,
         };
-        for cut in 0..whole.len() {
-            assert_eq!(taken(&whole[..cut]), Ok(None), "{cut}");
+        for cut in 0..complete.len() {
+            assert_eq!(taken(&complete[..cut]), Ok(None), "{cut}");
         }
-        let mut two = BytesMut::from([&whole[..], b"\xd0\x00\xe0"].concat().as_slice());
+        let mut two = BytesMut::from([&complete[..], b"\xd0\x00\xe0"].concat().as_slice());
         assert_eq!(take(&mut two, 1_000), Ok(Some((Packet::Publish(publish), 0))));
         assert_eq!(take(&mut two, 1_000), Ok(Some((Packet::Pong, 0))));
         assert_eq!(take(&mut two, 1_000), Ok(None));
@@ -438,7 +438,7 @@ mod tests {
         assert_eq!(taken(b"\x90\x04\x00\x01\x00\x87"), Ok(Some(Packet::SubAck { codes: vec![0x87], reason: None })));
     }
 
-    /// Whatever comes, it is a packet, the beginning of one, or none.
+    /// Any bytes are a packet, the beginning of one, or invalid.
     #[test]
     fn what_is_no_packet_is_refused() {
         for bytes in [

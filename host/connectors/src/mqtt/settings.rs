@@ -1,44 +1,44 @@
-//! Settings of sources and sinks of kind `mqtt`.
+//! Settings of `mqtt` sources and sinks.
 
 use millstream_base::job::spec::RecordFormat;
 use millstream_base::job::spec::{SinkServer, Url};
 use std::time::Duration;
 
-/// Which topics are read, and how.
+/// Settings of a source: which topics are read, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MqttReads {
-    /// Where the server is, and the credentials.
+    /// The URL of the server, with credentials.
     pub url: Url,
-    /// Filters of topics, with `+` and `#`.
+    /// Topic filters, with `+` and `#`.
     pub topics: Vec<String>,
-    /// Under which name the server keeps what the job has not acknowledged. No two clients may have one name.
+    /// The client id under which the server keeps unacknowledged messages. It must be unique.
     pub client_id: String,
-    /// Whether the server keeps messages until they are acknowledged (QoS 1); else they are sent once and forgotten (QoS 0).
+    /// Whether the server keeps messages until they are acknowledged (QoS 1); otherwise they are sent once and dropped (QoS 0).
     pub acknowledged: bool,
-    /// How long the server keeps them while the job is away.
+    /// How long the server keeps them while the job is not connected.
     pub session: Duration,
 }
 
-/// What is written.
+/// Settings of a sink: what it writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MqttWrites {
     /// The server.
     pub server: SinkServer,
-    /// The name of the job at the server. No two clients may have one name.
+    /// The job's client id. It must be unique.
     pub client_id: String,
-    /// Where messages go.
+    /// The topics of messages.
     pub topic: MqttTopic,
-    /// What is in a message: JSON, or a single column of text or bytes.
+    /// The format of messages: JSON, or a single column of text or bytes.
     pub format: RecordFormat,
-    /// Whether the server keeps the last message of each topic for those who subscribe later.
+    /// Whether the server retains the last message of each topic for later subscribers.
     pub retain: bool,
 }
 
-/// Where the messages of a sink go.
+/// The topics of a sink's messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MqttTopic {
-    /// All to this topic.
+    /// The same topic for all.
     Fixed(String),
-    /// Each to the topic that this column names, which is not in the message.
+    /// The topic in this column, which is not part of the message.
     Column(String),
 }

@@ -1,13 +1,13 @@
-//! Sink `mqtt`: each row is a message, which the server acknowledges (QoS 1).
+//! The `mqtt` sink, which sends one message per row; the server acknowledges it (QoS 1).
 //!
-//! A server of MQTT keeps no marker for us: after a crash, or when a connection is lost, what was not acknowledged is sent again.
+//! An MQTT server keeps no marker: after a crash, or when a connection is lost, unacknowledged messages are sent again.
 
 use super::settings::{MqttTopic, MqttWrites};
 use crate::mqtt::packet::{self, Packet};
-use crate::mqtt::{ANSWER_MAX, Connection, FORM, Fault, Server, Session, refusal};
+use crate::mqtt::{Connection, FORM, Fault, RESPONSE_TIMEOUT, Server, Session, reason_fault};
 use crate::sink::commit_retry::CommitRetry;
 use crate::sink::server::messages::{MessageForm, MessageTarget, Outgoing};
-use crate::sink::server::{SendFailure, ask, not_begun, start::await_answer as await_answer_of};
+use crate::sink::server::{SendFailure, retry_at_start, start::await_response, startup_fault};
 use crate::sink::wrong;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -23,15 +23,15 @@ use millstream_base::shown;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Messages that are sent and not acknowledged, at most.
+/// Maximum number of unacknowledged messages.
 const IN_FLIGHT_MAX: u16 = 1_000;
 /// Bytes that are sent together.
 const WRITE_BYTES: usize = 64 << 10;
-/// Bytes of a topic.
+/// Maximum bytes of a topic.
 const TOPIC_BYTES_MAX: usize = 65_535;
-/// What a server answers to a message that it never takes: its topic, its size or its form.
-const OF_MESSAGE: [u8; 3] = [0x90, 0x95, 0x99];
-/// Bytes of an answer, which may say some words of what it acknowledges.
+/// Error codes for a message that the server never accepts: because of its topic, its size or its form.
+const MESSAGE_ERROR_CODES: [u8; 3] = [0x90, 0x95, 0x99];
+/// Maximum bytes of a response, which may contain a reason string.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// Sends every batch that has rows.
@@ -39,7 +39,7 @@ struct MqttSink {
     name: String,
     server: Server,
     writes: MqttWrites,
-    /// Of the column with the topics.
+    /// The index of the column with the topics.
     topic: Option<usize>,
     wait: Duration,
     failure: Failure,
@@ -48,22 +48,22 @@ struct MqttSink {
     next_id: u16,
 }
 
-/// A message of a batch that is not known to be there.
+/// A message of a batch that is not acknowledged yet.
 struct UnconfirmedMessage {
     message: Outgoing,
-    /// It was sent before, on another connection.
-    again: bool,
+    /// Whether it was sent before, on another connection.
+    is_resend: bool,
 }
 
-/// Checks what can be checked without asking the server.
+/// Checks what can be checked without a request to the server.
 pub(super) fn check(writes: &MqttWrites, start: SinkStart<'_>, schema: &SchemaRef) -> Result<()> {
     let SinkStart { spec, origin, .. } = start;
     form(writes).check(spec, schema, origin)?;
-    // Nobody is asked: under its name a job may run, which would lose its connection.
+    // Does not connect: a running job with the same client id would lose its connection.
     server(writes, start).map(drop)
 }
 
-/// Connects, by which an earlier start of the job loses its connection.
+/// Connects, so that an earlier run of the job loses its connection.
 pub(super) fn open(
     writes: &MqttWrites,
     start: SinkStart<'_>,
@@ -77,8 +77,8 @@ pub(super) fn open(
     }
     let topic = form(writes).column(spec, schema, origin)?;
     let server = server(writes, start)?;
-    let connection = ask(start, writes.server.wait, &server.shown(), || {
-        connect(&server, writes).map_err(|fault| not_begun(spec, origin, &server.shown(), fault))
+    let connection = retry_at_start(start, writes.server.wait, &server.shown(), || {
+        connect(&server, writes).map_err(|fault| startup_fault(spec, origin, &server.shown(), fault))
     })?;
     Ok(Box::new(MqttSink {
         name: spec.name.clone(),
@@ -92,27 +92,27 @@ pub(super) fn open(
     }))
 }
 
-/// Waits until somebody listens there.
-pub(super) fn await_answer(writes: &MqttWrites, start: SinkStart<'_>) -> Result<()> {
+/// Waits until the server accepts connections.
+pub(super) fn await_server(writes: &MqttWrites, start: SinkStart<'_>) -> Result<()> {
     let Ok(server) = server(writes, start) else { return Ok(()) };
-    await_answer_of(start, writes.server.wait, &server.shown(), || server.reach())
+    await_response(start, writes.server.wait, &server.shown(), || server.reach())
 }
 
 fn server(writes: &MqttWrites, start: SinkStart<'_>) -> Result<Server> {
     let SinkServer { url, tls, .. } = &writes.server;
-    let usable = Server::of(url, &FORM, tls.as_ref(), &start.origin.folder);
+    let usable = Server::of(url, &FORM, tls.as_ref(), &start.origin.dir);
     usable.map_err(|(key, message)| wrong(start.spec, start.origin, key, message))
 }
 
-/// A connection of a client that leaves nothing behind, with a server that does what the sink needs.
+/// Connects with a session that is not kept, and checks that the server supports what the sink needs.
 fn connect(server: &Server, writes: &MqttWrites) -> std::result::Result<Connection, Fault> {
     let session = Session { client_id: writes.client_id.clone(), kept_s: None };
     let connection = Connection::open(server, &session, ANSWER_BYTES_MAX)?;
     if connection.granted.no_acknowledgements {
-        return Err(Fault::Lasting("it acknowledges no messages (QoS 1)".into()));
+        return Err(Fault::Permanent("it acknowledges no messages (QoS 1)".into()));
     }
     if writes.retain && connection.granted.no_retain {
-        return Err(refusal(0x9a, None));
+        return Err(reason_fault(0x9a, None));
     }
     Ok(connection)
 }
@@ -122,7 +122,7 @@ fn form(writes: &MqttWrites) -> MessageForm<'_> {
         MqttTopic::Fixed(topic) => MessageTarget::Fixed(topic),
         MqttTopic::Column(name) => MessageTarget::Column(name),
     };
-    MessageForm { to, key: "topic_from", word: "topic", format: writes.format }
+    MessageForm { to, key: "topic_from", destination_term: "topic", format: writes.format }
 }
 
 impl Sink for MqttSink {
@@ -132,10 +132,10 @@ impl Sink for MqttSink {
         }
         let fits = |topic: &str| is_topic(topic).map_err(|why| (why, "the column"));
         let messages = form(&self.writes).messages(&self.name, batch, &rows, self.topic, fits)?;
-        let mut left = messages.into_iter().map(|message| UnconfirmedMessage { message, again: false }).collect();
+        let mut left = messages.into_iter().map(|message| UnconfirmedMessage { message, is_resend: false }).collect();
         fault::point("commit.before");
-        let (name, place, failure) = (self.name.clone(), self.server.shown(), self.failure.clone());
-        let trying = CommitRetry { sink: &name, place: &place, wait: self.wait, failure: &failure };
+        let (name, server_name, failure) = (self.name.clone(), self.server.shown(), self.failure.clone());
+        let trying = CommitRetry { sink: &name, server_name: &server_name, wait: self.wait, failure: &failure };
         trying.commit(batch, || self.attempt(&mut left).map_err(|failure| trying.failed(batch, failure)))?;
         fault::point("commit.after");
         Ok(())
@@ -145,7 +145,7 @@ impl Sink for MqttSink {
         None
     }
 
-    /// The connection stays, or is given up where it was lost: nothing is under way.
+    /// Keeps an idle connection alive, or drops it if it was lost: nothing is in flight.
     fn idle(&mut self) -> Result<()> {
         self.connection
             .take_if(|connection| connection.keep_alive().is_err() || connection.next(Duration::ZERO).is_err());
@@ -154,18 +154,18 @@ impl Sink for MqttSink {
 }
 
 impl MqttSink {
-    /// Sends what is left of a batch; what was not acknowledged stays left.
+    /// Sends the remaining messages of a batch; unacknowledged ones remain.
     fn attempt(&mut self, left: &mut VecDeque<UnconfirmedMessage>) -> std::result::Result<(), SendFailure> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => connect(&self.server, &self.writes)?,
         };
-        let mut flying: BTreeMap<u16, (usize, UnconfirmedMessage)> = BTreeMap::new();
-        let sent = self.send_all(&mut connection, left, &mut flying);
-        // What is not known to be there is sent again, in the order of the rows.
-        let mut back: Vec<_> = flying.into_values().collect();
+        let mut in_flight: BTreeMap<u16, (usize, UnconfirmedMessage)> = BTreeMap::new();
+        let sent = self.send_all(&mut connection, left, &mut in_flight);
+        // Unacknowledged messages are sent again, in the order of the rows.
+        let mut back: Vec<_> = in_flight.into_values().collect();
         back.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
-        back.into_iter().for_each(|(_, message)| left.push_front(UnconfirmedMessage { again: true, ..message }));
+        back.into_iter().for_each(|(_, message)| left.push_front(UnconfirmedMessage { is_resend: true, ..message }));
         sent?;
         self.connection = Some(connection);
         Ok(())
@@ -175,19 +175,19 @@ impl MqttSink {
         &mut self,
         connection: &mut Connection,
         left: &mut VecDeque<UnconfirmedMessage>,
-        flying: &mut BTreeMap<u16, (usize, UnconfirmedMessage)>,
+        in_flight: &mut BTreeMap<u16, (usize, UnconfirmedMessage)>,
     ) -> std::result::Result<(), SendFailure> {
-        let most = usize::from(connection.granted.receive_max.unwrap_or(u16::MAX).clamp(1, IN_FLIGHT_MAX));
-        let bytes_max = connection.granted.packet_bytes_max.map_or(usize::MAX, |most| most as usize);
+        let max = usize::from(connection.granted.receive_max.unwrap_or(u16::MAX).clamp(1, IN_FLIGHT_MAX));
+        let bytes_max = connection.granted.packet_bytes_max.map_or(usize::MAX, |max| max as usize);
         let (mut out, mut number) = (Vec::new(), 0);
-        while !left.is_empty() || !flying.is_empty() {
-            while flying.len() < most && out.len() < WRITE_BYTES {
+        while !left.is_empty() || !in_flight.is_empty() {
+            while in_flight.len() < max && out.len() < WRITE_BYTES {
                 let Some(next) = left.pop_front() else { break };
-                let (id, before) = (self.free_id(flying), out.len());
+                let (id, before) = (self.free_id(in_flight), out.len());
                 let Outgoing { to, payload } = &next.message;
-                let put = packet::publish(&mut out, id, to, payload, self.writes.retain, next.again);
+                let put = packet::publish(&mut out, id, to, payload, self.writes.retain, next.is_resend);
                 let (bytes, shown) = (payload.len(), shown::harmless(to, 200));
-                flying.insert(id, (number, next));
+                in_flight.insert(id, (number, next));
                 number += 1;
                 if put.is_none() || out.len() - before > bytes_max {
                     return Err(SendFailure::Row(format!(
@@ -200,23 +200,29 @@ impl MqttSink {
                 out.clear();
                 fault::point("commit.written");
             }
-            // Waits only where no more can be sent.
-            let full = flying.len() >= most || left.is_empty();
-            let mut wait = if full { ANSWER_MAX } else { Duration::ZERO };
-            let until = Instant::now() + ANSWER_MAX;
-            while !flying.is_empty() {
+            // Waits only if no more can be sent.
+            let full = in_flight.len() >= max || left.is_empty();
+            let mut wait = if full { RESPONSE_TIMEOUT } else { Duration::ZERO };
+            let until = Instant::now() + RESPONSE_TIMEOUT;
+            while !in_flight.is_empty() {
                 match connection.next(wait)? {
                     Some(Packet::PubAck { id, code, reason }) => {
-                        let acknowledged = flying.remove(&id);
-                        if let (0x80.., Some((_, refused))) = (code, acknowledged) {
-                            let topic = shown::harmless(&refused.message.to, 200);
-                            flying.insert(id, (0, refused));
-                            return Err(match refusal(code, reason.as_deref()) {
-                                Fault::Passing(why) | Fault::Lasting(why) if OF_MESSAGE.contains(&code) => {
+                        let acknowledged = in_flight.remove(&id);
+                        if let (0x80.., Some((_, rejection))) = (code, acknowledged) {
+                            let topic = shown::harmless(&rejection.message.to, 200);
+                            in_flight.insert(id, (0, rejection));
+                            return Err(match reason_fault(code, reason.as_deref()) {
+                                Fault::Transient(why) | Fault::Permanent(why)
+                                    if MESSAGE_ERROR_CODES.contains(&code) =>
+                                {
                                     SendFailure::Row(format!("a message to `{topic}`: {why}"))
                                 }
-                                Fault::Passing(why) => Fault::Passing(format!("a message to `{topic}`: {why}")).into(),
-                                Fault::Lasting(why) => Fault::Lasting(format!("a message to `{topic}`: {why}")).into(),
+                                Fault::Transient(why) => {
+                                    Fault::Transient(format!("a message to `{topic}`: {why}")).into()
+                                }
+                                Fault::Permanent(why) => {
+                                    Fault::Permanent(format!("a message to `{topic}`: {why}")).into()
+                                }
                             });
                         }
                         wait = Duration::ZERO;
@@ -224,29 +230,29 @@ impl MqttSink {
                     Some(_) if Instant::now() < until => {}
                     None if wait.is_zero() => break,
                     _ => {
-                        let silent = format!("it acknowledges nothing for {} s", ANSWER_MAX.as_secs());
-                        return Err(Fault::Passing(silent).into());
+                        let silent = format!("it acknowledges nothing for {} s", RESPONSE_TIMEOUT.as_secs());
+                        return Err(Fault::Transient(silent).into());
                     }
                 }
                 if self.failure.happened() {
-                    return Err(Fault::Passing("the job has ended".into()).into());
+                    return Err(Fault::Transient("the job has ended".into()).into());
                 }
             }
         }
         Ok(())
     }
 
-    fn free_id(&mut self, flying: &BTreeMap<u16, (usize, UnconfirmedMessage)>) -> u16 {
+    fn free_id(&mut self, in_flight: &BTreeMap<u16, (usize, UnconfirmedMessage)>) -> u16 {
         loop {
             self.next_id = self.next_id.checked_add(1).unwrap_or(1);
-            if !flying.contains_key(&self.next_id) {
+            if !in_flight.contains_key(&self.next_id) {
                 return self.next_id;
             }
         }
     }
 }
 
-/// Whether messages can be sent to this topic; or why not.
+/// Checks that messages can be sent to this topic; or returns why not.
 fn is_topic(topic: &str) -> std::result::Result<(), String> {
     match topic {
         "" => Err("is empty, or null".into()),

@@ -1,8 +1,8 @@
 //! A blocking connection to a NATS server. It reads from the socket only inside a call, so a slow job holds the server back.
 
 use super::protocol::{self, AuthMethod, Info, ReceivedMessage, ServerOp, publish, to_fault};
-use super::{ANSWER_MAX, ApiError, FORM, Fault, Server};
-use crate::dial::{Line, ServerAddress, silent};
+use super::{ApiError, FORM, Fault, RESPONSE_TIMEOUT, Server};
+use crate::dial::{BlockingStream, ServerAddress, response_timed_out};
 use serde_json::{Value as Json, json};
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -19,7 +19,7 @@ const NO_RESPONDERS: u16 = 503;
 
 /// A connection that is logged in.
 pub struct Connection {
-    line: Line,
+    line: BlockingStream,
     auth: AuthMethod,
     /// Maximum bytes of a message, with its headers.
     pub payload_max: usize,
@@ -42,16 +42,16 @@ impl Connection {
             (None, Some(_)) => AuthMethod::Url,
             (None, None) => AuthMethod::Nothing,
         };
-        let mut line = Line::open(&server.place)?;
-        let until = Instant::now() + ANSWER_MAX;
+        let mut line = BlockingStream::open(&server.place)?;
+        let until = Instant::now() + RESPONSE_TIMEOUT;
         // The server sends its information before TLS.
         let info = loop {
             match take_op(&mut line)? {
                 Some(ServerOp::Info(info)) => break info,
                 Some(ServerOp::Error(said)) => return Err(to_fault(&said, auth)),
-                Some(_) => return Err(Fault::Passing("its first word is not NATS".into())),
+                Some(_) => return Err(Fault::Transient("its first word is not NATS".into())),
                 None if line.more(until.saturating_duration_since(Instant::now()))? => {}
-                None => return Err(silent()),
+                None => return Err(response_timed_out()),
             }
         };
         check_tls(&server.place, &info)?;
@@ -68,7 +68,9 @@ impl Connection {
             pinged_at: None,
         };
         if !info.headers {
-            return Err(Fault::Lasting("it is too old: its messages have no headers; renew it (2.2 or newer)".into()));
+            return Err(Fault::Permanent(
+                "it is too old: its messages have no headers; renew it (2.2 or newer)".into(),
+            ));
         }
         let mut connect = json!({
             "verbose": false, "pedantic": false, "tls_required": server.place.tls.is_some(), "name": "millstream",
@@ -76,7 +78,7 @@ impl Connection {
         });
         if let Some(credentials) = credentials {
             let nonce = info.nonce.as_deref().ok_or_else(|| {
-                Fault::Lasting(
+                Fault::Permanent(
                     "it does not support authentication by keys (nkeys); enable it, or set user and password in `url`"
                         .into(),
                 )
@@ -98,7 +100,7 @@ impl Connection {
             match connection.next_op(until)? {
                 Some(ServerOp::Pong) => return Ok(connection),
                 Some(_) => {}
-                None => return Err(silent()),
+                None => return Err(response_timed_out()),
             }
         }
     }
@@ -141,28 +143,28 @@ impl Connection {
         let mut request = Vec::new();
         publish(&mut request, subject, Some(&inbox), &[], what.to_string().as_bytes());
         self.line.send(&request)?;
-        let until = Instant::now() + ANSWER_MAX;
+        let until = Instant::now() + RESPONSE_TIMEOUT;
         loop {
             match self.receive(until)? {
                 Some(message) if message.subject == inbox => return parse_response(&message),
                 Some(_) if self.queued.len() >= QUEUED_MAX || self.queued_bytes >= QUEUED_BYTES_MAX => {
-                    return Err(Fault::Passing("it sends more than was requested".into()));
+                    return Err(Fault::Transient("it sends more than was requested".into()));
                 }
                 Some(message) => {
                     self.queued_bytes += message.payload.len();
                     self.queued.push_back(message);
                 }
-                None => return Err(silent()),
+                None => return Err(response_timed_out()),
             }
         }
     }
 
     /// Sends a ping if the server was idle, and fails if the last one got no response.
     pub fn keep_alive(&mut self) -> Result<(), Fault> {
-        if self.pinged_at.is_some_and(|pinged_at| pinged_at.elapsed() > ANSWER_MAX) {
-            return Err(silent());
+        if self.pinged_at.is_some_and(|pinged_at| pinged_at.elapsed() > RESPONSE_TIMEOUT) {
+            return Err(response_timed_out());
         }
-        if self.pinged_at.is_none() && self.line.heard.elapsed() >= IDLE_MAX {
+        if self.pinged_at.is_none() && self.line.received.elapsed() >= IDLE_MAX {
             self.line.send(b"PING\r\n")?;
             self.pinged_at = Some(Instant::now());
         }
@@ -187,16 +189,16 @@ impl Connection {
     }
 }
 
-fn take_op(line: &mut Line) -> Result<Option<ServerOp>, Fault> {
-    protocol::take(&mut line.buffer).map_err(|why| Fault::Passing(format!("what it sends is not NATS: {}", why.0)))
+fn take_op(line: &mut BlockingStream) -> Result<Option<ServerOp>, Fault> {
+    protocol::take(&mut line.buffer).map_err(|why| Fault::Transient(format!("what it sends is not NATS: {}", why.0)))
 }
 
 fn check_tls(place: &ServerAddress, info: &Info) -> Result<(), Fault> {
     match (&place.tls, info.tls_required || info.tls_available) {
         (None, _) if info.tls_required => {
-            Err(Fault::Lasting(format!("it requires TLS; begin `url` with {}://", FORM.safe.0)))
+            Err(Fault::Permanent(format!("it requires TLS; begin `url` with {}://", FORM.secure.0)))
         }
-        (Some(_), false) => Err(Fault::Lasting(format!(
+        (Some(_), false) => Err(Fault::Permanent(format!(
             "it does not support TLS; turn it on there, or begin `url` with {}://",
             FORM.plain.0
         ))),
@@ -207,14 +209,14 @@ fn check_tls(place: &ServerAddress, info: &Info) -> Result<(), Fault> {
 /// Parses a response of the JetStream API.
 pub fn parse_response(message: &ReceivedMessage) -> Result<Result<Json, ApiError>, Fault> {
     if message.status == Some(NO_RESPONDERS) {
-        return Err(Fault::Passing(
+        return Err(Fault::Transient(
             "JetStream does not respond: it is off (nats-server -js turns it on), or no stream has the subject, or the server is just \
              starting"
                 .into(),
         ));
     }
     let response: Json = serde_json::from_slice(&message.payload)
-        .map_err(|_| Fault::Passing("its JetStream response is not JSON".into()))?;
+        .map_err(|_| Fault::Transient("its JetStream response is not JSON".into()))?;
     match response.get("error") {
         None | Some(Json::Null) => Ok(Ok(response)),
         Some(error) => Ok(Err(serde_json::from_value(error.clone()).unwrap_or_default())),

@@ -27,8 +27,8 @@ impl Credentials {
     pub fn read(path: &Path) -> Result<Credentials, Fault> {
         let message = |why: &str| format!("`credentials`, the file {}: {why}", path.display());
         let bytes = regular::read_at_most(path, FILE_BYTES_MAX)
-            .map_err(|error| Fault::Passing(message(&format!("it cannot be read: {error}"))))?;
-        Credentials::parse(&String::from_utf8_lossy(&bytes)).map_err(|why| Fault::Lasting(message(why)))
+            .map_err(|error| Fault::Transient(message(&format!("it cannot be read: {error}"))))?;
+        Credentials::parse(&String::from_utf8_lossy(&bytes)).map_err(|why| Fault::Permanent(message(why)))
     }
 
     fn parse(text: &str) -> Result<Credentials, &'static str> {

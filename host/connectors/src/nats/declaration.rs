@@ -8,7 +8,7 @@ use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::BatchId;
-use millstream_base::job::PartMistakes;
+use millstream_base::job::PartErrors;
 use millstream_base::job::connector::{
     COLUMNS, MESSAGES, RECORDS, ROWS, START, SinkDeclaration, SourceDeclaration, TLS, WAIT,
 };
@@ -126,7 +126,7 @@ impl SourceConfig for NatsReads {
         KIND
     }
 
-    fn check(&self, source: &SourceSpec, part: &PartMistakes<'_>) {
+    fn check(&self, source: &SourceSpec, part: &PartErrors<'_>) {
         part.url(&self.url, SCHEMES, source.tls.as_ref());
         part.names("stream", &self.streams);
         self.streams.iter().for_each(|stream| check_stream(stream, part));
@@ -178,7 +178,7 @@ impl SinkConfig for NatsWrites {
         KIND
     }
 
-    fn check(&self, part: &PartMistakes<'_>) {
+    fn check(&self, part: &PartErrors<'_>) {
         part.url(&self.server.url, SCHEMES, self.server.tls.as_ref());
         check_stream(&self.stream, part);
         match &self.subject {
@@ -222,7 +222,7 @@ impl SinkConfig for NatsWrites {
     }
 }
 
-fn check_stream(name: &str, part: &PartMistakes<'_>) {
+fn check_stream(name: &str, part: &PartErrors<'_>) {
     if !subject::is_stream(name) {
         let shown = name.escape_debug();
         part.wrong(

@@ -88,14 +88,14 @@ fn take_message(buffer: &mut BytesMut, end: usize) -> Result<Option<ServerOp>, P
     let line = buffer.get(..end).unwrap_or_default();
     let line = std::str::from_utf8(line).map_err(|_| ProtocolError("a line is not UTF-8"))?;
     let parts: Vec<&str> = line.split_ascii_whitespace().collect();
-    let number = |text: &str| text.parse::<usize>().map_err(|_| ProtocolError("a length is no number"));
+    let number = |text: &str| text.parse::<usize>().map_err(|_| ProtocolError("a length is not a number"));
     let with_headers = parts.first().is_some_and(|word| word.len() == 4);
     let (subject, reply, headers, all) = match (with_headers, &parts[..]) {
         (false, [_, subject, _, all]) => (*subject, None, 0, number(all)?),
         (false, [_, subject, _, reply, all]) => (*subject, Some(*reply), 0, number(all)?),
         (true, [_, subject, _, headers, all]) => (*subject, None, number(headers)?, number(all)?),
         (true, [_, subject, _, reply, headers, all]) => (*subject, Some(*reply), number(headers)?, number(all)?),
-        _ => return Err(ProtocolError("a message has not as many words as it should")),
+        _ => return Err(ProtocolError("a message has the wrong number of fields")),
     };
     if all > MESSAGE_BYTES_MAX || headers > all {
         return Err(ProtocolError("a message is too long"));
@@ -158,7 +158,7 @@ pub fn to_fault(text: &str, auth: AuthMethod) -> Fault {
     let shown = shown::harmless(text, SHOWN_BYTES_MAX);
     let begins = |words: &str| text.get(..words.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(words));
     if begins("Authorization Violation") || begins("User Authentication Revoked") || begins("Account Authentication") {
-        return Fault::Lasting(match auth {
+        return Fault::Permanent(match auth {
             AuthMethod::Url => "authentication failed; check user, password or token in `url`".into(),
             AuthMethod::Credentials => {
                 "it rejected the key or JWT, which may have expired; renew the file that `credentials` names".into()
@@ -169,11 +169,11 @@ pub fn to_fault(text: &str, auth: AuthMethod) -> Fault {
         });
     }
     if begins("Permissions Violation") {
-        return Fault::Lasting(format!("{shown}; grant the user this permission"));
+        return Fault::Permanent(format!("{shown}; grant the user this permission"));
     }
     match begins("Maximum Payload") || begins("Invalid") || begins("Unknown Protocol") {
-        true => Fault::Lasting(shown),
-        false => Fault::Passing(shown),
+        true => Fault::Permanent(shown),
+        false => Fault::Transient(shown),
     }
 }
 

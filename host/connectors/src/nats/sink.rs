@@ -11,7 +11,7 @@ use crate::nats::stream::{Stream, marker_prefix};
 use crate::nats::{Connection, Fault, Server};
 use crate::sink::commit_retry::{CommitRetry, ServerFault};
 use crate::sink::server::messages::{MessageForm, MessageTarget, Outgoing};
-use crate::sink::server::{SendFailure, ask, job_id, not_begun, start::await_answer as await_answer_of};
+use crate::sink::server::{SendFailure, job_id, retry_at_start, start::await_response, startup_fault};
 use crate::sink::wrong;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -66,9 +66,9 @@ pub(super) fn check(
     let SinkStart { spec, origin, .. } = start;
     message_form(writes).check(spec, schema, origin)?;
     let server = server_of(writes, start)?;
-    let found = ask(start, writes.server.wait, &server.shown(), || {
+    let found = retry_at_start(start, writes.server.wait, &server.shown(), || {
         let found = Connection::open(&server).and_then(|mut connection| Stream::find(&mut connection, &writes.stream));
-        found.map_err(|fault| not_begun(spec, origin, &server.shown(), fault))
+        found.map_err(|fault| startup_fault(spec, origin, &server.shown(), fault))
     })?;
     match found {
         Some(stream) => check_stream(writes, &stream, writes.exactly_once && keeps_checkpoints)
@@ -108,13 +108,13 @@ pub(super) fn open(
         committed: None,
     };
     let place = sink.server.shown();
-    ask(start, writes.server.wait, &place, || {
+    retry_at_start(start, writes.server.wait, &place, || {
         sink.take_over().map_err(|failed| match failed {
-            PublishFailure::Fault(fault) => not_begun(spec, origin, &place, fault),
-            PublishFailure::Job(error) => ServerFault::Lasting(error),
-            PublishFailure::Key(key, message) => ServerFault::Lasting(wrong(spec, origin, key, message)),
+            PublishFailure::Fault(fault) => startup_fault(spec, origin, &place, fault),
+            PublishFailure::Job(error) => ServerFault::Permanent(error),
+            PublishFailure::Key(key, message) => ServerFault::Permanent(wrong(spec, origin, key, message)),
             // Cannot happen: no row is published before the job runs.
-            PublishFailure::Row(why) => not_begun(spec, origin, &place, Fault::Lasting(why)),
+            PublishFailure::Row(why) => startup_fault(spec, origin, &place, Fault::Permanent(why)),
         })
     })?;
     Ok(Box::new(sink))
@@ -128,10 +128,10 @@ pub(super) fn committed(writes: &NatsWrites, start: SinkStart<'_>, job_id: &str)
         return Ok(None);
     }
     let subject = marker_subject(writes, job_id, &spec.name);
-    let read = ask(start, writes.server.wait, &server.shown(), || {
+    let read = retry_at_start(start, writes.server.wait, &server.shown(), || {
         let opened = Connection::open(&server);
         let read = opened.and_then(|mut connection| Marker::read(&mut connection, &writes.stream, &subject));
-        read.map_err(|fault| not_begun(spec, origin, &server.shown(), fault))
+        read.map_err(|fault| startup_fault(spec, origin, &server.shown(), fault))
     })?;
     Ok(read.committed_batch())
 }
@@ -140,7 +140,7 @@ pub(super) fn committed(writes: &NatsWrites, start: SinkStart<'_>, job_id: &str)
 pub(super) fn await_server(writes: &NatsWrites, start: SinkStart<'_>) -> Result<()> {
     let Ok(server) = server_of(writes, start) else { return Ok(()) };
     // JetStream starts after the server itself.
-    await_answer_of(start, writes.server.wait, &server.shown(), || {
+    await_response(start, writes.server.wait, &server.shown(), || {
         let mut connection = Connection::open(&server)?;
         Stream::find(&mut connection, &writes.stream).map(drop)
     })
@@ -148,7 +148,7 @@ pub(super) fn await_server(writes: &NatsWrites, start: SinkStart<'_>) -> Result<
 
 fn server_of(writes: &NatsWrites, start: SinkStart<'_>) -> Result<Server> {
     let SinkServer { url, tls, .. } = &writes.server;
-    let usable = Server::of(url, writes.credentials.as_deref(), tls.as_ref(), &start.origin.folder);
+    let usable = Server::of(url, writes.credentials.as_deref(), tls.as_ref(), &start.origin.dir);
     usable.map_err(|(key, message)| wrong(start.spec, start.origin, key, message))
 }
 
@@ -157,7 +157,7 @@ fn message_form(writes: &NatsWrites) -> MessageForm<'_> {
         NatsSubject::Fixed(subject) => MessageTarget::Fixed(subject),
         NatsSubject::Column(name) => MessageTarget::Column(name),
     };
-    MessageForm { to, key: "subject_from", word: "subject", format: writes.format }
+    MessageForm { to, key: "subject_from", destination_term: "subject", format: writes.format }
 }
 
 /// Checks that a stream accepts what the sink writes. The error is the wrong key, and why.
@@ -254,16 +254,16 @@ impl Sink for NatsSink {
         let messages = message_form(&self.writes).messages(&self.name, batch, &rows, self.column, fits)?;
         fault::point("commit.before");
         let (name, place, failure) = (self.name.clone(), self.server.shown(), self.failure.clone());
-        let retry = CommitRetry { sink: &name, place: &place, wait: self.wait, failure: &failure };
+        let retry = CommitRetry { sink: &name, server_name: &place, wait: self.wait, failure: &failure };
         let mut sent = 0;
         retry.commit(batch, || {
             self.publish_batch(batch, &messages, &mut sent).map_err(|failed| match failed {
-                PublishFailure::Fault(fault) => retry.trouble(batch, fault),
+                PublishFailure::Fault(fault) => retry.server_fault(batch, fault),
                 PublishFailure::Row(why) => retry.failed(batch, SendFailure::Row(why)),
                 PublishFailure::Key(_, why) => {
-                    ServerFault::Lasting(Error::environment(format!("sink `{name}`: batch {batch}: {why}")))
+                    ServerFault::Permanent(Error::environment(format!("sink `{name}`: batch {batch}: {why}")))
                 }
-                PublishFailure::Job(error) => ServerFault::Lasting(error),
+                PublishFailure::Job(error) => ServerFault::Permanent(error),
             })
         })?;
         fault::point("commit.after");

@@ -4,10 +4,10 @@
 
 use super::settings::NatsReads;
 use crate::nats::stream::{Stream, marker_prefix};
-use crate::nats::{ANSWER_MAX, ApiError, Connection, Fault, ReceivedMessage, Server, publish};
+use crate::nats::{ApiError, Connection, Fault, RESPONSE_TIMEOUT, ReceivedMessage, Server, publish};
 use crate::receiver::polled::backlog::Backlog;
 use crate::receiver::polled::word;
-use millstream_base::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
+use millstream_base::batch::reading::{Message, ReadContent, ReadError, ReadPartition, ReadRows};
 use millstream_base::error::Error;
 use millstream_base::job::spec::{Origin, ServerStart, SourceSpec};
 use millstream_base::shown;
@@ -91,7 +91,7 @@ impl NatsReader {
     pub fn of(source: &SourceSpec, reads: &NatsReads, origin: &Origin) -> Result<NatsReader, (&'static str, String)> {
         Ok(NatsReader {
             source: source.name.clone(),
-            server: Server::of(&reads.url, reads.credentials.as_deref(), source.tls.as_ref(), &origin.folder)?,
+            server: Server::of(&reads.url, reads.credentials.as_deref(), source.tls.as_ref(), &origin.dir)?,
             reads: reads.clone(),
             open: None,
             started_at: None,
@@ -99,20 +99,20 @@ impl NatsReader {
         })
     }
 
-    fn to_error(&self, stream: &str, fault: Fault) -> ReadTrouble {
+    fn to_error(&self, stream: &str, fault: Fault) -> ReadError {
         match fault {
-            Fault::Passing(why) => ReadTrouble::Passing(format!("{}: {why}", self.server.shown())),
-            Fault::Lasting(why) => self.permanent_error(stream, &format!("{}: {why}", self.server.shown())),
+            Fault::Transient(why) => ReadError::Transient(format!("{}: {why}", self.server.shown())),
+            Fault::Permanent(why) => self.permanent_error(stream, &format!("{}: {why}", self.server.shown())),
         }
     }
 
-    fn permanent_error(&self, stream: &str, what: &str) -> ReadTrouble {
+    fn permanent_error(&self, stream: &str, what: &str) -> ReadError {
         let (source, stream) = (&self.source, shown::harmless(stream, 200));
-        ReadTrouble::Lasting(Error::job(format!("source `{source}`: stream `{stream}`: {what}")))
+        ReadError::Permanent(Error::job(format!("source `{source}`: stream `{stream}`: {what}")))
     }
 
     /// Checks that the stream still has all messages after the position.
-    fn check_position(&self, name: &str, at: &NatsPosition, stream: &Stream) -> Result<(), ReadTrouble> {
+    fn check_position(&self, name: &str, at: &NatsPosition, stream: &Stream) -> Result<(), ReadError> {
         if stream.config.retention != "limits" {
             let kind = shown::harmless(&stream.config.retention, 50);
             return Err(self.permanent_error(
@@ -127,7 +127,7 @@ impl NatsReader {
             return Err(self.permanent_error(
                 name,
                 &format!(
-                    "it is another stream than the one that the job has read up to message {}; give the source another name to read it \
+                    "the stream is not the one that the job has read up to message {}; give the source another name to read it \
                      from its beginning",
                     at.sequence
                 ),
@@ -156,7 +156,7 @@ impl NatsReader {
         connection: &mut Connection,
         stream: &str,
         at: &NatsPosition,
-    ) -> Result<Consumer, ReadTrouble> {
+    ) -> Result<Consumer, ReadError> {
         let mut config = json!({
             "deliver_policy": "by_start_sequence", "opt_start_seq": at.sequence + 1, "ack_policy": "none", "replay_policy": "instant",
             "inactive_threshold": CONSUMER_IDLE_MAX.as_nanos() as u64, "mem_storage": true, "num_replicas": 1,
@@ -174,13 +174,13 @@ impl NatsReader {
             _ => self.to_error(stream, error.to_fault()),
         })?;
         let name = response.get("name").and_then(|name| name.as_str());
-        let name = name.ok_or_else(|| ReadTrouble::Passing("the server names no consumer".into()))?;
+        let name = name.ok_or_else(|| ReadError::Transient("the server names no consumer".into()))?;
         Ok(Consumer { name: name.to_owned(), delivered: 0, fetch: None })
     }
 
     /// Checks that a stream without new messages is still the same. If only some subjects are read, returns the position after skipped
     /// messages.
-    fn check_stream(&self, open: &mut OpenStream) -> Result<Option<Vec<u8>>, ReadTrouble> {
+    fn check_stream(&self, open: &mut OpenStream) -> Result<Option<Vec<u8>>, ReadError> {
         if open.checked.elapsed() < CHECK_INTERVAL {
             return Ok(None);
         }
@@ -199,12 +199,12 @@ impl NatsReader {
         Ok(None)
     }
 
-    fn missing_stream(&self, stream: &str) -> ReadTrouble {
-        ReadTrouble::Passing(format!("stream `{}` no longer exists", shown::harmless(stream, 200)))
+    fn missing_stream(&self, stream: &str) -> ReadError {
+        ReadError::Transient(format!("stream `{}` no longer exists", shown::harmless(stream, 200)))
     }
 
-    fn read(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
-        let Some(mut open) = self.open.take() else { return Err(ReadTrouble::Passing("it is not connected".into())) };
+    fn read(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadError> {
+        let Some(mut open) = self.open.take() else { return Err(ReadError::Transient("it is not connected".into())) };
         let until = Instant::now() + wait;
         let before = open.at.sequence;
         let count = (FETCH_BYTES / self.message_bytes.max(1)).clamp(1, rows_max.into());
@@ -224,7 +224,7 @@ impl NatsReader {
             };
             first.get_or_insert(ack.sequence);
             open.at.sequence = ack.sequence;
-            open.backlog.hear();
+            open.backlog.touch();
             let size = received.payload.len() as u64;
             (bytes, largest) = (bytes + size, size.max(largest));
             // Markers of sinks that write to this stream are not rows.
@@ -268,11 +268,13 @@ impl NatsReader {
         open: &mut OpenStream,
         count: u64,
         wait: Duration,
-    ) -> Result<Option<(ReceivedMessage, AckSubject)>, ReadTrouble> {
+    ) -> Result<Option<(ReceivedMessage, AckSubject)>, ReadError> {
         let to_error = |fault: Fault| self.to_error(&open.stream, fault);
         let now = Instant::now();
         match &open.consumer.fetch {
-            Some(fetch) if now > fetch.until + ANSWER_MAX => return Err(to_error(crate::dial::silent())),
+            Some(fetch) if now > fetch.until + RESPONSE_TIMEOUT => {
+                return Err(to_error(crate::dial::response_timed_out()));
+            }
             Some(_) => {}
             None => {
                 let inbox = open.connection.new_inbox();
@@ -375,11 +377,11 @@ fn to_message(received: ReceivedMessage, ack: &AckSubject) -> Message {
 }
 
 impl ReadPartition for NatsReader {
-    fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble> {
+    fn partitions(&mut self) -> Result<Vec<String>, ReadError> {
         Ok(self.reads.streams.clone())
     }
 
-    fn open(&mut self, name: &str, position: Option<&[u8]>) -> Result<(), ReadTrouble> {
+    fn open(&mut self, name: &str, position: Option<&[u8]>) -> Result<(), ReadError> {
         let mut connection = Connection::open(&self.server).map_err(|fault| self.to_error(name, fault))?;
         let stream = Stream::find(&mut connection, name).map_err(|fault| self.to_error(name, fault))?;
         let stream = match (stream, position) {
@@ -389,7 +391,7 @@ impl ReadPartition for NatsReader {
                 // All messages of a stream that is created later are new.
                 self.started_at.get_or_insert_default();
                 let name = shown::harmless(name, 200);
-                return Err(ReadTrouble::Passing(format!("{}: stream `{name}` does not exist", self.server.shown())));
+                return Err(ReadError::Transient(format!("{}: stream `{name}` does not exist", self.server.shown())));
             }
         };
         let at = match position {
@@ -432,7 +434,7 @@ impl ReadPartition for NatsReader {
         self.open.as_ref().is_some_and(|open| open.backlog.is_left(open.at.sequence))
     }
 
-    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
+    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadError> {
         self.read(rows_max, wait)
     }
 }

@@ -45,7 +45,7 @@ impl Stream {
         match connection.request(&format!("$JS.API.STREAM.INFO.{name}"), &json!({}))? {
             Ok(info) => serde_json::from_value(info)
                 .map(Some)
-                .map_err(|_| Fault::Passing("its description of the stream cannot be read".into())),
+                .map_err(|_| Fault::Transient("its description of the stream cannot be read".into())),
             Err(error) if error.err_code == ApiError::NO_STREAM => Ok(None),
             Err(error) => Err(error.to_fault()),
         }

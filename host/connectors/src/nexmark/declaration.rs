@@ -1,4 +1,4 @@
-//! What a job file says of sources of kind `nexmark`.
+//! Declaration of the `nexmark` source.
 
 use super::RECORD_BYTES;
 use super::events::NexmarkDecoder;
@@ -8,7 +8,7 @@ use crate::receiver::receive;
 use crate::receiver::replay::made;
 use millstream_base::batch::chunk::{Chunk, PlannedChunk};
 use millstream_base::error::Result;
-use millstream_base::job::PartMistakes;
+use millstream_base::job::PartErrors;
 use millstream_base::job::connector::{CUT, SourceDeclaration};
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{
@@ -20,9 +20,9 @@ use std::sync::Arc;
 const KIND: &str = "nexmark";
 /// The kinds of events.
 const EVENTS: &[&str] = &["person", "auction", "bid"];
-const HOT: KeyShape = KeyShape::Whole(1, 1_000_000);
+const HOT: KeyShape = KeyShape::Integer(1, 1_000_000);
 
-/// Sources.
+/// The source kind.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
     doc: "generated Nexmark events",
@@ -31,12 +31,12 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
             .required(),
         key(
             "events_max",
-            KeyShape::Whole(1, i64::MAX as u64),
+            KeyShape::Integer(1, i64::MAX as u64),
             "Number of events of all three kinds, unlimited by default.",
         ),
         key(
             "events_per_second",
-            KeyShape::Whole(1, ROWS_PER_SECOND_MAX),
+            KeyShape::Integer(1, ROWS_PER_SECOND_MAX),
             "Events of all three kinds per second of event time, 10000 by default.",
         ),
         key(
@@ -62,7 +62,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         ),
         key(
             "bytes",
-            KeyShape::Whole(1, BYTES_MAX),
+            KeyShape::Integer(1, BYTES_MAX),
             "Average length of a row, reached by the length of `extra`: by default 200 for a person, 500 for an auction and 100 \
              for a bid, which excludes its channel and url.",
         ),
@@ -74,18 +74,18 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
 impl NexmarkReads {
     fn read(r: &Reader<'_>) -> NexmarkReads {
         r.need("event", "event = \"bid\", or one of person, auction");
-        let usual = NexmarkReads::new(r.choice("event", &NexmarkEvent::ALL, &[]).unwrap_or(NexmarkEvent::Bid));
-        let hot = |key, usual| r.whole(key, 1, 1_000_000).unwrap_or(usual);
-        let per_second = r.whole("events_per_second", 1, ROWS_PER_SECOND_MAX);
+        let defaults = NexmarkReads::new(r.choice("event", &NexmarkEvent::ALL, &[]).unwrap_or(NexmarkEvent::Bid));
+        let hot = |key, defaults| r.integer(key, 1, 1_000_000).unwrap_or(defaults);
+        let per_second = r.integer("events_per_second", 1, ROWS_PER_SECOND_MAX);
         NexmarkReads {
-            events_per_second: per_second.unwrap_or(usual.events_per_second),
-            events_max: r.whole("events_max", 1, i64::MAX as u64),
+            events_per_second: per_second.unwrap_or(defaults.events_per_second),
+            events_max: r.integer("events_max", 1, i64::MAX as u64),
             paced: r.flag("paced").unwrap_or(false),
-            hot_auctions: hot("hot_auctions", usual.hot_auctions),
-            hot_sellers: hot("hot_sellers", usual.hot_sellers),
-            hot_bidders: hot("hot_bidders", usual.hot_bidders),
-            bytes: r.whole("bytes", 1, BYTES_MAX).unwrap_or(usual.bytes),
-            event: usual.event,
+            hot_auctions: hot("hot_auctions", defaults.hot_auctions),
+            hot_sellers: hot("hot_sellers", defaults.hot_sellers),
+            hot_bidders: hot("hot_bidders", defaults.hot_bidders),
+            bytes: r.integer("bytes", 1, BYTES_MAX).unwrap_or(defaults.bytes),
+            event: defaults.event,
         }
     }
 }
@@ -111,7 +111,7 @@ impl SourceConfig for NexmarkReads {
         Some(self.event.columns())
     }
 
-    fn check_format(&self, source: &SourceSpec, part: &PartMistakes<'_>) -> bool {
+    fn check_format(&self, source: &SourceSpec, part: &PartErrors<'_>) -> bool {
         if source.schema != self.event.columns() {
             let event = self.event.word();
             part.wrong(
@@ -147,7 +147,7 @@ impl SourceConfig for NexmarkReads {
     }
 }
 
-/// Rows of this kind are the same for the same numbers.
+/// Replays rows: the same numbers always give the same rows.
 struct NumberedRows;
 
 impl Replay for NumberedRows {

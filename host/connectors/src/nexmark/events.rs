@@ -1,9 +1,9 @@
-//! The events of Nexmark, made of their numbers alone, so that they are the same at every run and on every worker. What is made, in
-//! which proportions, and which keys are hot is as in the generator of Apache Beam that others run, too; the numbers drawn are our own.
+//! Generates Nexmark events from their numbers only, so that every run and every worker generates the same events. Contents, proportions and hot keys
+//! are those of the widely used Apache Beam generator. The random numbers are our own.
 
 mod texts;
 
-use super::settings::{EVENTS_OF_EPOCH, NexmarkEvent, NexmarkReads};
+use super::settings::{EVENTS_PER_EPOCH, NexmarkEvent, NexmarkReads};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringBuilder, TimestampMicrosecondArray};
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::types::schema_of;
@@ -11,27 +11,27 @@ use millstream_base::random::Random;
 use std::sync::{Arc, LazyLock};
 use texts::TEXTS;
 
-/// When event 0 is: 2015-07-15, midnight UTC.
+/// Time of event 0: 2015-07-15, midnight UTC.
 const BEGIN_MS: u64 = 1_436_918_400_000;
-/// Of whom and what the first is.
+/// First ID of persons and auctions.
 const FIRST_ID: u64 = 1_000;
 const FIRST_CATEGORY: u64 = 10;
 const CATEGORIES: u64 = 5;
-const AUCTIONS_OF_EPOCH: u64 = 3;
-/// Auctions that bids are for, people who sell and bid, and how far ahead of those who are there some are.
+const AUCTIONS_PER_EPOCH: u64 = 3;
+/// Number of auctions that bids are for, and of persons who sell and bid. Some IDs are up to `LEAD` ahead of the existing ones.
 const OPEN_AUCTIONS: u64 = 100;
 const ACTIVE_PEOPLE: u64 = 1_000;
 const LEAD: u64 = 10;
-/// One in so many is hot for a while.
+/// One ID in this many is hot for a while.
 const HOT_OF: u64 = 100;
 
-/// Makes rows of the records of such a source: numbers of rows, eight bytes each.
+/// Generates rows from the records of the source: row numbers of eight bytes.
 pub struct NexmarkDecoder {
     spec: NexmarkReads,
     schema: SchemaRef,
 }
 
-/// One column of a part at work.
+/// A column under construction.
 struct Text(StringBuilder);
 
 impl Text {
@@ -45,13 +45,13 @@ impl Text {
 }
 
 impl NexmarkDecoder {
-    /// What makes these.
+    /// Creates a decoder for these settings.
     pub fn new(spec: &NexmarkReads) -> NexmarkDecoder {
         let columns: Vec<_> = spec.event.columns().into_iter().map(|column| (column.name, column.kind)).collect();
         NexmarkDecoder { spec: spec.clone(), schema: schema_of(&columns) }
     }
 
-    /// The rows with these numbers.
+    /// Returns the rows with these numbers.
     pub fn rows(&self, numbers: &[u8]) -> Option<RecordBatch> {
         let rows: Vec<u64> = numbers.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
         let events =
@@ -87,7 +87,15 @@ impl NexmarkDecoder {
             times.push(event.time_us());
             extras.0.append_value(texts::extra(&mut event.random, bytes));
         }
-        vec![ints(auctions), ints(bidders), ints(prices), channels.done(), urls.done(), moments(times), extras.done()]
+        vec![
+            ints(auctions),
+            ints(bidders),
+            ints(prices),
+            channels.done(),
+            urls.done(),
+            timestamps(times),
+            extras.done(),
+        ]
     }
 
     fn auctions(&self, events: impl ExactSizeIterator<Item = Event>) -> Vec<ArrayRef> {
@@ -95,32 +103,33 @@ impl NexmarkDecoder {
         let [mut ids, mut first_bids, mut reserves, mut sellers, mut categories] =
             [(); 5].map(|()| Vec::with_capacity(rows));
         let [mut times, mut ends] = [(); 2].map(|()| Vec::with_capacity(rows));
-        let (mut names, mut words, mut extras) = (Text::new(rows, 20), Text::new(rows, 100), Text::new(rows, 500));
+        let (mut names, mut descriptions, mut extras) =
+            (Text::new(rows, 20), Text::new(rows, 100), Text::new(rows, 500));
         for mut event in events {
             let seller = match event.is_hot(self.spec.hot_sellers) {
                 true => event.last_person() / HOT_OF * HOT_OF,
                 false => event.some_person(),
             };
-            let (name, word) = (texts::words(&mut event.random, 20), texts::words(&mut event.random, 100));
+            let (name, description) = (texts::words(&mut event.random, 20), texts::words(&mut event.random, 100));
             let first_bid = event.price();
             ids.push((event.last_auction() + FIRST_ID) as i64);
             names.0.append_value(name);
-            words.0.append_value(word);
+            descriptions.0.append_value(description);
             first_bids.push(first_bid);
             reserves.push(first_bid + event.price());
             times.push(event.time_us());
             ends.push(event.time_us() + event.length_ms(self.spec.events_per_second) as i64 * 1_000);
             sellers.push((seller + FIRST_ID) as i64);
             categories.push((FIRST_CATEGORY + event.random.below(CATEGORIES)) as i64);
-            let bytes = self.spec.bytes.saturating_sub(56 + (name.len() + word.len()) as u64);
+            let bytes = self.spec.bytes.saturating_sub(56 + (name.len() + description.len()) as u64);
             extras.0.append_value(texts::extra(&mut event.random, bytes));
         }
-        let (names, words, extras) = (names.done(), words.done(), extras.done());
-        let (times, ends) = (moments(times), moments(ends));
+        let (names, descriptions, extras) = (names.done(), descriptions.done(), extras.done());
+        let (times, ends) = (timestamps(times), timestamps(ends));
         vec![
             ints(ids),
             names,
-            words,
+            descriptions,
             ints(first_bids),
             ints(reserves),
             times,
@@ -150,10 +159,10 @@ impl NexmarkDecoder {
             ids.push((event.last_person() + FIRST_ID) as i64);
             times.push(event.time_us());
         }
-        let texts = [names, mails, cards, cities, states].map(Text::done);
+        let columns_of_text = [names, mails, cards, cities, states].map(Text::done);
         let mut columns = vec![ints(ids)];
-        columns.extend(texts);
-        columns.extend([moments(times), extras.done()]);
+        columns.extend(columns_of_text);
+        columns.extend([timestamps(times), extras.done()]);
         columns
     }
 }
@@ -162,14 +171,14 @@ fn ints(values: Vec<i64>) -> ArrayRef {
     Arc::new(Int64Array::from(values))
 }
 
-fn moments(values: Vec<i64>) -> ArrayRef {
+fn timestamps(values: Vec<i64>) -> ArrayRef {
     Arc::new(
         TimestampMicrosecondArray::from(values)
             .with_data_type(millstream_base::batch::types::ColumnType::Timestamp.arrow()),
     )
 }
 
-/// One event, and what is drawn for it.
+/// An event and its random stream.
 struct Event {
     number: u64,
     per_second: u64,
@@ -178,18 +187,18 @@ struct Event {
 
 impl Event {
     fn new(number: u64, spec: &NexmarkReads) -> Event {
-        // Streams of neighbouring numbers are to have nothing in common.
+        // Streams of adjacent numbers must not be correlated.
         let random = Random(number.wrapping_mul(0xd134_2543_de82_ef95));
         Event { number, per_second: spec.events_per_second.max(1), random }
     }
 
-    /// When it happens, in whole milliseconds.
+    /// Returns the event's time in whole milliseconds.
     fn time_us(&self) -> i64 {
         ((BEGIN_MS + self.since_begin_ms(self.number)) * 1_000) as i64
     }
 
     fn since_begin_ms(&self, number: u64) -> u64 {
-        // The year 9999 is never reached: an event beyond it cannot have a time.
+        // Clamped to the year 9999, as later events cannot have a time.
         let ms = match number.checked_mul(1_000) {
             Some(thousands) => thousands / self.per_second,
             None => number / self.per_second * 1_000,
@@ -201,32 +210,32 @@ impl Event {
         self.random.below(one_of.max(1)) > 0
     }
 
-    /// The person who came last, from 0 on.
+    /// Returns the most recent person, counted from 0.
     fn last_person(&self) -> u64 {
-        self.number / EVENTS_OF_EPOCH
+        self.number / EVENTS_PER_EPOCH
     }
 
-    /// The auction that came last, from 0 on; before the first it is that.
+    /// Returns the most recent auction, counted from 0; also 0 before the first.
     fn last_auction(&self) -> u64 {
-        let (epoch, place) = (self.number / EVENTS_OF_EPOCH, self.number % EVENTS_OF_EPOCH);
-        (epoch * AUCTIONS_OF_EPOCH + place.min(AUCTIONS_OF_EPOCH)).saturating_sub(1)
+        let (epoch, index) = (self.number / EVENTS_PER_EPOCH, self.number % EVENTS_PER_EPOCH);
+        (epoch * AUCTIONS_PER_EPOCH + index.min(AUCTIONS_PER_EPOCH)).saturating_sub(1)
     }
 
-    /// An auction that is open, or soon will be.
+    /// Returns an auction that is open, or soon will be.
     fn some_auction(&mut self) -> u64 {
         let last = self.last_auction();
         let first = last.saturating_sub(OPEN_AUCTIONS);
         first + self.random.below(last - first + 1 + LEAD)
     }
 
-    /// Somebody who is active, or soon will be.
+    /// Returns a person who is active, or soon will be.
     fn some_person(&mut self) -> u64 {
         let people = self.last_person() + 1;
         let active = people.min(ACTIVE_PEOPLE);
         people - active + self.random.below(active + LEAD)
     }
 
-    /// From 100 to 100,000,000; as many of one length as of any other.
+    /// Returns a price from 100 to 100,000,000, uniform over the number of digits.
     fn price(&mut self) -> i64 {
         let drawn = self.random.next();
         let [coarse, fine] = &*PRICES;
@@ -234,16 +243,16 @@ impl Event {
         (coarse.unwrap_or(&1.0) * fine.unwrap_or(&1.0) * 100.0).round() as i64
     }
 
-    /// How long an auction stays open: so that about as many are open as bids are for.
+    /// Returns how long an auction stays open, such that about as many are open as bids are for.
     fn length_ms(&mut self, events_per_second: u64) -> u64 {
-        let events = OPEN_AUCTIONS * EVENTS_OF_EPOCH / AUCTIONS_OF_EPOCH;
+        let events = OPEN_AUCTIONS * EVENTS_PER_EPOCH / AUCTIONS_PER_EPOCH;
         let horizon = events * 1_000 / events_per_second.max(1);
         1 + self.random.below((horizon * 2).max(1))
     }
 }
 
-/// 10 to the power of 6 times a 1,024th, and of 6 times a 1,048,576th, from none of them to 1,023. Made by square roots and products alone,
-/// which are the same on every machine, as powers may not be.
+/// Powers 10^(6i/1024) and 10^(6i/1048576) for i from 0 to 1,023. They are computed with square roots and products only, which are identical on every
+/// machine, unlike powers.
 static PRICES: LazyLock<[Vec<f64>; 2]> = LazyLock::new(|| {
     let mut root: f64 = 1_000_000.0;
     [(); 2].map(|()| {
@@ -255,7 +264,7 @@ static PRICES: LazyLock<[Vec<f64>; 2]> = LazyLock::new(|| {
     })
 });
 
-/// Makes what all parts share, so that no part has to.
+/// Initializes the shared tables, so that no part has to.
 pub fn prepare() {
     LazyLock::force(&PRICES);
     LazyLock::force(&TEXTS);

@@ -1,61 +1,61 @@
-//! Settings of sources of kind `nexmark`, which make the events of an auction house with persons, auctions and bids.
+//! Settings of the `nexmark` source, which generates the events of an auction house: persons, auctions and bids.
 
 use millstream_base::batch::column::{ColumnSpec, TimeForm, TimeUnit};
 use millstream_base::batch::types::ColumnType;
 
-/// Most that `bytes` of a `nexmark` source may say.
+/// Maximum of `bytes`.
 pub const BYTES_MAX: u64 = 4_096;
 
-/// Default of `events_per_second` of a `nexmark` source.
+/// Default of `events_per_second`.
 pub const EVENTS_PER_SECOND: u64 = 10_000;
 
-/// Events of one numbering in which a person is followed by three auctions and 46 bids.
-pub const EVENTS_OF_EPOCH: u64 = 50;
+/// Number of events in an epoch: one person, three auctions and 46 bids.
+pub const EVENTS_PER_EPOCH: u64 = 50;
 
-/// The events of which a source has the rows.
+/// The kind of events of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NexmarkEvent {
-    /// Who sells and bids.
+    /// A seller or bidder.
     Person,
-    /// What is sold.
+    /// An item for sale.
     Auction,
-    /// What is offered for it.
+    /// An offer for an item.
     Bid,
 }
 
-/// What such a source makes.
+/// Settings of the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NexmarkReads {
-    /// Whose rows.
+    /// The kind of events.
     pub event: NexmarkEvent,
-    /// Events of all three kinds in a second of event time.
+    /// Events of all three kinds per second of event time.
     pub events_per_second: u64,
-    /// Events of all three kinds in all; `None`: for ever.
+    /// Number of events of all three kinds; `None`: unlimited.
     pub events_max: Option<u64>,
-    /// Whether a second of event time takes a second; otherwise rows are made as quickly as the job takes them.
+    /// Whether rows are produced at the pace of event time instead of as fast as the job takes them.
     pub paced: bool,
-    /// One bid in so many is not for the hot auction.
+    /// One bid in this many is not for the hot auction.
     pub hot_auctions: u64,
-    /// One auction in so many is not of the hot seller.
+    /// One auction in this many is not from the hot seller.
     pub hot_sellers: u64,
-    /// One bid in so many is not of the hot bidder.
+    /// One bid in this many is not from the hot bidder.
     pub hot_bidders: u64,
-    /// How long a row is on average; `extra` fills it up.
+    /// Average length of a row, reached by the length of `extra`.
     pub bytes: u64,
 }
 
 impl NexmarkEvent {
-    /// The kinds, by the words of job files.
+    /// The kinds, with their names in job files.
     pub const ALL: [(&'static str, NexmarkEvent); 3] =
         [("person", NexmarkEvent::Person), ("auction", NexmarkEvent::Auction), ("bid", NexmarkEvent::Bid)];
 
-    /// The word of job files.
+    /// Returns the name in job files.
     pub fn word(self) -> &'static str {
         NexmarkEvent::ALL.iter().find(|(_, event)| *event == self).map_or("", |(word, _)| word)
     }
 
-    /// The first place that these have in each [`EVENTS_OF_EPOCH`], and how many.
-    fn places(self) -> (u64, u64) {
+    /// Returns the first index of this kind in each epoch of [`EVENTS_PER_EPOCH`], and its count.
+    fn slots(self) -> (u64, u64) {
         match self {
             NexmarkEvent::Person => (0, 1),
             NexmarkEvent::Auction => (1, 3),
@@ -63,19 +63,19 @@ impl NexmarkEvent {
         }
     }
 
-    /// Which of all events row `row` of these is.
+    /// Returns the event number of row `row` of this kind.
     pub fn number_of(self, row: u64) -> u64 {
-        let (first, count) = self.places();
-        (row / count).saturating_mul(EVENTS_OF_EPOCH).saturating_add(first + row % count)
+        let (first, count) = self.slots();
+        (row / count).saturating_mul(EVENTS_PER_EPOCH).saturating_add(first + row % count)
     }
 
-    /// How many of the first `events` of all are of these.
+    /// Returns how many of the first `events` events are of this kind.
     pub fn rows_within(self, events: u64) -> u64 {
-        let (first, count) = self.places();
-        (events / EVENTS_OF_EPOCH) * count + (events % EVENTS_OF_EPOCH).saturating_sub(first).min(count)
+        let (first, count) = self.slots();
+        (events / EVENTS_PER_EPOCH) * count + (events % EVENTS_PER_EPOCH).saturating_sub(first).min(count)
     }
 
-    /// How long rows are on average, where the job does not say.
+    /// Returns the default average length of rows.
     pub fn bytes(self) -> u64 {
         match self {
             NexmarkEvent::Person => 200,
@@ -84,7 +84,7 @@ impl NexmarkEvent {
         }
     }
 
-    /// The columns.
+    /// Returns the columns.
     pub fn columns(self) -> Vec<ColumnSpec> {
         use ColumnType::{Int64, Text, Timestamp};
         let columns: &[(&str, ColumnType)] = match self {
@@ -129,7 +129,7 @@ impl NexmarkEvent {
 }
 
 impl NexmarkReads {
-    /// These events, as Nexmark's own generator makes them by default, without end.
+    /// Creates settings with the defaults of Nexmark's own generator, without end.
     pub fn new(event: NexmarkEvent) -> NexmarkReads {
         NexmarkReads {
             event,
@@ -143,7 +143,7 @@ impl NexmarkReads {
         }
     }
 
-    /// How many rows in all.
+    /// Returns the total number of rows.
     pub fn rows_max(&self) -> Option<u64> {
         self.events_max.map(|events| self.event.rows_within(events))
     }

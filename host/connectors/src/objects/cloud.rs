@@ -1,6 +1,6 @@
-//! The object stores that there are, and how environment variables lead to them.
+//! The supported object stores, and their environment variables.
 
-use super::answer;
+use super::error_response;
 #[cfg(feature = "hdfs")]
 use super::hdfs::Hdfs;
 use millstream_base::error::Error;
@@ -13,40 +13,42 @@ use std::str::FromStr;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
-/// Where machines in a cloud are told who they are.
+/// The metadata service from which machines in a cloud get credentials.
 pub const MACHINE_IDENTITY: &str = "169.254.169.254";
 
 /// Sends requests to one bucket.
 pub trait Client: ObjectStore + PaginatedListStore {}
 impl<T: ObjectStore + PaginatedListStore> Client for T {}
 
-/// Whose object store it is, or whose protocol it speaks.
+/// The provider of an object store, or of its protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cloud {
-    /// S3, and servers that speak its protocol.
+    /// S3, and servers that support its protocol.
     S3,
     /// Google Cloud Storage.
     Google,
     /// Azure Blob Storage.
     Azure,
-    /// The files of a Hadoop cluster: what is a bucket elsewhere is its name node, or its name service.
+    /// Hadoop file systems: the name node or name service takes the role of the bucket.
     Hdfs,
 }
 
 /// Why there is no client.
 pub enum NoClient {
-    /// Somebody has to say something else.
+    /// A user has to change a setting.
     Job(Error),
-    /// The library does not make one.
+    /// The library cannot create it.
     Client(ClientError),
 }
 
 impl NoClient {
-    /// The error for the client of a place.
-    pub fn within_place(self, place: &str) -> Error {
+    /// Returns the error for the client of this URL.
+    pub fn into_error(self, what: &str) -> Error {
         match self {
             NoClient::Job(error) => error,
-            NoClient::Client(error) => Error::environment(format!("cannot use {place}: {}", answer::told(&error))),
+            NoClient::Client(error) => {
+                Error::environment(format!("cannot use {what}: {}", error_response::describe(&error)))
+            }
         }
     }
 }
@@ -54,12 +56,12 @@ impl NoClient {
 impl Cloud {
     const ALL: [Cloud; 4] = [Cloud::S3, Cloud::Google, Cloud::Azure, Cloud::Hdfs];
 
-    /// The cloud of a URL, and what comes behind its scheme.
+    /// Returns the cloud of a URL, and the rest after its scheme.
     pub fn of(url: &str) -> Option<(Cloud, &str)> {
         Cloud::ALL.into_iter().find_map(|cloud| Some((cloud, url.strip_prefix(cloud.scheme())?)))
     }
 
-    /// How its URLs begin.
+    /// Returns the scheme of its URLs.
     pub fn scheme(self) -> &'static str {
         match self {
             Cloud::S3 => "s3://",
@@ -69,31 +71,30 @@ impl Cloud {
         }
     }
 
-    /// The environment variables that say who asks.
+    /// Returns the environment variables with credentials.
     pub fn credentials(self) -> &'static str {
         match self {
             Cloud::S3 => "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY",
             Cloud::Google => "GOOGLE_SERVICE_ACCOUNT (the path of a key file)",
             Cloud::Azure => "AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY",
-            Cloud::Hdfs => "HADOOP_USER_NAME (where the cluster uses Kerberos: the ticket that `klist` shows)",
+            Cloud::Hdfs => "HADOOP_USER_NAME (if the cluster uses Kerberos: the ticket that `klist` shows)",
         }
     }
 
-    /// Whether an object gets another name by a rename, which never puts it in the place of another one. Elsewhere it is copied.
+    /// Whether an object is renamed atomically without replacing another one. Elsewhere it is copied.
     pub fn renames(self) -> bool {
         self == Cloud::Hdfs
     }
 
-    /// What to do where there is nothing at a place.
-    pub fn missing(self) -> &'static str {
+    /// Returns what to do if an object is missing.
+    pub fn missing_hint(self) -> &'static str {
         match self {
             Cloud::Hdfs => "make the folder first, or write the path of another one",
             _ => "make the bucket first",
         }
     }
 
-    /// Whether a text can be the first part of a place. It becomes part of a server's name or of a path; what could lead to
-    /// another server is none.
+    /// Whether a string can be a bucket. It becomes part of a host name or of a path, so strings that could lead to another server are invalid.
     pub fn is_bucket(self, name: &str) -> bool {
         let (name, port) = match name.split_once(':') {
             Some((name, port)) if self == Cloud::Hdfs => (name, port),
@@ -107,7 +108,7 @@ impl Cloud {
             && port.parse::<u16>().is_ok_and(|port| port > 0)
     }
 
-    /// A client for a bucket.
+    /// Returns a client for a bucket.
     pub fn client(
         self,
         bucket: &str,
@@ -150,25 +151,25 @@ impl Cloud {
     }
 }
 
-/// Who asks Amazon and where, as settings say.
+/// Configures Amazon credentials and endpoint from settings.
 pub fn amazon(settings: &[(String, String)]) -> AmazonS3Builder {
     let with = |builder: AmazonS3Builder, (key, value)| builder.with_config(key, value);
     keys("AWS_", settings).fold(AmazonS3Builder::new(), with)
 }
 
-/// Whether settings allow an endpoint of Amazon, where it is not https.
+/// Checks that settings allow an Amazon endpoint without TLS.
 pub fn check_amazon_http(endpoint: &str, settings: &[(String, String)]) -> Result<(), NoClient> {
     let allowed = amazon(settings).get_config_value(&AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp));
     check_http("AWS_ALLOW_HTTP", [Some(endpoint.to_owned())], allowed)
 }
 
-/// What settings whose names begin so say, where the library knows them.
+/// Returns the settings with this prefix that the library knows.
 fn keys<K: FromStr>(begin: &str, settings: &[(String, String)]) -> impl Iterator<Item = (K, String)> {
     let named = settings.iter().filter(move |(name, _)| name.starts_with(begin));
     named.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value.clone())))
 }
 
-/// `http` has to be allowed, because it shows the data to the network.
+/// `http` must be allowed explicitly, because it exposes data to the network.
 fn check_http(
     name: &str,
     endpoints: impl IntoIterator<Item = Option<String>>,
@@ -191,7 +192,7 @@ mod tests {
     fn open(url: &str, settings: &[(&str, &str)]) -> Result<String, String> {
         let settings: Vec<_> = settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let opened = Bucket::open(url, &settings, RetryConfig::default());
-        opened.map(|bucket| bucket.place().to_owned()).map_err(|error| error.message)
+        opened.map(|bucket| bucket.url().to_owned()).map_err(|error| error.message)
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! HDFS as a store of objects: a file is an object, and the path of its folders the beginning of its name. A file gets its name by
-//! a rename when it is whole, so nobody sees half of one. What a bucket replaces on condition is a folder of versions here
-//! (`versions`), as HDFS has no such request.
+//! HDFS as an object store: a file is an object, and the path of its directories is the beginning of its name. A file gets its name by a
+//! rename when it is complete, so readers never see a partial file. Conditional replacement needs a directory of versions (`versions`), as
+//! HDFS has no such request.
 
 mod draft;
 mod fault;
@@ -12,7 +12,7 @@ pub use fault::HdfsFault;
 
 use bytes::Bytes;
 use draft::Draft;
-use fault::{NAME, in_time, not_found, pieces_in_time};
+use fault::{NAME, not_found, pieces_with_timeout, with_timeout};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use hdfs_native::client::FileStatus;
@@ -30,17 +30,17 @@ use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 use tokio::runtime::Handle;
 
-/// Who may do what with folders that are made on the way, as Hadoop's own tools have it.
-const FOLDER_MODE: u32 = 0o755;
-/// What the client does about a server that does not answer before it says so. Whoever waits longer tells people.
-const PATIENCE: [(&str, &str); 3] = [
+/// Permissions of directories created on the way, as Hadoop's own tools set them.
+const DIR_MODE: u32 = 0o755;
+/// How long the client retries a silent server before it returns an error. Longer waits are reported by the caller.
+const RETRY_SETTINGS: [(&str, &str); 3] = [
     ("dfs.client.failover.max.attempts", "4"),
     ("dfs.client.failover.sleep.base.millis", "50"),
     ("dfs.client.failover.sleep.max.millis", "500"),
 ];
-/// How often a folder of versions is read anew that others change meanwhile.
+/// How often a directory of versions is read again if it changes meanwhile.
 const TRIES_MAX: usize = 20;
-/// What `hdfs dfs -put` writes to before a file has its name.
+/// The suffix of a file that `hdfs dfs -put` is writing.
 const COPYING: &str = "._COPYING_";
 
 /// The files of a cluster.
@@ -50,13 +50,13 @@ pub struct Hdfs {
 }
 
 impl Hdfs {
-    /// Of `host:port`, or of a name service that the configuration knows. Asks the server nothing.
+    /// Opens `host:port`, or a name service of the configuration. Sends no request.
     pub fn open(authority: &str, settings: &[(String, String)], handle: Handle) -> Result<Hdfs> {
         let setting = |name: &str| settings.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         let mut builder = ClientBuilder::new().with_url(format!("hdfs://{authority}")).with_io_runtime(handle);
-        builder = builder.with_config(PATIENCE);
-        if let Some(folder) = setting("HADOOP_CONF_DIR") {
-            builder = builder.with_config_dir(folder);
+        builder = builder.with_config(RETRY_SETTINGS);
+        if let Some(dir) = setting("HADOOP_CONF_DIR") {
+            builder = builder.with_config_dir(dir);
         }
         if let Some(user) = setting("HADOOP_USER_NAME") {
             builder = builder.with_user(user);
@@ -65,30 +65,30 @@ impl Hdfs {
         Ok(Hdfs { client })
     }
 
-    /// What is known of a file or folder.
+    /// Returns the status of a file or directory.
     async fn status(&self, path: &str) -> Result<FileStatus> {
-        in_time(path, self.client.get_file_info(path)).await
+        with_timeout(path, self.client.get_file_info(path)).await
     }
 
-    /// What is in a folder, in the order of names.
-    async fn entries(&self, folder: &str) -> Result<Vec<FileStatus>> {
-        let mut entries = in_time(folder, self.client.list_status(folder, false)).await?;
+    /// Lists a directory in the order of names.
+    async fn entries(&self, dir: &str) -> Result<Vec<FileStatus>> {
+        let mut entries = with_timeout(dir, self.client.list_status(dir, false)).await?;
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(entries)
     }
 
-    /// Opens a file, with what is known of it.
+    /// Opens a file and returns its status.
     async fn open_file(&self, path: &str) -> Result<(FileReader, FileStatus)> {
-        let file = in_time(path, self.client.read(path)).await?;
+        let file = with_timeout(path, self.client.read(path)).await?;
         let status = self.status(path).await?;
-        // Another file may have come between the two answers, or somebody writes to this one.
+        // The file may have been replaced between the two responses, or is being written.
         if status.length != file.file_length() {
             return Err(HdfsFault::error("it changes at the moment", true));
         }
         Ok((file, status))
     }
 
-    /// Opens the object of a name: a file, or the newest version in a folder of them.
+    /// Opens the object of a name: a file, or the newest version in a directory of them.
     async fn open_object(&self, path: &str) -> Result<(FileReader, FileStatus, String)> {
         for _ in 0..TRIES_MAX {
             match self.open_file(path).await {
@@ -97,15 +97,15 @@ impl Hdfs {
             }
             let Some(newest) = versions::newest(self, path).await? else { return Err(not_found(path)) };
             match self.open_file(&newest.status.path).await {
-                // One that is newer came, and this one went.
+                // A newer version replaced this one.
                 Err(Error::NotFound { .. }) => {}
                 opened => return opened.map(|(file, status)| (file, status, newest.tag())),
             }
         }
-        Err(HdfsFault::error("it is replaced again and again", true))
+        Err(HdfsFault::error("it is replaced repeatedly", true))
     }
 
-    /// Writes a file that nobody sees under its name yet.
+    /// Writes a file that is not visible under its name yet.
     async fn draft(&self, path: &str, bytes: impl IntoIterator<Item = Bytes>) -> Result<Draft> {
         let mut draft = Draft::begin(&self.client, path).await?;
         for some in bytes {
@@ -114,41 +114,41 @@ impl Hdfs {
         draft.complete().await
     }
 
-    /// Gives a file another name.
+    /// Renames a file.
     async fn rename(&self, from: &str, to: &str, overwrite: bool) -> Result<()> {
-        in_time(to, self.client.rename(from, to, overwrite)).await
+        with_timeout(to, self.client.rename(from, to, overwrite)).await
     }
 
-    async fn make_folder_of(&self, path: &str) -> Result<()> {
+    async fn make_dir_of(&self, path: &str) -> Result<()> {
         match path.rsplit_once('/') {
             None | Some(("", _)) => Ok(()),
-            Some((folder, _)) => in_time(folder, self.client.mkdirs(folder, FOLDER_MODE, true)).await,
+            Some((dir, _)) => with_timeout(dir, self.client.mkdirs(dir, DIR_MODE, true)).await,
         }
     }
 
     async fn remove(&self, location: Path) -> Result<Path> {
         let path = at(&location);
         let recursive = versions::newest(self, &path).await.is_ok_and(|newest| newest.is_some());
-        match in_time(&path, self.client.delete(&path, recursive)).await? {
+        match with_timeout(&path, self.client.delete(&path, recursive)).await? {
             true => Ok(location),
             false => Err(not_found(&path)),
         }
     }
 
-    /// All objects whose names begin so, in order.
+    /// Returns all objects whose names begin with this prefix, in order.
     async fn below(&self, prefix: &str, deeper: bool) -> Result<Vec<ObjectMeta>> {
-        let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let dir = prefix.rsplit_once('/').map_or("", |(dir, _)| dir);
         let mut found: BTreeMap<String, ObjectMeta> = BTreeMap::new();
-        let mut folders = vec![format!("/{folder}")];
-        let first = folders.clone();
-        while let Some(folder) = folders.pop() {
-            let entries = match self.entries(&folder).await {
-                // Somebody removed it meanwhile.
-                Err(Error::NotFound { .. }) if !first.contains(&folder) => continue,
+        let mut dirs = vec![format!("/{dir}")];
+        let first = dirs.clone();
+        while let Some(dir) = dirs.pop() {
+            let entries = match self.entries(&dir).await {
+                // It was removed meanwhile.
+                Err(Error::NotFound { .. }) if !first.contains(&dir) => continue,
                 entries => entries?,
             };
             for status in entries {
-                if status.path == folder && !status.isdir {
+                if status.path == dir && !status.isdir {
                     return Err(HdfsFault::error("it is a file; name its folder, and the file by `pattern`", false));
                 }
                 let key = status.path.trim_start_matches('/');
@@ -156,7 +156,7 @@ impl Hdfs {
                     continue;
                 }
                 if status.isdir {
-                    folders.extend(deeper.then(|| status.path.clone()));
+                    dirs.extend(deeper.then(|| status.path.clone()));
                     continue;
                 }
                 let version = versions::number(&status.path).and_then(|number| Some((number, key.rsplit_once('/')?.0)));
@@ -164,7 +164,7 @@ impl Hdfs {
                     Some((number, key)) => (key, versions::tag(number, &status)),
                     None => (key, tag(&status)),
                 };
-                // Names that the library cannot write are no objects. The newest version comes last.
+                // Names that the library cannot represent are not objects. The newest version comes last.
                 if let Ok(location) = Path::parse(key) {
                     found.insert(key.to_owned(), meta(location, &status, tag));
                 }
@@ -174,12 +174,12 @@ impl Hdfs {
     }
 }
 
-/// The path of an object.
+/// Returns the path of an object.
 fn at(location: &Path) -> String {
     format!("/{location}")
 }
 
-/// What changes when another file gets the name.
+/// Returns a tag that changes when another file gets the name.
 fn tag(status: &FileStatus) -> String {
     format!("{}-{}", status.modification_time, status.length)
 }
@@ -238,7 +238,7 @@ impl ObjectStore for Hdfs {
             Some(range) => range.as_range(meta.size).map_err(|why| HdfsFault::error(&why.to_string(), false))?,
         };
         let (from, length) = (range.start as usize, range.end.saturating_sub(range.start) as usize);
-        let bytes = pieces_in_time(path, file.read_range_stream(from, length).boxed());
+        let bytes = pieces_with_timeout(path, file.read_range_stream(from, length).boxed());
         Ok(GetResult { payload: GetResultPayload::Stream(bytes.boxed()), meta, range, attributes })
     }
 
@@ -271,14 +271,14 @@ impl ObjectStore for Hdfs {
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
         let (from, to) = (at(from), at(to));
-        self.make_folder_of(&to).await?;
+        self.make_dir_of(&to).await?;
         self.rename(&from, &to, options.target_mode == RenameTargetMode::Overwrite).await
     }
 }
 
 #[async_trait::async_trait]
 impl PaginatedListStore for Hdfs {
-    /// All names at once: the server has no order over folders.
+    /// Returns all names in one page: the server has no order across directories.
     async fn list_paginated(&self, prefix: Option<&str>, options: PaginatedListOptions) -> Result<PaginatedListResult> {
         let mut objects = self.below(prefix.unwrap_or_default(), options.delimiter.is_none()).await?;
         if let Some(offset) = options.offset {

@@ -1,11 +1,11 @@
-//! What a job file says of sources of kind `otlp`.
+//! Declaration of the `otlp` source.
 
 use super::settings::{OtlpReads, OtlpSignal};
 use crate::http_source::server;
 use crate::http_source::settings::ServerReads;
 use crate::receiver::listening::{CONNECTIONS_MAX, SPREAD, check_certificate};
 use millstream_base::error::Result;
-use millstream_base::job::PartMistakes;
+use millstream_base::job::PartErrors;
 use millstream_base::job::connector::{CUT, REJECTING, SourceDeclaration, TLS_SHAPE};
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{ColumnSpec, Format, Origin, SourceConfig, SourceSpec, SourceStart};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 const KIND: &str = "otlp";
 
-/// Sources.
+/// The source kind.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
     doc: "OpenTelemetry data from exporters",
@@ -77,10 +77,7 @@ impl OtlpReads {
                 Some(_) => r.wrong("signals", format!("`signals` names `{word}` twice; remove one")),
                 None => {
                     let word = word.escape_debug();
-                    r.wrong(
-                        "signals",
-                        format!("`signals` has `{word}`, which is none of `logs`, `metrics` and `traces`"),
-                    );
+                    r.wrong("signals", format!("`signals` has `{word}`, which is not `logs`, `metrics` or `traces`"));
                 }
             }
         }
@@ -101,7 +98,7 @@ impl SourceConfig for OtlpReads {
         KIND
     }
 
-    fn check(&self, source: &SourceSpec, part: &PartMistakes<'_>) {
+    fn check(&self, source: &SourceSpec, part: &PartErrors<'_>) {
         self.server.check(source, part);
     }
 

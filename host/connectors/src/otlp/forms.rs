@@ -1,50 +1,50 @@
-//! What the values of a request in JSON may be. In Protobuf each field has its type on the wire; in JSON a number may be a text or have a
-//! fraction, and who takes that for nothing loses it without a word.
+//! Validates the values of a request in JSON. In Protobuf each field has its type on the wire. In JSON a number may be a string or have a fraction,
+//! and ignoring an invalid one would silently lose it.
 
 use super::tree::Leaf;
 use millstream_base::batch::binary_text::decode_base64;
 use millstream_base::batch::parse::float64;
 use serde_json::Value;
 
-/// Bytes of a value that a message shows.
+/// Maximum characters of a value in a message.
 const SHOWN_CHARS: usize = 60;
-/// Whole numbers that a number of JSON with a fraction or an exponent tells exactly.
+/// Largest integer that a JSON number with fraction or exponent represents exactly.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
-/// What a field may hold.
+/// The type of a field.
 #[derive(Clone, Copy)]
 enum FieldKind {
     Text,
     Flag,
     Signed,
-    /// A whole number that Protobuf has names for.
+    /// An integer that Protobuf has names for.
     Enum,
     Unsigned,
     Double,
     Bytes,
-    /// So many hexadecimal digits.
+    /// This many hexadecimal digits.
     Id(usize),
     Message,
 }
 
-/// Looks at each field that rows have values of, wherever it stands; or says which is none of OTLP.
+/// Checks each field whose values go into rows, at any depth. Fails with the field that is not valid OTLP.
 pub fn check(value: &Value) -> Result<(), String> {
     match value {
         Value::Object(fields) => {
-            // The value of an attribute, not that of a quantile.
+            // The value of an attribute, unlike that of a quantile.
             let is_attribute = fields.contains_key("key");
             fields.iter().try_for_each(|(name, value)| {
                 let form = if is_attribute && name == "value" { Some(FieldKind::Message) } else { form(name) };
                 match (form, value) {
                     (Some(form), Value::Array(values)) if is_list(name) => {
-                        values.iter().try_for_each(|value| fits(name, form, value))?;
+                        values.iter().try_for_each(|value| check_value(name, form, value))?;
                         check(value)
                     }
                     (Some(_), value) if is_list(name) && !value.is_null() => Err(wrong(name, value, "a list")),
                     (None | Some(FieldKind::Message), Value::Object(_)) | (None, _) => check(value),
-                    // Metrics of a kind are called like a value of points, and a key that is empty may be left out.
+                    // Metric kinds have the same names as values of points, and an empty key may be missing.
                     (Some(FieldKind::Double), Value::Object(_)) if name == "sum" || name == "value" => check(value),
-                    (Some(form), value) => fits(name, form, value),
+                    (Some(form), value) => check_value(name, form, value),
                 }
             })
         }
@@ -75,19 +75,19 @@ fn form(name: &str) -> Option<FieldKind> {
     })
 }
 
-/// Whether a field may be there several times, as a list.
+/// Returns whether a field is repeated, and so a list in JSON.
 fn is_list(name: &str) -> bool {
     matches!(name, "bucketCounts" | "explicitBounds" | "attributes" | "values")
 }
 
-fn fits(name: &str, form: FieldKind, value: &Value) -> Result<(), String> {
-    let leaf = Leaf::of(value);
+fn check_value(name: &str, form: FieldKind, value: &Value) -> Result<(), String> {
+    let leaf = Leaf::from_json(value);
     let (fits, wanted) = match form {
         FieldKind::Text => (value.is_string(), "a text"),
         FieldKind::Flag => (value.is_boolean(), "true or false"),
-        FieldKind::Signed => (signed(&leaf).is_some(), "a whole number of 64 bits"),
-        FieldKind::Enum => (signed(&leaf).is_some(), "a whole number, as OTLP does not write names of enums"),
-        FieldKind::Unsigned => (unsigned(&leaf).is_some(), "a whole number of 64 bits that is not negative"),
+        FieldKind::Signed => (signed(&leaf).is_some(), "a 64-bit integer"),
+        FieldKind::Enum => (signed(&leaf).is_some(), "an integer, as OTLP does not write names of enums"),
+        FieldKind::Unsigned => (unsigned(&leaf).is_some(), "a 64-bit integer that is not negative"),
         FieldKind::Double => (double(&leaf).is_some(), "a number"),
         FieldKind::Bytes => (value.as_str().and_then(decode_base64).is_some(), "bytes in Base64"),
         FieldKind::Id(digits) => {
@@ -99,46 +99,46 @@ fn fits(name: &str, form: FieldKind, value: &Value) -> Result<(), String> {
         }
         FieldKind::Message => (value.is_object(), "an object"),
     };
-    // As in Protobuf, what is null is not there.
+    // As in Protobuf, null means that the field is missing.
     if fits || value.is_null() { Ok(()) } else { Err(wrong(name, value, wanted)) }
 }
 
 fn wrong(name: &str, value: &Value, wanted: &str) -> String {
     let shown: String = value.to_string().chars().take(SHOWN_CHARS).collect();
-    format!("`{name}` is {shown}, and should be {wanted}; it is no such message")
+    format!("`{name}` is {shown}, and should be {wanted}; the message is invalid")
 }
 
-/// A whole number, which JSON may have as text.
+/// Returns an integer, which may be a string in JSON.
 pub fn signed(value: &Leaf<'_>) -> Option<i64> {
     match value {
         Leaf::Text(digits) => digits.parse().ok(),
         Leaf::Int(number) => Some(*number),
         Leaf::Unsigned(number) => i64::try_from(*number).ok(),
-        Leaf::Double(number) => exact(*number).map(|number| number as i64),
+        Leaf::Double(number) => exact_integer(*number).map(|number| number as i64),
         _ => None,
     }
 }
 
-/// A whole number that is not negative, which JSON may have as text.
+/// Returns a non-negative integer, which may be a string in JSON.
 pub fn unsigned(value: &Leaf<'_>) -> Option<u64> {
     match value {
         Leaf::Text(digits) => digits.parse().ok(),
         Leaf::Int(number) => u64::try_from(*number).ok(),
         Leaf::Unsigned(number) => Some(*number),
-        Leaf::Double(number) => exact(*number).filter(|number| *number >= 0.0).map(|number| number as u64),
+        Leaf::Double(number) => exact_integer(*number).filter(|number| *number >= 0.0).map(|number| number as u64),
         _ => None,
     }
 }
 
-/// A whole number that is written with a point or an exponent.
-fn exact(number: f64) -> Option<f64> {
+/// Returns an integer that is written with a fraction or exponent.
+fn exact_integer(number: f64) -> Option<f64> {
     Some(number).filter(|number| number.fract() == 0.0 && number.abs() <= EXACT_MAX)
 }
 
-/// A number, which JSON may have as text where it has no other word for it.
+/// Returns a number. JSON has some only as strings.
 pub fn double<'l>(value: &'l Leaf<'_>) -> Option<Leaf<'l>> {
     match value {
-        // Also `NaN` and `Infinity`, as one may write them; a number that is too large is neither.
+        // Accepts `NaN` and `Infinity`, but not a number that is too large.
         Leaf::Text(digits) => float64(digits).ok().map(Leaf::Double),
         Leaf::Int(number) => Some(Leaf::Int(*number)),
         Leaf::Unsigned(number) => Some(Leaf::Unsigned(*number)),
@@ -204,8 +204,8 @@ mod tests {
             (json!([{ "bucketCounts": [1, "18446744073709551616"] }]), "bucketCounts"),
             (json!([{ "asDouble": "1e999" }]), "asDouble"),
         ] {
-            let told = check(&wrong).unwrap_err();
-            assert!(told.starts_with(&format!("`{name}` is ")), "{told}");
+            let message = check(&wrong).unwrap_err();
+            assert!(message.starts_with(&format!("`{name}` is ")), "{message}");
         }
     }
 }

@@ -1,16 +1,16 @@
-//! The messages of OTLP in Protobuf, with the names that their fields have in JSON: only those that rows are made of.
+//! The OTLP messages in Protobuf, with the JSON names of their fields. Only fields that rows use are listed.
 //!
-//! Why not `opentelemetry-proto`: in 0.33 it reads a request as a whole, without a limit of its values, while two bytes may become a
-//! structure of hundreds; it refuses text that is not UTF-8, and does not tell a zero from what is missing. From JSON it takes no
-//! `"NaN"` for a number (open-telemetry/opentelemetry-rust#3496), and its errors do not name the field. Rows would be made of its structures
-//! a second time, in more lines than these.
+//! Why not `opentelemetry-proto`: version 0.33 reads a complete request without limiting its values, while two bytes may become a structure of
+//! hundreds. It rejects text that is not UTF-8, and does not distinguish zero from missing. In JSON it rejects the number `"NaN"`
+//! (open-telemetry/opentelemetry-rust#3496), and its errors do not name the field. Converting its structures to rows would take more code than this
+//! module.
 
 use super::tree::{Leaf, Tree};
 use crate::receiver::json_text::text_of;
 use millstream_base::decode::protobuf::wire::{Raw, Wire};
 use millstream_base::decode::varint::unzigzag;
 
-/// How deep messages may stand in others: attributes may hold lists of lists.
+/// Maximum nesting depth of messages: attributes may hold lists of lists.
 const DEPTH_MAX: usize = 64;
 
 /// The fields of a message.
@@ -47,7 +47,7 @@ const fn many(number: u32, name: &'static str, kind: Kind) -> Field {
     Field { number, name, kind, repeated: true }
 }
 
-/// What a request with logs, metrics or traces is.
+/// Requests with logs, metrics or traces.
 pub static LOGS: Message = Message(&[many(1, "resourceLogs", Kind::Message(&RESOURCE_LOGS))]);
 pub static METRICS: Message = Message(&[many(1, "resourceMetrics", Kind::Message(&RESOURCE_METRICS))]);
 pub static TRACES: Message = Message(&[many(1, "resourceSpans", Kind::Message(&RESOURCE_SPANS))]);
@@ -160,12 +160,12 @@ static EVENT: Message = Message(&[one(1, "timeUnixNano", Fixed), one(2, "name", 
 static LINK: Message = Message(&[one(1, "traceId", Id), one(2, "spanId", Id), attributes(4)]);
 static STATUS: Message = Message(&[one(2, "message", Text), one(3, "code", Int)]);
 
-/// Why bytes are no message of OpenTelemetry.
+/// Why bytes are not a valid OpenTelemetry message.
 #[derive(Debug)]
 pub enum MessageFault {
-    /// They are no such message.
+    /// They are not such a message.
     Wrong(String),
-    /// They make more values than are taken at a time: a few bytes may stand for one.
+    /// They have too many values, as a value may take only a few bytes.
     TooMany,
 }
 
@@ -176,7 +176,7 @@ impl From<String> for MessageFault {
 }
 
 impl Message {
-    /// What a message holds, of so many values at most.
+    /// Decodes a message with at most `values_max` values.
     pub fn read<'a>(&self, bytes: &'a [u8], values_max: usize) -> Result<Tree<'a>, MessageFault> {
         let mut reading = MessageReader { left: values_max, tree: Tree::default() };
         reading.fields(self, bytes, 0)?;
@@ -184,7 +184,7 @@ impl Message {
     }
 }
 
-/// Reads the values of a message into a tree, and counts them.
+/// Decodes a message into a tree, and counts its values.
 struct MessageReader<'a> {
     left: usize,
     tree: Tree<'a>,
@@ -199,8 +199,8 @@ impl<'a> MessageReader<'a> {
         while let Some((number, raw)) = wire.field()? {
             let Some(field) = message.0.iter().find(|field| field.number == number) else { continue };
             match (field.kind, raw) {
-                (Fixed | SignedFixed | Double | Unsigned | Int, Raw::Bytes(packed)) if field.repeated => {
-                    self.packed(field, packed)?;
+                (Fixed | SignedFixed | Double | Unsigned | Int, Raw::Bytes(numbers)) if field.repeated => {
+                    self.packed_numbers(field, numbers)?;
                 }
                 (_, raw) => self.value(field, raw, depth)?,
             }
@@ -208,9 +208,9 @@ impl<'a> MessageReader<'a> {
         Ok(())
     }
 
-    /// Numbers that stand one behind the other.
-    fn packed(&mut self, field: &Field, packed: &'a [u8]) -> Result<(), MessageFault> {
-        let mut wire = Wire::new(packed);
+    /// Decodes packed numbers.
+    fn packed_numbers(&mut self, field: &Field, numbers: &'a [u8]) -> Result<(), MessageFault> {
+        let mut wire = Wire::new(numbers);
         while !wire.rest().is_empty() {
             let raw = match field.kind {
                 Fixed | SignedFixed | Double => Raw::Fixed64(wire.fixed64()?),
@@ -230,7 +230,7 @@ impl<'a> MessageReader<'a> {
                 self.tree.close(open);
                 return Ok(());
             }
-            // What is no text is shown as far as it is one.
+            // Invalid UTF-8 is replaced.
             (Text, Raw::Bytes(bytes)) => Leaf::Text(text_of(bytes)),
             (Bytes, Raw::Bytes(bytes)) => Leaf::Bytes(bytes),
             (Id, Raw::Bytes(bytes)) => Leaf::Id(bytes),
@@ -241,7 +241,7 @@ impl<'a> MessageReader<'a> {
             (Fixed, Raw::Fixed64(number)) => Leaf::Unsigned(number),
             (SignedFixed, Raw::Fixed64(number)) => Leaf::Int(number.cast_signed()),
             (Double, Raw::Fixed64(bits)) => Leaf::Double(f64::from_bits(bits)),
-            _ => return Err("a field has another type than it should; it is no such message".to_owned().into()),
+            _ => return Err("a field has the wrong type; the message is invalid".to_owned().into()),
         };
         self.tree.add(field.name, field.repeated, leaf);
         Ok(())

@@ -1,7 +1,7 @@
-//! Rows of what OTLP brings: a line of JSON for each record of a log, point of a metric, or span.
-//! What has another form than it should is passed over, as OTLP wants it, but for values: of those `forms` says what they may be.
+//! Converts OTLP requests to rows: one line of JSON per log record, metric point or span. Unexpected fields are ignored, as OTLP requires. Values
+//! were validated by `forms`.
 
-use super::forms::{double, signed as whole, unsigned};
+use super::forms::{double, signed, unsigned};
 use super::settings::OtlpSignal;
 use super::tree::{Leaf, View};
 use crate::receiver::json_text::write_text;
@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use millstream_base::batch::cell;
 
-/// Gives each row of a request to `take`, until it does not want more.
+/// Passes each row of a request to `take`, until it fails.
 pub fn each<E>(
     signal: OtlpSignal,
     request: View<'_, '_>,
@@ -35,25 +35,25 @@ pub fn each<E>(
         row.put_object("resource", &attributes);
         let common = row.line.clone();
         for scope in resource.list(scopes) {
-            let begin = RowPrefix { common: &common, scope: scope.field("scope").fields(["name", "version"]) };
+            let prefix = RowPrefix { common: &common, scope: scope.field("scope").fields(["name", "version"]) };
             for item in scope.list(items) {
                 match signal {
-                    OtlpSignal::Logs => log(begin.of(&mut row), item),
+                    OtlpSignal::Logs => log(prefix.start_row(&mut row), item),
                     OtlpSignal::Metrics => {
-                        metric(begin, item, &mut row, &mut take)?;
+                        metric(prefix, item, &mut row, &mut take)?;
                         continue;
                     }
-                    OtlpSignal::Traces => span(begin.of(&mut row), item),
+                    OtlpSignal::Traces => span(prefix.start_row(&mut row), item),
                 }
-                take(row.whole())?;
+                take(row.finish())?;
             }
         }
     }
     Ok(())
 }
 
-/// What the rows of a scope begin with. It is copied for rows alone, of which `take` says when there are too many: attributes and scopes
-/// without rows may be many of each.
+/// The common beginning of the rows of a scope. It is copied only for rows, and `take` fails if there are too many: a request may have very many
+/// attributes, and very many scopes without rows.
 #[derive(Clone, Copy)]
 struct RowPrefix<'b, 't, 'a> {
     common: &'b [u8],
@@ -61,7 +61,7 @@ struct RowPrefix<'b, 't, 'a> {
 }
 
 impl RowPrefix<'_, '_, '_> {
-    fn of<'r>(&self, row: &'r mut Row) -> &'r mut Row {
+    fn start_row<'r>(&self, row: &'r mut Row) -> &'r mut Row {
         row.line.clear();
         row.line.extend_from_slice(self.common);
         let [name, version] = self.scope;
@@ -86,7 +86,7 @@ fn log(row: &mut Row, record: View<'_, '_>) {
     let observed = time(observed);
     row.put_time("time", time(at).or(observed));
     row.put_time("observed_time", observed);
-    let number = whole(number.leaf).filter(|number| (1..=24).contains(number));
+    let number = signed(number.leaf).filter(|number| (1..=24).contains(number));
     let level = |number: i64| ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"].get((number as usize - 1) / 4);
     if !row.put_text("severity", severity)
         && let Some(word) = number.and_then(level)
@@ -105,9 +105,9 @@ fn log(row: &mut Row, record: View<'_, '_>) {
     row.put_object("attributes", &attributes(record, "attributes"));
 }
 
-/// A row for each point of a metric.
+/// Writes a row for each point of a metric.
 fn metric<E>(
-    begin: RowPrefix<'_, '_, '_>,
+    prefix: RowPrefix<'_, '_, '_>,
     metric: View<'_, '_>,
     row: &mut Row,
     take: &mut impl FnMut(&[u8]) -> Result<(), E>,
@@ -124,7 +124,7 @@ fn metric<E>(
         let data = metric.field(name);
         let [temporality, monotonic] = data.fields(["aggregationTemporality", "isMonotonic"]);
         for point in data.list("dataPoints") {
-            begin.of(row);
+            prefix.start_row(row);
             row.put_text("name", metric_name);
             row.put_text("description", description);
             row.put_text("unit", unit);
@@ -132,7 +132,7 @@ fn metric<E>(
             let [at, start, int, number] = point.fields(["timeUnixNano", "startTimeUnixNano", "asInt", "asDouble"]);
             row.put_time("time", time(at));
             row.put_time("start_time", time(start));
-            match whole(temporality.leaf) {
+            match signed(temporality.leaf) {
                 Some(1) => row.put_word("temporality", "delta"),
                 Some(2) => row.put_word("temporality", "cumulative"),
                 _ => {}
@@ -141,14 +141,14 @@ fn metric<E>(
                 row.put_leaf("monotonic", &Leaf::Flag(*monotonic.leaf == Leaf::Flag(true)));
             }
             if let "gauge" | "sum" = kind {
-                match (whole(int.leaf), double(number.leaf)) {
-                    (Some(whole), _) => row.put_leaf("value", &Leaf::Int(whole)),
+                match (signed(int.leaf), double(number.leaf)) {
+                    (Some(integer), _) => row.put_leaf("value", &Leaf::Int(integer)),
                     (None, Some(number)) => row.put_leaf("value", &number),
                     (None, None) => {}
                 }
             } else {
                 let [count, sum, min, max] = point.fields(["count", "sum", "min", "max"]);
-                // One that no column can hold is told of where the row is decoded.
+                // The decoder reports a value that no column can hold.
                 row.put_leaf("count", &Leaf::Unsigned(unsigned(count.leaf).unwrap_or(0)));
                 for (column, value) in [("sum", sum), ("min", min), ("max", max)] {
                     if let Some(number) = double(value.leaf) {
@@ -159,18 +159,18 @@ fn metric<E>(
                 buckets(row, kind, point);
             }
             row.put_object("attributes", &attributes(point, "attributes"));
-            take(row.whole())?;
+            take(row.finish())?;
         }
     }
     Ok(())
 }
 
-/// How the values of a point are spread.
+/// Writes the distribution of a point's values.
 fn buckets(row: &mut Row, kind: &str, point: View<'_, '_>) {
     let side = |row: &mut Row, side: View<'_, '_>| {
         row.line.push(b'{');
         row.put_counts("counts", side);
-        row.put_leaf("offset", &Leaf::Int(whole(side.field("offset").leaf).unwrap_or(0)));
+        row.put_leaf("offset", &Leaf::Int(signed(side.field("offset").leaf).unwrap_or(0)));
         row.line.push(b'}');
     };
     row.line.push(b'{');
@@ -193,7 +193,7 @@ fn buckets(row: &mut Row, kind: &str, point: View<'_, '_>) {
             side(row, negative);
             row.name("positive");
             side(row, positive);
-            row.put_leaf("scale", &Leaf::Int(whole(scale.leaf).unwrap_or(0)));
+            row.put_leaf("scale", &Leaf::Int(signed(scale.leaf).unwrap_or(0)));
             row.put_leaf("zero_count", &Leaf::Unsigned(unsigned(zero.leaf).unwrap_or(0)));
         }
     }
@@ -204,7 +204,7 @@ fn span(row: &mut Row, span: View<'_, '_>) {
     let names = ["name", "kind", "startTimeUnixNano", "endTimeUnixNano", "traceId", "spanId", "parentSpanId", "status"];
     let [name, kind, start, end, trace, id, parent, status] = span.fields(names);
     row.put_text("name", name);
-    let kind = whole(kind.leaf).and_then(|kind| usize::try_from(kind).ok());
+    let kind = signed(kind.leaf).and_then(|kind| usize::try_from(kind).ok());
     let kinds = ["internal", "server", "client", "producer", "consumer"];
     if let Some(kind) = kind.and_then(|kind| kinds.get(kind.wrapping_sub(1))) {
         row.put_word("kind", kind);
@@ -214,7 +214,7 @@ fn span(row: &mut Row, span: View<'_, '_>) {
     row.put_ids(trace, id);
     row.put_text("parent_id", parent);
     let [code, message] = status.fields(["code", "message"]);
-    let status = match whole(code.leaf) {
+    let status = match signed(code.leaf) {
         Some(1) => "ok",
         Some(2) => "error",
         _ => "unset",
@@ -243,12 +243,12 @@ fn span(row: &mut Row, span: View<'_, '_>) {
     row.put_object("attributes", &attributes(span, "attributes"));
 }
 
-/// Nanoseconds since 1970 as microseconds; 0 is none.
+/// Converts nanoseconds since 1970 to microseconds; 0 means none.
 fn time(view: View<'_, '_>) -> Option<i64> {
     i64::try_from(unsigned(view.leaf).filter(|ns| *ns > 0)? / 1_000).ok()
 }
 
-/// A list of attributes in the order of their names, each once: of several the last one counts.
+/// Returns a list of attributes sorted by name. The last of several with the same name wins.
 fn attributes<'t, 'a: 't>(of: View<'t, 'a>, list: &str) -> Vec<(&'t str, View<'t, 'a>)> {
     let named = |one: View<'t, 'a>| {
         let [key, value] = one.fields(["key", "value"]);
@@ -258,7 +258,7 @@ fn attributes<'t, 'a: 't>(of: View<'t, 'a>, list: &str) -> Vec<(&'t str, View<'t
         }
     };
     let mut found: Vec<(&str, View<'t, 'a>)> = of.list(list).filter_map(named).collect();
-    if !found.is_sorted_by(|(before, _), (behind, _)| before < behind) {
+    if !found.is_sorted_by(|(before, _), (after, _)| before < after) {
         found.sort_by_key(|(name, _)| *name);
         found.reverse();
         found.dedup_by_key(|(name, _)| *name);
@@ -267,30 +267,30 @@ fn attributes<'t, 'a: 't>(of: View<'t, 'a>, list: &str) -> Vec<(&'t str, View<'t
     found
 }
 
-/// What a value has to be, so that it stands in a row.
+/// The JSON types that a column accepts.
 enum JsonKind {
     Text,
-    /// What a column of text holds: numbers and flags are texts, and objects and lists stay what they are, so that a `path` leads into them.
+    /// What a text column accepts: numbers and flags become strings; objects and lists are kept, so that a `path` can lead into them.
     AnyButNumbers,
 }
 
-/// A line of JSON that grows, value by value. Names are ours, and come once.
+/// A line of JSON under construction. Names are constants and unique.
 #[derive(Default)]
 struct Row {
     line: Vec<u8>,
-    /// A second, and how it is written up to its fraction: records tend to be of the same.
+    /// The last second, and its formatted text without the fraction: consecutive records often have the same.
     second: Option<(i64, String)>,
 }
 
 impl Row {
-    /// All of it.
-    fn whole(&mut self) -> &[u8] {
+    /// Returns the complete line.
+    fn finish(&mut self) -> &[u8] {
         self.line.push(b'}');
         &self.line
     }
 
     fn name(&mut self, name: &str) {
-        // Nothing else ends with this.
+        // Only the beginning of an object ends with this byte.
         if self.line.last() != Some(&b'{') {
             self.line.push(b',');
         }
@@ -304,7 +304,7 @@ impl Row {
         write_text(word, &mut self.line);
     }
 
-    /// A text that is not empty; whether it is.
+    /// Writes a text unless it is empty. Returns whether it was written.
     fn put_text(&mut self, name: &str, view: View<'_, '_>) -> bool {
         let is_text = match view.leaf {
             Leaf::Text(text) => !text.is_empty(),
@@ -327,8 +327,8 @@ impl Row {
         let (second, fraction) = (us.div_euclid(1_000_000), us.rem_euclid(1_000_000));
         self.name(name);
         self.line.push(b'"');
-        let begin = match &self.second {
-            Some((known, begin)) if *known == second => begin,
+        let prefix = match &self.second {
+            Some((cached, prefix)) if *cached == second => prefix,
             _ => {
                 let mut text = String::new();
                 cell::write_rfc3339(&mut text, second.saturating_mul(1_000_000));
@@ -336,7 +336,7 @@ impl Row {
                 &self.second.insert((second, text)).1
             }
         };
-        self.line.extend_from_slice(begin.as_bytes());
+        self.line.extend_from_slice(prefix.as_bytes());
         let digits = [100_000, 10_000, 1_000, 100, 10, 1].map(|power| b'0' + (fraction / power % 10) as u8);
         self.line.extend_from_slice(&digits);
         self.line.extend_from_slice(b"Z\"");
@@ -357,7 +357,7 @@ impl Row {
         self.list(values, write);
     }
 
-    /// Attributes as an object, where there are any.
+    /// Writes attributes as an object, unless there are none.
     fn put_object(&mut self, name: &str, attributes: &[(&str, View<'_, '_>)]) {
         if !attributes.is_empty() {
             self.name(name);
@@ -365,13 +365,13 @@ impl Row {
         }
     }
 
-    /// A value that `write` writes, unless it is none, or has another form.
+    /// Writes a value with `write`, unless it is missing or has another type.
     fn put_if(&mut self, name: &str, write: impl FnOnce(&mut Row) -> JsonKind) {
-        let begin = self.line.len();
+        let prefix = self.line.len();
         self.name(name);
         let value = self.line.len();
         let form = write(self);
-        let keeps = match (form, self.line.get(value)) {
+        let is_kept = match (form, self.line.get(value)) {
             (_, Some(b'"')) | (JsonKind::AnyButNumbers, Some(b'{' | b'[')) => true,
             (JsonKind::AnyButNumbers, Some(first)) if *first != b'n' => {
                 self.line.insert(value, b'"');
@@ -380,15 +380,15 @@ impl Row {
             }
             _ => false,
         };
-        if !keeps {
-            self.line.truncate(begin);
+        if !is_kept {
+            self.line.truncate(prefix);
         }
     }
 
     fn list<T>(&mut self, values: impl Iterator<Item = T>, write: impl Fn(&mut Row, T)) {
         self.line.push(b'[');
-        for (place, value) in values.enumerate() {
-            if place > 0 {
+        for (index, value) in values.enumerate() {
+            if index > 0 {
                 self.line.push(b',');
             }
             write(self, value);
@@ -398,8 +398,8 @@ impl Row {
 
     fn object(&mut self, attributes: &[(&str, View<'_, '_>)]) {
         self.line.push(b'{');
-        for (place, (name, value)) in attributes.iter().enumerate() {
-            if place > 0 {
+        for (index, (name, value)) in attributes.iter().enumerate() {
+            if index > 0 {
                 self.line.push(b',');
             }
             write_text(name, &mut self.line);
@@ -409,12 +409,12 @@ impl Row {
         self.line.push(b'}');
     }
 
-    /// A value of any type, as JSON has it.
+    /// Writes a value of any type as JSON.
     fn plain(&mut self, any: View<'_, '_>) {
         let kind = any.first_name().unwrap_or_default();
         let value = any.field(kind);
         match kind {
-            "intValue" => self.leaf(&whole(value.leaf).map_or(Leaf::Null, Leaf::Int)),
+            "intValue" => self.leaf(&signed(value.leaf).map_or(Leaf::Null, Leaf::Int)),
             "doubleValue" => self.leaf(&double(value.leaf).unwrap_or(Leaf::Null)),
             "arrayValue" => self.list(value.list("values"), Row::plain),
             "kvlistValue" => self.object(&attributes(value, "values")),
@@ -424,7 +424,7 @@ impl Row {
 
     fn leaf(&mut self, leaf: &Leaf<'_>) {
         let line = &mut self.line;
-        // Numbers and words can be written, and memory takes them.
+        // Neither serializing these values nor writing to memory can fail.
         match leaf {
             Leaf::Null | Leaf::Message => line.extend_from_slice(b"null"),
             Leaf::Flag(flag) => line.extend_from_slice(if *flag { b"true" } else { b"false" }),
@@ -450,7 +450,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    /// A request of one resource with so many attributes, and these scopes.
+    /// Builds a request of one resource with this many attributes, and these scopes.
     fn request(signal: OtlpSignal, attributes: usize, scopes: Vec<Value>) -> Value {
         let (resources, within) = match signal {
             OtlpSignal::Logs => ("resourceLogs", "scopeLogs"),
@@ -470,7 +470,7 @@ mod tests {
         }
     }
 
-    /// A copy of the attributes for each of them would be 10 000 000 000 texts, for which nobody can wait.
+    /// Copying the attributes for each scope would make 10 000 000 000 strings.
     #[test]
     fn scopes_without_rows_copy_nothing() {
         for signal in OtlpSignal::ALL {
@@ -479,7 +479,7 @@ mod tests {
             scopes.resize(100_000, json!({}));
             let mut rows = 0;
             let request = request(signal, 100_000, scopes);
-            let done = each(signal, Tree::of(&request).root(), |_| {
+            let done = each(signal, Tree::from_json(&request).root(), |_| {
                 rows += 1;
                 Ok::<_, ()>(())
             });
@@ -487,7 +487,7 @@ mod tests {
         }
     }
 
-    /// What a row begins with is in what it is charged by; and after the row that is too much nothing is copied any more.
+    /// The repeated prefix counts toward a row's size, and nothing is copied after the row that exceeds the limit.
     #[test]
     fn rows_are_as_large_as_what_they_repeat_and_end_when_they_are_too_many() {
         for signal in OtlpSignal::ALL {
@@ -499,7 +499,7 @@ mod tests {
             let scope = json!({ "scope": { "name": "s".repeat(1_000), "version": "1" }, name: one });
             let request = request(signal, 10_000, vec![scope; 20_000]);
             let mut sizes = Vec::new();
-            let done = each(signal, Tree::of(&request).root(), |row| {
+            let done = each(signal, Tree::from_json(&request).root(), |row| {
                 assert!(row.windows(20).any(|some| some == b",\"scope_version\":\"1\""));
                 sizes.push(row.len());
                 if sizes.len() < 5 { Ok(()) } else { Err("too many") }

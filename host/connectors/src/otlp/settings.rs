@@ -1,34 +1,34 @@
-//! Settings of sources of kind `otlp`.
+//! Settings of the `otlp` source.
 
 use crate::http_source::settings::ServerReads;
 use millstream_base::batch::column::ColumnSpec;
 use millstream_base::batch::types::ColumnType;
 
-/// Where such a source listens, and for what.
+/// Settings of the source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OtlpReads {
-    /// Where and how exporters send.
+    /// Settings of the server that exporters send to.
     pub server: ServerReads,
-    /// What is taken of them.
+    /// The signals to receive.
     pub signals: Vec<OtlpSignal>,
 }
 
-/// What OpenTelemetry calls a signal.
+/// A signal of OpenTelemetry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OtlpSignal {
-    /// Records of logs.
+    /// Log records.
     Logs,
-    /// Points of metrics.
+    /// Metric points.
     Metrics,
     /// Spans of traces.
     Traces,
 }
 
 impl OtlpSignal {
-    /// All that there are.
+    /// All signals.
     pub const ALL: [OtlpSignal; 3] = [OtlpSignal::Logs, OtlpSignal::Metrics, OtlpSignal::Traces];
 
-    /// As a job file and the rows name it.
+    /// Returns the name in job files and rows.
     pub fn word(self) -> &'static str {
         match self {
             OtlpSignal::Logs => "logs",
@@ -37,7 +37,7 @@ impl OtlpSignal {
         }
     }
 
-    /// Where it is sent to.
+    /// Returns the path of its requests.
     pub fn path(self) -> &'static str {
         match self {
             OtlpSignal::Logs => "/v1/logs",
@@ -52,7 +52,7 @@ const LOGS: &[OtlpSignal] = &[OtlpSignal::Logs];
 const METRICS: &[OtlpSignal] = &[OtlpSignal::Metrics];
 const TRACES: &[OtlpSignal] = &[OtlpSignal::Traces];
 
-/// All columns, in their order, with the signals that fill them.
+/// All columns in order, with the signals that fill them.
 const COLUMNS: [(&str, ColumnType, &[OtlpSignal]); 32] = [
     ("signal", ColumnType::Text, ALL),
     ("time", ColumnType::Timestamp, ALL),
@@ -89,7 +89,7 @@ const COLUMNS: [(&str, ColumnType, &[OtlpSignal]); 32] = [
 ];
 
 impl OtlpReads {
-    /// The columns of a source whose job names none: all that its signals fill.
+    /// Returns the default columns: all that the signals fill.
     pub fn columns(&self) -> Vec<ColumnSpec> {
         let filled = COLUMNS.into_iter().filter(|(_, _, of)| of.iter().any(|signal| self.signals.contains(signal)));
         filled.map(|(name, kind, _)| ColumnSpec::new(name, kind)).collect()

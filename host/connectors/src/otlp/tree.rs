@@ -1,5 +1,5 @@
-//! What a request holds, without a value of its own for each of its values: one list, in which what a message holds stands behind it.
-//! A request may be hundreds of thousands of values, which are looked at once.
+//! The values of a request in one list, in which the fields of a message follow it. This avoids one allocation per value, as a request may have
+//! hundreds of thousands of them, which are read once.
 
 use millstream_base::batch::binary_text::{decode_base64, encode_base64};
 use serde_json::Value;
@@ -12,45 +12,45 @@ pub struct Tree<'a>(Vec<Node<'a>>);
 struct Node<'a> {
     name: &'a str,
     leaf: Leaf<'a>,
-    /// One of a list of this name.
-    listed: bool,
-    /// How many nodes are below it: they stand behind it.
+    /// Whether it is an element of a list of this name.
+    is_listed: bool,
+    /// Number of nodes below it, which follow it.
     below: usize,
 }
 
 /// A value.
 #[derive(Debug, PartialEq)]
 pub enum Leaf<'a> {
-    /// None, or one that has no meaning.
+    /// No value, or one without a meaning.
     Null,
     Flag(bool),
     Int(i64),
     Unsigned(u64),
     Double(f64),
     Text(Cow<'a, str>),
-    /// Bytes, which are digits or Base64 in JSON.
+    /// Bytes that are hexadecimal digits or Base64 in JSON.
     Id(&'a [u8]),
     Bytes(&'a [u8]),
-    /// What has names below it.
+    /// A message with fields below it.
     Message,
 }
 
-/// A message that is not whole yet.
+/// A message that is still being added.
 pub struct OpenMessage(usize);
 
 impl<'a> Tree<'a> {
     /// Adds a value.
-    pub fn add(&mut self, name: &'a str, listed: bool, leaf: Leaf<'a>) {
-        self.0.push(Node { name, leaf, listed, below: 0 });
+    pub fn add(&mut self, name: &'a str, is_listed: bool, leaf: Leaf<'a>) {
+        self.0.push(Node { name, leaf, is_listed, below: 0 });
     }
 
-    /// Adds a message; what is added until it is closed is below it.
-    pub fn open(&mut self, name: &'a str, listed: bool) -> OpenMessage {
-        self.add(name, listed, Leaf::Message);
+    /// Adds a message. What is added until it is closed is below it.
+    pub fn open(&mut self, name: &'a str, is_listed: bool) -> OpenMessage {
+        self.add(name, is_listed, Leaf::Message);
         OpenMessage(self.0.len())
     }
 
-    /// Ends a message.
+    /// Closes a message.
     pub fn close(&mut self, OpenMessage(begin): OpenMessage) {
         let below = self.0.len().saturating_sub(begin);
         if let Some(node) = begin.checked_sub(1).and_then(|at| self.0.get_mut(at)) {
@@ -58,8 +58,8 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// A request in JSON.
-    pub fn of(value: &'a Value) -> Tree<'a> {
+    /// Converts a request in JSON.
+    pub fn from_json(value: &'a Value) -> Tree<'a> {
         let mut tree = Tree::default();
         tree.put_fields(value);
         tree
@@ -74,27 +74,27 @@ impl<'a> Tree<'a> {
         }
     }
 
-    fn put(&mut self, name: &'a str, listed: bool, value: &'a Value) {
-        match Leaf::of(value) {
+    fn put(&mut self, name: &'a str, is_listed: bool, value: &'a Value) {
+        match Leaf::from_json(value) {
             Leaf::Message => {
-                let open = self.open(name, listed);
+                let open = self.open(name, is_listed);
                 self.put_fields(value);
                 self.close(open);
             }
-            Leaf::Text(text) => self.add(name, listed, Leaf::Text(as_from_protobuf(name, text))),
-            leaf => self.add(name, listed, leaf),
+            Leaf::Text(text) => self.add(name, is_listed, Leaf::Text(normalized(name, text))),
+            leaf => self.add(name, is_listed, leaf),
         }
     }
 
-    /// All of it.
+    /// Returns the complete request.
     pub fn root(&self) -> View<'_, 'a> {
         View { leaf: &MESSAGE, below: &self.0 }
     }
 }
 
-/// A text of a request in JSON as the same value comes from Protobuf: ids are hexadecimal digits in either case there, and bytes Base64
-/// of either alphabet, padded or not.
-fn as_from_protobuf<'a>(name: &str, text: Cow<'a, str>) -> Cow<'a, str> {
+/// Normalizes a JSON string to the text of the same value in Protobuf: IDs are hexadecimal digits in either case, and bytes are Base64 in either
+/// alphabet, padded or not.
+fn normalized<'a>(name: &str, text: Cow<'a, str>) -> Cow<'a, str> {
     let changed = match name {
         "traceId" | "spanId" | "parentSpanId" => {
             let is_id = text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -107,8 +107,8 @@ fn as_from_protobuf<'a>(name: &str, text: Cow<'a, str>) -> Cow<'a, str> {
 }
 
 impl<'a> Leaf<'a> {
-    /// A value in JSON. A list in a list has no meaning.
-    pub fn of(value: &'a Value) -> Leaf<'a> {
+    /// Converts a JSON value. A list within a list has no meaning.
+    pub fn from_json(value: &'a Value) -> Leaf<'a> {
         match value {
             Value::Null | Value::Array(_) => Leaf::Null,
             Value::Bool(flag) => Leaf::Flag(*flag),
@@ -126,7 +126,7 @@ impl<'a> Leaf<'a> {
 static NULL: Leaf<'static> = Leaf::Null;
 static MESSAGE: Leaf<'static> = Leaf::Message;
 
-/// A value and what is below it.
+/// A value and the fields below it.
 #[derive(Clone, Copy)]
 pub struct View<'t, 'a> {
     /// The value.
@@ -139,29 +139,29 @@ impl<'t, 'a: 't> View<'t, 'a> {
         View { leaf: &NULL, below: &[] }
     }
 
-    /// What this holds in these names, each once: of several the last one counts.
+    /// Returns the fields of these names. The last of several with the same name wins.
     pub fn fields<const N: usize>(self, names: [&str; N]) -> [View<'t, 'a>; N] {
         let mut found = [View::none(); N];
-        for (name, listed, view) in self.all() {
-            if !listed && let Some(place) = names.iter().position(|known| *known == name) {
-                found[place] = view;
+        for (name, is_listed, view) in self.all() {
+            if !is_listed && let Some(index) = names.iter().position(|wanted| *wanted == name) {
+                found[index] = view;
             }
         }
         found
     }
 
-    /// What this holds in this name.
+    /// Returns the field of this name.
     pub fn field(self, name: &str) -> View<'t, 'a> {
         let [field] = self.fields([name]);
         field
     }
 
-    /// The list that this holds in this name.
+    /// Returns the elements of the list of this name.
     pub fn list(self, name: &str) -> impl Iterator<Item = View<'t, 'a>> {
-        self.all().filter(move |(of, listed, _)| *listed && *of == name).map(|(_, _, view)| view)
+        self.all().filter(move |(of, is_listed, _)| *is_listed && *of == name).map(|(_, _, view)| view)
     }
 
-    /// The name of the first of what this holds.
+    /// Returns the name of the first field.
     pub fn first_name(self) -> Option<&'a str> {
         self.below.first().map(|node| node.name)
     }
@@ -169,10 +169,10 @@ impl<'t, 'a: 't> View<'t, 'a> {
     fn all(self) -> impl Iterator<Item = (&'a str, bool, View<'t, 'a>)> {
         let mut rest = self.below;
         std::iter::from_fn(move || {
-            let (node, behind) = rest.split_first()?;
-            let (below, behind) = behind.split_at_checked(node.below).unwrap_or((behind, &[]));
-            rest = behind;
-            Some((node.name, node.listed, View { leaf: &node.leaf, below }))
+            let (node, rest_after) = rest.split_first()?;
+            let (below, rest_after) = rest_after.split_at_checked(node.below).unwrap_or((rest_after, &[]));
+            rest = rest_after;
+            Some((node.name, node.is_listed, View { leaf: &node.leaf, below }))
         })
     }
 }
@@ -195,7 +195,7 @@ mod tests {
         ] {
             let value = json!({ name: given });
             assert_eq!(
-                Tree::of(&value).root().field(name).leaf,
+                Tree::from_json(&value).root().field(name).leaf,
                 &Leaf::Text(Cow::Borrowed(expected)),
                 "{name} {given}"
             );

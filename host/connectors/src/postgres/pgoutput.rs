@@ -1,65 +1,64 @@
-//! What PostgreSQL's plugin `pgoutput` says of changes, in the first version of its protocol: whole transactions, in the order of their
-//! commits.
+//! Messages of PostgreSQL's plugin `pgoutput` in version 1 of its protocol: complete transactions, in the order of their commits.
 
 use super::replication::Lsn;
 use bytes::{Buf, Bytes};
 
-/// One message of the replication protocol.
+/// A message of the replication protocol.
 #[derive(Debug, PartialEq)]
 pub enum ReplicationMessage {
-    /// A transaction begins that was committed at this place, at this time in microseconds since 2000.
+    /// Begins a transaction that was committed at this position, at this time in microseconds since 2000.
     Begin { commit: Lsn, time_us: i64 },
-    /// It ends, and so does its part of the log.
+    /// Ends the transaction and its part of the log.
     Commit { end: Lsn },
-    /// What a table looks like from now on.
+    /// Describes a table from now on.
     Relation(Relation),
     /// A new row.
     Insert { relation: u32, new: Row },
-    /// A row that changed; the old one, or its key, where the table's REPLICA IDENTITY gives it.
+    /// A changed row, with the old row or its key, if the table's REPLICA IDENTITY includes it.
     Update { relation: u32, old: Option<OldRow>, new: Row },
-    /// A row that is gone, or its key.
+    /// A deleted row, or its key.
     Delete { relation: u32, old: OldRow },
-    /// Tables that are empty now.
+    /// Tables that were truncated.
     Truncate { relations: Vec<u32> },
-    /// Nothing of ours.
+    /// Any other message, which is ignored.
     Other,
 }
 
 /// A table.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Relation {
-    /// The number that changes name it by.
+    /// The id by which changes refer to it.
     pub id: u32,
-    /// Its schema and name, where it changed.
+    /// Its schema and name.
     pub name: (String, String),
-    /// Its columns.
+    /// The names of its columns.
     pub columns: Vec<String>,
 }
 
-/// A row as it was before.
+/// The old version of a row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OldRow {
-    /// Whether all values are there; else those of its key, and all others are null.
-    pub is_whole: bool,
-    /// They.
+    /// Whether all values are known; otherwise only those of the key, and the others are null.
+    pub is_complete: bool,
+    /// The values.
     pub row: Row,
 }
 
 /// Values in the order of the table's columns.
 pub type Row = Vec<Cell>;
 
-/// One of them.
+/// A value of a row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
-    /// None.
+    /// A null.
     Null,
-    /// It lies outside of the row and was not changed, so the log does not have it.
+    /// A value that is stored outside of the row and was not changed, so the log does not contain it.
     Unchanged,
-    /// As the server writes it.
+    /// The server's text form.
     Text(String),
 }
 
-/// Reads a message; `None`: it is none.
+/// Decodes a message; `None` if it is invalid.
 pub fn read(mut body: Bytes) -> Option<ReplicationMessage> {
     let body = &mut body;
     Some(match body.try_get_u8().ok()? {
@@ -89,7 +88,7 @@ pub fn read(mut body: Bytes) -> Option<ReplicationMessage> {
             let relation = body.try_get_u32().ok()?;
             let old = match body.try_get_u8().ok()? {
                 kind @ (b'K' | b'O') => {
-                    let old = OldRow { is_whole: kind == b'O', row: row(body)? };
+                    let old = OldRow { is_complete: kind == b'O', row: row(body)? };
                     (body.try_get_u8().ok()? == b'N').then_some(Some(old))?
                 }
                 b'N' => None,
@@ -101,7 +100,7 @@ pub fn read(mut body: Bytes) -> Option<ReplicationMessage> {
             let relation = body.try_get_u32().ok()?;
             let kind = body.try_get_u8().ok()?;
             matches!(kind, b'K' | b'O').then_some(())?;
-            ReplicationMessage::Delete { relation, old: OldRow { is_whole: kind == b'O', row: row(body)? } }
+            ReplicationMessage::Delete { relation, old: OldRow { is_complete: kind == b'O', row: row(body)? } }
         }
         b'T' => {
             let count = body.try_get_u32().ok()? as usize;
@@ -113,7 +112,7 @@ pub fn read(mut body: Bytes) -> Option<ReplicationMessage> {
     })
 }
 
-/// Text with a zero byte behind it.
+/// Reads a NUL-terminated text.
 fn text(body: &mut Bytes) -> Option<String> {
     let end = memchr::memchr(0, body)?;
     let text = String::from_utf8(body.split_to(end).to_vec()).ok();
@@ -152,7 +151,7 @@ mod tests {
             |old| ReplicationMessage::Update { relation: 7, old, new: vec![Cell::Text("1".into()), Cell::Unchanged] };
         assert_eq!(
             read(with_old.into()),
-            Some(expected(Some(OldRow { is_whole: true, row: vec![Cell::Text("1".into()), Cell::Null] })))
+            Some(expected(Some(OldRow { is_complete: true, row: vec![Cell::Text("1".into()), Cell::Null] })))
         );
         assert_eq!(read([b"U\0\0\0\x07", &new[..]].concat().into()), Some(expected(None)));
     }

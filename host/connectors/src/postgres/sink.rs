@@ -1,10 +1,10 @@
-//! Sink `postgres`: a table of a PostgreSQL database, a transaction a batch.
+//! The `postgres` sink, which writes to a table of a PostgreSQL database in one transaction per batch.
 //!
-//! The transaction also moves a row of the table `millstream_commits`, which says for every job and sink which batch was
-//! committed last and by which start of the job. It is locked before the rows are written, so that a process which lost
-//! the job cannot commit, and it answers whether a COMMIT happened whose answer was lost.
+//! The transaction also updates a row of the table `millstream_commits`. For every job and sink, that row contains the last committed batch
+//! and the run of the job that committed it. It is locked before rows are written, so that a process that was replaced cannot commit. It
+//! also tells whether a COMMIT succeeded whose response was lost.
 //!
-//! With `parts = "worker"` each worker does so with its share of a batch, with a row of its own there, see [`server`].
+//! With `parts = "worker"` each worker does so with its share of a batch and with its own row there, see [`server`].
 
 mod array;
 pub mod declaration;
@@ -23,7 +23,7 @@ use crate::limits::{SERVER_COMMIT_S_MAX, SERVER_START_S_MAX};
 use crate::sink::commit_retry::{CommitRetry, ServerFault};
 use crate::sink::shares::Share;
 use crate::sink::waiting::{await_or_end, new_runtime};
-use crate::sink::{rows_refused, wrong};
+use crate::sink::{rows_rejected, wrong};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::json;
@@ -40,39 +40,39 @@ use millstream_base::owner::Owner;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// For what a job asks of a server before it begins.
+/// Timeout of requests before the job begins.
 const START_TIME_MAX: Duration = Duration::from_secs(SERVER_START_S_MAX);
-/// For the transaction of one batch.
+/// Timeout of the transaction of one batch.
 const COMMIT_TIME_MAX: Duration = Duration::from_secs(SERVER_COMMIT_S_MAX);
 
-/// Writes every batch that has rows, or a worker's share of it, in a transaction of its own.
+/// Writes every batch that has rows, or a worker's share of it, in its own transaction.
 struct PostgresSink {
     server: Server,
-    /// For how long a server that is away is waited for.
+    /// How long to wait for an unreachable server.
     wait: Duration,
     failure: Failure,
     runtime: Runtime,
     /// `None`: the connection was lost, or only shares are committed.
     session: Option<CommitSession>,
     committed: Option<BatchId>,
-    /// Number of the transaction whose COMMIT was sent and not answered, where there is no marker to tell.
-    unanswered: Option<i64>,
+    /// The number of the transaction whose COMMIT got no response, if no marker decides.
+    unconfirmed: Option<i64>,
 }
 
-/// Checks schema and URL, and asks the server whether the table, where there is one, can take the rows.
+/// Checks schema and URL, and checks on the server whether an existing table can take the rows.
 fn check(writes: &PostgresWrites, start: SinkStart<'_>, schema: &SchemaRef) -> Result<()> {
     let server = server(writes, start, schema, None, None)?;
     let find = async || {
         let (client, _) = server.connect().await?;
-        DatabaseError::within(START_TIME_MAX, "when asked for the table", table::find(&client, &server.table)).await
+        DatabaseError::within(START_TIME_MAX, "when queried for the table", table::find(&client, &server.table)).await
     };
-    let found = aside(|runtime| runtime.block_on(ask(writes, start, &server, find)))?;
+    let found = run_blocking(|runtime| runtime.block_on(retry_at_start(writes, start, &server, find)))?;
     let fits = found.map_or(Ok(()), |found| server.table.fit(&found).map(drop));
     fits.map_err(|message| wrong(start.spec, start.origin, "table", message))
 }
 
-/// Makes the table where it is not there, and takes the sink over from earlier starts of the job; without a share, those of all
-/// workers there ever were, too.
+/// Creates the table if it does not exist, and takes the sink over from earlier runs of the job. Without a share, also takes over the
+/// shares of all workers that ever wrote.
 fn open(
     writes: &PostgresWrites,
     start: SinkStart<'_>,
@@ -82,10 +82,10 @@ fn open(
 ) -> Result<Box<dyn Sink>> {
     let share = start.share;
     let server = server(writes, start, schema, share, owner.cloned())?;
-    // Whoever holds all shares together commits nothing itself.
+    // A process that holds all shares together commits nothing itself.
     let commits = share.is_some() || !writes.by_worker();
     let failure = failure.clone();
-    aside(|runtime| {
+    run_blocking(|runtime| {
         let begin = async || {
             let connection = server.connect().await?;
             let begin = async {
@@ -101,37 +101,37 @@ fn open(
                         millstream_commits?";
             DatabaseError::within(START_TIME_MAX, what, begin).await
         };
-        let (session, committed) = runtime.block_on(ask(writes, start, &server, begin))?;
+        let (session, committed) = runtime.block_on(retry_at_start(writes, start, &server, begin))?;
         let wait = writes.wait;
-        let sink = PostgresSink { server, wait, failure, runtime, session, committed, unanswered: None };
+        let sink = PostgresSink { server, wait, failure, runtime, session, committed, unconfirmed: None };
         Ok(Box::new(sink) as Box<dyn Sink>)
     })
 }
 
-/// Reads the marker. Waits for a transaction that holds it: a COMMIT of a process that died may be under way.
+/// Reads the marker. Waits for a transaction that holds it: a COMMIT of a dead process may be in progress.
 fn committed(writes: &PostgresWrites, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {
     let server = server(writes, start, &arrow::datatypes::Schema::empty().into(), None, None)?;
     let read = async || {
         let (client, _) = server.connect().await?;
         let read = server.read_marker(&client, job_id);
-        DatabaseError::within(START_TIME_MAX, "when asked for the job's row in millstream_commits", read).await
+        DatabaseError::within(START_TIME_MAX, "when queried for the job's row in millstream_commits", read).await
     };
-    aside(|runtime| runtime.block_on(ask(writes, start, &server, read)))
+    run_blocking(|runtime| runtime.block_on(retry_at_start(writes, start, &server, read)))
 }
 
-/// Asks the server of a sink before the job begins, and waits for it where it is away.
-async fn ask<T>(
+/// Sends a request to a sink's server before the job begins, and waits for the server if it is unreachable.
+async fn retry_at_start<T>(
     writes: &PostgresWrites,
     start: SinkStart<'_>,
     server: &Server,
-    question: impl AsyncFnMut() -> Result<T, DatabaseError>,
+    attempt: impl AsyncFnMut() -> Result<T, DatabaseError>,
 ) -> Result<T> {
     let SinkStart { spec, origin, servers, .. } = start;
-    let who = format!("{}{}", origin.at(&format!("sinks.{}.url", spec.name)), server.who());
-    let place = server.place();
-    let answer = servers.out(&who, &place, writes.wait, question).await;
-    answer.map_err(|fault| {
-        let message = format!("{who}: {place}: {}{}", fault.message, servers.help(&fault));
+    let context = format!("{}{}", origin.at(&format!("sinks.{}.url", spec.name)), server.display_name());
+    let server_name = server.server_name();
+    let result = servers.run(&context, &server_name, writes.wait, attempt).await;
+    result.map_err(|fault| {
+        let message = format!("{context}: {server_name}: {}{}", fault.message, servers.help(&fault));
         match fault.kind {
             DatabaseErrorKind::TakenOver => Error::taken_over(message),
             _ => Error::environment(message),
@@ -139,7 +139,7 @@ async fn ask<T>(
     })
 }
 
-/// Everything about a sink that needs no server.
+/// Prepares everything about a sink that needs no server.
 fn server(
     writes: &PostgresWrites,
     start: SinkStart<'_>,
@@ -160,8 +160,8 @@ fn server(
     Ok(Server::new(&spec.name, share, config, table, owner))
 }
 
-/// Runs this on a thread of its own: the caller may be a thread of an async runtime, which must not block on another.
-fn aside<T: Send>(work: impl FnOnce(Runtime) -> Result<T> + Send) -> Result<T> {
+/// Runs `work` on another thread: the caller may be a thread of an async runtime, which must not block on another runtime.
+fn run_blocking<T: Send>(work: impl FnOnce(Runtime) -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let worker = scope.spawn(|| work(new_runtime()?));
         worker.join().unwrap_or_else(|_| Err(Error::bug("a thread that spoke with a database panicked")))
@@ -172,11 +172,12 @@ impl Sink for PostgresSink {
     fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
         if rows.iter().any(|part| part.num_rows() > 0) {
             let rows = rows.into_iter().map(json::as_text).collect::<std::io::Result<Vec<_>>>();
-            let rows = rows.map_err(|cause| rows_refused(&self.server.sink, batch, "the rows", cause))?;
-            let rows = op::with_op_behind(self.server.table.op.as_deref(), rows);
-            let rows = rows.map_err(|why| Error::plugin(format!("{}: batch {batch}: {why}", self.server.who())))?;
+            let rows = rows.map_err(|cause| rows_rejected(&self.server.sink, batch, "the rows", cause))?;
+            let rows = op::append_op_column(self.server.table.op.as_deref(), rows);
+            let rows =
+                rows.map_err(|why| Error::plugin(format!("{}: batch {batch}: {why}", self.server.display_name())))?;
             self.write(batch, &rows)?;
-            // Of a batch without rows there is no trace, so it does not count as held.
+            // A batch without rows leaves no trace, so it does not count as held.
             self.committed = Some(batch).filter(|_| self.server.owner.is_some());
         }
         Ok(())
@@ -188,42 +189,44 @@ impl Sink for PostgresSink {
 }
 
 impl PostgresSink {
-    /// Tries until the batch is committed, the job has ended, or something is wrong that does not pass.
+    /// Retries until the batch is committed, the job has ended, or a permanent error occurs.
     fn write(&mut self, batch: BatchId, rows: &[RecordBatch]) -> Result<()> {
         fault::point("commit.before");
-        let who = format!("{}: batch {batch}", self.server.who());
-        let (name, place) = (self.server.sink.clone(), self.server.place().to_owned());
+        let context = format!("{}: batch {batch}", self.server.display_name());
+        let (name, server_name) = (self.server.sink.clone(), self.server.server_name().to_owned());
         let (wait, failure) = (self.wait, self.failure.clone());
-        CommitRetry { sink: &name, place: &place, wait, failure: &failure }.commit(batch, || {
+        CommitRetry { sink: &name, server_name: &server_name, wait, failure: &failure }.commit(batch, || {
             let Err(fault) = self.attempt(batch, rows) else { return Ok(()) };
             if let Some(session) = self.session.take() {
                 self.runtime.block_on(session.end());
             }
             let message = fault.message;
             Err(match fault.kind {
-                DatabaseErrorKind::Row => ServerFault::Lasting(Error::plugin(format!("{who}: {message}"))),
-                DatabaseErrorKind::Lasting | DatabaseErrorKind::Tls => {
-                    ServerFault::Lasting(Error::environment(format!("{who}: {message}")))
+                DatabaseErrorKind::Row => ServerFault::Permanent(Error::plugin(format!("{context}: {message}"))),
+                DatabaseErrorKind::Permanent | DatabaseErrorKind::Tls => {
+                    ServerFault::Permanent(Error::environment(format!("{context}: {message}")))
                 }
-                DatabaseErrorKind::TakenOver => ServerFault::Lasting(Error::taken_over(format!("{who}: {message}"))),
-                DatabaseErrorKind::Passing => ServerFault::Passing(message),
+                DatabaseErrorKind::TakenOver => {
+                    ServerFault::Permanent(Error::taken_over(format!("{context}: {message}")))
+                }
+                DatabaseErrorKind::Transient => ServerFault::Transient(message),
             })
         })?;
         fault::point("commit.after");
         Ok(())
     }
 
-    /// One attempt: connects where the connection was lost, and runs the transaction.
+    /// Makes one attempt: reconnects if the connection was lost, and runs the transaction.
     fn attempt(&mut self, batch: BatchId, rows: &[RecordBatch]) -> Result<(), DatabaseError> {
-        let (server, session, unanswered) = (&self.server, &mut self.session, &mut self.unanswered);
+        let (server, session, unconfirmed) = (&self.server, &mut self.session, &mut self.unconfirmed);
         let work = async {
             let session = match session {
                 Some(session) => session,
                 None => {
                     let connection = server.connect().await?;
-                    if let Some(number) = *unanswered {
-                        let happened = server::happened(&connection.0, number).await?;
-                        *unanswered = None;
+                    if let Some(number) = *unconfirmed {
+                        let happened = server::is_committed(&connection.0, number).await?;
+                        *unconfirmed = None;
                         if happened {
                             return Ok(());
                         }
@@ -231,15 +234,15 @@ impl PostgresSink {
                     session.insert(CommitSession::begin(connection, server).await?)
                 }
             };
-            session.commit(server, batch, rows, unanswered).await
+            session.commit(server, batch, rows, unconfirmed).await
         };
         let work = DatabaseError::within(COMMIT_TIME_MAX, "to the transaction of a batch", work);
         let slow = async {
             tokio::time::sleep(Duration::from_millis(SILENT_TIMEOUT_MS)).await;
             tracing::warn!(
                 "{}: batch {batch}: {} has been at the transaction for {} s; the job waits for it",
-                server.who(),
-                server.place(),
+                server.display_name(),
+                server.server_name(),
                 SILENT_TIMEOUT_MS / 1000
             );
             std::future::pending().await
@@ -251,7 +254,7 @@ impl PostgresSink {
                 never = slow => never,
             }
         };
-        let ended = || DatabaseError::lasting("the job has ended".into());
+        let ended = || DatabaseError::permanent("the job has ended".into());
         await_or_end(&self.runtime, &self.failure, work).unwrap_or_else(|| Err(ended()))
     }
 }

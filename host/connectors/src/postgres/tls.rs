@@ -1,6 +1,6 @@
-//! TLS with a PostgreSQL server, by `sslmode` as its own library knows it.
+//! TLS with a PostgreSQL server, by `sslmode` as defined by libpq.
 
-use crate::tls::{Check, Tls, in_words};
+use crate::tls::{Check, Tls, explain_error};
 use millstream_base::job::database::{Mode, Ssl};
 use std::future::Future;
 use std::io;
@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_rustls::client;
 
-/// How connections with a server begin to speak TLS.
+/// The TLS handshake with a server.
 #[derive(Clone)]
 pub struct Handshake {
     pub ssl: Ssl,
@@ -29,12 +29,12 @@ impl Handshake {
         Handshake { ssl, tls, name: String::new() }
     }
 
-    /// Begins to speak TLS, where the server speaks it, over a connection for replication.
+    /// Performs the handshake over a replication connection, if the server supports TLS.
     pub async fn begin(&self, stream: super::AnyStream) -> io::Result<super::AnyStream> {
         Ok(Box::new(self.clone().connect(stream).await?))
     }
 
-    /// With the server of this name.
+    /// Returns the handshake with a server of this name.
     pub fn with(&self, name: String) -> Handshake {
         Handshake { name, ..self.clone() }
     }
@@ -56,7 +56,7 @@ where
     }
 }
 
-/// A connection that speaks TLS.
+/// A TLS connection.
 pub struct Encrypted<S> {
     stream: client::TlsStream<S>,
     name: String,
@@ -65,8 +65,8 @@ pub struct Encrypted<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Encrypted<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        // A server may refuse the job's certificate only now.
-        Pin::new(&mut this.stream).poll_read(cx, buf).map_err(|error| in_words(error, &this.name))
+        // A server may reject the client certificate only now.
+        Pin::new(&mut this.stream).poll_read(cx, buf).map_err(|error| explain_error(error, &this.name))
     }
 }
 

@@ -1,10 +1,10 @@
-//! What a job file says of sources of kind `postgres-changes`.
+//! Declaration of the `postgres-changes` source: its keys in job files.
 
 use super::settings::ChangesReads;
 use super::source::ChangesFollower;
 use crate::receiver::{polled, wrong};
 use millstream_base::error::Result;
-use millstream_base::job::PartMistakes;
+use millstream_base::job::PartErrors;
 use millstream_base::job::connector::{ROWS, START, SourceDeclaration};
 use millstream_base::job::database;
 use millstream_base::job::keys::{KeyShape, key};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 const KIND: &str = "postgres-changes";
 
-/// Sources.
+/// Sources of kind `postgres-changes`.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
     doc: "changes of PostgreSQL tables",
@@ -64,7 +64,7 @@ impl SourceConfig for ChangesReads {
         KIND
     }
 
-    fn check(&self, source: &SourceSpec, part: &PartMistakes<'_>) {
+    fn check(&self, source: &SourceSpec, part: &PartErrors<'_>) {
         if let Err(message) = database::check_url(&self.url) {
             part.wrong("url", message);
         }
@@ -74,9 +74,9 @@ impl SourceConfig for ChangesReads {
                 part.wrong("table", message);
             }
         }
-        let most = database::NAME_BYTES_MAX;
-        if self.publication.as_ref().is_some_and(|name| name.len() > most || name.contains('\0')) {
-            let message = format!("`publication` is not a PostgreSQL name, which has at most {most} bytes");
+        let max = database::NAME_BYTES_MAX;
+        if self.publication.as_ref().is_some_and(|name| name.len() > max || name.contains('\0')) {
+            let message = format!("`publication` is not a PostgreSQL name, which has at most {max} bytes");
             part.wrong("publication", message);
         }
         if source.format != Format::Json {
@@ -86,7 +86,7 @@ impl SourceConfig for ChangesReads {
     }
 
     fn promise(&self) -> Option<&'static str> {
-        Some("exactly once, with [checkpoint]: the rows that are there, and each change in the order of the commits")
+        Some("exactly once, with [checkpoint]: the existing rows, then each change in the order of the commits")
     }
 
     fn bounds(&self) -> RecordBounds {
@@ -115,7 +115,7 @@ impl SourceConfig for ChangesReads {
         (!self.keys.contains(key)).then(|| Arc::new(ChangesReads { keys: keys(), ..self.clone() }) as _)
     }
 
-    /// The URL must go with what the environment gives.
+    /// Checks the URL together with the environment.
     fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
         database::config(&self.url).map(drop).map_err(|message| wrong(source, origin, "url", message))
     }

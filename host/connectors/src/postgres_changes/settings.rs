@@ -1,19 +1,19 @@
-//! Settings of sources of kind `postgres-changes`.
+//! Settings of `postgres-changes` sources.
 
 use millstream_base::job::spec::Url;
 use millstream_base::job::spec::{ChangesKey, ServerStart};
 
-/// Which tables are followed.
+/// Settings of a source: the tables to follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangesReads {
-    /// Where the database is, and the credentials.
+    /// The URL of the database, with credentials.
     pub url: Url,
     /// The tables, as `table` or `schema.table`.
     pub tables: Vec<String>,
-    /// The publication that has them; `None`: the job makes one.
+    /// The publication of the tables; `None`: the job creates one.
     pub publication: Option<String>,
-    /// Whether the rows that are there come before the changes.
+    /// Whether the existing rows are read before the changes.
     pub start: ServerStart,
-    /// By which columns of the tables the job keeps rows: they have to come with a delete. Not from the job file.
+    /// The table columns by which the job keeps rows, which deletes must contain. Not from the job file.
     pub keys: Vec<ChangesKey>,
 }

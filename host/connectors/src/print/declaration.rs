@@ -1,4 +1,4 @@
-//! What a job file says of sinks of kind `print`.
+//! Declaration of the `print` sink.
 
 use super::settings::PrintWrites;
 use super::sink::{self, PrintSink};
@@ -19,13 +19,13 @@ use std::sync::Arc;
 
 const KIND: &str = "print";
 
-/// Sinks.
+/// The sink kind.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
     doc: "standard output",
     keys: &[key(
         "rows",
-        KeyShape::Whole(0, limits::PRINT_ROWS_MAX),
+        KeyShape::Integer(0, limits::PRINT_ROWS_MAX),
         "Maximum rows of a batch that are printed, 10 by default.",
     )],
     shared: &[],
@@ -34,9 +34,9 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
 
 impl PrintWrites {
     fn read(r: &Reader<'_>) -> PrintWrites {
-        let rows = r.whole("rows", 0, limits::PRINT_ROWS_MAX).and_then(|rows| usize::try_from(rows).ok());
-        let usual = PrintWrites::default();
-        PrintWrites { rows: rows.unwrap_or(usual.rows), ..usual }
+        let rows = r.integer("rows", 0, limits::PRINT_ROWS_MAX).and_then(|rows| usize::try_from(rows).ok());
+        let defaults = PrintWrites::default();
+        PrintWrites { rows: rows.unwrap_or(defaults.rows), ..defaults }
     }
 }
 
@@ -66,9 +66,9 @@ impl SinkConfig for PrintWrites {
         &self,
         name: &str,
         schema: &SchemaRef,
-        of: (BatchId, BatchTime),
+        batch: (BatchId, BatchTime),
         rows: &[RecordBatch],
     ) -> io::Result<Vec<u8>> {
-        sink::render(name, self.rows, schema, of, rows)
+        sink::render(name, self.rows, schema, batch, rows)
     }
 }

@@ -1,13 +1,13 @@
-//! Settings of sinks of kind `print`.
+//! Settings of the `print` sink.
 
 use crate::limits;
 
-/// The first rows, as a table.
+/// Prints the first rows as a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PrintWrites {
-    /// How many rows of a batch are shown.
+    /// Maximum rows of a batch that are printed.
     pub rows: usize,
-    /// So many of all batches together. Not for job files: `run --sample` puts one behind each stream.
+    /// Whether `rows` applies to all batches together. Not available in job files: `run --sample` uses it for each stream.
     pub once: bool,
 }
 

@@ -1,6 +1,6 @@
-//! Sink `print`: batches on standard output, as tables for people.
+//! The `print` sink: prints batches as tables on standard output.
 
-use crate::sink::commit_failed;
+use crate::sink::commit_error;
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -16,14 +16,13 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-/// Characters of a cell or column name that are shown; the rest is cut.
+/// Maximum characters of a cell or column name; the rest is cut off.
 const CELL_CHARS_MAX: usize = 80;
-/// An empty batch is shown only when so much batch time has passed since the last header, so that a job with a short
-/// interval does not flood the terminal with them.
-const EMPTY_EVERY_MICROS: i64 = 1_000_000;
+/// Minimum batch time between headers of empty batches, so that a job with a short interval does not flood the terminal.
+const EMPTY_INTERVAL_MICROS: i64 = 1_000_000;
 const RULE: &str = "-------------------------------------------";
 
-/// Shows the first rows of every batch.
+/// Prints the first rows of every batch.
 pub(super) struct PrintSink {
     name: String,
     rows: usize,
@@ -31,22 +30,22 @@ pub(super) struct PrintSink {
     out: Box<dyn Write + Send>,
     last_shown: Option<BatchTime>,
     empty_not_shown: u64,
-    /// Rows that are shown yet, of all batches together; `None`: those of each batch.
+    /// Remaining rows to print of all batches together; `None`: the limit applies to each batch.
     left: Option<usize>,
 }
 
 impl PrintSink {
-    /// The same, which shows the first rows of all batches and then no more.
+    /// Prints only the first rows of all batches together.
     pub(super) fn once(self) -> PrintSink {
         PrintSink { left: Some(self.rows), ..self }
     }
 
-    /// A sink that shows the first `rows` rows of a batch on `out`.
+    /// Creates a sink that prints the first `rows` rows of a batch to `out`.
     pub(super) fn new(name: &str, rows: usize, schema: SchemaRef, out: Box<dyn Write + Send>) -> PrintSink {
         PrintSink { name: name.into(), rows, schema, out, last_shown: None, empty_not_shown: 0, left: None }
     }
 
-    /// What is shown of a batch.
+    /// Returns the text of a batch.
     pub(super) fn text(&self, batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> Result<String, ArrowError> {
         let total = rows.iter().map(RecordBatch::num_rows).sum();
         let mut text = String::new();
@@ -100,19 +99,19 @@ impl Sink for PrintSink {
                 return Ok(());
             }
         }
-        let soon = self.last_shown.is_some_and(|last| time.0.saturating_sub(last.0) < EMPTY_EVERY_MICROS);
-        if total == 0 && soon {
+        let is_recent = self.last_shown.is_some_and(|last| time.0.saturating_sub(last.0) < EMPTY_INTERVAL_MICROS);
+        if total == 0 && is_recent {
             self.empty_not_shown += 1;
             return Ok(());
         }
         let text = self
             .text(batch, time, &rows)
             .map_err(|cause| Error::bug(format!("sink `{}`: batch {batch}: cannot show rows: {cause}", self.name)))?;
-        // One write a batch, so that batches of several sinks do not mix.
+        // One write per batch, so that batches of several sinks do not interleave.
         self.out
             .write_all(text.as_bytes())
             .and_then(|()| self.out.flush())
-            .map_err(|cause| commit_failed(&self.name, batch, "to standard output", cause))?;
+            .map_err(|cause| commit_error(&self.name, batch, "to standard output", cause))?;
         self.last_shown = Some(time);
         self.empty_not_shown = 0;
         Ok(())
@@ -123,7 +122,7 @@ impl Sink for PrintSink {
     }
 }
 
-/// What a sink that shows so many rows of a batch shows of this one.
+/// Returns what a sink with a limit of `shown` rows prints for a batch.
 pub(super) fn render(
     name: &str,
     shown: usize,
@@ -135,7 +134,7 @@ pub(super) fn render(
     sink.text(batch, time, rows).map(String::into_bytes).map_err(io::Error::other)
 }
 
-/// Arrow's table of the first `shown` rows, every cell made harmless for terminals beforehand.
+/// Formats the first `shown` rows as a table with Arrow, after escaping every cell for terminals.
 pub fn show_table(schema: &SchemaRef, parts: &[RecordBatch], shown: usize) -> Result<String, ArrowError> {
     let mut columns: Vec<Vec<String>> = vec![Vec::with_capacity(shown); schema.fields().len()];
     let mut left = shown;
@@ -171,7 +170,7 @@ fn show_cells(shown: &mut Vec<String>, array: &ArrayRef, rows: usize) -> Result<
             Cells::Float64(a) => cell::write_float(&mut text, a.value(row)),
             Cells::Text(a) => text = harmless(a.value(row), CELL_CHARS_MAX),
             Cells::Binary(a) => {
-                // A byte more than can be shown, so that the cut is seen.
+                // One more byte than is displayed, so that the cut is marked.
                 let bytes = a.value(row);
                 hex::write(&mut text, &bytes[..bytes.len().min(CELL_CHARS_MAX / 2 + 1)]);
                 text = harmless(&text, CELL_CHARS_MAX);
@@ -211,12 +210,12 @@ mod tests {
         }
     }
 
-    fn words(words: &[Option<&str>]) -> RecordBatch {
+    fn word_rows(word_rows: &[Option<&str>]) -> RecordBatch {
         let schema = schema_of(&[("word".into(), ColumnType::Text)]);
-        RecordBatch::try_new(schema, vec![Arc::new(StringArray::from(words.to_vec()))]).unwrap()
+        RecordBatch::try_new(schema, vec![Arc::new(StringArray::from(word_rows.to_vec()))]).unwrap()
     }
 
-    /// What each commit wrote.
+    /// Returns the output of each commit.
     fn printed(rows: usize, batches: Vec<(i64, Vec<RecordBatch>)>, schema: SchemaRef) -> Vec<String> {
         let screen = CapturedOutput::default();
         let mut sink = PrintSink::new("screen", rows, schema, Box::new(screen.clone()));
@@ -228,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_header_a_table_and_how_many_more() {
-        let parts = vec![words(&[Some("größe"), None]), words(&[Some("日本"), Some("c"), Some("d")])];
+        let parts = vec![word_rows(&[Some("größe"), None]), word_rows(&[Some("日本"), Some("c"), Some("d")])];
         let schema = parts[0].schema();
         let got = printed(3, vec![(1_795_163_401_000_000, parts)], schema);
         let expected = "\
@@ -285,11 +284,17 @@ Time: 2026-11-20 08:30:01  (batch 1, sink screen)
 
     #[test]
     fn empty_batches_are_shown_at_most_once_a_second() {
-        let schema = words(&[]).schema();
-        let row = || vec![words(&[Some("x")])];
+        let schema = word_rows(&[]).schema();
+        let row = || vec![word_rows(&[Some("x")])];
         let got = printed(
             10,
-            vec![(0, vec![]), (500_000, vec![]), (900_000, vec![words(&[])]), (950_000, row()), (1_950_000, vec![])],
+            vec![
+                (0, vec![]),
+                (500_000, vec![]),
+                (900_000, vec![word_rows(&[])]),
+                (950_000, row()),
+                (1_950_000, vec![]),
+            ],
             schema,
         );
         assert_eq!(got.len(), 3);
@@ -309,7 +314,7 @@ Time: 2026-11-20 08:30:01  (batch 1, sink screen)
                 Ok(())
             }
         }
-        let mut sink = PrintSink::new("screen", 10, words(&[]).schema(), Box::new(Closed));
+        let mut sink = PrintSink::new("screen", 10, word_rows(&[]).schema(), Box::new(Closed));
         let error = sink.commit(BatchId(3), BatchTime(0), vec![]).unwrap_err();
         assert_eq!(error.kind, millstream_base::error::Kind::Environment);
         assert!(error.message.starts_with("sink `screen`: batch 3: cannot write to standard output: "), "{error}");

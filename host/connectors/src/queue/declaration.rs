@@ -1,19 +1,19 @@
-//! What a job file says of sources of kind `queue`.
+//! Declaration of the `queue` source: its keys in job files.
 
 use super::QueueReads;
-use super::replay::LinesAgain;
+use super::replay::LineReplay;
 use crate::receiver::{check_path, receive_on_thread};
 use millstream_base::error::Result;
 use millstream_base::job::connector::{REJECTING, SourceDeclaration};
 use millstream_base::job::spec::{Format, Origin, RecordBounds, Replay, SourceConfig, SourceSpec, SourceStart};
 use millstream_base::job::table::Reader;
-use millstream_base::job::{PartMistakes, parts};
+use millstream_base::job::{PartErrors, parts};
 use std::path::Path;
 use std::sync::Arc;
 
 const KIND: &str = "queue";
 
-/// Sources.
+/// Sources of kind `queue`.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
     doc: "a file of test batches",
@@ -35,7 +35,7 @@ impl SourceConfig for QueueReads {
         KIND
     }
 
-    fn check(&self, _source: &SourceSpec, part: &PartMistakes<'_>) {
+    fn check(&self, _source: &SourceSpec, part: &PartErrors<'_>) {
         parts::file_path("path", &self.path, part);
     }
 
@@ -47,7 +47,7 @@ impl SourceConfig for QueueReads {
         Format::Json
     }
 
-    fn check_format(&self, source: &SourceSpec, part: &PartMistakes<'_>) -> bool {
+    fn check_format(&self, source: &SourceSpec, part: &PartErrors<'_>) -> bool {
         if source.format != Format::Json {
             let word = source.format.word();
             part.wrong(
@@ -85,16 +85,16 @@ impl SourceConfig for QueueReads {
     }
 
     fn replay<'a>(&'a self, _source: &'a SourceSpec, origin: &'a Origin) -> Option<Box<dyn Replay + 'a>> {
-        Some(Box::new(LinesAgain::new(self, origin)))
+        Some(Box::new(LineReplay::new(self, origin)))
     }
 
     fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
-        check_path(source, &origin.folder.join(&self.path), false, origin)
+        check_path(source, &origin.dir.join(&self.path), false, origin)
     }
 
     fn start(&self, start: SourceStart<'_>) -> Result<()> {
         let (source, from) = (start.source.clone(), start.from.clone());
-        let path = start.origin.folder.join(&self.path);
+        let path = start.origin.dir.join(&self.path);
         receive_on_thread(&start, move |inbox, runtime| super::receive(&source, &path, &from, inbox, runtime));
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Reading planned lines again.
+//! Replay of planned lines.
 
 use super::{QueueReads, reread};
 use crate::receiver::plain;
@@ -10,20 +10,20 @@ use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
 use std::path::PathBuf;
 
-/// Makes rows of the lines of a file again.
-pub struct LinesAgain {
+/// Replays the lines of a file.
+pub struct LineReplay {
     path: PathBuf,
     /// The line that was read last, by its first byte.
     line: Option<(u64, Vec<Chunk>)>,
 }
 
-impl LinesAgain {
-    /// Of the file of this source.
-    pub fn new(reads: &QueueReads, origin: &Origin) -> LinesAgain {
-        LinesAgain { path: origin.folder.join(&reads.path), line: None }
+impl LineReplay {
+    /// Creates the replay of this source's file.
+    pub fn new(reads: &QueueReads, origin: &Origin) -> LineReplay {
+        LineReplay { path: origin.dir.join(&reads.path), line: None }
     }
 
-    /// The file, if it is long enough.
+    /// Opens the file, if it is long enough.
     fn open(&self, extent: &Extent) -> Result<File, String> {
         let metadata = std::fs::metadata(&self.path).map_err(|error| plain(&error))?;
         if !metadata.is_file() {
@@ -38,7 +38,7 @@ impl LinesAgain {
     }
 }
 
-impl Replay for LinesAgain {
+impl Replay for LineReplay {
     fn chunk(&mut self, planned: &PlannedChunk) -> Result<Chunk, String> {
         let Extent { start, bytes, row, .. } = planned.extent;
         if self.line.as_ref().is_none_or(|(at, _)| *at != start) {
@@ -56,7 +56,7 @@ impl Replay for LinesAgain {
         Ok(chunk.cut_front(planned.rows as usize))
     }
 
-    fn place(&self, extent: &Extent) -> String {
+    fn message_prefix(&self, extent: &Extent) -> String {
         let (start, end) = (extent.start, extent.start.saturating_add(extent.length()));
         format!("bytes {start} to {end} of `{}`: ", self.path.display())
     }

@@ -1,14 +1,13 @@
-//! Sink `queue`: one JSON line a batch, for tests: `{"batch":1,"time":"2026-11-20T08:30:01.000000Z","rows":[{…}]}`.
+//! The `queue` sink, which writes one JSON line per batch, for tests: `{"batch":1,"time":"2026-11-20T08:30:01.000000Z","rows":[{…}]}`.
 //!
-//! The file begins anew with every start of a job without checkpoints. With them it is appended to: a line is whole or
-//! does not count, so the last whole line says which batch was committed last; a marker beside it names the job, and every
-//! other job is refused.
+//! Every start of a job without checkpoints truncates the file. With checkpoints it is appended to. Only complete lines count, so the last
+//! one contains the last committed batch. A marker next to the file names the job, and all other jobs are rejected.
 
 pub mod declaration;
 pub mod settings;
 
-use crate::sink::marker::{self, LockBeside, Marker};
-use crate::sink::{check_writable, commit_failed, open_failed, rows_refused};
+use crate::sink::marker::{self, Marker, SidecarLock};
+use crate::sink::{check_writable, commit_error, open_error, rows_rejected};
 use millstream_base::batch::cell;
 use millstream_base::batch::json::JsonRows;
 use millstream_base::batch::sink::Sink;
@@ -19,57 +18,57 @@ use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::patience::{io_failed, patiently};
+use millstream_base::retry::{io_failed, retry_transient};
 use serde::Deserialize;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Bytes that are looked through at once for the end of a line.
-const LOOK_BYTES: u64 = 64 << 10;
+/// Bytes that are searched at a time for the end of a line.
+const SEARCH_BYTES: u64 = 64 << 10;
 
-/// Writes a line for every batch, also for one without rows.
+/// Writes a line for every batch, even for one without rows.
 struct QueueSink {
     name: String,
     path: PathBuf,
     file: File,
-    /// Where the job keeps checkpoints.
-    kept: Option<CommittedLines>,
-    /// Held while the file is open, where it is a file.
-    _lock: Option<LockBeside>,
+    /// State of the commits, if the job keeps checkpoints.
+    commit_state: Option<CommittedLines>,
+    /// Held while the file is open, if it is a regular file.
+    _lock: Option<SidecarLock>,
 }
 
-/// What a job with checkpoints knows of the file.
+/// The committed lines of a job with checkpoints.
 struct CommittedLines {
     owner: Owner,
     failure: Failure,
     committed: Option<BatchId>,
-    /// Length of the whole lines.
+    /// Length of the complete lines.
     bytes: u64,
 }
 
 impl QueueSink {
-    /// Makes or empties the file, or goes on behind its last whole line where this job wrote it. Refuses a file that
-    /// another job has committed to.
+    /// Creates or truncates the file, or continues after its last complete line if this job wrote it. Rejects a file to which another job
+    /// has committed.
     fn open(name: &str, path: &Path, owner: Option<&Owner>, failure: &Failure) -> Result<QueueSink> {
-        let failed = |what: &'static str| move |cause: io::Error| open_failed(name, what, path, &cause);
-        let refused = |message: String| Error::environment(format!("sink `{name}`: {message}"));
+        let failed = |what: &'static str| move |cause: io::Error| open_error(name, what, path, &cause);
+        let rejection = |message: String| Error::environment(format!("sink `{name}`: {message}"));
         // A device or a pipe keeps nothing that could be read again.
         let keeps = !path.exists() || path.is_file();
         let owner = owner.filter(|_| keeps);
-        // Opening a pipe waits for whoever reads it, so somebody must.
-        let _read = if keeps { None } else { Some(being_read(path).map_err(failed("open the pipe"))?) };
+        // Opening a pipe blocks until it has a reader, so it must have one.
+        let _read = if keeps { None } else { Some(open_with_reader(path).map_err(failed("open the pipe"))?) };
         let mut options = File::options();
         let file = options.read(owner.is_some()).write(true).create(true).truncate(false).open(path);
         let file = file.map_err(failed("make the file"))?;
         let mut lock = None;
         if keeps {
-            lock = Some(LockBeside::of(path, &file).map_err(failed("lock the file"))?);
-            // Only now, as whoever had it until now may have written meanwhile.
-            look(path, owner.is_some(), owner.map(|owner| owner.job_id.as_str())).map_err(refused)?;
+            lock = Some(SidecarLock::of(path, &file).map_err(failed("lock the file"))?);
+            // Checked again, as the previous owner may have written meanwhile.
+            check_marker(path, owner.is_some(), owner.map(|owner| owner.job_id.as_str())).map_err(rejection)?;
         }
-        let kept = match owner {
+        let commit_state = match owner {
             None => {
                 if keeps {
                     file.set_len(0).map_err(failed("begin the file"))?;
@@ -81,12 +80,12 @@ impl QueueSink {
                 Some(CommittedLines { owner: owner.clone(), failure: failure.clone(), committed, bytes })
             }
         };
-        Ok(QueueSink { name: name.into(), path: path.into(), file, kept, _lock: lock })
+        Ok(QueueSink { name: name.into(), path: path.into(), file, commit_state, _lock: lock })
     }
 }
 
-/// Opens a pipe or a device without waiting; an error: nobody reads the pipe.
-fn being_read(path: &Path) -> io::Result<File> {
+/// Opens a pipe or a device without blocking; an error if the pipe has no reader.
+fn open_with_reader(path: &Path) -> io::Result<File> {
     File::options().write(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(|cause| match cause.raw_os_error() {
         Some(libc::ENXIO) => {
             io::Error::other("no process reads it; start the reader first, or write the path of a file")
@@ -97,19 +96,20 @@ fn being_read(path: &Path) -> io::Result<File> {
 
 impl Sink for QueueSink {
     fn commit(&mut self, batch: BatchId, time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
-        let failed = |cause| commit_failed(&self.name, batch, self.path.display(), cause);
+        let failed = |cause| commit_error(&self.name, batch, self.path.display(), cause);
         let line = render(batch, time, &rows);
-        let line = line.map_err(|cause| rows_refused(&self.name, batch, self.path.display(), cause))?;
-        let Some(kept) = &mut self.kept else {
-            // The file has no buffer of ours: one write of the whole line, and the line is there for every reader.
+        let line = line.map_err(|cause| rows_rejected(&self.name, batch, self.path.display(), cause))?;
+        let Some(commit_state) = &mut self.commit_state else {
+            // The file is unbuffered: a single write makes the complete line visible to every reader.
             return self.file.write_all(&line).map_err(failed);
         };
-        kept.commit(&self.path, &self.file, batch, &line)
+        commit_state
+            .commit(&self.path, &self.file, batch, &line)
             .map_err(|e| e.within(format!("sink `{}`: batch {batch}", self.name)))
     }
 
     fn committed(&self) -> Option<BatchId> {
-        self.kept.as_ref().and_then(|kept| kept.committed)
+        self.commit_state.as_ref().and_then(|commit_state| commit_state.committed)
     }
 }
 
@@ -122,10 +122,10 @@ impl CommittedLines {
             fault::point("commit.written");
             file.sync_data()
         };
-        patiently(&self.failure, || {
-            check_ours(path, &self.owner).map_err(failed)?;
+        retry_transient(&self.failure, || {
+            check_owner(path, &self.owner).map_err(failed)?;
             append().map_err(|cause| {
-                // Half a line is no harm to who reads whole ones, but it need not stay.
+                // A partial line does no harm to readers of complete ones, but it need not remain.
                 let _ = file.set_len(self.bytes);
                 failed(cause)
             })
@@ -137,23 +137,25 @@ impl CommittedLines {
     }
 }
 
-/// Where the file says whose it is.
+/// Returns the path of the marker.
 fn marker_path(path: &Path) -> PathBuf {
-    marker::beside(path, ".millstream")
+    marker::with_suffix(path, ".millstream")
 }
 
-fn check_ours(path: &Path, owner: &Owner) -> io::Result<()> {
+fn check_owner(path: &Path, owner: &Owner) -> io::Result<()> {
     let path = marker_path(path);
     match marker::read(&path)? {
-        Some(marker) => marker.check_ours(owner),
-        None => Err(io::Error::other(format!("the file {} beside it is missing; what deleted it?", path.display()))),
+        Some(marker) => marker.check_owner(owner),
+        None => Err(io::Error::other(format!(
+            "the file {} next to it is missing; find out what deleted it",
+            path.display()
+        ))),
     }
 }
 
-/// Reads the marker beside a file and refuses what this job may not write over: rows that another job has committed, or,
-/// where this job keeps checkpoints, rows of which nothing tells whose they are. `owner_id`: the id of this job, where it
-/// has one yet.
-fn look(path: &Path, keeps_checkpoints: bool, owner_id: Option<&str>) -> Result<Option<Marker>, String> {
+/// Reads the marker next to a file. Rejects content that this job must not overwrite: rows that another job has committed, or, if this job
+/// keeps checkpoints, rows without a marker. `owner_id`: the id of this job, if it has one yet.
+fn check_marker(path: &Path, keeps_checkpoints: bool, owner_id: Option<&str>) -> Result<Option<Marker>, String> {
     let marker_path = marker_path(path);
     let instead = "or choose another path (for one run: --set sinks.<name>.path=<file>)";
     let marker = marker::read(&marker_path).map_err(|cause| match cause.kind() {
@@ -163,7 +165,7 @@ fn look(path: &Path, keeps_checkpoints: bool, owner_id: Option<&str>) -> Result<
     let file = format!("the file {}", path.display());
     let remedy = format!("remove it together with {}, {instead}", marker_path.display());
     let marker = marker::of_job(marker, owner_id, &file, &remedy)?;
-    if marker.is_none() && keeps_checkpoints && holds_something(path) {
+    if marker.is_none() && keeps_checkpoints && has_content(path) {
         return Err(format!(
             "{file} holds rows of an earlier run, and a job with checkpoints overwrites nothing; remove it {instead}"
         ));
@@ -171,17 +173,16 @@ fn look(path: &Path, keeps_checkpoints: bool, owner_id: Option<&str>) -> Result<
     Ok(marker)
 }
 
-fn holds_something(path: &Path) -> bool {
+fn has_content(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0)
 }
 
-/// Cuts a torn line off the file, and writes down which start of the job has it now. The last batch, and the length of the
-/// whole lines.
+/// Truncates a partial line, and writes the marker of this run. Returns the last batch, and the length of the complete lines.
 fn take_over(path: &Path, file: &File, owner: &Owner) -> io::Result<(Option<BatchId>, u64)> {
     let found = match &marker::read(&marker_path(path))? {
         None => (None, 0),
         Some(marker) => {
-            marker.check_ours(owner)?;
+            marker.check_owner(owner)?;
             last_line(file)?
         }
     };
@@ -192,16 +193,16 @@ fn take_over(path: &Path, file: &File, owner: &Owner) -> io::Result<(Option<Batc
     Ok(found)
 }
 
-/// The last batch that the file holds for this job, without changing anything. An error where it is of another job.
+/// Returns the last batch that the file holds for this job. Changes nothing. An error if it belongs to another job.
 fn committed(path: &Path, job_id: &str) -> Result<Option<BatchId>, String> {
-    if path.exists() && !path.is_file() || look(path, true, Some(job_id))?.is_none() || !path.is_file() {
+    if path.exists() && !path.is_file() || check_marker(path, true, Some(job_id))?.is_none() || !path.is_file() {
         return Ok(None);
     }
     let failed = |cause: io::Error| format!("cannot read {}: {cause}", path.display());
     Ok(last_line(&File::open(path).map_err(failed)?).map_err(failed)?.0)
 }
 
-/// The line of a batch in the file; `None`: it is not there.
+/// Returns the line of a batch in the file; `None`: it does not exist.
 fn written(path: &Path, batch: BatchId) -> io::Result<Option<Vec<u8>>> {
     if !path.is_file() {
         return Ok(None);
@@ -218,7 +219,7 @@ fn written(path: &Path, batch: BatchId) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// The part of a line that counts here.
+/// The relevant part of a line.
 #[derive(Deserialize)]
 struct LineHead {
     batch: BatchId,
@@ -227,12 +228,12 @@ struct LineHead {
 fn batch_of(line: &[u8]) -> io::Result<BatchId> {
     let read = serde_json::from_slice::<LineHead>(line).map(|line| line.batch);
     read.map_err(|_| {
-        let told = "a line of it is not one that a queue sink writes; remove the file to start from scratch";
-        io::Error::new(io::ErrorKind::InvalidData, told)
+        let message = "it has a line that no queue sink writes; remove the file to start from scratch";
+        io::Error::new(io::ErrorKind::InvalidData, message)
     })
 }
 
-/// The batch of the last whole line, and where that line ends.
+/// Returns the batch of the last complete line, and the end of that line.
 fn last_line(file: &File) -> io::Result<(Option<BatchId>, u64)> {
     let Some(end) = newline_before(file, file.metadata()?.len())? else { return Ok((None, 0)) };
     let start = newline_before(file, end)?.map_or(0, |before| before + 1);
@@ -242,11 +243,11 @@ fn last_line(file: &File) -> io::Result<(Option<BatchId>, u64)> {
     Ok((Some(batch_of(&line)?), end + 1))
 }
 
-/// The place of the last newline before this one.
+/// Returns the position of the last newline before this one.
 fn newline_before(file: &File, mut end: u64) -> io::Result<Option<u64>> {
     let mut block = Vec::new();
     while end > 0 {
-        let start = end.saturating_sub(LOOK_BYTES);
+        let start = end.saturating_sub(SEARCH_BYTES);
         block.resize((end - start) as usize, 0);
         file.read_exact_at(&mut block, start)?;
         if let Some(newline) = memchr::memrchr(b'\n', &block) {
@@ -257,7 +258,7 @@ fn newline_before(file: &File, mut end: u64) -> io::Result<Option<u64>> {
     Ok(None)
 }
 
-/// The line of a batch.
+/// Encodes the line of a batch.
 fn render(batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> io::Result<Vec<u8>> {
     let mut head = format!("{{\"batch\":{batch},\"time\":\"");
     cell::write_rfc3339(&mut head, time.0);
@@ -278,8 +279,8 @@ fn render(batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> io::Result<V
     Ok(line)
 }
 
-/// Whether the file can be made or, where it is there, written, and holds nothing that another job has committed. Changes
-/// nothing. `owner_id`: the id of the job that goes on.
+/// Checks that the file can be created or written, and holds nothing that another job has committed. Changes nothing. `owner_id`: the id of
+/// the job that resumes.
 fn check(path: &Path, keeps_checkpoints: bool, owner_id: Option<&str>) -> Result<(), String> {
     let parent = match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
@@ -290,7 +291,7 @@ fn check(path: &Path, keeps_checkpoints: bool, owner_id: Option<&str>) -> Result
         Ok(found) if found.is_dir() => {
             Err(format!("{} is a folder; a queue sink writes one file: choose another path", path.display()))
         }
-        // Opening anything else, a pipe for one, may wait for its reader.
+        // Opening anything else, such as a pipe, may block until it has a reader.
         Ok(found) if !found.is_file() => Ok(()),
         Ok(_) => fs::OpenOptions::new()
             .append(true)
@@ -305,7 +306,7 @@ fn check(path: &Path, keeps_checkpoints: bool, owner_id: Option<&str>) -> Result
     };
     writable?;
     if !path.exists() || path.is_file() {
-        look(path, keeps_checkpoints, owner_id)?;
+        check_marker(path, keeps_checkpoints, owner_id)?;
     }
     Ok(())
 }

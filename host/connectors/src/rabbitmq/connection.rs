@@ -2,8 +2,8 @@
 //! back.
 
 use super::wire::{self, BODY, Field, FrameReader, FrameWriter, HEADER, HEARTBEAT, METHOD, Properties};
-use super::{ANSWER_MAX, Fault, Server};
-use crate::dial::{Line, ProtocolError, silent};
+use super::{Fault, RESPONSE_TIMEOUT, Server};
+use crate::dial::{BlockingStream, ProtocolError, response_timed_out};
 use bytes::{Bytes, BytesMut};
 use millstream_base::shown;
 use std::collections::VecDeque;
@@ -37,7 +37,7 @@ impl From<Fault> for ClosedByServer {
 
 impl From<ProtocolError> for ClosedByServer {
     fn from(wrong: ProtocolError) -> ClosedByServer {
-        Fault::Passing(format!("what it sends is not AMQP 0-9-1: {}", wrong.0)).into()
+        Fault::Transient(format!("what it sends is not AMQP 0-9-1: {}", wrong.0)).into()
     }
 }
 
@@ -49,13 +49,13 @@ impl ClosedByServer {
     fn new(code: u16, text: &str) -> ClosedByServer {
         let text = shown::harmless(text, SHOWN_BYTES_MAX);
         let fault = match code {
-            403 => Fault::Lasting(format!(
+            403 => Fault::Permanent(format!(
                 "permission denied ({text}); check user and password in `url`, or the user's permissions"
             )),
             // An unknown virtual host, for example.
-            530 => Fault::Lasting(format!("permission denied ({text}); check `url`")),
-            ClosedByServer::NOT_IMPLEMENTED => Fault::Lasting(format!("it cannot do this ({text})")),
-            _ => Fault::Passing(text),
+            530 => Fault::Permanent(format!("permission denied ({text}); check `url`")),
+            ClosedByServer::NOT_IMPLEMENTED => Fault::Permanent(format!("it cannot do this ({text})")),
+            _ => Fault::Transient(text),
         };
         ClosedByServer { code, fault }
     }
@@ -113,7 +113,7 @@ enum ContentKind {
 
 /// A connection that is logged in, with an open channel.
 pub struct Connection {
-    line: Line,
+    line: BlockingStream,
     /// Maximum bytes of a frame.
     pub frame_max: usize,
     content: Content,
@@ -129,7 +129,7 @@ impl Connection {
     /// and delivers unacknowledged messages again. 0 disables this.
     pub fn open(server: &Server, heartbeat_s: u16) -> Result<Connection, ClosedByServer> {
         let place = &server.place;
-        let mut line = Line::open(place)?;
+        let mut line = BlockingStream::open(place)?;
         line.secure(place)?;
         line.send(b"AMQP\0\0\x09\x01")?;
         let mut connection = Connection {
@@ -144,7 +144,7 @@ impl Connection {
         let (_major, _minor, _properties) = (start.u8()?, start.u8()?, start.table()?);
         let mechanisms = String::from_utf8_lossy(&start.long()?).into_owned();
         if !mechanisms.split(' ').any(|mechanism| mechanism == "PLAIN") {
-            return Err(Fault::Lasting("it does not support user and password (PLAIN); enable it".into()).into());
+            return Err(Fault::Permanent("it does not support user and password (PLAIN); enable it".into()).into());
         }
         let capabilities = [
             ("publisher_confirms", Field::Flag(true)),
@@ -165,7 +165,7 @@ impl Connection {
         let start_ok = FrameWriter::method(10, 11).table(&properties).short("PLAIN").long(&login).short("en_US");
         connection.send_method(0, &start_ok)?;
         let mut tune = connection.await_response(10, 30).map_err(|closed| match closed.code {
-            403 => Fault::Lasting("authentication failed; check user and password in `url`".into()).into(),
+            403 => Fault::Permanent("authentication failed; check user and password in `url`".into()).into(),
             _ => closed,
         })?;
         let (channels, frame_max, _shorter) = (tune.u16()?, tune.u32()?, tune.u16()?);
@@ -191,15 +191,15 @@ impl Connection {
     }
 
     fn await_response(&mut self, class: u16, method: u16) -> Result<FrameReader, ClosedByServer> {
-        let until = Instant::now() + ANSWER_MAX;
+        let until = Instant::now() + RESPONSE_TIMEOUT;
         loop {
             match self.receive(until)? {
                 Some(Event::Response { class: c, method: m, body }) if (c, m) == (class, method) => return Ok(body),
                 Some(_) if self.queued.len() >= QUEUED_MAX => {
-                    return Err(Fault::Passing("it sends more than was requested".into()).into());
+                    return Err(Fault::Transient("it sends more than was requested".into()).into());
                 }
                 Some(event) => self.queued.push_back(event),
-                None => return Err(silent().into()),
+                None => return Err(response_timed_out().into()),
             }
         }
     }
@@ -215,12 +215,12 @@ impl Connection {
     /// to the queue.
     pub fn hands_out(mut self, queue: &str) -> Result<bool, ClosedByServer> {
         self.send_method(CHANNEL, &FrameWriter::method(60, 70).u16(0).short(queue).u8(0))?;
-        let until = Instant::now() + ANSWER_MAX;
+        let until = Instant::now() + RESPONSE_TIMEOUT;
         loop {
             match self.receive(until) {
                 Ok(Some(Event::Response { class: 60, method: 71 | 72, .. })) => return Ok(true),
                 Ok(Some(_)) => {}
-                Ok(None) => return Err(silent().into()),
+                Ok(None) => return Err(response_timed_out().into()),
                 Err(closed) if closed.code == ClosedByServer::NOT_IMPLEMENTED => return Ok(false),
                 Err(closed) => return Err(closed),
             }
@@ -268,15 +268,15 @@ impl Connection {
 
     /// Sends a heartbeat if one is due. If the server was idle, sends a method that has a response; fails if the last one got none.
     pub fn keep_alive(&mut self, queue: Option<&str>) -> Result<(), Fault> {
-        if self.probed_at.is_some_and(|probed_at| probed_at.elapsed() > ANSWER_MAX) {
-            return Err(silent());
+        if self.probed_at.is_some_and(|probed_at| probed_at.elapsed() > RESPONSE_TIMEOUT) {
+            return Err(response_timed_out());
         }
         if self.heartbeat.is_some_and(|heartbeat| self.line.sent.elapsed() >= heartbeat / 2) {
             let mut frame = Vec::new();
             wire::put(&mut frame, HEARTBEAT, 0, &[]);
             self.line.send(&frame)?;
         }
-        if self.probed_at.is_none() && self.line.heard.elapsed() >= IDLE_MAX {
+        if self.probed_at.is_none() && self.line.received.elapsed() >= IDLE_MAX {
             let ask = match queue {
                 Some(queue) => passive_declare(queue),
                 // `channel.flow` with the current state.

@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
-use millstream_base::job::PartMistakes;
+use millstream_base::job::PartErrors;
 use millstream_base::job::connector::{
     COLUMNS, MESSAGES, RECORDS, ROWS, START, SinkDeclaration, SourceDeclaration, TLS, WAIT,
 };
@@ -117,7 +117,7 @@ impl SourceConfig for RabbitmqReads {
         KIND
     }
 
-    fn check(&self, source: &SourceSpec, part: &PartMistakes<'_>) {
+    fn check(&self, source: &SourceSpec, part: &PartErrors<'_>) {
         part.url(&self.url, SCHEMES, source.tls.as_ref());
         let key = if self.streams { "stream" } else { "queue" };
         part.names(key, &self.queues);
@@ -166,7 +166,7 @@ impl SinkConfig for RabbitmqWrites {
         KIND
     }
 
-    fn check(&self, part: &PartMistakes<'_>) {
+    fn check(&self, part: &PartErrors<'_>) {
         part.url(&self.server.url, SCHEMES, self.server.tls.as_ref());
         check_length("exchange", &self.exchange, part);
         match &self.key {
@@ -196,7 +196,7 @@ impl SinkConfig for RabbitmqWrites {
     }
 }
 
-fn check_length(key: &str, name: &str, part: &PartMistakes<'_>) {
+fn check_length(key: &str, name: &str, part: &PartErrors<'_>) {
     if name.len() > TEXT_BYTES_MAX {
         part.wrong(key, format!("`{key}` has {} bytes, and AMQP allows {TEXT_BYTES_MAX}; shorten it", name.len()));
     }

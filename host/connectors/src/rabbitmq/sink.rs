@@ -3,10 +3,10 @@
 //! RabbitMQ cannot store a commit marker. After a crash or a lost connection, unconfirmed messages are published again with the same ID.
 
 use super::settings::{RabbitmqKey, RabbitmqWrites};
-use crate::rabbitmq::{ANSWER_MAX, CHANNEL, ClosedByServer, Connection, Event, Fault, Server, publish};
+use crate::rabbitmq::{CHANNEL, ClosedByServer, Connection, Event, Fault, RESPONSE_TIMEOUT, Server, publish};
 use crate::sink::commit_retry::{CommitRetry, ServerFault};
 use crate::sink::server::messages::{MessageForm, MessageTarget, Outgoing};
-use crate::sink::server::{SendFailure, ask, job_id, not_begun, start::await_answer as await_answer_of};
+use crate::sink::server::{SendFailure, job_id, retry_at_start, start::await_response, startup_fault};
 use crate::sink::wrong;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -49,14 +49,14 @@ pub(super) fn check(writes: &RabbitmqWrites, start: SinkStart<'_>, schema: &Sche
     let SinkStart { spec, origin, .. } = start;
     message_form(writes).check(spec, schema, origin)?;
     let server = server_of(writes, start)?;
-    ask(start, writes.server.wait, &server.place.shown(), || match connect(&server, writes) {
+    retry_at_start(start, writes.server.wait, &server.place.shown(), || match connect(&server, writes) {
         Ok(_) => Ok(()),
-        Err(ClosedByServer { code: ClosedByServer::NO_SUCH, fault: Fault::Passing(why), .. }) => {
+        Err(ClosedByServer { code: ClosedByServer::NO_SUCH, fault: Fault::Transient(why), .. }) => {
             let key = if writes.exchange.is_empty() { "routing_key" } else { "exchange" };
             let message = format!("the server says: {why}; create it there, or check the name");
-            Err(ServerFault::Lasting(wrong(spec, origin, key, message)))
+            Err(ServerFault::Permanent(wrong(spec, origin, key, message)))
         }
-        Err(closed) => Err(not_begun(spec, origin, &server.place.shown(), closed.fault)),
+        Err(closed) => Err(startup_fault(spec, origin, &server.place.shown(), closed.fault)),
     })
 }
 
@@ -74,8 +74,8 @@ pub(super) fn open(
     }
     let column = message_form(writes).column(spec, schema, origin)?;
     let server = server_of(writes, start)?;
-    let connection = ask(start, writes.server.wait, &server.place.shown(), || {
-        connect(&server, writes).map_err(|closed| not_begun(spec, origin, &server.place.shown(), closed.fault))
+    let connection = retry_at_start(start, writes.server.wait, &server.place.shown(), || {
+        connect(&server, writes).map_err(|closed| startup_fault(spec, origin, &server.place.shown(), closed.fault))
     })?;
     Ok(Box::new(RabbitmqSink {
         name: spec.name.clone(),
@@ -93,14 +93,14 @@ pub(super) fn open(
 pub(super) fn await_server(writes: &RabbitmqWrites, start: SinkStart<'_>) -> Result<()> {
     let Ok(server) = server_of(writes, start) else { return Ok(()) };
     // A starting server accepts connections before it responds.
-    await_answer_of(start, writes.server.wait, &server.place.shown(), || {
+    await_response(start, writes.server.wait, &server.place.shown(), || {
         Connection::open(&server, 0).map(drop).map_err(|closed| closed.fault)
     })
 }
 
 fn server_of(writes: &RabbitmqWrites, start: SinkStart<'_>) -> Result<Server> {
     let SinkServer { url, tls, .. } = &writes.server;
-    let usable = Server::of(url, tls.as_ref(), &start.origin.folder);
+    let usable = Server::of(url, tls.as_ref(), &start.origin.dir);
     usable.map_err(|(key, message)| wrong(start.spec, start.origin, key, message))
 }
 
@@ -123,7 +123,7 @@ fn message_form(writes: &RabbitmqWrites) -> MessageForm<'_> {
         RabbitmqKey::Fixed(key) => MessageTarget::Fixed(key),
         RabbitmqKey::Column(name) => MessageTarget::Column(name),
     };
-    MessageForm { to, key: "routing_key_from", word: "routing key", format: writes.format }
+    MessageForm { to, key: "routing_key_from", destination_term: "routing key", format: writes.format }
 }
 
 impl Sink for RabbitmqSink {
@@ -134,16 +134,16 @@ impl Sink for RabbitmqSink {
         let messages = message_form(&self.writes).messages(&self.name, batch, &rows, self.column, check_key)?;
         fault::point("commit.before");
         let (name, place, failure) = (self.name.clone(), self.server.place.shown(), self.failure.clone());
-        let retry = CommitRetry { sink: &name, place: &place, wait: self.wait, failure: &failure };
+        let retry = CommitRetry { sink: &name, server_name: &place, wait: self.wait, failure: &failure };
         let mut sent = 0;
         retry.commit(batch, || {
             let published = self.publish_batch(batch, &messages, &mut sent);
             published.map_err(|closed| match (closed.code, closed.fault) {
                 // The message is too large; the server's text has its limit.
-                (ClosedByServer::NOT_AS_WANTED, Fault::Passing(why) | Fault::Lasting(why)) => {
+                (ClosedByServer::NOT_AS_WANTED, Fault::Transient(why) | Fault::Permanent(why)) => {
                     retry.failed(batch, SendFailure::Row(format!("{why}; allow it there, or make rows smaller")))
                 }
-                (_, fault) => retry.trouble(batch, fault),
+                (_, fault) => retry.server_fault(batch, fault),
             })
         })?;
         fault::point("commit.after");
@@ -202,7 +202,7 @@ impl RabbitmqSink {
             }
             // Wait only if no more messages can be sent.
             let full = in_flight.len() >= IN_FLIGHT_MAX || next >= rows.len();
-            let mut wait = if full { ANSWER_MAX } else { Duration::ZERO };
+            let mut wait = if full { RESPONSE_TIMEOUT } else { Duration::ZERO };
             while !in_flight.is_empty() {
                 match connection.next_event(wait)? {
                     Some(Event::Confirmed { number, several, accepted: true }) => {
@@ -213,13 +213,14 @@ impl RabbitmqSink {
                         wait = Duration::ZERO;
                     }
                     Some(Event::Confirmed { .. }) => {
-                        return Err(
-                            Fault::Passing("it rejects a message: a queue is full or cannot store it".into()).into()
-                        );
+                        return Err(Fault::Transient(
+                            "it rejects a message: a queue is full or cannot store it".into(),
+                        )
+                        .into());
                     }
                     Some(Event::Returned { routing_key, why }) => {
                         let (key, why) = (shown::harmless(&routing_key, 100), shown::harmless(&why, 100));
-                        return Err(Fault::Lasting(format!(
+                        return Err(Fault::Permanent(format!(
                             "no queue is bound for the routing key `{key}` ({why}); bind one, or check `exchange` or the key"
                         ))
                         .into());
@@ -227,16 +228,18 @@ impl RabbitmqSink {
                     Some(_) => {}
                     None if wait.is_zero() => break,
                     None => {
-                        return Err(
-                            Fault::Passing(format!("it confirms nothing for {} s", ANSWER_MAX.as_secs())).into()
-                        );
+                        return Err(Fault::Transient(format!(
+                            "it confirms nothing for {} s",
+                            RESPONSE_TIMEOUT.as_secs()
+                        ))
+                        .into());
                     }
                 }
                 // All rows before the first unconfirmed one.
                 *sent = in_flight.values().next().copied().unwrap_or(next);
             }
             if self.failure.happened() {
-                return Err(Fault::Passing("the job has ended".into()).into());
+                return Err(Fault::Transient("the job has ended".into()).into());
             }
         }
         self.connection = Some((connection, published));

@@ -3,10 +3,10 @@
 //! read, and a digest of that message, which reveals another stream of the same name.
 
 use super::settings::RabbitmqReads;
-use crate::rabbitmq::{ANSWER_MAX, ClosedByServer, Connection, Delivery, Event, Fault, Field, Server};
+use crate::rabbitmq::{ClosedByServer, Connection, Delivery, Event, Fault, Field, RESPONSE_TIMEOUT, Server};
 use crate::receiver::polled::word;
 use millstream_base::batch::envelope::ID;
-use millstream_base::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
+use millstream_base::batch::reading::{Message, ReadContent, ReadError, ReadPartition, ReadRows};
 use millstream_base::error::Error;
 use millstream_base::job::spec::{Origin, ServerStart, SourceSpec};
 use millstream_base::shown;
@@ -115,7 +115,7 @@ impl RabbitmqReader {
         reads: &RabbitmqReads,
         origin: &Origin,
     ) -> Result<RabbitmqReader, (&'static str, String)> {
-        let server = Server::of(&reads.url, source.tls.as_ref(), &origin.folder)?;
+        let server = Server::of(&reads.url, source.tls.as_ref(), &origin.dir)?;
         Ok(RabbitmqReader {
             source: source.name.clone(),
             server,
@@ -131,20 +131,20 @@ impl RabbitmqReader {
         if self.reads.streams { "stream" } else { "queue" }
     }
 
-    fn to_error(&self, queue: &str, closed: ClosedByServer) -> ReadTrouble {
+    fn to_error(&self, queue: &str, closed: ClosedByServer) -> ReadError {
         let place = self.server.place.shown();
         match closed.fault {
-            Fault::Passing(why) => {
+            Fault::Transient(why) => {
                 let (word, queue) = (self.noun(), shown::harmless(queue, 200));
-                ReadTrouble::Passing(format!("{place}: {word} `{queue}`: {why}"))
+                ReadError::Transient(format!("{place}: {word} `{queue}`: {why}"))
             }
-            Fault::Lasting(why) => self.permanent_error(queue, &format!("{place}: {why}")),
+            Fault::Permanent(why) => self.permanent_error(queue, &format!("{place}: {why}")),
         }
     }
 
-    fn permanent_error(&self, queue: &str, what: &str) -> ReadTrouble {
+    fn permanent_error(&self, queue: &str, what: &str) -> ReadError {
         let (source, word, queue) = (&self.source, self.noun(), shown::harmless(queue, 200));
-        ReadTrouble::Lasting(Error::job(format!("source `{source}`: {word} `{queue}`: {what}")))
+        ReadError::Permanent(Error::job(format!("source `{source}`: {word} `{queue}`: {what}")))
     }
 
     fn connect(&mut self, queue: &str, next: Option<u64>) -> Result<(Connection, FirstMessage), ClosedByServer> {
@@ -172,9 +172,9 @@ impl RabbitmqReader {
         let other_kind = closed.code == ClosedByServer::NOT_AS_WANTED
             && (!self.reads.streams || Connection::open(&self.server, HEARTBEAT_S)?.hands_out(queue)?);
         match closed.fault {
-            Fault::Passing(why) if other_kind => {
+            Fault::Transient(why) if other_kind => {
                 let hint = "write stream = \"…\" for a stream, and queue = \"…\" for a queue";
-                Err(Fault::Lasting(format!("{why}; {hint}")).into())
+                Err(Fault::Permanent(format!("{why}; {hint}")).into())
             }
             _ => Err(closed),
         }
@@ -205,7 +205,7 @@ impl RabbitmqReader {
     }
 
     /// Converts a delivery; returns `None` if it was read before.
-    fn convert(&mut self, open: &mut OpenQueue, delivery: Delivery) -> Result<Option<Message>, ReadTrouble> {
+    fn convert(&mut self, open: &mut OpenQueue, delivery: Delivery) -> Result<Option<Message>, ReadError> {
         let mut offset = offset_of(&delivery);
         if !self.reads.streams && offset.is_some() {
             if !self.is_queue {
@@ -234,13 +234,13 @@ impl RabbitmqReader {
                     // A gap may also be an offset that the server used itself, so check what it still has.
                     Some(RabbitmqPosition { next, .. }) if offset > next => {
                         let first = self
-                            .first_offset(&open.queue, ANSWER_MAX)
+                            .first_offset(&open.queue, RESPONSE_TIMEOUT)
                             .map_err(|closed| self.to_error(&open.queue, closed))?;
                         // The stream is not empty: it has this message.
                         let first = first.ok_or_else(|| {
                             self.to_error(
                                 &open.queue,
-                                Fault::Passing("it does not say where it begins now".into()).into(),
+                                Fault::Transient("it did not return its first offset".into()).into(),
                             )
                         })?;
                         if first > next {
@@ -286,7 +286,7 @@ impl RabbitmqReader {
     }
 
     /// The last message read was not delivered again. Fails if the stream has other messages.
-    fn check_other_stream(&self, open: &mut OpenQueue) -> Result<(), ReadTrouble> {
+    fn check_other_stream(&self, open: &mut OpenQueue) -> Result<(), ReadError> {
         if open.suspected {
             return Err(self.other_stream_error(open));
         }
@@ -296,18 +296,18 @@ impl RabbitmqReader {
         Ok(())
     }
 
-    fn other_stream_error(&self, open: &OpenQueue) -> ReadTrouble {
+    fn other_stream_error(&self, open: &OpenQueue) -> ReadError {
         let last = open.at.map_or(0, |at| at.next).saturating_sub(1);
         self.permanent_error(
             &open.queue,
             &format!(
-                "it is another stream than the one that the job has read up to message {last}; give the source another name to read it \
+                "the stream is not the one that the job has read up to message {last}; give the source another name to read it \
                  from its beginning"
             ),
         )
     }
 
-    fn read(&mut self, open: &mut OpenQueue, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
+    fn read(&mut self, open: &mut OpenQueue, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadError> {
         let (mut messages, mut bytes, mut last) = (Vec::new(), 0, None);
         let to_error =
             |this: &RabbitmqReader, open: &OpenQueue, closed: ClosedByServer| this.to_error(&open.queue, closed);
@@ -326,7 +326,7 @@ impl RabbitmqReader {
                     messages.extend(self.convert(open, delivery)?);
                 }
                 Ok(Some(Event::Cancelled)) => {
-                    return Err(to_error(self, open, Fault::Passing("it no longer exists".into()).into()));
+                    return Err(to_error(self, open, Fault::Transient("it no longer exists".into()).into()));
                 }
                 Ok(Some(_)) if Instant::now() < until => {}
                 Ok(_) => break,
@@ -373,11 +373,11 @@ fn digest_delivery(delivery: &Delivery) -> u64 {
 }
 
 impl ReadPartition for RabbitmqReader {
-    fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble> {
+    fn partitions(&mut self) -> Result<Vec<String>, ReadError> {
         Ok(self.reads.queues.clone())
     }
 
-    fn open(&mut self, queue: &str, position: Option<&[u8]>) -> Result<(), ReadTrouble> {
+    fn open(&mut self, queue: &str, position: Option<&[u8]>) -> Result<(), ReadError> {
         let at = match position.filter(|_| self.reads.streams) {
             None => None,
             Some(position) => Some(
@@ -391,9 +391,9 @@ impl ReadPartition for RabbitmqReader {
                 ClosedByServer::NO_SUCH => {
                     let (place, word, queue) = (self.server.place.shown(), self.noun(), shown::harmless(queue, 200));
                     let why = match closed.fault {
-                        Fault::Passing(why) | Fault::Lasting(why) => why,
+                        Fault::Transient(why) | Fault::Permanent(why) => why,
                     };
-                    ReadTrouble::Passing(format!("{place}: {word} `{queue}` does not exist ({why})"))
+                    ReadError::Transient(format!("{place}: {word} `{queue}` does not exist ({why})"))
                 }
                 _ => self.to_error(queue, closed),
             })?;
@@ -423,8 +423,8 @@ impl ReadPartition for RabbitmqReader {
         self.open.as_ref().and_then(|open| open.first_message).is_some_and(|first| first.is_awaited())
     }
 
-    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
-        let Some(mut open) = self.open.take() else { return Err(ReadTrouble::Passing("it is not connected".into())) };
+    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadError> {
+        let Some(mut open) = self.open.take() else { return Err(ReadError::Transient("it is not connected".into())) };
         let rows = self.read(&mut open, rows_max, wait)?;
         self.open = Some(open);
         Ok(rows)
@@ -434,7 +434,7 @@ impl ReadPartition for RabbitmqReader {
         self.reads.streams
     }
 
-    fn durable(&mut self, position: &[u8]) -> Result<(), ReadTrouble> {
+    fn durable(&mut self, position: &[u8]) -> Result<(), ReadError> {
         let count: Option<u64> = std::str::from_utf8(position).ok().and_then(|count| count.parse().ok());
         let (Some(count), Some(open), false) = (count, &mut self.open, self.reads.streams) else { return Ok(()) };
         let mut last = None;

@@ -40,7 +40,7 @@ pub fn take(buffer: &mut BytesMut) -> Result<Option<Frame>, ProtocolError> {
         return Ok(None);
     }
     if buffer.get(size + 7) != Some(&END) {
-        return Err(ProtocolError("a frame does not end where it should"));
+        return Err(ProtocolError("a frame does not end at its declared length"));
     }
     buffer.advance(7);
     let payload = buffer.split_to(size).freeze();
@@ -124,7 +124,7 @@ pub enum Field<'a> {
 /// Parses the content of a frame. A short frame is an error.
 pub struct FrameReader(pub Bytes);
 
-const SHORT: ProtocolError = ProtocolError("a frame is shorter than what stands in it");
+const SHORT: ProtocolError = ProtocolError("a frame is shorter than its content");
 
 impl FrameReader {
     fn bytes(&mut self, count: usize) -> Result<Bytes, ProtocolError> {

@@ -1,4 +1,4 @@
-//! What a job file says of sources of kind `rate`.
+//! Declaration of the `rate` source.
 
 use super::{RECORD_BYTES, RateReads};
 use crate::limits::ROWS_PER_SECOND_MAX;
@@ -7,7 +7,7 @@ use crate::receiver::{receive, wrong};
 use millstream_base::batch::chunk::{Chunk, PlannedChunk};
 use millstream_base::batch::types::ColumnType;
 use millstream_base::error::Result;
-use millstream_base::job::PartMistakes;
+use millstream_base::job::PartErrors;
 use millstream_base::job::connector::{CUT, SourceDeclaration};
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{
@@ -18,13 +18,13 @@ use std::sync::Arc;
 
 const KIND: &str = "rate";
 
-/// Sources.
+/// The source kind.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
     doc: "generated rows",
     keys: &[
-        key("rows_per_second", KeyShape::Whole(1, ROWS_PER_SECOND_MAX), "Rows generated per second.").required(),
-        key("rows_max", KeyShape::Whole(1, i64::MAX as u64), "Number of rows, unlimited by default."),
+        key("rows_per_second", KeyShape::Integer(1, ROWS_PER_SECOND_MAX), "Rows generated per second.").required(),
+        key("rows_max", KeyShape::Integer(1, i64::MAX as u64), "Number of rows, unlimited by default."),
     ],
     shared: &[CUT],
     read: |r| Arc::new(RateReads::read(r)),
@@ -34,8 +34,8 @@ impl RateReads {
     fn read(r: &Reader<'_>) -> RateReads {
         r.need("rows_per_second", "rows_per_second = 1000");
         RateReads {
-            rows_per_second: r.whole("rows_per_second", 1, ROWS_PER_SECOND_MAX).unwrap_or(1),
-            rows_max: r.whole("rows_max", 1, i64::MAX as u64),
+            rows_per_second: r.integer("rows_per_second", 1, ROWS_PER_SECOND_MAX).unwrap_or(1),
+            rows_max: r.integer("rows_max", 1, i64::MAX as u64),
         }
     }
 }
@@ -50,7 +50,7 @@ impl SourceConfig for RateReads {
         KIND
     }
 
-    fn check(&self, _source: &SourceSpec, part: &PartMistakes<'_>) {
+    fn check(&self, _source: &SourceSpec, part: &PartErrors<'_>) {
         if self.rows_per_second == 0 {
             part.wrong("rows_per_second", "`rows_per_second` is 0; write at least 1");
         }
@@ -72,7 +72,7 @@ impl SourceConfig for RateReads {
         Some(columns())
     }
 
-    fn check_format(&self, source: &SourceSpec, part: &PartMistakes<'_>) -> bool {
+    fn check_format(&self, source: &SourceSpec, part: &PartErrors<'_>) -> bool {
         if source.schema != columns() {
             part.wrong("schema", "a `rate` source has the columns timestamp and value; give it no schema");
         }

@@ -1,5 +1,5 @@
-//! A stream of Arrow IPC that comes bit by bit, as a pipe brings it: its columns, in the types that are ours, and its rows. Nothing
-//! that it says of lengths is believed before it was checked.
+//! Reads an Arrow IPC stream that arrives in pieces, for example through a pipe: its columns, in types that a job can have, and its rows. Lengths in
+//! the stream are checked before they are trusted.
 
 mod batches;
 mod fits;
@@ -20,51 +20,51 @@ use millstream_base::shown::harmless;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// What a message begins with.
-const CONTINUES: [u8; 4] = [0xff; 4];
-/// Before the header of a message: these bytes and the header's length.
+/// The first bytes of a message.
+const CONTINUATION: [u8; 4] = [0xff; 4];
+/// Bytes before the header of a message: the continuation marker and the header's length.
 const PREFIX_BYTES: usize = 8;
-/// How a file of Arrow begins, which has the same messages and more.
-const FILE: &[u8] = b"ARROW1";
-/// How many letters of names and types are shown.
+/// The first bytes of an Arrow file, which has the same messages in another container.
+const FILE_MAGIC: &[u8] = b"ARROW1";
+/// Maximum characters of names and types in messages.
 const SHOWN_CHARS_MAX: usize = 300;
 
-/// A stream, as far as it came.
+/// A stream that is being received.
 pub struct ArrowStream {
     bytes: BytesMut,
-    /// The columns; before the stream has told its own, those that are wanted of it. Empty: all.
+    /// The columns. Before the stream's schema arrives: the requested columns; empty means all.
     columns: Vec<ColumnSpec>,
     batches: Option<Batches>,
-    /// It has said that it ends.
+    /// Whether the end-of-stream marker was read.
     ended: bool,
 }
 
 impl ArrowStream {
-    /// A stream from its beginning. `wanted`: columns to take from it, in these types; empty: all, in those that they have.
+    /// Creates a reader at the beginning of a stream. `wanted`: columns to read, in these types; empty: all columns, in their own types.
     pub fn new(wanted: Vec<ColumnSpec>) -> ArrowStream {
         ArrowStream { bytes: BytesMut::new(), columns: wanted, batches: None, ended: false }
     }
 
-    /// These bytes came next.
-    pub fn give(&mut self, bytes: &[u8]) {
+    /// Adds received bytes.
+    pub fn add(&mut self, bytes: &[u8]) {
         if !self.ended {
             self.bytes.extend_from_slice(bytes);
         }
     }
 
-    /// Nothing comes any more: what is wrong with that, if anything is.
+    /// Ends the input. Fails if the stream is incomplete.
     pub fn end(&self) -> Result<(), String> {
         match (self.ended || self.bytes.is_empty(), &self.batches) {
             (false, _) => Err("it breaks off in the middle of a message".into()),
-            (true, None) => Err("it is empty, and tells no columns; a stream of Arrow IPC begins with them".into()),
+            (true, None) => Err("it is empty; an Arrow IPC stream begins with its schema".into()),
             (true, Some(_)) => Ok(()),
         }
     }
 
-    /// Its columns; `None`: they have not come yet.
+    /// Returns the columns; `None` if they have not arrived.
     pub fn columns(&mut self) -> Result<Option<&[ColumnSpec]>, String> {
         while self.batches.is_none() {
-            match self.message()? {
+            match self.read_message()? {
                 Some(message) => self.take(&message)?,
                 None => return Ok(None),
             }
@@ -72,34 +72,34 @@ impl ArrowStream {
         Ok(Some(&self.columns))
     }
 
-    /// The next rows; `None`: they have not come yet.
+    /// Returns the next rows; `None` if they have not arrived.
     pub fn next_rows(&mut self) -> Result<Option<RecordBatch>, String> {
         loop {
             if let Some(batches) = &mut self.batches
                 && let Some(rows) = batches.next(PART_ROWS_MAX)?
             {
-                return self.in_our_types(&rows.all()?).map(Some);
+                return self.to_job_types(&rows.all()?).map(Some);
             }
-            match self.message()? {
+            match self.read_message()? {
                 Some(message) => self.take(&message)?,
                 None => return Ok(None),
             }
         }
     }
 
-    /// The next message, when all of it is here.
-    fn message(&mut self) -> Result<Option<IpcMessage>, String> {
+    /// Returns the next message if it is complete.
+    fn read_message(&mut self) -> Result<Option<IpcMessage>, String> {
         if self.ended {
             return Ok(None);
         }
-        if self.batches.is_none() && self.bytes.starts_with(FILE) {
+        if self.batches.is_none() && self.bytes.starts_with(FILE_MAGIC) {
             return Err("it is a file of Arrow, and not a stream; write it with `ipc.new_stream` of pyarrow, or as another program \
                         names the streaming format"
                 .into());
         }
         let Some((prefix, rest)) = self.bytes.split_first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
-        let (begin, length) = prefix.split_at(CONTINUES.len());
-        if begin != CONTINUES {
+        let (marker, length) = prefix.split_at(CONTINUATION.len());
+        if marker != CONTINUATION {
             return Err("it is not an Arrow IPC stream: no message begins where one should".into());
         }
         let length = length.try_into().map(u32::from_le_bytes).unwrap_or_default() as usize;
@@ -109,20 +109,20 @@ impl ArrowStream {
         }
         if length > ARROW_HEADER_BYTES_MAX {
             return Err(format!(
-                "a message tells of a header of {length} bytes, and {ARROW_HEADER_BYTES_MAX} are the most"
+                "a message declares a header of {length} bytes, and {ARROW_HEADER_BYTES_MAX} are the most"
             ));
         }
         let Some(header) = rest.get(..length) else { return Ok(None) };
         let body = body_bytes(header)?;
-        let Some(whole) = (PREFIX_BYTES + length).checked_add(body).filter(|_| body <= ARROW_MESSAGE_BYTES_MAX) else {
+        let Some(total) = (PREFIX_BYTES + length).checked_add(body).filter(|_| body <= ARROW_MESSAGE_BYTES_MAX) else {
             return Err(format!(
                 "a message has {body} bytes, and {ARROW_MESSAGE_BYTES_MAX} are the most; write fewer rows at a time"
             ));
         };
-        if self.bytes.len() < whole {
+        if self.bytes.len() < total {
             return Ok(None);
         }
-        let mut message = self.bytes.split_to(whole).freeze();
+        let mut message = self.bytes.split_to(total).freeze();
         let mut message = message.split_off(PREFIX_BYTES);
         let body = message.split_off(length);
         Ok(Some(IpcMessage { header: message, body }))
@@ -138,12 +138,12 @@ impl ArrowStream {
         self.batches.get_or_insert_with(|| Batches::new(&self.columns, ARROW_MESSAGE_BYTES_MAX)).take(message)
     }
 
-    fn in_our_types(&self, rows: &RecordBatch) -> Result<RecordBatch, String> {
+    fn to_job_types(&self, rows: &RecordBatch) -> Result<RecordBatch, String> {
         caught(|| self.cast(rows)).unwrap_or_else(unreadable)
     }
 
     fn cast(&self, rows: &RecordBatch) -> Result<RecordBatch, String> {
-        let strictly = CastOptions { safe: false, ..CastOptions::default() };
+        let strict = CastOptions { safe: false, ..CastOptions::default() };
         let column = |column: &ColumnSpec| -> Result<ArrayRef, String> {
             let shown = harmless(&column.name, SHOWN_CHARS_MAX);
             let values = rows.column_by_name(column.path.first().unwrap_or(&column.name));
@@ -153,15 +153,15 @@ impl ArrowStream {
                     "its column `{shown}` has numbers, and nothing says what they count; take it as int64"
                 ));
             }
-            cast_with_options(values, &column.kind.arrow(), &strictly).map_err(|error| {
+            cast_with_options(values, &column.kind.arrow(), &strict).map_err(|error| {
                 let why = harmless(&error.to_string(), SHOWN_CHARS_MAX);
                 format!("its column `{shown}` does not fit into {}: {why}", column.kind)
             })
         };
         let named: Vec<_> = self.columns.iter().map(|column| (column.name.clone(), column.kind.clone())).collect();
-        let made = self.columns.iter().map(column).collect::<Result<_, _>>()?;
+        let arrays = self.columns.iter().map(column).collect::<Result<_, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-        RecordBatch::try_new_with_options(schema_of(&named), made, &options).map_err(|error| error.to_string())
+        RecordBatch::try_new_with_options(schema_of(&named), arrays, &options).map_err(|error| error.to_string())
     }
 }
 
@@ -169,14 +169,14 @@ fn unreadable<T>(panic: String) -> Result<T, String> {
     Err(format!("a message cannot be read: {panic}"))
 }
 
-/// How many bytes stand behind the header of a message.
+/// Returns the length of the body after the header of a message.
 fn body_bytes(header: &[u8]) -> Result<usize, String> {
     let read = || ipc::root_as_message(header).map(|message| message.bodyLength());
     let length = caught(read).unwrap_or(Ok(-1)).map_err(|error| format!("a message cannot be read: {error}"))?;
     usize::try_from(length).map_err(|_| "a message cannot be read: it has fewer bytes than none".into())
 }
 
-/// The columns that the first message tells, in the types that are ours.
+/// Returns the columns of the schema message, in types that a job can have.
 fn columns_of(header: &[u8]) -> Result<Vec<ColumnSpec>, String> {
     let message = ipc::root_as_message(header).map_err(|error| format!("a message cannot be read: {error}"))?;
     let schema = message.header_as_schema().filter(|_| message.header_type() == MessageHeader::Schema);
@@ -184,10 +184,10 @@ fn columns_of(header: &[u8]) -> Result<Vec<ColumnSpec>, String> {
     let mut names = BTreeSet::new();
     if let Some(twice) = schema.fields().iter().find(|field| !names.insert(field.name())) {
         let name = harmless(twice.name(), SHOWN_CHARS_MAX);
-        return Err(format!("it has two columns `{name}`, and they cannot be told apart"));
+        return Err(format!("it has two columns `{name}`, which cannot be distinguished"));
     }
     let columns = schema.fields().iter().map(|field| {
-        let kind = ours(field.data_type(), 0);
+        let kind = job_type(field.data_type(), 0);
         match ColumnType::of(&kind).is_written() {
             true => Ok(ColumnSpec::new(field.name().clone(), ColumnType::of(&kind))),
             false => Err(format!(
@@ -200,14 +200,14 @@ fn columns_of(header: &[u8]) -> Result<Vec<ColumnSpec>, String> {
     columns.collect()
 }
 
-/// How many types within each other are looked at; what is deeper is refused by who reads it.
+/// Maximum nesting depth of types; the reader rejects deeper ones.
 const DEPTH_MAX: usize = 32;
 
-/// The type of ours that holds the values of one.
-fn ours(kind: &DataType, depth: usize) -> DataType {
+/// Returns the job's type for the values of a type.
+fn job_type(kind: &DataType, depth: usize) -> DataType {
     let plain = |kind: ColumnType| kind.arrow();
     let item =
-        |item: &FieldRef| DataType::List(Arc::new(Field::new_list_field(ours(item.data_type(), depth + 1), true)));
+        |item: &FieldRef| DataType::List(Arc::new(Field::new_list_field(job_type(item.data_type(), depth + 1), true)));
     match kind {
         _ if depth > DEPTH_MAX => kind.clone(),
         kind if kind.is_integer() => plain(ColumnType::Int64),
@@ -221,14 +221,14 @@ fn ours(kind: &DataType, depth: usize) -> DataType {
         DataType::Decimal32(precision, scale)
         | DataType::Decimal64(precision, scale)
         | DataType::Decimal128(precision, scale) => DataType::Decimal128(*precision, *scale),
-        DataType::Dictionary(_, values) => ours(values, depth + 1),
+        DataType::Dictionary(_, values) => job_type(values, depth + 1),
         DataType::List(of)
         | DataType::LargeList(of)
         | DataType::ListView(of)
         | DataType::LargeListView(of)
         | DataType::FixedSizeList(of, _) => item(of),
         DataType::Struct(members) => {
-            let member = |member: &FieldRef| Field::new(member.name(), ours(member.data_type(), depth + 1), true);
+            let member = |member: &FieldRef| Field::new(member.name(), job_type(member.data_type(), depth + 1), true);
             DataType::Struct(members.iter().map(member).collect())
         }
         DataType::Null

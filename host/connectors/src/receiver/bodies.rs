@@ -1,13 +1,12 @@
-//! Cuts the body of a request into records, by the format of the source.
+//! Splits the body of a request into records by the format of the source.
 //!
-//! JSON: a body that begins with `[` is an array of rows; one that is a single value over several lines is one row; everything
-//! else is lines. Text and CSV are lines. Binary records have a fixed length, or the whole body is one, as it is of Avro and
-//! Protobuf.
+//! JSON: a body that begins with `[` is an array of rows. A single value over several lines is one row. Any other body is lines. Text and CSV are
+//! lines. Binary records have a fixed length, or the complete body is one record, as it is for Avro and Protobuf.
 
 use crate::receiver::framing::{Counter, StreamCursor, trim_csv_line_end};
 use crate::receiver::{framer, reject_unfit_header};
 use bytes::Bytes;
-use millstream_base::batch::chunk::{Chunk, RefusedRecord};
+use millstream_base::batch::chunk::{Chunk, RejectedRecord};
 use millstream_base::batch::position::Extent;
 use millstream_base::decode::binary::row_bytes;
 use millstream_base::decode::json::{each_element, is_one_value};
@@ -17,24 +16,24 @@ use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 
 /// The records of a body.
 pub struct BodyRecords {
-    /// They, numbered from 0, or no more than the first of them that were wanted.
+    /// The records, numbered from 0. If there are too many, only the first ones.
     pub chunks: Vec<Chunk>,
-    /// How many there are.
+    /// Total number of records.
     pub rows: u64,
 }
 
-/// The records of a body, or why there is no way to tell them apart. Of more than `rows_max` none are kept behind the first ones, so
-/// that nobody makes much of little.
+/// Splits a body into records, or returns why it cannot be split. Only about the first `rows_max` are kept, so that a small body cannot expand
+/// without limit.
 pub fn cut(source: &SourceSpec, body: &[u8], rows_max: u64) -> Result<BodyRecords, String> {
     match source.format {
         Format::Json => json(source, body, rows_max),
-        Format::Binary { record_bytes: None } if row_bytes(source).is_none() => Ok(whole(source, body)),
-        Format::Avro(_) | Format::Protobuf(_) => Ok(whole(source, body)),
+        Format::Binary { record_bytes: None } if row_bytes(source).is_none() => Ok(as_one_record(source, body)),
+        Format::Avro(_) | Format::Protobuf(_) => Ok(as_one_record(source, body)),
         _ => Ok(framed(source, body, rows_max)),
     }
 }
 
-/// How many rows records make: blank lines are none.
+/// Returns how many rows the records have. Blank lines do not count.
 pub fn rows_of(source: &SourceSpec, chunks: &[Chunk]) -> u64 {
     let is_row = |chunk: &Chunk, row: usize| match source.format {
         Format::Json => !chunk.record(row).trim_ascii().is_empty(),
@@ -44,8 +43,8 @@ pub fn rows_of(source: &SourceSpec, chunks: &[Chunk]) -> u64 {
     chunks.iter().map(|chunk| (0..chunk.rows()).filter(|row| is_row(chunk, *row)).count() as u64).sum()
 }
 
-/// The body as one record.
-fn whole(source: &SourceSpec, body: &[u8]) -> BodyRecords {
+/// Returns the body as one record.
+fn as_one_record(source: &SourceSpec, body: &[u8]) -> BodyRecords {
     let mut records = Records::new(source, b"", 1);
     if !body.is_empty() {
         records.add(body);
@@ -54,7 +53,7 @@ fn whole(source: &SourceSpec, body: &[u8]) -> BodyRecords {
 }
 
 fn framed(source: &SourceSpec, body: &[u8], rows_max: u64) -> BodyRecords {
-    let mut framer = framer(source).at(StreamCursor { at: Counter::Rows(0), ..StreamCursor::default() });
+    let mut framer = framer(source).with_cursor(StreamCursor { at: Counter::Rows(0), ..StreamCursor::default() });
     framer.buffer(body.len()).extend_from_slice(body);
     framer.end();
     reject_unfit_header(source, &mut framer);
@@ -80,7 +79,7 @@ fn json(source: &SourceSpec, body: &[u8], rows_max: u64) -> Result<BodyRecords, 
         Err(error) if is_array => {
             return Err(format!("the body is a JSON array that is not UTF-8 at byte {}", error.valid_up_to()));
         }
-        // The lines that are not are rejected one by one.
+        // Lines that are not UTF-8 are rejected individually.
         Err(_) => return Ok(framed(source, body, rows_max)),
     };
     let mut records = Records::new(source, b"\n", rows_max);
@@ -95,23 +94,23 @@ fn json(source: &SourceSpec, body: &[u8], rows_max: u64) -> Result<BodyRecords, 
     Ok(records.end())
 }
 
-/// Records that do not stand in lines, as chunks.
+/// Collects records that are not in lines into chunks.
 pub struct Records<'a> {
     source: &'a SourceSpec,
     delimiter: &'static [u8],
     chunks: Vec<Chunk>,
-    /// All that were added, of which so many at most are kept.
+    /// Number of added records, of which at most `rows_max` are kept.
     count: u64,
     rows_max: u64,
-    /// Those in chunks.
+    /// Number of records in chunks.
     rows: u64,
     bytes: Vec<u8>,
     ends: Vec<u32>,
-    refused: Vec<RefusedRecord>,
+    refused: Vec<RejectedRecord>,
 }
 
 impl<'a> Records<'a> {
-    /// None yet. Of more than `rows_max` no more than so many are kept.
+    /// Creates an empty collection that keeps at most `rows_max` records.
     pub fn new(source: &'a SourceSpec, delimiter: &'static [u8], rows_max: u64) -> Records<'a> {
         Records {
             source,
@@ -126,14 +125,14 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Adds a record; of one that is too long the beginning stays, with the reason.
+    /// Adds a record. Only the beginning of a record that is too long is kept, with the reason.
     pub fn add(&mut self, record: &[u8]) {
         self.count += 1;
         if self.count > self.rows_max {
             return;
         }
-        let most = self.source.record_bytes_max;
-        let too_long = record.len() as u64 > most;
+        let bytes_max = self.source.record_bytes_max;
+        let too_long = record.len() as u64 > bytes_max;
         let kept =
             if too_long { usize::try_from(self.source.rejected_bytes_max).unwrap_or(usize::MAX) } else { usize::MAX };
         let kept = record.get(..kept).unwrap_or(record);
@@ -143,8 +142,8 @@ impl<'a> Records<'a> {
         }
         if too_long {
             let (row, bytes) = (self.ends.len() as u32, record.len());
-            let reason = format!("{bytes} bytes, record_bytes_max is {most}");
-            self.refused.push(RefusedRecord { row, reason, dropped: (bytes - kept.len()) as u64 });
+            let reason = format!("{bytes} bytes, record_bytes_max is {bytes_max}");
+            self.refused.push(RejectedRecord { row, reason, dropped: (bytes - kept.len()) as u64 });
         }
         self.bytes.extend_from_slice(kept);
         self.bytes.extend_from_slice(self.delimiter);
@@ -164,7 +163,7 @@ impl<'a> Records<'a> {
         });
     }
 
-    /// They.
+    /// Returns the records.
     pub fn end(mut self) -> BodyRecords {
         if !self.ends.is_empty() {
             self.flush();
@@ -185,7 +184,7 @@ mod tests {
         SourceSpec::of("in", crate::http_source::settings::ServerReads::new("h:1")).format(format).schema(columns)
     }
 
-    /// How many rows decode, and how many are rejected.
+    /// Counts the rows that decode and those that are rejected.
     fn counts(source: &SourceSpec, body: &[u8]) -> (usize, usize) {
         let mut decoder = Decoder::new(source);
         let BodyRecords { chunks, rows: count } = cut(source, body, u64::MAX).unwrap();
@@ -287,9 +286,9 @@ mod tests {
         let csv = Format::Csv { header: true, separator: b',' };
         let csv = source(csv, &[("a", ColumnType::Int64), ("b", ColumnType::Text)]);
         assert_eq!(counts(&csv, b"b,a\nx,1\n\"y\nz\",2\nw,none\n"), (2, 1));
-        let whole = source(Format::Binary { record_bytes: None }, &[("a", ColumnType::Binary)]);
-        assert_eq!(counts(&whole, b"a\nb\n"), (1, 0));
-        assert_eq!(counts(&whole, b""), (0, 0));
+        let one_record = source(Format::Binary { record_bytes: None }, &[("a", ColumnType::Binary)]);
+        assert_eq!(counts(&one_record, b"a\nb\n"), (1, 0));
+        assert_eq!(counts(&one_record, b""), (0, 0));
         let fixed = source(Format::Binary { record_bytes: Some(8) }, &[("a", ColumnType::Int64)]);
         assert_eq!(counts(&fixed, &[7; 20]), (2, 1));
     }

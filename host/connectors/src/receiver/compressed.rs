@@ -1,8 +1,8 @@
-//! Files as they are read: as they stand, or decompressed where gzip or zstd made them. Positions count decompressed bytes, and
-//! reading on from one means decompressing what is before it once more.
+//! Reads files as they are, or decompresses gzip and zstd. Positions count decompressed bytes, so resuming at one means decompressing everything
+//! before it again.
 //!
-//! What stands before damage is read, always up to the same byte: a decoder is asked for blocks of one length from the
-//! file's beginning on, whoever reads and from wherever, so a batch that runs again finds the same.
+//! Data before a damaged byte is read, always up to the same byte. The decoder is always read in blocks of one length from the beginning of the file.
+//! So a replayed batch finds the same data.
 
 use super::content::Content;
 use super::file_facts::FileFacts;
@@ -13,69 +13,68 @@ use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-/// How much is decompressed at a time.
+/// Bytes that are decompressed at a time.
 const BLOCK_BYTES: usize = 32 << 10;
-/// How much of a compressed file is read at a time.
+/// Bytes of a compressed file that are read at a time.
 const READ_BYTES: usize = 64 << 10;
-/// How far back in what it made a zstd decoder may have to look, as a power of two: this many bytes of memory. The tool itself
-/// refuses more unless told otherwise.
+/// Maximum window of the zstd decoder, as a power of two: this much memory. The zstd tool also rejects more by default.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
-/// How compressed files begin, and how their names end.
+/// The first bytes and the name suffixes of compressed files.
 const KINDS: [(Kind, &[u8], &str); 2] =
     [(Kind::Gzip, &[0x1f, 0x8b], ".gz"), (Kind::Zstd, &[0x28, 0xb5, 0x2f, 0xfd], ".zst")];
 
-/// What made a file.
+/// The encoding of a file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Gzip,
     Zstd,
-    /// Not compressed as a whole; its rows come as lines of JSON.
+    /// Not compressed as a whole; its rows are read as lines of JSON.
     Parquet,
 }
 
-/// An open file from which the bytes of its records come.
+/// An open file that yields the bytes of its records.
 pub struct Stream {
     file: Content,
-    packed: Option<Decompression>,
+    decompression: Option<Decompression>,
 }
 
-/// What is decompressed of a file.
+/// The state of decompressing a file.
 struct Decompression {
     kind: Kind,
     columns: Arc<[ColumnSpec]>,
     file: Content,
-    /// The file before the last block was decompressed.
+    /// Facts of the file before the last block was decompressed.
     facts: FileFacts,
     decoder: Box<dyn Read + Send>,
-    /// The block at hand, and how much of it was given out.
+    /// The current block, and how much of it was consumed.
     block: Vec<u8>,
-    given: usize,
-    /// How many bytes were given out.
+    consumed: usize,
+    /// How many bytes were consumed.
     at: u64,
-    /// The decoder has nothing more; or cannot go on, and why.
+    /// Set when the decoder has ended; the inner value is the error if the data is damaged.
     end: Option<Option<String>>,
 }
 
-/// Whether the name says that the file is compressed.
-pub fn is_named_so(path: &Path) -> bool {
+/// Returns whether the name is that of a compressed file.
+pub fn has_compressed_name(path: &Path) -> bool {
     kind_of_name(path).is_some()
 }
 
 fn kind_of_name(path: &Path) -> Option<Kind> {
     let name = path.file_name()?.to_string_lossy();
-    KINDS.iter().find(|(_, _, end)| name.len() > end.len() && name.ends_with(end)).map(|(kind, _, _)| *kind)
+    KINDS.iter().find(|(_, _, suffix)| name.len() > suffix.len() && name.ends_with(suffix)).map(|(kind, _, _)| *kind)
 }
 
-/// What made this file, by its name or by its first bytes. Where any bytes may stand, in binary records, its name alone counts;
-/// so it does for what is no regular file. An empty file is empty.
+/// Determines the encoding of a file by its name or its first bytes. Binary records may start with any bytes, so only the name counts for them. The
+/// same is true for input that is not a regular file. An empty file is not compressed.
 fn kind_of(source: &SourceSpec, path: &Path, file: &mut Content) -> io::Result<Option<Kind>> {
     if !matches!(source.kind, SourceKind::File { .. } | SourceKind::Directory { .. } | SourceKind::Objects { .. }) {
         return Ok(None);
     }
     let named = kind_of_name(path);
     if source.format == Format::Parquet {
-        let words = "files of Parquet are read from their end, and this is not a regular file; copy it into one";
-        return if file.is_regular()? { Ok(Some(Kind::Parquet)) } else { Err(io::Error::other(words)) };
+        let message = "Parquet files are read from their end, and this is not a regular file; copy it into one";
+        return if file.is_regular()? { Ok(Some(Kind::Parquet)) } else { Err(io::Error::other(message)) };
     }
     if !file.is_regular()? {
         return Ok(named);
@@ -89,81 +88,82 @@ fn kind_of(source: &SourceSpec, path: &Path, file: &mut Content) -> io::Result<O
     let mut first = [0; 4];
     let read = file.first(&mut first)?;
     let first = first.get(..read).unwrap_or_default();
-    Ok(KINDS.iter().find(|(_, begin, _)| first.starts_with(begin)).map(|(kind, _, _)| *kind))
+    Ok(KINDS.iter().find(|(_, magic, _)| first.starts_with(magic)).map(|(kind, _, _)| *kind))
 }
 
 impl Stream {
-    /// Of a file that stands at its beginning.
+    /// Opens a stream at the beginning of a file.
     pub fn of(source: &SourceSpec, path: &Path, file: impl Into<Content>) -> io::Result<Stream> {
         let mut file = file.into();
         let kind = kind_of(source, path, &mut file)?;
-        let packed = kind.map(|kind| Decompression::new(kind, &source.schema.clone().into(), &file)).transpose()?;
-        Ok(Stream { file, packed })
+        let decompression =
+            kind.map(|kind| Decompression::new(kind, &source.schema.clone().into(), &file)).transpose()?;
+        Ok(Stream { file, decompression })
     }
 
-    /// What the file itself is known by, compressed or not.
+    /// Returns the facts of the file itself, compressed or not.
     pub fn facts(&self) -> io::Result<FileFacts> {
         self.file.facts()
     }
 
-    /// Whether it has a length, and can be read a second time.
+    /// Returns whether it has a length and can be read repeatedly.
     pub fn is_regular(&self) -> io::Result<bool> {
         self.file.is_regular()
     }
 
-    /// Whether the file is compressed.
-    pub fn is_packed(&self) -> bool {
-        self.packed.is_some()
+    /// Returns whether the file is compressed.
+    pub fn is_compressed(&self) -> bool {
+        self.decompression.is_some()
     }
 
-    /// The same behind the last record. Of a compressed file as it was before the read that met its end: what came later was not
-    /// read.
+    /// Returns the facts of the file after its last record. For a compressed file these are from before the read that reached the end, as data added
+    /// later was not read.
     pub fn facts_at_end(&self) -> io::Result<FileFacts> {
-        self.packed.as_ref().map_or_else(|| self.file.facts(), |packed| Ok(packed.facts))
+        self.decompression.as_ref().map_or_else(|| self.file.facts(), |decompression| Ok(decompression.facts))
     }
 
-    /// Whether there is more to read in a compressed file.
-    pub fn goes_on(&mut self) -> io::Result<bool> {
-        let Some(packed) = &mut self.packed else { return Ok(false) };
-        packed.fill()?;
-        Ok(!packed.left().is_empty())
+    /// Returns whether a compressed file has more to read.
+    pub fn has_more(&mut self) -> io::Result<bool> {
+        let Some(decompression) = &mut self.decompression else { return Ok(false) };
+        decompression.fill()?;
+        Ok(!decompression.left().is_empty())
     }
 
-    /// Goes to a byte. Whether the file has so many before it.
+    /// Seeks to an offset. Returns whether the file is that long.
     pub fn seek_to(&mut self, offset: u64) -> io::Result<bool> {
-        let Some(packed) = &mut self.packed else {
+        let Some(decompression) = &mut self.decompression else {
             self.file.seek_to(offset)?;
             return Ok(self.file.facts()?.bytes >= offset);
         };
-        if packed.at > offset {
+        if decompression.at > offset {
             self.file.seek_to(0)?;
-            *packed = Decompression::new(packed.kind, &packed.columns.clone(), &self.file)?;
+            *decompression = Decompression::new(decompression.kind, &decompression.columns.clone(), &self.file)?;
         }
-        packed.skip_to(offset)
+        decompression.skip_to(offset)
     }
 
-    /// Adds at most so many bytes to the buffer; less is the end.
+    /// Appends at most `bytes_max` bytes to the buffer; fewer means the end.
     pub fn fill(&mut self, buffer: &mut Vec<u8>, bytes_max: u64) -> io::Result<usize> {
-        match self.packed {
+        match self.decompression {
             None => self.file.fill(buffer, bytes_max),
             Some(_) => self.take(bytes_max).read_to_end(buffer),
         }
     }
 
-    /// Why nothing can be read here, though the file goes on; `None`: it does not, or something can.
+    /// Returns why nothing more can be read of a damaged file. `None`: the file has ended, or more can be read.
     pub fn damage(&mut self) -> io::Result<Option<String>> {
-        let Some(packed) = &mut self.packed else { return Ok(None) };
-        packed.fill()?;
-        let at = packed.at;
-        let damage = packed.end.as_ref().filter(|_| packed.left().is_empty()).and_then(Option::as_ref);
-        Ok(damage.map(|why| format!("it is damaged, or not whole, behind {at} bytes as decompressed: {why}")))
+        let Some(decompression) = &mut self.decompression else { return Ok(None) };
+        decompression.fill()?;
+        let at = decompression.at;
+        let damage = decompression.end.as_ref().filter(|_| decompression.left().is_empty()).and_then(Option::as_ref);
+        Ok(damage.map(|why| format!("it is damaged or incomplete after {at} decompressed bytes: {why}")))
     }
 }
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.packed {
-            Some(packed) => packed.read(buffer),
+        match &mut self.decompression {
+            Some(decompression) => decompression.read(buffer),
             None => self.file.read(buffer),
         }
     }
@@ -175,7 +175,7 @@ impl Decompression {
         let bytes = BufReader::with_capacity(READ_BYTES, file.try_clone()?);
         let decoder: Box<dyn Read + Send> = match kind {
             Kind::Parquet => Box::new(ParquetLines::new(file.try_clone()?, columns)?),
-            // Several, one behind the other, are one.
+            // Concatenated gzip members are one file.
             Kind::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(bytes)),
             Kind::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes)?;
@@ -184,23 +184,23 @@ impl Decompression {
             }
         };
         let (columns, block) = (columns.clone(), Vec::with_capacity(BLOCK_BYTES));
-        Ok(Decompression { kind, columns, file, facts, decoder, block, given: 0, at: 0, end: None })
+        Ok(Decompression { kind, columns, file, facts, decoder, block, consumed: 0, at: 0, end: None })
     }
 
-    /// What is left of the block at hand.
+    /// Returns the unread rest of the current block.
     fn left(&self) -> &[u8] {
-        self.block.get(self.given..).unwrap_or_default()
+        self.block.get(self.consumed..).unwrap_or_default()
     }
 
-    /// Decompresses the next block, where nothing is left of the one at hand. An error is one of the file's disk, or
-    /// of kind `Unsupported`: the file is whole, and cannot be read here.
+    /// Decompresses the next block if the current one was consumed. An error is an I/O error of the file, or of kind `Unsupported`: the file is
+    /// intact, but cannot be read here.
     fn fill(&mut self) -> io::Result<()> {
         if !self.left().is_empty() || self.end.is_some() {
             return Ok(());
         }
         self.facts = self.file.facts()?;
         self.block.resize(BLOCK_BYTES, 0);
-        self.given = 0;
+        self.consumed = 0;
         let mut filled = 0;
         while filled < BLOCK_BYTES && self.end.is_none() {
             match self.decoder.read(self.block.get_mut(filled..).unwrap_or_default()) {
@@ -227,12 +227,12 @@ impl Decompression {
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.fill()?;
-        let there = self.left();
-        let count = there.len().min(buffer.len());
-        if let (Some(to), Some(from)) = (buffer.get_mut(..count), there.get(..count)) {
+        let available = self.left();
+        let count = available.len().min(buffer.len());
+        if let (Some(to), Some(from)) = (buffer.get_mut(..count), available.get(..count)) {
             to.copy_from_slice(from);
         }
-        self.given += count;
+        self.consumed += count;
         self.at += count as u64;
         Ok(count)
     }
@@ -240,12 +240,12 @@ impl Decompression {
     fn skip_to(&mut self, offset: u64) -> io::Result<bool> {
         while self.at < offset {
             self.fill()?;
-            let there = self.left().len() as u64;
-            let count = there.min(offset - self.at);
+            let available = self.left().len() as u64;
+            let count = available.min(offset - self.at);
             if count == 0 {
                 return Ok(false);
             }
-            self.given += count as usize;
+            self.consumed += count as usize;
             self.at += count;
         }
         Ok(true)

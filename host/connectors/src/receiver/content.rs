@@ -1,4 +1,4 @@
-//! What a stream of records is read from: a file, or an object of a bucket.
+//! The content of a stream of records: a file, or an object of a bucket.
 
 use super::file_facts::FileFacts;
 use super::object::Object;
@@ -6,11 +6,11 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
-/// Bytes that stand somewhere.
+/// A source of bytes.
 pub enum Content {
-    /// In a file.
+    /// A local file.
     File(File),
-    /// In an object of a bucket.
+    /// An object of a bucket.
     Object(Box<Object>),
 }
 
@@ -27,7 +27,7 @@ impl From<Object> for Content {
 }
 
 impl Content {
-    /// What it is known by at the moment. An object is what it was when it was opened.
+    /// Returns the identifying facts as of now. Those of an object are from when it was opened.
     pub fn facts(&self) -> io::Result<FileFacts> {
         match self {
             Content::File(file) => Ok(FileFacts::of(&file.metadata()?)),
@@ -35,7 +35,7 @@ impl Content {
         }
     }
 
-    /// Whether it has a length, and can be read a second time.
+    /// Returns whether it has a length and can be read repeatedly.
     pub fn is_regular(&self) -> io::Result<bool> {
         match self {
             Content::File(file) => Ok(file.metadata()?.is_file()),
@@ -43,7 +43,7 @@ impl Content {
         }
     }
 
-    /// The first bytes, as many as fit. The next read begins with them.
+    /// Reads as many of the first bytes as fit. The next read begins with them again.
     pub fn first(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         match self {
             Content::File(file) => file.read_at(bytes, 0),
@@ -51,16 +51,16 @@ impl Content {
         }
     }
 
-    /// Adds at most so many bytes to the buffer; less is the end.
+    /// Appends at most `bytes_max` bytes to the buffer; fewer means the end.
     pub fn fill(&mut self, buffer: &mut Vec<u8>, bytes_max: u64) -> io::Result<usize> {
         match self {
-            // A file knows how to fill room that nobody has cleared.
+            // `File` can read into uninitialized room.
             Content::File(file) => (&*file).take(bytes_max).read_to_end(buffer),
             Content::Object(object) => object.fill(buffer, bytes_max),
         }
     }
 
-    /// Goes to a byte, which need not be there.
+    /// Seeks to an offset, which may be after the end.
     pub fn seek_to(&mut self, offset: u64) -> io::Result<()> {
         match self {
             Content::File(file) => file.seek(SeekFrom::Start(offset)).map(drop),
@@ -71,7 +71,7 @@ impl Content {
         }
     }
 
-    /// The same, from where it stands; what is read there need not be read here.
+    /// Clones it at the current offset; reading from the clone may move this one.
     pub fn try_clone(&self) -> io::Result<Content> {
         match self {
             Content::File(file) => file.try_clone().map(Content::File),

@@ -13,7 +13,7 @@ use super::file_facts::FileFacts;
 use super::object::{BucketReader, Pause};
 use super::outage::{LOOK_EVERY, Outage};
 use super::{WatchTimes, panicked};
-use bucket::BucketFolder;
+use bucket::BucketDir;
 use listing::Listing;
 use millstream_base::batch::position::{Position, Positions};
 use millstream_base::error::Error;
@@ -29,10 +29,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tracing::{info, warn};
-use walk::{LocalFolder, Walk};
+use walk::{LocalDir, Walk};
 
 /// Where the files of a source are.
-trait Folder: Send {
+trait Dir: Send {
     /// Tells the names that are there, or those of them that may be new, with what is known of each; `None`: it is no regular
     /// file. An error tells what could not be looked at.
     fn look(&mut self, see: &mut dyn FnMut(OsString, Option<FileFacts>)) -> Result<ScanResult, (PathBuf, io::Error)>;
@@ -59,27 +59,27 @@ struct ScanResult {
 /// `poll`, until the inbox is closed.
 pub async fn receive(source: SourceSpec, path: PathBuf, times: WatchTimes, from: Positions, inbox: Arc<Inbox>) {
     let (ended, begun) = from.into_iter().partition(|(_, position)| position.ended());
-    let retry = source.kind.retry_folder().is_some();
+    let retry = source.kind.retry_dir().is_some();
     let mut finished = false;
-    let files = match FolderFiles::open(source, path, &inbox, &Handle::current()) {
+    let files = match DirFiles::open(source, path, &inbox, &Handle::current()) {
         Ok(files) => files,
         Err(error) => return inbox.fail(error),
     };
     let listing = Listing::new(&files.source, files.path.clone(), times, ended);
     let away = Outage::new(&files.source, &files.path);
-    let mut folder = WatchedFolder { files, begun, listing, away };
+    let mut dir = WatchedDir { files, begun, listing, away };
     loop {
         let (reading, runtime) = (inbox.clone(), Handle::current());
         let pass = move || {
             fault::thread("folder-reader");
-            let read = folder.pass(&reading, &runtime);
-            (folder, read)
+            let read = dir.pass(&reading, &runtime);
+            (dir, read)
         };
         let (returned, next) = match tokio::task::spawn_blocking(pass).await {
             Ok(passed) => passed,
             Err(error) => return inbox.fail(panicked("the reader of a folder", error)),
         };
-        folder = returned;
+        dir = returned;
         let pause = match next {
             Ok(Some(pause)) => pause,
             Ok(None) => return,
@@ -100,10 +100,10 @@ pub async fn receive(source: SourceSpec, path: PathBuf, times: WatchTimes, from:
 const POLL_MIN: Duration = Duration::from_millis(1);
 
 /// The files of a folder, to be read one by one.
-struct FolderFiles {
+struct DirFiles {
     source: SourceSpec,
     path: PathBuf,
-    place: Box<dyn Folder>,
+    place: Box<dyn Dir>,
 }
 
 /// What became of a file that was to be read.
@@ -116,19 +116,19 @@ enum FileRead {
     Closed,
 }
 
-impl FolderFiles {
+impl DirFiles {
     /// Of a source. `path`: the folder, where it is one of this machine.
-    fn open(source: SourceSpec, path: PathBuf, inbox: &Arc<Inbox>, runtime: &Handle) -> Result<FolderFiles, Error> {
+    fn open(source: SourceSpec, path: PathBuf, inbox: &Arc<Inbox>, runtime: &Handle) -> Result<DirFiles, Error> {
         let (waiting, runtime) = (inbox.clone(), runtime.clone());
         let pause: Pause = Arc::new(move |time| !waiting.closed_within(&runtime, time));
-        let (path, place): (_, Box<dyn Folder>) = match source.kind.bucket() {
+        let (path, place): (_, Box<dyn Dir>) = match source.kind.bucket() {
             Some(_) => {
                 let reader = BucketReader::new(&source, pause)?;
-                (reader.bucket.place().into(), Box::new(BucketFolder::new(&source, reader)))
+                (reader.bucket.url().into(), Box::new(BucketDir::new(&source, reader)))
             }
-            None => (path.clone(), Box::new(LocalFolder::new(&source, path, pause))),
+            None => (path.clone(), Box::new(LocalDir::new(&source, path, pause))),
         };
-        Ok(FolderFiles { source, path, place })
+        Ok(DirFiles { source, path, place })
     }
 
     /// Reads a file on that was begun.
@@ -153,15 +153,15 @@ impl FolderFiles {
     }
 }
 
-struct WatchedFolder {
-    files: FolderFiles,
+struct WatchedDir {
+    files: DirFiles,
     /// Files that an earlier start has read in part.
     begun: Vec<(String, Position)>,
     listing: Listing,
     away: Outage,
 }
 
-impl WatchedFolder {
+impl WatchedDir {
     /// Reads all that is to be read now, and says how long to wait before the next look. `None`: the inbox is closed.
     fn pass(&mut self, inbox: &Inbox, runtime: &Handle) -> Result<Option<Duration>, Error> {
         if !self.read_on(inbox, runtime)? {
@@ -178,7 +178,7 @@ impl WatchedFolder {
                 return Ok(Some(LOOK_EVERY));
             }
         };
-        self.away.back();
+        self.away.recovered();
         inbox.idle(look.new.is_empty() && !look.settling);
         if !look.forgotten.is_empty() && !inbox.forget(look.forgotten) {
             return Ok(None);

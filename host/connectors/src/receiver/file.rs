@@ -1,4 +1,4 @@
-//! Reading files: source `file`, and each file of a `directory`.
+//! Reads files: the `file` source, and each file of a `directory`.
 
 use super::compressed::Stream;
 use super::content::Content;
@@ -6,10 +6,10 @@ use super::file_facts::{FileChange, FileFacts};
 use super::framing::{Counter, Framer, StreamCursor};
 use super::outage::Outage;
 use super::replay::NOT_A_FILE;
-use super::{framer, plain, reject_unfit_header, until_closed};
+use super::{framer, plain, reject_unfit_header, run_until_closed};
 use bytes::Bytes;
 use millstream_base::batch::chunk::Chunk;
-use millstream_base::batch::position::{Position, Positions, known_shortly};
+use millstream_base::batch::position::{Position, Positions, short_object_id};
 use millstream_base::error::Error;
 use millstream_base::inbox::Inbox;
 use millstream_base::job::spec::{Format, SourceSpec};
@@ -21,17 +21,17 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tracing::warn;
 
-/// How much of a file is read at a time to find its header.
+/// Bytes read at a time to find the header of a file.
 const HEADER_READ_BYTES: usize = 64 << 10;
-/// The same, where only a byte order mark is looked for.
+/// Bytes read at a time to find only a byte order mark.
 const MARK_READ_BYTES: usize = 4;
-/// How much of a pipe is read at a time: what a pipe holds.
+/// Bytes read at a time from a pipe: its capacity.
 const PIPE_READ_BYTES: usize = 64 << 10;
 
-/// How often to look whether a file that was read has changed.
-const CHANGED_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often to check whether a finished file has changed.
+const CHANGE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Reads one file to its end; the source is finished then.
+/// Reads one file to its end, then finishes the source.
 pub fn receive(source: &SourceSpec, path: &Path, from: &Positions, inbox: &Arc<Inbox>, runtime: &Handle) {
     let from = from.get("").copied().unwrap_or_default();
     let read = if from.ended() { Ok(Some(from)) } else { read(source, path, from, inbox, runtime) };
@@ -40,14 +40,14 @@ pub fn receive(source: &SourceSpec, path: &Path, from: &Positions, inbox: &Arc<I
             inbox.finish();
             let watched = FinishedFile { source: source.name.clone(), path: path.to_owned(), end };
             let inbox = inbox.clone();
-            until_closed(inbox, runtime, "the watch over a file that was read", watched.tell());
+            run_until_closed(inbox, runtime, "the watch over a file that was read", watched.warn_if_changed());
         }
         Ok(None) => {}
         Err(error) => inbox.fail(error),
     }
 }
 
-/// Reads the file from there to its end; `None`: the inbox is closed.
+/// Reads the file from a position to its end. `None`: the inbox is closed.
 fn read(
     source: &SourceSpec,
     path: &Path,
@@ -55,10 +55,10 @@ fn read(
     inbox: &Inbox,
     runtime: &Handle,
 ) -> Result<Option<Position>, Error> {
-    let there =
+    let found =
         Outage::new(source, path).wait_out(|| std::fs::metadata(path), |time| !inbox.closed_within(runtime, time));
-    // What is wrong with a file that is still not there is said by who opens it.
-    if let Ok(None) = there {
+    // Opening the file reports that it is still missing.
+    if let Ok(None) = found {
         return Ok(None);
     }
     SourceFile { source, path: path.to_owned(), name: String::new() }.open(from)?.read(inbox, runtime)
@@ -72,10 +72,10 @@ struct FinishedFile {
 }
 
 impl FinishedFile {
-    /// Waits until somebody writes to it, and says so, once.
-    async fn tell(self) {
+    /// Waits until the file is written to, and logs one warning.
+    async fn warn_if_changed(self) {
         loop {
-            // A pipe has no length, and what has gone is not read again whatever comes in its place.
+            // A pipe has no length. A file that replaces a deleted one is not read.
             let facts = std::fs::metadata(&self.path).ok().filter(std::fs::Metadata::is_file);
             if let Some(facts) = facts.map(|metadata| FileFacts::of(&metadata))
                 && facts.since(self.end) != FileChange::Same
@@ -87,26 +87,26 @@ impl FinishedFile {
                     facts.bytes
                 );
             }
-            tokio::time::sleep(CHANGED_LOOK_EVERY).await;
+            tokio::time::sleep(CHANGE_CHECK_INTERVAL).await;
         }
     }
 }
 
-/// What became of an object that was read in part.
-pub const OTHER_OBJECT: &str = "it is another object now, as its length or its etag tells";
+/// The error for an object that was replaced after a part of it was read.
+pub const OTHER_OBJECT: &str = "the object was replaced: its length or its etag differs";
 
 /// One file of a source.
 pub struct SourceFile<'a> {
     /// The source.
     pub source: &'a SourceSpec,
-    /// Where the file is.
+    /// Path of the file.
     pub path: PathBuf,
-    /// How positions and extents name it.
+    /// Name of the file in positions and extents.
     pub name: String,
 }
 
 impl<'a> SourceFile<'a> {
-    /// Opens the file to read on from a position.
+    /// Opens the file at a position.
     pub fn open(self, from: Position) -> Result<OpenedFile<'a>, Error> {
         if from.offset > 0 {
             let metadata = std::fs::metadata(&self.path).map_err(|error| self.changed(from, &plain(&error)))?;
@@ -115,7 +115,7 @@ impl<'a> SourceFile<'a> {
             }
         }
         let file = match self.source.format {
-            // Read from its end, which a pipe does not have.
+            // Parquet is read from the end of the file, and a pipe has none.
             Format::Parquet => millstream_base::regular::open(&self.path),
             _ => File::open(&self.path),
         };
@@ -123,47 +123,50 @@ impl<'a> SourceFile<'a> {
         self.at(file, from)
     }
 
-    /// As `open`, of a file or object that is open.
+    /// Like `open`, for a file or object that is already open.
     pub fn at(self, file: impl Into<Content>, from: Position) -> Result<OpenedFile<'a>, Error> {
         let mut file = Stream::of(self.source, &self.path, file).map_err(|error| self.failed(&error))?;
         let facts = file.facts().map_err(|error| self.failed(&error))?;
         if from.offset == 0 {
-            let framer = framer(self.source).at(self.cursor(0, &facts)).skipping(from.records());
-            return Ok(OpenedFile { part: self, file, framer });
+            let framer = framer(self.source).with_cursor(self.cursor(0, &facts)).skip_records(from.records());
+            return Ok(OpenedFile { source_file: self, file, framer });
         }
-        if facts.known_by() != 0 && !self.goes_on_in(&facts, from) {
+        if facts.object_id() != 0 && !self.is_same_object(&facts, from) {
             return Err(self.changed(from, OTHER_OBJECT));
         }
-        let framer = self.framer(&self.header(&mut file)?, from.offset, &facts).skipping(from.records());
+        let framer = self.framer(&self.header(&mut file)?, from.offset, &facts).skip_records(from.records());
         if !file.seek_to(from.offset).map_err(|error| self.failed(&error))? {
             let bytes = facts.bytes;
-            let now =
-                if file.is_packed() { "it holds less now".into() } else { format!("it has shrunk to {bytes} bytes") };
+            let now = if file.is_compressed() {
+                "it holds less now".into()
+            } else {
+                format!("it has shrunk to {bytes} bytes")
+            };
             return Err(self.changed(from, &now));
         }
-        Ok(OpenedFile { part: self, file, framer })
+        Ok(OpenedFile { source_file: self, file, framer })
     }
 
-    /// Whether an object is the one of a position within it.
-    pub fn goes_on_in(&self, facts: &FileFacts, from: Position) -> bool {
+    /// Returns whether an object is the one that the position refers to.
+    pub fn is_same_object(&self, facts: &FileFacts, from: Position) -> bool {
         match self.source.format {
-            Format::Avro(_) => known_shortly(facts.known_by().unsigned_abs()) == from.of_known(),
-            _ => facts.known_by() == from.mark,
+            Format::Avro(_) => short_object_id(facts.object_id().unsigned_abs()) == from.of_known(),
+            _ => facts.object_id() == from.mark,
         }
     }
 
-    /// A framer for the records from a byte of the file on.
+    /// Creates a framer for the records after `offset`.
     pub fn framer(&self, header: &Bytes, offset: u64, facts: &FileFacts) -> Framer {
-        framer(self.source).at(self.cursor(offset, facts)).behind_header(header.clone())
+        framer(self.source).with_cursor(self.cursor(offset, facts)).after_header(header.clone())
     }
 
     fn cursor(&self, offset: u64, facts: &FileFacts) -> StreamCursor {
         let path = self.path.display().to_string();
-        let (file, known_by) = (self.name.clone(), facts.known_by().unsigned_abs());
-        StreamCursor { file, path, known_by, at: Counter::Bytes(offset) }
+        let (file, object_id) = (self.name.clone(), facts.object_id().unsigned_abs());
+        StreamCursor { file, path, object_id, at: Counter::Bytes(offset) }
     }
 
-    /// The header at the beginning of the file; empty where the format has none.
+    /// Returns the header of the file; empty if the format has none.
     pub fn header(&self, file: &mut Stream) -> Result<Bytes, Error> {
         let mut framer = framer(self.source);
         file.seek_to(0).map_err(|error| self.failed(&error))?;
@@ -180,69 +183,69 @@ impl<'a> SourceFile<'a> {
         Ok(framer.header().cloned().unwrap_or_default())
     }
 
-    /// What a rejected row says of a file that is damaged.
+    /// Returns the rejection reason for the rest of a damaged file.
     pub fn unreadable(&self, damage: &str) -> String {
         format!("cannot read on in `{}`: {damage}", self.path.display())
     }
 
-    /// The error of a file that cannot be read while the job runs.
+    /// Returns the error for a file that cannot be read while the job runs.
     pub fn failed(&self, error: &std::io::Error) -> Error {
         failed(self.source, &self.path, error)
     }
 
-    /// The error of a file that is not what it was when it was read up to `from`.
+    /// Returns the error for a file that has changed since it was read up to `from`.
     pub fn changed(&self, from: Position, what: &str) -> Error {
         let (name, path, read) = (&self.source.name, self.path.display(), from.offset);
         Error::job(format!(
-            "source `{name}`: cannot read on in `{path}`, of which batches hold the first {read} bytes: {what}; bring \
-             the file back as it was, or forget what was read with `--drop-state {name}`, and all that is there is \
+            "source `{name}`: cannot read on in `{path}`, and batches hold its first {read} bytes: {what}; bring \
+             the file back as it was, or drop what was read with `--drop-state {name}`: the existing file is then \
              read from its beginning"
         ))
     }
 }
 
-/// A file to read on.
+/// An open file at the position to read from.
 pub struct OpenedFile<'a> {
-    part: SourceFile<'a>,
+    source_file: SourceFile<'a>,
     file: Stream,
     framer: Framer,
 }
 
 impl OpenedFile<'_> {
-    /// The framer of what comes next, and the file at that place is left to the caller.
+    /// Returns the framer; the caller reads the file.
     pub fn into_framer(self) -> Framer {
         self.framer
     }
 
-    /// Puts the records of the file into the inbox, and says where its end is. `None`: the inbox is closed.
+    /// Puts the records of the file into the inbox and returns the end of the file. `None`: the inbox is closed.
     ///
-    /// A block of the size of a part is read at a time and handed on as it is, so that a record costs no more than
-    /// finding its end. The last chunk is held back until it is known to be the last: the end of the file goes with it.
-    /// What is no regular file, as a pipe, is read as it comes, and no record waits for the next one.
+    /// Blocks of the size of a part are read and passed on unchanged: a record only costs finding its end. The last chunk is held back until the end
+    /// of the file is reached, as that position goes with it. Other input, such as a pipe, is read as it arrives, and no record waits for the next
+    /// one.
     pub fn read(mut self, inbox: &Inbox, runtime: &Handle) -> Result<Option<Position>, Error> {
-        let regular = self.file.is_regular().map_err(|error| self.part.failed(&error))?;
+        let regular = self.file.is_regular().map_err(|error| self.source_file.failed(&error))?;
         let mut last = None;
         while !self.framer.ended() {
-            // Much may come of little, and hold no record.
-            if self.file.is_packed() && inbox.closed_within(runtime, Duration::ZERO) {
+            // A small compressed file may expand to much data without any record.
+            if self.file.is_compressed() && inbox.closed_within(runtime, Duration::ZERO) {
                 return Ok(None);
             }
             if regular { self.fill() } else { self.fill_once() }?;
             while let Some(chunk) = self.framer.next(self.framer.ended() || !regular) {
-                let before = if regular { last.replace(chunk) } else { Some(chunk) };
-                if let Some(before) = before
-                    && !runtime.block_on(inbox.put(before))
+                let ready = if regular { last.replace(chunk) } else { Some(chunk) };
+                if let Some(ready) = ready
+                    && !runtime.block_on(inbox.put(ready))
                 {
                     return Ok(None);
                 }
             }
         }
         let Counter::Bytes(offset) = self.framer.counter() else { return Err(Error::bug("a file counts bytes")) };
-        let facts = self.file.facts_at_end().map_err(|error| self.part.failed(&error))?;
-        // A file is known by its own length, compressed or not.
-        let offset = if self.file.is_packed() { facts.bytes } else { offset };
+        let facts = self.file.facts_at_end().map_err(|error| self.source_file.failed(&error))?;
+        // The position is the file's own length, even if it is compressed.
+        let offset = if self.file.is_compressed() { facts.bytes } else { offset };
         let end = Position { offset, mark: facts.mark() };
-        Ok(runtime.block_on(inbox.put_last(last, self.part.name, end)).then_some(end))
+        Ok(runtime.block_on(inbox.put_last(last, self.source_file.name, end)).then_some(end))
     }
 
     /// Reads a block.
@@ -250,39 +253,39 @@ impl OpenedFile<'_> {
         let wanted = self.framer.wanted();
         let buffer = self.framer.buffer(wanted);
         let read = self.file.fill(buffer, wanted as u64);
-        match read.map_err(|error| self.part.failed(&error))? {
+        match read.map_err(|error| self.source_file.failed(&error))? {
             0 => self.end(),
             _ => Ok(()),
         }
     }
 
-    /// Nothing more can be read: the file ends here, or is damaged.
+    /// Handles the end of the readable data: the file ends here or is damaged.
     fn end(&mut self) -> Result<(), Error> {
-        match self.file.damage().map_err(|error| self.part.failed(&error))? {
+        match self.file.damage().map_err(|error| self.source_file.failed(&error))? {
             None => {
                 self.framer.end();
-                reject_unfit_header(self.part.source, &mut self.framer);
+                reject_unfit_header(self.source_file.source, &mut self.framer);
             }
             Some(damage) => {
-                let why = self.part.unreadable(&damage);
+                let why = self.source_file.unreadable(&damage);
                 warn!(
-                    "source `{}`: {why}. What is behind is not read; bring a whole file under another name",
-                    self.part.source.name
+                    "source `{}`: {why}. The rest is not read; provide a complete file under another name",
+                    self.source_file.source.name
                 );
                 self.framer.break_off(&why);
-                self.framer.refuse_rest(why);
+                self.framer.reject_rest(why);
             }
         }
         Ok(())
     }
 
-    /// Reads what is there, or waits until something is.
+    /// Reads the available data, or waits for some.
     fn fill_once(&mut self) -> Result<(), Error> {
         let mut block = [0; PIPE_READ_BYTES];
         let read = loop {
             match self.file.read(&mut block) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                read => break read.map_err(|error| self.part.failed(&error))?,
+                read => break read.map_err(|error| self.source_file.failed(&error))?,
             }
         };
         match block.get(..read) {
@@ -293,8 +296,8 @@ impl OpenedFile<'_> {
     }
 }
 
-/// Reads a whole file at once, for tables that a job is given at its start.
-pub fn read_whole(source: &SourceSpec, path: &Path) -> Result<Vec<Chunk>, Error> {
+/// Reads a complete file into memory, for tables that a job loads at startup.
+pub fn read_complete(source: &SourceSpec, path: &Path) -> Result<Vec<Chunk>, Error> {
     let mut framer = framer(source);
     let bytes = millstream_base::regular::read(path).map_err(|error| failed(source, path, &error))?;
     framer.buffer(bytes.len()).extend_from_slice(&bytes);
@@ -302,12 +305,12 @@ pub fn read_whole(source: &SourceSpec, path: &Path) -> Result<Vec<Chunk>, Error>
     Ok(std::iter::from_fn(|| framer.next(true)).collect())
 }
 
-/// The error of a file that cannot be read while the job runs.
+/// Returns the error for a file that cannot be read while the job runs.
 pub fn failed(source: &SourceSpec, path: &Path, error: &std::io::Error) -> Error {
-    if let Some(told) = error.get_ref().and_then(|why| why.downcast_ref::<Error>()) {
-        return told.clone();
+    if let Some(reported) = error.get_ref().and_then(|why| why.downcast_ref::<Error>()) {
+        return reported.clone();
     }
-    let told = format!("source `{}`: cannot read `{}`: {}", source.name, path.display(), plain(error));
-    // Starting again mends no file.
-    if error.kind() == ErrorKind::Unsupported { Error::job(told) } else { Error::environment(told) }
+    let message = format!("source `{}`: cannot read `{}`: {}", source.name, path.display(), plain(error));
+    // Restarting does not help if the file is unsupported.
+    if error.kind() == ErrorKind::Unsupported { Error::job(message) } else { Error::environment(message) }
 }

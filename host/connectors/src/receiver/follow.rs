@@ -4,13 +4,13 @@
 //! The log is the file at the path and its rotated files beside it. They are read the oldest first, each once and to its end.
 //! Which file is which is told by its content, not by its name: see [`identity`].
 
-pub mod log_folder;
+pub mod log_dir;
 mod reading;
 
 use super::WatchTimes;
 use super::file::failed;
 use super::outage::Outage;
-use log_folder::{LogFile, LogFolder, RecentBytes};
+use log_dir::{LogDir, LogFile, RecentBytes};
 use millstream_base::batch::identity::{self, FileIdentity, HEAD_BYTES_MAX};
 use millstream_base::batch::position::{Position, Positions};
 use millstream_base::error::Error;
@@ -123,7 +123,7 @@ impl FollowedLog<'_> {
                 return Ok(NextStep::Wait);
             }
         };
-        self.away.back();
+        self.away.recovered();
         if self.end_in_copy(&beside, &places)? {
             return Ok(NextStep::Wait);
         }
@@ -158,7 +158,7 @@ impl FollowedLog<'_> {
     }
 
     /// The oldest file that was not begun.
-    fn oldest_new<'b>(&self, beside: &'b LogFolder, taken: &[usize]) -> Result<Option<&'b LogFile>, Error> {
+    fn oldest_new<'b>(&self, beside: &'b LogDir, taken: &[usize]) -> Result<Option<&'b LogFile>, Error> {
         for (place, found) in beside.files.iter().enumerate() {
             if taken.contains(&place) || found.bytes == 0 || !(found.rotated || found.current) {
                 continue;
@@ -173,12 +173,12 @@ impl FollowedLog<'_> {
 
     /// The files of the log, and where those are that were begun. Names move while somebody rotates, so it counts what was the
     /// same before and after all files were looked into. `None`: they move all the time.
-    fn look(&self) -> io::Result<Option<(LogFolder, BTreeMap<u64, usize>)>> {
+    fn look(&self) -> io::Result<Option<(LogDir, BTreeMap<u64, usize>)>> {
         let inodes: Vec<u64> = self.known.values().map(|(known, _)| known.inode).collect();
-        let mut before = LogFolder::look(self.path, &inodes)?;
+        let mut before = LogDir::look(self.path, &inodes)?;
         for _ in 0..LOOKS_MAX {
             let places = self.find(&before)?;
-            let again = LogFolder::look(self.path, &inodes)?;
+            let again = LogDir::look(self.path, &inodes)?;
             if again.same(&before) {
                 return Ok(Some((before, places)));
             }
@@ -188,7 +188,7 @@ impl FollowedLog<'_> {
     }
 
     /// Where the files are that were begun, by number: themselves, or else copies of them.
-    fn find(&self, beside: &LogFolder) -> io::Result<BTreeMap<u64, usize>> {
+    fn find(&self, beside: &LogDir) -> io::Result<BTreeMap<u64, usize>> {
         let mut places = BTreeMap::new();
         let mut taken = Vec::new();
         for copies in [false, true] {
@@ -207,7 +207,7 @@ impl FollowedLog<'_> {
 
     /// Where the file that was read last is not to be found as far as it was read, but a copy that was made before its last lines
     /// were written: the copy is that file, and holds nothing new. Whether it is so.
-    fn end_in_copy(&mut self, beside: &LogFolder, places: &BTreeMap<u64, usize>) -> Result<bool, Error> {
+    fn end_in_copy(&mut self, beside: &LogDir, places: &BTreeMap<u64, usize>) -> Result<bool, Error> {
         let (number, recent) = &self.recent;
         let known =
             self.known.get_mut(number).filter(|(_, position)| !position.ended() && !places.contains_key(number));
@@ -227,7 +227,7 @@ impl FollowedLog<'_> {
 
     /// Forgets the files that are not there any more. One of which more was to be read is looked for a little longer, and
     /// then told. `false`: nothing can be read now.
-    fn forget(&mut self, beside: &LogFolder, places: &BTreeMap<u64, usize>) -> Result<bool, Error> {
+    fn forget(&mut self, beside: &LogDir, places: &BTreeMap<u64, usize>) -> Result<bool, Error> {
         let missing = self.known.iter().filter(|(number, _)| !places.contains_key(number));
         let missing: Vec<(u64, String, Position)> =
             missing.map(|(number, (known, position))| (*number, known.name(), *position)).collect();
@@ -247,26 +247,26 @@ impl FollowedLog<'_> {
         Ok(names.is_empty() || self.inbox.forget(names))
     }
 
-    fn tell_lost(&self, beside: &LogFolder, position: Position) {
+    fn tell_lost(&self, beside: &LogDir, position: Position) {
         let (name, path, read) = (&self.source.name, self.path.display(), position.offset);
         let packed = match beside.packed.first() {
             Some(packed) => {
-                format!(" `{packed}` beside it is packed and cannot be read: let the rotation pack it later.")
+                format!(" `{packed}` next to it is compressed and cannot be read: let the rotation compress it later.")
             }
             None => String::new(),
         };
         warn!(
-            "source `{name}`: the file at `{path}` of which {read} bytes were read was truncated or is gone, and neither it nor \
-             a copy is beside the path: what else was written to it is lost.{packed} Going on with what is there"
+            "source `{name}`: the file at `{path}` was truncated or deleted after {read} bytes were read, and neither it nor \
+             a copy is next to the path: what else was written to it is lost.{packed} Continuing with the existing file"
         );
     }
 
     /// There is nothing to read.
-    fn nothing(&mut self, beside: &LogFolder) {
+    fn nothing(&mut self, beside: &LogDir) {
         self.inbox.idle(true);
         let there = beside.files.iter().any(|found| found.current);
         if !there && !self.told {
-            warn!("source `{}`: there is no file at `{}` yet; waiting for it", self.source.name, self.path.display());
+            warn!("source `{}`: no file at `{}` yet; waiting for it", self.source.name, self.path.display());
         }
         self.told = !there;
     }
@@ -288,7 +288,7 @@ impl FollowedLog<'_> {
     /// Opens a file that was found; where another has its name meanwhile, look again.
     fn open(&mut self, identity: FileIdentity, position: Position, found: &LogFile) -> Result<NextStep, Error> {
         let broken = |error: io::Error| failed(self.source, &found.path, &error);
-        let Some(file) = log_folder::open(&found.path).map_err(broken)? else { return Ok(NextStep::Wait) };
+        let Some(file) = log_dir::open(&found.path).map_err(broken)? else { return Ok(NextStep::Wait) };
         let same = file.metadata().map_err(broken)?.ino() == found.inode
             && identity.begins(&identity::head_of(&file).map_err(broken)?)
             && identity::fits(&file, position).map_err(broken)?;

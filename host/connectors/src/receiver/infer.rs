@@ -1,5 +1,5 @@
-//! What a job file would have to say of a file: its format and columns, from a sample of it. What is found is tried on the
-//! sample with the decoder that the job would use.
+//! Infers the format and the columns of a file from a sample, for a job file. The result is tested on the sample with the decoder that the job would
+//! use.
 
 mod parquet;
 
@@ -16,64 +16,64 @@ use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{Format, SourceKind, SourceSpec, WriterSchema};
 use std::path::Path;
 
-/// Records by which the separator is told.
+/// Number of records used to detect the separator.
 const SEPARATOR_RECORDS: usize = 100;
-/// What may stand between cells.
+/// Possible separators of cells.
 const SEPARATORS: [u8; 4] = [b',', b';', b'\t', b'|'];
-/// Rejected records that are told with their reason.
+/// Maximum rejected records that are reported with their reason.
 const REASONS_MAX: usize = 3;
 
-/// What is known of a file before it is read, and how much of it is.
+/// What the user says about a file, and how much of it to read.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// `json`, `csv`, `text`, `avro` or `parquet`; `None`: as it looks.
+    /// `json`, `csv`, `text`, `avro` or `parquet`; detected if `None`.
     pub format: Option<String>,
-    /// Whether the first record of csv names the columns; `None`: as it looks.
+    /// Whether the first record of CSV names the columns; detected if `None`.
     pub header: Option<bool>,
-    /// What stands between cells of csv; `None`: as it looks.
+    /// Separator of CSV cells; detected if `None`.
     pub separator: Option<u8>,
-    /// Records to read at most.
+    /// Maximum records to read.
     pub rows_max: u64,
-    /// Bytes to read at most, decompressed where the file is compressed.
+    /// Maximum bytes to read, after decompression.
     pub bytes_max: u64,
 }
 
-/// What was found.
+/// The inferred source.
 #[derive(Debug)]
 pub struct Inferred {
     /// The source.
     pub source: SourceSpec,
-    /// What is not certain, or not right.
+    /// Uncertainties and problems.
     pub notes: Vec<String>,
-    /// Records that were looked at.
+    /// Number of records in the sample.
     pub records: u64,
-    /// How many of them the source would refuse.
+    /// How many of them the source would reject.
     pub rejected: u64,
-    /// Whether that was the whole file.
-    pub whole: bool,
+    /// Whether the sample is the complete file.
+    pub is_complete: bool,
 }
 
-/// Looks at the beginning of a file. Errors are of kind `Job`: what to write instead stands in them.
+/// Infers a source from the beginning of a file. Errors are of kind `Job` and say what to write instead.
 pub fn infer(name: &str, path: &Path, sample: &Sample) -> Result<Inferred> {
-    let (bytes, whole, damage) = read(path, sample.bytes_max)?;
+    let (bytes, is_complete, damage) = read(path, sample.bytes_max)?;
     let wanted = sample.format.as_deref();
     if wanted == Some("parquet") || (wanted.is_none() && bytes.starts_with(parquet::MAGIC)) {
         return parquet::infer(name, path, sample);
     }
-    of_part(name, path, &bytes, (whole, damage.as_deref()), sample)
+    infer_part(name, path, &bytes, (is_complete, damage.as_deref()), sample)
 }
 
-/// Looks at the beginning of what is named so. `whole`: that is all of it.
-pub fn of_bytes(name: &str, path: &Path, bytes: &[u8], whole: bool, sample: &Sample) -> Result<Inferred> {
-    of_part(name, path, bytes, (whole, None), sample)
+/// Infers a source from the first bytes of the file `path`. `is_complete`: they are the complete file.
+pub fn of_bytes(name: &str, path: &Path, bytes: &[u8], is_complete: bool, sample: &Sample) -> Result<Inferred> {
+    infer_part(name, path, bytes, (is_complete, None), sample)
 }
 
-/// The same; `damage`: why nothing can be read behind these bytes.
-fn of_part(
+/// Infers a source from a part of a file. `damage`: why nothing after these bytes can be read.
+fn infer_part(
     name: &str,
     path: &Path,
     bytes: &[u8],
-    (whole, damage): (bool, Option<&str>),
+    (is_complete, damage): (bool, Option<&str>),
     sample: &Sample,
 ) -> Result<Inferred> {
     let wrong = |what: &str| Error::job(format!("`{}`: {what}", path.display()));
@@ -81,14 +81,14 @@ fn of_part(
         return Err(wrong(mark::OTHER_ENCODING));
     }
     if bytes.starts_with(container::MAGIC) && sample.format.as_deref().is_none_or(|format| format == "avro") {
-        return avro(name, path, bytes, (whole, damage), sample.rows_max).map_err(|what| wrong(&what));
+        return avro(name, path, bytes, (is_complete, damage), sample.rows_max).map_err(|what| wrong(&what));
     }
-    let (format, mut notes) = format_of(path, bytes, whole, sample).map_err(|what| wrong(&what))?;
+    let (format, mut notes) = format_of(path, bytes, is_complete, sample).map_err(|what| wrong(&what))?;
     let mut source = SourceSpec::new(name, SourceKind::File { path: path.into() }, format);
-    let records = records(&source, bytes, whole, sample.rows_max);
+    let records = records(&source, bytes, is_complete, sample.rows_max);
     if records.is_empty() {
-        let what = if whole {
-            "it has no records, and nothing tells its columns; write them as schema = { user = \"text\", … }".to_owned()
+        let what = if is_complete {
+            "it has no records, so its columns are unknown; write them as schema = { user = \"text\", … }".to_owned()
         } else {
             format!("no record ends within the first {} bytes; read more with --bytes", bytes.len())
         };
@@ -104,8 +104,8 @@ fn of_part(
         _ => (Vec::new(), Vec::new()),
     };
     notes.extend(more);
-    for GuessedColumn { spec, notes: of_column } in &columns {
-        notes.extend(of_column.iter().map(|note| format!("column `{}`: {note}", spec.name)));
+    for GuessedColumn { spec, notes: column_notes } in &columns {
+        notes.extend(column_notes.iter().map(|note| format!("column `{}`: {note}", spec.name)));
     }
     let is_text = source.format == Format::Text;
     source.schema = columns.into_iter().map(|column| column.spec).collect();
@@ -116,21 +116,22 @@ fn of_part(
             "no record has a value in a column that a schema can name; is it the format that you mean? Say it with --format",
         ));
     }
-    let Tried { records, rejected, notes: reasons } = tried(&source, bytes, (whole, damage), sample.rows_max);
+    let TrialResult { records, rejected, notes: reasons } =
+        try_decode(&source, bytes, (is_complete, damage), sample.rows_max);
     notes.extend(reasons);
-    Ok(Inferred { source, notes, records, rejected, whole })
+    Ok(Inferred { source, notes, records, rejected, is_complete })
 }
 
-/// A file of Avro says its columns by itself.
+/// Infers a source from an Avro file, whose header has the columns.
 fn avro(
     name: &str,
     path: &Path,
     bytes: &[u8],
-    (whole, damage): (bool, Option<&str>),
+    (is_complete, damage): (bool, Option<&str>),
     rows_max: u64,
 ) -> std::result::Result<Inferred, String> {
     let header = match Header::read(bytes) {
-        Scanned::Whole(header) => header,
+        Scanned::Complete(header) => header,
         Scanned::More => return Err("its header does not end here; read more with --bytes".into()),
         Scanned::Wrong(why) => return Err(why),
     };
@@ -140,38 +141,37 @@ fn avro(
     }
     let source = SourceSpec::new(name, SourceKind::File { path: path.into() }, Format::Avro(WriterSchema::InFile));
     let source = source.schema(schema);
-    let Tried { records, rejected, notes } = tried(&source, bytes, (whole, damage), rows_max);
-    Ok(Inferred { source, notes, records, rejected, whole })
+    let TrialResult { records, rejected, notes } = try_decode(&source, bytes, (is_complete, damage), rows_max);
+    Ok(Inferred { source, notes, records, rejected, is_complete })
 }
 
-/// The first bytes of the file, whether that is all of it, and why nothing can be read behind them where it is damaged.
+/// Reads the first bytes of the file. Returns also whether they are the complete file, and why the rest of a damaged file cannot be read.
 fn read(path: &Path, bytes_max: u64) -> Result<(Vec<u8>, bool, Option<String>)> {
     let failed =
         |error: std::io::Error| Error::job(format!("cannot read `{}`: {}", path.display(), super::plain(&error)));
     if std::fs::metadata(path).map_err(failed)?.is_dir() {
         return Err(Error::job(format!("`{}` is a folder; name one of its files", path.display())));
     }
-    // As any file but one of binary records, so that a compressed one is known by how it begins.
+    // `Text`, so that the first bytes show whether the file is compressed. Only for binary records they do not.
     let source = SourceSpec::new("sample", SourceKind::File { path: path.into() }, Format::Text);
     let mut stream =
         Stream::of(&source, path, millstream_base::regular::open(path).map_err(failed)?).map_err(failed)?;
     let mut bytes = Vec::new();
     stream.fill(&mut bytes, bytes_max).map_err(failed)?;
     if bytes.is_empty() {
-        let why =
-            stream.damage().map_err(failed)?.unwrap_or_else(|| "it is empty, and nothing tells its columns".into());
+        let why = stream.damage().map_err(failed)?.unwrap_or_else(|| "it is empty, so its columns are unknown".into());
         return Err(Error::job(format!("`{}`: {why}", path.display())));
     }
-    let whole = (bytes.len() as u64) < bytes_max;
-    let damage = if whole { stream.damage().map_err(failed)? } else { None };
-    Ok((bytes, whole, damage))
+    let is_complete = (bytes.len() as u64) < bytes_max;
+    let damage = if is_complete { stream.damage().map_err(failed)? } else { None };
+    Ok((bytes, is_complete, damage))
 }
 
-/// The format, and what is not certain about it.
+/// Returns the format and notes about it.
 fn format_of(
     path: &Path,
     bytes: &[u8],
-    whole: bool,
+    is_complete: bool,
     sample: &Sample,
 ) -> std::result::Result<(Format, Vec<String>), String> {
     let csv = |separator| Format::Csv { header: true, separator };
@@ -180,7 +180,7 @@ fn format_of(
         Some("json") => return Ok((Format::Json, Vec::new())),
         Some("text") => return Ok((Format::Text, Vec::new())),
         Some("csv") => {
-            let found = sample.separator.or_else(|| separator(bytes, whole));
+            let found = sample.separator.or_else(|| separator(bytes, is_complete));
             return Ok((csv(found.unwrap_or(b',')), Vec::new()));
         }
         _ => {}
@@ -190,7 +190,7 @@ fn format_of(
     }
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
-        Err(error) if error.error_len().is_none() && !whole => "",
+        Err(error) if error.error_len().is_none() && !is_complete => "",
         Err(error) => {
             let at = error.valid_up_to();
             if bytes.contains(&0) {
@@ -221,7 +221,7 @@ fn format_of(
     let file = path.to_string_lossy().to_ascii_lowercase();
     let plain = file.strip_suffix(".gz").or_else(|| file.strip_suffix(".zst")).unwrap_or(&file);
     let named = plain.ends_with(".csv") || plain.ends_with(".tsv");
-    match sample.separator.or_else(|| separator(bytes, whole)) {
+    match sample.separator.or_else(|| separator(bytes, is_complete)) {
         Some(found) => Ok((csv(found), Vec::new())),
         None if named => Ok((csv(b','), Vec::new())),
         None => Ok((
@@ -231,17 +231,17 @@ fn format_of(
     }
 }
 
-/// The bytes without what is blank in front.
+/// Returns the bytes without leading white space.
 fn trim(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(mark::UTF_8).unwrap_or(bytes).trim_ascii_start()
 }
 
-/// What stands between cells: what cuts the first records into most cells, as many in each.
-fn separator(bytes: &[u8], whole: bool) -> Option<u8> {
+/// Detects the separator: the one that splits the first records into the most cells, the same number in each.
+fn separator(bytes: &[u8], is_complete: bool) -> Option<u8> {
     let cells_of = |separator: u8| {
         let format = Format::Csv { header: false, separator };
         let source = SourceSpec::new("sample", SourceKind::File { path: "sample".into() }, format);
-        let records = records(&source, bytes, whole, SEPARATOR_RECORDS as u64);
+        let records = records(&source, bytes, is_complete, SEPARATOR_RECORDS as u64);
         let mut counts = records.iter().filter(|record| !record.is_empty()).map(|record| {
             std::str::from_utf8(record)
                 .ok()
@@ -251,14 +251,14 @@ fn separator(bytes: &[u8], whole: bool) -> Option<u8> {
         let first = counts.next().filter(|count| *count > 1)?;
         counts.all(|count| count == first).then_some((first, separator))
     };
-    // Of those that cut into as many cells the first one.
+    // On a tie, the first separator wins.
     let found =
         SEPARATORS.into_iter().filter_map(cells_of).reduce(|best, next| if next.0 > best.0 { next } else { best });
     found.map(|(_, separator)| separator)
 }
 
-/// The first records, without their line ends; of csv the header is one of them.
-fn records(source: &SourceSpec, bytes: &[u8], whole: bool, rows_max: u64) -> Vec<Vec<u8>> {
+/// Returns the first records without their line ends. A CSV header counts as a record.
+fn records(source: &SourceSpec, bytes: &[u8], is_complete: bool, rows_max: u64) -> Vec<Vec<u8>> {
     let format = match source.format {
         Format::Csv { separator, .. } => Format::Csv { header: false, separator },
         ref other => other.clone(),
@@ -267,7 +267,7 @@ fn records(source: &SourceSpec, bytes: &[u8], whole: bool, rows_max: u64) -> Vec
     let mut found = Vec::new();
     let mut framer = framer(&SourceSpec { format, ..source.clone() });
     framer.buffer(bytes.len()).extend_from_slice(bytes);
-    if whole {
+    if is_complete {
         framer.end();
     }
     let rows_max = usize::try_from(rows_max).unwrap_or(usize::MAX).saturating_add(usize::from(is_csv));
@@ -286,13 +286,13 @@ fn records(source: &SourceSpec, bytes: &[u8], whole: bool, rows_max: u64) -> Vec
     found
 }
 
-/// Columns, and what there is to say of all.
+/// Columns, and notes about all of them.
 type Columns = (Vec<GuessedColumn>, Vec<String>);
 
 fn json(records: &[Vec<u8>]) -> Columns {
     let mut guess = Guess::new(true);
     for record in records {
-        // What is no object is told when the decoder refuses it.
+        // The decoder reports records that are not objects.
         let _ = std::str::from_utf8(record).is_ok_and(|record| guess.json(record).is_ok());
     }
     (guess.columns(), guess.notes())
@@ -319,30 +319,30 @@ fn cells(
         false => (1..=first.len()).map(|number| format!("column_{number}")).collect(),
     };
     let cells = names.len();
-    // Several columns of one name are one; what has no name is passed over.
+    // Columns of the same name are merged; columns without a name are skipped.
     let mut columns: Vec<(String, Vec<usize>)> = Vec::new();
-    for (place, name) in names.into_iter().enumerate() {
+    for (index, name) in names.into_iter().enumerate() {
         if name.is_empty() || name.chars().any(char::is_control) {
-            notes.push(format!("cell {} of the header is no name for a column; its values are left out", place + 1));
+            notes.push(format!("cell {} of the header is not a valid column name; its values are ignored", index + 1));
             continue;
         }
         match columns.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, places)) => {
-                notes.push(format!("two columns are named `{name}`, and the last one counts"));
-                places.push(place);
+            Some((_, indices)) => {
+                notes.push(format!("two columns are named `{name}`; the last one wins"));
+                indices.push(index);
             }
-            None => columns.push((name, vec![place])),
+            None => columns.push((name, vec![index])),
         }
     }
     let mut guess = Guess::new(false);
-    let places: Vec<usize> = columns.iter().flat_map(|(_, places)| places.last().copied()).collect();
-    let all: Vec<Vec<usize>> = columns.iter().map(|(_, places)| places.clone()).collect();
+    let indices: Vec<usize> = columns.iter().flat_map(|(_, indices)| indices.last().copied()).collect();
+    let all: Vec<Vec<usize>> = columns.iter().map(|(_, indices)| indices.clone()).collect();
     guess.names(columns.into_iter().map(|(name, _)| name));
     for row in rows.iter().skip(usize::from(header)).filter(|row| row.len() == cells) {
-        guess.cells(&places.iter().map(|place| row.get(*place).cloned().flatten()).collect::<Vec<_>>());
-        // What stands in the first ones of a name is read, too.
-        if all.iter().any(|places| places.len() > 1) {
-            let firsts = all.iter().map(|places| match places.as_slice() {
+        guess.cells(&indices.iter().map(|index| row.get(*index).cloned().flatten()).collect::<Vec<_>>());
+        // The values of the first of several columns of one name are read as well.
+        if all.iter().any(|indices| indices.len() > 1) {
+            let firsts = all.iter().map(|indices| match indices.as_slice() {
                 [first, _, ..] => row.get(*first).cloned().flatten(),
                 _ => None,
             });
@@ -353,85 +353,89 @@ fn cells(
     Ok((header, guess.columns(), notes))
 }
 
-/// Whether the first record names the columns: all of its cells are words that differ, and are unlike the values below
-/// them, or look like names.
+/// Returns whether the first record names the columns: its cells are distinct words, and they differ from the values below them or look like names.
 fn looks_like_header(first: &[Option<String>], rest: &[Vec<Option<String>>]) -> bool {
     let mut guess = Guess::new(false);
-    guess.names((0..first.len()).map(|place| place.to_string()));
+    guess.names((0..first.len()).map(|index| index.to_string()));
     guess.cells(first);
-    let words = guess.columns().iter().zip(first).all(|(column, cell)| {
+    let are_words = guess.columns().iter().zip(first).all(|(column, cell)| {
         let cell = cell.as_deref().unwrap_or_default().trim();
-        // A column without a name, as spreadsheets write in front of row numbers, is nothing against it.
+        // An unnamed column is compatible with a header, as spreadsheets write one for row numbers.
         cell.is_empty() || (column.spec.type_word() == "text" && !cell.contains(['@', '/', ':', '\\', '=']))
     });
     let names: Vec<&str> = first.iter().flatten().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
     let mut differing = names.clone();
     differing.sort_unstable();
     differing.dedup();
-    if !words || names.is_empty() || differing.len() < names.len() {
+    if !are_words || names.is_empty() || differing.len() < names.len() {
         return false;
     }
-    let again =
+    let repeated =
         rest.iter().filter(|row| row.iter().zip(first).any(|(cell, name)| cell.is_some() && cell == name)).count();
     let mut below = Guess::new(false);
-    below.names((0..first.len()).map(|place| place.to_string()));
+    below.names((0..first.len()).map(|index| index.to_string()));
     rest.iter().for_each(|row| below.cells(row));
     let typed = below.columns().iter().any(|column| column.spec.type_word() != "text");
     let like_names = names
         .iter()
         .all(|name| name.len() <= 64 && name.chars().all(|c| c.is_alphanumeric() || "_-. ()%#".contains(c)));
-    typed || (like_names && again == 0)
+    typed || (like_names && repeated == 0)
 }
 
-/// What the source makes of the records.
+/// The result of decoding the sample.
 #[derive(Default)]
-struct Tried {
-    /// How many there are. What is blank is none, where the format has it so.
+struct TrialResult {
+    /// Number of records. Blank lines do not count if the format skips them.
     records: u64,
-    /// How many of them it refuses.
+    /// How many of them are rejected.
     rejected: u64,
     /// The first reasons.
     notes: Vec<String>,
 }
 
-/// Decodes the records as the source does.
-fn tried(source: &SourceSpec, bytes: &[u8], (whole, damage): (bool, Option<&str>), rows_max: u64) -> Tried {
+/// Decodes the sample as the source does.
+fn try_decode(
+    source: &SourceSpec,
+    bytes: &[u8],
+    (is_complete, damage): (bool, Option<&str>),
+    rows_max: u64,
+) -> TrialResult {
     let mut framer = framer(source);
     framer.buffer(bytes.len()).extend_from_slice(bytes);
     match damage {
         Some(why) => {
             framer.break_off(why);
-            framer.refuse_rest(why.to_owned());
+            framer.reject_rest(why.to_owned());
         }
-        None if whole => framer.end(),
+        None if is_complete => framer.end(),
         None => {}
     }
     let mut decoder = Decoder::new(source);
-    let mut tried = Tried::default();
-    while tried.records < rows_max
+    let mut result = TrialResult::default();
+    while result.records < rows_max
         && let Some(mut chunk) = framer.next(true)
     {
-        while tried.records < rows_max && chunk.rows() > 0 {
-            let left = usize::try_from(rows_max - tried.records).unwrap_or(usize::MAX);
+        while result.records < rows_max && chunk.rows() > 0 {
+            let left = usize::try_from(rows_max - result.records).unwrap_or(usize::MAX);
             let decoded = decoder.decode(&chunk.cut_front(left));
-            tried.records += decoded.rows.num_rows() as u64;
+            result.records += decoded.rows.num_rows() as u64;
             if let Some(rejected) = &decoded.rejected {
-                tried.add(rejected);
+                result.add(rejected);
             }
         }
     }
-    if tried.rejected > tried.notes.len() as u64 {
-        tried.notes.push(format!("{} records would be rejected in all", tried.rejected));
+    if result.rejected > result.notes.len() as u64 {
+        result.notes.push(format!("{} records would be rejected in all", result.rejected));
     }
-    tried
+    result
 }
 
-impl Tried {
+impl TrialResult {
     fn add(&mut self, rejected: &RecordBatch) {
         let rows = rejected.num_rows() as u64;
         (self.records, self.rejected) = (self.records + rows, self.rejected + rows);
-        let texts = |column: usize| rejected.column(column).as_string_opt::<i32>();
-        let (Some(values), Some(why)) = (texts(0), texts(1)) else { return };
+        let strings = |column: usize| rejected.column(column).as_string_opt::<i32>();
+        let (Some(values), Some(why)) = (strings(0), strings(1)) else { return };
         for (value, reason) in values.iter().zip(why).take(REASONS_MAX - self.notes.len().min(REASONS_MAX)) {
             let value: String = value.unwrap_or_default().chars().take(60).collect();
             self.notes.push(format!("a record would be rejected: {} (`{value}`)", reason.unwrap_or_default()));

@@ -1,8 +1,8 @@
-//! Texts in lines of JSON that receivers write themselves.
+//! Strings in lines of JSON that receivers write themselves.
 
 use std::borrow::Cow;
 
-/// Bytes that should be a text, as far as they are one. Nearly all are, and to look at them as a whole is quicker than piece by piece.
+/// Decodes bytes as UTF-8, with replacement characters. Nearly all are valid, and validating them in one call is faster than in pieces.
 pub fn text_of(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
@@ -10,9 +10,9 @@ pub fn text_of(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// Adds a text in quotes.
+/// Appends a quoted JSON string.
 pub fn write_text(text: &str, line: &mut Vec<u8>) {
-    // To look at all bytes without a branch for each is quicker than to write them one by one, and few texts have any.
+    // Checking all bytes without a branch for each is faster than writing them one by one, and few strings need escapes.
     let is_special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
     match text.bytes().fold(false, |found, byte| found | is_special(byte)) {
         false => {
@@ -21,7 +21,7 @@ pub fn write_text(text: &str, line: &mut Vec<u8>) {
             line.extend_from_slice(text.as_bytes());
             line.push(b'"');
         }
-        // A text can be written, and memory takes it.
+        // Neither serializing a string nor writing to memory can fail.
         true => drop(serde_json::to_writer(line, text)),
     }
 }

@@ -1,32 +1,32 @@
-//! A position whose name says where a source goes on: for words of others, for which there is no number.
+//! A position that is stored in a name: for positions of other systems that are not numbers.
 
 use millstream_base::batch::position::{Position, Positions};
 
-/// The names under which such a position stands.
+/// The names under which such a position is stored.
 #[derive(Default)]
 pub struct NamedPosition {
-    /// The last one is the one that counts.
+    /// The last one is the current position.
     names: Vec<String>,
-    /// Larger with each move, so that of several names the newest is known.
+    /// Increases with each move, so that the newest of several names is known.
     count: u64,
 }
 
 impl NamedPosition {
-    /// As positions tell, by those names that are ones.
-    pub fn of(from: &Positions, is_one: impl Fn(&str) -> bool) -> NamedPosition {
-        let found = from.iter().filter(|(name, _)| is_one(name));
+    /// Restores the position from those names that match `matches`.
+    pub fn of(from: &Positions, matches: impl Fn(&str) -> bool) -> NamedPosition {
+        let found = from.iter().filter(|(name, _)| matches(name));
         let mut found: Vec<(u64, &String)> = found.map(|(name, at)| (at.offset, name)).collect();
         found.sort_unstable();
         let count = found.last().map_or(0, |(count, _)| *count);
         NamedPosition { names: found.into_iter().map(|(_, name)| name.clone()).collect(), count }
     }
 
-    /// All names that there may be.
+    /// Returns all names that may exist, the current one last.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// It has this name from now on; `None`: there is none any more. What that moves.
+    /// Changes the name; `None` removes it. Returns the position changes to save.
     pub fn rename(&mut self, name: Option<String>) -> Vec<(String, Position)> {
         self.count += 1;
         let old = std::mem::take(&mut self.names).into_iter().filter(|old| Some(old) != name.as_ref());

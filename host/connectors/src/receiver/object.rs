@@ -4,12 +4,12 @@
 use super::file_facts::FileFacts;
 use super::outage::Outage;
 use crate::limits::OBJECT_PIECE_BYTES;
-use crate::objects::{Bucket, Client, Requests, environment, no_bucket, passes};
+use crate::objects::{Bucket, Client, Requests, environment, is_transient, no_bucket};
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use millstream_base::error::Error;
 use millstream_base::job::spec::SourceSpec;
-use millstream_base::patience::StoreError;
+use millstream_base::retry::StoreError;
 use object_store::path::Path as ObjectPath;
 use object_store::{
     BackoffConfig, Error as ClientError, GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt,
@@ -85,7 +85,7 @@ impl BucketReader {
                 let found = match client.get_opts(&place, GetOptions { range, ..GetOptions::default() }).await {
                     Ok(found) => found,
                     Err(error @ ClientError::NotFound { .. }) if !no_bucket(&error) => return Ok(None),
-                    Err(error) if passes(&error) => return Err(error),
+                    Err(error) if is_transient(&error) => return Err(error),
                     Err(error) => {
                         // What is empty has no first byte.
                         let empty = client.head(&place).await.is_ok_and(|meta| meta.size == 0);
@@ -126,7 +126,7 @@ impl BucketReader {
 
     /// Tries again while the server is away. The error of a source that ends for it, or whose job does.
     fn waiting<T>(&self, name: &str, mut attempt: impl FnMut() -> Result<T, StoreError>) -> Result<T, Error> {
-        let path = shown(self.bucket.place(), name);
+        let path = shown(self.bucket.url(), name);
         let mut outage = Outage::new(&self.source, &path);
         let done = outage.wait_out(|| attempt().map_err(io::Error::other), |time| (self.pause)(time))?;
         done.ok_or_else(|| self.ends())
@@ -287,11 +287,11 @@ impl Object {
             Fetched::Other => "another object came in its place",
             Fetched::Gone | Fetched::Broken(_) => "it was removed",
         };
-        let (source, path, at) = (&self.reader.source.name, shown(bucket.place(), &self.name), self.at);
+        let (source, path, at) = (&self.reader.source.name, shown(bucket.url(), &self.name), self.at);
         Err(Error::job(format!(
             "source `{source}`: cannot read on in `{}` from byte {at}: {what} while it was read. Objects that are read must stay \
-             as they are, so write new data under new names; bring this one back as it was, or forget what was read with \
-             `--drop-state {source}`, and all that is there is read from its beginning",
+             as they are, so write new data under new names; restore the original, or drop what was read with \
+             `--drop-state {source}`: the existing file is then read from its beginning",
             path.display()
         )))
     }
@@ -313,7 +313,7 @@ async fn fetch(
         found => found?,
     };
     // A server may not know conditions.
-    if facts(&found.meta).known_by() != known.known_by() {
+    if facts(&found.meta).object_id() != known.object_id() {
         return Ok(Fetched::Other);
     }
     Ok(collect(found, wanted).await.map_or_else(Fetched::Broken, Fetched::Piece))
@@ -330,7 +330,7 @@ async fn collect(found: GetResult, wanted: u64) -> Result<Bytes, String> {
         }
     }
     if piece.len() as u64 != wanted {
-        return Err(format!("{} bytes came where {wanted} were asked for", piece.len()));
+        return Err(format!("{} bytes came, and {wanted} were requested", piece.len()));
     }
     Ok(piece.freeze())
 }

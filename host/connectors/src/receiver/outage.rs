@@ -1,19 +1,19 @@
-//! A file or folder of a source that cannot be read for a while: the source waits and says so, up to `away_max`.
+//! Waits for a file or directory of a source that is temporarily unreadable, up to `away_max`, and logs it.
 
 use super::plain;
 use millstream_base::error::Error;
 use millstream_base::job::spec::SourceSpec;
-use millstream_base::patience::{StoreError, StoreErrorKind};
+use millstream_base::retry::{StoreError, StoreErrorKind};
 use millstream_base::units;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
-/// How often to look whether it is there again.
+/// How often to check whether it is readable again.
 pub const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// How long something cannot be read.
+/// The outage of one file or directory.
 pub struct Outage {
     source: String,
     path: PathBuf,
@@ -22,25 +22,25 @@ pub struct Outage {
 }
 
 impl Outage {
-    /// Of a file or folder that can be read so far.
+    /// Creates the state for a file or directory that is readable so far.
     pub fn new(source: &SourceSpec, path: &Path) -> Outage {
         Outage { source: source.name.clone(), path: path.to_owned(), max: source.away_max, since: None }
     }
 
-    /// It cannot be read now, which is told once; an error when that has lasted for too long.
+    /// Notes that it is unreadable, which is logged once. Fails if that has lasted too long.
     ///
-    /// What a server refuses does not pass by itself, and is an error at once.
+    /// Fails immediately if a server rejects the request, as that does not pass by itself.
     pub fn failed(&mut self, error: &io::Error) -> Result<(), Error> {
         let Outage { source, path, max, .. } = self;
-        if let Some(told) = error.get_ref().and_then(|why| why.downcast_ref::<Error>()) {
-            return Err(told.clone());
+        if let Some(reported) = error.get_ref().and_then(|why| why.downcast_ref::<Error>()) {
+            return Err(reported.clone());
         }
-        let answer = error.get_ref().and_then(|why| why.downcast_ref::<StoreError>());
-        if let Some(refused) = answer.filter(|answer| answer.kind != StoreErrorKind::Passing) {
-            return Err(Error::job(format!("source `{source}`: {refused}")));
+        let store_error = error.get_ref().and_then(|why| why.downcast_ref::<StoreError>());
+        if let Some(permanent) = store_error.filter(|store_error| store_error.kind != StoreErrorKind::Transient) {
+            return Err(Error::job(format!("source `{source}`: {permanent}")));
         }
-        // What was to be done, and to what, is told here.
-        let reason = answer.map_or_else(|| plain(error), |why| why.reason.clone());
+        // The message below says what failed and for which path.
+        let reason = store_error.map_or_else(|| plain(error), |why| why.reason.clone());
         let (path, shown) = (path.display(), units::show_time(*max));
         let Some(since) = self.since else {
             self.since = Some(Instant::now());
@@ -58,15 +58,15 @@ impl Outage {
         )))
     }
 
-    /// It can be read.
-    pub fn back(&mut self) {
+    /// Notes that it is readable, and logs the recovery.
+    pub fn recovered(&mut self) {
         if let Some(since) = self.since.take() {
             let (source, path, pause) = (&self.source, self.path.display(), since.elapsed().as_secs_f32());
             info!("source `{source}`: `{path}` can be read again, after {pause:.1} s");
         }
     }
 
-    /// Tries again until it can be read. `pause` waits for so long, and says whether to go on; `None` where it does not.
+    /// Retries until it is readable. `pause` waits and returns whether to continue; if not, the result is `None`.
     pub fn wait_out<T>(
         &mut self,
         mut attempt: impl FnMut() -> io::Result<T>,
@@ -75,7 +75,7 @@ impl Outage {
         loop {
             match attempt() {
                 Ok(done) => {
-                    self.back();
+                    self.recovered();
                     return Ok(Some(done));
                 }
                 Err(error) => self.failed(&error)?,
@@ -87,11 +87,11 @@ impl Outage {
     }
 }
 
-/// Waits until what the sources of a job that goes on read is there, or has been away for too long: what is then said of it
-/// is said by whoever reads it. A job that begins does not wait, since a path that was never there is a mistake.
-pub fn until_there<'a>(sources: impl Iterator<Item = &'a SourceSpec>, folder: &Path) {
+/// Waits until the paths that the sources of a resumed job read exist, or have been missing for too long. The reader reports a missing path. A new
+/// job does not wait, since a path that never existed is an error.
+pub fn wait_until_readable<'a>(sources: impl Iterator<Item = &'a SourceSpec>, dir: &Path) {
     for source in sources {
-        let Some(path) = source.kind.path().map(|path| folder.join(path)) else { continue };
+        let Some(path) = source.kind.path().map(|path| dir.join(path)) else { continue };
         let pause = |time| {
             std::thread::sleep(time);
             true

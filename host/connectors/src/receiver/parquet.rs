@@ -1,6 +1,6 @@
-//! Files of Parquet as lines of JSON, an object a row, which are then cut and decoded as such: a position counts the bytes of these
-//! lines, as it counts those that a compressed file holds. Only columns that the job has are read. How a row is written must not change
-//! from one version to the next: a job may stop within a file.
+//! Reads Parquet files as lines of JSON, one object per row, which are then split and decoded like other JSON. Positions count the bytes of these
+//! lines, as they count decompressed bytes. Only columns of the job are read. The text of a row must not change between versions, as a job may stop
+//! within a file.
 
 pub(crate) mod columns;
 mod leaves;
@@ -10,7 +10,7 @@ use super::content::Content;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use millstream_base::batch::json::JsonRows;
-use millstream_base::decode::parquet::{is_copy, refuse};
+use millstream_base::decode::parquet::{is_copy, reject};
 use millstream_base::job::spec::ColumnSpec;
 use millstream_base::panics::caught;
 use open::FileRows;
@@ -21,34 +21,35 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Rows that are read at a time.
 const ROWS: usize = 1_024;
-/// How much is read at a time where nothing says how much is wanted.
+/// Bytes that are read at a time if the length is unknown.
 const READ_BYTES: u64 = 8 << 10;
-/// How much of a name a message shows.
+/// Maximum bytes of a name in a message.
 const SHOWN_BYTES_MAX: usize = 200;
 
-/// Gives the rows of a file as lines.
+/// Reads the rows of a file as lines.
 pub struct ParquetLines {
     file: SharedFile,
     columns: Vec<ColumnSpec>,
     rows: Option<FileRows>,
-    /// Lines at hand, and how much of them was given out.
+    /// The current lines, and how much of them was consumed.
     lines: Vec<u8>,
-    given: usize,
+    consumed: usize,
 }
 
 impl ParquetLines {
-    /// Of a file, for these columns.
+    /// Opens a file for these columns.
     pub fn new(content: Content, columns: &[ColumnSpec]) -> io::Result<ParquetLines> {
         let bytes = content.facts()?.bytes;
-        let file = SharedFile(Arc::new(Inner { content: Mutex::new(content), bytes, failed: Mutex::new(None) }));
-        Ok(ParquetLines { file, columns: columns.to_vec(), rows: None, lines: Vec::new(), given: 0 })
+        let file =
+            SharedFile(Arc::new(SharedContent { content: Mutex::new(content), bytes, failed: Mutex::new(None) }));
+        Ok(ParquetLines { file, columns: columns.to_vec(), rows: None, lines: Vec::new(), consumed: 0 })
     }
 
-    /// Reads the next rows into `lines`; whether there are any.
+    /// Reads the next rows into `lines`. Returns whether there are any.
     fn next(&mut self) -> io::Result<bool> {
         self.lines.clear();
-        self.given = 0;
-        // What the library makes of a damaged file is not always an error.
+        self.consumed = 0;
+        // The library may panic on a damaged file.
         let read = caught(|| self.read_rows());
         let read = read.unwrap_or_else(|panic| Err(damaged(format!("it cannot be read: {panic}"))));
         read.map_err(|error| self.file.failure().unwrap_or(error))
@@ -62,14 +63,14 @@ impl ParquetLines {
             return Ok(false);
         };
         let mut encoder = JsonRows::new(&found.rows)?;
-        // A rejected row shows the columns of the file, each once.
-        let shown = (!found.refused.is_empty()).then(|| without_copies(&found.rows)).transpose()?;
+        // A rejected row shows each column of the file once.
+        let shown = (!found.rejected.is_empty()).then(|| without_copies(&found.rows)).transpose()?;
         let mut shown_encoder = shown.as_ref().map(JsonRows::new).transpose()?;
         for row in 0..found.rows.num_rows() {
-            match (found.refused.get(&row), &mut shown_encoder) {
+            match (found.rejected.get(&row), &mut shown_encoder) {
                 (Some(reason), Some(shown)) => {
                     shown.write(row, &mut self.lines)?;
-                    refuse(&mut self.lines, reason);
+                    reject(&mut self.lines, reason);
                 }
                 _ => encoder.write(row, &mut self.lines)?,
             }
@@ -81,7 +82,7 @@ impl ParquetLines {
 
 fn without_copies(rows: &RecordBatch) -> io::Result<RecordBatch> {
     let fields = rows.schema_ref().fields().iter().enumerate();
-    let own: Vec<usize> = fields.filter(|(_, field)| !is_copy(field.name())).map(|(place, _)| place).collect();
+    let own: Vec<usize> = fields.filter(|(_, field)| !is_copy(field.name())).map(|(index, _)| index).collect();
     rows.project(&own).map_err(damaged)
 }
 
@@ -91,29 +92,29 @@ fn damaged(why: impl ToString) -> io::Error {
 
 impl Read for ParquetLines {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.given >= self.lines.len() {
+        while self.consumed >= self.lines.len() {
             if !self.next()? {
                 return Ok(0);
             }
         }
-        let left = self.lines.get(self.given..).unwrap_or_default();
+        let left = self.lines.get(self.consumed..).unwrap_or_default();
         let count = left.len().min(buffer.len());
         if let (Some(to), Some(from)) = (buffer.get_mut(..count), left.get(..count)) {
             to.copy_from_slice(from);
         }
-        self.given += count;
+        self.consumed += count;
         Ok(count)
     }
 }
 
-/// A file that the library reads here and there.
+/// A file that the library reads at random offsets.
 #[derive(Clone)]
-struct SharedFile(Arc<Inner>);
+struct SharedFile(Arc<SharedContent>);
 
-struct Inner {
+struct SharedContent {
     content: Mutex<Content>,
     bytes: u64,
-    /// What the disk or the server said: no fault of the file.
+    /// The I/O error of the disk or server, as opposed to damage of the file.
     failed: Mutex<Option<io::Error>>,
 }
 
@@ -136,9 +137,9 @@ impl SharedFile {
             Ok(())
         });
         read.map(|()| buffer).map_err(|error| {
-            let told = io::Error::other(error.to_string());
+            let reported = io::Error::other(error.to_string());
             *self.0.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            told
+            reported
         })
     }
 }
@@ -150,10 +151,10 @@ impl Length for SharedFile {
 }
 
 impl ChunkReader for SharedFile {
-    type T = ReaderFrom;
+    type T = OffsetReader;
 
-    fn get_read(&self, start: u64) -> ParquetResult<ReaderFrom> {
-        Ok(ReaderFrom { file: self.clone(), at: start, piece: Bytes::new() })
+    fn get_read(&self, start: u64) -> ParquetResult<OffsetReader> {
+        Ok(OffsetReader { file: self.clone(), at: start, piece: Bytes::new() })
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
@@ -161,30 +162,30 @@ impl ChunkReader for SharedFile {
         match bytes.len() == length {
             true => Ok(bytes.into()),
             false => Err(ParquetError::EOF(format!(
-                "{length} bytes are told of from byte {start} on, {} are there",
+                "{length} bytes are declared from byte {start} on, but {} exist",
                 bytes.len()
             ))),
         }
     }
 }
 
-/// A file from one of its bytes on.
-struct ReaderFrom {
+/// Reads a file from an offset.
+struct OffsetReader {
     file: SharedFile,
     at: u64,
     piece: Bytes,
 }
 
-impl Read for ReaderFrom {
+impl Read for OffsetReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.piece.is_empty() {
             self.piece = self.file.read_at(self.at, READ_BYTES)?.into();
             self.at += self.piece.len() as u64;
         }
         let count = self.piece.len().min(buffer.len());
-        let given = self.piece.split_to(count);
+        let consumed = self.piece.split_to(count);
         if let Some(to) = buffer.get_mut(..count) {
-            to.copy_from_slice(&given);
+            to.copy_from_slice(&consumed);
         }
         Ok(count)
     }

@@ -43,8 +43,8 @@ fn records(chunks: &[Chunk]) -> RecordsRead {
     records
 }
 
-fn origin(folder: &Path) -> Origin {
-    Origin { folder: folder.into(), ..Origin::default() }
+fn origin(dir: &Path) -> Origin {
+    Origin { dir: dir.into(), ..Origin::default() }
 }
 
 /// A format and a file of it, with everything that may stand in a file.
@@ -118,8 +118,8 @@ fn take_at_random(source: &SourceSpec, bytes: &[u8], random: &mut Random, runtim
 #[test]
 fn what_is_taken_of_a_file_can_be_read_again_and_read_on_after_any_batch() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("file");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
     let mut random = Random(0x0FF5E7);
     let mut refused = 0;
     for round in 0..400 {
@@ -132,7 +132,7 @@ fn what_is_taken_of_a_file_can_be_read_again_and_read_on_after_any_batch() {
 
         let chunks: Vec<Chunk> = taken.iter().flat_map(|taken| taken.chunks.clone()).collect();
         refused += chunks.iter().map(|chunk| chunk.refused.len()).sum::<usize>();
-        let again = replay(&source, &origin(folder.path()), &plan(&chunks), &[], &mut RereadClient::default()).unwrap();
+        let again = replay(&source, &origin(dir.path()), &plan(&chunks), &[], &mut RereadClient::default()).unwrap();
         assert_eq!(again, chunks, "{about}");
         let mut offset = chunks.first().map_or(bytes.len() as u64, |chunk| chunk.extent.start);
         if !matches!(source.format, Format::Csv { header: true, .. }) && !bytes.is_empty() {
@@ -169,14 +169,10 @@ fn what_is_taken_of_a_file_can_be_read_again_and_read_on_after_any_batch() {
 }
 
 /// Starts the source, takes a batch, and starts again from there, until it is read to its end. Each batch is replayed.
-async fn read_in_many_starts(
-    source: &SourceSpec,
-    folder: &Path,
-    random: &mut Random,
-) -> (Vec<TakenRecords>, Positions) {
+async fn read_in_many_starts(source: &SourceSpec, dir: &Path, random: &mut Random) -> (Vec<TakenRecords>, Positions) {
     let (mut positions, mut taken) = (Positions::new(), Vec::<TakenRecords>::new());
     loop {
-        let started = begin_from(source, folder, &positions);
+        let started = begin_from(source, dir, &positions);
         let rows_max = 1 + random.index(400) as u64;
         for _ in 0..1 + random.index(3) {
             let state = started.until("rows", |state| state.ready || state.finished || state.idle_ms > 0).await;
@@ -190,8 +186,7 @@ async fn read_in_many_starts(
             }
             let batch = started.inbox.take(BatchId(1), TakeLimits::of(rows_max, 1 << 20));
             assert_eq!(
-                replay(source, &origin(folder), &plan(&batch.chunks), &batch.moved, &mut RereadClient::default())
-                    .unwrap(),
+                replay(source, &origin(dir), &plan(&batch.chunks), &batch.moved, &mut RereadClient::default()).unwrap(),
                 batch.chunks
             );
             positions.extend(batch.moved.iter().cloned());
@@ -200,8 +195,8 @@ async fn read_in_many_starts(
     }
 }
 
-async fn check_many_starts(source: &SourceSpec, folder: &Path, seed: u64) -> (RecordsRead, Positions) {
-    let (taken, positions) = read_in_many_starts(source, folder, &mut Random(seed)).await;
+async fn check_many_starts(source: &SourceSpec, dir: &Path, seed: u64) -> (RecordsRead, Positions) {
+    let (taken, positions) = read_in_many_starts(source, dir, &mut Random(seed)).await;
     assert!(taken.len() > 5, "{} batches", taken.len());
     let chunks: Vec<Chunk> = taken.into_iter().flat_map(|taken| taken.chunks).collect();
     (records(&chunks), positions)
@@ -218,7 +213,7 @@ fn at(offset: u64, mark: i64) -> Position {
 
 #[tokio::test]
 async fn a_large_file_is_read_over_many_starts() {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let mut text = String::from("\u{FEFF}a,b\n");
     let mut expected = Vec::new();
     for i in 0..3_000 {
@@ -226,18 +221,18 @@ async fn a_large_file_is_read_over_many_starts() {
         text.push_str(&row);
         expected.push(row.into_bytes());
     }
-    std::fs::write(folder.path().join("large"), &text).unwrap();
+    std::fs::write(dir.path().join("large"), &text).unwrap();
     let mut source = source(SourceKind::File { path: "large".into() }, Format::Csv { header: true, separator: b',' });
     source.schema = vec![ColumnSpec::new("a", millstream_base::batch::types::ColumnType::Int64)];
-    let (records, positions) = check_many_starts(&source, folder.path(), 0xA1).await;
+    let (records, positions) = check_many_starts(&source, dir.path(), 0xA1).await;
     assert!(records.into_iter().map(|record| record.1).eq(expected));
     assert_eq!(ends_of(positions), [(String::new(), (text.len() as u64, true))].into());
 }
 
 #[tokio::test]
-async fn a_folder_is_read_over_many_starts_and_each_file_once() {
+async fn a_dir_is_read_over_many_starts_and_each_file_once() {
     use std::os::unix::ffi::OsStrExt;
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let mut expected = BTreeMap::new();
     for i in 0..12_usize {
         let mut name = std::ffi::OsString::from(format!("part-{i:02}"));
@@ -247,7 +242,7 @@ async fn a_folder_is_read_over_many_starts_and_each_file_once() {
             stored = "/ff".into();
         }
         let text: String = (0..i * 97).map(|row| format!("{i} {row}\n")).collect();
-        std::fs::write(folder.path().join(name), &text).unwrap();
+        std::fs::write(dir.path().join(name), &text).unwrap();
         expected.insert(stored, text);
     }
     let kind = SourceKind::Directory {
@@ -257,7 +252,7 @@ async fn a_folder_is_read_over_many_starts_and_each_file_once() {
         spread: false,
     };
     let source = SourceSpec { away_max: Duration::ZERO, ..source(kind, Format::Text) };
-    let (records, mut positions) = check_many_starts(&source, folder.path(), 0xB2).await;
+    let (records, mut positions) = check_many_starts(&source, dir.path(), 0xB2).await;
     let mut found: BTreeMap<String, String> = expected.keys().map(|name| (name.clone(), String::new())).collect();
     for (file, record, _) in records {
         found.get_mut(&file).unwrap().push_str(std::str::from_utf8(&record).unwrap());
@@ -267,18 +262,17 @@ async fn a_folder_is_read_over_many_starts_and_each_file_once() {
     assert_eq!(ends_of(positions.clone()), ends.collect());
 
     // One that was begun and is not there any more; and one that is shorter.
-    std::fs::remove_file(folder.path().join("part-03")).unwrap();
+    std::fs::remove_file(dir.path().join("part-03")).unwrap();
     let failure = async |positions: &Positions| {
-        let started = begin_from(&source, folder.path(), positions);
+        let started = begin_from(&source, dir.path(), positions);
         started.until("failure", |state| state.failed.is_some()).await.failed.unwrap().message
     };
     positions.insert("part-03".into(), at(9, 0));
     let gone = failure(&positions).await;
-    let path = folder.path().display();
-    let begin =
-        format!("source `lines`: cannot read on in `{path}/part-03`, of which batches hold the first 9 bytes: ");
-    assert!(gone.starts_with(&format!("{begin}there is no such file or folder; bring the file back")), "{gone}");
-    std::fs::write(folder.path().join("part-03"), "short").unwrap();
+    let path = dir.path().display();
+    let begin = format!("source `lines`: cannot read on in `{path}/part-03`, and batches hold its first 9 bytes: ");
+    assert!(gone.starts_with(&format!("{begin}no such file or directory; bring the file back")), "{gone}");
+    std::fs::write(dir.path().join("part-03"), "short").unwrap();
     let shrunk = failure(&positions).await;
     assert!(shrunk.starts_with(&format!("{begin}it has shrunk to 5 bytes; bring the file back")), "{shrunk}");
     let hostile = failure(&[("../part-01".into(), at(0, 0))].into()).await;
@@ -287,7 +281,7 @@ async fn a_folder_is_read_over_many_starts_and_each_file_once() {
 
 #[tokio::test]
 async fn a_queue_is_read_over_many_starts() {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let mut text = String::new();
     let mut expected = Vec::new();
     for line in 0..9_usize {
@@ -295,19 +289,19 @@ async fn a_queue_is_read_over_many_starts() {
         text.push_str(&format!("[{}]\n\n", rows.join(" , ")));
         expected.extend(rows);
     }
-    std::fs::write(folder.path().join("queue"), &text).unwrap();
+    std::fs::write(dir.path().join("queue"), &text).unwrap();
     let source = source(SourceKind::Declared(Arc::new(QueueReads { path: "queue".into() })), Format::Json);
-    let (records, positions) = check_many_starts(&source, folder.path(), 0xC3).await;
+    let (records, positions) = check_many_starts(&source, dir.path(), 0xC3).await;
     assert!(records.iter().map(|record| std::str::from_utf8(&record.1).unwrap()).eq(expected.iter()));
     assert_eq!(positions, [(String::new(), at(text.len() as u64 - 1, 0))].into(), "the last blank line is no batch");
 }
 
 #[tokio::test]
 async fn a_rate_source_goes_on_with_the_next_row() {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let kind = SourceKind::Declared(Arc::new(RateReads { rows_per_second: 50_000, rows_max: Some(3_000) }));
     let source = source(kind, Format::Binary { record_bytes: None });
-    let (records, positions) = check_many_starts(&source, folder.path(), 0xD4).await;
+    let (records, positions) = check_many_starts(&source, dir.path(), 0xD4).await;
     let start = positions[""].mark;
     assert_eq!((positions.len(), positions[""].offset), (1, 3_000));
     for (i, (_, record, _)) in (0_i64..).zip(&records) {
@@ -351,8 +345,8 @@ async fn rows_of_a_socket_are_counted_over_connections_and_starts() {
 
 #[test]
 fn files_that_are_not_as_they_were_cannot_be_replayed() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("file");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
     let source = source(SourceKind::File { path: "file".into() }, Format::Text);
     let extent = Extent { start: 4, bytes: 8, ..Extent::default() };
     let planned = [PlannedChunk { extent, rows: 2, kept: None }];
@@ -361,10 +355,10 @@ fn files_that_are_not_as_they_were_cannot_be_replayed() {
             Some(text) => std::fs::write(&path, text).unwrap(),
             None => std::fs::remove_file(&path).unwrap(),
         }
-        let error = replay(&source, &origin(folder.path()), &planned, &[], &mut RereadClient::default())
+        let error = replay(&source, &origin(dir.path()), &planned, &[], &mut RereadClient::default())
             .map_err(|error| error.message);
         let begin = format!("source `lines`: a batch cannot be replayed: bytes 4 to 12 of `{}`: ", path.display());
-        let end = "; bring everything back as it was, or go on from an earlier batch with `--resume-from`";
+        let end = "; restore the original state, or resume from an earlier batch with `--resume-from`";
         error.map_err(|error| error.replace(&begin, "").replace(end, ""))
     };
     assert_eq!(told(Some("one\ntwo\nsix\nmore")).unwrap()[0].bytes, b"two\nsix\n"[..]);
@@ -375,30 +369,29 @@ fn files_that_are_not_as_they_were_cannot_be_replayed() {
         told(Some("one\n\n\n\n\n\n\n\n\n")),
         err("the file was changed: 2 records are planned, at least 8 found")
     );
-    assert_eq!(told(None), err("there is no such file or folder"));
+    assert_eq!(told(None), err("no such file or directory"));
 }
 
 /// Its last record was refused, as it broke off; now it would be a good one, and a wrong one.
 #[test]
 fn a_compressed_file_that_was_not_whole_and_is_now_cannot_be_replayed() {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let source = source(SourceKind::File { path: "file.zst".into() }, Format::Text);
     let extent = Extent { start: 4, bytes: 7, ..Extent::default() };
     let planned = [PlannedChunk { extent, rows: 2, kept: None }];
     let of = |text: &str| {
-        std::fs::write(folder.path().join("file.zst"), zstd::encode_all(text.as_bytes(), 3).unwrap()).unwrap();
-        replay(&source, &origin(folder.path()), &planned, &[], &mut RereadClient::default())
-            .map_err(|error| error.message)
+        std::fs::write(dir.path().join("file.zst"), zstd::encode_all(text.as_bytes(), 3).unwrap()).unwrap();
+        replay(&source, &origin(dir.path()), &planned, &[], &mut RereadClient::default()).map_err(|error| error.message)
     };
     assert_eq!(of("one\ntwo\nsix").unwrap()[0].bytes, b"two\nsix"[..]);
     let told = of("one\ntwo\nsixteen\n").unwrap_err();
-    assert!(told.contains("the file was changed: its last record goes on now"), "{told}");
+    assert!(told.contains("the file was changed: its last record is longer now"), "{told}");
 }
 
 #[test]
 fn no_plan_makes_replay_panic() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("file"), "[1,2]\n[]\n[\"x\"]\nnonsense\n").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "[1,2]\n[]\n[\"x\"]\nnonsense\n").unwrap();
     let path = || std::path::PathBuf::from("file");
     let kinds = [
         SourceKind::File { path: path() },
@@ -419,7 +412,7 @@ fn no_plan_makes_replay_panic() {
         let file = names[random.index(names.len())].to_owned();
         let planned = PlannedChunk { extent: Extent { file, start, bytes, row }, rows, kept };
         let replayed =
-            replay(&source, &origin(folder.path()), std::slice::from_ref(&planned), &[], &mut RereadClient::default());
+            replay(&source, &origin(dir.path()), std::slice::from_ref(&planned), &[], &mut RereadClient::default());
         tried += 1;
         if let Ok(chunks) = replayed {
             assert_eq!((&chunks[0].extent, chunks[0].rows()), (&planned.extent, rows as usize));
@@ -431,13 +424,13 @@ fn no_plan_makes_replay_panic() {
 
 #[test]
 fn a_pipe_is_read_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("pipe");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
     let source = source(SourceKind::File { path: path.clone() }, Format::Text);
     let Err(error) = part(&source, &path).open(at(5, 0)) else { panic!("a pipe cannot be read on") };
     assert!(error.message.contains("not a regular file"), "{error}");
     let planned = [PlannedChunk { extent: Extent { bytes: 5, ..Extent::default() }, rows: 1, kept: None }];
-    let error = replay(&source, &origin(folder.path()), &planned, &[], &mut RereadClient::default()).unwrap_err();
+    let error = replay(&source, &origin(dir.path()), &planned, &[], &mut RereadClient::default()).unwrap_err();
     assert!(error.message.contains("not a regular file"), "{error}");
 }

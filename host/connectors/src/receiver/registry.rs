@@ -1,8 +1,7 @@
-//! A registry of schemas, as Confluent's is: the schema of each record by the id that it begins with.
+//! A schema registry like Confluent's: maps the ID at the beginning of each record to the record's schema.
 //!
-//! Ids are looked up before records go into the inbox, and what was found travels with them in the header of their chunk. So
-//! workers need no network, and a batch that runs again sees what it saw: the schema of an id never changes, and a chunk with an
-//! id that the registry does not know is kept in the plan.
+//! IDs are looked up before records go into the inbox, and the schemas travel in the header of the records' chunk. So workers need no network, and a
+//! replayed batch sees the same schemas: the schema of an ID never changes. A chunk with an ID that the registry does not have is kept in the plan.
 
 use crate::schema_registry::{RegistryFault, SchemaRegistry};
 use bytes::Bytes;
@@ -18,87 +17,87 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
-/// How long to wait before the registry is asked again; doubled from attempt to attempt.
+/// How long to wait before the registry is queried again; doubled with each attempt.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// How long the registry is not asked again for an id that it did not know.
-const UNKNOWN_FOR: Duration = Duration::from_secs(5);
-/// Schemas that are remembered, and their bytes.
-const KNOWN_MAX: usize = 10_000;
-const KNOWN_BYTES_MAX: usize = 64 << 20;
-/// How long a schema and those that it refers to may take in any case.
-const ASK_TIME_MIN: Duration = Duration::from_secs(30);
+/// How long an ID that the registry did not have is not queried again.
+const UNKNOWN_TTL: Duration = Duration::from_secs(5);
+/// Maximum number of cached schemas, and of their bytes.
+const CACHED_MAX: usize = 10_000;
+const CACHED_BYTES_MAX: usize = 64 << 20;
+/// Minimum time that fetching a schema and the schemas it references may take.
+const FETCH_TIME_MIN: Duration = Duration::from_secs(30);
 
-/// The schemas of one source.
+/// The cached schemas of one source.
 pub struct Schemas {
     source: String,
     columns: Vec<ColumnSpec>,
     spec: RegistrySpec,
     registry: SchemaRegistry,
-    /// Where a record begins behind what stands before it: the length of a frame, or what comes with a value.
-    begin: fn(&[u8]) -> usize,
-    known: HashMap<u32, CachedSchema>,
-    known_bytes: usize,
+    /// Returns where a record begins after its prefix: the length of a frame, or metadata.
+    value_start: fn(&[u8]) -> usize,
+    cached: HashMap<u32, CachedSchema>,
+    cached_bytes: usize,
 }
 
 enum CachedSchema {
     Schema(Bytes),
-    /// The registry did not know it then.
+    /// The registry did not have the schema at this time.
     Unknown(Instant),
 }
 
 impl Schemas {
-    /// Those of a source whose records begin with ids; `None`: they do not.
-    pub fn of(source: &SourceSpec, folder: &Path) -> Option<Schemas> {
+    /// Creates the cache for a source whose records begin with schema IDs; `None` for other sources.
+    pub fn of(source: &SourceSpec, dir: &Path) -> Option<Schemas> {
         let Format::Avro(WriterSchema::Registry(registry)) = &source.format else { return None };
-        let begin = match source.kind.bounds() {
+        let value_start = match source.kind.bounds() {
             RecordBounds::Prefix => |_: &[u8]| millstream_base::batch::chunk::FRAME_PREFIX_BYTES,
             RecordBounds::Envelope => envelope::value_start,
             _ => |_: &[u8]| 0,
         };
         Some(Schemas {
             source: source.name.clone(),
-            // What comes beside a value is in no schema.
+            // Columns that come from metadata are in no schema.
             columns: source.value_columns().cloned().collect(),
-            registry: SchemaRegistry::new(registry, folder),
+            registry: SchemaRegistry::new(registry, dir),
             spec: (**registry).clone(),
-            begin,
-            known: HashMap::new(),
-            known_bytes: 0,
+            value_start,
+            cached: HashMap::new(),
+            cached_bytes: 0,
         })
     }
 
-    /// Gives a chunk the schemas of its records. Waits while the registry is away, up to `wait`; then it is an error.
-    pub async fn give(&mut self, chunk: &mut Chunk) -> Result<(), Error> {
+    /// Adds the schemas of its records to a chunk. Waits up to `wait` while the registry is unreachable, then fails.
+    pub async fn attach(&mut self, chunk: &mut Chunk) -> Result<(), Error> {
         let refused: BTreeSet<u32> = chunk.refused.iter().map(|refusal| refusal.row).collect();
         let records = (0..chunk.rows()).filter(|row| !refused.contains(&(*row as u32)));
-        // A record without an id is refused by whoever decodes it.
+        // The decoder rejects a record without an ID.
         let id = |row| {
             let record = chunk.record(row);
-            avro::wire(record.get((self.begin)(record)..).unwrap_or_default()).ok().map(|(id, _)| id)
+            avro::wire(record.get((self.value_start)(record)..).unwrap_or_default()).ok().map(|(id, _)| id)
         };
         let ids: BTreeSet<u32> = records.filter_map(id).collect();
-        // A registry that has something to say of every id must not fill the memory.
-        if self.known.len() >= KNOWN_MAX || self.known_bytes > KNOWN_BYTES_MAX {
-            self.known.clear();
-            self.known_bytes = 0;
+        // A registry that has a schema for every ID must not fill the memory.
+        if self.cached.len() >= CACHED_MAX || self.cached_bytes > CACHED_BYTES_MAX {
+            self.cached.clear();
+            self.cached_bytes = 0;
         }
         let mut bytes = 0;
         for id in &ids {
-            self.know(*id).await?;
-            bytes += match self.known.get(id) {
+            self.fetch(*id).await?;
+            bytes += match self.cached.get(id) {
                 Some(CachedSchema::Schema(schema)) => schema.len(),
                 _ => 0,
             };
-            if bytes > KNOWN_BYTES_MAX {
-                let (source, url, most) = (&self.source, &self.spec.url, KNOWN_BYTES_MAX >> 20);
+            if bytes > CACHED_BYTES_MAX {
+                let (source, url, most) = (&self.source, &self.spec.url, CACHED_BYTES_MAX >> 20);
                 return Err(Error::environment(format!(
                     "source `{source}`: {url} has schemas of more than {most} MiB for records that came together; check what it \
                      answers"
                 )));
             }
         }
-        let schema = |id: &u32| match self.known.get(id) {
+        let schema = |id: &u32| match self.cached.get(id) {
             Some(CachedSchema::Schema(schema)) => (*id, Some(schema)),
             _ => (*id, None),
         };
@@ -106,14 +105,14 @@ impl Schemas {
         Ok(())
     }
 
-    /// Asks for a schema, unless it is known.
-    async fn know(&mut self, id: u32) -> Result<(), Error> {
-        match self.known.get(&id) {
+    /// Fetches a schema unless it is cached.
+    async fn fetch(&mut self, id: u32) -> Result<(), Error> {
+        match self.cached.get(&id) {
             Some(CachedSchema::Schema(_)) => return Ok(()),
-            Some(CachedSchema::Unknown(since)) if since.elapsed() < UNKNOWN_FOR => return Ok(()),
+            Some(CachedSchema::Unknown(since)) if since.elapsed() < UNKNOWN_TTL => return Ok(()),
             _ => {}
         }
-        let found = self.patiently(id).await?;
+        let found = self.retry_transient(id).await?;
         let (source, url) = (&self.source, &self.spec.url);
         match found {
             Some(schema) => {
@@ -127,30 +126,30 @@ impl Schemas {
                         warn!("source `{source}`: schema {id} of {url} cannot be used: {why}; its records are rejected")
                     }
                 }
-                self.known_bytes += schema.len();
-                self.known.insert(id, CachedSchema::Schema(schema));
+                self.cached_bytes += schema.len();
+                self.cached.insert(id, CachedSchema::Schema(schema));
             }
             None => {
-                if !self.known.contains_key(&id) {
+                if !self.cached.contains_key(&id) {
                     warn!("source `{source}`: {url} has no schema {id}; records that begin with it are rejected");
                 }
-                self.known.insert(id, CachedSchema::Unknown(Instant::now()));
+                self.cached.insert(id, CachedSchema::Unknown(Instant::now()));
             }
         }
         Ok(())
     }
 
-    /// Asks until there is an answer. What is wrong is told once, as often as it is something else.
-    async fn patiently(&self, id: u32) -> Result<Option<Bytes>, Error> {
+    /// Queries the registry until it responds. An error is logged whenever it differs from the previous one.
+    async fn retry_transient(&self, id: u32) -> Result<Option<Bytes>, Error> {
         let (source, url) = (&self.source, &self.spec.url);
-        let (since, mut pause, mut trouble) = (Instant::now(), PAUSE_MIN, None);
+        let (since, mut pause, mut last_error) = (Instant::now(), PAUSE_MIN, None);
         loop {
-            let left = self.spec.wait.saturating_sub(since.elapsed()).max(ASK_TIME_MIN);
-            let asked = tokio::time::timeout(left, self.registry.schema(id)).await;
-            let late = || RegistryFault::Passing(format!("not all of it came within {}", units::show_time(left)));
-            let reason = match asked.unwrap_or_else(|_| Err(late())) {
+            let left = self.spec.wait.saturating_sub(since.elapsed()).max(FETCH_TIME_MIN);
+            let fetched = tokio::time::timeout(left, self.registry.schema(id)).await;
+            let late = || RegistryFault::Transient(format!("not all of it came within {}", units::show_time(left)));
+            let reason = match fetched.unwrap_or_else(|_| Err(late())) {
                 Ok(found) => {
-                    if trouble.is_some() {
+                    if last_error.is_some() {
                         info!("source `{source}`: the schema registry {url} is reachable again");
                     }
                     return Ok(found);
@@ -164,12 +163,12 @@ impl Schemas {
                     "source `{source}`: the schema registry {url} did not respond for {wait} (`registry.wait`): {reason}"
                 )));
             }
-            if trouble.as_ref() != Some(&reason) {
+            if last_error.as_ref() != Some(&reason) {
                 let wait = units::show_time(wait);
                 warn!(
                     "source `{source}`: cannot get schema {id} from {url}: {reason}; it waits for up to {wait} (`registry.wait`)"
                 );
-                trouble = Some(reason);
+                last_error = Some(reason);
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);

@@ -5,14 +5,14 @@ use super::content::Content;
 use super::directory::os_name;
 use super::file::{OTHER_OBJECT, SourceFile};
 use super::file_facts::FileFacts;
-use super::follow::log_folder::path_of;
+use super::follow::log_dir::path_of;
 use super::framing::Framer;
 use super::object::{self, BucketReader};
 use super::plain;
 use bytes::Bytes;
 use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::chunk::PlannedChunk;
-use millstream_base::batch::position::{Extent, Position, known_shortly};
+use millstream_base::batch::position::{Extent, Position, short_object_id};
 use millstream_base::error::{Error, Result};
 use millstream_base::inbox::open::GrowingChunk;
 use millstream_base::job::spec::{Format, Origin, RereadClient, SourceKind, SourceSpec};
@@ -47,13 +47,15 @@ pub fn replay(
                 Some(kept) => of_plan(kept, planned),
                 None => replayer.chunk(planned).and_then(|found| as_planned(found, planned)),
             };
-            made.map_err(|why| cannot(source, &format!("{}{why}", replayer.place(&planned.extent))))
+            made.map_err(|why| cannot(source, &format!("{}{why}", replayer.message_prefix(&planned.extent))))
         };
         return chunks.iter().map(chunk).collect();
     }
     let mut replayer = Replayer { source, origin, moved, opened: None, bucket: None };
     let chunks = chunks.iter().map(|planned| {
-        replayer.chunk(planned).map_err(|why| cannot(source, &format!("{}{why}", replayer.place(&planned.extent))))
+        replayer
+            .chunk(planned)
+            .map_err(|why| cannot(source, &format!("{}{why}", replayer.message_prefix(&planned.extent))))
     });
     chunks.collect()
 }
@@ -62,7 +64,7 @@ fn cannot(source: &SourceSpec, why: &str) -> Error {
     Error::job(format!("source `{}`: a batch cannot be replayed: {why}{TO_DO}", source.name))
 }
 
-const TO_DO: &str = "; bring everything back as it was, or go on from an earlier batch with `--resume-from`";
+const TO_DO: &str = "; restore the original state, or resume from an earlier batch with `--resume-from`";
 
 struct Replayer<'a> {
     source: &'a SourceSpec,
@@ -78,7 +80,7 @@ struct ReplayedFile<'a> {
     part: SourceFile<'a>,
     file: Stream,
     /// What an object is known by.
-    known_by: u64,
+    object_id: u64,
     /// How long the file is; `None`: it is compressed.
     bytes: Option<u64>,
     /// What the first records of the file name, if the format has such.
@@ -101,13 +103,13 @@ impl<'a> Replayer<'a> {
 
     /// The file of an extent, which is long enough.
     fn open(&mut self, extent: &Extent) -> Result<&mut ReplayedFile<'a>, String> {
-        let same = |opened: &ReplayedFile<'_>| opened.part.name == extent.file && is_same(opened.known_by, extent);
+        let same = |opened: &ReplayedFile<'_>| opened.part.name == extent.file && is_same(opened.object_id, extent);
         let opened = match self.opened.take().filter(same) {
             Some(opened) => opened,
             None if self.source.kind.bucket().is_some() => self.open_object(extent)?,
             None => {
                 let none = match self.source.kind.log() {
-                    Some(_) => "neither this file of the log nor a copy of it is there any more",
+                    Some(_) => "neither this log file nor a copy of it exists",
                     None => "no folder can hold a file of this name",
                 };
                 let path = self.path(extent).ok_or(none)?;
@@ -129,9 +131,9 @@ impl<'a> Replayer<'a> {
             None => BucketReader::patient(self.source).map_err(|error| error.message)?,
         };
         let reader = self.bucket.insert(reader);
-        let path = object::shown(reader.bucket.place(), &extent.file);
+        let path = object::shown(reader.bucket.url(), &extent.file);
         let object = reader.open(&extent.file).map_err(|error| error.message)?.ok_or("it no longer exists")?;
-        if !is_same(object.facts().known_by().unsigned_abs(), extent) {
+        if !is_same(object.facts().object_id().unsigned_abs(), extent) {
             return Err(OTHER_OBJECT.into());
         }
         let part = SourceFile { source: self.source, path, name: extent.file.clone() };
@@ -145,7 +147,7 @@ impl<'a> Replayer<'a> {
     }
 
     /// Names the file and the bytes of an extent, for messages.
-    fn place(&self, extent: &Extent) -> String {
+    fn message_prefix(&self, extent: &Extent) -> String {
         let (start, end) = (extent.start, extent.start.saturating_add(extent.length()));
         let kind = &self.source.kind;
         if let Some(url) = kind.bucket() {
@@ -162,7 +164,7 @@ impl<'a> Replayer<'a> {
 
 /// The positions that batches moved which are going to be replayed, and which read these files: what stands in the place of
 /// one is brought back for it, and is not new at its end.
-pub fn brought_back<'a>(
+pub fn restored<'a>(
     source: &SourceSpec,
     origin: &Origin,
     files: &BTreeSet<String>,
@@ -175,19 +177,19 @@ pub fn brought_back<'a>(
         let path = file_of(source, origin, name, *position);
         // What is not there, or no file, is told when it is read.
         let there = path.and_then(|path| std::fs::metadata(path).ok()).filter(std::fs::Metadata::is_file);
-        *position = there.map_or(*position, |metadata| FileFacts::of(&metadata).brought_back(*position));
+        *position = there.map_or(*position, |metadata| FileFacts::of(&metadata).restored(*position));
     }
 }
 
 /// Where a file of this machine is, by the name that positions and extents have of it, and a position in it; `None`: there can be
 /// none.
 pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Position) -> Option<PathBuf> {
-    let (kind, full) = (&source.kind, |path| origin.folder.join(path));
+    let (kind, full) = (&source.kind, |path| origin.dir.join(path));
     if let Some(log) = kind.log() {
         return path_of(&full(log), name, position);
     }
-    match kind.folder().or(kind.retry_folder()) {
-        Some(folder) => os_name(name).map(|name| full(folder).join(name)),
+    match kind.dir().or(kind.retry_dir()) {
+        Some(dir) => os_name(name).map(|name| full(dir).join(name)),
         None => kind.file().map(full),
     }
 }
@@ -198,10 +200,10 @@ pub fn holds(source: &SourceSpec, path: &Path, bytes: u64) -> std::io::Result<bo
 }
 
 /// Whether an extent is of what is known so.
-fn is_same(known_by: u64, extent: &Extent) -> bool {
+fn is_same(object_id: u64, extent: &Extent) -> bool {
     match extent.is_of_blocks() {
-        true => known_shortly(known_by) == extent.of_known(),
-        false => known_by == extent.row,
+        true => short_object_id(object_id) == extent.of_known(),
+        false => object_id == extent.row,
     }
 }
 
@@ -219,8 +221,8 @@ fn open_at(part: SourceFile<'_>, file: Content) -> Result<ReplayedFile<'_>, Stri
     let mut file = Stream::of(part.source, &part.path, file).map_err(|error| plain(&error))?;
     let facts = file.facts().map_err(|error| plain(&error))?;
     let header = part.header(&mut file).map_err(|error| error.message)?;
-    let bytes = (!file.is_packed()).then_some(facts.bytes);
-    Ok(ReplayedFile { bytes, part, file, header, known_by: facts.known_by().unsigned_abs() })
+    let bytes = (!file.is_compressed()).then_some(facts.bytes);
+    Ok(ReplayedFile { bytes, part, file, header, object_id: facts.object_id().unsigned_abs() })
 }
 
 /// Why something that is not a regular file cannot be read again.
@@ -257,8 +259,8 @@ impl ReplayedFile<'_> {
                 ends_in_line = !ends_line(buffer.last());
             } else {
                 // The record was the last of a compressed file, perhaps because it broke off there, and is not any more.
-                if ends_in_line && self.file.goes_on().map_err(|error| plain(&error))? {
-                    return Err("the file was changed: its last record goes on now".into());
+                if ends_in_line && self.file.has_more().map_err(|error| plain(&error))? {
+                    return Err("the file was changed: its last record is longer now".into());
                 }
                 damage = self.end(&mut framer)?;
             }
@@ -275,7 +277,7 @@ impl ReplayedFile<'_> {
                 && rows + 1 == planned.rows as usize
                 && let Some(why) = damage.take()
             {
-                framer.refuse_rest(why);
+                framer.reject_rest(why);
                 framer.next(true).into_iter().for_each(|chunk| joined.add(chunk));
             }
         }
@@ -298,7 +300,7 @@ impl ReplayedFile<'_> {
     /// The records of some blocks, from one of them on.
     fn read_blocks(&mut self, planned: &PlannedChunk, framer: Framer) -> Result<Chunk, String> {
         let extent = &planned.extent;
-        let mut framer = framer.skipping(extent.first_record());
+        let mut framer = framer.skip_records(extent.first_record());
         let (mut left, wanted_rows) = (extent.length(), planned.rows as usize);
         let mut joined = GrowingChunk::default();
         let (mut rows, mut damage) = (0, None);
@@ -321,7 +323,7 @@ impl ReplayedFile<'_> {
                 && rows + 1 == wanted_rows
                 && let Some(why) = damage.take()
             {
-                framer.refuse_rest(why);
+                framer.reject_rest(why);
                 framer.next(true).into_iter().for_each(|chunk| joined.add(chunk));
             }
         }
@@ -333,7 +335,7 @@ impl ReplayedFile<'_> {
 pub fn made(planned: &PlannedChunk, rows: impl FnOnce(std::ops::Range<u64>) -> Chunk) -> Result<Chunk, String> {
     let first = planned.extent.row;
     let end = first.checked_add(u64::from(planned.rows)).filter(|_| planned.rows as usize <= PART_ROWS_MAX);
-    let end = end.ok_or("its plan tells of more rows than a chunk can have")?;
+    let end = end.ok_or("its plan lists more rows than a chunk can have")?;
     Ok(rows(first..end))
 }
 

@@ -12,7 +12,7 @@ pub mod rows;
 pub use content::columns_of;
 pub use lookup::Lookup;
 
-use super::{panicked, plain, until_closed};
+use super::{panicked, plain, run_until_closed};
 use bytes::Bytes;
 use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::position::{Extent, Positions};
@@ -23,7 +23,7 @@ use millstream_base::job::spec::TableQuery;
 use millstream_base::job::spec::{EnrichSpec, EnrichTable, Origin, SourceSpec};
 use millstream_base::job::table_source::{place, stage_of};
 use millstream_base::limits::ENRICH_BYTES_MAX;
-use millstream_base::patience::ServerWait;
+use millstream_base::retry::StartupRetry;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ pub fn check_file(enrich: &EnrichSpec, origin: &Origin) -> Result<()> {
 }
 
 /// All of a table, as it is now. `who` asks a database for it, and waits for one that is away as `servers` says.
-pub fn fetch(enrich: &EnrichSpec, origin: &Origin, who: &str, servers: ServerWait) -> Result<Bytes> {
+pub fn fetch(enrich: &EnrichSpec, origin: &Origin, who: &str, servers: StartupRetry) -> Result<Bytes> {
     match &enrich.table {
         EnrichTable::File { path, .. } => read(path, origin).map_err(Error::job),
         EnrichTable::Query { kind, url, query, wait } => {
@@ -70,7 +70,7 @@ pub fn start(
     inbox: Arc<Inbox>,
     runtime: &Handle,
     from: &Positions,
-    servers: ServerWait,
+    servers: StartupRetry,
 ) {
     let position = from.get("").copied().unwrap_or_default();
     let mut watch = WatchedTable {
@@ -82,9 +82,9 @@ pub fn start(
         refused: None,
         trouble: None,
     };
-    inbox.begins_no_batch();
+    inbox.suppress_batches();
     // Who has a table already goes on with it.
-    let servers = if watch.in_effect.is_some() { ServerWait::No } else { servers };
+    let servers = if watch.in_effect.is_some() { StartupRetry::No } else { servers };
     match watch.look(&place(source, origin), servers) {
         Ok(changed) => watch.put(changed, &inbox),
         // The job ran with another one, and goes on with it as it would have if it had not been started again.
@@ -94,7 +94,7 @@ pub fn start(
     inbox.finish();
     let poll = enrich.poll.max(POLL_MIN);
     let (reading, name) = (inbox.clone(), format!("the reader of the table of stage `{}`", watch.stage));
-    until_closed(inbox, runtime, &name, async move { watch.go_on(poll, &reading).await });
+    run_until_closed(inbox, runtime, &name, async move { watch.go_on(poll, &reading).await });
 }
 
 /// What is known of a table while the job runs.
@@ -114,7 +114,7 @@ struct WatchedTable {
 
 impl WatchedTable {
     /// The table and its rows, where it is not the one in effect; an error where there is none or it is not as it must be.
-    fn look(&mut self, who: &str, servers: ServerWait) -> Result<Option<(Chunk, usize)>> {
+    fn look(&mut self, who: &str, servers: StartupRetry) -> Result<Option<(Chunk, usize)>> {
         let content = fetch(&self.enrich, &self.origin, who, servers)?;
         let digest = digest(&content);
         if self.in_effect == Some(digest) {
@@ -137,7 +137,7 @@ impl WatchedTable {
     /// Hands over a table that changed, with how many rows it has.
     fn put(&self, changed: Option<(Chunk, usize)>, inbox: &Inbox) {
         let Some((chunk, rows)) = changed else { return };
-        inbox.put_instead(chunk);
+        inbox.replace_waiting(chunk);
         info!("stage `{}`: its table has {rows} rows now", self.stage);
     }
 
@@ -155,7 +155,7 @@ impl WatchedTable {
             tokio::time::sleep(poll).await;
             let looking = move || {
                 fault::thread("table-reader");
-                let found = self.look("", ServerWait::No);
+                let found = self.look("", StartupRetry::No);
                 (self, found)
             };
             let (watch, found) = match tokio::task::spawn_blocking(looking).await {
@@ -188,7 +188,7 @@ fn digest(content: &[u8]) -> i64 {
 }
 
 fn open(path: &Path, origin: &Origin) -> Result<std::fs::File, String> {
-    let (shown, whole) = (path.display(), origin.folder.join(path));
+    let (shown, whole) = (path.display(), origin.dir.join(path));
     if whole.is_dir() {
         return Err(format!("`{shown}` is a folder; write the path of a csv, JSON lines or parquet file"));
     }
@@ -208,7 +208,7 @@ fn read(path: &Path, origin: &Origin) -> Result<Bytes, String> {
 /// What to say of a table above the limit.
 pub fn too_large(what: &str) -> String {
     format!(
-        "{what} has more than {} MiB, and each worker holds all of it in memory; leave out what is not needed, or join \
+        "{what} has more than {} MiB, and each worker holds all of it in memory; select only what you need, or join \
          streams instead",
         ENRICH_BYTES_MAX >> 20
     )

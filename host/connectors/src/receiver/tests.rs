@@ -9,7 +9,7 @@ use millstream_base::batch::types::ColumnType;
 use millstream_base::error::Kind;
 use millstream_base::inbox::{InboxState, TakeLimits};
 use millstream_base::job::spec::{ColumnSpec, JobFacts};
-use millstream_base::patience::ServerWait;
+use millstream_base::retry::StartupRetry;
 use std::io::Write;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
@@ -29,22 +29,22 @@ pub fn source(kind: SourceKind, format: Format) -> SourceSpec {
     }
 }
 
-/// A started source whose inbox can be waited for.
+/// A running source whose inbox can be waited for.
 pub struct StartedSource {
     pub inbox: Arc<Inbox>,
     woken: Arc<Notify>,
 }
 
-fn begin(source: &SourceSpec, folder: &Path) -> StartedSource {
-    begin_from(source, folder, &Positions::new())
+fn begin(source: &SourceSpec, dir: &Path) -> StartedSource {
+    begin_from(source, dir, &Positions::new())
 }
 
-pub fn begin_from(source: &SourceSpec, folder: &Path, from: &Positions) -> StartedSource {
+pub fn begin_from(source: &SourceSpec, dir: &Path, from: &Positions) -> StartedSource {
     let woken = Arc::new(Notify::new());
     let waker = woken.clone();
     let inbox = Arc::new(Inbox::new(millstream_base::limits::INBOX_BYTES_MAX, Box::new(move || waker.notify_one())));
-    let origin = Origin { folder: folder.into(), ..Origin::default() };
-    let job = JobFacts { owner: None, servers: ServerWait::No, processes: 1 };
+    let origin = Origin { dir: dir.into(), ..Origin::default() };
+    let job = JobFacts { owner: None, servers: StartupRetry::No, processes: 1 };
     let (origin, runtime) = (&origin, &Handle::current());
     start(SourceStart { source, origin, inbox: inbox.clone(), runtime, from, share: Share::ALL, job })
         .expect("it starts");
@@ -52,7 +52,7 @@ pub fn begin_from(source: &SourceSpec, folder: &Path, from: &Positions) -> Start
 }
 
 impl StartedSource {
-    /// Waits until the state is as wanted.
+    /// Waits until the state matches.
     pub async fn until(&self, what: &str, wanted: impl Fn(&InboxState) -> bool) -> InboxState {
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -61,7 +61,7 @@ impl StartedSource {
                 return state;
             }
             assert!(Instant::now() < deadline, "waiting for {what}: {state:?}");
-            // Idleness wakes nobody, so it is looked at from time to time.
+            // Becoming idle wakes no waiter, so the state is polled.
             let _ = timeout(Duration::from_millis(5), self.woken.notified()).await;
         }
     }
@@ -71,7 +71,7 @@ impl StartedSource {
         self.inbox.take(millstream_base::ids::BatchId(1), TakeLimits::of(u64::MAX, u64::MAX)).chunks
     }
 
-    /// Takes records until there are so many; each as text.
+    /// Takes this many records, each as text.
     async fn records(&self, count: usize) -> Vec<String> {
         let mut records = Vec::new();
         while records.len() < count {
@@ -89,7 +89,7 @@ impl Drop for StartedSource {
     }
 }
 
-/// What was logged.
+/// Captures the log.
 #[derive(Clone, Default)]
 struct CapturedLog(Arc<std::sync::Mutex<Vec<u8>>>);
 
@@ -124,13 +124,12 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 
 #[tokio::test]
 async fn a_socket_is_read_and_connected_again() {
-    // Nobody listens at first.
+    // At first the connection is refused.
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let log = CapturedLog::default();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).without_time().with_target(false);
     let _logging = tracing::subscriber::set_default(subscriber.with_writer(log.clone()).finish());
-    // Where there is one subscriber only, a place in the code that another test, which has none, comes to first is silent for
-    // all threads from then on.
+    // With only one subscriber, a log statement is disabled for all threads if a test without a subscriber reaches it first.
     let _second = tracing::dispatcher::Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
     let started = begin(
         &source(SourceKind::Declared(Arc::new(SocketReads::lines(address.to_string()))), Format::Text),
@@ -159,7 +158,7 @@ async fn a_socket_is_read_and_connected_again() {
     ];
     assert_eq!(log.text().lines().collect::<Vec<_>>(), expected, "each change is told once");
     started.inbox.close();
-    // The receiver ends, and with it the connection.
+    // The receiver ends and closes its connection.
     assert!(timeout(DEADLINE, peer.readable()).await.is_ok());
 }
 
@@ -184,15 +183,15 @@ async fn a_raw_socket_reads_frames() {
     assert_eq!(last.refused.last().unwrap().reason, "cut short: 3 of the 9 bytes of a frame");
 }
 
-fn put(folder: &Path, name: &str, text: &str) {
-    std::fs::write(folder.join(".writing"), text).unwrap();
-    std::fs::rename(folder.join(".writing"), folder.join(name)).unwrap();
+fn put(dir: &Path, name: &str, text: &str) {
+    std::fs::write(dir.join(".writing"), text).unwrap();
+    std::fs::rename(dir.join(".writing"), dir.join(name)).unwrap();
 }
 
 #[tokio::test]
-async fn a_folder_is_read_file_by_file_and_each_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path();
+async fn a_dir_is_read_file_by_file_and_each_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
     for (name, text) in
         [("b", "2\n"), ("a", "1"), (".hidden", "x\n"), ("_SUCCESS", "x\n"), ("c.tmp", "x\n"), ("d~", "x\n")]
     {
@@ -221,7 +220,7 @@ async fn a_folder_is_read_file_by_file_and_each_once() {
     std::fs::remove_dir_all(path).unwrap();
     let failed = started.until("failure", |state| state.failed.is_some()).await.failed.unwrap();
     assert_eq!(failed.kind, Kind::Environment);
-    let expected = format!("source `lines`: cannot read `{}`: there is no such file or folder", path.display());
+    let expected = format!("source `lines`: cannot read `{}`: no such file or directory", path.display());
     assert_eq!(failed.message, expected);
 }
 
@@ -267,13 +266,12 @@ async fn a_rate_source_makes_its_rows_in_time() {
 
 #[tokio::test]
 async fn a_queue_line_is_a_batch() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("q"), "[1, {\"a\":2}]\n\n[]\n[3]\nnonsense\n").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("q"), "[1, {\"a\":2}]\n\n[]\n[3]\nnonsense\n").unwrap();
     let started =
-        begin(&source(SourceKind::Declared(Arc::new(QueueReads { path: "q".into() })), Format::Json), folder.path());
+        begin(&source(SourceKind::Declared(Arc::new(QueueReads { path: "q".into() })), Format::Json), dir.path());
     let failed = started.until("failure", |state| state.failed.is_some()).await.failed.unwrap();
-    let expected =
-        format!("source `lines`: {}/q:5: not a JSON array; expected one JSON array", folder.path().display());
+    let expected = format!("source `lines`: {}/q:5: not a JSON array; expected one JSON array", dir.path().display());
     assert!(failed.message.starts_with(&expected), "{failed}");
     let batches: Vec<Vec<String>> = (0..3)
         .map(|_| {
@@ -288,11 +286,11 @@ async fn a_queue_line_is_a_batch() {
 
 #[test]
 fn what_is_missing_is_told_before_anything_runs() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = folder.path().display();
-    std::fs::write(folder.path().join("file"), "").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().display();
+    std::fs::write(dir.path().join("file"), "").unwrap();
     let lines = [("sources.lines.path".to_string(), 7), ("sources.lines".to_string(), 5)].into();
-    let origin = Origin { file: Some("job.toml".into()), folder: folder.path().into(), lines, ..Origin::default() };
+    let origin = Origin { file: Some("job.toml".into()), dir: dir.path().into(), lines, ..Origin::default() };
     let check = |kind, format| {
         let mut source = source(kind, format);
         source.schema.push(ColumnSpec::new("n", ColumnType::Int64));
@@ -309,13 +307,13 @@ fn what_is_missing_is_told_before_anything_runs() {
     assert_eq!(check(file("file"), Format::Text), Ok(()));
     assert_eq!(check(directory(""), Format::Text), Ok(()));
     let missing = format!(
-        "job.toml:7: source `lines`: path `{at}/none`: there is no such file or folder; relative paths start from `{at}`"
+        "job.toml:7: source `lines`: path `{at}/none`: no such file or directory; relative paths start from `{at}`"
     );
     assert_eq!(check(file("none"), Format::Text), job(missing));
-    let folder_given = format!(
+    let dir_given = format!(
         "job.toml:7: source `lines`: path `{at}/.` is a folder, not a file; use kind = \"directory\" for a folder"
     );
-    assert_eq!(check(file("."), Format::Text), job(folder_given));
+    assert_eq!(check(file("."), Format::Text), job(dir_given));
     let file_given =
         format!("job.toml:7: source `lines`: path `{at}/file` is a file, not a folder; use kind = \"file\" for a file");
     assert_eq!(check(directory("file"), Format::Text), job(file_given));
@@ -333,11 +331,11 @@ fn what_is_missing_is_told_before_anything_runs() {
     assert_eq!(check(rate, Format::Text), job("job.toml:5: source `lines`: rows_per_second must be at least 1".into()));
 }
 
-/// Closes a connection so that the other side sees a reset.
+/// Closes a connection so that the peer sees a reset.
 fn reset(stream: TcpStream) {
     use std::os::fd::AsRawFd;
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    // SAFETY: the option is as long as is said, and lives through the call.
+    // SAFETY: the option has the stated length, and lives through the call.
     let set = unsafe {
         libc::setsockopt(
             stream.as_raw_fd(),

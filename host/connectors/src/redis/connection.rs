@@ -1,80 +1,80 @@
-//! A connection with a server of Redis, by the standard library alone: clients of others keep whatever a server sends, and here an answer
-//! takes no more memory than whoever asks allows, however long it is.
+//! A Redis connection based on the standard library alone. Existing clients keep whatever a server sends. Here a response takes no more
+//! memory than the caller allows, however long it is.
 
 use super::protocol::{Command, RedisError, Value};
 use std::io::{self, BufRead, BufReader, Read, Write};
 
-/// Bytes of a line of an answer: an error, a number, a length.
+/// Maximum bytes of a line in a response: an error, a number, a length.
 const LINE_BYTES_MAX: u64 = 64 << 10;
-/// About what a value takes in memory beside its bytes.
+/// Approximate memory of a value in addition to its bytes.
 const VALUE_BYTES: usize = 128;
-/// Bytes of an answer that are read to their end, though they are not kept. A server of Redis itself has no value of more than 512 MiB.
+/// Maximum bytes of a response that are read, even though they are not kept. Redis itself has no value of more than 512 MiB.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
-/// Values of an answer, in all its lists.
+/// Maximum values of a response, in all its lists.
 const VALUES_MAX: usize = 4 << 20;
-/// How deep lists may stand in others.
+/// Maximum nesting of lists.
 const DEPTH_MAX: usize = 16;
 
-/// What bytes come from and go to.
+/// A byte stream.
 pub trait Stream: Read + Write + Send {}
 impl<S: Read + Write + Send> Stream for S {}
 
 /// A connection.
 pub struct Connection {
     stream: BufReader<Box<dyn Stream>>,
-    /// Bytes that an answer may take.
+    /// Maximum memory of a response.
     kept_max: usize,
 }
 
-/// An answer of which no more was kept than may be.
-pub struct Answer {
-    /// What was kept of it: of lists the first values, and of texts that are too long nothing.
+/// A response, truncated to the memory limit.
+pub struct Response {
+    /// The kept part: the first values of lists, and no strings that are too long.
     pub value: Value,
-    /// How many bytes it had, where they are more than were kept.
+    /// Its total bytes, if it was truncated.
     pub cut: Option<u64>,
 }
 
 impl Connection {
-    /// On a stream that nobody has used yet.
+    /// Creates a connection on an unused stream.
     pub fn new(stream: Box<dyn Stream>, kept_max: usize) -> Connection {
         Connection { stream: BufReader::new(stream), kept_max }
     }
 
-    /// What the server answers to a command, as far as there is room for it.
-    pub fn ask(&mut self, command: &Command) -> Result<Answer, RedisError> {
+    /// Sends a command and returns its response, possibly truncated.
+    pub fn request(&mut self, command: &Command) -> Result<Response, RedisError> {
         let stream = self.stream.get_mut();
         stream.write_all(&command.packed())?;
         stream.flush()?;
         let mut reading =
-            AnswerReader { from: &mut self.stream, left: self.kept_max, read: 0, values: 0, is_cut: false };
+            ResponseReader { from: &mut self.stream, left: self.kept_max, read: 0, values: 0, is_cut: false };
         let value = reading.value(0)?;
         let cut = reading.is_cut.then_some(reading.read);
         match value {
-            Value::Error(words) => Err(RedisError::Refused(words)),
-            value => Ok(Answer { value, cut }),
+            Value::Error(message) => Err(RedisError::Server(message)),
+            value => Ok(Response { value, cut }),
         }
     }
 
-    /// The whole answer to a command.
-    pub fn whole(&mut self, command: &Command) -> Result<Value, RedisError> {
-        let Answer { value, cut } = self.ask(command)?;
+    /// Sends a command and returns its complete response.
+    pub fn request_complete(&mut self, command: &Command) -> Result<Value, RedisError> {
+        let Response { value, cut } = self.request(command)?;
         match cut {
             None => Ok(value),
             Some(bytes) => Err(RedisError::from(wrong(format!(
-                "it answers with {bytes} bytes, and {} are more than anything that was asked for",
+                "it answers with {bytes} bytes, and no request needs more than {}",
                 self.kept_max
             )))),
         }
     }
 
-    /// The same as text.
+    /// Sends a command and returns its complete response as text.
     pub fn text(&mut self, command: &Command) -> Result<String, RedisError> {
-        self.whole(command)?.text().ok_or(RedisError::Unexpected)
+        self.request_complete(command)?.text().ok_or(RedisError::Unexpected)
     }
 
-    /// The same as two texts.
+    /// Sends a command and returns its complete response as two strings.
     pub fn two_texts(&mut self, command: &Command) -> Result<(String, String), RedisError> {
-        let Value::Array(values) = self.whole(command)? else { return Err(RedisError::Unexpected) };
+        let Value::Array(values) = self.request_complete(command)? else { return Err(RedisError::Unexpected) };
         match values.as_slice() {
             [first, second] => first.text().zip(second.text()).ok_or(RedisError::Unexpected),
             _ => Err(RedisError::Unexpected),
@@ -82,8 +82,8 @@ impl Connection {
     }
 }
 
-/// Reads one answer, within its bounds.
-struct AnswerReader<'a, R> {
+/// Reads one response within its limits.
+struct ResponseReader<'a, R> {
     from: &'a mut R,
     /// Bytes that may still be kept.
     left: usize,
@@ -92,7 +92,7 @@ struct AnswerReader<'a, R> {
     is_cut: bool,
 }
 
-impl<R: BufRead> AnswerReader<'_, R> {
+impl<R: BufRead> ResponseReader<'_, R> {
     fn value(&mut self, depth: usize) -> io::Result<Value> {
         if depth > DEPTH_MAX {
             return Err(wrong("its answer is nested too deep".into()));
@@ -112,7 +112,7 @@ impl<R: BufRead> AnswerReader<'_, R> {
                 Some(length) => {
                     let mut values = Vec::new();
                     for _ in 0..length {
-                        // Before its own values, so that of what is cut the beginning stays.
+                        // Counted before its elements, so that a truncated list keeps its first elements.
                         let has_room = self.keep(VALUE_BYTES);
                         let value = self.value(depth + 1)?;
                         if has_room {
@@ -123,7 +123,7 @@ impl<R: BufRead> AnswerReader<'_, R> {
                 }
             },
             Some(kind @ (b'+' | b'-' | b':')) => match self.keep(line.len()) {
-                true => short(*kind, &line).ok_or_else(not_redis),
+                true => parse_line(*kind, &line).ok_or_else(not_redis),
                 false => Ok(Value::Nil),
             },
             _ => Err(not_redis()),
@@ -146,7 +146,7 @@ impl<R: BufRead> AnswerReader<'_, R> {
         }
     }
 
-    /// A line, with its end.
+    /// Reads a line with its end.
     fn line(&mut self) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
         let read = self.from.take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
@@ -158,7 +158,7 @@ impl<R: BufRead> AnswerReader<'_, R> {
         }
     }
 
-    /// Takes so much of the room that is left; false: there is too little.
+    /// Takes bytes from the remaining limit; `false`: too few remain.
     fn keep(&mut self, bytes: usize) -> bool {
         match self.left.checked_sub(bytes) {
             Some(left) => {
@@ -181,13 +181,13 @@ impl<R: BufRead> AnswerReader<'_, R> {
     }
 }
 
-/// What a line holds between its first byte and its end.
+/// Returns the content of a line between its first byte and its end.
 fn content(line: &[u8]) -> Option<&str> {
     line.get(1..)?.strip_suffix(b"\r\n").and_then(|rest| std::str::from_utf8(rest).ok())
 }
 
-/// A value that is one line.
-fn short(kind: u8, line: &[u8]) -> Option<Value> {
+/// Decodes a value that is one line.
+fn parse_line(kind: u8, line: &[u8]) -> Option<Value> {
     let content = content(line)?;
     match kind {
         b'+' => Some(Value::SimpleString(content.to_owned())),
@@ -196,7 +196,7 @@ fn short(kind: u8, line: &[u8]) -> Option<Value> {
     }
 }
 
-/// The number of a line; `None`: there is nothing.
+/// Decodes a length; `None`: a null.
 fn length(line: &[u8]) -> io::Result<Option<u64>> {
     let number = content(line).and_then(|digits| digits.parse::<i64>().ok()).ok_or_else(not_redis)?;
     Ok(u64::try_from(number).ok())
@@ -217,7 +217,7 @@ mod tests {
 
     fn read(from: impl Read, kept_max: usize) -> (io::Result<Value>, bool) {
         let mut from = BufReader::new(from);
-        let mut reading = AnswerReader { from: &mut from, left: kept_max, read: 0, values: 0, is_cut: false };
+        let mut reading = ResponseReader { from: &mut from, left: kept_max, read: 0, values: 0, is_cut: false };
         (reading.value(0), reading.is_cut)
     }
 
@@ -240,12 +240,12 @@ mod tests {
         for other in
             [&b"HTTP/1.1 400\r\n"[..], b"$x\r\n", b"$1\r\nab\r\n", b"\r\n", b"+a\n", b"%1\r\n+a\r\n+b\r\n", b":x\r\n"]
         {
-            let told = read(other, 10_000).0.unwrap_err();
-            assert_eq!(told.to_string(), "its reply is not Redis", "{other:?}");
+            let error = read(other, 10_000).0.unwrap_err();
+            assert_eq!(error.to_string(), "its reply is not Redis", "{other:?}");
         }
     }
 
-    /// What there is no room for is read, so that the next answer is the next, and is not kept.
+    /// Bytes beyond the limit are read, so that the next response is in sync, but not kept.
     #[test]
     fn no_more_is_kept_than_may_be() {
         let (value, is_cut) = read(&b"*2\r\n+1-0\r\n$20\r\n01234567890123456789\r\n"[..], 300);
@@ -263,11 +263,11 @@ mod tests {
     #[test]
     fn an_answer_without_an_end_is_refused() {
         for head in ["$9223372036854775807\r\n", "$2000000000\r\n", "+", "$"] {
-            let (told, _) = read(head.as_bytes().chain(repeat(b'1')), 1000);
-            assert!(told.is_err(), "{head}");
+            let (error, _) = read(head.as_bytes().chain(repeat(b'1')), 1000);
+            assert!(error.is_err(), "{head}");
         }
-        let (told, _) = read(b"*2147483647\r\n".chain(&b":1\r\n".repeat(VALUES_MAX)[..]), 1000);
-        assert_eq!(told.unwrap_err().to_string(), "its answer has more than 4194304 values");
+        let (error, _) = read(b"*2147483647\r\n".chain(&b":1\r\n".repeat(VALUES_MAX)[..]), 1000);
+        assert_eq!(error.unwrap_err().to_string(), "its answer has more than 4194304 values");
         let nested = "*1\r\n".repeat(10_000);
         assert_eq!(read(nested.as_bytes(), 1000).0.unwrap_err().to_string(), "its answer is nested too deep");
     }

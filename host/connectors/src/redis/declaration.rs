@@ -1,4 +1,4 @@
-//! What a job file says of sources and sinks of kind `redis`.
+//! Declarations of `redis` sources and sinks: their keys in job files.
 
 use super::settings::{RedisReads, RedisWrites};
 use super::{sink, source};
@@ -8,7 +8,7 @@ use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::BatchId;
-use millstream_base::job::PartMistakes;
+use millstream_base::job::PartErrors;
 use millstream_base::job::connector::{COLUMNS, RECORDS, ROWS, START, SinkDeclaration, SourceDeclaration, TLS, WAIT};
 use millstream_base::job::keys::{KeyShape, TableKey, key};
 use millstream_base::job::spec::{ColumnSource, Format, Origin, SourceSpec, TlsSpec};
@@ -29,7 +29,7 @@ const URL: TableKey = key(
 )
 .required();
 
-/// Sources.
+/// Sources of kind `redis`.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
     doc: "Redis streams",
@@ -53,7 +53,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
     read: |r| Arc::new(RedisReads::read(r)),
 };
 
-/// Sinks.
+/// Sinks of kind `redis`.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
     doc: "a Redis stream",
@@ -67,7 +67,7 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
         ),
         key(
             "maxlen",
-            KeyShape::Whole(1, i64::MAX as u64),
+            KeyShape::Integer(1, i64::MAX as u64),
             "Approximate maximum length of the stream. Older entries are deleted, even if unread. Unlimited by default.",
         ),
     ],
@@ -93,7 +93,7 @@ impl RedisWrites {
         RedisWrites {
             stream: r.needed_text("stream", "stream = \"totals\""),
             field: r.text("field", FIELD_EXAMPLE).map(str::to_owned),
-            entries_max: r.whole("maxlen", 1, i64::MAX as u64),
+            entries_max: r.integer("maxlen", 1, i64::MAX as u64),
             server: SinkServer::read(r, URL_EXAMPLE),
         }
     }
@@ -104,7 +104,7 @@ impl SourceConfig for RedisReads {
         KIND
     }
 
-    fn check(&self, source: &SourceSpec, part: &PartMistakes<'_>) {
+    fn check(&self, source: &SourceSpec, part: &PartErrors<'_>) {
         part.url(&self.url, SCHEMES, source.tls.as_ref());
         check_tls_name(source.tls.as_ref(), part);
         part.names("stream", &self.streams);
@@ -155,7 +155,7 @@ impl SinkConfig for RedisWrites {
         KIND
     }
 
-    fn check(&self, part: &PartMistakes<'_>) {
+    fn check(&self, part: &PartErrors<'_>) {
         part.url(&self.server.url, SCHEMES, self.server.tls.as_ref());
         check_tls_name(self.server.tls.as_ref(), part);
         part.names("stream", std::slice::from_ref(&self.stream));
@@ -170,7 +170,7 @@ impl SinkConfig for RedisWrites {
     }
 
     fn await_server(&self, start: SinkStart<'_>) -> Result<()> {
-        sink::await_answer(self, start)
+        sink::await_server(self, start)
     }
 
     fn open(&self, start: SinkStart<'_>, _schema: &SchemaRef, failure: &Failure) -> Result<Box<dyn Sink>> {
@@ -182,7 +182,7 @@ impl SinkConfig for RedisWrites {
     }
 }
 
-fn check_tls_name(tls: Option<&TlsSpec>, part: &PartMistakes<'_>) {
+fn check_tls_name(tls: Option<&TlsSpec>, part: &PartErrors<'_>) {
     if tls.is_some_and(|tls| tls.name.is_some()) {
         part.wrong("tls", "`tls.name` is not for kind `redis`; write the name that the certificate is for into `url`");
     }

@@ -1,14 +1,14 @@
-//! Commands, values and errors of version 2 of the protocol of Redis, which all servers speak (redis.io, "Redis serialization protocol").
+//! Commands, values and errors of version 2 of the Redis protocol, which all servers support (redis.io, "Redis serialization protocol").
 
 use crate::dial::plain;
-use crate::tls::{TlsRefusal, refused};
+use crate::tls::{TlsError, to_tls_error};
 use millstream_base::shown;
 use std::fmt::Display;
 use std::io;
 
-/// Bytes of a server's words that are shown.
+/// Maximum bytes of a server's message in an error.
 const SHOWN_BYTES_MAX: usize = 300;
-/// Errors of a server that is not ready.
+/// Error codes of a server that is not ready.
 const NOT_READY: [&str; 10] = [
     "LOADING",
     "TRYAGAIN",
@@ -22,25 +22,25 @@ const NOT_READY: [&str; 10] = [
     "UNBLOCKED",
 ];
 
-/// An answer, or a part of one.
+/// A response, or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// There is nothing.
+    /// A null.
     Nil,
-    /// A number.
+    /// An integer.
     Int(i64),
     /// Bytes.
     BulkString(Vec<u8>),
-    /// A word, such as `OK`.
+    /// A status, such as `OK`.
     SimpleString(String),
-    /// Several values.
+    /// A list of values.
     Array(Vec<Value>),
-    /// An error, as the server says it: a code, a blank and words.
+    /// An error of the server: a code, a space and a message.
     Error(String),
 }
 
 impl Value {
-    /// As text, if it is text or a number.
+    /// Returns the value as text, if it is text or a number.
     pub fn text(&self) -> Option<String> {
         match self {
             Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
@@ -50,30 +50,30 @@ impl Value {
         }
     }
 
-    /// As a whole number.
+    /// Returns the value as an unsigned integer.
     pub fn number(&self) -> Option<u64> {
         self.text()?.parse().ok()
     }
 }
 
-/// A command with its arguments, as it is sent.
+/// A command with its arguments in wire format.
 pub struct Command {
     arguments: usize,
     bytes: Vec<u8>,
 }
 
 impl Command {
-    /// Without arguments.
+    /// Creates a command without arguments.
     pub fn new(name: &str) -> Command {
         Command { arguments: 0, bytes: Vec::new() }.arg(name)
     }
 
-    /// With one more, as it is shown.
+    /// Appends an argument in its displayed form.
     pub fn arg(self, argument: impl Display) -> Command {
         self.bytes(argument.to_string().as_bytes())
     }
 
-    /// With one more of these bytes.
+    /// Appends an argument of bytes.
     pub fn bytes(mut self, argument: &[u8]) -> Command {
         self.arguments += 1;
         self.bytes.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
@@ -82,22 +82,22 @@ impl Command {
         self
     }
 
-    /// All of it.
+    /// Returns the encoded command.
     pub fn packed(&self) -> Vec<u8> {
         [format!("*{}\r\n", self.arguments).as_bytes(), &self.bytes].concat()
     }
 }
 
-/// Why there is no answer, or none that can be used.
+/// Why there is no usable response.
 #[derive(Debug)]
 pub enum RedisError {
     /// The connection failed.
     Io(io::Error),
-    /// The server refuses, in its words.
-    Refused(String),
-    /// It does not accept user or password.
+    /// The server returned an error: its message.
+    Server(String),
+    /// The server rejected user or password.
     Login,
-    /// It answers, but not what was asked for.
+    /// An unexpected response.
     Unexpected,
 }
 
@@ -108,50 +108,50 @@ impl From<io::Error> for RedisError {
 }
 
 impl RedisError {
-    /// The word with which an error of the server begins.
+    /// Returns the code with which an error of the server begins.
     fn code(&self) -> Option<&str> {
         match self {
-            RedisError::Refused(words) => words.split(' ').next(),
+            RedisError::Server(message) => message.split(' ').next(),
             RedisError::Io(_) | RedisError::Login | RedisError::Unexpected => None,
         }
     }
 
-    /// What TLS has against the server, if that is what the error is about.
-    fn tls(&self) -> Option<TlsRefusal> {
+    /// Returns the TLS error, if this is one.
+    fn tls(&self) -> Option<TlsError> {
         match self {
-            RedisError::Io(error) => refused(error, "of the host in `url`"),
-            RedisError::Refused(_) | RedisError::Login | RedisError::Unexpected => None,
+            RedisError::Io(error) => to_tls_error(error, "of the host in `url`"),
+            RedisError::Server(_) | RedisError::Login | RedisError::Unexpected => None,
         }
     }
 }
 
-/// What a server or its connection says, for people.
-pub fn words(error: &RedisError) -> String {
+/// Formats an error of a server or its connection for users.
+pub fn error_message(error: &RedisError) -> String {
     if let Some(refusal) = error.tls() {
         return format!("TLS: {refusal}");
     }
-    let words = match error {
+    let message = match error {
         RedisError::Io(error) => shown::harmless(&plain(error), SHOWN_BYTES_MAX),
-        RedisError::Refused(words) => shown::harmless(words, SHOWN_BYTES_MAX),
+        RedisError::Server(message) => shown::harmless(message, SHOWN_BYTES_MAX),
         RedisError::Unexpected => "its reply does not fit the request".to_owned(),
         RedisError::Login => return "authentication failed; check user and password in `url`".to_owned(),
     };
     match error.code() {
-        Some("NOAUTH") => format!("{words}; add user and password to `url`"),
-        Some("NOPERM") => format!("{words}; grant the user this permission"),
+        Some("NOAUTH") => format!("{message}; add user and password to `url`"),
+        Some("NOPERM") => format!("{message}; grant the user this permission"),
         Some("MOVED" | "ASK" | "CROSSSLOT") => {
-            format!("{words}; it is a node of a cluster, which is not supported; name a standalone server")
+            format!("{message}; it is a node of a cluster, which is not supported; name a standalone server")
         }
         Some("WRONGTYPE") => "this key is not a stream; check `stream`".to_owned(),
-        _ => words,
+        _ => message,
     }
 }
 
-/// Whether what failed may succeed later: nobody answers, or the server is not ready.
-pub fn passes(error: &RedisError) -> bool {
+/// Whether a retry may succeed: the server is unreachable or not ready.
+pub fn is_transient(error: &RedisError) -> bool {
     match error {
         RedisError::Io(_) => error.tls().is_none(),
-        RedisError::Refused(_) => error.code().is_some_and(|code| NOT_READY.contains(&code)),
+        RedisError::Server(_) => error.code().is_some_and(|code| NOT_READY.contains(&code)),
         RedisError::Login | RedisError::Unexpected => false,
     }
 }
@@ -168,17 +168,17 @@ mod tests {
 
     #[test]
     fn errors_say_whether_they_pass() {
-        let refused = |words: &str| RedisError::Refused(words.to_owned());
-        for (error, passing, text) in [
-            (refused("LOADING the data set"), true, "LOADING the data set"),
-            (refused("OOM command not allowed"), true, "OOM command not allowed"),
-            (refused("NOAUTH needed"), false, "NOAUTH needed; add user and password to `url`"),
-            (refused("WRONGTYPE x"), false, "this key is not a stream; check `stream`"),
-            (refused("ERR \u{1b}[31m"), false, "ERR \\u{1b}[31m"),
+        let server_error = |message: &str| RedisError::Server(message.to_owned());
+        for (error, transient, text) in [
+            (server_error("LOADING the data set"), true, "LOADING the data set"),
+            (server_error("OOM command not allowed"), true, "OOM command not allowed"),
+            (server_error("NOAUTH needed"), false, "NOAUTH needed; add user and password to `url`"),
+            (server_error("WRONGTYPE x"), false, "this key is not a stream; check `stream`"),
+            (server_error("ERR \u{1b}[31m"), false, "ERR \\u{1b}[31m"),
             (RedisError::Login, false, "authentication failed; check user and password in `url`"),
             (io::Error::other("gone").into(), true, "gone"),
         ] {
-            assert_eq!((passes(&error), words(&error).as_str()), (passing, text));
+            assert_eq!((is_transient(&error), error_message(&error).as_str()), (transient, text));
         }
     }
 }

@@ -1,30 +1,30 @@
-//! Settings of sources and sinks of kind `redis`.
+//! Settings of `redis` sources and sinks.
 
 use millstream_base::job::spec::ServerStart;
 use millstream_base::job::spec::{SinkServer, Url};
 
-/// Which streams are read.
+/// Settings of a source: which streams are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisReads {
-    /// Where the server is, and the credentials.
+    /// The URL of the server, with credentials.
     pub url: Url,
     /// The keys of the streams.
     pub streams: Vec<String>,
-    /// The field that holds a record; `None`: all fields are one.
+    /// The field that contains a record; `None`: all fields form a record.
     pub field: Option<String>,
-    /// Where a job begins.
+    /// The start position of a new job.
     pub start: ServerStart,
 }
 
-/// What is written.
+/// Settings of a sink: what it writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisWrites {
     /// The server.
     pub server: SinkServer,
     /// The key of the stream.
     pub stream: String,
-    /// The field that holds a row as JSON; `None`: a field for each column.
+    /// The field that contains a row as JSON; `None`: a field for each column.
     pub field: Option<String>,
-    /// About how many entries the stream keeps; `None`: all.
+    /// Approximate maximum number of entries in the stream; `None`: unlimited.
     pub entries_max: Option<u64>,
 }

@@ -1,15 +1,15 @@
-//! Sink `redis`: each row is an entry of a stream, all rows of a batch are added by one script.
+//! The `redis` sink, which writes one stream entry per row. One script adds all rows of a batch.
 //!
-//! The script also moves a marker, a hash beside the stream which says which batch was committed last and by which start of the job, and
-//! looks at it before it adds anything. So a process that lost the job adds nothing, and a script whose answer was lost is simply run
-//! again. A transaction (MULTI) would go on behind a command that fails, and move the marker all the same; a script stops there.
+//! The script also updates a marker: a hash next to the stream with the last committed batch and the run of the job that committed it.
+//! The script checks the marker before it adds anything. So a process that was replaced adds nothing, and a script whose response was lost
+//! is simply run again. A transaction (MULTI) would continue after a failed command and still update the marker; a script stops.
 
 use super::settings::RedisWrites;
-use crate::redis::{Command, Connection, RedisError, Server, Value, passes, words};
+use crate::redis::{Command, Connection, RedisError, Server, Value, error_message, is_transient};
 use crate::sink::commit_retry::{CommitRetry, ServerFault};
 use crate::sink::server::values::{Fields, Values};
-use crate::sink::server::{ask, job_id};
-use crate::sink::{rows_refused, wrong};
+use crate::sink::server::{job_id, retry_at_start};
+use crate::sink::{rows_rejected, wrong};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::sink::Sink;
@@ -23,15 +23,15 @@ use millstream_base::owner::Owner;
 use millstream_base::{batch::json, shown};
 use std::time::Duration;
 
-/// Writes into the marker that this start commits from now on; the last committed batch, or whose the sink is.
+/// Writes into the marker that only this run commits from now on. Returns the last committed batch, or the owner of the sink.
 const CLAIM: &str = "\
 local found = redis.call('HGET', KEYS[1], 'generation')
 if found and tonumber(found) > tonumber(ARGV[1]) then return {'lost', found} end
 redis.call('HSET', KEYS[1], 'generation', ARGV[1], 'job', ARGV[2])
 return {'ours', redis.call('HGET', KEYS[1], 'batch') or '0'}";
 
-/// Adds the rows of a batch. KEYS: stream, marker. ARGV: generation, batch, the last batch that is known to be committed, how many
-/// entries are kept, for how long the marker is; then rows.
+/// Adds the rows of a batch. KEYS: stream, marker. ARGV: generation, batch, the last batch known to be committed, how many entries and for
+/// how long the marker are kept; then rows.
 const COMMIT: &str = "\
 local marker = redis.call('HMGET', KEYS[2], 'generation', 'batch')
 local batch = tonumber(marker[2] or '0')
@@ -48,13 +48,13 @@ redis.call('HSET', KEYS[2], 'generation', ARGV[1], 'batch', ARGV[2])
 if ARGV[5] ~= '' then redis.call('EXPIRE', KEYS[2], ARGV[5]) end
 return {'done', ''}";
 
-/// About how many bytes of rows stand in one argument.
+/// Approximate bytes of rows per argument.
 const ARGUMENT_BYTES: usize = 64 << 10;
-/// Columns of a row: a script passes no more arguments on.
+/// Maximum columns of a row: a script cannot pass more arguments.
 const COLUMNS_MAX: usize = 1_000;
-/// How long a marker of a job without checkpoints is kept, in seconds: it only answers whether a commit whose answer was lost happened.
+/// Time to live of the marker of a job without checkpoints, in seconds: it only shows whether a commit whose response was lost succeeded.
 const MARKER_S: &str = "86400";
-/// Bytes of an answer: words, and numbers.
+/// Maximum bytes of a response: short strings and numbers.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// Adds every batch that has rows.
@@ -74,7 +74,7 @@ struct RedisSink {
     committed: Option<BatchId>,
 }
 
-/// Checks the columns, and asks the server what has the key of the stream.
+/// Checks the columns, and the type of the stream's key on the server.
 pub(super) fn check(writes: &RedisWrites, start: SinkStart<'_>, schema: &SchemaRef) -> Result<()> {
     let SinkStart { spec, origin, .. } = start;
     let fits = match &writes.field {
@@ -84,10 +84,10 @@ pub(super) fn check(writes: &RedisWrites, start: SinkStart<'_>, schema: &SchemaR
     };
     fits.map_err(|message| wrong(spec, origin, "from", message))?;
     let server = server(writes, start)?;
-    let found = ask(start, writes.server.wait, server.place(), || {
+    let found = retry_at_start(start, writes.server.wait, server.server_name(), || {
         let found =
             server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| type_of(&mut connection, &writes.stream));
-        found.map_err(|error| trouble(spec, origin, &error))
+        found.map_err(|error| server_fault(spec, origin, &error))
     })?;
     match found.as_str() {
         "none" | "stream" => Ok(()),
@@ -103,7 +103,7 @@ pub(super) fn check(writes: &RedisWrites, start: SinkStart<'_>, schema: &SchemaR
     }
 }
 
-/// Takes the sink over from earlier starts of the job.
+/// Takes the sink over from earlier runs of the job.
 pub(super) fn open(
     writes: &RedisWrites,
     start: SinkStart<'_>,
@@ -126,17 +126,17 @@ pub(super) fn open(
     };
     if let Some(owner) = owner {
         let (server, marker, generation) = (&sink.server, &sink.marker, sink.generation);
-        let (connection, (word, number)) = ask(start, writes.server.wait, server.place(), || {
+        let (connection, (state, number)) = retry_at_start(start, writes.server.wait, server.server_name(), || {
             let opened = server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| {
                 fault::point("start.sink");
                 let claim = Command::new("EVAL").arg(CLAIM).arg(1).arg(marker).arg(generation).arg(&owner.job);
-                let told = connection.two_texts(&claim)?;
-                Ok((connection, told))
+                let claimed = connection.two_texts(&claim)?;
+                Ok((connection, claimed))
             });
-            opened.map_err(|error| trouble(spec, origin, &error))
+            opened.map_err(|error| server_fault(spec, origin, &error))
         })?;
-        if word == "lost" {
-            return Err(sink.lost(&number));
+        if state == "lost" {
+            return Err(sink.taken_over_error(&number));
         }
         sink.connection = Some(connection);
         sink.committed = batch(&number);
@@ -149,24 +149,27 @@ pub(super) fn committed(writes: &RedisWrites, start: SinkStart<'_>, job_id: &str
     let SinkStart { spec, origin, .. } = start;
     let server = server(writes, start)?;
     let marker = marker(&writes.stream, job_id, &spec.name);
-    let read = ask(start, writes.server.wait, server.place(), || {
+    let read = retry_at_start(start, writes.server.wait, server.server_name(), || {
         let read = server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| {
-            match connection.whole(&Command::new("HGET").arg(&marker).arg("batch"))? {
+            match connection.request_complete(&Command::new("HGET").arg(&marker).arg("batch"))? {
                 Value::Nil => Ok(None),
                 number => number.text().map(Some).ok_or(RedisError::Unexpected),
             }
         });
-        read.map_err(|error| trouble(spec, origin, &error))
+        read.map_err(|error| server_fault(spec, origin, &error))
     })?;
     Ok(read.and_then(|number| batch(&number)))
 }
 
-/// Waits until the server answers, whatever it says.
-pub(super) fn await_answer(writes: &RedisWrites, start: SinkStart<'_>) -> Result<()> {
+/// Waits until the server responds, whatever it replies.
+pub(super) fn await_server(writes: &RedisWrites, start: SinkStart<'_>) -> Result<()> {
     let Ok(server) = server(writes, start) else { return Ok(()) };
-    ask(start, writes.server.wait, server.place(), || {
-        match server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| connection.whole(&Command::new("PING"))) {
-            Err(error) if passes(&error) => Err(ServerFault::Passing(words(&error))),
+    retry_at_start(start, writes.server.wait, server.server_name(), || {
+        match server
+            .connect(ANSWER_BYTES_MAX)
+            .and_then(|mut connection| connection.request_complete(&Command::new("PING")))
+        {
+            Err(error) if is_transient(&error) => Err(ServerFault::Transient(error_message(&error))),
             _ => Ok(()),
         }
     })
@@ -174,7 +177,7 @@ pub(super) fn await_answer(writes: &RedisWrites, start: SinkStart<'_>) -> Result
 
 fn server(writes: &RedisWrites, start: SinkStart<'_>) -> Result<Server> {
     let SinkServer { url, tls, .. } = &writes.server;
-    let usable = Server::of(url, tls.as_ref(), &start.origin.folder);
+    let usable = Server::of(url, tls.as_ref(), &start.origin.dir);
     usable.map_err(|(key, message)| wrong(start.spec, start.origin, key, message))
 }
 
@@ -182,24 +185,28 @@ fn type_of(connection: &mut Connection, key: &str) -> std::result::Result<String
     connection.text(&Command::new("TYPE").arg(key))
 }
 
-fn trouble(spec: &SinkSpec, origin: &Origin, error: &RedisError) -> ServerFault {
-    match passes(error) {
-        true => ServerFault::Passing(words(error)),
+fn server_fault(spec: &SinkSpec, origin: &Origin, error: &RedisError) -> ServerFault {
+    match is_transient(error) {
+        true => ServerFault::Transient(error_message(error)),
         false => {
             let location = origin.at(&format!("sinks.{}.url", spec.name));
-            ServerFault::Lasting(Error::environment(format!("{location}sink `{}`: {}", spec.name, words(error))))
+            ServerFault::Permanent(Error::environment(format!(
+                "{location}sink `{}`: {}",
+                spec.name,
+                error_message(error)
+            )))
         }
     }
 }
 
-/// The key of a marker. Where keys are spread over servers, what is between braces keeps it beside its stream.
+/// Returns the key of a marker. In a cluster, the part between braces puts it on the same node as its stream.
 fn marker(stream: &str, job_id: &str, sink: &str) -> String {
     let tag = stream.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or(stream, |(tag, _)| tag);
     let tag = if tag.is_empty() { stream } else { tag };
     format!("millstream:{{{tag}}}:{job_id}:{sink}")
 }
 
-/// The batch of a marker; zero: none yet.
+/// Converts the batch number of a marker; zero: none yet.
 fn batch(number: &str) -> Option<BatchId> {
     number.parse().ok().filter(|number| *number > 0).map(BatchId)
 }
@@ -207,14 +214,14 @@ fn batch(number: &str) -> Option<BatchId> {
 impl Sink for RedisSink {
     fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
         if !rows.iter().any(|part| part.num_rows() > 0) {
-            // Of a batch without rows there is no trace, so it does not count as held.
+            // A batch without rows leaves no trace, so it does not count as held.
             return Ok(());
         }
-        let arguments = self.arguments(&rows).map_err(|cause| rows_refused(&self.name, batch, "the rows", cause))?;
+        let arguments = self.arguments(&rows).map_err(|cause| rows_rejected(&self.name, batch, "the rows", cause))?;
         fault::point("commit.before");
         let (name, wait, failure) = (self.name.clone(), self.wait, self.failure.clone());
-        let place = self.server.place().to_owned();
-        let trying = CommitRetry { sink: &name, place: &place, wait, failure: &failure };
+        let server_name = self.server.server_name().to_owned();
+        let trying = CommitRetry { sink: &name, server_name: &server_name, wait, failure: &failure };
         trying.commit(batch, || self.attempt(batch, &arguments))?;
         fault::point("commit.after");
         self.committed = Some(batch).filter(|_| self.keeps);
@@ -227,52 +234,54 @@ impl Sink for RedisSink {
 }
 
 impl RedisSink {
-    /// Runs the script once; connects where the connection was lost.
+    /// Runs the script once; reconnects if the connection was lost.
     fn attempt(&mut self, batch: BatchId, arguments: &[Vec<u8>]) -> std::result::Result<(), ServerFault> {
-        let told = |this: &RedisSink, error: RedisError| match passes(&error) {
-            true => ServerFault::Passing(words(&error)),
+        let fault_of = |this: &RedisSink, error: RedisError| match is_transient(&error) {
+            true => ServerFault::Transient(error_message(&error)),
             false => {
-                let (name, place, why) = (&this.name, this.server.place(), words(&error));
-                ServerFault::Lasting(Error::environment(format!("sink `{name}`: batch {batch}: {place}: {why}")))
+                let (name, server_name, why) = (&this.name, this.server.server_name(), error_message(&error));
+                ServerFault::Permanent(Error::environment(format!(
+                    "sink `{name}`: batch {batch}: {server_name}: {why}"
+                )))
             }
         };
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.server.connect(ANSWER_BYTES_MAX).map_err(|error| told(self, error))?,
+            None => self.server.connect(ANSWER_BYTES_MAX).map_err(|error| fault_of(self, error))?,
         };
         let known = self.committed.map_or(0, |batch| batch.0);
         let script = Command::new("EVAL").arg(COMMIT).arg(2).arg(&self.writes.stream).arg(&self.marker);
         let script = script.arg(self.generation).arg(batch.0).arg(known);
-        let script = script.arg(self.writes.entries_max.map_or(String::new(), |most| most.to_string()));
+        let script = script.arg(self.writes.entries_max.map_or(String::new(), |max| max.to_string()));
         let script = script.arg(if self.keeps { "" } else { MARKER_S });
         let script = arguments.iter().fold(script, |script, argument| script.bytes(argument));
-        let (word, number) = connection.two_texts(&script).map_err(|error| told(self, error))?;
+        let (state, number) = connection.two_texts(&script).map_err(|error| fault_of(self, error))?;
         fault::point("commit.written");
-        match word.as_str() {
+        match state.as_str() {
             "done" => {
                 self.connection = Some(connection);
                 Ok(())
             }
-            "lost" => Err(ServerFault::Lasting(self.lost(&number))),
-            // It is not started again, as that would go on without these rows.
-            "forgotten" => Err(ServerFault::Lasting(Error::job(format!(
+            "lost" => Err(ServerFault::Permanent(self.taken_over_error(&number))),
+            // The job does not restart the sink, as that would continue without these rows.
+            "forgotten" => Err(ServerFault::Permanent(Error::job(format!(
                 "sink `{}`: batch {batch}: {} holds batch {} of this job, and has confirmed batch {known}: it has lost what it had \
                  confirmed. Let it keep each write (appendonly yes, appendfsync always, maxmemory-policy noeviction) and restore its \
                  data; a restart of the job as it is continues without the missing rows, and --fresh starts from scratch",
                 self.name,
-                self.server.place(),
+                self.server.server_name(),
                 shown::harmless(&number, 30)
             )))),
-            _ => Err(ServerFault::Lasting(Error::environment(format!(
+            _ => Err(ServerFault::Permanent(Error::environment(format!(
                 "sink `{}`: batch {batch}: {}: its reply is not from the job's script",
                 self.name,
-                self.server.place()
+                self.server.server_name()
             )))),
         }
     }
 
-    /// The job was taken over.
-    fn lost(&self, generation: &str) -> Error {
+    /// Returns the error for a job that was taken over.
+    fn taken_over_error(&self, generation: &str) -> Error {
         Error::taken_over(format!(
             "sink `{}`: the job was restarted elsewhere (generation {}), and this process (generation {}) was replaced",
             self.name,
@@ -281,7 +290,7 @@ impl RedisSink {
         ))
     }
 
-    /// The rows, packed as the script unpacks them: arrays of arrays of names and values.
+    /// Packs the rows for the script: arrays of arrays of names and values.
     fn arguments(&self, rows: &[RecordBatch]) -> std::io::Result<Vec<Vec<u8>>> {
         let mut packed = PackedEntries::default();
         for part in rows.iter().filter(|part| part.num_rows() > 0) {
@@ -310,7 +319,7 @@ impl RedisSink {
     }
 }
 
-/// Entries as MessagePack, some in an argument.
+/// Entries as MessagePack, several per argument.
 #[derive(Default)]
 struct PackedEntries {
     arguments: Vec<Vec<u8>>,
@@ -347,13 +356,13 @@ impl PackedEntries {
     }
 }
 
-/// How an array of so many begins. What is shorter could be written in fewer bytes; all readers take it so.
+/// Encodes the beginning of an array of this length. A short one could take fewer bytes, but all readers accept this form.
 fn array(to: &mut Vec<u8>, length: usize) {
     to.push(0xdd);
     to.extend(u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
 }
 
-/// A text, of any bytes.
+/// Encodes a string of any bytes.
 fn text(to: &mut Vec<u8>, bytes: &[u8]) {
     to.push(0xdb);
     to.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());

@@ -1,12 +1,12 @@
-//! Streams of Redis. A position is the id of the last entry that was read, and how many entries had been added to the stream up to it, so that
-//! entries which were trimmed before they were read are noticed: Redis itself trims without asking its readers.
+//! The `redis` source. A position is the id of the last entry that was read, and how many entries had been added to the stream up to it. So
+//! entries that were trimmed before they were read are noticed: Redis trims regardless of readers.
 
 use super::settings::RedisReads;
 use crate::receiver::polled::word;
-use crate::redis::{Answer, BLOCK_MAX, Command, Connection, RedisError, Server, Value, passes, words};
+use crate::redis::{BLOCK_MAX, Command, Connection, RedisError, Response, Server, Value, error_message, is_transient};
 use bytes::Bytes;
 use millstream_base::batch::envelope::ID;
-use millstream_base::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
+use millstream_base::batch::reading::{Message, ReadContent, ReadError, ReadPartition, ReadRows};
 use millstream_base::batch::types::ColumnType;
 use millstream_base::error::Error;
 use millstream_base::job::spec::{ColumnSource, Origin, ServerStart, SourceSpec, TimeForm};
@@ -15,42 +15,42 @@ use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// About how many bytes one answer is to have.
+/// Target bytes of a response.
 const ANSWER_BYTES: u64 = 1 << 20;
-/// What an answer with one entry may take beside the entry, which is as long as a record: the fields that no column has, and names.
-const BESIDE_BYTES: u64 = 16 << 20;
-/// Bytes of an entry until some were seen: a few large ones, and soon more where they are small.
+/// Maximum bytes of a response with one entry in addition to its record: names, and fields without a column.
+const OVERHEAD_BYTES: u64 = 16 << 20;
+/// Assumed bytes of an entry until some were seen: reads a few large ones, and soon more if they are small.
 const ENTRY_BYTES: u64 = 64 << 10;
-/// How often a stream without new entries is looked at, which may be gone.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often a stream without new entries is checked, as it may have been deleted.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Reads one stream.
 pub struct Redis {
     source: String,
     server: Server,
     reads: RedisReads,
-    /// What columns make of the fields of entries.
+    /// The form in which columns take the fields of entries.
     columns: BTreeMap<String, FieldForm>,
     open: Option<OpenStream>,
-    /// Where the end of the stream was when this start first looked, for `start = "latest"`: nothing behind it is passed over where the
-    /// connection is lost before there is a position.
+    /// The end of the stream when this run first checked it, for `start = "latest"`: no later entry is skipped if the connection is lost
+    /// before there is a position.
     began: Option<RedisPosition>,
-    /// Bytes that an entry has, about.
+    /// Approximate bytes of an entry.
     entry_bytes: u64,
-    /// Bytes of a record.
+    /// Maximum bytes of a record.
     record_bytes_max: u64,
 }
 
-/// How a field stands in the record that is made of an entry.
+/// How a field is written to the record of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FieldForm {
-    /// As a number or another value of JSON, where it is one.
+    /// As a number or another JSON value, if it is valid.
     Json,
     /// As text.
     Text,
 }
 
-/// A stream that is read.
+/// A stream that is being read.
 struct OpenStream {
     connection: Connection,
     stream: String,
@@ -58,12 +58,12 @@ struct OpenStream {
     looked: Instant,
 }
 
-/// How far a stream of Redis was read.
+/// The read position of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct RedisPosition {
     /// The last entry that was read.
     id: EntryId,
-    /// How many were added to the stream up to it; `None`: the server does not count them.
+    /// How many entries were added to the stream up to it; `None`: the server does not count them.
     added: Option<u64>,
 }
 
@@ -90,23 +90,23 @@ impl RedisPosition {
         Some(RedisPosition { id: EntryId::parse(id)?, added })
     }
 
-    fn written(self) -> Vec<u8> {
+    fn encode(self) -> Vec<u8> {
         let added = self.added.map_or("?".to_owned(), |added| added.to_string());
         format!("{} {added}", self.id.shown()).into_bytes()
     }
 }
 
-/// What a server knows of a stream.
+/// The server's description of a stream.
 struct StreamFacts {
     length: u64,
-    /// Entries that were ever added; servers before Redis 7 do not say.
+    /// Number of entries ever added; not available before Redis 7.
     added: Option<u64>,
     first: Option<EntryId>,
     last: EntryId,
 }
 
 impl Redis {
-    /// One who reads streams of this source, or the key that is wrong and why.
+    /// Creates a reader of this source's streams; or returns the invalid key, and why.
     pub fn of(source: &SourceSpec, reads: &RedisReads, origin: &Origin) -> Result<Redis, (&'static str, String)> {
         let mut columns = BTreeMap::new();
         for column in source.schema.iter().filter(|column| column.from == ColumnSource::Value) {
@@ -120,7 +120,7 @@ impl Redis {
             if columns.insert(field.clone(), form).is_some_and(|other| other != form) {
                 let name = field.escape_debug();
                 let message = format!(
-                    "columns take field `{name}` both as text and as a value of JSON; give it one column, and make the \
+                    "columns take field `{name}` both as text and as a JSON value; give it one column, and make the \
                      others with `select`"
                 );
                 return Err(("schema", message));
@@ -128,7 +128,7 @@ impl Redis {
         }
         Ok(Redis {
             source: source.name.clone(),
-            server: Server::of(&reads.url, source.tls.as_ref(), &origin.folder)?,
+            server: Server::of(&reads.url, source.tls.as_ref(), &origin.dir)?,
             reads: reads.clone(),
             columns,
             open: None,
@@ -138,28 +138,28 @@ impl Redis {
         })
     }
 
-    fn told(&self, stream: &str, error: &RedisError) -> ReadTrouble {
-        let words = words(error);
-        match passes(error) {
-            true => ReadTrouble::Passing(words),
-            false => self.lasting(stream, &words),
+    fn read_error(&self, stream: &str, error: &RedisError) -> ReadError {
+        let message = error_message(error);
+        match is_transient(error) {
+            true => ReadError::Transient(message),
+            false => self.permanent(stream, &message),
         }
     }
 
-    fn lasting(&self, stream: &str, what: &str) -> ReadTrouble {
+    fn permanent(&self, stream: &str, what: &str) -> ReadError {
         let (source, stream) = (&self.source, shown::harmless(stream, 200));
-        ReadTrouble::Lasting(Error::job(format!("source `{source}`: stream `{stream}`: {what}")))
+        ReadError::Permanent(Error::job(format!("source `{source}`: stream `{stream}`: {what}")))
     }
 
-    /// What is known of a stream; `None`: it is not there (yet).
+    /// Queries a stream; `None`: it does not exist (yet).
     fn facts(connection: &mut Connection, stream: &str) -> Result<Option<StreamFacts>, RedisError> {
         let kind = connection.text(&Command::new("TYPE").arg(stream))?;
         if kind == "none" {
             return Ok(None);
         }
-        // It shows the first entry and the last, of which the ids are enough.
-        let told = connection.ask(&Command::new("XINFO").arg("STREAM").arg(stream))?.value;
-        let fields = pairs(told).unwrap_or_default();
+        // The response contains the first and the last entry, whose ids are enough.
+        let read_error = connection.request(&Command::new("XINFO").arg("STREAM").arg(stream))?.value;
+        let fields = pairs(read_error).unwrap_or_default();
         let field = |name: &str| {
             fields.iter().find(|(field, _)| field.text().as_deref() == Some(name)).map(|(_, value)| value.clone())
         };
@@ -177,12 +177,13 @@ impl Redis {
         }))
     }
 
-    /// Whether all entries behind this one are still there.
-    fn check(&self, stream: &str, at: RedisPosition, facts: &StreamFacts) -> Result<(), ReadTrouble> {
+    /// Checks that all entries after this one still exist.
+    fn check(&self, stream: &str, at: RedisPosition, facts: &StreamFacts) -> Result<(), ReadError> {
         let other = || {
-            let what = "it is another stream than the one that the job has read up to entry";
-            let told = format!("{what} {}; give the source another name to read it from its beginning", at.id.shown());
-            Err(self.lasting(stream, &told))
+            let what = "the stream is not the one that the job has read up to entry";
+            let read_error =
+                format!("{what} {}; give the source another name to read it from its beginning", at.id.shown());
+            Err(self.permanent(stream, &read_error))
         };
         if facts.last < at.id {
             return other();
@@ -192,36 +193,36 @@ impl Redis {
         let Some(new) = added.checked_sub(read).filter(|new| !all_new || facts.length <= *new) else { return other() };
         let missing = new.saturating_sub(facts.length);
         if all_new && missing > 0 {
-            let told = format!(
+            let read_error = format!(
                 "{missing} entries after {} were deleted before the job read them; let the stream keep more (MAXLEN, MINID), and give \
                  the source another name to continue with the existing entries",
                 at.id.shown()
             );
-            return Err(self.lasting(stream, &told));
+            return Err(self.permanent(stream, &read_error));
         }
         Ok(())
     }
 
-    /// Looks whether a stream that has nothing new is still the one that was read: what was deleted with it is told of.
-    fn look(&self, open: &mut OpenStream) -> Result<(), ReadTrouble> {
-        if open.looked.elapsed() < LOOK_EVERY {
+    /// Checks that an idle stream is still the one that was read: a deletion is reported.
+    fn check_idle_stream(&self, open: &mut OpenStream) -> Result<(), ReadError> {
+        if open.looked.elapsed() < CHECK_INTERVAL {
             return Ok(());
         }
         open.looked = Instant::now();
         let facts =
-            Redis::facts(&mut open.connection, &open.stream).map_err(|error| self.told(&open.stream, &error))?;
+            Redis::facts(&mut open.connection, &open.stream).map_err(|error| self.read_error(&open.stream, &error))?;
         match facts {
             Some(facts) => self.check(&open.stream, open.at, &facts),
             None if open.at.id == EntryId::default() => Ok(()),
-            None => Err(self.gone(&open.stream)),
+            None => Err(self.missing_stream(&open.stream)),
         }
     }
 
-    fn gone(&self, stream: &str) -> ReadTrouble {
-        ReadTrouble::Passing(format!("stream `{}` no longer exists", shown::harmless(stream, 200)))
+    fn missing_stream(&self, stream: &str) -> ReadError {
+        ReadError::Transient(format!("stream `{}` no longer exists", shown::harmless(stream, 200)))
     }
 
-    /// An entry as a message; or what it is and why it is none.
+    /// Converts an entry to a message; or returns its bytes and why it is invalid.
     fn message(&self, stream: &str, id: &str, fields: Vec<(Bytes, Bytes)>) -> Result<Message, (Vec<u8>, String)> {
         let value = match &self.reads.field {
             Some(name) => fields.into_iter().find(|(field, _)| field == name.as_bytes()).map(|(_, value)| value),
@@ -232,7 +233,7 @@ impl Redis {
         Ok(Message { value, headers, time_ms, topic: Some(stream.to_owned()), ..Message::default() })
     }
 
-    /// Fields as a JSON object.
+    /// Encodes fields as a JSON object.
     fn object(&self, fields: &[(Bytes, Bytes)]) -> Result<Bytes, (Vec<u8>, String)> {
         let mut object = String::from("{");
         for (name, value) in fields {
@@ -255,82 +256,87 @@ impl Redis {
         Ok(object.into())
     }
 
-    fn read(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
-        let Some(mut open) = self.open.take() else { return Err(ReadTrouble::Passing("it is not connected".into())) };
+    fn read(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadError> {
+        let Some(mut open) = self.open.take() else { return Err(ReadError::Transient("it is not connected".into())) };
         let count = (ANSWER_BYTES / self.entry_bytes.max(1)).clamp(1, rows_max.into());
         let wait_ms = wait.min(BLOCK_MAX).as_millis().max(1);
         let command = Command::new("XREAD").arg("COUNT").arg(count).arg("BLOCK").arg(wait_ms);
-        let asked = open.connection.ask(&command.arg("STREAMS").arg(&open.stream).arg(open.at.id.shown()));
-        let Answer { value, cut } = asked.map_err(|error| self.told(&open.stream, &error))?;
+        let result = open.connection.request(&command.arg("STREAMS").arg(&open.stream).arg(open.at.id.shown()));
+        let Response { value, cut } = result.map_err(|error| self.read_error(&open.stream, &error))?;
         if cut.is_some() && count > 1 {
-            // They are longer than those before: one by one they may fit.
+            // They are longer than earlier ones: one by one they may fit.
             self.entry_bytes = ANSWER_BYTES;
             self.open = Some(open);
-            return Ok(none());
+            return Ok(no_rows());
         }
         let found = match cut {
             None => entries(value),
             Some(_) => first_id(value).map(|id| vec![(id, Vec::new())]),
         };
-        let mut entries = found.ok_or_else(|| self.lasting(&open.stream, "the server's reply does not fit XREAD"))?;
-        // What is more than was asked for is asked for again.
+        let mut entries = found.ok_or_else(|| self.permanent(&open.stream, "the server's reply does not fit XREAD"))?;
+        // Entries beyond the requested number are read again.
         entries.truncate(usize::try_from(count).unwrap_or(usize::MAX));
         let before = open.at;
         if entries.is_empty() {
-            self.look(&mut open)?;
+            self.check_idle_stream(&mut open)?;
             self.open = Some(open);
-            return Ok(none());
+            return Ok(no_rows());
         }
-        let (mut messages, mut refused, mut bytes) = (Vec::new(), Vec::new(), 0_u64);
+        let (mut messages, mut rejected, mut bytes) = (Vec::new(), Vec::new(), 0_u64);
         let count = entries.len() as u64;
         for (id, fields) in entries {
             let parsed = EntryId::parse(&id).filter(|id| *id > open.at.id);
-            open.at.id = parsed.ok_or_else(|| self.lasting(&open.stream, "the server's entries are in no order"))?;
+            open.at.id = parsed.ok_or_else(|| self.permanent(&open.stream, "the server's entries are in no order"))?;
             bytes += fields.iter().map(|(name, value)| (name.len() + value.len()) as u64).sum::<u64>();
             if let Some(cut) = cut {
                 let reason = format!("{cut} bytes, record_bytes_max is {}", self.record_bytes_max);
-                refused.push((id.into_bytes(), reason));
+                rejected.push((id.into_bytes(), reason));
                 continue;
             }
             match self.message(&open.stream, &id, fields) {
                 Ok(message) => messages.push(message),
-                Err(row) => refused.push(row),
+                Err(row) => rejected.push(row),
             }
         }
-        // So that the next answer is no more than some times as long as this one, whatever it was like.
+        // So that the next response is at most a few times as long as this one.
         self.entry_bytes = cut.unwrap_or(bytes).div_ceil(count).max(self.entry_bytes / 4).max(1);
-        // Whether nothing was trimmed between what was read before and this is known by what the server counts.
+        // The server's count shows whether entries were trimmed between the last read and this one.
         let facts =
-            Redis::facts(&mut open.connection, &open.stream).map_err(|error| self.told(&open.stream, &error))?;
+            Redis::facts(&mut open.connection, &open.stream).map_err(|error| self.read_error(&open.stream, &error))?;
         open.at.added = before.added.map(|added| added + count);
         if let Some(facts) = facts {
             self.check(&open.stream, open.at, &facts)?;
         }
-        let position = Some(open.at.written());
+        let position = Some(open.at.encode());
         self.open = Some(open);
-        Ok(ReadRows { content: ReadContent::Messages(messages), refused, position, pause: Some(Duration::ZERO) })
+        Ok(ReadRows {
+            content: ReadContent::Messages(messages),
+            refused: rejected,
+            position,
+            pause: Some(Duration::ZERO),
+        })
     }
 }
 
 impl ReadPartition for Redis {
-    fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble> {
+    fn partitions(&mut self) -> Result<Vec<String>, ReadError> {
         Ok(self.reads.streams.clone())
     }
 
-    fn open(&mut self, stream: &str, position: Option<&[u8]>) -> Result<(), ReadTrouble> {
-        let told = |this: &Redis, error: RedisError| this.told(stream, &error);
-        let kept_max = usize::try_from(self.record_bytes_max.saturating_add(BESIDE_BYTES)).unwrap_or(usize::MAX);
-        let mut connection = self.server.connect(kept_max).map_err(|error| told(self, error))?;
-        let facts = Redis::facts(&mut connection, stream).map_err(|error| told(self, error))?;
+    fn open(&mut self, stream: &str, position: Option<&[u8]>) -> Result<(), ReadError> {
+        let read_error = |this: &Redis, error: RedisError| this.read_error(stream, &error);
+        let kept_max = usize::try_from(self.record_bytes_max.saturating_add(OVERHEAD_BYTES)).unwrap_or(usize::MAX);
+        let mut connection = self.server.connect(kept_max).map_err(|error| read_error(self, error))?;
+        let facts = Redis::facts(&mut connection, stream).map_err(|error| read_error(self, error))?;
         let at = match (position, facts) {
             (Some(position), Some(facts)) => {
                 let at = RedisPosition::parse(position)
-                    .ok_or_else(|| self.lasting(stream, "its position is not a Redis position"))?;
+                    .ok_or_else(|| self.permanent(stream, "its position is not a Redis position"))?;
                 self.check(stream, at, &facts)?;
                 at
             }
             (Some(_), None) => {
-                return Err(self.gone(stream));
+                return Err(self.missing_stream(stream));
             }
             (None, None) => RedisPosition { id: EntryId::default(), added: Some(0) },
             (None, Some(facts)) => match (self.reads.start, self.began) {
@@ -360,12 +366,12 @@ impl ReadPartition for Redis {
         self.open.is_some()
     }
 
-    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
+    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadError> {
         self.read(rows_max, wait)
     }
 }
 
-fn none() -> ReadRows {
+fn no_rows() -> ReadRows {
     ReadRows {
         content: ReadContent::Messages(Vec::new()),
         refused: Vec::new(),
@@ -374,7 +380,7 @@ fn none() -> ReadRows {
     }
 }
 
-/// Names and values.
+/// Splits a list into names and values.
 fn pairs(value: Value) -> Option<Vec<(Value, Value)>> {
     match value {
         Value::Array(values) => {
@@ -387,10 +393,10 @@ fn pairs(value: Value) -> Option<Vec<(Value, Value)>> {
 
 type Entry = (String, Vec<(Bytes, Bytes)>);
 
-/// The entries of an answer about one stream, as they are; `None`: it is none.
-fn entries_of(answer: Value) -> Option<Vec<Value>> {
-    // One stream was asked for.
-    let Value::Array(streams) = answer else { return None };
+/// Returns the undecoded entries of a response about one stream; `None` if it is invalid.
+fn entries_of(response: Value) -> Option<Vec<Value>> {
+    // One stream was requested.
+    let Value::Array(streams) = response else { return None };
     let Value::Array(stream) = streams.into_iter().next()? else { return None };
     match stream.into_iter().nth(1)? {
         Value::Array(entries) => Some(entries),
@@ -398,20 +404,20 @@ fn entries_of(answer: Value) -> Option<Vec<Value>> {
     }
 }
 
-/// The id of the first entry of an answer of which not all was kept.
-fn first_id(answer: Value) -> Option<String> {
-    match entries_of(answer)?.into_iter().next()? {
+/// Returns the id of the first entry of a truncated response.
+fn first_id(response: Value) -> Option<String> {
+    match entries_of(response)?.into_iter().next()? {
         Value::Array(parts) => parts.first()?.text(),
         _ => None,
     }
 }
 
-/// The entries of an answer about one stream; `None`: it is none.
-fn entries(answer: Value) -> Option<Vec<Entry>> {
-    if answer == Value::Nil {
+/// Returns the entries of a response about one stream; `None` if it is invalid.
+fn entries(response: Value) -> Option<Vec<Entry>> {
+    if response == Value::Nil {
         return Some(Vec::new());
     }
-    let entries = entries_of(answer)?;
+    let entries = entries_of(response)?;
     let entry = |entry: Value| {
         let Value::Array(parts) = entry else { return None };
         let mut parts = parts.into_iter();
@@ -442,7 +448,7 @@ mod tests {
     #[test]
     fn positions_are_read_as_they_were_written() {
         for at in [RedisPosition::default(), RedisPosition { id: EntryId(1, u64::MAX), added: Some(7) }] {
-            assert_eq!(RedisPosition::parse(&at.written()), Some(at));
+            assert_eq!(RedisPosition::parse(&at.encode()), Some(at));
         }
         for other in [&b""[..], b"1-2", b"1 2", b"1-x 3", b"\xff"] {
             assert_eq!(RedisPosition::parse(other), None, "{other:?}");

@@ -1,39 +1,41 @@
-//! What stands for registries of schemas in builds without Kafka.
+//! Replaces schema registries in builds without Kafka.
 
 use bytes::Bytes;
 use millstream_base::built;
 use millstream_base::job::spec::RegistrySpec;
 use std::path::Path;
 
-/// A registry that is never asked.
+/// A registry that is never used.
 pub struct SchemaRegistry;
 
-/// Why a registry gave no answer.
+/// Why a registry gave no response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RegistryFault {
-    /// It is away.
-    Passing(String),
-    /// Asking again does not help.
-    Lasting(String),
-    /// It does not take the schema.
-    Refused(String),
+    /// The registry is unreachable.
+    Transient(String),
+    /// A retry does not help.
+    Permanent(String),
+    /// The registry rejects the schema.
+    Incompatible(String),
 }
 
 impl std::fmt::Display for RegistryFault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (RegistryFault::Passing(words) | RegistryFault::Lasting(words) | RegistryFault::Refused(words)) = self;
-        f.write_str(words)
+        let (RegistryFault::Transient(message)
+        | RegistryFault::Permanent(message)
+        | RegistryFault::Incompatible(message)) = self;
+        f.write_str(message)
     }
 }
 
 impl SchemaRegistry {
-    /// Any.
-    pub fn new(_spec: &RegistrySpec, _folder: &Path) -> SchemaRegistry {
+    /// Returns a registry that is never used.
+    pub fn new(_spec: &RegistrySpec, _dir: &Path) -> SchemaRegistry {
         SchemaRegistry
     }
 
-    /// No schema.
+    /// Returns no schema.
     pub async fn schema(&self, _id: u32) -> Result<Option<Bytes>, RegistryFault> {
-        Err(RegistryFault::Lasting(built::absent("a registry of schemas", "kafka")))
+        Err(RegistryFault::Permanent(built::absent("a registry of schemas", "kafka")))
     }
 }

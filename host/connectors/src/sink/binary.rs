@@ -1,4 +1,4 @@
-//! Columns of bytes in the text that a sink's `encoding` names. What writes rows then sees columns of text.
+//! Encodes binary columns as the text that a sink's `encoding` names. Writers then see text columns.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -9,8 +9,8 @@ use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::job::spec::SinkSpec;
 use std::sync::Arc;
 
-/// The columns as they are written.
-pub fn written(spec: &SinkSpec, schema: &SchemaRef) -> SchemaRef {
+/// Returns the columns as they are written.
+pub fn written_schema(spec: &SinkSpec, schema: &SchemaRef) -> SchemaRef {
     let field = |field: &Arc<Field>| match is_encoded(spec, field) {
         true => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8)),
         false => field.clone(),
@@ -24,12 +24,12 @@ pub fn written(spec: &SinkSpec, schema: &SchemaRef) -> SchemaRef {
     }
 }
 
-/// Rows as they are written.
+/// Encodes rows as they are written.
 ///
 /// # Errors
 ///
 /// A value has no such text.
-pub fn encoded(spec: &SinkSpec, rows: &RecordBatch) -> Result<RecordBatch> {
+pub fn encode_rows(spec: &SinkSpec, rows: &RecordBatch) -> Result<RecordBatch> {
     let Some(encoding) = spec.encoding else { return Ok(rows.clone()) };
     let schema = rows.schema();
     let column = |(field, column): (&Arc<Field>, &ArrayRef)| match is_encoded(spec, field) {
@@ -38,16 +38,16 @@ pub fn encoded(spec: &SinkSpec, rows: &RecordBatch) -> Result<RecordBatch> {
     };
     let columns: Vec<ArrayRef> = schema.fields().iter().zip(rows.columns()).map(column).collect::<Result<_>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    RecordBatch::try_new_with_options(written(spec, &schema), columns, &options).map_err(Error::arrow)
+    RecordBatch::try_new_with_options(written_schema(spec, &schema), columns, &options).map_err(Error::arrow)
 }
 
-/// Whether a column is bytes that are written as text.
+/// Whether a column is binary and written as text.
 fn is_encoded(spec: &SinkSpec, field: &Field) -> bool {
     *field.data_type() == DataType::Binary && !spec.kind.keeps_bytes(field.name())
 }
 
 fn texts(spec: &SinkSpec, field: &Field, column: &ArrayRef, encoding: BinaryEncoding) -> Result<ArrayRef> {
-    let values = column.as_binary_opt::<i32>().ok_or_else(|| Error::bug("a column of bytes is none"))?;
+    let values = column.as_binary_opt::<i32>().ok_or_else(|| Error::bug("a column of bytes is missing"))?;
     let mut texts = StringBuilder::with_capacity(values.len(), values.value_data().len());
     let mut text = String::new();
     for row in 0..values.len() {
@@ -69,7 +69,7 @@ fn texts(spec: &SinkSpec, field: &Field, column: &ArrayRef, encoding: BinaryEnco
     Ok(Arc::new(texts.finish()))
 }
 
-/// A sink whose rows have these columns, which writes them as its `encoding` says.
+/// Wraps a sink so that rows with these columns are encoded as its `encoding` says.
 pub fn encoding(spec: &SinkSpec, schema: SchemaRef, sink: Box<dyn Sink>) -> Box<dyn Sink> {
     match spec.encoding {
         None => sink,
@@ -79,7 +79,7 @@ pub fn encoding(spec: &SinkSpec, schema: SchemaRef, sink: Box<dyn Sink>) -> Box<
 
 struct EncodingSink {
     spec: SinkSpec,
-    /// Rows of other columns were encoded before.
+    /// Rows with other columns are already encoded.
     schema: SchemaRef,
     sink: Box<dyn Sink>,
 }
@@ -87,7 +87,7 @@ struct EncodingSink {
 impl Sink for EncodingSink {
     fn commit(&mut self, batch: BatchId, time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
         let encode = |part: RecordBatch| match part.schema_ref().fields() == self.schema.fields() {
-            true => encoded(&self.spec, &part),
+            true => encode_rows(&self.spec, &part),
             false => Ok(part),
         };
         let rows = rows.into_iter().map(encode).collect::<Result<Vec<_>>>()?;
@@ -122,7 +122,7 @@ mod tests {
         let column: ArrayRef = Arc::new(BinaryArray::from_opt_vec(vec![Some(&b"a\xff"[..]), None, Some(b"")]));
         let rows = RecordBatch::try_from_iter([("b", column)]).unwrap();
         let json = |encoding| -> Result<String> {
-            let rows = encoded(&spec(encoding), &rows)?;
+            let rows = encode_rows(&spec(encoding), &rows)?;
             let mut lines = Vec::new();
             millstream_base::batch::json::write(&[rows], &mut lines).unwrap();
             Ok(String::from_utf8(lines).unwrap())

@@ -1,5 +1,5 @@
-//! The file formats of sinks. Values look alike in all text formats: timestamps as RFC 3339, binary as hexadecimal,
-//! floats in their shortest form.
+//! File formats of sinks. Values look alike in all text formats: timestamps as RFC 3339, binary as hexadecimal, floats in their shortest
+//! form.
 
 pub(crate) mod avro;
 pub(crate) mod csv;
@@ -14,10 +14,10 @@ use millstream_base::batch::json;
 use millstream_base::job::spec::{Compression, FileFormat};
 use std::io::{self, Write};
 
-/// Every extension that [`extension`] gives.
+/// All extensions that [`extension`] returns.
 pub(crate) const EXTENSIONS: [&str; 5] = ["txt", "jsonl", "csv", "parquet", "avro"];
 
-/// How the names of files of this format end, without the dot.
+/// Returns the file name extension of this format, without the dot.
 pub(crate) fn extension(format: FileFormat) -> &'static str {
     match format {
         FileFormat::Text => EXTENSIONS[0],
@@ -28,22 +28,22 @@ pub(crate) fn extension(format: FileFormat) -> &'static str {
     }
 }
 
-/// How a marker names the format: by its extension, and behind a `+` by how it is compressed where that is not usual.
-pub(crate) fn word(format: FileFormat) -> String {
+/// Returns the format's name in a marker: its extension, and after a `+` its compression, if that is not the default.
+pub(crate) fn marker_name(format: FileFormat) -> String {
     match format {
         FileFormat::Parquet(by) if by != Compression::Snappy => format!("{}+{}", extension(format), by.word()),
         _ => extension(format).to_owned(),
     }
 }
 
-/// The format that a marker names so.
-pub(crate) fn of_word(text: &str) -> Option<FileFormat> {
+/// Returns the format of this name in a marker.
+pub(crate) fn from_marker_name(text: &str) -> Option<FileFormat> {
     let parquet = Compression::ALL.map(|(_, by)| FileFormat::Parquet(by));
     let all = [FileFormat::Text, FileFormat::Json, FileFormat::Csv, FileFormat::Avro];
-    all.into_iter().chain(parquet).find(|format| word(*format) == text)
+    all.into_iter().chain(parquet).find(|format| marker_name(*format) == text)
 }
 
-/// Whether rows of this schema can be written in this format; the error says what to do instead.
+/// Checks whether rows of this schema can be written in this format; the error says what to do instead.
 pub fn check(format: FileFormat, schema: &SchemaRef) -> Result<(), String> {
     match format {
         FileFormat::Text => text::check(schema),
@@ -54,12 +54,12 @@ pub fn check(format: FileFormat, schema: &SchemaRef) -> Result<(), String> {
     }
 }
 
-/// What stands before the first row of a file of this format, of those that are text.
+/// Returns what precedes the first row of a file, for text formats.
 pub fn head(format: FileFormat, schema: &SchemaRef) -> io::Result<Vec<u8>> {
     Encoder::begin(format, schema, Vec::new())?.finish()
 }
 
-/// These rows as lines of a file of this format, of those that are text.
+/// Returns these rows as lines of a file, for text formats.
 pub fn lines(format: FileFormat, rows: &RecordBatch) -> io::Result<Vec<u8>> {
     let (rows, mut out) = (std::slice::from_ref(rows), Vec::new());
     match format {
@@ -73,7 +73,7 @@ pub fn lines(format: FileFormat, rows: &RecordBatch) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
-/// Writes a whole file with these rows.
+/// Writes a complete file with these rows.
 pub(crate) fn write(
     format: FileFormat,
     schema: &SchemaRef,
@@ -85,7 +85,7 @@ pub(crate) fn write(
     file.finish().map(drop)
 }
 
-/// A file that grows. Where writing fails, what is written of it is of no use.
+/// A file that grows. After a write error its content is useless.
 pub(crate) enum Encoder<W: Write + Send> {
     Text(W),
     Json(W),
@@ -109,7 +109,7 @@ impl<W: Write + Send> Encoder<W> {
         })
     }
 
-    /// Adds rows behind those that are there.
+    /// Appends rows.
     pub fn add(&mut self, rows: &[RecordBatch]) -> io::Result<()> {
         match self {
             Encoder::Text(out) => text::write(rows, out),
@@ -120,16 +120,16 @@ impl<W: Write + Send> Encoder<W> {
         }
     }
 
-    /// Bytes that are held back and not written yet.
-    pub fn held(&self) -> u64 {
+    /// Returns the number of buffered bytes.
+    pub fn buffered_bytes(&self) -> u64 {
         match self {
             Encoder::Text(_) | Encoder::Json(_) | Encoder::Csv(_) => 0,
-            Encoder::Parquet(file) => file.held(),
-            Encoder::Avro(file) => file.held(),
+            Encoder::Parquet(file) => file.buffered_bytes(),
+            Encoder::Avro(file) => file.buffered_bytes(),
         }
     }
 
-    /// Where it is written.
+    /// Returns the writer.
     pub fn out(&self) -> &W {
         match self {
             Encoder::Text(out) | Encoder::Json(out) | Encoder::Csv(out) => out,
@@ -138,7 +138,7 @@ impl<W: Write + Send> Encoder<W> {
         }
     }
 
-    /// Writes what belongs behind the last row.
+    /// Writes what follows the last row.
     pub fn finish(self) -> io::Result<W> {
         match self {
             Encoder::Text(out) | Encoder::Json(out) | Encoder::Csv(out) => Ok(out),

@@ -1,17 +1,17 @@
-//! What a sink keeps beside the rows in files: who writes there, and the last batch that it holds.
+//! Markers, which a sink keeps next to its files: who writes there, and the last batch that they contain.
 //!
-//! A marker is a line of JSON and a line with its checksum. It is replaced as a whole by renaming, so a reader finds
-//! the one before or the one after. It also fences: a later start of the job writes its generation into it, and whoever
-//! finds a later generation than its own has lost the job.
+//! A marker is a line of JSON and a line with its checksum. It is replaced atomically by renaming, so a reader finds the previous one or
+//! the next one. It also fences: a later run of the job writes its generation into it. A process that finds a later generation than its
+//! own was replaced.
 
 use millstream_base::digest::checksum;
 use millstream_base::durable;
 use millstream_base::ids::{BatchId, Generation};
 use millstream_base::owner::FORMAT_VERSION;
 use millstream_base::owner::Owner;
-use millstream_base::patience::TakenOver;
-use millstream_base::private::{self, LockRefused};
+use millstream_base::private::{self, LockError};
 use millstream_base::regular;
+use millstream_base::retry::TakenOver;
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
@@ -19,78 +19,79 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long an opening sink waits for a process that is just going away.
+/// How long an opening sink waits for a process that is exiting.
 const LOCK_WAIT: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 3_000 });
 
-/// Who writes, and how far.
+/// The owner of a sink, and its last batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Marker {
     /// See [`FORMAT_VERSION`].
     pub version: u32,
     /// The job's name.
     pub job: String,
-    /// Its id.
+    /// The job's id.
     pub job_id: String,
     /// The last start of the job that opened the sink.
     pub generation: Generation,
-    /// The last batch with rows that is committed, where the marker is what commits.
+    /// The last committed batch with rows, if the marker decides about commits.
     pub batch: Option<BatchId>,
     /// The name of its part.
     pub part: Option<String>,
-    /// What whoever opens the sink next has to bring to its end, where parts have folders, roll or are objects.
+    /// What the next run has to complete, if parts have directories, roll or are objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<Pending>,
 }
 
-/// What of the parts of a sink is not done when its marker is written.
+/// What is not yet completed of a sink's parts when its marker is written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pending {
-    /// The start that wrote the hidden files.
+    /// The run that wrote the hidden files.
     pub by: Generation,
-    /// Parts that are staged and are to get their names.
+    /// Staged parts that are to get their names.
     pub shows: Vec<String>,
-    /// How the names of parts that are open end, without a dot.
+    /// The file name extension of open parts, without a dot.
     pub extension: String,
-    /// Of which columns their folders are made.
+    /// The columns that name the directories.
     pub partition_by: Vec<String>,
-    /// Parts whose rows are in the reserves of their batches, from this batch on up to the marker's: folder, batch, rows.
+    /// Open parts, whose rows are in the reserves of their batches, from this batch on up to the marker's: directory, batch, number of
+    /// rows.
     pub open: Vec<(String, BatchId, u64)>,
-    /// How often readers were told of parts with these, where names do not tell them.
+    /// How often parts were announced to readers, including these, if readers do not see names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told: Option<u64>,
 }
 
-/// The version of a marker with something pending, which earlier versions of Millstream would not bring to its end.
+/// The version of a marker with pending parts, which earlier versions of Millstream would not complete.
 const WITH_PENDING: u32 = FORMAT_VERSION + 1;
-/// The same where readers have to be told of parts.
-const WITH_TOLD: u32 = FORMAT_VERSION + 2;
+/// The version of a marker whose parts have to be announced to readers.
+const WITH_ANNOUNCED: u32 = FORMAT_VERSION + 2;
 
-/// Read to see the version before anything else, which another version may have otherwise.
+/// Read first to check the version, as other fields may differ in another version.
 #[derive(Deserialize)]
-struct Versioned {
+struct VersionField {
     version: u32,
 }
 
 impl Marker {
-    /// The marker of this owner.
+    /// Creates the marker of this owner.
     pub fn new(owner: &Owner, batch: Option<BatchId>, part: Option<String>) -> Marker {
         let (job, job_id) = (owner.job.clone(), owner.job_id.clone());
         Marker { version: FORMAT_VERSION, job, job_id, generation: owner.generation, batch, part, pending: None }
     }
 
-    /// With what is not done yet.
+    /// Adds what is pending.
     pub fn with(mut self, pending: Option<Pending>) -> Marker {
         self.version = match &pending {
             None => FORMAT_VERSION,
             Some(pending) if pending.told.is_none() => WITH_PENDING,
-            Some(_) => WITH_TOLD,
+            Some(_) => WITH_ANNOUNCED,
         };
         self.pending = pending;
         self
     }
 
-    /// Whether this start of the job may commit.
-    pub fn check_ours(&self, owner: &Owner) -> io::Result<()> {
+    /// Checks whether this run of the job may commit.
+    pub fn check_owner(&self, owner: &Owner) -> io::Result<()> {
         if self.job_id != owner.job_id {
             return Err(io::Error::other(format!("job `{}` writes there now", self.job)));
         }
@@ -104,8 +105,8 @@ impl Marker {
     }
 }
 
-/// The marker beside an output where it is that of the job with this id, or there is none. `output` names what the marker
-/// stands beside, and `remedy` says what to do where it belongs to another job, or to a start that this one does not go on from.
+/// Returns the marker next to an output if it is that of the job with this id, or `None` if it does not exist. `output` is the output's name.
+/// `remedy` says what to do if it belongs to another job, or to a run from which this one does not resume.
 pub(crate) fn of_job(
     marker: Option<Marker>,
     owner_id: Option<&str>,
@@ -122,7 +123,7 @@ pub(crate) fn of_job(
     }
 }
 
-/// Reads a marker; `None`: there is none. Damage is an error of kind [`io::ErrorKind::InvalidData`].
+/// Reads a marker; `None` if it does not exist. Damage is an error of kind [`io::ErrorKind::InvalidData`].
 pub(crate) fn read(path: &Path) -> io::Result<Option<Marker>> {
     let text = match regular::read(path) {
         Ok(text) => text,
@@ -130,27 +131,27 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<Marker>> {
         Err(cause) => return Err(cause),
     };
     parse(&text).map(Some).map_err(|why| {
-        let told = format!("the marker {} {why}", path.display());
-        io::Error::new(io::ErrorKind::InvalidData, told)
+        let message = format!("the marker {} {why}", path.display());
+        io::Error::new(io::ErrorKind::InvalidData, message)
     })
 }
 
-/// What a marker says, from its text. An error goes on behind "the marker".
+/// Decodes a marker. The error text continues "the marker".
 pub(crate) fn parse(text: &[u8]) -> Result<Marker, String> {
-    let damaged = || "is damaged; restore it from a copy, or start from scratch in another place".to_string();
+    let damaged = || "is damaged; restore it from a copy, or start from scratch in another directory".to_string();
     let end = memchr::memchr(b'\n', text).ok_or_else(damaged)?;
     let (line, sum) = text.split_at(end + 1);
     if sum != format!("{}\n", checksum(line)).as_bytes() {
         return Err(damaged());
     }
-    let Versioned { version } = serde_json::from_slice(line).map_err(|_| damaged())?;
-    if version > WITH_TOLD {
+    let VersionField { version } = serde_json::from_slice(line).map_err(|_| damaged())?;
+    if version > WITH_ANNOUNCED {
         return Err(format!("is of format {version}, written by a later version of Millstream; use that one"));
     }
     serde_json::from_slice(line).map_err(|_| damaged())
 }
 
-/// The text of a marker.
+/// Encodes a marker.
 pub(crate) fn text(marker: &Marker) -> io::Result<String> {
     let mut text = serde_json::to_string(marker)?;
     text.push('\n');
@@ -158,25 +159,25 @@ pub(crate) fn text(marker: &Marker) -> io::Result<String> {
     Ok(format!("{text}{sum}\n"))
 }
 
-/// Puts a marker in the place of the one before. It is durable when this returns.
+/// Replaces a marker. It is durable when this returns.
 pub(crate) fn replace(path: &Path, marker: &Marker) -> io::Result<()> {
     let text = text(marker)?;
-    // Each start has its own, so that one that comes back late does not write into that of another.
-    let unfinished = beside(path, &format!(".{}.tmp", marker.generation));
-    let mut file = private::make_anew(&unfinished)?;
+    // Each run has its own file, so that a delayed earlier process does not write into it.
+    let unfinished = with_suffix(path, &format!(".{}.tmp", marker.generation));
+    let mut file = private::replace_with_new(&unfinished)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&unfinished, path).map_err(|cause| match cause.kind() {
-        io::ErrorKind::NotFound => gone(),
+        io::ErrorKind::NotFound => removed_error(),
         _ => cause,
     })?;
-    durable::sync_folder(durable::folder_of(path))
+    durable::sync_dir(durable::dir_of(path))
 }
 
-/// As [`replace`], for a start that takes over: markers that others have not finished are removed first.
+/// Like [`replace`], for a run that takes over: unfinished markers of others are removed first.
 pub(crate) fn take_over(path: &Path, marker: &Marker) -> io::Result<()> {
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-    for entry in fs::read_dir(durable::folder_of(path))? {
+    for entry in fs::read_dir(durable::dir_of(path))? {
         let entry = entry?;
         let other = entry.file_name();
         let between = other.to_str().and_then(|other| other.strip_prefix(name)?.strip_suffix("tmp"));
@@ -187,63 +188,63 @@ pub(crate) fn take_over(path: &Path, marker: &Marker) -> io::Result<()> {
     replace(path, marker)
 }
 
-/// The error of a process that does not find what it has just written: only who takes the job over removes it.
-pub(crate) fn gone() -> io::Error {
+/// Returns the error of a process that does not find what it has just written: only a run that takes over the job removes it.
+pub(crate) fn removed_error() -> io::Error {
     let message = "its unfinished file was deleted: the job was restarted elsewhere, and this process was replaced";
     TakenOver::error(message.into())
 }
 
-/// The path with this behind its last name.
-pub(crate) fn beside(path: &Path, behind: &str) -> PathBuf {
+/// Returns the path with a suffix appended to its last name.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
-    name.push(behind);
+    name.push(suffix);
     name.into()
 }
 
-/// Locks a file that is there for that alone, for as long as the result lives; waits a moment for a process that is just being killed.
+/// Locks an existing file that serves only this purpose, for as long as the result lives. Waits briefly for a process that is being killed.
 pub(crate) fn lock(path: &Path) -> io::Result<File> {
-    private::lock(path, LOCK_WAIT).map_err(|refused| match refused {
-        LockRefused::Held => io::Error::other(refused.to_string()),
-        LockRefused::Failed(cause) => cause,
+    private::lock(path, LOCK_WAIT).map_err(|error| match error {
+        LockError::Held => io::Error::other(error.to_string()),
+        LockError::Failed(cause) => cause,
     })
 }
 
-/// The lock of a file that others read, and so could lock: a hidden file beside it, which goes with this. In a folder that cannot be
-/// written the file itself is locked.
-pub(crate) struct LockBeside {
+/// The lock of a file that others read, and so could lock: a hidden file next to it, which is removed with this value. In a read-only
+/// directory the file itself is locked.
+pub(crate) struct SidecarLock {
     path: Option<PathBuf>,
     _lock: Option<File>,
 }
 
-/// Why there can be no file beside another one.
-const NOT_BESIDE: [i32; 4] = [libc::EACCES, libc::EPERM, libc::EROFS, libc::ENAMETOOLONG];
+/// Errors that mean no file can be created next to another one.
+const NO_SIDECAR: [i32; 4] = [libc::EACCES, libc::EPERM, libc::EROFS, libc::ENAMETOOLONG];
 
-impl LockBeside {
-    /// Locks the file of this path, which is open.
-    pub(crate) fn of(path: &Path, file: &File) -> io::Result<LockBeside> {
-        // Whatever leads to it, it is one file.
+impl SidecarLock {
+    /// Locks the file at this path, which is open.
+    pub(crate) fn of(path: &Path, file: &File) -> io::Result<SidecarLock> {
+        // All links to the file must use the same lock.
         let path = fs::canonicalize(path)?;
         let mut name = OsString::from(".");
         name.push(path.file_name().unwrap_or_default());
         name.push(".lock");
-        let path = durable::folder_of(&path).join(name);
+        let path = durable::dir_of(&path).join(name);
         match lock(&path) {
-            Ok(lock) => Ok(LockBeside { path: Some(path), _lock: Some(lock) }),
-            Err(cause) if NOT_BESIDE.map(Some).contains(&cause.raw_os_error()) => {
-                durable::lock_within(file, LOCK_WAIT).map_err(|refused| match refused {
-                    TryLockError::WouldBlock => io::Error::other(LockRefused::Held.to_string()),
+            Ok(lock) => Ok(SidecarLock { path: Some(path), _lock: Some(lock) }),
+            Err(cause) if NO_SIDECAR.map(Some).contains(&cause.raw_os_error()) => {
+                durable::lock_within(file, LOCK_WAIT).map_err(|error| match error {
+                    TryLockError::WouldBlock => io::Error::other(LockError::Held.to_string()),
                     TryLockError::Error(cause) => cause,
                 })?;
-                Ok(LockBeside { path: None, _lock: None })
+                Ok(SidecarLock { path: None, _lock: None })
             }
             Err(cause) => Err(cause),
         }
     }
 }
 
-impl Drop for LockBeside {
+impl Drop for SidecarLock {
     fn drop(&mut self) {
-        // Whoever waits for it looks whether it has its name still.
+        // Waiters check whether the lock file still has its name.
         self.path.iter().for_each(|path| drop(fs::remove_file(path)));
     }
 }

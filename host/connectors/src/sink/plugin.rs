@@ -1,16 +1,16 @@
-//! Sink `plugin`: whoever writes is somebody else's, and is handed one batch after the other.
+//! The `plugin` sink, which passes batches to a writer in a plugin, one after the other.
 //!
-//! A writer that promises exactly once knows which batch it holds. It says so when it is opened, at the start of a job and after
-//! each failure: so a commit whose answer was lost is not made again, and a batch that is there is not handed over.
+//! A writer that guarantees exactly once knows its last batch. It returns it when it is opened, at the start of a job and after each
+//! failure. So a commit whose response was lost is not repeated, and a batch that it holds is not passed again.
 
 mod calls;
 
 use super::commit_retry::{CommitRetry, ServerFault};
 use super::waiting::pause_or_end;
 use arrow::array::RecordBatch;
-use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::batch::sink::Sink;
-use millstream_base::batch::writing::{WriteBatches, WriteTrouble};
+use millstream_base::batch::writing::{WriteBatches, WriteError};
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
@@ -18,25 +18,25 @@ use millstream_base::ids::{BatchId, BatchTime, Generation};
 use millstream_base::job::spec::{PluginSinkSpec, SinkKind, SinkSpec};
 use millstream_base::limits::{PLUGIN_STACK_BYTES_MAX_MAX, THREAD_STACK_BYTES_RESERVED};
 use millstream_base::owner::Owner;
-use millstream_base::patience::longer;
+use millstream_base::retry::longer;
 use millstream_base::{shown, units};
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
-/// Refused rows of a batch that are told in words.
-const REFUSED_SHOWN: usize = 3;
-/// Bytes of the reason of each.
+/// Maximum number of rejected rows of a batch that are logged.
+const REJECTED_SHOWN_MAX: usize = 3;
+/// Maximum bytes of the reason of each.
 const REASON_BYTES_MAX: usize = 400;
 
-/// One who writes, and what is known of them.
+/// A writer, and its properties.
 pub struct PluginWriter {
-    /// Who does it.
+    /// The writer.
     pub writer: Box<dyn WriteBatches>,
-    /// Whether they know which batch they hold.
+    /// Whether it knows its last batch.
     pub exactly_once: bool,
 }
 
-/// Hands each batch that has rows to a writer.
+/// Passes each batch that has rows to a writer.
 struct PluginSink {
     name: String,
     spec: PluginSinkSpec,
@@ -46,7 +46,7 @@ struct PluginSink {
     committed: Option<BatchId>,
 }
 
-/// Opens the sink of a job of this name, which takes it over from earlier starts. Longer than until then nothing is waited for.
+/// Opens the sink of a job of this name, and takes it over from earlier runs. Waits no longer than `until`.
 pub fn open(
     spec: &SinkSpec,
     writer: PluginWriter,
@@ -58,19 +58,19 @@ pub fn open(
     if owner.is_some() && !writer.exactly_once {
         tracing::info!("sink `{name}` writes at least once: after a crash or a lost connection some rows come again");
     }
-    // Without checkpoints the job is another one at each start, whose batches count from 1.
+    // Without checkpoints each run is a job of its own, whose batches count from 1.
     let half = || format!("{:016x}", RandomState::new().hash_one(0));
     let own = || Owner { job: job.to_owned(), job_id: half() + &half(), generation: Generation(1) };
     let owner = owner.cloned().unwrap_or_else(own);
     let PluginWriter { mut writer, exactly_once } = writer;
-    let held = aside(|| until_there(&name, of, until, failure, || writer.open(&owner)))?;
+    let held = run_blocking(|| retry_at_start(&name, of, until, failure, || writer.open(&owner)))?;
     fault::point("start.sink");
     let (spec, failure, committed) = (of.clone(), failure.clone(), held.filter(|_| exactly_once));
     let writer = PluginWriter { writer, exactly_once };
     Ok(Box::new(PluginSink { name, spec, writer, owner, failure, committed }))
 }
 
-/// The last batch that is there of the job with this name and id. Changes nothing.
+/// Returns the last batch of the job with this name and id. Changes nothing.
 pub fn committed(
     spec: &SinkSpec,
     writer: PluginWriter,
@@ -82,36 +82,36 @@ pub fn committed(
         return Ok(None);
     }
     let of = of(spec)?;
-    aside(|| until_there(&spec.name, of, until, &Failure::default(), || writer.committed(job, job_id)))
+    run_blocking(|| retry_at_start(&spec.name, of, until, &Failure::default(), || writer.committed(job, job_id)))
 }
 
 fn of(spec: &SinkSpec) -> Result<&PluginSinkSpec> {
     match &spec.kind {
         SinkKind::Plugin(sink) => Ok(sink),
-        _ => Err(Error::bug(format!("sink `{}` is no plugin", spec.name))),
+        _ => Err(Error::bug(format!("sink `{}` is not a plugin", spec.name))),
     }
 }
 
-/// Asks until there is an answer, for as long as the sink waits, before the job starts.
-fn until_there<T>(
+/// Retries until it succeeds, for as long as the sink waits, before the job starts.
+fn retry_at_start<T>(
     name: &str,
     spec: &PluginSinkSpec,
     until: Option<Instant>,
     failure: &Failure,
-    mut ask: impl FnMut() -> Result<T, WriteTrouble>,
+    mut open: impl FnMut() -> Result<T, WriteError>,
 ) -> Result<T> {
     let (began, mut pause) = (Instant::now(), Duration::ZERO);
     let left = || until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
     loop {
-        let why = match ask() {
-            Ok(answer) => {
+        let why = match open() {
+            Ok(result) => {
                 if !pause.is_zero() {
                     tracing::info!("sink `{name}`: it works now; the job starts");
                 }
-                return Ok(answer);
+                return Ok(result);
             }
-            Err(WriteTrouble::Lasting(error)) => return Err(error),
-            Err(WriteTrouble::Passing(why)) => why,
+            Err(WriteError::Permanent(error)) => return Err(error),
+            Err(WriteError::Transient(why)) => why,
         };
         let wait = units::show_time(spec.wait);
         if began.elapsed() >= spec.wait || left().is_zero() {
@@ -130,8 +130,8 @@ fn until_there<T>(
     }
 }
 
-/// Runs this on a thread of its own, whatever the stack of this one: a plugin has its stack there.
-fn aside<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+/// Runs `work` on another thread, independent of this thread's stack size: a plugin uses that stack.
+fn run_blocking<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let bytes = PLUGIN_STACK_BYTES_MAX_MAX.saturating_add(2 * THREAD_STACK_BYTES_RESERVED);
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("sink-plugin".into()).stack_size(bytes as usize);
@@ -142,7 +142,7 @@ fn aside<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
                 millstream_base::memory::addresses::advice()
             ))
         })?;
-        thread.join().unwrap_or_else(|_| Err(Error::bug("a thread that asked a sink plugin panicked")))
+        thread.join().unwrap_or_else(|_| Err(Error::bug("a thread that called a sink plugin panicked")))
     })
 }
 
@@ -150,7 +150,7 @@ impl Sink for PluginSink {
     fn commit(&mut self, batch: BatchId, time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
         if rows.iter().any(|part| part.num_rows() > 0) {
             self.write(batch, time, &rows)?;
-            // Of a batch without rows there is no trace, so it does not count as held.
+            // A batch without rows leaves no trace, so it does not count as held.
             self.committed = Some(batch).filter(|_| self.writer.exactly_once);
         }
         Ok(())
@@ -162,27 +162,27 @@ impl Sink for PluginSink {
 }
 
 impl PluginSink {
-    /// Tries until the batch is committed, the job has ended, or something is wrong that does not pass.
+    /// Retries until the batch is committed, the job has ended, or a permanent error occurs.
     fn write(&mut self, batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> Result<()> {
         fault::point("commit.before");
         let (name, wait, failure) = (self.name.clone(), self.spec.wait, self.failure.clone());
-        CommitRetry { sink: &name, place: "", wait, failure: &failure }.commit(batch, || {
-            self.attempt(batch, time, rows).map_err(|trouble| match trouble {
-                WriteTrouble::Lasting(error) => ServerFault::Lasting(error),
-                WriteTrouble::Passing(why) => ServerFault::Passing(why),
+        CommitRetry { sink: &name, server_name: "", wait, failure: &failure }.commit(batch, || {
+            self.attempt(batch, time, rows).map_err(|error| match error {
+                WriteError::Permanent(error) => ServerFault::Permanent(error),
+                WriteError::Transient(why) => ServerFault::Transient(why),
             })
         })?;
         fault::point("commit.after");
         Ok(())
     }
 
-    /// Hands the batch over once, unless it is there.
-    fn attempt(&mut self, batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> Result<(), WriteTrouble> {
+    /// Passes the batch to the writer once, unless the writer already holds it.
+    fn attempt(&mut self, batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> Result<(), WriteError> {
         if !self.writer.writer.is_open() {
             let held = self.writer.writer.open(&self.owner)?;
             if self.writer.exactly_once {
                 if held < self.committed {
-                    let lost = self.lost(batch, held);
+                    let lost = self.lost_error(batch, held);
                     return Err(self.writer.writer.fails(lost));
                 }
                 if held.is_some_and(|held| held >= batch) {
@@ -192,30 +192,30 @@ impl PluginSink {
         }
         let writer = &mut self.writer.writer;
         writer.begin(batch, time)?;
-        let (mut refused, mut count, mut before) = (Vec::new(), 0, 0);
+        let (mut rejected, mut count, mut before) = (Vec::new(), 0, 0);
         calls::each(rows, |rows| {
             let more = writer.write(&rows)?;
             count += more.len() as u64;
-            let room = REFUSED_SHOWN.saturating_sub(refused.len());
-            refused.extend(more.into_iter().take(room).map(|row| (before + u64::from(row.row), row)));
+            let room = REJECTED_SHOWN_MAX.saturating_sub(rejected.len());
+            rejected.extend(more.into_iter().take(room).map(|row| (before + u64::from(row.row), row)));
             before += rows.num_rows() as u64;
             Ok(())
         })?;
         if count > 0 {
-            let told = self.told(batch, count, before, &refused);
+            let message = self.rejection_message(batch, count, before, &rejected);
             if !self.spec.reject {
-                let told = format!("{told}; fix the rows or the config, or set on_error = \"reject\"");
-                return Err(self.writer.writer.fails(Error::plugin(told)));
+                let message = format!("{message}; fix the rows or the config, or set on_error = \"reject\"");
+                return Err(self.writer.writer.fails(Error::plugin(message)));
             }
-            // Before they are lost: of a commit that is not answered nobody knows later what it left out.
-            tracing::warn!("{told}; they are left out");
+            // Logged before they are lost: after a commit without a response, the omitted rows are unknown.
+            tracing::warn!("{message}; they are skipped");
         }
         fault::point("commit.written");
         self.writer.writer.commit()
     }
 
-    /// The other side has forgotten what it held.
-    fn lost(&self, batch: BatchId, held: Option<BatchId>) -> Error {
+    /// Returns the error if the writer has lost what it held.
+    fn lost_error(&self, batch: BatchId, held: Option<BatchId>) -> Error {
         let name = &self.name;
         let [held, had] = [held, self.committed].map(Option::unwrap_or_default);
         Error::environment(format!(
@@ -224,13 +224,16 @@ impl PluginSink {
         ))
     }
 
-    fn told(&self, batch: BatchId, count: u64, rows: u64, refused: &[(u64, RefusedRow)]) -> String {
-        let reason = |row: &RefusedRow| shown::printable(&row.reason, REASON_BYTES_MAX).replace('\n', " ");
-        let told: Vec<String> =
-            refused.iter().map(|(place, row)| format!("row {place} of the batch: {}", reason(row))).collect();
-        let more = if count > told.len() as u64 { "; and others" } else { "" };
+    fn rejection_message(&self, batch: BatchId, count: u64, rows: u64, rejected: &[(u64, RejectedRow)]) -> String {
+        let reason = |row: &RejectedRow| shown::printable(&row.reason, REASON_BYTES_MAX).replace('\n', " ");
+        let reasons: Vec<String> =
+            rejected.iter().map(|(number, row)| format!("row {number} of the batch: {}", reason(row))).collect();
+        let more = if count > reasons.len() as u64 { "; and others" } else { "" };
         let name = &self.name;
-        format!("sink `{name}`: batch {batch}: its plugin rejected {count} of {rows} rows: {}{more}", told.join("; "))
+        format!(
+            "sink `{name}`: batch {batch}: its plugin rejected {count} of {rows} rows: {}{more}",
+            reasons.join("; ")
+        )
     }
 }
 

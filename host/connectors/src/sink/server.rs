@@ -1,4 +1,4 @@
-//! Sinks that write to a server which is named by a URL: who writes to each kind, and waiting for one that is away.
+//! Sinks that write to a server named by a URL: the writers of each kind, and waiting for an unreachable server.
 
 pub mod messages;
 pub mod start;
@@ -10,14 +10,14 @@ use millstream_base::error::Error;
 use millstream_base::ids::BatchId;
 use millstream_base::job::spec::{Origin, SinkSpec};
 use millstream_base::owner::Owner;
-pub use start::ask;
+pub use start::retry_at_start;
 use std::hash::{BuildHasher, RandomState};
 
 /// Why the messages of a batch were not sent.
 pub enum SendFailure {
-    /// Something is wrong with the server, or on the way to it.
+    /// An error of the server, or of the connection to it.
     Fault(Fault),
-    /// A row makes a message that the server never takes.
+    /// A row makes a message that the server never accepts.
     Row(String),
 }
 
@@ -27,18 +27,18 @@ impl From<Fault> for SendFailure {
     }
 }
 
-/// What a fault means that a client of our own has met before the job began, at the URL of its sink.
-pub fn not_begun(spec: &SinkSpec, origin: &Origin, place: &str, fault: Fault) -> ServerFault {
+/// Interprets a fault that a built-in client met before the job began, at the URL of its sink.
+pub fn startup_fault(spec: &SinkSpec, origin: &Origin, server_name: &str, fault: Fault) -> ServerFault {
     match fault {
-        Fault::Passing(why) => ServerFault::Passing(why),
-        Fault::Lasting(why) => {
+        Fault::Transient(why) => ServerFault::Transient(why),
+        Fault::Permanent(why) => {
             let location = origin.at(&format!("sinks.{}.url", spec.name));
-            ServerFault::Lasting(Error::environment(format!("{location}sink `{}`: {place}: {why}", spec.name)))
+            ServerFault::Permanent(Error::environment(format!("{location}sink `{}`: {server_name}: {why}", spec.name)))
         }
     }
 }
 
-/// Whose messages or markers these are; of a job that keeps nothing, what no other start has.
+/// Returns the id of the job that owns messages and markers; for a job without checkpoints, an id unique to this run.
 pub fn job_id(owner: Option<&Owner>) -> String {
     match owner {
         Some(owner) => owner.job_id.clone(),
@@ -47,24 +47,26 @@ pub fn job_id(owner: Option<&Owner>) -> String {
 }
 
 impl CommitRetry<'_> {
-    /// What a fault means that a client of our own has met.
-    pub fn trouble(&self, batch: BatchId, fault: Fault) -> ServerFault {
+    /// Interprets a fault that a built-in client met.
+    pub fn server_fault(&self, batch: BatchId, fault: Fault) -> ServerFault {
         match fault {
-            Fault::Passing(why) => ServerFault::Passing(why),
-            Fault::Lasting(why) => {
-                let CommitRetry { sink, place, .. } = self;
-                ServerFault::Lasting(Error::environment(format!("sink `{sink}`: batch {batch}: {place}: {why}")))
+            Fault::Transient(why) => ServerFault::Transient(why),
+            Fault::Permanent(why) => {
+                let CommitRetry { sink, server_name, .. } = self;
+                ServerFault::Permanent(Error::environment(format!(
+                    "sink `{sink}`: batch {batch}: {server_name}: {why}"
+                )))
             }
         }
     }
 
-    /// What it means that messages were not sent.
+    /// Interprets why messages were not sent.
     pub fn failed(&self, batch: BatchId, failure: SendFailure) -> ServerFault {
         match failure {
-            SendFailure::Fault(fault) => self.trouble(batch, fault),
+            SendFailure::Fault(fault) => self.server_fault(batch, fault),
             SendFailure::Row(why) => {
-                let CommitRetry { sink, place, .. } = self;
-                ServerFault::Lasting(Error::plugin(format!("sink `{sink}`: batch {batch}: {place}: {why}")))
+                let CommitRetry { sink, server_name, .. } = self;
+                ServerFault::Permanent(Error::plugin(format!("sink `{sink}`: batch {batch}: {server_name}: {why}")))
             }
         }
     }

@@ -6,41 +6,41 @@ use std::future::Future;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// How often a waiting sink looks whether the job has ended.
-const LOOK_MS: u64 = 100;
+/// How often a waiting sink checks whether the job has ended.
+const CHECK_INTERVAL_MS: u64 = 100;
 
-/// Waits for so long; false: the job has ended meanwhile.
+/// Pauses; `false` if the job has ended meanwhile.
 pub fn pause_or_end(pause: Duration, failure: &Failure) -> bool {
     let mut left = pause;
     while !failure.happened() {
         if left.is_zero() {
             return true;
         }
-        let step = left.min(Duration::from_millis(LOOK_MS));
+        let step = left.min(Duration::from_millis(CHECK_INTERVAL_MS));
         std::thread::sleep(step);
         left -= step;
     }
     false
 }
 
-/// A runtime of a sink's own.
+/// Creates a runtime for a sink.
 pub fn new_runtime() -> Result<Runtime> {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
     built.map_err(|cause| Error::environment(format!("cannot start a runtime: {cause}")))
 }
 
-/// The same with a thread of this name, which does what is spawned.
-pub fn runtime_of(thread: &str) -> Result<Runtime> {
+/// Creates a runtime with one thread of this name, which runs spawned tasks.
+pub fn named_runtime(thread: &str) -> Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let built = builder.worker_threads(1).thread_name(thread).enable_all().build();
     built.map_err(|cause| Error::environment(format!("cannot start a runtime: {cause}")))
 }
 
-/// Waits for this, unless the job ends before.
+/// Waits for `work`; `None` if the job ends before.
 pub fn await_or_end<T>(runtime: &Runtime, failure: &Failure, work: impl Future<Output = T>) -> Option<T> {
     let ended = async {
         while !failure.happened() {
-            tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+            tokio::time::sleep(Duration::from_millis(CHECK_INTERVAL_MS)).await;
         }
     };
     runtime.block_on(async {

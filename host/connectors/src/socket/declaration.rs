@@ -1,4 +1,4 @@
-//! What a job file says of sources of kinds `socket` and `raw-socket`.
+//! Declaration of the `socket` and `raw-socket` sources.
 
 use super::settings::{Addresses, SocketReads};
 use super::several::Servers;
@@ -10,12 +10,12 @@ use millstream_base::job::connector::{COLUMNS, RECORDS, ROWS, SourceDeclaration,
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{Format, Origin, RecordBounds, SourceConfig, SourceSpec, SourceStart};
 use millstream_base::job::table::Reader;
-use millstream_base::job::{PartMistakes, parts};
+use millstream_base::job::{PartErrors, parts};
 use millstream_base::limits::SOCKET_ADDRESSES_MAX;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Sources of lines.
+/// The `socket` source, which reads lines.
 pub const LINES: SourceDeclaration = SourceDeclaration {
     kind: "socket",
     doc: "lines from a TCP server",
@@ -29,7 +29,7 @@ pub const LINES: SourceDeclaration = SourceDeclaration {
     read: |r| Arc::new(SocketReads::lines(addresses(r))),
 };
 
-/// Sources of frames.
+/// The `raw-socket` source, which reads frames.
 pub const FRAMES: SourceDeclaration = SourceDeclaration {
     kind: "raw-socket",
     doc: "length-prefixed frames from a TCP server",
@@ -60,7 +60,7 @@ impl SourceConfig for SocketReads {
         if self.frames { FRAMES.kind } else { LINES.kind }
     }
 
-    fn check(&self, _source: &SourceSpec, part: &PartMistakes<'_>) {
+    fn check(&self, _source: &SourceSpec, part: &PartErrors<'_>) {
         check(&self.address, part);
     }
 
@@ -72,7 +72,7 @@ impl SourceConfig for SocketReads {
         if self.frames { Format::Binary { record_bytes: None } } else { Format::Text }
     }
 
-    fn check_format(&self, source: &SourceSpec, part: &PartMistakes<'_>) -> bool {
+    fn check_format(&self, source: &SourceSpec, part: &PartErrors<'_>) -> bool {
         let fits = self.frames || !matches!(source.format, Format::Binary { .. });
         if !fits {
             part.wrong(
@@ -92,7 +92,7 @@ impl SourceConfig for SocketReads {
         self.address.is_list()
     }
 
-    /// Of a list positions name their servers, and others may come and go.
+    /// For a list, positions name their servers, and servers may be added and removed.
     fn identity<'a>(&'a self, written: &dyn Fn(&str) -> Option<&'a str>) -> String {
         match &self.address {
             Addresses::One(address) => format!("{} {}", self.kind(), written("address").unwrap_or(address)),
@@ -102,7 +102,7 @@ impl SourceConfig for SocketReads {
 
     fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
         self.address.all().iter().try_for_each(|address| check_address(source, address, origin))?;
-        let tls = source.tls.as_ref().map(|tls| Tls::of(tls, &origin.folder).config());
+        let tls = source.tls.as_ref().map(|tls| Tls::of(tls, &origin.dir).config());
         tls.transpose().map(drop).map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))
     }
 
@@ -111,11 +111,11 @@ impl SourceConfig for SocketReads {
         let inbox = start.inbox.clone();
         match &self.address {
             Addresses::One(address) => {
-                let (server, folder) = (Server::only(source, address, from), origin.folder.clone());
-                receive(&start, async move { server.receive(&folder, &inbox).await });
+                let (server, dir) = (Server::only(source, address, from), origin.dir.clone());
+                receive(&start, async move { server.receive(&dir, &inbox).await });
             }
             Addresses::Several(addresses) => {
-                let servers = Servers::begin(source, addresses, origin, from, share, &inbox);
+                let servers = Servers::new(source, addresses, origin, from, share, &inbox);
                 receive(&start, async move { servers.receive(&inbox).await });
             }
         }
@@ -123,8 +123,8 @@ impl SourceConfig for SocketReads {
     }
 }
 
-/// Notes what is wrong with where they are, as far as text tells.
-fn check(addresses: &Addresses, part: &PartMistakes<'_>) {
+/// Notes errors in the addresses that the text shows.
+fn check(addresses: &Addresses, part: &PartErrors<'_>) {
     let list = match addresses {
         Addresses::One(text) => return parts::address("address", text, part),
         Addresses::Several(list) => list,
@@ -140,14 +140,14 @@ fn check(addresses: &Addresses, part: &PartMistakes<'_>) {
             list.len()
         ));
     }
-    let mut known = BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for text in list {
         if !parts::is_address(text) {
             return wrong(format!(
                 "`{text}` in `address` is not host and port; write it as \"127.0.0.1:9999\" or \"[::1]:9999\""
             ));
         }
-        if !known.insert(text.to_ascii_lowercase()) {
+        if !seen.insert(text.to_ascii_lowercase()) {
             return wrong(format!(
                 "`address` names `{text}` twice, and each server is a partition of its own; write it once"
             ));

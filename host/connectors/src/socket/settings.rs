@@ -1,27 +1,27 @@
-//! Settings of sources of kinds `socket` and `raw-socket`.
+//! Settings of the `socket` and `raw-socket` sources.
 
-/// What is read of TCP servers.
+/// Settings of the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketReads {
-    /// Where they are.
+    /// Addresses of the servers.
     pub address: Addresses,
-    /// Whether they send frames: four bytes, big-endian, then as many bytes of one record. Else lines.
+    /// Whether the servers send frames: a four-byte big-endian length, then one record of that length. Otherwise lines.
     pub frames: bool,
 }
 
 impl SocketReads {
-    /// Lines of the server at `host:port`, or, of a list, of servers each of which is a partition.
+    /// Creates settings for lines from one server, or from a list of servers that are partitions.
     pub fn lines(address: impl Into<Addresses>) -> SocketReads {
         SocketReads { address: address.into(), frames: false }
     }
 
-    /// Frames of such servers.
+    /// Creates settings for frames.
     pub fn frames(address: impl Into<Addresses>) -> SocketReads {
         SocketReads { address: address.into(), frames: true }
     }
 }
 
-/// One server, which is all that there is of its source, or a list, each of which is a partition of it.
+/// The only server of a source, or a list of servers that are its partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Addresses {
     /// `host:port`
@@ -31,12 +31,12 @@ pub enum Addresses {
 }
 
 impl Addresses {
-    /// Whether they were given as a list, of however many.
+    /// Returns whether it is a list, even of one server.
     pub fn is_list(&self) -> bool {
         matches!(self, Addresses::Several(_))
     }
 
-    /// Each of them.
+    /// Returns all addresses.
     pub fn all(&self) -> &[String] {
         match self {
             Addresses::One(address) => std::slice::from_ref(address),

@@ -1,5 +1,5 @@
-//! The servers of a list: each is a partition of the source, by its address as the job file has it, and is read by the process whose
-//! key groups its name lies in. Nobody is asked which there are: all processes have the same list.
+//! The servers of a list. Each is a partition of the source, named by its address as in the job file. It is read by the process that owns the key
+//! group of its name. All processes have the same list, so none has to query it.
 
 use super::Server;
 use crate::receiver::polled::BusyFlag;
@@ -15,23 +15,23 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-/// How often it is looked whether batches have the rows of earlier starts.
-const HEARD_EVERY: Duration = Duration::from_millis(100);
+/// How often to check whether all rows of earlier runs are in batches.
+const LEFTOVER_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The servers of a source that are read here.
+/// The servers that this process reads.
 pub struct Servers {
-    folder: PathBuf,
+    dir: PathBuf,
     read: Vec<Server>,
-    /// How many have something to read, as far as is known.
+    /// Number of servers that probably have something to read.
     busy: Arc<AtomicUsize>,
-    /// Those that earlier starts had and the list has not any more, in the process that tells which there are.
-    gone: Vec<String>,
+    /// Servers of earlier runs that were removed from the list; only in the process that announces partitions.
+    removed: Vec<String>,
 }
 
 impl Servers {
-    /// Those of this share, which go on from these positions. Stages hear of all before the first batch that is not of an earlier start, so
-    /// that none is left out whose rows come later than those of others.
-    pub fn begin(
+    /// Creates the servers of this share, which resume at these positions. All of them are announced to the stages before the first batch of this
+    /// run. So the watermark also waits for servers whose rows arrive late.
+    pub fn new(
         source: &SourceSpec,
         addresses: &[String],
         origin: &Origin,
@@ -39,7 +39,7 @@ impl Servers {
         share: Share,
         inbox: &Inbox,
     ) -> Servers {
-        // Values of variables are kept nowhere, and another value is no other server.
+        // Values of variables are not stored, and a different value does not make another server.
         let key = format!("sources.{}.address", source.name);
         let name = |address: &String| origin.written.at_value(&key, address).unwrap_or(address).to_owned();
         let named: Vec<(String, &String)> = addresses.iter().map(|address| (name(address), address)).collect();
@@ -48,31 +48,32 @@ impl Servers {
         let server =
             |(name, address): &(String, &String)| Server::named(source, address, name, from, BusyFlag::new(&busy));
         let read = own.map(server).collect();
-        let mut gone = Vec::new();
-        inbox.gathers_partitions();
-        if share.tells_clocks() {
-            inbox.tell_partitions_first(named.iter().map(|(name, _)| name.as_str()));
-            let told = from.keys().filter_map(|position| position.strip_prefix(CLOCK_PREFIX));
-            let is_there = |known: &str| known.is_empty() || named.iter().any(|(name, _)| name == known);
-            gone = told.filter(|known| !is_there(known)).map(str::to_owned).collect();
+        let mut removed = Vec::new();
+        inbox.group_by_partition();
+        if share.reports_clocks() {
+            inbox.report_listed_partitions(named.iter().map(|(name, _)| name.as_str()));
+            let announced = from.keys().filter_map(|position| position.strip_prefix(CLOCK_PREFIX));
+            let is_listed =
+                |name_before: &str| name_before.is_empty() || named.iter().any(|(name, _)| name == name_before);
+            removed = announced.filter(|name_before| !is_listed(name_before)).map(str::to_owned).collect();
         }
-        Servers { folder: origin.folder.clone(), read, busy, gone }
+        Servers { dir: origin.dir.clone(), read, busy, removed }
     }
 
-    /// Reads all of them, for ever.
+    /// Reads from all servers indefinitely.
     pub async fn receive(self, inbox: &Arc<Inbox>) {
-        let Servers { folder, read, busy, gone } = self;
+        let Servers { dir, read, busy, removed } = self;
         let mut reading = JoinSet::new();
         for server in read {
-            let (folder, inbox) = (folder.clone(), inbox.clone());
+            let (dir, inbox) = (dir.clone(), inbox.clone());
             reading.spawn(async move {
                 fault::thread("socket-server");
-                server.receive(&folder, &inbox).await;
+                server.receive(&dir, &inbox).await;
             });
         }
-        let forget = async {
-            forget(&gone, inbox).await;
-            // Where none is read here, nobody else would say that there is nothing to read.
+        let announce_removed = async {
+            announce_removed(&removed, inbox).await;
+            // If this process reads no server, nothing else reports that the source is idle.
             inbox.idle(busy.load(Ordering::Acquire) == 0);
         };
         let watch = async {
@@ -84,19 +85,19 @@ impl Servers {
                 }
             }
         };
-        tokio::join!(forget, watch);
+        tokio::join!(announce_removed, watch);
     }
 }
 
-/// Stages hear that these do not count any more, as soon as batches have what an earlier start received of them.
-async fn forget(gone: &[String], inbox: &Inbox) {
-    if gone.is_empty() {
+/// Announces to the stages that these servers were removed, once all rows received in earlier runs are in batches.
+async fn announce_removed(removed: &[String], inbox: &Inbox) {
+    if removed.is_empty() {
         return;
     }
     while !inbox.may_begin() || inbox.state().leftover {
-        sleep(HEARD_EVERY).await;
+        sleep(LEFTOVER_CHECK_INTERVAL).await;
     }
-    inbox.tell_partitions(&[], gone);
-    // Results may have waited for it, and no more rows need come.
+    inbox.report_partitions(&[], removed);
+    // Results may have waited for this, and no further rows need arrive.
     inbox.begin_batch();
 }

@@ -1,8 +1,8 @@
-//! A connection of a socket source, plain or with TLS.
+//! A connection of a socket source, with or without TLS.
 
 use crate::receiver::plain;
 use crate::receiver::polled::BusyFlag;
-use crate::tls::{Tls, in_words, refusal};
+use crate::tls::{Tls, explain_error, inner_tls_error};
 use millstream_base::inbox::Inbox;
 use millstream_base::job::spec::SourceSpec;
 use std::io::{self, ErrorKind};
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
-/// A server that does not answer counts as unreachable.
+/// A server that does not respond in this time counts as unreachable.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A connection.
@@ -26,35 +26,35 @@ pub enum Wire {
     Tls(Box<TlsStream<TcpStream>>, String),
 }
 
-/// Connects with the server at `address`; or why not.
-pub async fn connect(source: &SourceSpec, address: &str, folder: &Path) -> Result<Wire, String> {
+/// Connects to the server at `address`. The error is the reason.
+pub async fn connect(source: &SourceSpec, address: &str, dir: &Path) -> Result<Wire, String> {
     let connecting = async {
         let stream = TcpStream::connect(address).await?;
         let Some(tls) = &source.tls else { return Ok(Wire::Plain(stream)) };
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let name = tls.name.as_deref().unwrap_or(host).to_owned();
-        // The files are read each time: they may be renewed while the job runs.
-        let stream = Tls::of(tls, folder).handshake(stream, &name).await?;
+        // The files are read for each connection: they may be renewed while the job runs.
+        let stream = Tls::of(tls, dir).handshake(stream, &name).await?;
         Ok(Wire::Tls(Box::new(stream), name))
     };
     match timeout(CONNECT_TIME_MAX, connecting).await {
-        Ok(connected) => connected.map_err(|error| told(&error)),
+        Ok(connected) => connected.map_err(|error| describe_error(&error)),
         Err(_) => Err(format!("no response in {} s", CONNECT_TIME_MAX.as_secs())),
     }
 }
 
-/// What an error of a connection means.
-pub fn told(error: &io::Error) -> String {
-    match refusal(error) {
-        Some(refusal) => format!("TLS: {refusal}"),
+/// Describes an error of a connection.
+pub fn describe_error(error: &io::Error) -> String {
+    match inner_tls_error(error) {
+        Some(tls_error) => format!("TLS: {tls_error}"),
         None if error.kind() == ErrorKind::UnexpectedEof => "the server closed it in the middle".into(),
         None => plain(error),
     }
 }
 
 impl Wire {
-    /// Reads what is there, or waits until something is, and is not busy meanwhile. `Some(0)`: the end. `None`: look again.
+    /// Reads available data, or waits for some and is idle meanwhile. `Some(0)` is the end; `None`: call again.
     pub async fn read(
         &mut self,
         buffer: &mut Vec<u8>,
@@ -64,29 +64,29 @@ impl Wire {
         match self {
             Wire::Plain(stream) => match stream.try_read_buf(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    busy.is(false, inbox);
+                    busy.set(false, inbox);
                     let ready = stream.readable().await;
-                    busy.is(true, inbox);
+                    busy.set(true, inbox);
                     ready.map(|()| None)
                 }
                 read => read.map(Some),
             },
             Wire::Tls(stream, name) => {
                 let mut reading = pin!(stream.read_buf(buffer));
-                let at_once = std::future::poll_fn(|cx| match reading.as_mut().poll(cx) {
+                let immediate = std::future::poll_fn(|cx| match reading.as_mut().poll(cx) {
                     Poll::Ready(read) => Poll::Ready(Some(read)),
                     Poll::Pending => Poll::Ready(None),
                 });
-                let read = match at_once.await {
+                let read = match immediate.await {
                     Some(read) => read,
                     None => {
-                        busy.is(false, inbox);
+                        busy.set(false, inbox);
                         let read = reading.await;
-                        busy.is(true, inbox);
+                        busy.set(true, inbox);
                         read
                     }
                 };
-                read.map(Some).map_err(|error| in_words(error, name))
+                read.map(Some).map_err(|error| explain_error(error, name))
             }
         }
     }

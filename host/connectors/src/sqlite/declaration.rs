@@ -1,4 +1,4 @@
-//! What a job file says of sinks of kind `sqlite`.
+//! Declaration of the `sqlite` sink: its keys in job files.
 
 use super::settings::SqliteWrites;
 use super::sink;
@@ -12,14 +12,14 @@ use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::TableMode;
 use millstream_base::job::spec::{SinkConfig, SinkStart};
 use millstream_base::job::table::Reader;
-use millstream_base::job::{PartMistakes, parts};
+use millstream_base::job::{PartErrors, parts};
 use millstream_base::limits::SERVER_WAIT_MS;
 use std::sync::Arc;
 use std::time::Duration;
 
 const KIND: &str = "sqlite";
 
-/// Sinks.
+/// Sinks of kind `sqlite`.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
     doc: "a table in a SQLite file",
@@ -54,11 +54,11 @@ impl SinkConfig for SqliteWrites {
         KIND
     }
 
-    fn check(&self, part: &PartMistakes<'_>) {
+    fn check(&self, part: &PartErrors<'_>) {
         parts::file_path("path", &self.path, part);
         if self.table.is_empty() || self.table.contains('\0') {
             part.wrong("table", "`table` is empty or contains NUL; write a name, for example \"counts\"");
-        } else if let Some(of) = reserved(&self.table) {
+        } else if let Some(of) = table_owner(&self.table) {
             let table = self.table.escape_debug();
             part.wrong("table", format!("`{table}` is a name reserved for {of}; write another one"));
         }
@@ -69,7 +69,7 @@ impl SinkConfig for SqliteWrites {
         vec!["exactly once, with [checkpoint]: each transaction says which batch it is".into()]
     }
 
-    /// Columns of bytes are blobs.
+    /// Binary columns are blobs.
     fn is_text(&self) -> bool {
         false
     }
@@ -91,8 +91,8 @@ impl SinkConfig for SqliteWrites {
     }
 }
 
-/// Whose a name of a table is that no job may write to. Names of SQLite have no capital letters.
-fn reserved(table: &str) -> Option<&'static str> {
+/// Returns the owner of a table name that no job may use. Names in SQLite are compared in lowercase.
+fn table_owner(table: &str) -> Option<&'static str> {
     let table = table.to_ascii_lowercase();
     match table.as_str() {
         sink::MARKERS => Some("Millstream"),

@@ -1,10 +1,10 @@
-//! Settings of sinks of kind `sqlite`.
+//! Settings of `sqlite` sinks.
 
 use millstream_base::job::spec::TableMode;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What is written.
+/// Settings of a sink: what it writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SqliteWrites {
     /// The file of the database, as in the job file.
@@ -13,6 +13,6 @@ pub struct SqliteWrites {
     pub table: String,
     /// What a row does to it.
     pub mode: TableMode,
-    /// How long the job waits while others write to the database, or the disk is full.
+    /// How long the job waits while other processes write to the database, or the disk is full.
     pub wait: Duration,
 }

@@ -1,13 +1,13 @@
-//! Sink `sqlite`: a table in a file of SQLite, a transaction a batch.
+//! The `sqlite` sink, which writes to a table of an SQLite file in one transaction per batch.
 //!
-//! The transaction also moves a row of the table `millstream_commits`, which says for every job and sink which batch was committed last
-//! and by which start of the job. A process that lost the job finds a later start there and writes nothing.
+//! The transaction also updates a row of the table `millstream_commits`. For every job and sink, that row contains the last committed batch
+//! and the run of the job that committed it. A process that was replaced finds a later run there and writes nothing.
 
 use super::settings::SqliteWrites;
 use super::target::TargetTable;
 use super::{DatabaseFault, open as open_file};
 use crate::sink::commit_retry::{CommitRetry, ServerFault};
-use crate::sink::{rows_refused, wrong};
+use crate::sink::{rows_rejected, wrong};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::json;
@@ -23,18 +23,18 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavio
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The table of the markers.
+/// The table of markers.
 pub(super) const MARKERS: &str = "millstream_commits";
 
 const MAKE_MARKERS: &str = "create table if not exists millstream_commits (job_id text not null, sink text not null, \
                             job text not null, generation integer not null, batch integer not null, \
                             primary key (job_id, sink))";
 
-/// Writes every batch that has rows in a transaction of its own.
+/// Writes every batch that has rows in its own transaction.
 struct SqliteSink {
     name: String,
     path: PathBuf,
-    /// The path as the job file has it.
+    /// The path as in the job file.
     shown: String,
     table: TargetTable,
     owner: Option<Owner>,
@@ -45,24 +45,24 @@ struct SqliteSink {
     committed: Option<BatchId>,
 }
 
-/// Checks the columns, and the database where it is there.
+/// Checks the columns, and the database if it exists.
 pub(super) fn check(writes: &SqliteWrites, start: SinkStart<'_>, schema: &SchemaRef) -> Result<()> {
     let SinkStart { spec, origin, .. } = start;
     json::check(schema).map_err(|message| wrong(spec, origin, "from", message))?;
     let table = table(writes, start, schema)?;
-    let path = origin.folder.join(&writes.path);
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !folder.is_dir() {
+    let path = origin.dir.join(&writes.path);
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !dir.is_dir() {
         let message =
             format!("`{}`: its folder does not exist; make it, or choose another path", writes.path.display());
         return Err(wrong(spec, origin, "path", message));
     }
     let Some(connection) = existing(writes, start)? else { return Ok(()) };
-    let found = table.find(&connection).map_err(|fault| unusable(writes, start, fault))?;
+    let found = table.find(&connection).map_err(|fault| unusable_error(writes, start, fault))?;
     found.map_or(Ok(()), |found| table.fit(&found)).map_err(|message| wrong(spec, origin, "table", message))
 }
 
-/// Makes the table where it is missing, and takes the sink over from earlier starts of the job.
+/// Creates the table if it is missing, and takes the sink over from earlier runs of the job.
 pub(super) fn open(
     writes: &SqliteWrites,
     start: SinkStart<'_>,
@@ -73,7 +73,7 @@ pub(super) fn open(
     let SinkStart { spec, origin, .. } = start;
     let mut sink = SqliteSink {
         name: spec.name.clone(),
-        path: origin.folder.join(&writes.path),
+        path: origin.dir.join(&writes.path),
         shown: writes.path.display().to_string(),
         table: table(writes, start, schema)?,
         owner: owner.cloned(),
@@ -90,30 +90,30 @@ pub(super) fn open(
 pub(super) fn committed(writes: &SqliteWrites, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {
     let Some(connection) = existing(writes, start)? else { return Ok(None) };
     let read = || -> std::result::Result<Option<i64>, DatabaseFault> {
-        let there = "select count(*) from sqlite_schema where type = 'table' and name = ?1";
-        if connection.query_row(there, [MARKERS], |row| row.get::<_, i64>(0))? == 0 {
+        let exists_query = "select count(*) from sqlite_schema where type = 'table' and name = ?1";
+        if connection.query_row(exists_query, [MARKERS], |row| row.get::<_, i64>(0))? == 0 {
             return Ok(None);
         }
         let read = "select batch from millstream_commits where job_id = ?1 and sink = ?2";
         Ok(connection.query_row(read, [job_id, &start.spec.name], |row| row.get(0)).optional()?)
     };
-    Ok(read().map_err(|fault| unusable(writes, start, fault))?.and_then(batch))
+    Ok(read().map_err(|fault| unusable_error(writes, start, fault))?.and_then(batch))
 }
 
-/// The database, where its file is there.
+/// Opens the database, if its file exists.
 fn existing(writes: &SqliteWrites, start: SinkStart<'_>) -> Result<Option<Connection>> {
-    let path = start.origin.folder.join(&writes.path);
-    // An empty file is a database without tables, which nobody has made one yet.
+    let path = start.origin.dir.join(&writes.path);
+    // An empty file is a database without tables.
     if !path.exists() {
         return Ok(None);
     }
     let opened = open_file(&path, OpenFlags::SQLITE_OPEN_READ_ONLY);
-    opened.map(Some).map_err(|fault| unusable(writes, start, fault))
+    opened.map(Some).map_err(|fault| unusable_error(writes, start, fault))
 }
 
-fn unusable(writes: &SqliteWrites, start: SinkStart<'_>, fault: DatabaseFault) -> Error {
-    let (DatabaseFault::Passing(why)
-    | DatabaseFault::Lasting(why)
+fn unusable_error(writes: &SqliteWrites, start: SinkStart<'_>, fault: DatabaseFault) -> Error {
+    let (DatabaseFault::Transient(why)
+    | DatabaseFault::Permanent(why)
     | DatabaseFault::TakenOver(why)
     | DatabaseFault::Row(why)) = fault;
     wrong(start.spec, start.origin, "path", format!("`{}` cannot be used: {why}", writes.path.display()))
@@ -124,13 +124,13 @@ fn table(writes: &SqliteWrites, start: SinkStart<'_>, schema: &SchemaRef) -> Res
     table.map_err(|(key, message)| wrong(start.spec, start.origin, key, message))
 }
 
-/// The batch of a marker; 0: none.
+/// Converts the batch number of a marker; 0: none.
 fn batch(number: i64) -> Option<BatchId> {
     u64::try_from(number).ok().filter(|number| *number > 0).map(BatchId)
 }
 
 fn number(value: u64) -> std::result::Result<i64, DatabaseFault> {
-    i64::try_from(value).map_err(|_| DatabaseFault::Lasting(format!("{value} is too large a number for SQLite")))
+    i64::try_from(value).map_err(|_| DatabaseFault::Permanent(format!("{value} is too large a number for SQLite")))
 }
 
 impl Sink for SqliteSink {
@@ -139,13 +139,13 @@ impl Sink for SqliteSink {
             return Ok(());
         }
         let rows = rows.into_iter().map(json::as_text).collect::<std::io::Result<Vec<_>>>();
-        let rows = rows.map_err(|cause| rows_refused(&self.name, batch, "the rows", cause))?;
-        let rows = op::with_op_behind(self.table.op.as_deref(), rows);
+        let rows = rows.map_err(|cause| rows_rejected(&self.name, batch, "the rows", cause))?;
+        let rows = op::append_op_column(self.table.op.as_deref(), rows);
         let rows = rows.map_err(|why| Error::plugin(format!("sink `{}`: batch {batch}: {why}", self.name)))?;
         fault::point("commit.before");
         self.retry(Some(batch), |sink| sink.write(batch, &rows))?;
         fault::point("commit.after");
-        // Of a batch without rows there is no trace, so it does not count as held.
+        // A batch without rows leaves no trace, so it does not count as held.
         self.committed = Some(batch).filter(|_| self.owner.is_some());
         Ok(())
     }
@@ -156,14 +156,14 @@ impl Sink for SqliteSink {
 }
 
 impl SqliteSink {
-    /// Tries until it is done, the job has ended, or something is wrong that does not pass. `batch`: which is committed.
+    /// Retries until it succeeds, the job has ended, or a permanent error occurs. `batch`: the batch being committed.
     fn retry<T>(
         &mut self,
         batch: Option<BatchId>,
         mut work: impl FnMut(&mut SqliteSink) -> std::result::Result<T, DatabaseFault>,
     ) -> Result<T> {
         let (name, shown, wait, failure) = (self.name.clone(), self.shown.clone(), self.wait, self.failure.clone());
-        let who = match batch {
+        let context = match batch {
             Some(batch) => format!("sink `{name}`: batch {batch}"),
             None => format!("sink `{name}`"),
         };
@@ -171,34 +171,35 @@ impl SqliteSink {
             work(self).map_err(|fault| {
                 self.connection = None;
                 match fault {
-                    DatabaseFault::Passing(why) => ServerFault::Passing(why),
-                    DatabaseFault::Lasting(why) => {
-                        ServerFault::Lasting(Error::environment(format!("{who}: {shown}: {why}")))
+                    DatabaseFault::Transient(why) => ServerFault::Transient(why),
+                    DatabaseFault::Permanent(why) => {
+                        ServerFault::Permanent(Error::environment(format!("{context}: {shown}: {why}")))
                     }
                     DatabaseFault::TakenOver(why) => {
-                        ServerFault::Lasting(Error::taken_over(format!("{who}: {shown}: {why}")))
+                        ServerFault::Permanent(Error::taken_over(format!("{context}: {shown}: {why}")))
                     }
-                    DatabaseFault::Row(why) => ServerFault::Lasting(Error::plugin(format!("{who}: {why}"))),
+                    DatabaseFault::Row(why) => ServerFault::Permanent(Error::plugin(format!("{context}: {why}"))),
                 }
             })
         };
-        let retry = CommitRetry { sink: &name, place: &shown, wait, failure: &failure };
+        let retry = CommitRetry { sink: &name, server_name: &shown, wait, failure: &failure };
         match batch {
             Some(batch) => retry.commit(batch, attempt),
-            None => retry.ask(attempt),
+            None => retry.retry(attempt),
         }
     }
 
-    /// Makes the tables, and writes into the marker that this start of the job commits from now on. The last committed batch.
+    /// Creates the tables, and writes into the marker that only this run of the job commits from now on. Returns the last committed
+    /// batch.
     fn begin(&mut self) -> std::result::Result<Option<BatchId>, DatabaseFault> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let mut connection = open_file(&self.path, flags)?;
-        // A transaction that was answered outlives a crash of the machine.
+        // A confirmed transaction survives a crash of the machine.
         connection.pragma_update(None, "synchronous", "FULL")?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute(&self.table.create(), [])?;
         let found = self.table.find(&transaction)?;
-        found.map_or(Ok(()), |found| self.table.fit(&found)).map_err(DatabaseFault::Lasting)?;
+        found.map_or(Ok(()), |found| self.table.fit(&found)).map_err(DatabaseFault::Permanent)?;
         let mut held = None;
         if let Some(owner) = &self.owner {
             fault::point("start.sink");
@@ -221,17 +222,17 @@ impl SqliteSink {
         Ok(held)
     }
 
-    /// One attempt at the transaction of a batch.
+    /// Makes one attempt at the transaction of a batch.
     fn write(&mut self, batch: BatchId, rows: &[RecordBatch]) -> std::result::Result<(), DatabaseFault> {
         if self.connection.is_none() {
             let held = self.begin()?;
-            // The answer to an attempt before may have been lost, and not the transaction.
+            // A previous attempt may have committed without a response.
             if held.is_some_and(|held| held >= batch) {
                 return Ok(());
             }
         }
         let Some(connection) = &mut self.connection else {
-            return Err(DatabaseFault::Lasting("the database is not open".into()));
+            return Err(DatabaseFault::Permanent("the database is not open".into()));
         };
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if let Some(owner) = &self.owner {
@@ -242,7 +243,7 @@ impl SqliteSink {
             )?;
             if moved != 1 {
                 return Err(DatabaseFault::TakenOver(format!(
-                    "the job was restarted elsewhere, or its row in {MARKERS} is gone, and this process (generation \
+                    "the job was restarted elsewhere, or its row in {MARKERS} was deleted, and this process (generation \
                      {generation}) was replaced"
                 )));
             }

@@ -1,4 +1,4 @@
-//! The rows of a query against a file of SQLite, as the table of a stage with `enrich`.
+//! Lookup tables of `enrich` stages: the rows of a query on an SQLite file.
 
 use super::{DatabaseFault, open};
 use crate::receiver::table::rows::{ResultValues, encode};
@@ -14,14 +14,14 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use std::time::{Duration, Instant};
 
-/// What its URLs begin with.
+/// The scheme of its URLs.
 const SCHEME: &str = "sqlite:";
-/// A query that takes longer counts as failed.
+/// A query that takes longer fails.
 const QUERY_TIME_MAX: Duration = Duration::from_secs(60);
-/// After how many steps of a query it is looked how long it has taken.
+/// After how many steps of a query its time is checked.
 const STEPS: i32 = 100_000;
 
-/// Queries against files of SQLite.
+/// Queries on SQLite files.
 pub const TABLE: TableDeclaration = TableDeclaration { schemes: &[SCHEME], check, check_start: check, fetch };
 
 fn check(url: &str) -> std::result::Result<(), String> {
@@ -35,26 +35,26 @@ fn fetch(TableQuery { url, query, origin, .. }: TableQuery<'_>) -> Result<Bytes>
     let path = url.strip_prefix(SCHEME).unwrap_or(url);
     let shown = format!("`{path}`");
     let rows = || {
-        let whole = origin.folder.join(path);
-        if !whole.exists() {
-            return Err(DatabaseFault::Lasting("there is no such file".into()));
+        let full_path = origin.dir.join(path);
+        if !full_path.exists() {
+            return Err(DatabaseFault::Permanent("there is no such file".into()));
         }
-        rows(&mut open(&whole, OpenFlags::SQLITE_OPEN_READ_ONLY)?, query)
+        rows(&mut open(&full_path, OpenFlags::SQLITE_OPEN_READ_ONLY)?, query)
     };
     rows().map_err(|fault| match fault {
-        DatabaseFault::Passing(why) => Error::environment(format!("{shown}: {why}")),
-        DatabaseFault::Lasting(why) | DatabaseFault::TakenOver(why) | DatabaseFault::Row(why) => {
+        DatabaseFault::Transient(why) => Error::environment(format!("{shown}: {why}")),
+        DatabaseFault::Permanent(why) | DatabaseFault::TakenOver(why) | DatabaseFault::Row(why) => {
             Error::job(format!("{shown}: {why}"))
         }
     })
 }
 
-/// All rows of a query.
+/// Returns all rows of a query.
 fn rows(connection: &mut Connection, query: &str) -> std::result::Result<Bytes, DatabaseFault> {
     let began = Instant::now();
     connection.progress_handler(STEPS, Some(move || began.elapsed() > QUERY_TIME_MAX))?;
     let mut statement = connection.prepare(query)?;
-    let wrong = |message: String| Err(DatabaseFault::Lasting(message));
+    let wrong = |message: String| Err(DatabaseFault::Permanent(message));
     if statement.parameter_count() > 0 {
         return wrong("the query has parameters, as `?`, and they have no values; write values".into());
     }
@@ -74,23 +74,23 @@ fn rows(connection: &mut Connection, query: &str) -> std::result::Result<Bytes, 
             Err(error) => return Err(error.into()),
         };
         count += 1;
-        // Also of rows without columns.
+        // Also limits rows without columns.
         bytes += 1;
         for (at, column) in columns.iter_mut().enumerate() {
-            bytes += column.take(row.get_ref(at)?).map_err(DatabaseFault::Lasting)? as u64;
+            bytes += column.take(row.get_ref(at)?).map_err(DatabaseFault::Permanent)? as u64;
         }
         if bytes > ENRICH_BYTES_MAX {
             return wrong(too_large("the rows of the query"));
         }
     }
     let columns = columns.into_iter().map(ResultColumn::finish).collect();
-    encode(columns, count).map_err(|error| DatabaseFault::Lasting(error.to_string()))
+    encode(columns, count).map_err(|error| DatabaseFault::Permanent(error.to_string()))
 }
 
-/// A column of the result. Where the query takes it from a column of a table it has the type of that; else that of its first value.
+/// A column of the result. It has the type of the table's column from which the query takes it, or else that of its first value.
 struct ResultColumn {
     name: String,
-    /// `None`: no value has told yet.
+    /// `None`: no value has determined the type yet.
     values: Option<ResultValues>,
     /// How many nulls came before the first value.
     nulls: usize,
@@ -100,8 +100,8 @@ struct ResultColumn {
 impl ResultColumn {
     fn new(column: &rusqlite::Column<'_>) -> ResultColumn {
         let values = column.decl_type().and_then(|declared| {
-            let word = declared.split('(').next().unwrap_or_default().trim().to_ascii_uppercase();
-            Some(match word.as_str() {
+            let type_word = declared.split('(').next().unwrap_or_default().trim().to_ascii_uppercase();
+            Some(match type_word.as_str() {
                 "BOOLEAN" | "BOOL" => ResultValues::Bool(Vec::new()),
                 "INTEGER" | "INT" | "BIGINT" | "SMALLINT" | "TINYINT" => ResultValues::Int64(Vec::new()),
                 "REAL" | "DOUBLE" | "DOUBLE PRECISION" | "FLOAT" | "NUMERIC" | "DECIMAL" => {
@@ -117,7 +117,7 @@ impl ResultColumn {
         ResultColumn { name: column.name().to_owned(), values, nulls: 0, times }
     }
 
-    /// Takes the value of a row; about how many bytes it has.
+    /// Takes the value of a row. Returns its approximate bytes.
     fn take(&mut self, value: ValueRef<'_>) -> std::result::Result<usize, String> {
         if value == ValueRef::Null {
             match &mut self.values {

@@ -1,4 +1,4 @@
-//! The table that a sink writes to: which columns it has to have, and the statements that write, replace and delete rows.
+//! The table of a sink: its required columns, and the statements that write, replace and delete rows.
 
 use super::{DatabaseFault, quoted};
 use arrow::array::{Array, ArrayRef, RecordBatch};
@@ -11,26 +11,26 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Statement, ToSql};
 use std::collections::BTreeSet;
 
-/// A table as the job wants it.
+/// The table that the job requires.
 pub struct TargetTable {
     name: String,
-    /// The columns that are written, without `op`.
+    /// The written columns, without `op`.
     columns: SchemaRef,
-    /// The places of the key among these; none: rows are added.
+    /// The indices of the key among these; empty: rows are appended.
     key: Vec<usize>,
-    /// The column that says what a row does.
+    /// The column with the operation of a row.
     pub op: Option<String>,
 }
 
-/// What is there under the name of a table.
+/// What exists under the name of a table.
 pub struct FoundTable {
     columns: Vec<String>,
-    /// The columns of each index, or primary key, by which no two rows are alike.
+    /// The columns of each unique index or primary key.
     unique: Vec<BTreeSet<String>>,
 }
 
 impl TargetTable {
-    /// For rows of this schema; an error is a key of the job file and what is wrong with it.
+    /// Describes the table for rows of this schema; an error is a key of the job file and what is wrong with it.
     pub fn new(name: &str, rows: &Schema, mode: &TableMode) -> Result<TargetTable, (&'static str, String)> {
         let (key, op) = match mode {
             TableMode::Append => (&[][..], None),
@@ -39,10 +39,10 @@ impl TargetTable {
         let columns = op::columns_written(rows, key, op)?;
         let mut seen = BTreeSet::new();
         for field in columns.fields() {
-            // To SQLite names that differ in their case are one.
+            // SQLite compares names without case.
             if !seen.insert(field.name().to_lowercase()) {
                 let column = field.name().escape_debug();
-                return Err(("from", format!("two columns are `{column}` to SQLite, which does not tell cases apart")));
+                return Err(("from", format!("two columns are `{column}` to SQLite, which ignores case")));
             }
             if field.name().contains('\0') {
                 return Err(("from", "a column has a name with a zero byte, which SQLite does not take".into()));
@@ -55,7 +55,7 @@ impl TargetTable {
         Ok(TargetTable { name: name.into(), columns, key, op: op.map(str::to_owned) })
     }
 
-    /// The statement that makes it.
+    /// Returns the statement that creates the table.
     pub fn create(&self) -> String {
         let columns = self.columns.fields().iter().enumerate().map(|(at, field)| {
             let not_null = if self.key.contains(&at) { " not null" } else { "" };
@@ -68,7 +68,7 @@ impl TargetTable {
         format!("create table if not exists {} ({})", quoted(&self.name), parts.join(", "))
     }
 
-    /// What is there under its name.
+    /// Reads what exists under its name.
     pub fn find(&self, connection: &Connection) -> Result<Option<FoundTable>, DatabaseFault> {
         let mut columns = connection.prepare("select name, pk from pragma_table_xinfo(?1) order by pk")?;
         let columns = columns.query_map([&self.name], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
@@ -76,7 +76,8 @@ impl TargetTable {
         if columns.is_empty() {
             return Ok(None);
         }
-        let primary = columns.iter().filter(|(_, place)| *place > 0).map(|(name, _)| name.to_lowercase()).collect();
+        let primary =
+            columns.iter().filter(|(_, position)| *position > 0).map(|(name, _)| name.to_lowercase()).collect();
         let mut unique = vec![primary];
         let mut indices =
             connection.prepare("select name from pragma_index_list(?1) where \"unique\" = 1 and partial = 0")?;
@@ -96,7 +97,7 @@ impl TargetTable {
         Ok(Some(FoundTable { columns, unique }))
     }
 
-    /// Whether the rows fit into what is there.
+    /// Checks that the rows fit into what exists.
     pub fn fit(&self, found: &FoundTable) -> Result<(), String> {
         let (name, has) = (self.name.escape_debug(), || found.columns.join(", "));
         let lacks = |field: &str| !found.columns.iter().any(|column| column.to_lowercase() == field.to_lowercase());
@@ -140,7 +141,7 @@ impl TargetTable {
         format!("delete from {} where {}", quoted(&self.name), key.collect::<Vec<_>>().join(" and "))
     }
 
-    /// Writes rows in their order. `op` stands behind their columns, where there is one.
+    /// Writes rows in their order. `op`, if any, follows their columns.
     pub fn write(&self, connection: &Connection, parts: &[RecordBatch]) -> Result<(), DatabaseFault> {
         let mut insert = connection.prepare(&self.insert())?;
         let mut delete = match self.op {
@@ -152,23 +153,23 @@ impl TargetTable {
             let count = self.columns.fields().len();
             let cells: Vec<(&ArrayRef, Cells<'_>)> =
                 part.columns().iter().take(count).map(|array| (array, Cells::of(array))).collect();
-            let words = part.columns().get(count).and_then(|array| array.as_any().downcast_ref());
+            let ops = part.columns().get(count).and_then(|array| array.as_any().downcast_ref());
             for row in 0..part.num_rows() {
-                let refused = |why: String| DatabaseFault::Row(format!("row {}: {why}", before + row + 1));
-                let value = |at: usize| self.value(&cells[at], at, row).map_err(refused);
-                match (Op::of_row(words, row).map_err(refused)?, &mut delete) {
+                let rejection = |why: String| DatabaseFault::Row(format!("row {}: {why}", before + row + 1));
+                let value = |at: usize| self.value(&cells[at], at, row).map_err(rejection);
+                match (Op::of_row(ops, row).map_err(rejection)?, &mut delete) {
                     (Op::Write, _) => {
                         let values = (0..count).map(value).collect::<Result<Vec<_>, _>>()?;
-                        run(&mut insert, &values, refused)?;
+                        run(&mut insert, &values, rejection)?;
                     }
                     (Op::Delete, Some(delete)) => {
                         let values = self.key.iter().map(|at| value(*at)).collect::<Result<Vec<_>, _>>()?;
-                        run(delete, &values, refused)?;
+                        run(delete, &values, rejection)?;
                     }
                     (Op::Truncate, _) => {
                         connection.execute(&format!("delete from {}", quoted(&self.name)), [])?;
                     }
-                    (Op::Delete, None) => return Err(refused("nothing says which row it deletes".into())),
+                    (Op::Delete, None) => return Err(rejection("nothing says which row it deletes".into())),
                 }
             }
             before += part.num_rows();
@@ -197,7 +198,7 @@ impl TargetTable {
         Ok(match cells {
             Cells::Bool(array) => ToSqlOutput::from(array.value(row)),
             Cells::Int64(array) => ToSqlOutput::from(array.value(row)),
-            // SQLite would make a null of NaN, and tell nobody.
+            // SQLite would silently store a null for NaN.
             Cells::Float64(array) if array.value(row).is_nan() => text(&|out| cell::write_float(out, array.value(row))),
             Cells::Float64(array) => ToSqlOutput::from(array.value(row)),
             Cells::Text(array) => ToSqlOutput::Borrowed(ValueRef::Text(array.value(row).as_bytes())),
@@ -212,25 +213,25 @@ impl TargetTable {
     }
 }
 
-/// What a constraint of the table refuses is the row's fault.
+/// A violated constraint of the table is an error of the row.
 fn run(
     statement: &mut Statement<'_>,
     values: &[ToSqlOutput<'_>],
-    refused: impl Fn(String) -> DatabaseFault,
+    rejection: impl Fn(String) -> DatabaseFault,
 ) -> Result<(), DatabaseFault> {
     let values: Vec<&dyn ToSql> = values.iter().map(|value| value as &dyn ToSql).collect();
     match statement.execute(values.as_slice()) {
         Ok(_) => Ok(()),
         Err(error) => match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::ConstraintViolation | rusqlite::ErrorCode::TypeMismatch) => {
-                Err(refused(error.to_string()))
+                Err(rejection(error.to_string()))
             }
             _ => Err(error.into()),
         },
     }
 }
 
-/// The type of a column that is made, from which [`super::table`] knows it again. Only text keeps all digits of a decimal.
+/// Returns the declared type of a new column, by which [`super::table`] recognizes it. Only text keeps all digits of a decimal.
 fn declared(kind: &DataType) -> &'static str {
     match ColumnType::of(kind) {
         ColumnType::Bool => "BOOLEAN",

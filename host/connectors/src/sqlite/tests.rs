@@ -1,4 +1,4 @@
-//! The sink and the table against files of SQLite.
+//! Tests of the sink and the lookup table with SQLite files.
 
 use super::declaration::SINK;
 use super::settings::SqliteWrites;
@@ -14,28 +14,28 @@ use millstream_base::ids::{BatchId, BatchTime, Generation};
 use millstream_base::job::spec::{Origin, SinkKind, SinkSpec, TableMode};
 use millstream_base::job::spec::{SinkConfig, SinkStart, TableQuery};
 use millstream_base::owner::Owner;
-use millstream_base::patience::ServerWait;
+use millstream_base::retry::StartupRetry;
 use rusqlite::OpenFlags;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A sink `out` of rows of `k` (text), `n` (int64) and perhaps `op` in the file `a.db` of a folder.
+/// A sink `out` of rows of `k` (text), `n` (int64) and optionally `op` in the file `a.db` of a directory.
 struct TestSink {
     origin: Origin,
     writes: SqliteWrites,
 }
 
 impl TestSink {
-    fn new(folder: &Path, mode: TableMode) -> TestSink {
+    fn new(dir: &Path, mode: TableMode) -> TestSink {
         let writes =
             SqliteWrites { path: "a.db".into(), table: "odd \"t".into(), mode, wait: Duration::from_millis(50) };
-        TestSink { origin: Origin { folder: folder.into(), ..Origin::default() }, writes }
+        TestSink { origin: Origin { dir: dir.into(), ..Origin::default() }, writes }
     }
 
     fn with<T>(&self, work: impl FnOnce(SinkStart<'_>) -> Result<T>) -> Result<T> {
         let spec = SinkSpec::new("out", ["in"], SinkKind::Declared(Arc::new(self.writes.clone())));
-        work(SinkStart::new(&spec, &self.origin, ServerWait::No))
+        work(SinkStart::new(&spec, &self.origin, StartupRetry::No))
     }
 
     fn check(&self) -> Result<()> {
@@ -53,7 +53,7 @@ impl TestSink {
     }
 
     fn rows(&self) -> Vec<(String, Option<i64>)> {
-        let connection = open(&self.origin.folder.join("a.db"), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        let connection = open(&self.origin.dir.join("a.db"), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
         let mut rows = connection.prepare("select k, n from \"odd \"\"t\" order by k, n").unwrap();
         rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(|row| row.unwrap()).collect()
     }
@@ -82,8 +82,8 @@ fn commit(sink: &mut dyn Sink, batch: u64, part: RecordBatch) -> Result<()> {
 
 #[test]
 fn rows_replace_and_delete_those_of_their_key_in_their_order() {
-    let folder = tempfile::tempdir().unwrap();
-    let test = TestSink::new(folder.path(), upsert());
+    let dir = tempfile::tempdir().unwrap();
+    let test = TestSink::new(dir.path(), upsert());
     test.check().unwrap();
     assert_eq!(test.committed(), None);
     let mut sink = test.open(1).unwrap();
@@ -103,8 +103,8 @@ fn rows_replace_and_delete_those_of_their_key_in_their_order() {
 
 #[test]
 fn a_start_takes_over_and_the_one_before_writes_nothing_more() {
-    let folder = tempfile::tempdir().unwrap();
-    let test = TestSink::new(folder.path(), upsert());
+    let dir = tempfile::tempdir().unwrap();
+    let test = TestSink::new(dir.path(), upsert());
     let mut first = test.open(1).unwrap();
     commit(&mut *first, 1, rows(&[(Some("a"), Some(1), "insert")])).unwrap();
     let mut second = test.open(2).unwrap();
@@ -119,8 +119,8 @@ fn a_start_takes_over_and_the_one_before_writes_nothing_more() {
 
 #[test]
 fn a_row_that_the_table_refuses_leaves_nothing_of_its_batch() {
-    let folder = tempfile::tempdir().unwrap();
-    let test = TestSink::new(folder.path(), upsert());
+    let dir = tempfile::tempdir().unwrap();
+    let test = TestSink::new(dir.path(), upsert());
     let mut sink = test.open(1).unwrap();
     let error = commit(&mut *sink, 1, rows(&[(Some("a"), Some(1), "insert"), (None, Some(2), "insert")])).unwrap_err();
     assert_eq!(error.kind, Kind::Plugin);
@@ -132,27 +132,31 @@ fn a_row_that_the_table_refuses_leaves_nothing_of_its_batch() {
 
 #[test]
 fn a_table_that_does_not_fit_is_told_before_anything_runs() {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-    let connection = open(&folder.path().join("a.db"), flags).unwrap();
-    let test = TestSink::new(folder.path(), upsert());
-    let told = || test.check().unwrap_err().message;
+    let connection = open(&dir.path().join("a.db"), flags).unwrap();
+    let test = TestSink::new(dir.path(), upsert());
+    let error_message = || test.check().unwrap_err().message;
     connection.execute("create table \"odd \"\"t\" (k text, m int)", []).unwrap();
-    assert_eq!(told(), "sink `out`: table `odd \\\"t` has no column `n`; it has k, m");
+    assert_eq!(error_message(), "sink `out`: table `odd \\\"t` has no column `n`; it has k, m");
     connection.execute("alter table \"odd \"\"t\" rename column m to N", []).unwrap();
-    assert!(told().contains("may have two rows of the same key: make a unique index over exactly k"), "{}", told());
+    assert!(
+        error_message().contains("may have two rows of the same key: make a unique index over exactly k"),
+        "{}",
+        error_message()
+    );
     connection.execute("create unique index i on \"odd \"\"t\" (k) where k > 'a'", []).unwrap();
-    assert!(told().contains("make a unique index"), "{}", told());
+    assert!(error_message().contains("make a unique index"), "{}", error_message());
     connection.execute("create unique index j on \"odd \"\"t\" (k)", []).unwrap();
     test.check().unwrap();
-    std::fs::write(folder.path().join("a.db"), "no database at all, and longer than a header of one would be").unwrap();
-    assert!(told().contains("`a.db` cannot be used: "), "{}", told());
+    std::fs::write(dir.path().join("a.db"), "no database at all, and longer than a header of one would be").unwrap();
+    assert!(error_message().contains("`a.db` cannot be used: "), "{}", error_message());
 }
 
 #[test]
 fn a_query_gives_the_rows_that_a_sink_wrote_with_their_types() {
-    let folder = tempfile::tempdir().unwrap();
-    let origin = Origin { folder: folder.path().into(), ..Origin::default() };
+    let dir = tempfile::tempdir().unwrap();
+    let origin = Origin { dir: dir.path().into(), ..Origin::default() };
     let part = RecordBatch::try_from_iter_with_nullable([
         ("yes", Arc::new(BooleanArray::from(vec![Some(true), None])) as ArrayRef, true),
         ("n", Arc::new(Int64Array::from(vec![Some(i64::MIN), None])), true),
@@ -164,12 +168,19 @@ fn a_query_gives_the_rows_that_a_sink_wrote_with_their_types() {
     let writes =
         SqliteWrites { path: "a.db".into(), table: "t".into(), mode: TableMode::Append, wait: Duration::from_secs(1) };
     let spec = SinkSpec::new("out", ["in"], SinkKind::Declared(Arc::new(writes.clone())));
-    let start = SinkStart::new(&spec, &origin, ServerWait::No);
+    let start = SinkStart::new(&spec, &origin, StartupRetry::No);
     let mut sink = writes.open(start, &part.schema(), &Failure::default()).unwrap();
     commit(&mut *sink, 1, part.clone()).unwrap();
     let query = |query| {
         let wait = Duration::ZERO;
-        (TABLE.fetch)(TableQuery { url: "sqlite:a.db", query, origin: &origin, who: "", wait, servers: ServerWait::No })
+        (TABLE.fetch)(TableQuery {
+            url: "sqlite:a.db",
+            query,
+            origin: &origin,
+            who: "",
+            wait,
+            servers: StartupRetry::No,
+        })
     };
     let read = |bytes: &[u8]| StreamReader::try_new(bytes, None).unwrap().next().unwrap().unwrap();
     let found = read(&query("select * from t").unwrap());
@@ -179,12 +190,16 @@ fn a_query_gives_the_rows_that_a_sink_wrote_with_their_types() {
     for (at, field) in part.schema().fields().iter().enumerate() {
         assert_eq!(found.column(at).data_type(), field.data_type(), "{}", field.name());
     }
-    let told = |sql| query(sql).unwrap_err().message;
-    assert!(told("select ?1").contains("the query has parameters"), "{}", told("select ?1"));
-    let delete = told("delete from t returning n");
+    let error_message = |sql| query(sql).unwrap_err().message;
+    assert!(error_message("select ?1").contains("the query has parameters"), "{}", error_message("select ?1"));
+    let delete = error_message("delete from t returning n");
     assert!(delete.contains("readonly"), "{delete}");
-    assert!(told("select gone from t").contains("no such column"), "{}", told("select gone from t"));
+    assert!(error_message("select gone from t").contains("no such column"), "{}", error_message("select gone from t"));
     let other = "select 1 as a union all select 'x'";
-    assert!(told(other).contains("column `a` is int64, and has a value of type Text"), "{}", told(other));
+    assert!(
+        error_message(other).contains("column `a` is int64, and has a value of type Text"),
+        "{}",
+        error_message(other)
+    );
     assert_eq!(SINK.kind, "sqlite");
 }

@@ -1,5 +1,5 @@
-//! What stands in front of a message that is not of RFC 5424: time, host and tag as RFC 3164 has them, and the other forms of network
-//! devices: times with a fraction, a year or a zone, and a counter or the host in front of the time.
+//! Parses the header of a message that is not RFC 5424: time, host and tag as in RFC 3164, and the variants of network devices: times with a
+//! fraction, a year or a zone, and a counter or the host before the time.
 
 use super::message::{Message, TimeReader};
 use serde_json::{Value, json};
@@ -7,186 +7,190 @@ use std::borrow::Cow;
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-/// Zones that mean UTC.
+/// Names of UTC.
 const UTC: [&str; 4] = ["UTC", "GMT", "Z", "UCT"];
-/// Characters of the name of a zone, at most.
+/// Maximum characters of a zone's name.
 const ZONE_BYTES_MAX: usize = 5;
-/// Characters of the name of a program before it is taken for words of the message.
+/// Maximum characters of a program's name; a longer one is part of the message.
 const TAG_BYTES_MAX: usize = 128;
-/// Digits of a counter in front of a message.
+/// Maximum digits of a counter before a message.
 const COUNTER_BYTES_MAX: usize = 20;
-/// How messages begin that `syslogd` writes itself, without a host.
+/// Beginnings of messages that `syslogd` itself writes without a host.
 const REPEATED: [&str; 2] = ["last message repeated ", "message repeated "];
 
-/// The time of a message, and what stands behind it.
-struct OldTime<'a> {
+/// The time of a message, and the text after it.
+struct HeaderTime<'a> {
     text: Cow<'a, str>,
     us: i64,
-    behind: &'a str,
+    rest_after: &'a str,
 }
 
-/// `TIME HOST APP[PID]: MESSAGE`, of which anything may be missing. `now`: year and month in which it came.
+/// Parses `TIME HOST APP[PID]: MESSAGE`, in which every part is optional. `now`: year and month of receipt.
 pub fn read<'a>(text: &'a str, now: (i32, usize), times: &TimeReader) -> Message<'a> {
-    let Devices { counter, host, time, rest } = in_front(text, now, times);
-    let mut message = Message { host, data: counter.map_or(Value::Null, counted), ..Message::default() };
+    let DeviceHeader { counter, host, time, rest } = device_header(text, now, times);
+    let mut message = Message { host, data: counter.map_or(Value::Null, counter_data), ..Message::default() };
     let mut rest = rest;
-    if let Some(OldTime { text, us, behind }) = time {
+    if let Some(HeaderTime { text, us, rest_after }) = time {
         message.time = Some((text, us));
-        rest = match behind.strip_prefix(':') {
-            // A colon ends what stands in front of the message: no host follows.
+        rest = match rest_after.strip_prefix(':') {
+            // A colon ends the header: no host follows.
             Some(rest) => rest.trim_start_matches(' '),
             None => {
-                let behind = behind.strip_prefix(' ').unwrap_or(behind);
-                let (found, rest) = host_of(behind);
+                let rest_after = rest_after.strip_prefix(' ').unwrap_or(rest_after);
+                let (found, rest) = host_of(rest_after);
                 message.host = message.host.or(found);
                 rest
             }
         };
     }
-    if let Some((app, pid, behind)) = tag(rest) {
+    if let Some((app, pid, rest_after)) = tag(rest) {
         (message.app, message.pid) = (Some(app), pid);
-        rest = behind;
+        rest = rest_after;
     }
     Message { message: rest, ..message }
 }
 
-/// A counter as structured data, as RFC 5424 names it.
-fn counted(counter: &str) -> Value {
+/// Returns a counter as structured data with the name from RFC 5424.
+fn counter_data(counter: &str) -> Value {
     json!({ "meta": { "sequenceId": counter } })
 }
 
-/// What devices write before the rest.
-struct Devices<'a> {
+/// What devices write before the other parts.
+struct DeviceHeader<'a> {
     counter: Option<&'a str>,
     host: Option<&'a str>,
-    time: Option<OldTime<'a>>,
+    time: Option<HeaderTime<'a>>,
     rest: &'a str,
 }
 
-/// `COUNTER: HOST: *TIME: `, of which anything may be missing; the host only counts where a time and a `%` follow, as it looks like a
-/// tag otherwise.
-fn in_front<'a>(text: &'a str, now: (i32, usize), times: &TimeReader) -> Devices<'a> {
+/// Parses `COUNTER: HOST: *TIME: `, in which every part is optional. The host is only accepted before a time and a `%`, as it would otherwise look
+/// like a tag.
+fn device_header<'a>(text: &'a str, now: (i32, usize), times: &TimeReader) -> DeviceHeader<'a> {
     let begin = text.trim_start_matches(' ');
-    let time = |text: &'a str| old_time(text.trim_start_matches(['*', '.']), now, times);
-    let (counter, behind) = match counter(begin) {
-        Some((counter, behind)) => (Some(counter).filter(|counter| !counter.is_empty()), Some(behind)),
+    let time = |text: &'a str| header_time(text.trim_start_matches(['*', '.']), now, times);
+    let (counter, rest_after) = match counter(begin) {
+        Some((counter, rest_after)) => (Some(counter).filter(|counter| !counter.is_empty()), Some(rest_after)),
         None => (None, None),
     };
-    let rest = behind.unwrap_or(begin);
+    let rest = rest_after.unwrap_or(begin);
     if let Some(found) = time(rest) {
-        return Devices { counter, host: None, time: Some(found), rest };
+        return DeviceHeader { counter, host: None, time: Some(found), rest };
     }
-    if let Some((host, behind)) = rest.split_once(':')
+    if let Some((host, rest_after)) = rest.split_once(':')
         && !host.is_empty()
         && !host.contains([' ', '[', '%'])
-        && let Some(found) = time(behind.strip_prefix(' ').unwrap_or(behind))
-        && found.behind.strip_prefix(':').is_some_and(|rest| counter.is_some() || rest.trim_start().starts_with('%'))
+        && let Some(found) = time(rest_after.strip_prefix(' ').unwrap_or(rest_after))
+        && found
+            .rest_after
+            .strip_prefix(':')
+            .is_some_and(|rest| counter.is_some() || rest.trim_start().starts_with('%'))
     {
-        return Devices { counter, host: Some(host), time: Some(found), rest };
+        return DeviceHeader { counter, host: Some(host), time: Some(found), rest };
     }
     match rest.starts_with('%') {
-        true => Devices { counter, host: None, time: None, rest },
-        false => Devices { counter: None, host: None, time: None, rest: text },
+        true => DeviceHeader { counter, host: None, time: None, rest },
+        false => DeviceHeader { counter: None, host: None, time: None, rest: text },
     }
 }
 
-/// `45: `, or the colon alone, and what stands behind.
+/// Parses `45: `, or only the colon. Returns also the text after it.
 fn counter(text: &str) -> Option<(&str, &str)> {
-    let (number, behind) = text.split_once(':')?;
+    let (number, rest_after) = text.split_once(':')?;
     let fits = number.len() <= COUNTER_BYTES_MAX && number.bytes().all(|byte| byte.is_ascii_digit());
-    let behind = behind.strip_prefix(' ').filter(|_| fits)?;
-    Some((number, behind.trim_start_matches(' ')))
+    let rest_after = rest_after.strip_prefix(' ').filter(|_| fits)?;
+    Some((number, rest_after.trim_start_matches(' ')))
 }
 
-/// The host at the beginning: a word that is no tag. Not all senders say one.
+/// Parses the host: a word that is not a tag. Not all senders include one.
 fn host_of(text: &str) -> (Option<&str>, &str) {
     match text.split_once(' ') {
-        Some((word, behind))
+        Some((word, rest_after))
             if !word.is_empty()
                 && (!word.contains([':', '[']) || is_address(word))
-                && !REPEATED.iter().any(|words| text.starts_with(words)) =>
+                && !REPEATED.iter().any(|phrase| text.starts_with(phrase)) =>
         {
-            // A colon by itself ends what stands in front of the message.
-            (Some(word), behind.strip_prefix(": ").unwrap_or(behind))
+            // A single colon ends the header.
+            (Some(word), rest_after.strip_prefix(": ").unwrap_or(rest_after))
         }
         _ => (None, text),
     }
 }
 
-/// `Nov 22 19:35:58`, which may have a year, a fraction and a zone, or a time as RFC 3339 has it.
-fn old_time<'a>(text: &'a str, now: (i32, usize), times: &TimeReader) -> Option<OldTime<'a>> {
-    rfc_3339(text, times).or_else(|| of_words(text, now, times))
+/// Parses `Nov 22 19:35:58`, optionally with a year, a fraction and a zone, or a time as in RFC 3339.
+fn header_time<'a>(text: &'a str, now: (i32, usize), times: &TimeReader) -> Option<HeaderTime<'a>> {
+    rfc_3339(text, times).or_else(|| textual_time(text, now, times))
 }
 
-/// A time as RFC 3339 has it, be it with a blank between day and time and one before the zone, or a comma before the fraction.
-fn rfc_3339<'a>(text: &'a str, times: &TimeReader) -> Option<OldTime<'a>> {
+/// Parses a time as in RFC 3339. A space may separate day, time and zone, and a comma the fraction.
+fn rfc_3339<'a>(text: &'a str, times: &TimeReader) -> Option<HeaderTime<'a>> {
     let end = text.find(' ')?;
-    // In the first form the day and the time are one word, else two.
+    // Day and time are one word, or two.
     let end = if end == 10 { 11 + text.get(11..)?.find(' ')? } else { end };
     let word = text.get(..end).filter(|word| word.len() >= 19)?;
     let word = word.strip_suffix(':').unwrap_or(word);
-    let mut behind = text.get(word.len()..)?;
+    let mut rest_after = text.get(word.len()..)?;
     let mut time = if word.contains(',') { Cow::Owned(word.replacen(',', ".", 1)) } else { Cow::Borrowed(word) };
-    if word.get(11..)?.bytes().all(is_of_clock)
-        && let Some((zone, rest)) = zone_of(behind)
+    if word.get(11..)?.bytes().all(is_clock_byte)
+        && let Some((zone, rest)) = zone_of(rest_after)
     {
         time = Cow::Owned(format!("{time}{zone}"));
-        behind = rest;
+        rest_after = rest;
     }
     let us = times.read(&time)?;
-    Some(OldTime { text: time, us, behind })
+    Some(HeaderTime { text: time, us, rest_after })
 }
 
-/// Whether a time without its day may have this byte.
-fn is_of_clock(byte: u8) -> bool {
+/// Returns whether the byte may be part of a time of day.
+fn is_clock_byte(byte: u8) -> bool {
     byte.is_ascii_digit() || matches!(byte, b':' | b'.' | b',')
 }
 
-/// The same in words: `[YEAR ]Nov 22 [YEAR ]19:35:58[.123][[ ]ZONE][ YEAR][ ZONE]`, where the day of the week may stand in front.
-fn of_words<'a>(text: &'a str, now: (i32, usize), times: &TimeReader) -> Option<OldTime<'a>> {
+/// Parses `[YEAR ]Nov 22 [YEAR ]19:35:58[.123][[ ]ZONE][ YEAR][ ZONE]`, optionally with the day of the week before it.
+fn textual_time<'a>(text: &'a str, now: (i32, usize), times: &TimeReader) -> Option<HeaderTime<'a>> {
     let (mut year, mut rest) = year_of(text).map_or((None, text), |(year, rest)| (Some(year), rest));
-    if let Some((_, behind)) = next_word(rest).filter(|(word, _)| WEEKDAYS.contains(word)) {
-        rest = behind;
+    if let Some((_, rest_after)) = next_word(rest).filter(|(word, _)| WEEKDAYS.contains(word)) {
+        rest = rest_after;
     }
     let (month, rest) = next_word(rest)?;
     let month = MONTHS.iter().position(|name| *name == month)? + 1;
     let (day, mut rest) = next_word(rest.trim_start_matches(' '))?;
     let day = day.parse::<u8>().ok().filter(|_| day.len() <= 2)?;
-    if let Some((found, behind)) = year_of(rest).filter(|_| year.is_none()) {
-        (year, rest) = (Some(found), behind);
+    if let Some((found, rest_after)) = year_of(rest).filter(|_| year.is_none()) {
+        (year, rest) = (Some(found), rest_after);
     }
-    let clock_end = rest.bytes().position(|byte| !is_of_clock(byte)).unwrap_or(rest.len());
+    let clock_end = rest.bytes().position(|byte| !is_clock_byte(byte)).unwrap_or(rest.len());
     let clock = rest.get(..clock_end)?;
     let clock = clock.strip_suffix(':').unwrap_or(clock);
     let mut rest = rest.get(clock.len()..)?;
     let mut zone = None;
-    let glued = || rest.strip_prefix('Z').map(|behind| (Cow::from("Z"), behind)).or_else(|| offset_of(rest, 2));
-    if let Some((found, behind)) = glued().or_else(|| zone_of(rest)) {
-        (zone, rest) = (Some(found), behind);
+    let adjacent =
+        || rest.strip_prefix('Z').map(|rest_after| (Cow::from("Z"), rest_after)).or_else(|| offset_of(rest, 2));
+    if let Some((found, rest_after)) = adjacent().or_else(|| zone_of(rest)) {
+        (zone, rest) = (Some(found), rest_after);
     }
     if !rest.is_empty() && !rest.starts_with([' ', ':']) {
         return None;
     }
     if year.is_none()
-        && let Some((found, behind)) = rest.strip_prefix(' ').and_then(year_of)
+        && let Some((found, rest_after)) = rest.strip_prefix(' ').and_then(year_of)
     {
-        // What is behind a year begins with a blank again, as behind a time.
-        (year, rest) = (Some(found), rest.get(rest.len() - behind.len() - 1..)?);
+        // The rest after a year begins with a space, as after a time.
+        (year, rest) = (Some(found), rest.get(rest.len() - rest_after.len() - 1..)?);
     }
-    // A zone may be the last of all.
+    // A zone may be the last part.
     if zone.is_none()
-        && let Some((found, behind)) = zone_of(rest)
+        && let Some((found, rest_after)) = zone_of(rest)
     {
-        (zone, rest) = (Some(found), behind);
+        (zone, rest) = (Some(found), rest_after);
     }
     let zone = zone.unwrap_or_default();
     let year = year.unwrap_or_else(|| likely_year(month, now));
     let time = format!("{year:04}-{month:02}-{day:02}T{}{zone}", clock.replace(',', "."));
     let us = times.read(&time)?;
-    Some(OldTime { text: Cow::Owned(time), us, behind: rest })
+    Some(HeaderTime { text: Cow::Owned(time), us, rest_after: rest })
 }
 
-/// The year of a time that does not say it: what came in December and is of January is of the next one, and the other way round.
+/// Returns the year of a time without one. A time of January received in December is in the next year, and vice versa.
 fn likely_year(month: usize, (year, this_month): (i32, usize)) -> i32 {
     match (month, this_month) {
         (1, 12) => year + 1,
@@ -195,65 +199,65 @@ fn likely_year(month: usize, (year, this_month): (i32, usize)) -> i32 {
     }
 }
 
-/// A year at the beginning, and what stands behind the blank after it.
+/// Parses a year at the beginning. Returns also the text after the space that follows.
 fn year_of(text: &str) -> Option<(i32, &str)> {
-    let (word, behind) = next_word(text)?;
+    let (word, rest_after) = next_word(text)?;
     let year = word.strip_suffix(':').unwrap_or(word);
     let fits = year.len() == 4 && word.len() == 4 && (year.starts_with("19") || year.starts_with("20"));
-    Some((year.parse().ok().filter(|_| fits)?, behind))
+    Some((year.parse().ok().filter(|_| fits)?, rest_after))
 }
 
-/// A zone behind a clock, as RFC 3339 writes it, and what stands behind. The letters of one that is not UTC say nothing that is
-/// certain, and only count where nothing but a zone can stand there: before the `: %` of a device, or a year.
+/// Parses a zone after a time of day. Returns it in the form of RFC 3339, and the text after it. The names of zones other than UTC are ambiguous.
+/// They are only skipped if nothing but a zone is possible: before the `: %` of a device, or a year.
 fn zone_of(text: &str) -> Option<(Cow<'static, str>, &str)> {
     let rest = text.strip_prefix(' ')?;
     if let Some(found) = offset_of(rest, 2) {
         return Some(found);
     }
-    // `UTC+2`.
-    let behind_name =
-        UTC.iter().find_map(|name| rest.strip_prefix(name).filter(|behind| behind.starts_with(['+', '-'])));
-    if let Some(found) = behind_name.and_then(|behind| offset_of(behind, 1)) {
+    // For example `UTC+2`.
+    let after_name =
+        UTC.iter().find_map(|name| rest.strip_prefix(name).filter(|rest_after| rest_after.starts_with(['+', '-'])));
+    if let Some(found) = after_name.and_then(|rest_after| offset_of(rest_after, 1)) {
         return Some(found);
     }
     let end = rest.find([' ', ':']).unwrap_or(rest.len());
-    let (word, behind) = rest.split_at_checked(end)?;
+    let (word, rest_after) = rest.split_at_checked(end)?;
     if UTC.contains(&word) {
-        return Some(("Z".into(), behind));
+        return Some(("Z".into(), rest_after));
     }
-    let letters = (1..=ZONE_BYTES_MAX).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_uppercase());
-    let alone = behind.starts_with(": %") || behind.strip_prefix(' ').and_then(year_of).is_some();
-    (letters && alone).then_some(("".into(), behind))
+    let is_zone_name = (1..=ZONE_BYTES_MAX).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_uppercase());
+    let is_unambiguous = rest_after.starts_with(": %") || rest_after.strip_prefix(' ').and_then(year_of).is_some();
+    (is_zone_name && is_unambiguous).then_some(("".into(), rest_after))
 }
 
-/// `+01:00`, `+0100` or `+01` at the beginning, with so many digits of hours at least, as RFC 3339 writes it, and what stands behind.
+/// Parses `+01:00`, `+0100` or `+01`, with at least `digits_min` digits of hours. Returns it in the form of RFC 3339, and the text after it.
 fn offset_of(text: &str, digits_min: usize) -> Option<(Cow<'static, str>, &str)> {
-    let (sign, figures) = text.split_at_checked(1).filter(|(sign, _)| matches!(*sign, "+" | "-"))?;
-    let digits = figures.bytes().take_while(u8::is_ascii_digit).count();
-    let (hours, behind) = figures.split_at_checked(if digits == 4 { 2 } else { digits })?;
+    let (sign, digits_text) = text.split_at_checked(1).filter(|(sign, _)| matches!(*sign, "+" | "-"))?;
+    let digits = digits_text.bytes().take_while(u8::is_ascii_digit).count();
+    let (hours, rest_after) = digits_text.split_at_checked(if digits == 4 { 2 } else { digits })?;
     let ends = |rest: &str| rest.is_empty() || rest.starts_with([' ', ':']);
-    // The colon may also end what stands in front of the message.
-    let minutes = if digits == 4 { Some(behind) } else { behind.strip_prefix(':') };
+    // The colon may also end the header.
+    let minutes = if digits == 4 { Some(rest_after) } else { rest_after.strip_prefix(':') };
     let (minutes, rest) = minutes
         .and_then(|text| text.split_at_checked(2))
         .filter(|(minutes, rest)| minutes.bytes().all(|byte| byte.is_ascii_digit()) && ends(rest))
-        .unwrap_or(("00", behind));
+        .unwrap_or(("00", rest_after));
     let found = (hours.parse::<u8>().ok()?, minutes.parse::<u8>().ok()?);
     let fits = found.0 < 24 && found.1 < 60 && hours.len() >= digits_min && ends(rest);
     fits.then(|| (format!("{sign}{:02}:{:02}", found.0, found.1).into(), rest))
 }
 
-/// The word before the next blank, and what stands behind it.
+/// Returns the word before the next space, and the text after it.
 fn next_word(text: &str) -> Option<(&str, &str)> {
     text.split_once(' ')
 }
 
-/// `word` is an IPv6 address and no tag.
+/// Returns whether the word is an IPv6 address, and not a tag.
 fn is_address(word: &str) -> bool {
     word.parse::<std::net::IpAddr>().is_ok()
 }
 
-/// `app[pid]: `, and what stands behind. A number is no name of a program.
+/// Parses `app[pid]: `. Returns also the text after it. A number is not a program name.
 fn tag(text: &str) -> Option<(&str, Option<&str>, &str)> {
     let end = text.find(|c: char| c == ':' || c == '[' || c.is_whitespace())?;
     let (app, rest) = text.split_at_checked(end).filter(|(app, _)| (1..=TAG_BYTES_MAX).contains(&app.len()))?;
@@ -275,7 +279,7 @@ fn tag(text: &str) -> Option<(&str, Option<&str>, &str)> {
 mod tests {
     use super::*;
 
-    /// Time, host, app, pid, message and counter.
+    /// Returns time, host, app, pid, message and counter.
     fn parts(text: &str) -> String {
         let found = read(text, (2026, 11), &TimeReader::new());
         let time = found.time.as_ref().map_or("-", |(text, _)| text);

@@ -1,4 +1,4 @@
-//! Messages as the columns of a source that has them as they are: nothing is written that would have to be read again.
+//! Converts messages directly to columns, for sources whose columns need no conversion. This avoids writing and parsing JSON.
 
 use super::message::Message;
 use super::settings::SyslogReads;
@@ -11,7 +11,7 @@ use millstream_base::decode::ready::{name_of, takes};
 use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use std::sync::Arc;
 
-/// What a row takes beside the text of its message, about.
+/// Approximate bytes of a row in addition to the text of its message.
 const ROW_BYTES: usize = 100;
 
 /// Messages that were added and not taken.
@@ -33,13 +33,13 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// None yet; `None`: the job has the parts of a message in other types, or parts of parts. All columns that there are stand in the
-    /// rows, as the job may want others when a batch runs again.
-    pub fn of(columns: &[ColumnSpec]) -> Option<Columns> {
+    /// Creates an empty set of columns. `None`: the job converts parts of a message to other types, or reads parts of parts. All available columns
+    /// are in the rows, as the job may need others when a batch is replayed.
+    pub fn new(columns: &[ColumnSpec]) -> Option<Columns> {
         let schema = types::columns_of_specs(&SyslogReads::columns());
         let is_taken = |column: &ColumnSpec| {
             let field = schema.field_with_name(name_of(column));
-            // A time may be written without a zone.
+            // A column with a zone accepts times without one.
             column.zone.is_none() && field.is_ok_and(|field| takes(column, field.data_type()))
         };
         columns.iter().all(is_taken).then(|| Columns {
@@ -60,17 +60,17 @@ impl Columns {
         })
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no messages.
     pub fn is_empty(&self) -> bool {
         self.rows == 0
     }
 
-    /// Whether there are as many as a part has.
+    /// Returns whether there are as many as fit into a part.
     pub fn is_full(&self) -> bool {
         self.rows >= PART_ROWS_MAX || self.bytes >= PART_BYTES_MAX
     }
 
-    /// Adds a message, whose text has so many bytes.
+    /// Adds a message of `bytes` bytes.
     pub fn add(&mut self, message: &Message<'_>, sender: &str, bytes: usize) {
         self.time.append_option(message.time_us());
         self.host.append_option(message.host);
@@ -86,7 +86,7 @@ impl Columns {
         (self.rows, self.bytes) = (self.rows + 1, self.bytes + bytes + ROW_BYTES);
     }
 
-    /// All that were added.
+    /// Returns all messages that were added.
     pub fn take(&mut self) -> ReadyRows {
         let arrays: Vec<ArrayRef> = vec![
             Arc::new(self.time.finish()),
@@ -102,7 +102,7 @@ impl Columns {
             Arc::new(self.sender.finish()),
         ];
         (self.rows, self.bytes) = (0, 0);
-        // They are as many as the schema has, and of its types.
+        // The arrays match the schema in number and type.
         let rows = RecordBatch::try_new(self.schema.clone(), arrays);
         ReadyRows::new(rows.unwrap_or_else(|_| RecordBatch::new_empty(self.schema.clone())))
     }
@@ -126,7 +126,7 @@ mod tests {
             "no \u{0} \"priority\"",
         ];
         let source = SourceSpec::of("in", SyslogReads::new("h:1"));
-        let mut columns = Columns::of(&source.schema).unwrap();
+        let mut columns = Columns::new(&source.schema).unwrap();
         let (reader, mut bytes, mut ends) = (Reader::new(), Vec::new(), Vec::new());
         for text in messages {
             let message = reader.read(text, (2026, 11));
@@ -144,10 +144,10 @@ mod tests {
     #[test]
     fn other_types_and_parts_of_parts_are_read_from_lines() {
         let column = |name: &str, kind: ColumnType| ColumnSpec::new(name, kind);
-        assert!(Columns::of(&[column("message", ColumnType::Text), column("level", ColumnType::Int64)]).is_some());
-        let within = ColumnSpec { path: vec!["data".into(), "a".into()], ..column("a", ColumnType::Text) };
-        for other in [column("pid", ColumnType::Int64), column("none", ColumnType::Text), within] {
-            assert!(Columns::of(&[other]).is_none());
+        assert!(Columns::new(&[column("message", ColumnType::Text), column("level", ColumnType::Int64)]).is_some());
+        let nested = ColumnSpec { path: vec!["data".into(), "a".into()], ..column("a", ColumnType::Text) };
+        for other in [column("pid", ColumnType::Int64), column("none", ColumnType::Text), nested] {
+            assert!(Columns::new(&[other]).is_none());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a job file says of sources of kind `syslog`.
+//! Declaration of the `syslog` source.
 
 use super::settings::{RECORD_BYTES_MAX, SyslogReads};
 use crate::receiver::listening::{Listening, SPREAD};
@@ -8,13 +8,13 @@ use millstream_base::job::connector::{CUT, REJECTING, SourceDeclaration};
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{ColumnSpec, Format, SourceConfig, SourceSpec, SourceStart};
 use millstream_base::job::table::Reader;
-use millstream_base::job::{PartMistakes, parts};
+use millstream_base::job::{PartErrors, parts};
 use millstream_base::limits;
 use std::sync::Arc;
 
 const KIND: &str = "syslog";
 
-/// Sources.
+/// The source kind.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
     doc: "syslog messages",
@@ -29,7 +29,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         SPREAD,
         key(
             "connections_max",
-            KeyShape::Whole(1, limits::HTTP_CONNECTIONS_MAX_MAX),
+            KeyShape::Integer(1, limits::HTTP_CONNECTIONS_MAX_MAX),
             "Maximum connections at the same time, 1000 by default; more wait.",
         ),
         key(
@@ -55,16 +55,16 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
 
 impl SyslogReads {
     fn read(r: &Reader<'_>) -> SyslogReads {
-        let usual = SyslogReads::new(r.needed_text("listen", "listen = \"0.0.0.0:5514\""));
+        let defaults = SyslogReads::new(r.needed_text("listen", "listen = \"0.0.0.0:5514\""));
         let protocols = [("both", (true, true)), ("udp", (true, false)), ("tcp", (false, true))];
         let (udp, tcp) = r.choice("protocol", &protocols, &["tls", "unix"]).unwrap_or((true, true));
-        let connections_max = r.whole("connections_max", 1, limits::HTTP_CONNECTIONS_MAX_MAX);
+        let connections_max = r.integer("connections_max", 1, limits::HTTP_CONNECTIONS_MAX_MAX);
         SyslogReads {
             spread: r.flag("spread").unwrap_or(false),
             udp,
             tcp,
-            connections_max: connections_max.unwrap_or(usual.connections_max),
-            ..usual
+            connections_max: connections_max.unwrap_or(defaults.connections_max),
+            ..defaults
         }
     }
 }
@@ -74,7 +74,7 @@ impl SourceConfig for SyslogReads {
         KIND
     }
 
-    fn check(&self, _source: &SourceSpec, part: &PartMistakes<'_>) {
+    fn check(&self, _source: &SourceSpec, part: &PartErrors<'_>) {
         parts::address("listen", &self.listen, part);
     }
 

@@ -1,74 +1,74 @@
-//! Messages on a connection, by RFC 6587: behind their length in figures, or each to the end of a line.
+//! Splits a connection into messages by RFC 6587: after their length in digits, or each up to the end of its line.
 
 use bytes::{Buf as _, BytesMut};
 use memchr::memchr2;
 
-/// Figures of a length.
-const FIGURES_MAX: usize = 10;
+/// Maximum digits of a length.
+const DIGITS_MAX: usize = 10;
 
-/// Takes messages out of the bytes of a connection.
+/// Extracts messages from the bytes of a connection.
 pub struct Frames {
     held: BytesMut,
-    /// Bytes of what was taken last, which still stand before the rest.
+    /// Bytes of the last message, which still precede the rest.
     taken: usize,
-    /// Bytes that are passed over, of a message that was too long.
-    passed_over: usize,
-    /// So is what comes until the end of a line that was.
-    passes_line: bool,
+    /// Bytes to skip, of a message that was too long.
+    skip_bytes: usize,
+    /// Whether to skip the rest of a line that was too long.
+    skip_line: bool,
     bytes_max: usize,
 }
 
-/// What was taken.
+/// An extracted message.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
-    /// A message.
+    /// A complete message.
     Message(&'a [u8]),
-    /// The beginning of one that has so many bytes, or more where it has no end yet.
+    /// The beginning of a message that is too long, and its length as far as it is known.
     TooLong(Vec<u8>, usize),
 }
 
 impl Frames {
-    /// Of messages of at most so many bytes.
+    /// Creates an extractor of messages of at most `bytes_max`.
     pub fn new(bytes_max: usize) -> Frames {
-        Frames { held: BytesMut::new(), taken: 0, passed_over: 0, passes_line: false, bytes_max }
+        Frames { held: BytesMut::new(), taken: 0, skip_bytes: 0, skip_line: false, bytes_max }
     }
 
-    /// More has come.
+    /// Adds received bytes.
     pub fn add(&mut self, bytes: &[u8]) {
-        let over = match self.passes_line {
+        let skipped = match self.skip_line {
             true => {
                 let end = memchr2(b'\n', b'\0', bytes);
-                self.passes_line = end.is_none();
+                self.skip_line = end.is_none();
                 end.unwrap_or(bytes.len())
             }
-            false => self.passed_over.min(bytes.len()),
+            false => self.skip_bytes.min(bytes.len()),
         };
-        self.passed_over = self.passed_over.saturating_sub(over);
-        self.held.extend_from_slice(bytes.get(over..).unwrap_or_default());
+        self.skip_bytes = self.skip_bytes.saturating_sub(skipped);
+        self.held.extend_from_slice(bytes.get(skipped..).unwrap_or_default());
     }
 
-    /// The next message that is whole.
+    /// Returns the next complete message.
     pub fn next(&mut self) -> Option<Frame<'_>> {
-        self.pass_taken();
+        self.drop_taken();
         loop {
-            // What ends a message may be two signs.
+            // A message may end with two characters.
             let begin = self.held.iter().take_while(|byte| matches!(byte, b'\n' | b'\r' | b'\0')).count();
             self.held.advance(begin);
             let (start, end) = match self.length() {
                 Length::Unknown => return None,
-                Length::Of(figures, length) => {
-                    let whole = figures.saturating_add(length);
+                Length::Of(digits, length) => {
+                    let total = digits.saturating_add(length);
                     if length > self.bytes_max {
-                        let kept = self.held.get(figures..).unwrap_or_default();
+                        let kept = self.held.get(digits..).unwrap_or_default();
                         let kept = kept.get(..length.min(kept.len())).unwrap_or_default().to_vec();
-                        self.passed_over = whole.saturating_sub(self.held.len());
-                        self.held.advance(whole.min(self.held.len()));
+                        self.skip_bytes = total.saturating_sub(self.held.len());
+                        self.held.advance(total.min(self.held.len()));
                         return Some(Frame::TooLong(kept, length));
                     }
-                    if self.held.len() < whole {
+                    if self.held.len() < total {
                         return None;
                     }
-                    (figures, whole)
+                    (digits, total)
                 }
                 Length::ToEndOfLine => match memchr2(b'\n', b'\0', &self.held) {
                     Some(end) if end > self.bytes_max => {
@@ -79,7 +79,7 @@ impl Frames {
                     None if self.held.len() > self.bytes_max => {
                         let held = std::mem::take(&mut self.held).to_vec();
                         let length = held.len();
-                        self.passes_line = true;
+                        self.skip_line = true;
                         return Some(Frame::TooLong(held, length));
                     }
                     None => return None,
@@ -93,31 +93,31 @@ impl Frames {
         }
     }
 
-    fn pass_taken(&mut self) {
+    fn drop_taken(&mut self) {
         self.held.advance(std::mem::take(&mut self.taken).min(self.held.len()));
     }
 
-    /// What is left of a connection that ended: a last line needs no end, and half a message is one as far as it came.
+    /// Returns the rest after the connection ended: a last line needs no end, and an incomplete message counts.
     pub fn rest(&mut self) -> Option<Vec<u8>> {
-        self.pass_taken();
+        self.drop_taken();
         let held = std::mem::take(&mut self.held).to_vec();
         (!held.is_empty()).then_some(held)
     }
 
-    /// Whether a message has begun that is not whole, when all that are have been taken.
+    /// Returns whether an incomplete message remains after all complete ones have been taken.
     pub fn is_unfinished(&self) -> bool {
-        self.held.len() > self.taken || self.passed_over > 0 || self.passes_line
+        self.held.len() > self.taken || self.skip_bytes > 0 || self.skip_line
     }
 
     fn length(&self) -> Length {
-        let figures = self.held.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        match (self.held.first(), self.held.get(figures)) {
+        let digits = self.held.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        match (self.held.first(), self.held.get(digits)) {
             (None, _) => Length::Unknown,
-            (Some(b'1'..=b'9'), None) if figures <= FIGURES_MAX => Length::Unknown,
-            (Some(b'1'..=b'9'), Some(b' ')) if figures <= FIGURES_MAX => {
-                let text = self.held.get(..figures).and_then(|figures| std::str::from_utf8(figures).ok());
+            (Some(b'1'..=b'9'), None) if digits <= DIGITS_MAX => Length::Unknown,
+            (Some(b'1'..=b'9'), Some(b' ')) if digits <= DIGITS_MAX => {
+                let text = self.held.get(..digits).and_then(|digits| std::str::from_utf8(digits).ok());
                 match text.and_then(|text| text.parse().ok()) {
-                    Some(length) => Length::Of(figures + 1, length),
+                    Some(length) => Length::Of(digits + 1, length),
                     None => Length::ToEndOfLine,
                 }
             }
@@ -128,7 +128,7 @@ impl Frames {
 
 enum Length {
     Unknown,
-    /// Bytes of the figures with the blank behind them, and of the message.
+    /// Bytes of the digits with the space after them, and of the message.
     Of(usize, usize),
     ToEndOfLine,
 }
@@ -137,10 +137,10 @@ enum Length {
 mod tests {
     use super::*;
 
-    /// What comes of these bytes, so many at a time.
-    fn taken(bytes: &[u8], at_once: usize, most: usize) -> (Vec<Taken>, Option<Vec<u8>>) {
-        let (mut frames, mut found) = (Frames::new(most), Vec::new());
-        for some in bytes.chunks(at_once) {
+    /// Splits these bytes, added in pieces of `piece_bytes`.
+    fn taken(bytes: &[u8], piece_bytes: usize, bytes_max: usize) -> (Vec<Taken>, Option<Vec<u8>>) {
+        let (mut frames, mut found) = (Frames::new(bytes_max), Vec::new());
+        for some in bytes.chunks(piece_bytes) {
             frames.add(some);
             while let Some(frame) = frames.next() {
                 found.push(match frame {
@@ -168,12 +168,12 @@ mod tests {
     #[test]
     fn both_ways_to_end_a_message_may_stand_on_one_connection() {
         let bytes = b"5 <1>abcd\r\n<2>two\n\n7 <3>a\nbc<4>x\0<5>rest";
-        for at_once in 1..bytes.len() {
-            let (found, rest) = taken(bytes, at_once, 100);
+        for piece_bytes in 1..bytes.len() {
+            let (found, rest) = taken(bytes, piece_bytes, 100);
             assert_eq!(
                 found,
                 [message("<1>ab"), message("cd\r"), message("<2>two"), message("<3>a\nbc"), message("<4>x")],
-                "{at_once}"
+                "{piece_bytes}"
             );
             assert_eq!(rest.as_deref(), Some(&b"<5>rest"[..]));
         }
@@ -204,13 +204,13 @@ mod tests {
 
     #[test]
     fn what_is_too_long_is_told_and_passed_over() {
-        for at_once in [1, 3, 100] {
-            let (found, _) = taken(b"12 abcdefghijkl3 <1>", at_once, 5);
+        for piece_bytes in [1, 3, 100] {
+            let (found, _) = taken(b"12 abcdefghijkl3 <1>", piece_bytes, 5);
             assert!(matches!(&found[0], Taken::TooLong(_, 12)), "{found:?}");
             assert_eq!(found[1..], [message("<1>")]);
         }
-        for at_once in [1, 3, 100] {
-            let (found, rest) = taken(b"abcdefgh\nxy\nabc", at_once, 5);
+        for piece_bytes in [1, 3, 100] {
+            let (found, rest) = taken(b"abcdefgh\nxy\nabc", piece_bytes, 5);
             assert!(
                 matches!(&found[0], Taken::TooLong(beginning, 6..=8) if beginning.starts_with(b"abcdef")),
                 "{found:?}"

@@ -1,5 +1,5 @@
-//! One message of syslog, as RFC 5424 or RFC 3164 writes it, and as a line of JSON. Nothing that somebody sends is no message: what follows
-//! neither is all `message`.
+//! Parses a syslog message in the form of RFC 5424 or RFC 3164, and formats it as a line of JSON. Every text is a message: one in neither form is
+//! entirely `message`.
 
 use super::bsd;
 use crate::receiver::json_text::write_text;
@@ -15,34 +15,34 @@ const FACILITIES: [&str; 24] = [
     "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
 ];
 const SEVERITIES: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
-/// Priority of what does not say one: `user.notice`.
+/// Priority of a message without one: `user.notice`.
 const NO_PRIORITY: usize = 13;
 
-/// Reads messages.
+/// Parses messages.
 pub struct Reader {
     times: TimeReader,
 }
 
-/// Reads times as RFC 3339 has them.
+/// Parses times of RFC 3339.
 pub struct TimeReader(TimeParser);
 
 impl TimeReader {
-    /// The only one there is.
+    /// Creates a parser.
     pub fn new() -> TimeReader {
         TimeReader(TimeParser::of(&ColumnSpec::new("time", ColumnType::Timestamp)))
     }
 
-    /// In microseconds since 1970.
+    /// Returns microseconds since 1970.
     pub fn read(&self, text: &str) -> Option<i64> {
         self.0.read(text).ok()
     }
 }
 
-/// What a message says.
+/// The parts of a message.
 #[derive(Default)]
 pub struct Message<'a> {
     pub(super) priority: usize,
-    /// As it is written, and in microseconds since 1970.
+    /// As text, and in microseconds since 1970.
     pub(super) time: Option<(Cow<'a, str>, i64)>,
     pub host: Option<&'a str>,
     pub app: Option<&'a str>,
@@ -54,37 +54,37 @@ pub struct Message<'a> {
 }
 
 impl Message<'_> {
-    /// In words.
+    /// Returns the facility's name.
     pub fn facility(&self) -> &'static str {
         FACILITIES.get(self.priority / SEVERITIES.len()).copied().unwrap_or_default()
     }
 
-    /// From 0, the worst, to 7.
+    /// Returns the severity, from 0, the most severe, to 7.
     pub fn level(&self) -> usize {
         self.priority % SEVERITIES.len()
     }
 
-    /// The same in words.
+    /// Returns the severity's name.
     pub fn severity(&self) -> &'static str {
         SEVERITIES.get(self.level()).copied().unwrap_or_default()
     }
 
-    /// In microseconds since 1970.
+    /// Returns microseconds since 1970.
     pub fn time_us(&self) -> Option<i64> {
         self.time.as_ref().map(|(_, us)| *us)
     }
 
-    /// Structured data as JSON.
+    /// Returns the structured data as JSON.
     pub fn data(&self) -> Option<String> {
         (!self.data.is_null()).then(|| self.data.to_string())
     }
 
-    /// Adds it as a line, with the name of who sent it, as JSON.
+    /// Appends the message as a line of JSON, with the name of its sender.
     pub fn write(&self, sender: &str, line: &mut Vec<u8>) {
         line.extend_from_slice(b"{\"sender\":");
         write_text(sender, line);
         let (facility, severity, level) = (self.facility(), self.severity(), self.level());
-        // Nothing of these needs escapes, and a vector takes what is written.
+        // None of these need escapes, and writing to memory cannot fail.
         let _ = write!(line, ",\"facility\":\"{facility}\",\"severity\":\"{severity}\",\"level\":{level}");
         let mut put = |name: &str, value: Option<&str>| {
             if let Some(value) = value {
@@ -107,28 +107,28 @@ impl Message<'_> {
 }
 
 impl Reader {
-    /// Of times as RFC 3339 has them.
+    /// Creates a parser.
     pub fn new() -> Reader {
         Reader { times: TimeReader::new() }
     }
 
-    /// What a text says that came at this time (year and month).
+    /// Parses a message that was received at this time (year and month).
     pub fn read<'a>(&self, text: &'a str, now: (i32, usize)) -> Message<'a> {
         let text = text.trim_end_matches(['\n', '\r', '\0']);
         let found = priority(text);
         let (priority, rest) = found.unwrap_or((NO_PRIORITY, text));
-        let new = found.and_then(|_| self.new_form(rest));
+        let new = found.and_then(|_| self.rfc_5424(rest));
         Message { priority, ..new.unwrap_or_else(|| bsd::read(rest, now, &self.times)) }
     }
 
-    /// RFC 5424: `1 TIME HOST APP PID ID DATA MESSAGE`; `None`: it is not.
-    fn new_form<'a>(&self, text: &'a str) -> Option<Message<'a>> {
+    /// Parses RFC 5424, `1 TIME HOST APP PID ID DATA MESSAGE`; `None` if it is not in this form.
+    fn rfc_5424<'a>(&self, text: &'a str) -> Option<Message<'a>> {
         let (time, rest) = word(text.strip_prefix("1 ")?)?;
         let (host, rest) = word(rest)?;
         let (app, rest) = word(rest)?;
         let (pid, rest) = word(rest)?;
         let (id, rest) = word(rest)?;
-        let time = match given(time) {
+        let time = match non_nil(time) {
             Some(time) => Some((Cow::Borrowed(time), self.times.read(time)?)),
             None => None,
         };
@@ -136,24 +136,24 @@ impl Reader {
         Some(Message {
             priority: NO_PRIORITY,
             time,
-            host: given(host),
-            app: given(app),
-            pid: given(pid),
-            id: given(id),
+            host: non_nil(host),
+            app: non_nil(app),
+            pid: non_nil(pid),
+            id: non_nil(id),
             data,
             message: message.strip_prefix('\u{feff}').unwrap_or(message),
         })
     }
 }
 
-/// The next word, and what stands behind the blank after it. Some senders write two blanks.
+/// Returns the next word, and the text after the space that follows. Some senders write two spaces.
 fn word(text: &str) -> Option<(&str, &str)> {
     let text = text.trim_start_matches(' ');
     let end = text.bytes().position(|byte| byte == b' ')?;
     Some((text.get(..end)?, text.get(end + 1..)?))
 }
 
-/// `<34>`, and what stands behind.
+/// Parses `<34>`. Returns also the text after it.
 fn priority(text: &str) -> Option<(usize, &str)> {
     let (number, rest) = text.strip_prefix('<')?.split_once('>')?;
     let fits = (1..=3).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
@@ -161,12 +161,12 @@ fn priority(text: &str) -> Option<(usize, &str)> {
     Some((number, rest))
 }
 
-/// A value that is not `-`.
-fn given(value: &str) -> Option<&str> {
+/// Returns the value unless it is `-`.
+fn non_nil(value: &str) -> Option<&str> {
     (value != "-").then_some(value)
 }
 
-/// Structured data as an object of objects, and the message behind it; `None`: it is none.
+/// Parses structured data into an object of objects. Returns also the message after it; `None` if it is invalid.
 fn structured(text: &str) -> Option<(Value, &str)> {
     let message = |rest: &str| rest.is_empty() || rest.starts_with(' ');
     if let Some(rest) = text.strip_prefix('-').filter(|rest| message(rest)) {
@@ -175,34 +175,34 @@ fn structured(text: &str) -> Option<(Value, &str)> {
     let (mut elements, mut rest) = (Map::new(), text);
     while let Some(element) = rest.strip_prefix('[') {
         let end = element.find([' ', ']'])?;
-        let (name, mut behind) = element.split_at_checked(end).filter(|(name, _)| !name.is_empty())?;
-        // An element may come in several pieces, though the RFC does not allow it.
+        let (name, mut rest_after) = element.split_at_checked(end).filter(|(name, _)| !name.is_empty())?;
+        // An element may be repeated, although the RFC does not allow it.
         let held = elements.entry(name).or_insert_with(|| Value::Object(Map::new()));
         let parameters = held.as_object_mut()?;
-        while let Some(parameter) = behind.strip_prefix(' ') {
+        while let Some(parameter) = rest_after.strip_prefix(' ') {
             let (key, quoted) =
                 parameter.split_once("=\"").filter(|(key, _)| !key.is_empty() && !key.contains([' ', ']', '"']))?;
-            let (value, after) = unquoted(quoted)?;
+            let (value, after) = unescape(quoted)?;
             parameters.insert(key.into(), value.into());
-            behind = after;
+            rest_after = after;
         }
-        rest = behind.strip_prefix(']')?;
+        rest = rest_after.strip_prefix(']')?;
     }
     let found = !elements.is_empty() && message(rest);
     found.then(|| (Value::Object(elements), rest.strip_prefix(' ').unwrap_or(rest)))
 }
 
-/// The text up to the next quote, without the signs that protect quotes and the like, and what stands behind.
-fn unquoted(text: &str) -> Option<(String, &str)> {
-    let (mut value, mut letters) = (String::new(), text.char_indices().peekable());
-    while let Some((at, letter)) = letters.next() {
-        match letter {
+/// Parses the text up to the closing quote, removing escapes. Returns also the text after it.
+fn unescape(text: &str) -> Option<(String, &str)> {
+    let (mut value, mut characters) = (String::new(), text.char_indices().peekable());
+    while let Some((at, character)) = characters.next() {
+        match character {
             '"' => return Some((value, text.get(at + 1..)?)),
-            '\\' => match letters.next_if(|(_, next)| matches!(next, '"' | '\\' | ']')) {
+            '\\' => match characters.next_if(|(_, next)| matches!(next, '"' | '\\' | ']')) {
                 Some((_, protected)) => value.push(protected),
                 None => value.push('\\'),
             },
-            letter => value.push(letter),
+            character => value.push(character),
         }
     }
     None
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn messages_of_rfc_5424_are_read() {
-        let told = read(
+        let parsed = read(
             "<165>1 2003-10-11T22:14:15.003Z mymachine.example.com evntslog - ID47 [exampleSDID@32473 iut=\"3\" eventSource=\"App\\\"li\\]c\\\\at\\ion\"][x] \u{feff}An event\n",
         );
         let expected = json!({
@@ -234,29 +234,29 @@ mod tests {
             "app": "evntslog", "id": "ID47", "message": "An event",
             "data": { "exampleSDID@32473": { "iut": "3", "eventSource": "App\"li]c\\at\\ion" }, "x": {} }
         });
-        assert_eq!(told, expected);
-        let told = read("<34>1 - - - - - -");
+        assert_eq!(parsed, expected);
+        let parsed = read("<34>1 - - - - - -");
         assert_eq!(
-            (&told["facility"], &told["severity"], &told["time"], &told["message"]),
+            (&parsed["facility"], &parsed["severity"], &parsed["time"], &parsed["message"]),
             (&json!("auth"), &json!("crit"), &Value::Null, &json!(""))
         );
-        let told = read("<34>1 - h a p - [a b=\"1\"][x][a c=\"3\"][a b=\"4\"] m");
-        assert_eq!(told["data"], json!({ "a": { "b": "4", "c": "3" }, "x": {} }));
+        let parsed = read("<34>1 - h a p - [a b=\"1\"][x][a c=\"3\"][a b=\"4\"] m");
+        assert_eq!(parsed["data"], json!({ "a": { "b": "4", "c": "3" }, "x": {} }));
         assert_eq!(read("<34>1 2003-10-11T22:14:15Z h a 1 - - line one\nline two")["message"], "line one\nline two");
     }
 
     #[test]
     fn messages_of_rfc_3164_are_read_as_far_as_they_go() {
-        let told = read("<34>Oct 11 22:14:15 mymachine su[231]: 'su root' failed");
+        let parsed = read("<34>Oct 11 22:14:15 mymachine su[231]: 'su root' failed");
         let expected = json!({
             "facility": "auth", "severity": "crit", "level": 2, "time": "2026-10-11T22:14:15", "host": "mymachine", "app": "su", "pid": "231",
             "message": "'su root' failed"
         });
-        assert_eq!(told, expected);
+        assert_eq!(parsed, expected);
         let parts = |message: &str| {
-            let told = read(message);
+            let parsed = read(message);
             ["time", "host", "app", "pid", "message"]
-                .map(|name| told[name].as_str().unwrap_or("-").to_owned())
+                .map(|name| parsed[name].as_str().unwrap_or("-").to_owned())
                 .join("|")
         };
         assert_eq!(parts("<13>Nov  2 01:02:03 me: hi: there"), "2026-11-02T01:02:03|-|me|-|hi: there");

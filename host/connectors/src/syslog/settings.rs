@@ -1,29 +1,29 @@
-//! Settings of sources of kind `syslog`.
+//! Settings of the `syslog` source.
 
 use millstream_base::batch::column::ColumnSpec;
 use millstream_base::batch::types::ColumnType;
 use millstream_base::limits::HTTP_CONNECTIONS_MAX;
 
-/// Bytes of a message of syslog, where a job says nothing else.
+/// Default of `record_bytes_max`.
 pub const RECORD_BYTES_MAX: u64 = 64 << 10;
 
-/// Where such a source listens, and for what.
+/// Settings of the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyslogReads {
     /// `host:port`
     pub listen: String,
-    /// Whether all processes of the job listen there.
+    /// Whether all processes of the job listen.
     pub spread: bool,
-    /// For datagrams.
+    /// Whether datagrams are received.
     pub udp: bool,
-    /// For connections.
+    /// Whether connections are accepted.
     pub tcp: bool,
-    /// Connections at a time; more wait.
+    /// Maximum open connections; more wait.
     pub connections_max: u64,
 }
 
 impl SyslogReads {
-    /// At `host:port`, for both.
+    /// Creates settings for `host:port` with both protocols.
     pub fn new(listen: impl Into<String>) -> SyslogReads {
         SyslogReads {
             listen: listen.into(),
@@ -34,7 +34,7 @@ impl SyslogReads {
         }
     }
 
-    /// The columns of a source whose job names none: all that there are.
+    /// Returns the default columns: all that are available.
     pub fn columns() -> Vec<ColumnSpec> {
         let text = |name| ColumnSpec::new(name, ColumnType::Text);
         vec![

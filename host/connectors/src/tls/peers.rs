@@ -1,10 +1,9 @@
-//! TLS between the processes of a job: each end of a connection shows a certificate of an issuer that the other knows, for the name by
-//! which `--hosts` has it, or they have none (`raw_keys`). Only TLS 1.3 is spoken, and no session is taken up again: each connection is
-//! checked anew.
+//! TLS between the processes of a job. Each end of a connection presents a certificate of a CA that the other trusts, for its name in `--hosts`.
+//! Without certificates they use raw keys (`raw_keys`). Only TLS 1.3 is used, and sessions are never resumed: each connection is verified.
 
 mod raw_keys;
 
-use super::{PEM_BYTES_MAX, TlsRefusal, certificates, roots_in, unusable};
+use super::{PEM_BYTES_MAX, TlsError, certificates, roots_in, unusable};
 use millstream_base::private;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -20,12 +19,12 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The files of a folder, named as those of a secret that cert-manager makes for Kubernetes.
+/// File names in the directory, as in a TLS secret that cert-manager creates for Kubernetes.
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
 const ISSUERS: &str = "ca.crt";
 
-/// What a process shows to the others, and whom it knows.
+/// The certificate that a process presents, and the CAs it trusts.
 #[derive(Clone)]
 pub struct Peers {
     connects: Arc<ClientConfig>,
@@ -40,44 +39,44 @@ impl fmt::Debug for Peers {
 }
 
 impl Peers {
-    /// What stands in a folder, for the process that others reach by this name. The certificate is looked at as the others will do, so
-    /// that what they would refuse is told before anything begins.
-    pub fn read(folder: &Path, name: &str) -> Result<Peers, TlsRefusal> {
-        let [certificate, key, issuers] = [CERTIFICATE, KEY, ISSUERS].map(|file| folder.join(file));
+    /// Reads the files of a directory, for the process that others reach under `name`. The certificate is verified as the other processes will, so
+    /// that problems are reported at startup.
+    pub fn read(dir: &Path, name: &str) -> Result<Peers, TlsError> {
+        let [certificate, key, issuers] = [CERTIFICATE, KEY, ISSUERS].map(|file| dir.join(file));
         let chain = certificates(&certificate)?;
         let bytes = private::read_secret(&key, PEM_BYTES_MAX)
-            .map_err(|error| TlsRefusal(format!("`{}` cannot be read: {error}", key.display())))?;
+            .map_err(|error| TlsError(format!("`{}` cannot be read: {error}", key.display())))?;
         let secret = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| unusable(&key, &error, "a private key"))?;
         let (roots, provider) = (Arc::new(roots_in(&issuers)?), Arc::new(ring::default_provider()));
-        let failed = |error: &dyn fmt::Display| TlsRefusal(format!("`{}` cannot be used: {error}", issuers.display()));
+        let failed = |error: &dyn fmt::Display| TlsError(format!("`{}` cannot be used: {error}", issuers.display()));
         let servers = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone()).build();
         let servers = servers.map_err(|error| failed(&error))?;
         let clients = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone()).build();
         let clients = clients.map_err(|error| failed(&error))?;
-        let own = |error: rustls::Error| TlsRefusal(of_own(&error, folder, name));
-        if let [first, between @ ..] = &chain[..] {
+        let to_own_refusal = |error: rustls::Error| TlsError(describe_own_error(&error, dir, name));
+        if let [first, intermediates @ ..] = &chain[..] {
             let now = UnixTime::now();
-            servers.verify_server_cert(first, between, &server_name(name)?, &[], now).map_err(own)?;
-            clients.verify_client_cert(first, between, now).map_err(own)?;
+            servers.verify_server_cert(first, intermediates, &server_name(name)?, &[], now).map_err(to_own_refusal)?;
+            clients.verify_client_cert(first, intermediates, now).map_err(to_own_refusal)?;
         }
-        let no_tls = |error| TlsRefusal(format!("TLS cannot be used here: {error}"));
-        let together = |error| super::not_together(&certificate, &key, &error);
+        let no_tls = |error| TlsError(format!("TLS cannot be used here: {error}"));
+        let mismatched = |error| super::mismatched(&certificate, &key, &error);
         let builder = ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[&TLS13]);
         let builder = builder.map_err(no_tls)?.with_root_certificates(roots);
-        let mut connects = builder.with_client_auth_cert(chain.clone(), secret.clone_key()).map_err(together)?;
+        let mut connects = builder.with_client_auth_cert(chain.clone(), secret.clone_key()).map_err(mismatched)?;
         connects.resumption = Resumption::disabled();
         let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13]);
         let builder = builder.map_err(no_tls)?.with_client_cert_verifier(clients);
-        let mut listens = builder.with_single_cert(chain, secret).map_err(together)?;
+        let mut listens = builder.with_single_cert(chain, secret).map_err(mismatched)?;
         listens.send_tls13_tickets = 0;
         Ok(Peers { connects: Arc::new(connects), listens: Arc::new(listens), certified: true })
     }
 
-    /// Without certificates: whoever is at the other end has to prove in another way that it is of the job.
-    pub fn uncertified() -> Result<Peers, TlsRefusal> {
+    /// Creates a configuration without certificates: peers must prove in another way that they belong to the job.
+    pub fn uncertified() -> Result<Peers, TlsError> {
         let provider = Arc::new(ring::default_provider());
-        let shown = raw_keys::shown(&provider)?;
-        let no_tls = |error| TlsRefusal(format!("TLS cannot be used here: {error}"));
+        let resolver = raw_keys::new_key(&provider)?;
+        let no_tls = |error| TlsError(format!("TLS cannot be used here: {error}"));
         let any = raw_keys::AnyKey(provider.signature_verification_algorithms);
         let builder = ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[&TLS13]);
         let builder = builder.map_err(no_tls)?.dangerous().with_custom_certificate_verifier(Arc::new(any));
@@ -85,57 +84,57 @@ impl Peers {
         connects.resumption = Resumption::disabled();
         connects.enable_sni = false;
         let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13]);
-        let mut listens = builder.map_err(no_tls)?.with_no_client_auth().with_cert_resolver(shown);
+        let mut listens = builder.map_err(no_tls)?.with_no_client_auth().with_cert_resolver(resolver);
         listens.send_tls13_tickets = 0;
         Ok(Peers { connects: Arc::new(connects), listens: Arc::new(listens), certified: false })
     }
 
-    /// This end of a connection to the process of this name.
+    /// Creates the client side of a connection to the process `name`.
     pub fn connects(&self, name: &str) -> io::Result<ClientConnection> {
-        // A name that no certificate could have will do where there is none.
+        // Without certificates any valid name will do.
         let name = server_name(if self.certified { name } else { "process" }).map_err(io::Error::other)?;
         ClientConnection::new(self.connects.clone(), name).map_err(io::Error::other)
     }
 
-    /// How connections of others are taken.
+    /// Returns the configuration for accepting connections.
     pub fn listens(&self) -> Arc<ServerConfig> {
         self.listens.clone()
     }
 
-    /// Whether the ends of a connection show certificates.
+    /// Returns whether both ends of a connection present certificates.
     pub fn are_certified(&self) -> bool {
         self.certified
     }
 
-    /// Whether what a process has shown is for the name by which others reach it; why not, otherwise. Who made it was looked at before.
+    /// Checks that the certificate of a peer is valid for the name under which others reach it. Its CA was verified before.
     pub fn is_for(&self, shown: Option<&[CertificateDer<'_>]>, name: &str) -> Result<(), String> {
         if !self.certified {
             return Ok(());
         }
         let Some([first, ..]) = shown else { return Err("it shows no certificate".into()) };
-        let parsed = ParsedCertificate::try_from(first).map_err(|error| of_peer(&error))?;
-        let name = server_name(name).map_err(|refusal| refusal.0)?;
-        verify_server_name(&parsed, &name).map_err(|error| of_peer(&error))
+        let parsed = ParsedCertificate::try_from(first).map_err(|error| describe_peer_error(&error))?;
+        let name = server_name(name).map_err(|tls_error| tls_error.0)?;
+        verify_server_name(&parsed, &name).map_err(|error| describe_peer_error(&error))
     }
 
-    /// What is wrong with the other end of a connection, and what to do.
+    /// Describes a TLS error of the peer, and what to do.
     pub fn refused(&self, error: &io::Error) -> Option<String> {
-        cause(error).map(if self.certified { of_peer } else { raw_keys::of_peer })
+        cause(error).map(if self.certified { describe_peer_error } else { raw_keys::describe_peer_error })
     }
 }
 
-fn server_name(name: &str) -> Result<ServerName<'static>, TlsRefusal> {
+fn server_name(name: &str) -> Result<ServerName<'static>, TlsError> {
     ServerName::try_from(name.to_owned())
-        .map_err(|_| TlsRefusal(format!("`{name}` cannot be the name of a certificate; give --hosts another name")))
+        .map_err(|_| TlsError(format!("`{name}` cannot be the name of a certificate; give --hosts another name")))
 }
 
-/// What an error says of TLS.
+/// Returns the TLS error inside an I/O error.
 fn cause(error: &io::Error) -> Option<&rustls::Error> {
     let inner = error.get_ref()?;
     inner.downcast_ref().or_else(|| cause(inner.downcast_ref()?))
 }
 
-/// The names that a certificate is for, in words.
+/// Formats the names of a certificate.
 fn names(presented: &[String]) -> String {
     match presented {
         [] => "no name at all".into(),
@@ -143,7 +142,7 @@ fn names(presented: &[String]) -> String {
     }
 }
 
-fn of_peer(error: &rustls::Error) -> String {
+fn describe_peer_error(error: &rustls::Error) -> String {
     use CertificateError as Wrong;
     match error {
         rustls::Error::InvalidCertificate(wrong) => match wrong {
@@ -161,17 +160,17 @@ fn of_peer(error: &rustls::Error) -> String {
                 expected.to_str(),
                 names(presented)
             ),
-            // An issuer of the right name with another key signed it.
+            // A CA of the expected name with another key signed it.
             Wrong::UnknownIssuer | Wrong::BadSignature => {
                 "its certificate was not issued by a CA in `ca.crt` of this process; give all processes certificates of one CA, and the \
                  CA's certificate as `ca.crt`"
                     .into()
             }
-            other => format!("its certificate cannot be accepted: {}", super::of_certificate(&other.to_string())),
+            other => format!("its certificate cannot be accepted: {}", super::describe_certificate_error(&other.to_string())),
         },
         rustls::Error::NoCertificatesPresented => "it shows no certificate".into(),
         rustls::Error::InvalidMessage(_) => {
-            "it does not speak TLS; where it is a process of the job, start it with --cluster-tls as well".into()
+            "it does not use TLS; if it is a process of the job, start it with --cluster-tls as well".into()
         }
         rustls::Error::AlertReceived(AlertDescription::CertificateExpired) => {
             "it says that the certificate of this process has expired; renew `tls.crt`, and start this one again".into()
@@ -182,24 +181,24 @@ fn of_peer(error: &rustls::Error) -> String {
             | AlertDescription::CertificateUnknown
             | AlertDescription::DecryptError,
         ) => {
-            "it does not accept the certificate of this process; its issuer must be in `ca.crt` there, and its name in --hosts"
+            "it does not accept the certificate of this process; its CA must be in `ca.crt` there, and its name in --hosts"
                 .into()
         }
         rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
             "it ended the greeting; it may not have been started with --cluster-tls".into()
         }
-        rustls::Error::AlertReceived(alert) => format!("it does not go on ({alert:?}); see what it says itself"),
+        rustls::Error::AlertReceived(alert) => format!("it closed the handshake ({alert:?}); see its own log"),
         rustls::Error::PeerIncompatible(PeerIncompatible::IncorrectCertificateTypeExtension) => {
-            "it has no certificate; where it is a process of the job, start it with --cluster-tls as well".into()
+            "it has no certificate; if it is a process of the job, start it with --cluster-tls as well".into()
         }
-        rustls::Error::PeerIncompatible(why) => format!("it does not speak TLS 1.3: {why:?}"),
+        rustls::Error::PeerIncompatible(why) => format!("it does not support TLS 1.3: {why:?}"),
         other => other.to_string(),
     }
 }
 
-fn of_own(error: &rustls::Error, folder: &Path, name: &str) -> String {
+fn describe_own_error(error: &rustls::Error, dir: &Path, name: &str) -> String {
     use CertificateError as Wrong;
-    let (own, issuers) = (folder.join(CERTIFICATE), folder.join(ISSUERS));
+    let (own, issuers) = (dir.join(CERTIFICATE), dir.join(ISSUERS));
     let own = own.display();
     match error {
         rustls::Error::InvalidCertificate(wrong) => match wrong {
@@ -226,7 +225,7 @@ fn of_own(error: &rustls::Error, folder: &Path, name: &str) -> String {
                 "`{own}` must be good for servers and for clients; make it with `extendedKeyUsage = serverAuth, clientAuth`, or \
                  without any"
             ),
-            other => format!("`{own}` cannot be used: {}", super::of_certificate(&other.to_string())),
+            other => format!("`{own}` cannot be used: {}", super::describe_certificate_error(&other.to_string())),
         },
         other => format!("`{own}` cannot be used: {other}"),
     }

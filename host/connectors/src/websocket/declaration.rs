@@ -1,4 +1,4 @@
-//! What a job file says of sinks of kind `websocket`.
+//! Declaration of the `websocket` sink.
 
 use super::settings::WebsocketWrites;
 use super::sink;
@@ -10,13 +10,13 @@ use millstream_base::job::connector::{ENCODING, SinkDeclaration, TLS_SHAPE};
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{SinkConfig, SinkStart};
 use millstream_base::job::table::Reader;
-use millstream_base::job::{PartMistakes, parts};
+use millstream_base::job::{PartErrors, parts};
 use millstream_base::limits;
 use std::sync::Arc;
 
 const KIND: &str = "websocket";
 
-/// Sinks.
+/// The sink kind.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
     doc: "WebSocket clients, for example web pages",
@@ -33,12 +33,12 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
         key("tls", TLS_SHAPE, "TLS server certificate, { cert = \"own.pem\", key = \"own.key\" }."),
         key(
             "clients_max",
-            KeyShape::Whole(1, limits::HTTP_CONNECTIONS_MAX_MAX),
+            KeyShape::Integer(1, limits::HTTP_CONNECTIONS_MAX_MAX),
             "Maximum clients at the same time, 100 by default; more wait.",
         ),
         key(
             "rows_per_message_max",
-            KeyShape::Whole(1, i64::MAX as u64),
+            KeyShape::Integer(1, i64::MAX as u64),
             "Maximum rows per message, 1000 by default; a larger batch becomes several messages.",
         ),
     ],
@@ -52,9 +52,9 @@ impl WebsocketWrites {
         writes.token = r.text("token", "token = \"${NAME}\"").map(str::to_owned);
         writes.origins = r.list("origins", "origins = \"https://dashboard.example.org\"");
         writes.tls = r.tls();
-        let clients = r.whole("clients_max", 1, limits::HTTP_CONNECTIONS_MAX_MAX);
+        let clients = r.integer("clients_max", 1, limits::HTTP_CONNECTIONS_MAX_MAX);
         writes.clients_max = clients.unwrap_or(writes.clients_max);
-        let rows = r.whole("rows_per_message_max", 1, i64::MAX as u64);
+        let rows = r.integer("rows_per_message_max", 1, i64::MAX as u64);
         writes.rows_per_message_max = rows.unwrap_or(writes.rows_per_message_max);
         writes
     }
@@ -65,7 +65,7 @@ impl SinkConfig for WebsocketWrites {
         KIND
     }
 
-    fn check(&self, part: &PartMistakes<'_>) {
+    fn check(&self, part: &PartErrors<'_>) {
         parts::address("listen", &self.listen, part);
         if let Some(token) = &self.token {
             parts::token(token, part);

@@ -1,27 +1,27 @@
-//! Settings of sinks of kind `websocket`.
+//! Settings of the `websocket` sink.
 
 use crate::limits;
 use millstream_base::job::spec::TlsSpec;
 
-/// Where it hears who follows its rows, and how.
+/// Settings of the sink.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WebsocketWrites {
     /// `host:port`
     pub listen: String,
-    /// What clients must bring; `None`: they need nothing.
+    /// The token that clients must present, if any.
     pub token: Option<String>,
-    /// The sites whose pages may listen, beside those of this machine.
+    /// Sites whose pages may connect, in addition to those of this machine.
     pub origins: Vec<String>,
-    /// The certificate that clients see; `None`: without TLS.
+    /// The certificate that clients see; `None`: no TLS.
     pub tls: Option<TlsSpec>,
-    /// Clients at a time.
+    /// Maximum number of clients.
     pub clients_max: u64,
-    /// Most rows of a message.
+    /// Maximum rows of a message.
     pub rows_per_message_max: u64,
 }
 
 impl WebsocketWrites {
-    /// At `host:port` with default limits, for whoever comes from this machine.
+    /// Creates settings for `host:port` with default limits, for clients on this machine.
     pub fn new(listen: impl Into<String>) -> WebsocketWrites {
         WebsocketWrites {
             listen: listen.into(),

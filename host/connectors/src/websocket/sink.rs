@@ -1,6 +1,6 @@
-//! Sink `websocket`: it listens, and whoever connects hears of each batch that is committed from then on, as JSON.
+//! The `websocket` sink listens, and sends every batch that is committed to all connected clients, as JSON.
 //!
-//! All clients share the last messages; one that does not keep up skips what is gone by then and is told how much.
+//! All clients share a buffer of the last messages. A slow client skips messages that were dropped from it, and is notified how many.
 
 mod client;
 mod messages;
@@ -8,9 +8,9 @@ mod messages;
 use super::settings::WebsocketWrites;
 use crate::http::certificate::Certificate;
 use crate::http::listener::{bind, cannot_listen};
-use crate::http::refusals::Refusals;
+use crate::http::rejection_log::RejectionLog;
 use crate::limits::WEBSOCKET_MESSAGES_MAX;
-use crate::sink::waiting::runtime_of;
+use crate::sink::waiting::named_runtime;
 use crate::sink::wrong;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -27,12 +27,12 @@ use tokio::runtime::Runtime;
 use tokio::sync::broadcast;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-/// Tells all clients of every batch that has rows.
+/// Sends every batch that has rows to all clients.
 struct WebsocketSink {
     name: String,
     rows_max: usize,
     messages: broadcast::Sender<Utf8Bytes>,
-    /// It serves the clients; gone with the sink.
+    /// Serves the clients; shut down with the sink.
     runtime: Option<Runtime>,
 }
 
@@ -42,16 +42,16 @@ impl Drop for WebsocketSink {
     }
 }
 
-/// What all connections share.
-struct Audience {
+/// State that all connections share.
+struct SharedState {
     name: String,
     spec: WebsocketWrites,
     certificate: Option<Certificate>,
     messages: broadcast::Sender<Utf8Bytes>,
-    refusals: Refusals,
+    rejection_log: RejectionLog,
 }
 
-/// Checks what can be checked before anything listens.
+/// Checks everything that can be checked before listening.
 pub(super) fn check(writes: &WebsocketWrites, start: SinkStart<'_>, schema: &SchemaRef) -> Result<()> {
     let SinkStart { spec, origin, .. } = start;
     json::check(schema).map_err(|message| wrong(spec, origin, "from", message))?;
@@ -64,10 +64,10 @@ pub(super) fn check(writes: &WebsocketWrites, start: SinkStart<'_>, schema: &Sch
     }
 }
 
-/// Begins to listen.
+/// Starts listening.
 pub(super) fn open(writes: &WebsocketWrites, start: SinkStart<'_>, failure: &Failure) -> Result<Box<dyn Sink>> {
     let (name, address) = (&start.spec.name, &writes.listen);
-    let runtime = runtime_of("millstream-websocket")?;
+    let runtime = named_runtime("millstream-websocket")?;
     // The caller may be a thread of another runtime.
     let listener = std::thread::scope(|scope| {
         let bound = scope.spawn(|| runtime.block_on(bind(address, false))).join();
@@ -76,16 +76,16 @@ pub(super) fn open(writes: &WebsocketWrites, start: SinkStart<'_>, failure: &Fai
     let who = format!("sink `{name}`");
     let listener = listener.map_err(|error| Error::job(cannot_listen(&who, address, &error)))?;
     let (messages, _) = broadcast::channel(WEBSOCKET_MESSAGES_MAX);
-    let audience = Audience {
+    let shared = SharedState {
         name: name.clone(),
         spec: writes.clone(),
         certificate: certificate(writes, start.origin),
         messages: messages.clone(),
-        refusals: Refusals::new(who.clone()),
+        rejection_log: RejectionLog::new(who.clone()),
     };
     let serving = runtime.spawn(async move {
         fault::thread("websocket");
-        client::serve_all(listener, Arc::new(audience)).await;
+        client::serve_all(listener, Arc::new(shared)).await;
     });
     let failure = failure.clone();
     runtime.spawn(async move {
@@ -98,7 +98,7 @@ pub(super) fn open(writes: &WebsocketWrites, start: SinkStart<'_>, failure: &Fai
 }
 
 fn certificate(spec: &WebsocketWrites, origin: &Origin) -> Option<Certificate> {
-    spec.tls.as_ref().and_then(|tls| Certificate::of(tls, &origin.folder))
+    spec.tls.as_ref().and_then(|tls| Certificate::of(tls, &origin.dir))
 }
 
 impl Sink for WebsocketSink {
@@ -106,11 +106,11 @@ impl Sink for WebsocketSink {
         if self.messages.receiver_count() == 0 {
             return Ok(());
         }
-        let tell = |message: String| {
-            // Nobody hears it any more, which is no error.
+        let send = |message: String| {
+            // If the last client has disconnected, the message is dropped.
             let _ = self.messages.send(message.into());
         };
-        messages::each(batch, time, &rows, self.rows_max, tell)
+        messages::each(batch, time, &rows, self.rows_max, send)
             .map_err(|cause| Error::bug(format!("sink `{}`: batch {batch}: cannot show rows: {cause}", self.name)))
     }
 

@@ -1,4 +1,4 @@
-//! What a job file says of sources of kind `zeromq`.
+//! Declaration of the `zeromq` source: its keys in job files.
 
 use super::settings::ZeromqReads;
 use super::source;
@@ -10,13 +10,13 @@ use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
 use millstream_base::job::spec::{RecordBounds, SourceConfig, SourceStart, Url};
 use millstream_base::job::table::Reader;
-use millstream_base::job::{PartMistakes, parts};
+use millstream_base::job::{PartErrors, parts};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 const KIND: &str = "zeromq";
 
-/// Sources.
+/// Sources of kind `zeromq`.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
     doc: "messages from ZeroMQ sockets",
@@ -81,7 +81,7 @@ impl SourceConfig for ZeromqReads {
         KIND
     }
 
-    fn check(&self, _source: &SourceSpec, part: &PartMistakes<'_>) {
+    fn check(&self, _source: &SourceSpec, part: &PartErrors<'_>) {
         match &self.listen {
             Some(listen) => parts::address("listen", listen, part),
             None if http_url::begins_with(&self.url, &["tcp://"]).is_err() => {

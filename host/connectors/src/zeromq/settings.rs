@@ -1,16 +1,16 @@
-//! Settings of sources of kind `zeromq`.
+//! Settings of `zeromq` sources.
 
 use millstream_base::job::spec::Url;
 
-/// Which messages are read.
+/// Settings of a source: which messages are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZeromqReads {
-    /// The socket to connect with, where there is no `listen`.
+    /// The socket to connect to, without `listen`.
     pub url: Url,
-    /// The address to listen at.
+    /// The address to listen on.
     pub listen: Option<String>,
-    /// Whether the job is a PULL socket, which shares messages with others; else a SUB socket.
+    /// Whether the job is a PULL socket, which shares messages with others; otherwise a SUB socket.
     pub pull: bool,
-    /// What topics begin with, of a SUB socket; none: all.
+    /// Topic prefixes of a SUB socket; empty: all.
     pub topics: Vec<String>,
 }

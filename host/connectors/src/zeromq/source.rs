@@ -1,13 +1,13 @@
-//! Messages that sockets of ZeroMQ send, in one partition: the job connects with one of them, or listens for several. Nobody keeps what
-//! was sent, so there is no position. What comes is read while the source is polled; a few messages wait for that.
+//! The `zeromq` source, with one partition: the job connects to a socket, or listens for several. Nothing keeps sent messages, so there is
+//! no position. Messages are received while the source is polled; a few wait in between.
 
 use super::settings::ZeromqReads;
-use crate::dial::{ANSWER_MAX, Fault, ServerAddress, silent};
+use crate::dial::{Fault, RESPONSE_TIMEOUT, ServerAddress, response_timed_out};
 use crate::http::listener::accept_all;
-use crate::http::places::Standing;
+use crate::http::slots::Standing;
 use crate::zeromq::{FORM, Incoming, Peer, SocketSettings};
 use millstream_base::batch::column::ColumnSource;
-use millstream_base::batch::reading::{Message, ReadContent, ReadPartition, ReadRows, ReadTrouble};
+use millstream_base::batch::reading::{Message, ReadContent, ReadError, ReadPartition, ReadRows};
 use millstream_base::error::Error;
 use millstream_base::job::spec::{Origin, SourceSpec};
 use millstream_base::shown;
@@ -21,9 +21,9 @@ use tracing::warn;
 
 /// How long a poll that has some messages waits for more.
 const MORE_WAIT: Duration = Duration::from_millis(1);
-/// About how many bytes of messages are taken together.
+/// Approximate bytes of messages per poll.
 const POLL_BYTES: usize = 1 << 20;
-/// Sockets that are connected at a time, where the job listens; more wait.
+/// Maximum number of connected sockets if the job listens; more wait.
 const PEERS_MAX: u64 = 1_000;
 /// Pieces of messages that wait until the source is polled.
 const PIECES_MAX: usize = 2;
@@ -42,34 +42,34 @@ pub struct Zeromq {
 enum MessageOrigin {
     /// A socket that listens.
     Place(ServerAddress),
-    /// Sockets that connect with this address.
+    /// Sockets that connect to this address.
     Address(String),
 }
 
-/// Tasks that receive: they go on while somebody waits for their messages.
+/// Tasks that receive: they make progress while the source waits for messages.
 struct ReceivingTasks {
     runtime: Runtime,
     pieces: mpsc::Receiver<Result<Vec<Incoming>, Fault>>,
-    /// What came and was too much for one poll.
+    /// Received messages that were too many for one poll.
     left: std::vec::IntoIter<Incoming>,
-    /// Why nothing comes behind that.
+    /// Why nothing follows these.
     failed: Option<Fault>,
 }
 
 impl Zeromq {
-    /// One who reads what this source names, or the key that is wrong and why.
+    /// Creates a reader of this source; or returns the invalid key, and why.
     pub fn of(source: &SourceSpec, reads: &ZeromqReads, origin: &Origin) -> Result<Zeromq, (&'static str, String)> {
         let mut login = None;
         let from = match &reads.listen {
             Some(address) => MessageOrigin::Address(address.clone()),
             None => {
-                let mut place = ServerAddress::of(&reads.url, &FORM, None, &origin.folder)?;
-                if place.port == 0 {
+                let mut address = ServerAddress::of(&reads.url, &FORM, None, &origin.dir)?;
+                if address.port == 0 {
                     return Err(("url", format!("`url` names no port; {}", FORM.help)));
                 }
-                let password = place.password.take();
-                login = place.user.take().map(|user| (user, password.unwrap_or_default()));
-                MessageOrigin::Place(place)
+                let password = address.password.take();
+                login = address.user.take().map(|user| (user, password.unwrap_or_default()));
+                MessageOrigin::Place(address)
             }
         };
         let topics = match reads.topics.is_empty() {
@@ -88,15 +88,15 @@ impl Zeromq {
         Ok(Zeromq { source: source.name.clone(), from, wants, wants_topic, open: None })
     }
 
-    fn trouble(&self, fault: Fault) -> ReadTrouble {
-        let place = match &self.from {
-            MessageOrigin::Place(place) => place.shown(),
+    fn read_error(&self, fault: Fault) -> ReadError {
+        let address = match &self.from {
+            MessageOrigin::Place(address) => address.shown(),
             MessageOrigin::Address(address) => format!("`listen = \"{address}\"`"),
         };
         match fault {
-            Fault::Passing(why) => ReadTrouble::Passing(format!("{place}: {why}")),
-            Fault::Lasting(why) => {
-                ReadTrouble::Lasting(Error::job(format!("source `{}`: {place}: {why}", self.source)))
+            Fault::Transient(why) => ReadError::Transient(format!("{address}: {why}")),
+            Fault::Permanent(why) => {
+                ReadError::Permanent(Error::job(format!("source `{}`: {address}: {why}", self.source)))
             }
         }
     }
@@ -105,19 +105,19 @@ impl Zeromq {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (sender, pieces) = mpsc::channel(PIECES_MAX);
         match &self.from {
-            MessageOrigin::Place(place) => {
-                let connecting = TcpStream::connect((place.host.as_str(), place.port));
-                let stream = runtime.block_on(async { timeout(ANSWER_MAX, connecting).await });
-                let stream = stream.map_err(|_| silent())??;
-                let mut peer = runtime.block_on(Peer::meet(stream, &self.wants))?;
+            MessageOrigin::Place(address) => {
+                let connecting = TcpStream::connect((address.host.as_str(), address.port));
+                let stream = runtime.block_on(async { timeout(RESPONSE_TIMEOUT, connecting).await });
+                let stream = stream.map_err(|_| response_timed_out())??;
+                let mut peer = runtime.block_on(Peer::handshake(stream, &self.wants))?;
                 runtime.spawn(async move { while hand_over(&mut peer, &sender).await.is_ok() {} });
             }
             MessageOrigin::Address(address) => {
                 let bound = runtime.block_on(TcpListener::bind(address));
                 let listener = bound.map_err(|error| match error.kind() {
-                    // A process of this job that is just ending.
-                    io::ErrorKind::AddrInUse => Fault::Passing("the address is already in use".into()),
-                    _ => Fault::Lasting(format!("cannot listen there: {error}")),
+                    // An exiting process of this job.
+                    io::ErrorKind::AddrInUse => Fault::Transient("the address is already in use".into()),
+                    _ => Fault::Permanent(format!("cannot listen there: {error}")),
                 })?;
                 let (source, wants) = (self.source.clone(), self.wants.clone());
                 runtime.spawn(listen(listener, source, wants, sender));
@@ -127,17 +127,17 @@ impl Zeromq {
     }
 
     fn read(&self, open: &mut ReceivingTasks, rows_max: u32, wait: Duration) -> Result<ReadRows, Fault> {
-        let (mut messages, mut refused, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let (mut messages, mut rejected, mut bytes) = (Vec::new(), Vec::new(), 0);
         let until = Instant::now() + wait;
-        while messages.len() + refused.len() < rows_max as usize && bytes < POLL_BYTES && open.failed.is_none() {
+        while messages.len() + rejected.len() < rows_max as usize && bytes < POLL_BYTES && open.failed.is_none() {
             let Some(incoming) = open.left.next() else {
-                let is_first = messages.is_empty() && refused.is_empty();
+                let is_first = messages.is_empty() && rejected.is_empty();
                 let wait = if is_first { until.saturating_duration_since(Instant::now()) } else { MORE_WAIT };
                 let ReceivingTasks { runtime, pieces, .. } = open;
                 match runtime.block_on(async { timeout(wait, pieces.recv()).await }) {
                     Ok(Some(Ok(piece))) => open.left = piece.into_iter(),
                     Ok(Some(Err(fault))) => open.failed = Some(fault),
-                    Ok(None) => open.failed = Some(Fault::Passing(FORM.closed.into())),
+                    Ok(None) => open.failed = Some(Fault::Transient(FORM.closed.into())),
                     Err(_) => break,
                 }
                 if open.failed.is_some() {
@@ -151,29 +151,31 @@ impl Zeromq {
                     let topic = topic.filter(|_| self.wants_topic).map(|topic| String::from_utf8(topic.to_vec()));
                     match topic.transpose() {
                         Ok(topic) => messages.push(Message { value: Some(value), topic, ..Message::default() }),
-                        Err(_) => refused.push((value.to_vec(), "its first frame, the topic, is not UTF-8".to_owned())),
+                        Err(_) => {
+                            rejected.push((value.to_vec(), "its first frame, the topic, is not UTF-8".to_owned()))
+                        }
                     }
                 }
                 Incoming::Long { start, bytes } => {
-                    let most = self.wants.bytes_max;
-                    refused.push((start.to_vec(), format!("{bytes} bytes, record_bytes_max is {most}")));
+                    let max = self.wants.bytes_max;
+                    rejected.push((start.to_vec(), format!("{bytes} bytes, record_bytes_max is {max}")));
                 }
                 Incoming::Command { .. } => {}
             }
         }
-        // What came before goes into a batch first.
+        // Earlier messages go into a batch first.
         if messages.is_empty()
-            && refused.is_empty()
+            && rejected.is_empty()
             && let Some(fault) = open.failed.take()
         {
             return Err(fault);
         }
         let content = ReadContent::Messages(messages);
-        Ok(ReadRows { content, refused, position: None, pause: Some(Duration::ZERO) })
+        Ok(ReadRows { content, refused: rejected, position: None, pause: Some(Duration::ZERO) })
     }
 }
 
-/// Hands over what comes next, and why nothing comes any more; an error: nobody wants it.
+/// Hands over what comes next, and an error that ends it. An error if the receiver was dropped.
 async fn hand_over(peer: &mut Peer, to: &mpsc::Sender<Result<Vec<Incoming>, Fault>>) -> Result<(), ()> {
     let next = peer.next().await;
     let ended = next.is_err();
@@ -181,7 +183,7 @@ async fn hand_over(peer: &mut Peer, to: &mpsc::Sender<Result<Vec<Incoming>, Faul
     if ended { Err(()) } else { Ok(()) }
 }
 
-/// Takes in whoever connects. What one of them does wrong ends its connection, and no other.
+/// Accepts connections. An error of one peer ends only its own connection.
 async fn listen(
     listener: TcpListener,
     source: String,
@@ -189,25 +191,25 @@ async fn listen(
     sender: mpsc::Sender<Result<Vec<Incoming>, Fault>>,
 ) {
     let who = format!("source `{source}`");
-    accept_all(&listener, &who, PEERS_MAX, |stream, from, place| {
+    accept_all(&listener, &who, PEERS_MAX, |stream, from, address| {
         let (source, wants, sender) = (source.clone(), wants.clone(), sender.clone());
         async move {
             let ended = async {
-                let mut peer = Peer::meet(stream, &wants).await?;
-                place.set_standing(Standing::Guest);
+                let mut peer = Peer::handshake(stream, &wants).await?;
+                address.set_standing(Standing::Guest);
                 loop {
                     let next = peer.next().await?;
-                    place.set_standing(Standing::Guest);
+                    address.set_standing(Standing::Guest);
                     if sender.send(Ok(next)).await.is_err() {
                         return Ok::<_, Fault>(());
                     }
                 }
             };
             match ended.await {
-                Err(Fault::Lasting(why)) => {
+                Err(Fault::Permanent(why)) => {
                     warn!("source `{source}`: {from} is not listened to: {}", shown::harmless(&why, 300));
                 }
-                Err(Fault::Passing(_)) | Ok(()) => {}
+                Err(Fault::Transient(_)) | Ok(()) => {}
             }
         }
     })
@@ -215,12 +217,12 @@ async fn listen(
 }
 
 impl ReadPartition for Zeromq {
-    fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble> {
+    fn partitions(&mut self) -> Result<Vec<String>, ReadError> {
         Ok(vec![String::new()])
     }
 
-    fn open(&mut self, _: &str, _: Option<&[u8]>) -> Result<(), ReadTrouble> {
-        self.open = Some(self.start().map_err(|fault| self.trouble(fault))?);
+    fn open(&mut self, _: &str, _: Option<&[u8]>) -> Result<(), ReadError> {
+        self.open = Some(self.start().map_err(|fault| self.read_error(fault))?);
         if let MessageOrigin::Address(address) = &self.from {
             tracing::info!("source `{}`: listening on tcp://{address}", self.source);
         }
@@ -231,9 +233,9 @@ impl ReadPartition for Zeromq {
         self.open.is_some()
     }
 
-    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
-        let Some(mut open) = self.open.take() else { return Err(ReadTrouble::Passing("it is not connected".into())) };
-        let rows = self.read(&mut open, rows_max, wait).map_err(|fault| self.trouble(fault))?;
+    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadError> {
+        let Some(mut open) = self.open.take() else { return Err(ReadError::Transient("it is not connected".into())) };
+        let rows = self.read(&mut open, rows_max, wait).map_err(|fault| self.read_error(fault))?;
         self.open = Some(open);
         Ok(rows)
     }

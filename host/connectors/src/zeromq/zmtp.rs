@@ -1,4 +1,4 @@
-//! ZMTP 3, the protocol between sockets of ZeroMQ: greetings, commands and frames, written and read; nothing here waits.
+//! ZMTP 3, the protocol between ZeroMQ sockets: encodes and decodes greetings, commands and frames. Nothing here blocks.
 
 use crate::dial::ProtocolError;
 use bytes::{Buf, Bytes, BytesMut};
@@ -7,15 +7,15 @@ use bytes::{Buf, Bytes, BytesMut};
 pub const GREETING_BYTES: usize = 64;
 /// Bytes of it up to the version.
 pub const VERSION_BYTES: usize = 11;
-/// Bytes of a command; there are no long ones.
+/// Maximum bytes of a command.
 const COMMAND_BYTES_MAX: u64 = 64 << 10;
-/// Frames of a message.
+/// Maximum frames of a message.
 const FRAMES_MAX: u32 = 10_000;
 const MORE: u8 = 1;
 const LONG: u8 = 2;
 const COMMAND: u8 = 4;
 
-/// What a socket says first. `mechanism`: how it proves who it is.
+/// Returns the greeting of a socket with this authentication mechanism.
 pub fn greeting(mechanism: &str, as_server: bool) -> [u8; GREETING_BYTES] {
     let mut greeting = [0; GREETING_BYTES];
     greeting[0] = 0xff;
@@ -28,7 +28,7 @@ pub fn greeting(mechanism: &str, as_server: bool) -> [u8; GREETING_BYTES] {
     greeting
 }
 
-/// The mechanism of the other side's greeting.
+/// Returns the mechanism of the other side's greeting.
 pub fn mechanism(greeting: &[u8; GREETING_BYTES]) -> Result<String, ProtocolError> {
     if greeting[0] != 0xff || greeting[9] & 1 == 0 {
         return Err(ProtocolError("its first bytes are not ZeroMQ"));
@@ -42,12 +42,12 @@ pub fn mechanism(greeting: &[u8; GREETING_BYTES]) -> Result<String, ProtocolErro
     Ok(String::from_utf8_lossy(name).into_owned())
 }
 
-/// Writes a command.
+/// Encodes a command.
 pub fn command(to: &mut Vec<u8>, name: &str, body: &[u8]) {
     frame(to, COMMAND, &[&[u8::try_from(name.len()).unwrap_or(u8::MAX)], name.as_bytes(), body].concat());
 }
 
-/// Writes a message of one frame.
+/// Encodes a message of one frame.
 pub fn message(to: &mut Vec<u8>, body: &[u8]) {
     frame(to, 0, body);
 }
@@ -63,7 +63,7 @@ fn frame(to: &mut Vec<u8>, flags: u8, body: &[u8]) {
     to.extend_from_slice(body);
 }
 
-/// A property of a socket, as `READY` and `INITIATE` name it.
+/// Encodes a property of a socket, as in `READY` and `INITIATE`.
 pub fn property(to: &mut Vec<u8>, name: &str, value: &[u8]) {
     to.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
     to.extend_from_slice(name.as_bytes());
@@ -71,7 +71,7 @@ pub fn property(to: &mut Vec<u8>, name: &str, value: &[u8]) {
     to.extend_from_slice(value);
 }
 
-/// The value of a property, whose name may be written in any case.
+/// Returns the value of a property, whose name is not case-sensitive.
 pub fn property_of(mut body: &[u8], wanted: &str) -> Option<String> {
     loop {
         let (length, rest) = body.split_first()?;
@@ -85,47 +85,47 @@ pub fn property_of(mut body: &[u8], wanted: &str) -> Option<String> {
     }
 }
 
-/// What comes.
+/// A decoded frame sequence.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Incoming {
     Command {
         name: String,
         body: Bytes,
     },
-    /// A message: its first frame, where it has several, and its last.
+    /// A message: its first frame, if it has several, and its last.
     Message {
         topic: Option<Bytes>,
         value: Bytes,
     },
-    /// One that is longer than it may be: how its last frame begins, and the bytes of all of its frames.
+    /// A message that is too long: the beginning of its last frame, and the bytes of all of its frames.
     Long {
         start: Bytes,
         bytes: u64,
     },
 }
 
-/// Takes messages out of bytes.
+/// Decodes messages.
 pub struct Decoder {
     bytes_max: u64,
-    /// Bytes that are kept of a message that is too long.
+    /// Kept bytes of a message that is too long.
     kept_max: u64,
-    /// Bytes of a frame that are still to be passed over.
+    /// Bytes of a frame that are still to be skipped.
     skip: u64,
     frames: u32,
     bytes: u64,
     topic: Option<Bytes>,
     is_long: bool,
-    /// How the last frame of a message that is too long begins; it ends when the frame is passed over.
+    /// The beginning of a long message's last frame; it is returned when the frame is skipped.
     long: Option<(Bytes, bool)>,
 }
 
 impl Decoder {
-    /// Of messages of at most so many bytes.
+    /// Creates a decoder of messages of at most this many bytes.
     pub fn new(bytes_max: u64, kept_max: u64) -> Decoder {
         Decoder { bytes_max, kept_max, skip: 0, frames: 0, bytes: 0, topic: None, is_long: false, long: None }
     }
 
-    /// The next one; `None`: it has not come as a whole.
+    /// Returns the next one; `None`: it is incomplete.
     pub fn take(&mut self, buffer: &mut BytesMut) -> Result<Option<Incoming>, ProtocolError> {
         loop {
             if self.skip > 0 {
@@ -180,7 +180,7 @@ impl Decoder {
         }
     }
 
-    /// A message begins.
+    /// Begins a message.
     fn begin(&mut self) {
         *self = Decoder::new(self.bytes_max, self.kept_max);
     }
@@ -191,7 +191,7 @@ impl Decoder {
         if self.frames > FRAMES_MAX { Err(ProtocolError("a message has too many frames")) } else { Ok(()) }
     }
 
-    /// Flags, length of what is before the body, and length of the body.
+    /// Returns flags, length of the header, and length of the body.
     fn head(buffer: &[u8]) -> Result<Option<(u8, usize, u64)>, ProtocolError> {
         let Some((flags, rest)) = buffer.split_first() else { return Ok(None) };
         if flags & !(MORE | LONG | COMMAND) != 0 {
@@ -216,7 +216,7 @@ impl Decoder {
         }
         buffer.advance(head);
         let mut body = buffer.split_to(size as usize).freeze();
-        // libzmq writes `\x5ERROR` for a length of 5 and `ERROR`, which C takes for the one letter `\x5E`.
+        // libzmq writes `\x5ERROR` for a length of 5 and `ERROR`, which C takes for the single character `\x5E`.
         if body.starts_with(b"^RROR") {
             return Ok(Some(Incoming::Command { name: "ERROR".into(), body: body.split_off(5) }));
         }
@@ -237,7 +237,7 @@ mod tests {
     fn all(bytes: &[u8]) -> Vec<Incoming> {
         let (mut buffer, mut decoder) = (BytesMut::new(), Decoder::new(300, 3));
         let mut found = Vec::new();
-        // It comes byte by byte.
+        // Received byte by byte.
         for byte in bytes {
             buffer.extend([byte]);
             while let Some(incoming) = decoder.take(&mut buffer).unwrap() {
@@ -259,7 +259,7 @@ mod tests {
         message(&mut bytes, &[7; 256]);
         command(&mut bytes, "PING", b"\0\0x");
         frame(&mut bytes, COMMAND, b"^RROR\x03400");
-        // Several frames, of which the middle one is passed over.
+        // Several frames, of which the middle one is skipped.
         bytes.extend(b"\x01\x01t\x01\x01m\x00\x01v\x00\x00");
         let error = Incoming::Command { name: "ERROR".into(), body: Bytes::from_static(b"\x03400") };
         let ping = Incoming::Command { name: "PING".into(), body: Bytes::from_static(b"\0\0x") };

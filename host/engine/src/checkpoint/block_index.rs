@@ -1,5 +1,5 @@
-//! What a file of a large table has in its footer, so that rows of it can be looked up where they lie: where keys are by their
-//! hashes, the checksum of each record batch, and a filter that tells which keys are not there.
+//! The index in the footer of a file of a large table, for looking up rows in place: positions of keys by their hashes, the checksum of each record
+//! batch, and a filter of the keys that are missing.
 
 use super::filter::Filter;
 use crate::checkpoint::types::TOUCHED;
@@ -11,47 +11,46 @@ use base64::engine::general_purpose::STANDARD;
 use millstream_base::batch::keys::{KeyHash, Keys};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// The name of the index among the footer's metadata.
+/// The name of the index in the footer's metadata.
 pub const NAME: &str = "millstream_index";
-/// Of its bytes: how many key columns the hashes are of, how many blocks there are, the blocks, and the words of the filter.
+/// Words of the header: the number of key columns that are hashed, and the number of blocks. The blocks and the words of the filter follow.
 const HEAD_WORDS: usize = 2;
-/// Of a block: the hash of its first key, its checksum, its rows, and when the key was touched that was touched first.
+/// Words of a block: the hash of its first key, its checksum, its number of rows, and the oldest touch of a key.
 const BLOCK_WORDS: usize = 4;
-/// When a key was touched that never was.
+/// The time of a key that was never touched.
 const NEVER: i64 = i64::MIN;
 
-/// The rows of a file by the hashes of their keys, in whose order they are.
+/// The rows of a file by the hashes of their keys, which determine their order.
 #[derive(Debug)]
 pub struct BlockIndex {
-    /// How many of the columns the hashes are of.
+    /// How many of the columns are hashed.
     pub columns: usize,
-    /// One for each record batch.
+    /// One entry per record batch.
     pub blocks: Vec<IndexedBlock>,
-    /// Of all hashes.
+    /// The filter of all hashes.
     pub filter: Filter,
 }
 
-/// What is known of a record batch.
+/// The index entry of a record batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexedBlock {
     /// The hash of its first key.
     pub first_hash: u64,
     /// XXH3-64 of its bytes in the file.
     pub checksum: u64,
-    /// How many rows it has.
+    /// The number of its rows.
     pub rows: u32,
-    /// When the key was touched that was touched first; `i64::MIN`: some never was.
+    /// The oldest touch of a key; `i64::MIN`: some key was never touched.
     pub oldest: i64,
 }
 
 impl BlockIndex {
-    /// Of a file of so many rows, whose order is that of the hashes of so many columns.
+    /// Creates the index of a file of this many rows, ordered by the hashes of this many columns.
     pub fn new(columns: usize, rows: u64) -> BlockIndex {
         BlockIndex { columns, blocks: Vec::new(), filter: Filter::new(rows, 0) }
     }
 
-    /// Adds the next record batch, which are these bytes of the file. `false`: its rows are not in order, so the file can have no
-    /// index.
+    /// Adds the next record batch, with its bytes in the file. Returns `false` if its rows are not in order, so that the file cannot have an index.
     pub fn add(&mut self, rows: &RecordBatch, last: &mut KeyHash, bytes: &[u8]) -> Result<bool, ArrowError> {
         let columns = rows.columns().get(..self.columns).unwrap_or_default();
         let hashes = Keys::encode(columns, rows.num_rows())?.hashes();
@@ -72,7 +71,7 @@ impl BlockIndex {
         Ok(true)
     }
 
-    /// The index as text, as [`BlockIndex::decode`] takes it.
+    /// Returns the index as a string for [`BlockIndex::decode`].
     pub fn encode(&self) -> String {
         let blocks = self.blocks.iter();
         let blocks =
@@ -82,7 +81,7 @@ impl BlockIndex {
         STANDARD.encode(words.flat_map(u64::to_le_bytes).collect::<Vec<u8>>())
     }
 
-    /// The index of this text; `None` where it is none.
+    /// Parses the index; `None` if it is invalid.
     pub fn decode(text: &str) -> Option<BlockIndex> {
         let bytes = STANDARD.decode(text).ok()?;
         let (words, rest) = bytes.as_chunks();
@@ -97,7 +96,7 @@ impl BlockIndex {
         };
         let blocks: Vec<IndexedBlock> = blocks.as_chunks().0.iter().map(block).collect::<Option<_>>()?;
         let is_in_order = blocks.is_sorted_by_key(|block| block.first_hash) && rest.is_empty();
-        let (columns, filter) = (usize::try_from(columns).ok()?, Filter::of_words(filter)?);
+        let (columns, filter) = (usize::try_from(columns).ok()?, Filter::from_words(filter)?);
         is_in_order.then_some(BlockIndex { columns, blocks, filter })
     }
 }

@@ -1,7 +1,7 @@
-//! The table of what plugins counted, in checkpoints.
+//! The table of plugin counters in checkpoints.
 
-/// Its name. No stage can be called so: names of stages hold no dot.
+/// Its name. It differs from all stages, whose names contain no dot.
 pub const TABLE: &str = "millstream.counters";
 
-/// The columns that tell counters apart, and the one with the count.
+/// The columns that identify counters, and the one with the count.
 pub const COLUMNS: ([&str; 2], &str) = (["stage", "counter"], "count");

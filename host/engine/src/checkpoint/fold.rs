@@ -1,7 +1,7 @@
-//! Which files of a state table count for which key groups, and when a new base is due. Pure decisions.
+//! Which files of a state table are valid for which key groups, and when a new base is due. Pure decisions.
 //!
-//! Files apply in order. A base holds all rows of the key groups of the worker that wrote it, so in these groups, and
-//! only there, older files do not count. Another start may have had other workers, so ranges overlap in any way.
+//! Files apply in order. A base holds all rows of the key groups of the worker that wrote it. In these groups, and only there, it supersedes older
+//! files. Another run may have had another number of workers, so ranges overlap arbitrarily.
 
 use super::types::StateFile;
 use crate::limits::STATE_DELTAS_MAX;
@@ -14,29 +14,29 @@ use millstream_base::batch::partition;
 use millstream_base::ids::BatchId;
 use std::ops::Range;
 
-/// A file, and the key groups in which it counts.
+/// A file, and the key groups in which it is valid.
 #[derive(Debug)]
 pub struct LiveFile<'a> {
     /// The file.
     pub file: &'a StateFile,
-    /// Its place among the table's files.
-    pub place: usize,
+    /// Its index among the table's files.
+    pub index: usize,
     /// Key groups, in order.
     pub groups: Vec<Range<u32>>,
 }
 
 impl LiveFile<'_> {
-    /// Whether the file counts in all of its key groups, so that its rows need not be looked at.
-    pub fn whole(&self) -> bool {
-        matches!(&*self.groups, [only] if only.start <= self.file.group_first && only.end >= self.file.group_end)
+    /// Returns whether the file is valid in all of its key groups, so that its rows need not be filtered.
+    pub fn is_complete(&self) -> bool {
+        matches!(&*self.groups, [rows_in_groups] if rows_in_groups.start <= self.file.group_first && rows_in_groups.end >= self.file.group_end)
     }
 
-    /// About how many of the file's rows count, if they are spread evenly.
+    /// Estimates how many of the file's rows are valid, assuming an even distribution.
     pub fn rows(&self) -> u64 {
         self.share_of(self.file.rows)
     }
 
-    /// How much of what the file has so much of belongs to these groups, about.
+    /// Estimates the share of these groups in an amount for the complete file.
     pub fn share_of(&self, all_of_it: u64) -> u64 {
         let counts: u64 = self.groups.iter().map(|groups| u64::from(groups.end - groups.start)).sum();
         let all = u64::from(self.file.group_end.saturating_sub(self.file.group_first)).max(1);
@@ -44,18 +44,18 @@ impl LiveFile<'_> {
     }
 }
 
-/// The files that count in some of these key groups, in the order in which they apply, with the groups in which they do.
+/// Returns the files that are valid in some of these key groups, in the order in which they apply, with those groups.
 pub fn live(files: &[StateFile], first: u32, end: u32) -> Vec<LiveFile<'_>> {
     let mut live = Vec::new();
-    // What no newer base covers, from the newest file to the oldest.
+    // Groups not covered by a newer base, while going from the newest file to the oldest.
     let mut open: Vec<Range<u32>> = std::iter::once(first..end).collect();
-    for (place, file) in files.iter().enumerate().rev() {
+    for (index, file) in files.iter().enumerate().rev() {
         let own = file.group_first..file.group_end;
         let groups: Vec<Range<u32>> = open.iter().map(|groups| both(groups, &own)).filter(|g| !g.is_empty()).collect();
         if groups.is_empty() {
             continue;
         }
-        live.push(LiveFile { file, place, groups });
+        live.push(LiveFile { file, index, groups });
         if file.base {
             let sides =
                 |groups: &Range<u32>| [groups.start..groups.end.min(own.start), groups.start.max(own.end)..groups.end];
@@ -70,14 +70,13 @@ fn both(a: &Range<u32>, b: &Range<u32>) -> Range<u32> {
     a.start.max(b.start)..a.end.min(b.end)
 }
 
-/// The files that may hold rows of these key groups, in order, without those that newer bases cover there.
+/// Returns the files that may hold rows of these key groups, in order, without those covered there by newer bases.
 pub fn applicable(files: &[StateFile], first: u32, end: u32) -> Vec<&StateFile> {
     live(files, first, end).into_iter().map(|live| live.file).collect()
 }
 
-/// Whether a worker that owns these key groups is to write all of its rows now, and not only those that changed: when
-/// the changes since the last base would be as many rows as the table has, when they lie in too many files, or when
-/// there is no base yet for some of the groups.
+/// Returns whether a worker that owns these key groups is to write all of its rows now, not only the changes. That is so if the changes since the
+/// last base would reach the number of rows in the table, if they are in too many files, or if some groups have no base yet.
 pub fn base_due(files: &[StateFile], first: u32, end: u32, changed_rows: u64, table_rows: u64) -> bool {
     let live = live(files, first, end);
     let based = live.iter().filter(|live| live.file.base).flat_map(|live| &live.groups);
@@ -90,21 +89,20 @@ pub fn base_due(files: &[StateFile], first: u32, end: u32, changed_rows: u64, ta
     changed_rows > 0 && (delta_rows >= table_rows || deltas.count() >= STATE_DELTAS_MAX)
 }
 
-/// Which of these key groups should be written whole next, where that is done a part at a time: those in which most files of changes
-/// count.
+/// Returns which of these key groups are to be rewritten next, if that is done part by part: those in which most files of changes are valid.
 pub fn next_part(files: &[StateFile], first: u32, end: u32, parts: u32) -> Range<u32> {
     let step = end.saturating_sub(first).div_ceil(parts.max(1)).max(1);
     let ranges = (first..end).step_by(step as usize).map(|start| start..start.saturating_add(step).min(end));
     let changes = |part: &Range<u32>| live(files, part.start, part.end).iter().filter(|live| !live.file.base).count();
-    // The first of those that have as many.
+    // The first of those with the same number.
     ranges.rev().max_by_key(changes).unwrap_or(first..end)
 }
 
-/// Drops the files that count nowhere any more.
+/// Removes the files that are no longer valid anywhere.
 pub fn prune(mut files: Vec<StateFile>) -> Vec<StateFile> {
     let mut counts = vec![false; files.len()];
     for live in live(&files, 0, KEY_GROUPS as u32) {
-        if let Some(counts) = counts.get_mut(live.place) {
+        if let Some(counts) = counts.get_mut(live.index) {
             *counts = true;
         }
     }
@@ -113,8 +111,8 @@ pub fn prune(mut files: Vec<StateFile>) -> Vec<StateFile> {
     files
 }
 
-/// Of a file's rows those in these key groups; the first `keys` columns are the key.
-pub fn only(rows: &RecordBatch, keys: usize, groups: &[Range<u32>]) -> Result<RecordBatch, ArrowError> {
+/// Returns the rows of a file in these key groups; the first `keys` columns are the key.
+pub fn rows_in_groups(rows: &RecordBatch, keys: usize, groups: &[Range<u32>]) -> Result<RecordBatch, ArrowError> {
     let columns = rows.columns().get(..keys).ok_or_else(|| ArrowError::SchemaError("it lacks key columns".into()))?;
     // Rows without a key belong to the first worker.
     let hashes = match columns {
@@ -124,10 +122,10 @@ pub fn only(rows: &RecordBatch, keys: usize, groups: &[Range<u32>]) -> Result<Re
     within(rows, hashes.into_iter().map(|hash| hash.group() as u32), groups)
 }
 
-/// The same of positions, whose first column names partitions: these lie in key groups of their own.
-pub fn only_partitions(rows: &RecordBatch, groups: &[Range<u32>]) -> Result<RecordBatch, ArrowError> {
+/// Does the same for positions, whose first column names partitions: these have their own key groups.
+pub fn partition_rows_in_groups(rows: &RecordBatch, groups: &[Range<u32>]) -> Result<RecordBatch, ArrowError> {
     let names = rows.columns().first().and_then(|names| names.as_string_opt::<i32>());
-    let names = names.ok_or_else(|| ArrowError::SchemaError("its first column is no text".into()))?;
+    let names = names.ok_or_else(|| ArrowError::SchemaError("its first column is not text".into()))?;
     within(rows, names.iter().map(|name| partition::group_of(name.unwrap_or_default())), groups)
 }
 
@@ -140,8 +138,8 @@ fn within(
     filter_record_batch(rows, &counts.collect::<BooleanArray>())
 }
 
-/// Adds a file that is to be written to those that a worker knows of, as far as [`base_due`] looks at it.
-pub fn note(files: &mut Vec<StateFile>, after: BatchId, (first, end): (u32, u32), base: bool, rows: u64) {
+/// Adds a file about to be written to those that a worker knows of, with the facts that [`base_due`] uses.
+pub fn add_file(files: &mut Vec<StateFile>, after: BatchId, (first, end): (u32, u32), base: bool, rows: u64) {
     files.push(StateFile {
         path: String::new(),
         batch: after,

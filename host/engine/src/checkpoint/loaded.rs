@@ -1,4 +1,4 @@
-//! What the checkpoint holds that a start goes on from.
+//! The contents of the checkpoint from which a start continues.
 
 use super::store::Store;
 use super::types::{Table, TableOf};
@@ -9,51 +9,51 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The checkpoint that was loaded; where there was none, nothing is held.
+/// The loaded checkpoint; empty if there was none.
 pub struct LoadedCheckpoint {
-    /// Where its files are.
+    /// The store of its files.
     pub store: Arc<dyn Store>,
-    /// The last batch that it holds, with its time; batch 0 where there is no checkpoint.
+    /// The last batch that it holds, with its time; batch 0 if there is no checkpoint.
     pub last_batch: (BatchId, BatchTime),
     /// The job's tables, with the files of the checkpoint.
     pub tables: Vec<Table>,
-    /// Places of the tables that the checkpoint holds, perhaps without a row. Others begin with their initial states.
+    /// Indices of the tables that the checkpoint holds, perhaps without a row. Others begin with their initial states.
     pub held: BTreeSet<usize>,
-    /// Those of them that have other state columns in the checkpoint, by place, as they are there: the plugin migrates what
-    /// is loaded. They have no files in `tables`: none that is there may count for the new columns.
+    /// Those of them with other state columns in the checkpoint, by index, as stored: the plugin migrates them. They have no files in `tables`, as
+    /// existing files must not be used for the new columns.
     pub old_columns: BTreeMap<usize, Table>,
-    /// How many workers of this process load it.
+    /// The number of workers of this process that load it.
     pub workers: usize,
-    /// How much the workers have loaded so far.
+    /// The loading progress of the workers.
     pub progress: LoadProgress,
 }
 
 impl LoadedCheckpoint {
-    /// The place of a table among [`LoadedCheckpoint::tables`].
-    pub fn place(&self, of: TableOf, name: &str) -> Option<usize> {
+    /// Returns the index of a table in [`LoadedCheckpoint::tables`].
+    pub fn index_of(&self, of: TableOf, name: &str) -> Option<usize> {
         self.tables.iter().position(|table| table.of == of && table.name == name)
     }
 
-    /// The table at this place as the checkpoint holds it; `None` where it does not.
-    pub fn table(&self, place: usize) -> Option<&Table> {
-        self.held.contains(&place).then(|| self.old_columns.get(&place).or_else(|| self.tables.get(place)))?
+    /// Returns the table at this index if the checkpoint holds it.
+    pub fn table(&self, index: usize) -> Option<&Table> {
+        self.held.contains(&index).then(|| self.old_columns.get(&index).or_else(|| self.tables.get(index)))?
     }
 }
 
-/// How much the workers of a process have loaded.
+/// The loading progress of the workers of a process.
 pub struct LoadProgress {
     rows: AtomicU64,
-    /// Those of them that stay in files of the checkpoint.
+    /// Rows that stay in files of the checkpoint.
     stay: AtomicU64,
     workers: AtomicUsize,
     done: AtomicBool,
     since: Instant,
-    /// How far that is, for whoever waits; `None`: all is loaded.
+    /// The progress shown to users; `None`: everything is loaded.
     shown: Mutex<Option<Progress>>,
 }
 
 impl LoadProgress {
-    /// Of these tables nothing is loaded yet.
+    /// Creates the progress of loading these tables.
     pub fn of<'a>(tables: impl Iterator<Item = &'a Table>) -> LoadProgress {
         let stages = tables.filter(|table| table.of == TableOf::Stage);
         let rows = stages.flat_map(|table| &table.files).map(|file| file.rows).fold(0, u64::saturating_add);
@@ -68,25 +68,25 @@ impl LoadProgress {
         }
     }
 
-    /// So many rows were read from files, which may hold more than count.
+    /// Counts rows read from files, which may include rows that are not valid.
     pub fn read(&self, rows: usize) {
         let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         shown.iter().for_each(|shown| shown.add(rows as u64));
     }
 
-    /// A stage on one worker has so many rows now, of which so many stay in files of the checkpoint.
+    /// Counts the rows that a stage has on one worker, and those of them that stay in files of the checkpoint.
     pub fn add(&self, rows: usize, stay: u64) {
         self.rows.fetch_add(rows as u64, Ordering::Relaxed);
         self.stay.fetch_add(stay, Ordering::Relaxed);
     }
 
-    /// Whether all workers of the process have loaded what they need.
+    /// Returns whether all workers of the process have loaded what they need.
     pub fn is_done(&self) -> bool {
         self.done.load(Ordering::Acquire)
     }
 
-    /// One more worker has loaded what it needs. The last of `workers` gets how many rows all have loaded, how many of these stay in
-    /// files of the checkpoint, and how long that took.
+    /// Records that another worker has loaded what it needs. The last of `workers` gets the number of rows that all have loaded, how many of these
+    /// stay in files of the checkpoint, and how long it took.
     pub fn worker_done(&self, workers: usize) -> Option<(u64, u64, Duration)> {
         let last = self.workers.fetch_add(1, Ordering::AcqRel) + 1 >= workers;
         if last {

@@ -1,8 +1,8 @@
-//! The manifest as bytes, and its replacement: the only commit point of a checkpoint.
+//! The encoding of the manifest, and its replacement: the only commit point of a checkpoint.
 //!
-//! The first line is `millstream-manifest <format> <checksum> <length> <writing> <program>`: the format's version, the
-//! XXH3-64 of the rest of the line and of what follows, the length of what follows, a random number that no two
-//! writings share, and the version of the program that wrote it. JSON follows, for people to read.
+//! The first line is `millstream-manifest <format> <checksum> <length> <writing> <program>`. These are the format's version, the XXH3-64 of the rest
+//! of the line and of what follows, the length of what follows, a unique random number for each write, and the version of the program that wrote it.
+//! Human-readable JSON follows.
 
 use super::store::{Store, Version};
 use super::types::Manifest;
@@ -12,111 +12,111 @@ use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::owner::FORMAT_VERSION;
-use millstream_base::patience::patiently;
+use millstream_base::retry::retry_transient;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// Its path in the store.
 pub const PATH: &str = "manifest.json";
 
 const MAGIC: &str = "millstream-manifest";
-/// Of the first line. A line that is longer was not written by Millstream.
+/// Maximum length of the first line. Longer lines were not written by Millstream.
 const HEADER_BYTES_MAX: usize = 200;
 
-/// What became of an attempt to replace the manifest.
+/// The outcome of an attempt to replace the manifest.
 #[derive(Debug)]
 pub enum ReplaceOutcome {
-    /// It is this version now.
+    /// It has this version now.
     Done(Version),
-    /// Somebody else replaced it: this process has lost the job.
+    /// Another process replaced it: this process has lost the job.
     Lost,
 }
 
-/// The manifest's bytes: versioned and checksummed. Two calls never give the same bytes, so that two processes that
-/// write the same facts at once can tell who wrote them.
+/// Returns the manifest's bytes: versioned and checksummed. The bytes of each call differ, so that two processes that write the same facts
+/// concurrently can tell whose write succeeded.
 pub fn encode(manifest: &Manifest) -> Result<Bytes> {
     let json = serde_json::to_string_pretty(manifest).map_err(Error::bug)? + "\n";
     let writing = format!("{:016x}", RandomState::new().build_hasher().finish());
     Ok((header(&writing, env!("CARGO_PKG_VERSION"), &json) + &json).into())
 }
 
-/// The first line before this JSON.
+/// Returns the first line for this JSON.
 fn header(writing: &str, program: &str, json: &str) -> String {
     let facts = format!("{} {writing} {program}", json.len());
     let sum = checksum(format!("{MAGIC} {FORMAT_VERSION} {facts}\n{json}").as_bytes());
     format!("{MAGIC} {FORMAT_VERSION} {sum} {facts}\n")
 }
 
-/// Reads the bytes of a manifest; the error names `place` and says what is wrong with it.
-pub fn decode(place: &str, bytes: &Bytes) -> Result<Manifest> {
+/// Parses a manifest; the error names `location` and says what is wrong with it.
+pub fn decode(location: &str, bytes: &Bytes) -> Result<Manifest> {
     let end = bytes.iter().take(HEADER_BYTES_MAX).position(|byte| *byte == b'\n');
     let line = end.and_then(|end| bytes.get(..end)).and_then(|line| std::str::from_utf8(line).ok());
     let fields: Vec<&str> = line.unwrap_or_default().split(' ').collect();
     if fields.first() != Some(&MAGIC) {
-        // The beginning of a manifest is a damaged one; anything else is not ours to replace.
+        // The beginning of a manifest is a damaged one; other content must not be replaced.
         return Err(if MAGIC.as_bytes().starts_with(bytes.get(..MAGIC.len()).unwrap_or(bytes)) {
-            damaged(place, "its first line is not whole")
+            damaged(location, "its first line is not whole")
         } else {
-            not_ours(place)
+            foreign(location)
         });
     }
     let format = fields.get(1).and_then(|format| format.parse::<u32>().ok());
-    let format = format.ok_or_else(|| damaged(place, "its first line cannot be read"))?;
+    let format = format.ok_or_else(|| damaged(location, "its first line cannot be read"))?;
     if format > FORMAT_VERSION {
-        return Err(newer(place, format, fields.get(5).copied()));
+        return Err(newer(location, format, fields.get(5).copied()));
     }
     let json = end.and_then(|end| bytes.get(end + 1..)).and_then(|json| std::str::from_utf8(json).ok());
-    let json = json.ok_or_else(|| damaged(place, "it is not text"))?;
+    let json = json.ok_or_else(|| damaged(location, "it is not text"))?;
     let [_, _, _, length, writing, program] = fields[..] else {
-        return Err(damaged(place, "its first line cannot be read"));
+        return Err(damaged(location, "its first line cannot be read"));
     };
     if length != json.len().to_string() {
         return Err(damaged(
-            place,
+            location,
             format_args!("it should be {length} bytes after the first line, not {}", json.len()),
         ));
     }
     if Some(header(writing, program, json).trim_end()) != line {
-        return Err(damaged(place, "its checksum does not fit its content"));
+        return Err(damaged(location, "its checksum does not fit its content"));
     }
-    serde_json::from_str(json).map_err(|error| damaged(place, error))
+    serde_json::from_str(json).map_err(|error| damaged(location, error))
 }
 
-fn damaged(place: &str, why: impl std::fmt::Display) -> Error {
+fn damaged(location: &str, why: impl std::fmt::Display) -> Error {
     Error::environment(format!(
-        "{place}: {PATH} is damaged: {why}. Nothing was changed. Restore it from a copy, or start with `--fresh` to start from scratch"
+        "{location}: {PATH} is damaged: {why}. Nothing was changed. Restore it from a copy, or start with `--fresh` to start from scratch"
     ))
 }
 
-fn not_ours(place: &str) -> Error {
+fn foreign(location: &str) -> Error {
     Error::environment(format!(
-        "{place}: {PATH} is not a manifest of Millstream. Nothing was changed. Name another `dir` in [checkpoint], restore it \
+        "{location}: {PATH} is not a manifest of Millstream. Nothing was changed. Name another `dir` in [checkpoint], restore it \
          from a copy, or start with `--fresh` to start from scratch"
     ))
 }
 
-fn newer(place: &str, format: u32, program: Option<&str>) -> Error {
+fn newer(location: &str, format: u32, program: Option<&str>) -> Error {
     let known = |program: &&str| program.bytes().all(|byte| byte.is_ascii_graphic());
     let by = program.filter(known).map_or(String::new(), |program| format!(", Millstream {program}"));
     Error::environment(format!(
-        "{place}: {PATH} was written by a newer version{by}: it has format {format}, and this Millstream ({}) knows {} at most. \
+        "{location}: {PATH} was written by a newer version{by}: it has format {format}, and this Millstream ({}) knows {} at most. \
          Nothing was changed. Use that version or a later one",
         env!("CARGO_PKG_VERSION"),
         FORMAT_VERSION
     ))
 }
 
-/// The store's manifest; `None`: the store is empty. An error where it is missing although there are plans or state,
-/// which only exist after a manifest.
+/// Reads the store's manifest; `None`: the store is empty. Fails if it is missing although there are plans or state, which only exist after a
+/// manifest.
 pub fn read(store: &dyn Store) -> Result<Option<(Manifest, Version)>> {
     if let Some((bytes, version)) = store.read_version(PATH)? {
-        return Ok(Some((decode(&store.place(), &bytes)?, version)));
+        return Ok(Some((decode(&store.location(), &bytes)?, version)));
     }
-    for folder in ["plans", "state"] {
-        if let Some(left) = store.list(folder)?.first() {
+    for dir in ["plans", "state"] {
+        if let Some(left) = store.list(dir)?.first() {
             return Err(Error::environment(format!(
                 "{}: {PATH} is missing, but there is {}. Nothing was changed. Restore {PATH} from a copy, or start with \
                  `--fresh` to start from scratch",
-                store.place(),
+                store.location(),
                 left.path
             )));
         }
@@ -124,18 +124,18 @@ pub fn read(store: &dyn Store) -> Result<Option<(Manifest, Version)>> {
     Ok(None)
 }
 
-/// Replaces the manifest where it still is of this version (`None`: where there is none); waits out what passes (a full
-/// disk, a server that does not answer) while the job lives.
+/// Replaces the manifest if it still has this version (`None`: if it does not exist). Retries transient errors (a full disk, an unresponsive server)
+/// while the job lives.
 pub fn replace(
     store: &dyn Store,
     manifest: &Manifest,
     expected: Option<&Version>,
     failure: &Failure,
 ) -> Result<ReplaceOutcome> {
-    // Made once: every attempt writes the same bytes, so that one whose answer was lost is known again.
+    // Encoded once: all attempts write the same bytes, so that one whose response was lost is recognized.
     let bytes = encode(manifest)?;
     fault::point("manifest.before");
-    let replaced = patiently(failure, || store.replace(PATH, bytes.clone(), expected))?;
+    let replaced = retry_transient(failure, || store.replace(PATH, bytes.clone(), expected))?;
     fault::point("manifest.after");
     Ok(replaced.map_or(ReplaceOutcome::Lost, ReplaceOutcome::Done))
 }
@@ -208,8 +208,8 @@ mod tests {
 
     #[test]
     fn it_is_replaced_by_whoever_knows_its_version() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let store = store::open("x", folder.path()).expect("a folder");
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = store::open("x", dir.path()).expect("a folder");
         let replace = |job: &str, expected: Option<&Version>| {
             replace(store.as_ref(), &manifest(job), expected, &Failure::default()).expect("no failure")
         };
@@ -225,8 +225,8 @@ mod tests {
 
     #[test]
     fn a_missing_one_is_no_fresh_start() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let store = store::open("x", folder.path()).expect("a folder");
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = store::open("x", dir.path()).expect("a folder");
         store.write("blobs/a", "written before the first manifest".into()).expect("it writes");
         assert!(read(store.as_ref()).expect("nothing that counts").is_none());
         store.write("state/a.arrow", "x".into()).expect("it writes");

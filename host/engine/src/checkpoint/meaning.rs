@@ -1,74 +1,74 @@
-//! What kept state means: how its rows came about, from the columns of sources on. A job that changed may go on with the state of before
-//! where this is the same, whatever else was changed.
+//! The meaning of stored state: how its rows were computed, from the columns of sources on. A changed job may keep its state if this is the same,
+//! whatever else was changed.
 //!
-//! A [`Meaning`] is a tree of parts, as conditions and columns of stages, in a normal form: names of stages, and how an expression is
-//! spelled, are no part of it. Checkpoints hold its digest ([`MeaningDigests`]). What has changed, in words, comes of the trees of both jobs:
-//! that of the last start is made of its record.
+//! A [`Meaning`] is a tree of parts, such as conditions and columns of stages, in a normal form. Names of stages and the spelling of expressions are
+//! not part of it. Checkpoints hold its digest ([`MeaningDigests`]). Differences are described by comparing the trees of both jobs; that of the last
+//! start is built from its record.
 
 use millstream_base::digest::Digest;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The version of the normal forms. Digests of another one say nothing.
+/// The version of the normal forms. Digests of other versions cannot be compared.
 const FORM: &str = "1";
 
-/// How many of the hexadecimal digits of a digest are kept.
+/// The number of hexadecimal digits of a digest that are kept.
 const DIGITS: usize = 32;
 
-/// The key of a column of a source; what it says begins with its name.
+/// The key of a column of a source; its value begins with its name.
 pub const COLUMN: &str = "`schema`";
 
-/// How much of a text is shown.
+/// Maximum characters of a text that are shown.
 const SHOWN_CHARS_MAX: usize = 200;
 
-/// What rows, a column or a state are made of. Cheap to clone.
+/// What rows, a column or a state are computed from. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Meaning(Arc<Part>);
 
 #[derive(Debug)]
 struct Part {
     label: Label,
-    /// What it is made of.
+    /// Its parts.
     of: Vec<Meaning>,
     /// The order of `of` does not matter.
     is_set: bool,
     digest: String,
 }
 
-/// What a part is.
+/// Describes a part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Label {
-    /// Which key of the job says so, as `filter`; or in words.
+    /// The key of the job that defines it, for example `filter`; or a description.
     pub key: String,
-    /// What it says, in normal form.
+    /// The value in normal form.
     pub normal: String,
-    /// What it says, as it was written.
+    /// The value as it was written.
     pub shown: String,
-    /// Whose key it is, as "stage `hot`".
-    pub place: String,
+    /// The owner of the key, for example "stage `hot`".
+    pub owner: String,
 }
 
-/// What differs between two meanings.
+/// A difference between two meanings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// Whose key: of now, or of before where it is gone.
-    pub place: String,
+    /// The owner of the key: in the current job, or in the previous one if it was removed.
+    pub owner: String,
     /// The key.
     pub key: String,
-    /// What it said; `None`: it was not there.
+    /// The previous value; `None`: it did not exist.
     pub was: Option<String>,
-    /// What it says; `None`: it is gone.
+    /// The current value; `None`: it was removed.
     pub is: Option<String>,
 }
 
 impl Meaning {
-    /// A part that is made of these, in order.
+    /// Creates a part from these, in order.
     pub fn new(label: Label, of: Vec<Meaning>) -> Meaning {
         Meaning::made(label, of, false)
     }
 
-    /// A part that is made of these, in whatever order and each once.
+    /// Creates a part from these, ignoring their order and duplicates.
     pub fn set(label: Label, of: impl IntoIterator<Item = Meaning>) -> Meaning {
         let by_digest: BTreeMap<String, Meaning> = of.into_iter().map(|part| (part.0.digest.clone(), part)).collect();
         Meaning::made(label, by_digest.into_values().collect(), true)
@@ -84,7 +84,7 @@ impl Meaning {
         Meaning(Arc::new(Part { label, of, is_set, digest }))
     }
 
-    /// What checkpoints hold of it.
+    /// Returns its digest for checkpoints.
     pub fn digest(&self) -> String {
         format!("{FORM}:{}", self.0.digest)
     }
@@ -93,7 +93,7 @@ impl Meaning {
         self.0.digest == other.0.digest
     }
 
-    /// The first difference to what is now, from the state on; `None`: there is none.
+    /// Returns the first difference to the current meaning, starting at the state; `None` if there is none.
     pub fn difference(&self, now: &Meaning) -> Option<Difference> {
         if self.is_same(now) {
             return None;
@@ -102,7 +102,7 @@ impl Meaning {
         let differs = |was: Option<&Label>, is: Option<&Label>| {
             let label = is.or(was).cloned().unwrap_or_default();
             let shown = |label: &Label| label.shown.chars().take(SHOWN_CHARS_MAX).collect();
-            Difference { place: label.place, key: label.key, was: was.map(shown), is: is.map(shown) }
+            Difference { owner: label.owner, key: label.key, was: was.map(shown), is: is.map(shown) }
         };
         if was.label.key != is.label.key {
             return Some(differs(Some(&was.label), Some(&is.label)));
@@ -117,31 +117,31 @@ impl Meaning {
             let known: BTreeSet<&str> = others.iter().map(|part| part.0.digest.as_str()).collect();
             of.iter().filter(|part| !known.contains(part.0.digest.as_str())).cloned().collect::<Vec<_>>()
         };
-        let (gone, new) = (without(&was.of, &is.of), without(&is.of, &was.of));
-        // Conditions of the same kind are taken for one that was changed.
-        let pair = gone.iter().find_map(|gone| {
-            let same = |new: &&Meaning| new.0.label.key == gone.0.label.key;
-            Some((gone, new.iter().find(same)?))
+        let (lost, new) = (without(&was.of, &is.of), without(&is.of, &was.of));
+        // A removed and an added condition of the same kind count as one that was changed.
+        let pair = lost.iter().find_map(|lost| {
+            let same = |new: &&Meaning| new.0.label.key == lost.0.label.key;
+            Some((lost, new.iter().find(same)?))
         });
         match pair {
-            Some((gone, new)) => gone.difference(new),
-            None => Some(differs(gone.first().map(|part| &part.0.label), new.first().map(|part| &part.0.label))),
+            Some((lost, new)) => lost.difference(new),
+            None => Some(differs(lost.first().map(|part| &part.0.label), new.first().map(|part| &part.0.label))),
         }
     }
 }
 
 impl Difference {
-    /// What has changed, in words.
-    pub fn words(&self) -> String {
-        let Difference { place, key, was, is } = self;
-        let of = if place.is_empty() { String::new() } else { format!(" of {place}") };
+    /// Describes what has changed.
+    pub fn describe(&self) -> String {
+        let Difference { owner, key, was, is } = self;
+        let of = if owner.is_empty() { String::new() } else { format!(" of {owner}") };
         let column = |text: &Option<String>| text.as_deref()?.split(" = ").next().map(str::to_owned);
         if key == COLUMN && column(was) != column(is) {
             let named =
                 |text| column(text).map_or_else(|| "another column".to_owned(), |name| format!("column `{name}`"));
             return format!("it was made of {}{of} and is made of {} now", named(was), named(is));
         }
-        // Names that stages of a query have among themselves.
+        // Internal names of stages within a query.
         let is_inner = |text: &Option<String>| {
             let numbered =
                 |text: &str, name: &str| text.split(name).skip(1).any(|rest| rest.starts_with(char::is_numeric));
@@ -164,20 +164,20 @@ fn quoted(text: &str) -> String {
     if text.is_empty() { "not set".into() } else { format!("`{text}`") }
 }
 
-/// What the tables of a job mean, by table.
+/// The meanings of the tables of a job, by table.
 pub type Meanings = BTreeMap<String, TableMeaning>;
 
-/// What a table means, and what is made of the changes that its stage or source puts out.
+/// The meaning of a table, and what is made of the changes that its stage or source emits.
 #[derive(Clone, Debug)]
 pub struct TableMeaning {
-    /// How its rows came about; `None`: they need no explanation, as positions of a source.
+    /// How its rows were computed; `None`: no explanation is needed, for example for positions of a source.
     pub state: Option<Meaning>,
-    /// By the sink that keeps them, what its rows are. Of changes of a source: which rows, and by `<sink>.<column>` each column.
+    /// The meaning of the rows of each sink that keeps them, by sink. Of changes of a source: which rows, and by `<sink>.<column>` each column.
     pub sinks: BTreeMap<String, Meaning>,
 }
 
 impl TableMeaning {
-    /// What checkpoints hold of it.
+    /// Returns the digests for checkpoints.
     pub fn digests(&self) -> MeaningDigests {
         MeaningDigests {
             state: self.state.as_ref().map(Meaning::digest).unwrap_or_default(),
@@ -186,30 +186,30 @@ impl TableMeaning {
     }
 }
 
-/// Who follows the changes that stages put out. What they hold came of all changes from the first one on, so they go on together with
-/// those that make the changes, or begin together with them.
+/// The stages and sinks that follow the changes that stages emit. Their contents are computed from all changes since the first one. So they must
+/// continue together with the stages that make the changes, or start from scratch together.
 #[derive(Clone, Debug, Default)]
 pub struct Followers {
-    /// By the stage that follows: whose changes.
+    /// The stages followed, by the stage that follows.
     pub stages: BTreeMap<String, BTreeSet<String>>,
-    /// The sinks that keep what they are given.
-    pub sinks: BTreeMap<String, SinkFollows>,
-    /// All stages that put out changes.
+    /// The sinks that keep the changes.
+    pub sinks: BTreeMap<String, FollowedStages>,
+    /// All stages that emit changes.
     pub makers: BTreeSet<String>,
 }
 
 /// Whose changes a sink keeps.
 #[derive(Clone, Debug, Default)]
-pub struct SinkFollows {
+pub struct FollowedStages {
     /// The stages that make them.
     pub makers: BTreeSet<String>,
-    /// It does what they say, and so needs all of them.
+    /// It applies the changes to a table, and so needs all of them.
     pub is_table: bool,
 }
 
 impl Followers {
-    /// A stage with all that follow its changes or whose changes it follows, and so on.
-    pub fn together_with(&self, stage: &str) -> BTreeSet<String> {
+    /// Returns a stage with its followers and the stages that it follows, transitively.
+    pub fn connected_stages(&self, stage: &str) -> BTreeSet<String> {
         let mut all = BTreeSet::new();
         let mut rest = vec![stage];
         while let Some(stage) = rest.pop() {
@@ -223,25 +223,25 @@ impl Followers {
     }
 }
 
-/// What checkpoints hold of the meaning of a table: digests in normal form. Empty in checkpoints of earlier versions.
+/// The meaning of a table in checkpoints: digests of the normal form. Empty in checkpoints of earlier versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MeaningDigests {
-    /// Of its rows.
+    /// The digest of its rows.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub state: String,
-    /// Of the rows of the sinks that keep what its stage puts out as changes.
+    /// The digests of the rows of the sinks that keep the changes of its stage.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sinks: BTreeMap<String, String>,
 }
 
 impl MeaningDigests {
-    /// Whether nothing is known.
+    /// Returns whether nothing is known.
     pub fn is_empty(&self) -> bool {
         self.state.is_empty() && self.sinks.is_empty()
     }
 }
 
-/// Whether a stored digest says something about meanings of this version.
+/// Returns whether a stored digest can be compared with meanings of this version.
 pub fn is_comparable(digest: &str) -> bool {
     digest.split_once(':').is_some_and(|(form, _)| form == FORM)
 }
@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     fn label(key: &str, text: &str) -> Label {
-        Label { key: key.into(), normal: text.into(), shown: text.into(), place: "stage `s`".into() }
+        Label { key: key.into(), normal: text.into(), shown: text.into(), owner: "stage `s`".into() }
     }
 
     fn part(key: &str, text: &str, of: &[Meaning]) -> Meaning {
@@ -268,11 +268,11 @@ mod tests {
         let (was, same) = (rows(&["x > 5", "y"]), rows(&["y", "x > 5", "y"]));
         assert_eq!(was.difference(&same), None);
         assert_eq!(was.digest(), same.digest());
-        let words = |is: &Meaning| was.difference(is).map(|difference| difference.words()).unwrap_or_default();
-        assert_eq!(words(&rows(&["x > 0", "y"])), "`filter` of stage `s` was `x > 5` and is `x > 0` now");
-        assert_eq!(words(&rows(&["y"])), "`filter` of stage `s` was `x > 5` and was removed");
-        assert_eq!(words(&rows(&["y", "x > 5", "z"])), "`filter` of stage `s` is new: `z`");
-        assert_eq!(words(&part("`top`", "n = 2", &[])), "`top` of stage `s` was `n = 1` and is `n = 2` now");
+        let describe = |is: &Meaning| was.difference(is).map(|difference| difference.describe()).unwrap_or_default();
+        assert_eq!(describe(&rows(&["x > 0", "y"])), "`filter` of stage `s` was `x > 5` and is `x > 0` now");
+        assert_eq!(describe(&rows(&["y"])), "`filter` of stage `s` was `x > 5` and was removed");
+        assert_eq!(describe(&rows(&["y", "x > 5", "z"])), "`filter` of stage `s` is new: `z`");
+        assert_eq!(describe(&part("`top`", "n = 2", &[])), "`top` of stage `s` was `n = 1` and is `n = 2` now");
     }
 
     #[test]

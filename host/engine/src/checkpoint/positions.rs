@@ -1,4 +1,4 @@
-//! How far a source was read, as a table of a checkpoint.
+//! The positions of a source, as a table of a checkpoint.
 
 use super::meaning::MeaningDigests;
 use super::store::Store;
@@ -17,7 +17,7 @@ use millstream_base::job::spec::{Origin, SourceSpec};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// All key groups: positions belong to whoever receives the source.
+/// All key groups: positions belong to the process that receives the source.
 pub const ALL_GROUPS: (u32, u32) = (0, KEY_GROUPS as u32);
 
 /// The positions of one source while the job runs, or of those partitions that a process receives.
@@ -30,12 +30,12 @@ pub struct PositionTable {
 }
 
 impl PositionTable {
-    /// No positions.
+    /// Creates a table without positions.
     pub fn empty(share: Share) -> PositionTable {
         PositionTable { share, positions: Positions::new(), changed: BTreeSet::new(), files: Vec::new() }
     }
 
-    /// The positions that a checkpoint's files hold.
+    /// Loads the positions from a checkpoint's files.
     pub fn load(table: &Table, share: Share, store: &dyn Store) -> Result<PositionTable> {
         let rows = read::load_table(store, table, share.first, share.end, None)?;
         let mut positions = restore(&table.name, &rows)?;
@@ -46,18 +46,18 @@ impl PositionTable {
         Ok(PositionTable { positions, files: table.files.clone(), ..PositionTable::empty(share) })
     }
 
-    /// The positions of all files.
+    /// Returns the positions of all files.
     pub fn positions(&self) -> &Positions {
         &self.positions
     }
 
-    /// A batch moved some of them.
+    /// Applies the positions that a batch changed.
     pub fn apply(&mut self, moved: Vec<(String, Position)>) {
         self.changed.extend(moved.iter().map(|(name, _)| name.clone()));
         move_all(&mut self.positions, moved);
     }
 
-    /// What the checkpoint after this batch has to hold of them; nothing where none moved.
+    /// Returns what the checkpoint after this batch has to hold of them; nothing if none changed.
     pub fn changes(&mut self, table: usize, after: BatchId) -> Result<Option<TableChanges>> {
         let changed = std::mem::take(&mut self.changed);
         if changed.is_empty() || (fault::bug!("position-lost") && !self.files.is_empty()) {
@@ -71,12 +71,12 @@ impl PositionTable {
         } else {
             rows_of(changed.iter().map(|name| (name, self.positions.get(name))))
         }?;
-        fold::note(&mut self.files, after, (first, end), base, rows.num_rows() as u64);
+        fold::add_file(&mut self.files, after, (first, end), base, rows.num_rows() as u64);
         Ok(Some(TableChanges::small(table, (first, end), base, rows)))
     }
 }
 
-/// The rows of a state file. A name without a position is to be forgotten.
+/// Returns the rows of a state file. A name without a position is to be deleted.
 fn rows_of<'a>(positions: impl Iterator<Item = (&'a String, Option<&'a Position>)>) -> Result<RecordBatch> {
     let (mut files, mut offsets, mut marks, mut removed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (name, position) in positions {
@@ -104,7 +104,7 @@ fn rows_of<'a>(positions: impl Iterator<Item = (&'a String, Option<&'a Position>
     .map_err(Error::arrow)
 }
 
-/// The positions that files hold, applied one after the other.
+/// Returns the positions in files, applied one after the other.
 pub fn restore(table: &str, files: &[RecordBatch]) -> Result<Positions> {
     let mut positions = Positions::new();
     for rows in files {
@@ -154,7 +154,7 @@ mod tests {
     use millstream_base::random::Random;
     use std::collections::BTreeMap;
 
-    /// A job that is started again and again, with another number of processes each time.
+    /// A job that is restarted repeatedly, with another number of processes each time.
     #[test]
     fn each_partition_has_its_position_in_one_process_however_many_there_are() {
         for case in 0..300 {

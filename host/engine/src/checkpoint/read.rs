@@ -1,4 +1,4 @@
-//! The tables of a checkpoint as rows, for a worker that takes over its key groups.
+//! Reads the tables of a checkpoint as rows, for a worker that takes over its key groups.
 
 use super::fold::{self, LiveFile};
 use super::indexed_file::IndexedFile;
@@ -14,9 +14,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-/// The rows of these key groups, file by file in the order in which they apply, without those that newer bases cover. An
-/// error names the file that is missing or damaged and, where the caller knows one, `older`: the last batch of an older
-/// checkpoint that can still be reached.
+/// Returns the rows of these key groups, file by file in the order in which they apply, without those superseded by newer bases. An error names the
+/// file that is missing or damaged. It also names `older`, if set: the last batch of an older checkpoint that can still be reached.
 pub fn load_table(
     store: &dyn Store,
     table: &Table,
@@ -50,7 +49,7 @@ pub fn load_table(
     })
 }
 
-/// The same, slice by slice, with no more in memory than one file.
+/// Does the same slice by slice, with at most one file in memory.
 pub fn each_file(
     store: &dyn Store,
     table: &Table,
@@ -61,7 +60,7 @@ pub fn each_file(
     each_live(store, table, &fold::live(&table.files, first, end), take)
 }
 
-/// The same of files that count, see [`fold::live`].
+/// Does the same for valid files, see [`fold::live`].
 pub fn each_live(
     store: &dyn Store,
     table: &Table,
@@ -71,25 +70,25 @@ pub fn each_live(
     load_live(table, live, |file| read_file(store, file), take).map_err(|error| within(store, table, error))
 }
 
-/// A file with an index, to look rows up in, see [`IndexedFile::open`]. `file`: a file without a name, for what the store has elsewhere.
+/// Opens a file with an index, to look up rows in it, see [`IndexedFile::open`]. `file`: creates an unnamed file for an object of a remote store.
 pub fn open_indexed(
     store: &dyn Store,
     table: &Table,
-    told: &StateFile,
+    entry: &StateFile,
     file: impl FnOnce() -> Result<File>,
 ) -> Result<Option<IndexedFile>> {
     let open = || {
-        if let Ok(Some(file)) = store.open(&told.path) {
+        if let Ok(Some(file)) = store.open(&entry.path) {
             return Ok(Some(file));
         }
-        let Some(bytes) = store.read(&told.path).map_err(Error::environment)? else { return Ok(None) };
-        state_file::check(told, &bytes)?;
+        let Some(bytes) = store.read(&entry.path).map_err(Error::environment)? else { return Ok(None) };
+        state_file::check(entry, &bytes)?;
         let copy = file()?;
         let written = copy.write_all_at(&bytes, 0);
-        written.map_err(|error| Error::environment(format!("a copy of {} cannot be kept: {error}", told.path)))?;
+        written.map_err(|error| Error::environment(format!("a copy of {} cannot be kept: {error}", entry.path)))?;
         Ok(Some(copy))
     };
-    IndexedFile::open(told, open).map_err(|error| within(store, table, error))
+    IndexedFile::open(entry, open).map_err(|error| within(store, table, error))
 }
 
 fn read_file(store: &dyn Store, file: &StateFile) -> Result<Vec<RecordBatch>> {
@@ -99,10 +98,10 @@ fn read_file(store: &dyn Store, file: &StateFile) -> Result<Vec<RecordBatch>> {
 }
 
 fn within(store: &dyn Store, table: &Table, error: Error) -> Error {
-    error.within(format!("the checkpoint in {}: {}", store.place(), about(table)))
+    error.within(format!("the checkpoint in {}: {}", store.location(), about(table)))
 }
 
-/// A table, for messages.
+/// Describes a table, for messages.
 pub fn about(table: &Table) -> String {
     match table.of {
         TableOf::Stage => format!("state of stage `{}`", table.name),
@@ -110,7 +109,7 @@ pub fn about(table: &Table) -> String {
     }
 }
 
-/// The same as [`each_file`], over files that come from anywhere.
+/// Does the same as [`each_file`], over files from any source.
 pub fn load(
     table: &Table,
     first: u32,
@@ -135,20 +134,21 @@ fn load_live(
     Ok(())
 }
 
-/// The rows of a file that count.
+/// Returns the valid rows of a file.
 fn counting(table: &Table, live: &LiveFile, rows: RecordBatch) -> Result<RecordBatch> {
-    if live.whole() {
+    if live.is_complete() {
         return Ok(rows);
     }
-    let told = |error| Error::environment(format!("the rows of {} cannot be told apart: {error}", live.file.path));
+    let to_error =
+        |error| Error::environment(format!("the rows of {} cannot be distinguished: {error}", live.file.path));
     let counting = match table.of {
-        TableOf::Stage => fold::only(&rows, table.key.len(), &live.groups),
-        TableOf::Source => fold::only_partitions(&rows, &live.groups),
+        TableOf::Stage => fold::rows_in_groups(&rows, table.key.len(), &live.groups),
+        TableOf::Source => fold::partition_rows_in_groups(&rows, &live.groups),
     };
-    counting.map_err(told)
+    counting.map_err(to_error)
 }
 
-/// Columns as Arrow has them.
+/// Returns columns as Arrow fields.
 pub fn fields<'a>(columns: impl IntoIterator<Item = &'a Column>) -> Result<Vec<Arc<Field>>> {
     let field = |column: &Column| match ColumnType::from_name(&column.kind) {
         Some(kind) => Ok(Arc::new(Field::new(&column.name, kind.arrow(), column.nullable))),

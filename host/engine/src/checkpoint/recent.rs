@@ -1,4 +1,4 @@
-//! The last checkpoints that were published: for whoever looks how the job stands.
+//! The last published checkpoints, for the job status.
 
 use millstream_base::ids::BatchId;
 use millstream_base::time;
@@ -7,25 +7,25 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// Checkpoints that are kept.
+/// Number of checkpoints that are kept.
 const KEPT_MAX: usize = 100;
 
-/// A checkpoint that was published.
+/// A published checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckpointFacts {
     /// The last batch that it holds.
     pub batch: BatchId,
     /// When it was published.
     pub published_us: i64,
-    /// How long after the first worker had handed something over.
+    /// The time from the first worker's part to its publication.
     pub took_us: u64,
-    /// Files that were written for it.
+    /// Number of files written for it.
     pub files: u64,
-    /// Their bytes.
+    /// Total bytes of these files.
     pub bytes: u64,
 }
 
-/// The last ones. Cheap to clone.
+/// The last checkpoints. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct RecentCheckpoints(Arc<Mutex<RecentCheckpointsState>>);
 
@@ -36,7 +36,7 @@ struct RecentCheckpointsState {
 }
 
 impl RecentCheckpoints {
-    /// A worker hands something over for the checkpoint after this batch.
+    /// Records that a worker hands over its part of the checkpoint after this batch.
     pub fn begun(&self, batch: BatchId) {
         let mut held = self.lock();
         held.begun.entry(batch).or_insert_with(Instant::now);
@@ -45,7 +45,7 @@ impl RecentCheckpoints {
         }
     }
 
-    /// The checkpoint after this batch counts.
+    /// Records that the checkpoint after this batch was published.
     pub fn published(&self, batch: BatchId, files: u64, bytes: u64) {
         let mut held = self.lock();
         let begun = held.begun.remove(&batch);
@@ -56,7 +56,7 @@ impl RecentCheckpoints {
         }
     }
 
-    /// The oldest first.
+    /// Returns them, oldest first.
     pub fn all(&self) -> Vec<CheckpointFacts> {
         self.lock().published.iter().cloned().collect()
     }

@@ -1,6 +1,5 @@
-//! A rollback that is under way, kept beside the manifest: the plugin of before stands in the job file before the job has gone back, and
-//! whatever ends job and command in between, the next start goes back as they would have. It must not take up the state of the version
-//! that was given up.
+//! A rollback in progress, stored next to the manifest. The job file names the previous plugin before the job has gone back. Whatever ends the job or
+//! the command in between, the next start goes back as they would have. It must not use the state of the abandoned version.
 
 use super::store::Store;
 use super::types::Manifest;
@@ -13,21 +12,21 @@ use std::path::Path;
 /// Its path in the store.
 const PATH: &str = "rollback.json";
 
-/// A stage that the next start takes back.
+/// A stage that the next start rolls back.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollback {
     /// The stage that gets its plugin back.
     pub stage: String,
     /// That plugin, as the job file names it.
     pub plugin: String,
-    /// The checkpoint that has the state of before.
+    /// The checkpoint that has the earlier state.
     pub batch: BatchId,
-    /// The start of the job that is given up. It says nothing to those behind the next one.
+    /// The start of the job that is rolled back. Only the next start uses this entry.
     pub generation: Generation,
 }
 
 impl Rollback {
-    /// Notes it beside those of other stages that are under way. Returns the batch to which the next start goes back for all of them.
+    /// Stores it together with those of other stages in progress. Returns the batch to which the next start returns for all of them.
     pub fn write(self, store: &dyn Store) -> Result<BatchId> {
         let mut noted = read(store)?;
         noted.retain(|other| other.generation == self.generation && other.stage != self.stage);
@@ -37,7 +36,7 @@ impl Rollback {
         Ok(first)
     }
 
-    /// Takes the note of a stage away, whose plugin stays as it is.
+    /// Removes the entry of a stage, whose plugin stays.
     pub fn remove(store: &dyn Store, stage: &str) -> Result<()> {
         let mut noted = read(store)?;
         noted.retain(|other| other.stage != stage);
@@ -47,12 +46,12 @@ impl Rollback {
         }
     }
 
-    /// Takes all notes away.
+    /// Removes all entries.
     pub fn remove_all(store: &dyn Store) -> Result<()> {
         Ok(store.delete(PATH)?)
     }
 
-    /// The rollbacks that a start of this job has to bring to their end, by going back to the first of their batches.
+    /// Returns the rollbacks that a start of this job has to complete, by going back to the first of their batches.
     pub fn of_start(store: &dyn Store, manifest: &Manifest, job: &JobSpec) -> Result<Vec<Rollback>> {
         let is_back = |noted: &Rollback| {
             job.stages.iter().any(|stage| {
@@ -70,9 +69,9 @@ impl Rollback {
 fn read(store: &dyn Store) -> Result<Vec<Rollback>> {
     let Some(bytes) = store.read(PATH)? else { return Ok(Vec::new()) };
     serde_json::from_slice(&bytes).map_err(|error| {
-        let place = store.place();
+        let location = store.location();
         Error::job(format!(
-            "{place}: `{PATH}`, which says to which batch the job goes back, cannot be read: {error}; delete it where no rollback \
+            "{location}: `{PATH}`, which says to which batch to roll back, cannot be read: {error}; delete it if no rollback \
              was under way, or start the job once with --replay-from and that batch"
         ))
     })
@@ -90,8 +89,8 @@ mod tests {
 
     #[test]
     fn stages_that_go_back_with_the_same_start_go_back_to_the_first_of_their_batches() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = &*store::open("checkpoint", folder.path()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let store = &*store::open("checkpoint", dir.path()).unwrap();
         let note = |stage: &str, batch: u64, generation: u64| Rollback {
             stage: stage.into(),
             plugin: format!("{stage}.wasm"),
@@ -104,7 +103,7 @@ mod tests {
              [sinks.out]\nfrom = \"two\"\nkind = \"print\"\n",
             millstream_connectors::kinds::all(),
             "job.toml".as_ref(),
-            folder.path(),
+            dir.path(),
             &[],
         )
         .unwrap();
@@ -121,7 +120,7 @@ mod tests {
         assert_eq!(found, [note("one", 13, 4), note("two", 38, 4)]);
         Rollback::remove(store, "one").unwrap();
         assert_eq!(Rollback::of_start(store, &manifest, &job).unwrap(), [note("two", 38, 4)]);
-        // The job was started since: what is noted then is about that start alone.
+        // The job was restarted since: new entries are about that start alone.
         assert_eq!(note("one", 41, 5).write(store).unwrap(), BatchId(41));
         assert_eq!(Rollback::of_start(store, &manifest, &job).unwrap(), []);
         Rollback::remove_all(store).unwrap();

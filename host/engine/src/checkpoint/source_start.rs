@@ -1,4 +1,4 @@
-//! Where the sources go on after a start.
+//! Where the sources resume.
 
 use super::positions::PositionTable;
 use super::types::PlanEntry;
@@ -11,67 +11,66 @@ use millstream_connectors::receiver::replay;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-/// Where one source goes on, or what a process has of its partitions.
+/// Where one source resumes, or a process's share of its partitions.
 pub struct SourceStart {
     /// The partitions that are received here.
     pub share: Share,
     /// Its positions at the checkpoint.
     pub table: PositionTable,
-    /// Positions of partitions that other processes receive, as far as a receiver has to know of them: which there are, so that it
-    /// knows those that are new.
+    /// Positions of partitions that other processes receive, so that the receiver can tell new partitions from existing ones.
     pub others: Positions,
-    /// Whether it has to know all: what follows upon a partition may be received in another process.
+    /// Whether it needs all of them, as the successor of a partition may be received in another process.
     needs_others: bool,
-    /// The files that others read again.
-    others_again: BTreeSet<String>,
-    /// What the plans of the batches to run again say of it.
+    /// The files that other processes read again.
+    others_reread: BTreeSet<String>,
+    /// Its plans for the batches to replay.
     pub entries: BTreeMap<BatchId, PlanEntry>,
-    /// Rows that were received and are in no batch that counts: they come first.
+    /// Rows that were received and are in no valid batch: they come first.
     pub leftovers: Vec<Chunk>,
-    /// The positions that these move beside that of the rows.
+    /// The positions that these change, in addition to that of the rows.
     pub leftovers_moved: Vec<(String, Position)>,
 }
 
-/// Where the receiver of a source goes on.
+/// Where the receiver of a source resumes.
 pub struct ReceiverStart {
-    /// The source is read up to there, with the rows that come first.
+    /// The positions up to which the source was read, including the leftover rows.
     pub positions: Positions,
-    /// Rows that come before what it receives, and what they move.
+    /// Rows that come before what it receives.
     pub leftovers: Vec<Chunk>,
-    /// The positions that these move beside that of the rows.
+    /// The positions that these change, in addition to that of the rows.
     pub leftovers_moved: Vec<(String, Position)>,
 }
 
 impl SourceStart {
-    /// Goes on from the positions of the checkpoint.
+    /// Resumes from the positions of the checkpoint.
     pub fn from(share: Share, table: PositionTable) -> SourceStart {
         SourceStart {
             share,
             table,
             others: Positions::new(),
             needs_others: false,
-            others_again: BTreeSet::new(),
+            others_reread: BTreeSet::new(),
             entries: BTreeMap::new(),
             leftovers: Vec::new(),
             leftovers_moved: Vec::new(),
         }
     }
 
-    /// The same, which has to know all that is known of other partitions.
+    /// Sets that it needs all positions of other partitions.
     #[must_use]
-    pub fn knowing_others(self) -> SourceStart {
+    pub fn with_all_others(self) -> SourceStart {
         SourceStart { needs_others: true, ..self }
     }
 
-    /// Some process has these positions.
-    pub fn know_others(&mut self, told: impl IntoIterator<Item = (String, Position)>) {
+    /// Records positions of another process.
+    pub fn add_others(&mut self, process_positions: impl IntoIterator<Item = (String, Position)>) {
         let SourceStart { share, needs_others, .. } = self;
         let is_needed = |name: &str| !share.owns(name) && (*needs_others || name.starts_with(CLOCK_PREFIX));
-        position::move_all(&mut self.others, told.into_iter().filter(|(name, _)| is_needed(name)));
+        position::move_all(&mut self.others, process_positions.into_iter().filter(|(name, _)| is_needed(name)));
     }
 
-    /// What the plan of a batch to run again says, of all that is received here: there is a plan for each process that there
-    /// was, and partitions may have moved since.
+    /// Adds the plan of a batch to replay, for everything that is received here. There is a plan for each process of the earlier run, and partitions
+    /// may have moved since.
     pub fn add(&mut self, entry: PlanEntry) {
         let share = self.share;
         let PlanEntry { batch, time, source, made_up, chunks, moved } = entry;
@@ -83,25 +82,25 @@ impl SourceStart {
         own.chunks.extend(chunks);
         own.moved.extend(moved);
         if self.needs_others {
-            self.others_again.extend(chunks_of_others.into_iter().map(|chunk| chunk.extent.file));
+            self.others_reread.extend(chunks_of_others.into_iter().map(|chunk| chunk.extent.file));
         }
-        self.know_others(others);
+        self.add_others(others);
     }
 
-    /// The files that the batches to run again read are looked at: what was brought back for them is not new.
-    pub fn know_again(&mut self, source: &SourceSpec, origin: &Origin) {
+    /// Checks the files of the batches to replay: files restored for the replay are not new.
+    pub fn mark_reread_files(&mut self, source: &SourceSpec, origin: &Origin) {
         let chunks = self.entries.values().flat_map(|entry| &entry.chunks);
         let files: BTreeSet<String> = chunks.map(|chunk| chunk.extent.file.clone()).collect();
         let moved = self.entries.values_mut().flat_map(|entry| &mut entry.moved);
-        replay::brought_back(source, origin, &files, moved);
-        let again = std::mem::take(&mut self.others_again);
+        replay::restored(source, origin, &files, moved);
+        let again = std::mem::take(&mut self.others_reread);
         let of_others = self.others.iter().filter(|(name, _)| again.contains(*name));
         let mut of_others: Vec<(String, Position)> = of_others.map(|(name, at)| (name.clone(), *at)).collect();
-        replay::brought_back(source, origin, &again, of_others.iter_mut());
+        replay::restored(source, origin, &again, of_others.iter_mut());
         self.others.extend(of_others);
     }
 
-    /// Its positions after the batches to run again.
+    /// Returns its positions after the batches to replay.
     pub fn end(&self) -> Positions {
         let mut positions = self.table.positions().clone();
         position::move_all(&mut positions, self.entries.values().flat_map(|entry| entry.moved.iter().cloned()));
@@ -109,22 +108,22 @@ impl SourceStart {
     }
 }
 
-/// Where each source goes on, by number; nothing is there for a source that another process receives. Each is read by the
-/// source's receiver first, and then taken once by the worker that cuts its batches.
+/// Where each source resumes, by number; `None` for sources that another process receives. Each is first read by the source's receiver, and then
+/// taken once by the worker that cuts its batches.
 pub struct SourceStarts(Vec<Mutex<Option<SourceStart>>>);
 
 impl SourceStarts {
-    /// Of the sources of a job, in order.
+    /// Creates it from the sources of a job, in order.
     pub fn new(starts: impl Iterator<Item = Option<SourceStart>>) -> SourceStarts {
         SourceStarts(starts.map(Mutex::new).collect())
     }
 
-    /// Where the batches of a source go on; once.
+    /// Returns where the batches of a source resume; once.
     pub fn take(&self, number: usize) -> Option<SourceStart> {
         self.0.get(number)?.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Where the receiver of a source goes on. The rows that come before what it receives are taken out.
+    /// Returns where the receiver of a source resumes. This removes the leftover rows.
     pub fn for_receiver(&self, number: usize) -> Option<ReceiverStart> {
         let mut start = self.0.get(number)?.lock().unwrap_or_else(PoisonError::into_inner);
         let start = start.as_mut()?;

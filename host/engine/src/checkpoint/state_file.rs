@@ -1,7 +1,7 @@
-//! Files of state tables: Arrow IPC files, as pyarrow, Polars and DuckDB read them, checked by checksum.
+//! Files of state tables: Arrow IPC files that pyarrow, Polars and DuckDB can read, verified by checksum.
 //!
-//! Columns: the key, the state, [`TOUCHED`](super::types::TOUCHED) where the stage has a timeout, and [`REMOVED`](super::types::REMOVED). Rows are in the order of the
-//! hashes of their keys; each key is there once. A base of a table that may be larger than memory has an index in its footer
+//! Columns: the key, the state, [`TOUCHED`](super::types::TOUCHED) if the stage has a timeout, and [`REMOVED`](super::types::REMOVED). Rows are in
+//! the order of the hashes of their keys, without duplicate keys. A base of a table that may be larger than memory has an index in its footer
 //! ([`block_index`](super::block_index)), and small record batches.
 
 use super::block_index::{self, BlockIndex};
@@ -30,13 +30,13 @@ use xxhash_rust::xxh3::Xxh3;
 
 /// Rows of one record batch of a file.
 const ROWS_MAX: usize = STATE_SLICE_MAX.rows;
-/// Bytes at the end of a file: the footer's length and the format's mark.
+/// Bytes at the end of a file: the footer's length and the format's magic number.
 pub const TRAILER_BYTES: usize = 10;
 
-/// Rows of a file with an index take about so many bytes a record batch: one is read to find a key.
+/// Approximate bytes of a record batch in a file with an index: one is read to find a key.
 const BLOCK_BYTES: usize = 8 << 10;
 
-/// So much of a file is read at once where it is only checked.
+/// Bytes read at a time when a file is only verified.
 const CHECK_BYTES: usize = 1 << 20;
 
 /// A file's bytes.
@@ -47,8 +47,8 @@ pub struct EncodedFile {
     pub footer: String,
 }
 
-/// A file with these rows, of which there is at least one slice. Each slice is given up when it is in the file. `indexed_by`: the
-/// rows are all of some key groups, in the order of the hashes of so many columns, and are to be found where they lie.
+/// Encodes a file with these rows, of which there is at least one slice. Each slice is dropped once it is encoded. `indexed_by`: the file gets an
+/// index. The rows are then all rows of some key groups, in the order of the hashes of this many columns.
 pub fn encode(slices: Vec<RecordBatch>, indexed_by: Option<usize>) -> Result<EncodedFile> {
     let Some(first) = slices.first() else { return Err(Error::bug("a file of a state table without a slice")) };
     let schema = first.schema();
@@ -78,14 +78,14 @@ pub fn encode(slices: Vec<RecordBatch>, indexed_by: Option<usize>) -> Result<Enc
     Ok(EncodedFile { footer: footer.transpose().map_err(Error::arrow)?.unwrap_or_default(), bytes })
 }
 
-/// How many of these rows make a block.
+/// Returns how many of these rows form a block.
 fn rows_of_block(rows: &RecordBatch) -> usize {
     let bytes = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(usize::MAX);
     let bytes = rows.columns().iter().map(bytes).fold(0, usize::saturating_add);
     (BLOCK_BYTES / (bytes / rows.num_rows().max(1)).max(1)).clamp(1, ROWS_MAX)
 }
 
-/// The error of a file that is not as it was written.
+/// Returns the error for a file that differs from what was written.
 pub fn damaged(file: &StateFile, why: &dyn fmt::Display) -> Error {
     Error::environment(format!(
         "{} is damaged: {why}. Restore it from a copy, or go back to an older checkpoint with `--resume-from`",
@@ -93,7 +93,7 @@ pub fn damaged(file: &StateFile, why: &dyn fmt::Display) -> Error {
     ))
 }
 
-/// Compares a file's length and checksum with what the manifest says.
+/// Compares a file's length and checksum with the manifest.
 pub fn check(file: &StateFile, bytes: &Bytes) -> Result<()> {
     compare(file, bytes.len() as u64, &checksum(bytes))
 }
@@ -108,8 +108,8 @@ fn compare(file: &StateFile, bytes: u64, checksum: &str) -> Result<()> {
     Ok(())
 }
 
-/// The same of a file that is read some bytes at a time.
-pub fn check_file(told: &StateFile, file: &File) -> Result<()> {
+/// Does the same for a file that is read in pieces.
+pub fn check_file(entry: &StateFile, file: &File) -> Result<()> {
     let (mut sum, mut bytes, mut length) = (Xxh3::new(), vec![0; CHECK_BYTES], 0);
     loop {
         match file.read_at(&mut bytes, length) {
@@ -119,13 +119,13 @@ pub fn check_file(told: &StateFile, file: &File) -> Result<()> {
                 length += read as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(damaged(told, &format_args!("it cannot be read: {error}"))),
+            Err(error) => return Err(damaged(entry, &format_args!("it cannot be read: {error}"))),
         }
     }
-    compare(told, length, &digest::in_hex(sum.digest()))
+    compare(entry, length, &digest::in_hex(sum.digest()))
 }
 
-/// The rows of a file, after it was [checked](check).
+/// Decodes the rows of a file, after it was [verified](check).
 pub fn decode(file: &StateFile, bytes: &Bytes) -> Result<Vec<RecordBatch>> {
     check(file, bytes)?;
     let batches = without_panic(|| read_batches(bytes)).map_err(|error| damaged(file, &error))?;
@@ -136,13 +136,13 @@ pub fn decode(file: &StateFile, bytes: &Bytes) -> Result<Vec<RecordBatch>> {
     Ok(batches)
 }
 
-/// Reads something of a file of which nothing is known. Some mistakes in a file make Arrow panic rather than tell.
+/// Runs a read of an untrusted file. Some errors in a file make Arrow panic instead of returning an error.
 pub fn without_panic<T>(read: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
     let panicked = |_| Err(ArrowError::ParseError("it is not an Arrow file that can be read".into()));
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(panicked)
 }
 
-/// Where the footer is in a file of so many bytes, which ends with these.
+/// Returns the position of the footer in a file of this length, given its last bytes.
 pub fn footer_range(end: &[u8], length: usize) -> Result<Range<usize>, ArrowError> {
     let short = || ArrowError::ParseError("it is too short for its own footer".into());
     let trailer = end.last_chunk::<TRAILER_BYTES>().ok_or_else(short)?;
@@ -150,20 +150,20 @@ pub fn footer_range(end: &[u8], length: usize) -> Result<Range<usize>, ArrowErro
     Ok(end.checked_sub(read_footer_length(*trailer)?).ok_or_else(short)?..end)
 }
 
-/// What a footer says.
+/// The contents of a footer.
 pub struct Footer {
-    /// What reads record batches.
+    /// The decoder of record batches.
     pub decoder: FileDecoder,
-    /// Those that others refer to.
+    /// The blocks of dictionaries.
     pub dictionaries: Vec<Block>,
-    /// Where the batches are.
+    /// The blocks of record batches.
     pub blocks: Vec<Block>,
-    /// How their rows lie, where it says so.
+    /// The index, if it has one.
     pub index: Option<BlockIndex>,
 }
 
 impl Footer {
-    /// That of these bytes.
+    /// Parses a footer.
     pub fn of(bytes: &[u8]) -> Result<Footer, ArrowError> {
         let footer = root_as_footer(bytes).map_err(|error| ArrowError::ParseError(error.to_string()))?;
         let missing = |what: &str| ArrowError::ParseError(format!("its footer has no {what}"));
@@ -181,38 +181,38 @@ impl Footer {
 fn read_batches(bytes: &Bytes) -> Result<Vec<RecordBatch>, ArrowError> {
     let footer = footer_range(bytes, bytes.len())?;
     let Footer { mut decoder, dictionaries, blocks, index } = Footer::of(bytes.get(footer).unwrap_or_default())?;
-    let whole = Buffer::from(bytes.clone());
+    let file_bytes = Buffer::from(bytes.clone());
     for block in &dictionaries {
-        decoder.read_dictionary(block, &block_of(&whole, block)?)?;
+        decoder.read_dictionary(block, &block_of(&file_bytes, block)?)?;
     }
     let (mut batches, mut small, mut small_rows, mut small_bytes) = (Vec::new(), Vec::new(), 0, 0);
     for block in &blocks {
-        let Some(batch) = decoder.read_record_batch(block, &block_of(&whole, block)?)? else { continue };
-        // Batches of a file with an index are small; whoever reads all of it is to get as many rows at a time as from others.
+        let Some(batch) = decoder.read_record_batch(block, &block_of(&file_bytes, block)?)? else { continue };
+        // Batches of a file with an index are small; readers of the complete file get as many rows at a time as for others.
         let bytes = usize::try_from(block.bodyLength()).unwrap_or(usize::MAX);
         let is_full =
             small_rows + batch.num_rows() > ROWS_MAX || bytes.saturating_add(small_bytes) > STATE_SLICE_MAX.bytes;
         if is_full || index.is_none() {
-            batches.extend(together(&mut small)?);
+            batches.extend(concat(&mut small)?);
             (small_rows, small_bytes) = (0, 0);
         }
         small_rows += batch.num_rows();
         small_bytes = small_bytes.saturating_add(bytes);
         small.push(batch);
     }
-    batches.extend(together(&mut small)?);
+    batches.extend(concat(&mut small)?);
     Ok(batches)
 }
 
-/// These batches as one.
-fn together(batches: &mut Vec<RecordBatch>) -> Result<Option<RecordBatch>, ArrowError> {
+/// Combines these batches into one.
+fn concat(batches: &mut Vec<RecordBatch>) -> Result<Option<RecordBatch>, ArrowError> {
     let Some(first) = batches.first() else { return Ok(None) };
     let all = if batches.len() == 1 { first.clone() } else { concat_batches(&first.schema(), &*batches)? };
     batches.clear();
     Ok(Some(all))
 }
 
-/// Where a block is.
+/// Returns the position of a block.
 pub fn range_of(block: &Block) -> Option<Range<usize>> {
     let start = usize::try_from(block.offset()).ok()?;
     let metadata = usize::try_from(block.metaDataLength()).ok()?;
@@ -220,16 +220,16 @@ pub fn range_of(block: &Block) -> Option<Range<usize>> {
     Some(start..start.checked_add(length)?)
 }
 
-/// The bytes of a block, where they lie within the file.
-fn block_of(whole: &Buffer, block: &Block) -> Result<Buffer, ArrowError> {
-    let range = range_of(block).filter(|range| range.end <= whole.len());
+/// Returns the bytes of a block if they are within the file.
+fn block_of(file_bytes: &Buffer, block: &Block) -> Result<Buffer, ArrowError> {
+    let range = range_of(block).filter(|range| range.end <= file_bytes.len());
     let range = range.ok_or_else(|| ArrowError::ParseError("a block lies outside of it".into()))?;
-    Ok(whole.slice_with_length(range.start, range.len()))
+    Ok(file_bytes.slice_with_length(range.start, range.len()))
 }
 
-/// What a manifest tells of a base of all key groups.
+/// Returns the manifest entry of a base of all key groups.
 #[cfg(test)]
-pub fn told(path: &str, rows: u64, bytes: &Bytes, footer: &str) -> StateFile {
+pub fn base_entry(path: &str, rows: u64, bytes: &Bytes, footer: &str) -> StateFile {
     StateFile {
         path: path.into(),
         batch: millstream_base::ids::BatchId(1),
@@ -267,7 +267,7 @@ mod tests {
     }
 
     fn file(bytes: &Bytes, rows: u64) -> StateFile {
-        told("state/a.arrow", rows, bytes, "")
+        base_entry("state/a.arrow", rows, bytes, "")
     }
 
     #[test]
@@ -293,13 +293,13 @@ mod tests {
     #[test]
     fn every_truncation_and_every_flipped_bit_is_noticed() {
         let bytes = encode(vec![rows(3)], None).expect("it encodes").bytes;
-        let whole = file(&bytes, 3);
+        let file_bytes = file(&bytes, 3);
         let truncations = (0..bytes.len()).map(|length| bytes.slice(..length));
         for damaged in truncations.chain(flipped(&bytes)) {
-            let message = decode(&whole, &damaged).expect_err("it is damaged").message;
+            let message = decode(&file_bytes, &damaged).expect_err("it is damaged").message;
             assert!(message.starts_with("state/a.arrow is damaged: "), "{message}");
         }
-        let message = decode(&StateFile { rows: 4, ..whole }, &bytes).expect_err("too few rows").message;
+        let message = decode(&StateFile { rows: 4, ..file_bytes }, &bytes).expect_err("too few rows").message;
         assert!(message.contains("4 rows and has 3"), "{message}");
     }
 
@@ -314,7 +314,7 @@ mod tests {
             let good = file(&bytes, 2);
             for damaged in (0..bytes.len()).map(|length| bytes.slice(..length)).chain(flipped(&bytes)) {
                 let forged = StateFile { bytes: damaged.len() as u64, checksum: checksum(&damaged), ..good.clone() };
-                // It may well decode; what it decodes to must be usable.
+                // It may decode; the result must be usable.
                 let _ = decode(&forged, &damaged).map(|batches| format!("{batches:?}"));
             }
         }

@@ -1,11 +1,10 @@
-//! Where checkpoints are kept: a folder, a bucket of an object store, or a folder of HDFS. All calls block; they belong to threads that
-//! may wait.
+//! The storage of checkpoints: a directory, a bucket of an object store, or an HDFS directory. All calls block; use them on threads that may wait.
 
 #[cfg(feature = "objects")]
 mod bucket;
 mod local;
 
-use millstream_base::patience::{StoreError, StoreErrorKind};
+use millstream_base::retry::{StoreError, StoreErrorKind};
 
 use bytes::Bytes;
 use millstream_base::error::{Error, Result};
@@ -15,53 +14,52 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Objects by path. Paths are relative, with `/` between their parts.
+/// Objects by path. Paths are relative, with `/` as the separator.
 pub trait Store: Send + Sync {
-    /// The store's place in words, for messages: a folder or a URL.
-    fn place(&self) -> String;
-    /// The folder of this machine that the store is, where it is one.
-    fn folder(&self) -> Option<PathBuf> {
+    /// Returns the store's location for messages: a directory or a URL.
+    fn location(&self) -> String;
+    /// Returns the local directory of the store, if it has one.
+    fn dir(&self) -> Option<PathBuf> {
         None
     }
-    /// Makes this process the only one that changes the store, until the guard is dropped or the process ends. An error
-    /// where another process has it, or where nothing can be written. `None`: the store cannot lock, and the condition
-    /// of [`Store::replace`] alone keeps others out.
+    /// Makes this process the only one that changes the store, until the guard is dropped or the process ends. Fails if another process has the lock,
+    /// or if the store is not writable. Returns `None` if the store cannot lock, and only the condition of [`Store::replace`] keeps others out.
     fn lock(&self) -> Result<Option<Guard>, StoreError>;
-    /// An object's bytes; `None`: there is none.
+    /// Returns an object's bytes; `None` if it does not exist.
     fn read(&self, path: &str) -> Result<Option<Bytes>, StoreError>;
-    /// An object as a file that can be read anywhere, where the store has it as one; it can be read on when it is deleted. `None`: there
-    /// is none, or the store has other ways, and [`Store::read`] is to be asked.
+    /// Returns an object as a random-access file, if the store has it as one. The file stays readable after the object is deleted. Returns `None` if
+    /// the object does not exist or the store has no files; use [`Store::read`] then.
     fn open(&self, _path: &str) -> Result<Option<File>, StoreError> {
         Ok(None)
     }
-    /// Writes an object whole or not at all. It is durable, under its name, when this returns.
+    /// Writes an object atomically. It is durable, under its name, when this returns.
     fn write(&self, path: &str, bytes: Bytes) -> Result<(), StoreError>;
-    /// An object's bytes and its version, for [`Store::replace`].
+    /// Returns an object's bytes and its version, for [`Store::replace`].
     fn read_version(&self, path: &str) -> Result<Option<(Bytes, Version)>, StoreError>;
-    /// Writes an object if it is still of this version (`None`: if there is none). `Ok(None)`: it is not, and nothing
-    /// was written. An object that holds exactly these bytes counts as written: an earlier attempt may have come through
-    /// although its answer was lost. So bytes that must be told apart from those of another process must differ.
+    /// Writes an object if it still has this version (`None`: if it does not exist). Returns `Ok(None)`, and writes nothing, if it has not. An object
+    /// that already contains exactly these bytes counts as written: an earlier attempt may have succeeded although its response was lost. So bytes of
+    /// different processes must differ if they are to be distinguished.
     fn replace(&self, path: &str, bytes: Bytes, expected: Option<&Version>) -> Result<Option<Version>, StoreError>;
-    /// The objects whose path begins with this folder (empty: all), in order of path.
-    fn list(&self, folder: &str) -> Result<Vec<Object>, StoreError>;
-    /// Removes an object; it is no error that there is none.
+    /// Lists the objects in this directory (empty: all), in order of path.
+    fn list(&self, dir: &str) -> Result<Vec<Object>, StoreError>;
+    /// Deletes an object; a missing one is not an error.
     fn delete(&self, path: &str) -> Result<(), StoreError>;
-    /// A new log. What [`Log::append`] wrote before it returned is read back by [`Store::read_log`]. An error where there
-    /// is one of this path that holds something.
+    /// Creates a log. What [`Log::append`] wrote before it returned is read back by [`Store::read_log`]. Fails if a non-empty log exists at this
+    /// path.
     fn log(&self, path: &str) -> Result<Box<dyn Log>, StoreError>;
-    /// All that was appended to a log; the end may be an append that was cut short. No log reads as an empty one.
+    /// Returns everything appended to a log; the end may be a torn append. A missing log reads as empty.
     fn read_log(&self, path: &str) -> Result<Bytes, StoreError>;
-    /// Removes a log; it is no error that there is none.
+    /// Deletes a log; a missing one is not an error.
     fn delete_log(&self, path: &str) -> Result<(), StoreError>;
 }
 
-/// Holds what [`Store::lock`] locked.
+/// Holds the lock of [`Store::lock`].
 pub type Guard = Box<dyn Any + Send + Sync>;
 
 /// An append-only log.
 pub trait Log: Send {
-    /// Appends bytes; they are durable when this returns. After an error, which may have come after the bytes were
-    /// written, only the same bytes may be appended next.
+    /// Appends bytes; they are durable when this returns. After an error, which may have come after the bytes were written, only the same bytes may
+    /// be appended next.
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError>;
 }
 
@@ -69,7 +67,7 @@ pub trait Log: Send {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version(pub String);
 
-/// An object of a listing. A log counts as one object.
+/// An object in a listing. A log counts as one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
     /// Its path.
@@ -78,22 +76,21 @@ pub struct Object {
     pub bytes: u64,
 }
 
-/// Opens a store: a folder (relative to `base`), `s3://bucket/prefix`, or `hdfs://namenode:8020/folder`. Makes nothing.
+/// Opens a store: a directory (relative to `base`), `s3://bucket/prefix`, or `hdfs://namenode:8020/folder`. Creates nothing.
 ///
-/// S3 is told where and who by the usual environment variables: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
-/// `AWS_SESSION_TOKEN`, `AWS_REGION`, for other servers `AWS_ENDPOINT_URL`, and `AWS_ALLOW_HTTP=true` where that is not
-/// `https`.
+/// S3 is configured by the usual environment variables: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`, for other
+/// servers `AWS_ENDPOINT_URL`, and `AWS_ALLOW_HTTP=true` if that is not `https`.
 pub fn open(dir: &str, base: &Path) -> Result<Arc<dyn Store>> {
     open_with(dir, base, &millstream_connectors::objects::environment())
 }
 
-/// As [`open`], with these in place of environment variables.
+/// Does the same as [`open`], with these settings instead of environment variables.
 pub fn open_with(dir: &str, base: &Path, settings: &[(String, String)]) -> Result<Arc<dyn Store>> {
     if CHECKPOINT_SCHEMES.iter().any(|scheme| dir.starts_with(scheme)) {
         #[cfg(feature = "objects")]
         return Ok(Arc::new(bucket::BucketStore::open(dir, settings)?));
         #[cfg(not(feature = "objects"))]
-        return Err(absent(dir, settings));
+        return Err(unsupported_error(dir, settings));
     }
     if dir.is_empty() || dir.contains("://") {
         return Err(Error::job(format!(
@@ -103,25 +100,25 @@ pub fn open_with(dir: &str, base: &Path, settings: &[(String, String)]) -> Resul
     Ok(Arc::new(local::Local::open(base.join(dir))))
 }
 
-/// The error for a place that this build cannot reach.
+/// Returns the error for a location that this build does not support.
 #[cfg(not(feature = "objects"))]
-fn absent(dir: &str, _settings: &[(String, String)]) -> Error {
+fn unsupported_error(dir: &str, _settings: &[(String, String)]) -> Error {
     let (what, feature) = if dir.starts_with("hdfs://") { ("HDFS", "hdfs") } else { ("a bucket", "objects") };
     let what = millstream_base::built::absent(what, feature);
     Error::job(format!("`dir` of [checkpoint]: {what}"))
 }
 
-/// Whether a path names an object inside the store. Paths are read from files, so they are not trusted.
-fn inside(path: &str) -> bool {
+/// Returns whether a path names an object inside the store. Paths are read from files, so they are not trusted.
+fn is_inside(path: &str) -> bool {
     !path.split('/').any(|part| matches!(part, "" | "." | "..") || part.starts_with('.') || part.contains('\0'))
 }
 
-/// The error for a path that is not [`inside`].
-fn outside(what: &str, path: &str) -> StoreError {
+/// Returns the error for a path that is not [`is_inside`].
+fn outside_error(what: &str, path: &str) -> StoreError {
     StoreError {
         what: format!("{what} {path:?}"),
         reason: "it is not a path inside the store".into(),
-        kind: StoreErrorKind::Lasting,
+        kind: StoreErrorKind::Permanent,
     }
 }
 
@@ -138,15 +135,15 @@ mod tests {
             assert_eq!(error.exit_code(), 2);
         }
         assert!(open("s3:///x", "/tmp".as_ref()).err().expect("no bucket").message.contains("bucket"));
-        assert_eq!(open("a/b", "/base".as_ref()).expect("a folder").place(), "/base/a/b");
-        assert_eq!(open("/a/b", "/base".as_ref()).expect("a folder").place(), "/a/b");
+        assert_eq!(open("a/b", "/base".as_ref()).expect("a folder").location(), "/base/a/b");
+        assert_eq!(open("/a/b", "/base".as_ref()).expect("a folder").location(), "/a/b");
     }
 
     #[test]
     fn paths_out_of_the_store_are_refused() {
         let good = ["manifest.json", "state/000001-000000000002-000-totals.arrow"];
         let bad = ["", "/etc/passwd", "../x", "state/../../x", "state//x", "state/", "./x", ".x", "a\0b"];
-        assert!(good.iter().all(|path| inside(path)));
-        assert!(bad.iter().all(|path| !inside(path)));
+        assert!(good.iter().all(|path| is_inside(path)));
+        assert!(bad.iter().all(|path| !is_inside(path)));
     }
 }

@@ -10,19 +10,19 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The column of a state file that tells when the key last had rows: a timestamp, in microseconds.
+/// The column of a state file with the last time at which the key had rows: a timestamp, in microseconds.
 pub const TOUCHED: &str = "millstream_touched";
-/// The column of a state file that tells whether the key's state was removed: a boolean. Such a row has no state.
+/// The column of a state file that marks a key's state as removed: a boolean. Such a row has no state.
 pub const REMOVED: &str = "millstream_removed";
 
-/// The one object that says what counts. It is replaced atomically: a checkpoint exists when the manifest names it.
+/// The object that determines what is valid. It is replaced atomically: a checkpoint exists once the manifest names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Manifest {
     /// The job's name.
     pub job: String,
-    /// 32 hexadecimal digits, made at the job's first start. Sinks keep it beside their marker.
+    /// 32 hexadecimal digits, generated at the job's first start. Sinks store it with their marker.
     pub job_id: String,
-    /// Of the start that wrote this manifest.
+    /// The generation of the start that wrote this manifest.
     pub generation: Generation,
     /// The starts whose plans may still be needed, oldest first; the last is the current one.
     pub starts: Vec<JobStart>,
@@ -31,7 +31,7 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The newest checkpoint.
+    /// Returns the newest checkpoint.
     pub fn newest(&self) -> Option<&Checkpoint> {
         self.checkpoints.last()
     }
@@ -42,57 +42,58 @@ impl Manifest {
 pub struct JobStart {
     /// Its generation.
     pub generation: Generation,
-    /// The last batch of older generations that counts: this one replays up to there. Their plans of later batches are void.
+    /// The last valid batch of older generations: this one replays up to there. Their plans of later batches are void.
     pub after: BatchId,
-    /// The first batch that this generation plans: the next one, or a later one where the ids between were used up by
-    /// batches that were given up (`--resume-from`). Ids are never reused.
+    /// The first batch that this generation plans: the next one, or a later one if the ids between were used by batches that were abandoned
+    /// (`--resume-from`). Ids are never reused.
     pub first: BatchId,
     /// The checkpoint that it loads; zero: none.
     pub checkpoint: BatchId,
-    /// Workers of the whole job.
+    /// Workers of the complete job.
     pub workers: u32,
     /// The sources: a batch is planned when each of them has a plan for it.
     pub sources: Vec<String>,
     /// Digest of the [`JobRecord`], see [`JobStart::record_path`].
     pub job_digest: String,
-    /// The job was not started anew: a plugin was replaced after the batch `after`, by the process that ran.
+    /// The job was not restarted: the running process replaced a plugin after the batch `after`.
     #[serde(default)]
     pub upgrade: bool,
-    /// When that was, by the machine's clock in microseconds; zero: an earlier version did not tell.
+    /// When that was, by the machine's clock in microseconds; zero: an earlier version did not record it.
     #[serde(default)]
     pub started_us: i64,
 }
 
 impl JobStart {
-    /// Where the [`JobRecord`] of this start is kept. Each start keeps its own, under its generation: it is deleted by
-    /// name, perhaps late, and a name that a later start uses again would not be safe.
+    /// Returns the path of the [`JobRecord`] of this start. Each start has its own, under its generation: records are deleted by name, perhaps late,
+    /// so names must not be reused by later starts.
     pub fn record_path(&self) -> String {
         format!("jobs/{:06}-{}.json", self.generation.0, self.job_digest)
     }
 }
 
-/// Where bytes with this digest are kept by the start of a generation, see [`JobRecord::blobs`].
+/// Returns the path of bytes with this digest stored by the start of a generation, see [`JobRecord::blobs`].
 pub fn blob_path(generation: Generation, digest: &str) -> String {
     format!("blobs/{:06}-{digest}", generation.0)
 }
 
-/// What is needed to run a batch again as it was run: kept as bytes beside the checkpoints.
+/// Everything needed to replay a batch exactly: stored as bytes next to the checkpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobRecord {
     /// The text of the job file, with the names of variables and not with their values.
     pub text: String,
     /// Values set on the command line.
     pub sets: Vec<(String, String)>,
-    /// The folder that relative paths start from.
-    pub folder: String,
-    /// Components and granted files by path as the job writes it: where the bytes are kept, see [`blob_path`]. A start may
-    /// name a blob of the last start in place of writing it again; no older one, which may be about to be deleted.
+    /// The directory for relative paths.
+    #[serde(rename = "folder")]
+    pub dir: String,
+    /// The paths of the stored bytes of components and granted files, by path as in the job, see [`blob_path`]. A start may refer to a blob of the
+    /// last start instead of writing it again, but not to older ones, which may be about to be deleted.
     pub blobs: BTreeMap<String, String>,
-    /// Numbers in columns of `timestamp` are no times. Records of earlier versions do not say it: there they were
-    /// microseconds, as `timestamp(us)` is now.
+    /// Columns of type `timestamp` have a unit, so that plain numbers are not times. Records of earlier versions do not have this flag: there they
+    /// were microseconds, as `timestamp(us)` is now.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub units_are_said: bool,
-    /// `${NAME}` stands for an environment variable. Records of earlier versions do not say it: there it was text.
+    /// `${NAME}` stands for an environment variable. Records of earlier versions do not have this flag: there it was plain text.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_variables: bool,
 }
@@ -104,56 +105,55 @@ pub struct Checkpoint {
     pub batch: BatchId,
     /// That batch's time.
     pub time: BatchTime,
-    /// Who wrote it.
+    /// The generation that wrote it.
     pub generation: Generation,
-    /// When, by the machine's clock, in microseconds since 1970.
+    /// When it was written, by the machine's clock, in microseconds since 1970.
     pub written: i64,
     /// State of stages and positions of sources.
     pub tables: Vec<Table>,
-    /// The markers of the sinks that remember what they have committed, by name: a sink that is found behind its marker
-    /// is not the one that it was.
+    /// The markers of the sinks that keep one, by name. A sink whose marker is older than this is not the same one.
     #[serde(default)]
     pub sinks: BTreeMap<String, BatchId>,
-    /// Rows that starts before the one which wrote it had received were in no batch yet. It was made while batches were run
-    /// again, and logs of starts before the owner of its batch may hold such rows.
+    /// Rows received by starts before the one that wrote it were in no batch yet. It was made during a replay, and logs of starts before the owner of
+    /// its batch may hold such rows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leftover: bool,
 }
 
-/// Whose rows a table holds.
+/// What a table belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TableOf {
     /// State by key of a stage.
     Stage,
-    /// How far a source was read.
+    /// Positions of a source.
     Source,
 }
 
 /// A table of a checkpoint: rows by key, in files that are applied one after the other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Table {
-    /// Whose.
+    /// What it belongs to.
     pub of: TableOf,
     /// Name of the stage or source.
     pub name: String,
-    /// What it belongs to, in words that change when it must not be used any more: of a source, kind and path or address.
+    /// Identifies its origin, and changes when the table must no longer be used: of a source, kind and path or address.
     pub identity: String,
-    /// What its rows were made of, where their columns do not tell: streams and columns, by place. Empty in checkpoints of earlier
-    /// versions, and where nothing has to be told.
+    /// What its rows were computed from, if their columns do not show it: streams and columns, by index. Empty in checkpoints of earlier versions,
+    /// and if it is not needed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reads: String,
-    /// The key columns: their hash decides which worker has a row.
+    /// The key columns: their hash determines which worker has a row.
     pub key: Vec<Column>,
-    /// Columns that tell the rows of one key apart, as the start of a window; none: a key has one row.
+    /// Columns that distinguish the rows of one key, for example the start of a window; none: a key has one row.
     #[serde(default)]
     pub sub: Vec<Column>,
     /// The state columns.
     pub state: Vec<Column>,
-    /// The version of the plugin that made the states; empty where none did, or where it is not known.
+    /// The version of the plugin that made the states; empty if there is none, or if it is not known.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub version: String,
-    /// How its rows came about, and what is made of the changes that its stage puts out.
+    /// How its rows were computed, and what is made of the changes that its stage emits.
     #[serde(default, skip_serializing_if = "MeaningDigests::is_empty")]
     pub meaning: MeaningDigests,
     /// Its files, in the order in which they apply.
@@ -161,7 +161,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table of a stage, without files. `columns`: key, what tells the rows of a key apart, and state.
+    /// Creates a table of a stage, without files. `columns`: key, sub key, and state.
     pub fn of_stage(name: impl Into<String>, identity: impl Into<String>, columns: [Vec<Column>; 3]) -> Table {
         let [key, sub, state] = columns;
         let (name, identity, reads, version) = (name.into(), identity.into(), String::new(), String::new());
@@ -169,7 +169,7 @@ impl Table {
         Table { of: TableOf::Stage, name, identity, reads, key, sub, state, version, meaning, files }
     }
 
-    /// Sets what its rows are made of.
+    /// Sets what its rows are computed from.
     #[must_use]
     pub fn reading(mut self, reads: impl Into<String>) -> Table {
         self.reads = reads.into();
@@ -177,7 +177,7 @@ impl Table {
     }
 }
 
-/// A column as the manifest tells it.
+/// A column in the manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Column {
     /// Its name.
@@ -189,21 +189,21 @@ pub struct Column {
 }
 
 impl Column {
-    /// A column that is never null.
+    /// Creates a column that is never null.
     pub fn new(name: &str, kind: ColumnType) -> Column {
         Column { name: name.into(), kind: kind.to_string(), nullable: false }
     }
 
-    /// Columns for people, as `(word text, n int64 or null)`.
+    /// Describes columns for people, for example `(word text, n int64 or null)`.
     pub fn in_words(columns: &[Column]) -> String {
-        let words = columns.iter().map(|column| {
+        let described = columns.iter().map(|column| {
             let null = if column.nullable { " or null" } else { "" };
             format!("{} {}{null}", column.name, column.kind)
         });
-        format!("({})", words.collect::<Vec<_>>().join(", "))
+        format!("({})", described.collect::<Vec<_>>().join(", "))
     }
 
-    /// Columns of Arrow's.
+    /// Converts Arrow fields.
     pub fn of<'a>(fields: impl IntoIterator<Item = &'a Arc<Field>>) -> Vec<Column> {
         let column = |field: &Arc<Field>| Column {
             name: field.name().clone(),
@@ -217,29 +217,29 @@ impl Column {
 /// A file of rows of a table.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StateFile {
-    /// Where it is in the store: `state/<generation>-<batch>-<worker>-<stage>.arrow`.
+    /// Its path in the store: `state/<generation>-<batch>-<worker>-<stage>.arrow`.
     pub path: String,
-    /// The batch of the checkpoint that it was written for.
+    /// The batch of the checkpoint for which it was written.
     pub batch: BatchId,
     /// The first key group of the worker that wrote it.
     pub group_first: u32,
-    /// One behind the last.
+    /// The key group after the last.
     pub group_end: u32,
-    /// It holds all rows of its key groups, so that older files do not count there; otherwise only what changed.
+    /// It holds all rows of its key groups, so that older files are superseded there; otherwise it holds only changes.
     pub base: bool,
-    /// Rows, removals included.
+    /// Number of rows, including removals.
     pub rows: u64,
     /// Length of the file.
     pub bytes: u64,
     /// XXH3-64 of the file, 16 hexadecimal digits.
     pub checksum: String,
-    /// The same of its footer and what follows, where that has an index, so that rows can be read one by one; empty otherwise.
-    // Always written: workers tell each other of files in a form that cannot leave anything out.
+    /// The same of its footer and what follows, if that has an index, so that rows can be read one by one; empty otherwise.
+    // Always serialized: workers exchange files in a format that cannot omit anything.
     #[serde(default)]
     pub footer: String,
 }
 
-/// What one batch holds of one source.
+/// The part of one batch that comes from one source.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PlanEntry {
     /// The batch.
@@ -248,10 +248,10 @@ pub struct PlanEntry {
     pub time: BatchTime,
     /// The source.
     pub source: String,
-    /// The batch was made up for windows of processing time, see [`crate::operators::window::state::empty_batches`].
+    /// The batch was created for windows of processing time, see [`crate::operators::window::state::empty_batches`].
     pub made_up: bool,
     /// The chunks, in order. Replay makes the same ones.
     pub chunks: Vec<PlannedChunk>,
-    /// The positions that this batch moved, after it.
+    /// The positions that this batch changed, after it.
     pub moved: Vec<(String, Position)>,
 }

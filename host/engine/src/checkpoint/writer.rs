@@ -1,11 +1,10 @@
-//! The thread that writes checkpoints: encodes and stores what workers hand over, publishes the manifest, and removes
-//! what is no longer needed.
+//! The thread that writes checkpoints: encodes and stores what workers hand over, publishes the manifest, and removes what is no longer needed.
 
 mod makers;
 mod unwritten;
 
 use super::recent::{CheckpointFacts, RecentCheckpoints};
-use super::record::{self, NextPlugin, Upgraded};
+use super::record::{self, NextPlugin, UpgradedRecord};
 use super::state_file::EncodedFile;
 use super::store::{Store, Version};
 use super::types::{Checkpoint, Manifest, StateFile, Table, TableOf};
@@ -18,7 +17,7 @@ use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime, Generation};
-use millstream_base::patience::patiently;
+use millstream_base::retry::retry_transient;
 use millstream_base::threads;
 use millstream_base::time;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,15 +30,15 @@ use unwritten::UnwrittenBytes;
 /// How late the planted bug `state-late` writes.
 const BUG_DELAY: Duration = Duration::from_millis(100);
 
-/// A file and the place of its table in [`super::loaded::LoadedCheckpoint::tables`].
+/// A file and the index of its table in [`super::loaded::LoadedCheckpoint::tables`].
 pub type SavedFile = (usize, StateFile);
 
-/// Orders for the thread. Cheap to clone; the thread ends with the last clone.
+/// Sends orders to the thread. Cheap to clone; the thread ends with the last clone.
 #[derive(Clone)]
 pub struct CheckpointWriter {
     orders: Sender<WriterOrder>,
     unwritten: Arc<UnwrittenBytes>,
-    /// What makers have made, which do not wait for what workers hand over behind that.
+    /// Unwritten bytes of the makers' files. Makers do not wait for parts that workers hand over directly.
     made: Arc<UnwrittenBytes>,
     makers: Arc<FileMakers>,
     recent: RecentCheckpoints,
@@ -47,7 +46,7 @@ pub struct CheckpointWriter {
     failure: Failure,
 }
 
-/// What is known of other processes that are about to take the job over.
+/// What is known of processes that are about to take the job over.
 #[derive(Default)]
 struct HandoverState {
     small_until: Mutex<Option<Instant>>,
@@ -60,7 +59,7 @@ impl HandoverState {
     }
 }
 
-/// For how long checkpoints are kept small once somebody follows them. Should that one be given up, they are as ever then.
+/// How long checkpoints are kept small once a successor follows them. If the handover is canceled, they are normal again afterwards.
 const SMALL_FOR: Duration = Duration::from_secs(600);
 
 enum WriterOrder {
@@ -69,7 +68,7 @@ enum WriterOrder {
         batch: BatchId,
         worker: usize,
         changes: TableChanges,
-        /// Where its bytes are counted until it is written.
+        /// Counts its bytes until it is written.
         unwritten: Arc<UnwrittenBytes>,
     },
     Save {
@@ -79,7 +78,7 @@ enum WriterOrder {
         done: Box<dyn FnOnce(Vec<SavedFile>) + Send>,
     },
     Publish {
-        published: Published,
+        published: PublishedCheckpoint,
         done: Box<dyn FnOnce() + Send>,
     },
     Upgrade {
@@ -88,33 +87,33 @@ enum WriterOrder {
     },
 }
 
-/// A checkpoint that is to count.
-pub struct Published {
+/// A checkpoint to be published.
+pub struct PublishedCheckpoint {
     /// The last batch that it holds.
     pub batch: BatchId,
     /// That batch's time.
     pub time: BatchTime,
-    /// What was written for it.
+    /// The files written for it.
     pub files: Vec<SavedFile>,
-    /// Behind it runs the plugin for which the last record was stored, see [`CheckpointWriter::upgrade`].
+    /// After it, the plugin runs for which the last record was stored, see [`CheckpointWriter::upgrade`].
     pub swap: bool,
     /// See [`Checkpoint::leftover`].
     pub leftover: bool,
 }
 
-/// What the process that owns the manifest knows of it.
+/// The manifest as known to the process that owns it.
 pub struct ClaimedManifest {
-    /// The manifest as it stands in the store.
+    /// The manifest as stored.
     pub manifest: Manifest,
-    /// Its version there.
+    /// Its version in the store.
     pub version: Version,
-    /// Paths of the blobs that the kept job records refer to, where all of them could be read.
+    /// Paths of the blobs to which the kept job records refer, if all records could be read.
     pub blobs: Option<BTreeSet<String>>,
 }
 
 impl CheckpointWriter {
-    /// Starts the thread. `tables`: those of the job, with the files of the checkpoint that was loaded. `claimed` is there
-    /// on process 0. `tidy`: what no checkpoint needs is removed; not where only some of the planned batches are run again.
+    /// Starts the thread. `tables`: those of the job, with the files of the loaded checkpoint. `claimed` is set on process 0. `tidy`: remove what no
+    /// checkpoint needs; false if only some of the planned batches are replayed.
     pub fn start(
         store: Arc<dyn Store>,
         generation: Generation,
@@ -157,51 +156,51 @@ impl CheckpointWriter {
         Ok(saver)
     }
 
-    /// The job's failure.
+    /// Returns the job's failure.
     pub fn failure(&self) -> &Failure {
         &self.failure
     }
 
-    /// The job's state may take so many bytes of memory: what is on its way into files is a small part of that.
+    /// Sets the memory for the job's state. Bytes waiting to be written are limited to a small part of it.
     pub fn limit(&self, state_bytes_max: u64) {
         [&self.unwritten, &self.made].into_iter().for_each(|unwritten| unwritten.limit(state_bytes_max));
     }
 
-    /// How many bytes of rows one file of a state table has at most.
+    /// Returns the maximum bytes of rows in one file of a state table.
     pub fn file_bytes_max(&self) -> usize {
         usize::try_from(self.unwritten.bytes_max()).unwrap_or(usize::MAX)
     }
 
-    /// Other processes follow the checkpoints of this one, to take the job over soon: they are to be small for a while.
+    /// Keeps checkpoints small for a while, as successor processes follow them.
     pub fn is_followed(&self) {
         *self.handover.small_until() = Instant::now().checked_add(SMALL_FOR);
     }
 
-    /// Whether checkpoints are to be small now.
+    /// Returns whether checkpoints are to be small now.
     pub fn keeps_small(&self) -> bool {
         self.handover.small_until().is_some_and(|until| Instant::now() < until)
     }
 
-    /// The next checkpoint is the last one of this process.
+    /// Marks the next checkpoint as the last one of this process.
     pub fn hand_over(&self) {
         self.is_followed();
         self.handover.is_last.store(true, Ordering::Release);
     }
 
-    /// The last checkpoints that were published.
+    /// Returns the last published checkpoints.
     pub fn recent(&self) -> Vec<CheckpointFacts> {
         self.recent.all()
     }
 
-    /// Writes one file of a large table for the checkpoint after `batch`, for which the same worker calls [`CheckpointWriter::save`]
-    /// later. Waits where too much waits to be written.
+    /// Writes one file of a large table for the checkpoint after `batch`, for which the same worker calls [`CheckpointWriter::save`] later. Blocks if
+    /// too many bytes wait to be written.
     pub fn save_ahead(&self, batch: BatchId, worker: usize, changes: TableChanges) {
         self.recent.begun(batch);
         self.unwritten.add(changes.bytes(), &self.failure);
         self.send(worker, WriterOrder::Ahead { batch, worker, changes, unwritten: self.unwritten.clone() });
     }
 
-    /// The same of files that `make` makes of copies, which take so many bytes, on a thread of the worker's own.
+    /// Does the same for files that `make` creates from copies of this size, on a thread for the worker.
     pub fn save_later(
         &self,
         batch: BatchId,
@@ -215,8 +214,8 @@ impl CheckpointWriter {
         self.makers.make((batch, worker), bytes, Box::new(make), thread)
     }
 
-    /// Writes what a worker hands over for the checkpoint after `batch`. `done` is called, on the thread, when all of it
-    /// is durable; never where the job fails first.
+    /// Writes a worker's part of the checkpoint after `batch`. `done` is called on the thread when all of it is durable, or never if the job fails
+    /// first.
     pub fn save(
         &self,
         batch: BatchId,
@@ -228,7 +227,7 @@ impl CheckpointWriter {
         self.send(worker, WriterOrder::Save { batch, worker, changes, done: Box::new(done) });
     }
 
-    /// Sends an order of a worker, behind what is still made for it.
+    /// Sends an order of a worker, after the files still being made for it.
     fn send(&self, worker: usize, order: WriterOrder) {
         if let Some(order) = self.makers.pass(worker, order) {
             // The thread outlives the job.
@@ -236,13 +235,13 @@ impl CheckpointWriter {
         }
     }
 
-    /// All files of a checkpoint are durable, and all sinks have committed its batch: makes it count.
-    pub fn publish(&self, published: Published, done: impl FnOnce() + Send + 'static) {
+    /// Publishes a checkpoint whose files are all durable and whose batch all sinks have committed.
+    pub fn publish(&self, published: PublishedCheckpoint, done: impl FnOnce() + Send + 'static) {
         let _ = self.orders.send(WriterOrder::Publish { published, done: Box::new(done) });
     }
 
-    /// Stores what a start needs to know of the next plugin of a stage, on the process that owns the manifest: before any
-    /// checkpoint is published behind which it runs. Where that cannot be done, the job goes on as it is.
+    /// Stores the data that a restart needs about the next plugin of a stage, on the process that owns the manifest. This happens before publishing
+    /// any checkpoint after which the plugin runs. If it fails, the job continues unchanged.
     pub fn upgrade(&self, next: NextPlugin, done: impl FnOnce(Result<()>) + Send + 'static) {
         let _ = self.orders.send(WriterOrder::Upgrade { next, done: Box::new(done) });
     }
@@ -255,8 +254,8 @@ struct WriterThread {
     claimed: Option<ClaimedManifest>,
     markers: Markers,
     tidy: bool,
-    /// Of the upgrade that comes next.
-    upgraded: Option<Upgraded>,
+    /// The next upgrade.
+    upgraded: Option<UpgradedRecord>,
     /// Files that were written ahead, by batch and worker.
     ahead: BTreeMap<(BatchId, usize), Vec<SavedFile>>,
     recent: RecentCheckpoints,
@@ -311,7 +310,7 @@ impl WriterThread {
         if fault::bug!("delta-lost") && table.of == TableOf::Stage && !changes.base {
             return Ok(None);
         }
-        let (place, rows) = (changes.table, changes.num_rows());
+        let (index, rows) = (changes.table, changes.num_rows());
         let (group_first, group_end) = changes.groups;
         let EncodedFile { bytes, footer } = state_file::encode(changes.rows, changes.indexed_by).map_err(within)?;
         let file = StateFile {
@@ -328,11 +327,11 @@ impl WriterThread {
         fault::point("checkpoint.state");
         if fault::bug!("state-late") {
             write_late(self.store.clone(), path, bytes);
-            return Ok(Some((place, file)));
+            return Ok(Some((index, file)));
         }
-        patiently(&self.failure, || self.store.write(&path, bytes.clone())).map_err(within)?;
+        retry_transient(&self.failure, || self.store.write(&path, bytes.clone())).map_err(within)?;
         fault::point("checkpoint.state-written");
-        Ok(Some((place, file)))
+        Ok(Some((index, file)))
     }
 
     fn upgrade(&mut self, next: NextPlugin) -> Result<()> {
@@ -343,8 +342,8 @@ impl WriterThread {
         Ok(())
     }
 
-    fn publish(&mut self, published: Published) -> Result<()> {
-        let Published { batch, time, files, swap, leftover } = published;
+    fn publish(&mut self, published: PublishedCheckpoint) -> Result<()> {
+        let PublishedCheckpoint { batch, time, files, swap, leftover } = published;
         let within = |error: Error| error.within(format!("checkpoint after batch {batch}"));
         let (written, bytes) = (files.len() as u64, files.iter().map(|(_, file)| file.bytes).sum());
         for (table, file) in files {
@@ -391,25 +390,25 @@ impl WriterThread {
         self.collect()
     }
 
-    /// From now on the stage is one with another plugin: tables whose columns are others hold nothing yet.
-    fn take_over(&mut self, upgraded: Upgraded) {
+    /// Switches the stage to another plugin: tables with different columns hold nothing yet.
+    fn take_over(&mut self, upgraded: UpgradedRecord) {
         for next in upgraded.next.tables {
             let same = |table: &&mut Table| (table.of, &table.name) == (next.of, &next.name);
             if let Some(table) = self.tables.iter_mut().find(same) {
                 let files = if table.state == next.state { std::mem::take(&mut table.files) } else { Vec::new() };
-                // Its stage has the same place in the job, and the same config.
+                // Its stage has the same position in the job, and the same config.
                 let meaning = std::mem::take(&mut table.meaning);
                 *table = Table { files, meaning, ..next };
             }
         }
     }
 
-    /// Removes what no kept checkpoint needs. What cannot be removed now is tried again after the next checkpoint.
+    /// Removes what no kept checkpoint needs. Failed removals are retried after the next checkpoint.
     fn collect(&self) -> Result<()> {
         let Some(claimed) = self.claimed.as_ref().filter(|_| self.tidy) else { return Ok(()) };
         let mut objects = Vec::new();
-        for folder in super::FOLDERS {
-            match self.store.list(folder) {
+        for dir in super::DIRS {
+            match self.store.list(dir) {
                 Ok(listed) => objects.extend(listed.into_iter().map(|object| object.path)),
                 Err(error) => tracing::debug!("not tidied: {error}"),
             }
@@ -433,16 +432,16 @@ impl WriterThread {
     }
 }
 
-/// The error of a process whose job another one has taken over.
+/// Returns the error for a process whose job was taken over by another one.
 pub fn lost(store: &dyn Store, generation: Generation) -> Error {
     Error::taken_over(format!(
         "{}: another process has taken over the job (this one had generation {generation}), so this one ends and changes \
-         nothing more; run a job in one place only",
-        store.place()
+         nothing more; run only one copy of a job",
+        store.location()
     ))
 }
 
-/// A planted bug: a file is written when it already counts as durable.
+/// A planted bug: a file is written after it is reported as durable.
 fn write_late(store: Arc<dyn Store>, path: String, bytes: Bytes) {
     std::thread::spawn(move || {
         std::thread::sleep(BUG_DELAY);
@@ -450,7 +449,7 @@ fn write_late(store: Arc<dyn Store>, path: String, bytes: Bytes) {
     });
 }
 
-/// Each file that a worker writes of a table has a name of its own.
+/// Returns the path of a file; each file that a worker writes of a table has its own name.
 fn state_path(generation: Generation, batch: BatchId, (worker, number): (usize, u32), table: &Table) -> String {
     let Table { name, .. } = table;
     let number = if number == 0 { String::new() } else { format!(".{number}") };

@@ -1,8 +1,8 @@
-//! Checkpoints in the graph: at a barrier each worker hands over what changed, worker 0 publishes when all of it is
-//! durable and all sinks have committed.
+//! Checkpoints in the graph: at a barrier each worker hands over what changed. Worker 0 publishes the checkpoint when all of it is durable and all
+//! sinks have committed.
 
 use crate::checkpoint::types::StateFile;
-use crate::checkpoint::writer::{CheckpointWriter, Published, SavedFile};
+use crate::checkpoint::writer::{CheckpointWriter, PublishedCheckpoint, SavedFile};
 use crate::running::Running;
 use crate::timely_ext::{ChangesStream, Completions, Parts, Pending, Ticks};
 use millstream_base::context::Tick;
@@ -17,15 +17,15 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-/// A durable file on its way to worker 0.
+/// A durable file, sent to worker 0.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct WrittenFile {
     table: usize,
     file: StateFile,
 }
 
-/// Builds both steps. `committed` are the streams of the sinks; `swapped` has a tick for each barrier behind which a plugin
-/// was replaced. Returns a stream without rows that has passed a barrier when its checkpoint is published.
+/// Builds both steps. `committed` are the streams of the sinks; `swapped` has a tick for each barrier after which a plugin was replaced. Returns a
+/// stream without rows that has passed a barrier when its checkpoint is published.
 pub fn build<'s>(
     ticks: Ticks<'s>,
     changes: ChangesStream<'s>,
@@ -40,7 +40,7 @@ pub fn build<'s>(
     publish(ticks, written, committed, swapped, worker, writer, failure)
 }
 
-/// Has what the stages and sources of this worker changed written; puts out the files when they are durable.
+/// Writes the changes of this worker's stages and sources; emits the files when they are durable.
 fn save<'s>(
     ticks: Ticks<'s>,
     changes: ChangesStream<'s>,
@@ -86,7 +86,7 @@ fn save<'s>(
     written_stream
 }
 
-/// On worker 0: publishes a checkpoint when all its files are there and all sinks have committed.
+/// On worker 0: publishes a checkpoint when all its files are durable and all sinks have committed.
 fn publish<'s>(
     ticks: Ticks<'s>,
     written: Stream<'s, u64, Vec<WrittenFile>>,
@@ -128,7 +128,7 @@ fn publish<'s>(
                 let files = waiting.remove(&stamp).unwrap_or_default();
                 let (batch, swap) = (BatchId::of_stamp(stamp).0, swaps.remove(&stamp));
                 let done = done.clone();
-                let published = Published { batch, time: tick.time, files, swap, leftover: tick.leftover };
+                let published = PublishedCheckpoint { batch, time: tick.time, files, swap, leftover: tick.leftover };
                 writer.publish(published, move || done.complete(stamp, ()));
                 Ok(())
             });
@@ -140,9 +140,14 @@ fn publish<'s>(
     published_stream
 }
 
-/// Tells the receivers of this process that a checkpoint is published, when `published` has passed its barrier. Returns a stream
-/// that has passed it then.
-pub fn tell_receivers<'s>(ticks: Ticks<'s>, published: Ticks<'s>, worker: usize, running: &Arc<Running>) -> Ticks<'s> {
+/// Notifies the receivers of this process that a checkpoint is published, when `published` has passed its barrier. Returns a stream that has passed
+/// it then.
+pub fn notify_receivers<'s>(
+    ticks: Ticks<'s>,
+    published: Ticks<'s>,
+    worker: usize,
+    running: &Arc<Running>,
+) -> Ticks<'s> {
     let mut builder = OperatorBuilder::new("tell receivers".to_owned(), ticks.scope());
     let (running, failure) = (running.clone(), running.failure.clone());
     let mut ticks = builder.new_input(ticks, Pipeline);
@@ -160,7 +165,7 @@ pub fn tell_receivers<'s>(ticks: Ticks<'s>, published: Ticks<'s>, worker: usize,
             barriers.each_complete(frontiers, &failure, |stamp, _| {
                 let after = BatchId::of_stamp(stamp).0;
                 running.metrics.progressed(after);
-                running.ends.inboxes.iter().flatten().for_each(|inbox| inbox.checkpoint_is_published(after));
+                running.endpoints.inboxes.iter().flatten().for_each(|inbox| inbox.checkpoint_is_published(after));
                 Ok(())
             });
         }

@@ -1,5 +1,5 @@
-//! Counters of plugins as a part of checkpoints: what a batch counted goes to the worker that owns the counter when nothing
-//! of the batch can fail any more. A batch that runs again after a restart is in no checkpoint yet, so it counts once.
+//! Counters of plugins in checkpoints: the counts of a batch go to the worker that owns the counter once the batch can no longer fail. A replayed
+//! batch is in no checkpoint yet, so it counts once.
 
 use crate::checkpoint::changes::TableChanges;
 use crate::checkpoint::counters::{COLUMNS, TABLE};
@@ -26,8 +26,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-/// Builds both steps, after all stages; `None` where no checkpoint holds counters. `gate` has passed a batch when nothing of
-/// it can fail any more.
+/// Builds both steps, after all stages; `None` if no checkpoint holds counters. `gate` has passed a batch when it can no longer fail.
 pub fn build<'s>(
     ticks: &Ticks<'s>,
     gate: Ticks<'s>,
@@ -39,14 +38,14 @@ pub fn build<'s>(
     let (metrics, failure) = (running.metrics.clone(), running.failure.clone());
     let work = CounterTotals::new(&checkpoints.loaded, checkpoint, index, &metrics)?;
     let is_first = index == running.threads.first;
-    let counted = counted(ticks.clone(), gate, is_first, peers, metrics, failure.clone());
+    let process_counts = process_counts(ticks.clone(), gate, is_first, peers, metrics, failure.clone());
     let (_, _, changes) =
-        each_batch_with_state(counted, ticks.clone(), "counters", failure, |part: &Part| part.to, work);
+        each_batch_with_state(process_counts, ticks.clone(), "counters", failure, |part: &Part| part.to, work);
     Ok(Some(changes))
 }
 
-/// On the first worker of each process: what the process counted in each batch.
-fn counted<'s>(
+/// On the first worker of each process: the counts of the process in each batch.
+fn process_counts<'s>(
     ticks: Ticks<'s>,
     gate: Ticks<'s>,
     is_first: bool,
@@ -69,8 +68,8 @@ fn counted<'s>(
                 }
             });
             batches.each_complete(frontiers, &failure, |stamp, (tick, capability)| {
-                let counted = counted_parts(&metrics, BatchId::of_stamp(stamp).0, *tick, peers)?;
-                parts.activate().session(capability).give_iterator(counted.into_iter());
+                let process_counts = counted_parts(&metrics, BatchId::of_stamp(stamp).0, *tick, peers)?;
+                parts.activate().session(capability).give_iterator(process_counts.into_iter());
                 Ok(())
             });
         }
@@ -78,11 +77,11 @@ fn counted<'s>(
     parts_stream
 }
 
-/// What the process counted up to a batch and not yet told, for the workers that own the counters.
+/// Returns the unsent counts of the process up to a batch, for the workers that own the counters.
 fn counted_parts(metrics: &Metrics, batch: BatchId, tick: Tick, peers: usize) -> Result<Vec<Part>> {
     let (mut stages, mut counters, mut counts) = (Vec::new(), Vec::new(), Vec::new());
-    for (stage, counted) in metrics.take_counted(batch) {
-        for (counter, count) in counted {
+    for (stage, process_counts) in metrics.take_counted(batch) {
+        for (counter, count) in process_counts {
             stages.push(stage.clone());
             counters.push(counter);
             counts.push(i64::try_from(count).unwrap_or(i64::MAX));
@@ -125,7 +124,7 @@ impl CounterTotals {
         };
         let mut table = new()?;
         checkpoint.restore(&mut table).map_err(within)?;
-        // One process tells what was counted before, so that no counter is told twice.
+        // Only one process sends the earlier counts, so that none is sent twice.
         if index == 0 {
             let mut all = new()?;
             for rows in checkpoint.load_all()?.unwrap_or_default() {
@@ -173,9 +172,9 @@ fn count_column(rows: &RecordBatch) -> Option<&Int64Array> {
     rows.columns().get(2)?.as_primitive_opt::<Int64Type>()
 }
 
-/// Counts by stage and counter, of rows of the table.
+/// Returns counts by stage and counter, from rows of the table.
 fn counts_by_name(rows: &RecordBatch) -> Vec<(String, String, u64)> {
-    let text = |place: usize| rows.columns().get(place).and_then(|column| column.as_string_opt::<i32>());
+    let text = |column_index: usize| rows.columns().get(column_index).and_then(|column| column.as_string_opt::<i32>());
     let (Some(stages), Some(counters), Some(counts)) = (text(0), text(1), count_column(rows)) else {
         return Vec::new();
     };

@@ -1,16 +1,16 @@
-//! The batches without rows by which windows of processing time end in time.
+//! The batches without rows that let windows of processing time end on time.
 
-use crate::operators::window::ends::{JobOfWindows, WindowEnds};
+use crate::operators::window::ends::{WindowEnds, WindowsJob};
 use crate::operators::window::node::WindowNode;
 use crate::operators::window::state::empty_batches::EmptyBatches;
 use crate::running::Running;
 use millstream_base::error::Result;
 use millstream_base::time::microseconds;
 
-/// The batches that worker 0 makes up for the windows of the job.
+/// Returns the empty batches that worker 0 creates for the windows of the job.
 pub fn empty_batches(running: &Running) -> Result<EmptyBatches> {
     let (graph, workers) = (&running.graph, running.threads.count);
-    let job = JobOfWindows { batch: graph.spec.batch, graph, checkpoints: running.checkpoints.as_ref() };
+    let job = WindowsJob { batch: graph.spec.batch, graph, checkpoints: running.checkpoints.as_ref() };
     let (mut windows, held_back) = (Vec::new(), graph.held_back_us());
     for stage in &graph.stages {
         if let Some(WindowNode::Batches { size_us, slide_us }) = stage.window {

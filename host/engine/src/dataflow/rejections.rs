@@ -1,4 +1,4 @@
-//! `max_rejected`: a batch of which a source or stage rejects too many rows stops the job before anything of it is committed.
+//! `max_rejected`: a batch of which a source or stage rejects too many rows fails the job before any of it is committed.
 
 use super::source::SourceStreams;
 use crate::operators::stage::StageNode;
@@ -15,8 +15,8 @@ use std::sync::Arc;
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::Map;
 
-/// Counts the rows that come into a stage, and those that it rejects, of all workers together, where the stage has a limit.
-/// The stream has passed a batch when it keeps it.
+/// Counts the rows that come into a stage and those that it rejects, on all workers together, if the stage has a limit. The stream has passed a batch
+/// when it is within the limit.
 pub fn build<'s>(
     stage: &StageNode,
     input: Parts<'s>,
@@ -24,54 +24,60 @@ pub fn build<'s>(
     ticks: &Ticks<'s>,
     running: &Running,
 ) -> Option<Ticks<'s>> {
-    let most = limit_of(stage, running)?;
-    let who = match stage.plugin() {
+    let max = limit_of(stage, running)?;
+    let reporter = match stage.plugin() {
         Some(node) => format!("stage `{}`: plugin {} {}", stage.name, node.description.name, node.description.version),
         None => format!("stage `{}`", stage.name),
     };
-    let limit = Limit { most, who, remedy: "Fix the plugin or its input, or raise `max_rejected` of the stage." };
+    let limit = Limit { max, reporter, remedy: "Fix the plugin or its input, or raise `max_rejected` of the stage." };
     let came_in = input.map(|part: Part| counted(part, IN, None));
     let reason_at = Some(stage.rejected.reason_at());
-    let refused = rejected.map(move |part: Part| counted(part, REJECTED, reason_at));
-    Some(checked(limit, &stage.name, came_in.concat(refused), ticks.clone(), running))
+    let rejected_counts = rejected.map(move |part: Part| counted(part, REJECTED, reason_at));
+    Some(check_counts(limit, &stage.name, came_in.concat(rejected_counts), ticks.clone(), running))
 }
 
-/// The same of a source, to which all records come: those that become rows, and those that it rejects.
+/// Does the same for a source: counts the rows it decodes, and those that it rejects.
 pub fn of_source<'s>(
     spec: &SourceSpec,
     source: &SourceStreams<'s>,
     ticks: &Ticks<'s>,
     running: &Running,
 ) -> Option<Ticks<'s>> {
-    let (most, who) = (spec.rejected_max?, format!("source `{}`", spec.name));
+    let (max, reporter) = (spec.rejected_max?, format!("source `{}`", spec.name));
     let remedy = "Fix the input or the `schema` of the source, or raise its `max_rejected`.";
     let decoded = source.rows.clone().map(|part: Part| counted(part, IN, None));
-    let refused = source.rejected.clone().flat_map(|part: Part| {
+    let rejected_counts = source.rejected.clone().flat_map(|part: Part| {
         let reason_at = part.rows.schema().index_of(REASON).ok();
         [counted(part.clone(), IN, None), counted(part, REJECTED, reason_at)]
     });
-    Some(checked(Limit { most, who, remedy }, &spec.name, decoded.concat(refused), ticks.clone(), running))
+    Some(check_counts(
+        Limit { max, reporter, remedy },
+        &spec.name,
+        decoded.concat(rejected_counts),
+        ticks.clone(),
+        running,
+    ))
 }
 
-/// How many rows of a batch may be rejected, and what is said where there are more.
+/// The maximum of rejected rows of a batch, and the message if it is exceeded.
 struct Limit {
-    most: RejectedMax,
+    max: RejectedMax,
     /// The source or stage.
-    who: String,
+    reporter: String,
     /// What to do.
     remedy: &'static str,
 }
 
 /// Checks the counts of each batch on one worker.
-fn checked<'s>(limit: Limit, name: &str, counts: Parts<'s>, ticks: Ticks<'s>, running: &Running) -> Ticks<'s> {
+fn check_counts<'s>(limit: Limit, name: &str, counts: Parts<'s>, ticks: Ticks<'s>, running: &Running) -> Ticks<'s> {
     let (name, failure) = (format!("{name} rejections"), running.failure.clone());
     let (passed, _) = each_batch(counts, ticks, &name, failure, |_| 0, {
         move |context: BatchContext, parts, _| check(&limit, context.id, &RowCounts::of(&parts)?)
     });
-    super::passed(passed)
+    super::progress_of(passed)
 }
 
-/// The limit of a stage, if it has one.
+/// Returns the limit of a stage, if it has one.
 fn limit_of(stage: &StageNode, running: &Running) -> Option<RejectedMax> {
     let spec = running.graph.spec.stages.iter().find(|spec| spec.name == stage.name)?;
     match &spec.operator {
@@ -80,16 +86,16 @@ fn limit_of(stage: &StageNode, running: &Running) -> Option<RejectedMax> {
     }
 }
 
-/// The column of a source's rejected rows that says why.
+/// The column of a source's rejected rows that contains the reason.
 const REASON: &str = "reason";
-/// [`Part::input`] of what came in, and of what was rejected.
+/// [`Part::input`] of incoming rows, and of rejected ones.
 const IN: u32 = 0;
 const REJECTED: u32 = 1;
 
-/// How many rows a part has, and the first reason, in its place.
+/// Replaces a part by its number of rows and the first reason, with the same order.
 fn counted(part: Part, input: u32, reason_at: Option<usize>) -> Part {
     let rows: ArrayRef = Arc::new(Int64Array::from(vec![part.rows.num_rows() as i64]));
-    let reasons = reason_at.and_then(|place| part.rows.columns().get(place)?.as_string_opt::<i32>());
+    let reasons = reason_at.and_then(|index| part.rows.columns().get(index)?.as_string_opt::<i32>());
     let first = reasons.and_then(|reasons| reasons.iter().next().flatten());
     let first: ArrayRef = Arc::new(StringArray::from(vec![first]));
     let rows = RecordBatch::try_from_iter_with_nullable([("rows", rows, false), ("reason", first, true)]);
@@ -98,7 +104,7 @@ fn counted(part: Part, input: u32, reason_at: Option<usize>) -> Part {
     Part { rows, input, to: 0, ..part }
 }
 
-/// The rows of one batch.
+/// The counts of one batch.
 #[derive(Default)]
 struct RowCounts {
     rows: u64,
@@ -112,7 +118,7 @@ impl RowCounts {
         for part in parts {
             let [rows, reason] = part.rows.columns() else { return Err(Error::bug("counts without their columns")) };
             let rows = rows.as_primitive_opt::<Int64Type>().map(|rows| rows.values().iter().sum::<i64>());
-            let rows = rows.ok_or_else(|| Error::bug("counts that are no numbers"))?.unsigned_abs();
+            let rows = rows.ok_or_else(|| Error::bug("counts that are not numbers"))?.unsigned_abs();
             if part.input == IN {
                 all.rows += rows;
                 continue;
@@ -128,11 +134,11 @@ impl RowCounts {
     }
 }
 
-/// An error where a batch has more rejected rows than it may.
+/// Fails if a batch has more rejected rows than the limit.
 fn check(limit: &Limit, batch: BatchId, counted: &RowCounts) -> Result<()> {
-    let (RowCounts { rows, rejected, reason }, Limit { most, who, remedy }) = (counted, limit);
-    let (too_many, may) = match most {
-        RejectedMax::Rows(most) => (rejected > most, format!("{most}")),
+    let (RowCounts { rows, rejected, reason }, Limit { max, reporter, remedy }) = (counted, limit);
+    let (too_many, may) = match max {
+        RejectedMax::Rows(max) => (rejected > max, format!("{max}")),
         RejectedMax::Share(share) => {
             (*rows > 0 && *rejected as f64 > share * *rows as f64, format!("{} %", (share * 1e8).round() / 1e6))
         }
@@ -141,7 +147,7 @@ fn check(limit: &Limit, batch: BatchId, counted: &RowCounts) -> Result<()> {
         return Ok(());
     }
     Err(Error::plugin(format!(
-        "{who} rejected {rejected} of {rows} rows of batch {batch}, and `max_rejected` lets it reject {may} of a batch; \
+        "{reporter} rejected {rejected} of {rows} rows of batch {batch}, and `max_rejected` lets it reject {may} of a batch; \
          nothing of the batch is emitted\n  the first reason: {reason}\n  {remedy}"
     )))
 }
@@ -150,23 +156,23 @@ fn check(limit: &Limit, batch: BatchId, counted: &RowCounts) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn told(most: RejectedMax, rows: u64, rejected: u64) -> Option<String> {
+    fn checked_counts(max: RejectedMax, rows: u64, rejected: u64) -> Option<String> {
         let counted = RowCounts { rows, rejected, reason: "odd".into() };
-        let limit = Limit { most, who: "stage `s`".into(), remedy: "Fix it." };
+        let limit = Limit { max, reporter: "stage `s`".into(), remedy: "Fix it." };
         check(&limit, BatchId(7), &counted).err().map(|error| error.message)
     }
 
     #[test]
     fn a_count_and_a_share_may_be_reached_and_not_exceeded() {
-        assert_eq!(told(RejectedMax::Rows(3), 3, 3), None);
-        assert_eq!(told(RejectedMax::Rows(0), 3, 0), None);
-        let words = told(RejectedMax::Rows(3), 10, 4).unwrap();
+        assert_eq!(checked_counts(RejectedMax::Rows(3), 3, 3), None);
+        assert_eq!(checked_counts(RejectedMax::Rows(0), 3, 0), None);
+        let message = checked_counts(RejectedMax::Rows(3), 10, 4).unwrap();
         assert!(
-            words.starts_with("stage `s` rejected 4 of 10 rows of batch 7, and `max_rejected` lets it reject 3 of")
+            message.starts_with("stage `s` rejected 4 of 10 rows of batch 7, and `max_rejected` lets it reject 3 of")
         );
-        assert!(words.contains("the first reason: odd\n"), "{words}");
-        assert_eq!(told(RejectedMax::Share(0.1), 10, 1), None);
-        assert!(told(RejectedMax::Share(0.1), 10, 2).unwrap().contains("lets it reject 10 % of a batch"));
-        assert_eq!(told(RejectedMax::Share(0.0), 0, 2), None, "a window closes in a batch without rows");
+        assert!(message.contains("the first reason: odd\n"), "{message}");
+        assert_eq!(checked_counts(RejectedMax::Share(0.1), 10, 1), None);
+        assert!(checked_counts(RejectedMax::Share(0.1), 10, 2).unwrap().contains("lets it reject 10 % of a batch"));
+        assert_eq!(checked_counts(RejectedMax::Share(0.0), 0, 2), None, "a window closes in a batch without rows");
     }
 }

@@ -1,12 +1,12 @@
-//! Sinks in the graph: all rows of a batch come to worker 0, which has them committed, or stay where they are, and each worker has
-//! its own committed. Before they come to worker 0, each worker makes bytes of them where the sink can say which.
+//! Sinks in the graph. Either all rows of a batch go to worker 0, which commits them, or they stay on their workers and each commits its own. If the
+//! sink has a suitable encoding, rows are encoded on their workers before they go to worker 0.
 
 mod commit_thread;
 
 use super::Streams;
 use crate::running::Running;
-use crate::timely_ext::{Completions, Output, Parts, Pending, Ticks, each_part, known};
-use commit_thread::{CommitThread, Commits, CompleteBatch};
+use crate::timely_ext::{Completions, Output, Parts, Pending, Ticks, each_part, leak_name};
+use commit_thread::{CommitThread, CompleteBatch, SinkCommitter};
 use millstream_base::batch::part::Part;
 use millstream_base::batch::sink::Sink;
 use millstream_base::context::Tick;
@@ -22,16 +22,16 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Map;
 
-/// The thread on which the sinks of the job commit that this worker has: worker 0 all, others their shares.
+/// Starts the thread on which this worker's sinks commit: all sinks on worker 0, and their shares on others.
 pub fn commit_thread(worker: usize, running: &Running) -> Result<Option<Rc<CommitThread>>> {
     let specs = running.graph.spec.sinks.iter().enumerate();
     let open = specs.filter_map(|(number, spec)| {
         let sink = match spec.kind.by_worker() {
-            true => running.ends.take_share(number, worker),
-            false if worker == 0 => running.ends.take_sink(number),
+            true => running.endpoints.take_share(number, worker),
+            false if worker == 0 => running.endpoints.take_sink(number),
             false => None,
         };
-        Some((number, commits((number, spec), sink?, running)))
+        Some((number, committer((number, spec), sink?, running)))
     });
     let open: BTreeMap<_, _> = open.collect();
     if open.is_empty() && worker > 0 {
@@ -40,8 +40,8 @@ pub fn commit_thread(worker: usize, running: &Running) -> Result<Option<Rc<Commi
     CommitThread::start(open, &running.failure).map(|thread| Some(Rc::new(thread)))
 }
 
-/// Has the batches of a sink committed, once the gate has passed them. `number` is the sink's place in the job; `thread` is that
-/// of this worker. Returns a stream without rows that has passed a batch when it is committed.
+/// Commits the batches of a sink once the gate has passed them. `number` is the sink's index in the job; `thread` is that of this worker. Returns a
+/// stream without rows that has passed a batch when it is committed.
 pub fn build<'s>(
     (number, spec): (usize, &SinkSpec),
     input: Parts<'s>,
@@ -78,7 +78,7 @@ pub fn build<'s>(
                 parts.sort_by(|a, b| a.order.cmp(&b.order));
                 committing.insert(stamp, capability.take());
                 let id = BatchId::of_stamp(stamp).0;
-                batches.ready(id);
+                batches.record_ready(id);
                 thread.add(CompleteBatch { sink: number, id, time: *time, parts, committed: committed.clone() });
                 Ok(())
             });
@@ -90,7 +90,8 @@ pub fn build<'s>(
     Ok(stream)
 }
 
-/// The rows as bytes, made by the worker that has them. A job with one worker leaves that to the thread that commits, so that
+/// Encodes rows on the worker that has them. A job with one worker leaves that to the commit thread, so that both are busy. A sink that skips
+/// replayed batches needs the rows.
 /// both are busy. Who replays a batch wants the rows.
 fn encoded_ahead<'s>(spec: &SinkSpec, input: Parts<'s>, running: &Running) -> Result<Parts<'s>> {
     let graph = &running.graph;
@@ -105,49 +106,49 @@ fn encoded_ahead<'s>(spec: &SinkSpec, input: Parts<'s>, running: &Running) -> Re
     Ok(each_part(input, &spec.name, running.failure.clone(), encode).0)
 }
 
-/// What a sink does with the batches of this job.
-fn commits((number, spec): (usize, &SinkSpec), sink: Box<dyn Sink>, running: &Running) -> Commits {
-    // What is shown only is no sink of the job.
-    let shown = spec.kind.is_sample();
+/// Returns the state for committing the batches of a sink.
+fn committer((number, spec): (usize, &SinkSpec), sink: Box<dyn Sink>, running: &Running) -> SinkCommitter {
+    // Samples are not sinks of the job.
+    let visible_sample = spec.kind.is_sample();
     let counted = running.graph.spec.counts_of_sink(&spec.name);
     let checkpoints = running.checkpoints.as_ref();
-    Commits {
+    SinkCommitter {
         sink,
-        name: known(&spec.name),
+        name: leak_name(&spec.name),
         replayed: checkpoints.map_or(BatchId(0), |checkpoints| checkpoints.replay.last()),
         markers: checkpoints.map(|checkpoints| checkpoints.writers.markers.clone()).unwrap_or_default(),
-        counts: if shown { Counts::default() } else { running.metrics.of(&counted) },
+        counts: if visible_sample { Counts::default() } else { running.metrics.of(&counted) },
         metrics: running.metrics.clone(),
         work: OperatorWork::of(running.metrics.batches(), running.part_of_sink(number)),
     }
 }
 
-/// Streams that nothing reads still belong to the batch; rejected rows among them are told to the operator, the first
-/// ones in words.
+/// Collects streams that are not read, as they still belong to the batch. Rejected rows among them are reported to the operator, the first ones with
+/// their text.
 pub fn unread<'s>(streams: &Streams<'s>, running: &Running) -> Vec<Parts<'s>> {
     let graph = &running.graph;
     let inputs = graph.stages.iter().flat_map(|stage| &stage.inputs).map(|input| &input.from);
     let readers = inputs.chain(graph.spec.sinks.iter().map(|sink| &sink.from));
     let read: Vec<&String> = readers.flatten().collect();
-    let mut ends = Vec::new();
+    let mut streams_out = Vec::new();
     for (name, stream) in streams.iter().filter(|(name, _)| !read.contains(name)) {
         let Some(of) = name.strip_suffix(".rejected") else {
-            ends.push(stream.clone());
+            streams_out.push(stream.clone());
             continue;
         };
         let stage = graph.stages.iter().find(|stage| stage.name == of);
         let reason_at = stage.map(|stage| stage.rejected.reason_at());
         let (of, metrics) = (of.to_owned(), running.metrics.of(of));
         let (stream, _) = each_part(stream.clone(), name, running.failure.clone(), move |context, part, _| {
-            metrics.tell_rejected(&of, context.id, &part.rows, reason_at);
+            metrics.log_rejected(&of, context.id, &part.rows, reason_at);
             Ok(())
         });
-        ends.push(stream);
+        streams_out.push(stream);
     }
-    ends
+    streams_out
 }
 
-/// The same progress, without anything in it.
+/// Returns the same progress, as a stream without rows.
 pub fn only_progress(gate: Ticks<'_>) -> Parts<'_> {
     gate.flat_map(|_: Tick| None)
 }

@@ -1,11 +1,10 @@
-//! Sources in the graph: cut a batch when its tick comes, have its plan written, spread the chunks over the workers,
-//! decode them there.
+//! Sources in the graph: cut a batch when its tick comes, write its plan, distribute the chunks to the workers, decode them there.
 
 mod hand_out;
 mod speeds;
 mod spread;
 
-use self::hand_out::HandOut;
+use self::hand_out::ChunkDistributor;
 use self::spread::Spread;
 use crate::checkpoint::changes::TableChanges;
 use crate::checkpoint::plan::PlanWriter;
@@ -15,7 +14,7 @@ use crate::limits::PART_DECODED_BYTES_MAX;
 use crate::running::Running;
 use crate::timely_ext::{ChangesStream, Completions, Output, Parts, ProgressStream, Ticks};
 use millstream_base::batch::chunk::{Chunk, PlannedChunk};
-use millstream_base::batch::partition::{self, AT_END, CLOCK_PREFIX, FILE_CLOCK_PREFIX, MORE, TELLS_END};
+use millstream_base::batch::partition::{self, AT_END, CLOCK_PREFIX, FILE_CLOCK_PREFIX, MORE, REPORTS_END};
 use millstream_base::batch::position::{Extent, Position, SOURCE_END};
 use millstream_base::batch::topic;
 use millstream_base::context::{BatchContext, Event, Progress, Tick};
@@ -26,7 +25,7 @@ use millstream_base::ids::{BatchId, BatchTime, ClockId, PartOrder};
 use millstream_base::inbox::{Inbox, TakeLimits};
 use millstream_base::job::spec::{Origin, RereadClient, SourceKind, SourceSpec};
 use millstream_base::limits::DECODED_TIMES_MAX;
-use millstream_base::memory::{self, at_work};
+use millstream_base::memory::{self, mark_busy};
 use millstream_connectors::receiver;
 use millstream_metrics::Counts;
 use millstream_metrics::batches::Batches;
@@ -41,13 +40,13 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-/// A chunk on its way to the worker that decodes it.
+/// A chunk that is sent to the worker that decodes it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct CutChunk {
-    /// The worker that hands it out.
+    /// The worker that distributes it.
     from: u64,
     to: u64,
-    /// The chunk's, as whoever hands it out counts them: after a way between processes the chunk may say otherwise.
+    /// The chunk's length as counted by the distributing worker: it may change when the chunk is sent to another process.
     bytes: u64,
     order: PartOrder,
     time: BatchTime,
@@ -60,15 +59,15 @@ pub struct SourceStreams<'s> {
     pub rows: Parts<'s>,
     /// Its rejected rows.
     pub rejected: Parts<'s>,
-    /// Nothing; it has passed a batch when the plan of the batch is durable.
+    /// A stream without rows that has passed a batch when the plan of the batch is durable.
     pub planned: Ticks<'s>,
     /// Its positions, at barriers.
     pub changes: ChangesStream<'s>,
-    /// Which partitions it has, when that changes; that it has ended, with each batch since.
+    /// Changes of its partitions; after its end, that with each batch.
     pub ended: ProgressStream<'s>,
 }
 
-/// Builds a source. `inbox` is there on the one worker that takes from it.
+/// Builds a source. `inbox` is set on the worker that takes chunks from it.
 pub fn build<'s>(
     ticks: Ticks<'s>,
     number: usize,
@@ -79,14 +78,14 @@ pub fn build<'s>(
 ) -> SourceStreams<'s> {
     let cutter = inbox.map(|inbox| Cutter::new(number, spec, inbox, running));
     let near = spec.kind.is_spread().then_some(running.threads.all());
-    let hands = HandOut::new(number, worker.0, Spread::new(&running.graph.spec, worker, near), running);
+    let hands = ChunkDistributor::new(number, worker.0, Spread::new(&running.graph.spec, worker, near), running);
     let CutStreams { cuts, planned, changes, ended } =
         cut(ticks, spec, (cutter, hands), worker.1, running.failure.clone());
     let (rows, rejected) = decode(cuts, number, spec, worker.0, running);
     SourceStreams { rows, rejected, planned, changes, ended }
 }
 
-/// Decides what a batch holds of a source: what is planned, or what waits in the inbox.
+/// Decides which chunks of a source form a batch: the planned ones, or those waiting in the inbox.
 struct Cutter {
     spec: SourceSpec,
     /// Its name in plans.
@@ -94,31 +93,31 @@ struct Cutter {
     origin: Origin,
     inbox: Arc<Inbox>,
     checkpoint: Option<SourceCheckpoint>,
-    told: SourceNews,
+    news: SourceNews,
     batches: Batches,
 }
 
-/// What stages must know of a source besides its rows.
+/// What stages must know of a source in addition to its rows.
 struct SourceNews {
     /// Its number.
     source: u32,
     /// Its positions are those of files, which may have any name.
     names_files: bool,
-    /// The last batch that was cut, or one before it, held the end of the source: nothing comes any more.
+    /// The last batch that was cut, or an earlier one, contained the end of the source: nothing more comes.
     ended: bool,
     /// News of its partitions, for the batch that is cut.
     partitions: Vec<Event>,
-    /// Which of them are at their ends, as far as that is news.
-    ends: BTreeMap<ClockId, bool>,
+    /// Changes in which of them are at their ends.
+    end_changes: BTreeMap<ClockId, bool>,
 }
 
 impl SourceNews {
-    /// Nothing yet.
+    /// Creates it without news.
     fn of(source: u32, names_files: bool) -> SourceNews {
-        SourceNews { source, names_files, ended: false, partitions: Vec::new(), ends: BTreeMap::new() }
+        SourceNews { source, names_files, ended: false, partitions: Vec::new(), end_changes: BTreeMap::new() }
     }
 
-    /// A batch moved these positions, or a checkpoint has them.
+    /// Records positions changed by a batch, or loaded from a checkpoint.
     fn moved<'a>(&mut self, moved: impl Iterator<Item = (&'a String, &'a Position)>) {
         for (name, position) in moved {
             let events = match self.names_files {
@@ -126,56 +125,56 @@ impl SourceNews {
                 false => partition_events(self.source, name, *position),
             };
             match name.as_str() {
-                // No file has such an end; only a limit of a job without checkpoints ends a folder.
+                // No file has such an end; only a limit of a job without checkpoints ends a directory.
                 SOURCE_END if self.names_files => self.ended |= *position == (Position { offset: 0, mark: 1 }),
                 SOURCE_END => self.ended = position.mark != 0,
                 _ => {}
             }
             for event in events.into_iter().flatten() {
                 match event {
-                    // What a batch says comes after what the checkpoint had.
-                    Event::AtEnd { clock_id, at_end } => drop(self.ends.insert(clock_id, at_end)),
+                    // Events of a batch override those of the checkpoint.
+                    Event::AtEnd { clock_id, at_end } => drop(self.end_changes.insert(clock_id, at_end)),
                     event => self.partitions.push(event),
                 }
             }
         }
     }
 
-    /// Of the batch that was cut; to be asked once.
+    /// Returns the events for the batch that was cut, once.
     fn events(&mut self) -> Vec<Event> {
         let mut events = std::mem::take(&mut self.partitions);
-        let ends = std::mem::take(&mut self.ends).into_iter();
-        events.extend(ends.map(|(clock_id, at_end)| Event::AtEnd { clock_id, at_end }));
+        let end_changes = std::mem::take(&mut self.end_changes).into_iter();
+        events.extend(end_changes.map(|(clock_id, at_end)| Event::AtEnd { clock_id, at_end }));
         events.extend(self.ended.then_some(Event::Ended(self.source)));
         events
     }
 }
 
-/// What a source does where the job keeps checkpoints.
+/// The checkpoint data of a source, if the job keeps checkpoints.
 struct SourceCheckpoint {
     plans: PlanWriter,
-    /// The place of its positions among the job's tables.
+    /// The index of its positions in the job's tables.
     table: usize,
     positions: PositionTable,
-    /// The batches that are run again.
+    /// The batches to replay.
     entries: BTreeMap<BatchId, PlanEntry>,
     /// The last of them.
     replayed: BatchId,
     keeps_rows: bool,
-    /// What is kept while batches are run again.
+    /// What is kept during a replay.
     again: RereadClient,
 }
 
 impl Cutter {
     fn new(number: usize, spec: &SourceSpec, inbox: Arc<Inbox>, running: &Arc<Running>) -> Cutter {
-        let mut told = SourceNews::of(number as u32, spec.kind.names_files());
+        let mut news = SourceNews::of(number as u32, spec.kind.names_files());
         let checkpoint = running.checkpoints.as_ref().and_then(|checkpoints| {
             let start = checkpoints.sources.take(number)?;
-            // Stages that have known of partitions for long are told once more, those that are new for the first time.
-            told.moved(start.table.positions().iter());
+            // Stages that already know the partitions get them again, new ones for the first time.
+            news.moved(start.table.positions().iter());
             Some(SourceCheckpoint {
                 plans: checkpoints.writers.plans.clone(),
-                table: checkpoints.loaded.place(TableOf::Source, &spec.name)?,
+                table: checkpoints.loaded.index_of(TableOf::Source, &spec.name)?,
                 positions: start.table,
                 entries: start.entries,
                 replayed: checkpoints.replay.last(),
@@ -183,33 +182,33 @@ impl Cutter {
                 again: RereadClient::default(),
             })
         });
-        let planned_as = partition::plan_name(&spec.name, spec.kind.is_spread(), running.options.place());
+        let planned_as = partition::plan_name(&spec.name, spec.kind.is_spread(), running.options.process_and_count());
         let origin = running.graph.spec.origin.clone();
         let batches = running.metrics.batches().clone();
-        Cutter { spec: spec.clone(), planned_as, origin, inbox, checkpoint, told, batches }
+        Cutter { spec: spec.clone(), planned_as, origin, inbox, checkpoint, news, batches }
     }
 
-    /// Chunks with their places in the batch. Those of partitions that are spread stand in the order of their key groups, which processes own
-    /// ranges of: so the place does not depend on the number of processes.
+    /// Orders chunks. Those of distributed partitions are in the order of their key groups, of which each process owns a range. So the order does not
+    /// depend on the number of processes.
     fn in_order(&self, chunks: Vec<Chunk>) -> Vec<(PartOrder, Chunk)> {
         if !self.spec.kind.is_spread() {
             return (0..).map(PartOrder::at).zip(chunks).collect();
         }
-        // What a version that read all partitions in one process has left stands before all else: it is older.
+        // Rows left over by a version that read all partitions in one process come first, as they are older.
         let group = |file: &str| if file.is_empty() { 0 } else { partition::group_of(file) };
         let grouped = chunks.into_iter().map(|chunk| (group(&chunk.extent.file), chunk));
         let mut grouped: Vec<(u32, Chunk)> = grouped.collect();
         grouped.sort_by_key(|(group, _)| *group);
-        let mut places: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
         let ordered = grouped.into_iter().map(|(group, chunk)| {
-            let place = places.entry(group).or_default();
-            *place += 1;
-            (PartOrder::at(*place).under(u64::from(group)), chunk)
+            let count = counts.entry(group).or_default();
+            *count += 1;
+            (PartOrder::at(*count).under(u64::from(group)), chunk)
         });
         ordered.collect()
     }
 
-    /// The chunks of a batch. `durable` is called when the batch's plan is; a batch that is run again has one.
+    /// Returns the chunks of a batch. `durable` is called when the batch's plan is; a replayed batch already has one.
     fn cut(&mut self, batch: BatchId, tick: Tick, durable: impl FnOnce() + Send + 'static) -> Result<Vec<Chunk>> {
         let (spec, time) = (&self.spec, tick.time);
         if let Some(checkpoint) = &mut self.checkpoint
@@ -220,7 +219,7 @@ impl Cutter {
             let chunks =
                 receiver::replay::replay(spec, &self.origin, &entry.chunks, &entry.moved, &mut checkpoint.again)
                     .map_err(|error| error.within(format!("batch {batch} is run again")))?;
-            self.told.moved(entry.moved.iter().map(|(name, position)| (name, position)));
+            self.news.moved(entry.moved.iter().map(|(name, position)| (name, position)));
             checkpoint.positions.apply(entry.moved);
             durable();
             return Ok(chunks);
@@ -231,18 +230,18 @@ impl Cutter {
             let row_bytes = SourceSpec::decoded_row_bytes(&spec.schema);
             let bytes = memory::batch_bytes_max(spec.bytes_per_batch_max);
             let decoded_max = bytes.saturating_mul(DECODED_TIMES_MAX) / row_bytes;
-            let most = TakeLimits {
+            let take_limits = TakeLimits {
                 rows: spec.rows_per_batch_max.min(decoded_max),
                 bytes,
                 rows_of_part: PART_DECODED_BYTES_MAX / row_bytes,
             };
-            self.inbox.take(batch, most)
+            self.inbox.take(batch, take_limits)
         };
-        self.told.moved(taken.moved.iter().map(|(name, position)| (name, position)));
+        self.news.moved(taken.moved.iter().map(|(name, position)| (name, position)));
         let (inbox, batches) = (self.inbox.clone(), self.batches.clone());
         let durable = move || {
             inbox.plan_is_durable(batch);
-            batches.planned(batch);
+            batches.record_plan(batch);
             durable();
         };
         match &mut self.checkpoint {
@@ -271,7 +270,7 @@ impl Cutter {
         Ok(taken.chunks)
     }
 
-    /// Positions for the checkpoint after this batch; its later plans go to a new log.
+    /// Returns the positions for the checkpoint after this batch, and starts a new log for later plans.
     fn barrier(&mut self, after: BatchId) -> Result<Option<TableChanges>> {
         let Some(checkpoint) = &mut self.checkpoint else { return Ok(None) };
         checkpoint.plans.rotate(after);
@@ -280,7 +279,7 @@ impl Cutter {
     }
 }
 
-/// What the position of this name says of a partition; nothing: it is another position.
+/// Returns the events of a partition for its position; none for other positions.
 fn partition_events(source: u32, name: &str, position: Position) -> [Option<Event>; 2] {
     let at_end = |clock_id| {
         let marks = matches!(position.mark, AT_END | MORE);
@@ -293,14 +292,14 @@ fn partition_events(source: u32, name: &str, position: Position) -> [Option<Even
             if position == Position::GONE {
                 return [Some(Event::PartitionGone(clock)), None];
             }
-            [Some(Event::Partition(clock)), (position.mark == TELLS_END).then_some(Event::TellsEnd(clock))]
+            [Some(Event::Partition(clock)), (position.mark == REPORTS_END).then_some(Event::TellsEnd(clock))]
         }
         None if topic::is_name(name) => [at_end(partition::clock_of(source, name)), None],
         None => [None, None],
     }
 }
 
-/// The same of a folder. A file that is being read is not at its end, nor are those that nobody has begun.
+/// Does the same for a directory. Files that are being read are not at their end, nor are unread ones.
 fn file_events(source: u32, name: &str, position: Position) -> [Option<Event>; 2] {
     match name.strip_prefix(FILE_CLOCK_PREFIX).map(|file| partition::clock_of(source, file)) {
         None => [None, None],
@@ -322,7 +321,7 @@ struct CutStreams<'s> {
 fn cut<'s>(
     ticks: Ticks<'s>,
     spec: &SourceSpec,
-    (mut cutter, mut hands): (Option<Cutter>, HandOut),
+    (mut cutter, mut hands): (Option<Cutter>, ChunkDistributor),
     peers: usize,
     failure: Failure,
 ) -> CutStreams<'s> {
@@ -341,7 +340,7 @@ fn cut<'s>(
     let mut output = OutputBuilder::<u64, CapacityContainerBuilder<Vec<CutChunk>>>::from(output);
     let mut changes = OutputBuilder::<u64, CapacityContainerBuilder<Vec<TableChanges>>>::from(changes);
     builder.build(move |_| {
-        // Capabilities of batches whose plans are not durable, and of what failed.
+        // Capabilities of batches whose plans are not durable, and of failed ones.
         let mut planning = BTreeMap::new();
         let mut stuck = Vec::new();
         move |_| {
@@ -365,16 +364,16 @@ fn cut<'s>(
                     Ok(chunks) => {
                         let bytes = chunks.iter().map(Chunk::bytes).sum::<usize>();
                         let rows = chunks.iter().map(|chunk| chunk.rows() as u64).sum();
-                        cutter.batches.cut(batch, rows, bytes as u64);
+                        cutter.batches.record_input(batch, rows, bytes as u64);
                         let chunks = cutter.in_order(chunks);
-                        let places: Vec<_> = chunks.iter().map(|(order, chunk)| (order, chunk.bytes())).collect();
-                        let workers = hands.batch(batch, &places);
-                        for (must, (order, chunk)) in workers.into_iter().zip(chunks) {
+                        let counts: Vec<_> = chunks.iter().map(|(order, chunk)| (order, chunk.bytes())).collect();
+                        let workers = hands.batch(batch, &counts);
+                        for (required_worker, (order, chunk)) in workers.into_iter().zip(chunks) {
                             let bytes = chunk.bytes() as u64;
                             let cut = CutChunk { from: hands.worker, to: 0, bytes, order, time: tick.time, chunk };
-                            hands.add(capability.retain(0), must, cut);
+                            hands.add(capability.retain(0), required_worker, cut);
                         }
-                        for what in cutter.told.events() {
+                        for what in cutter.news.events() {
                             let copies = (0..peers as u64).map(|to| Progress { to, what });
                             ended.activate().session(&capability).give_iterator(copies);
                         }
@@ -395,7 +394,7 @@ fn cut<'s>(
     CutStreams { cuts: stream, planned: planned_stream, changes: changes_stream, ended: ended_stream }
 }
 
-/// The clock that the rows of a chunk move.
+/// Returns the clock of the rows of a chunk.
 fn clock_of(source: u32, kind: &SourceKind, extent: &Extent) -> ClockId {
     match extent.start {
         _ if kind.knows_ends() || kind.spreads_files() => partition::clock_of(source, &extent.file),
@@ -404,8 +403,7 @@ fn clock_of(source: u32, kind: &SourceKind, extent: &Extent) -> ClockId {
     }
 }
 
-/// Decodes the chunks that come to this worker: one, and then the others run, so that what decoding and the first
-/// stages make of a chunk is still in the processor's cache when it is used.
+/// Decodes the chunks of this worker, yielding after each one, so that its rows are still in the processor's cache when the first stages use them.
 fn decode<'s>(
     cuts: Stream<'s, u64, Vec<CutChunk>>,
     number: usize,
@@ -413,15 +411,15 @@ fn decode<'s>(
     worker: usize,
     running: &Arc<Running>,
 ) -> (Parts<'s>, Parts<'s>) {
-    let given_back = spec.kind.retry_folder().is_some();
+    let given_back = spec.kind.retry_dir().is_some();
     let kind = spec.kind.clone();
     let mut decoder = Decoder::new(spec);
-    // A table is no source that the author of the job knows.
+    // Tables are not sources in the job file.
     let is_table = spec.kind.table().is_some();
     let metrics = if is_table { Counts::default() } else { running.metrics.of(&spec.name) };
     let scope = cuts.scope();
     let operator: &'static String = Box::leak(Box::new(format!("decode {}", spec.name)));
-    let told = OperatorWork::of(running.metrics.batches(), running.part_of_source(number));
+    let operator_work = OperatorWork::of(running.metrics.batches(), running.part_of_source(number));
     let (failure, running) = (running.failure.clone(), running.clone());
     let mut builder = OperatorBuilder::new(operator.clone(), scope);
     let activator = scope.activator_for(builder.operator_info().address);
@@ -437,25 +435,25 @@ fn decode<'s>(
                 waiting.extend(cuts.drain(..).map(|cut| (capability.retain(0), capability.retain(1), cut)));
             });
             let Some((for_rows, for_rejected, cut)) = waiting.pop_front() else { return };
-            let _at_work = at_work(operator);
+            let _at_work = mark_busy(operator);
             if let Err(error) = memory::check() {
                 failure.set(error);
                 waiting.push_front((for_rows, for_rejected, cut));
                 return;
             }
-            let begun = told.begin();
+            let begun = operator_work.begin();
             let decoded = decoder.decode(&cut.chunk);
             let context = BatchContext::new(BatchId::of_stamp(*for_rows.time()).0, cut.time);
             let clock_id = if given_back { ClockId::NONE } else { clock_of(number as u32, &kind, &cut.chunk.extent) };
             let mut output = Output { clock_id, ..Output::default() };
-            told.end(context.id, begun);
-            running.loads.decoded(worker, number, cut.bytes, cut.from == running.threads.first as u64);
+            operator_work.end(context.id, begun);
+            running.loads.add_decoded(worker, number, cut.bytes, cut.from == running.threads.first as u64);
             metrics.add_rows(decoded.rows.num_rows());
             output.push(context, cut.order.clone(), decoded.rows);
-            if let Some(refused) = decoded.rejected {
-                metrics.add_rejected(refused.num_rows());
-                told.refused(context.id, &refused, false);
-                output.reject(context, cut.order, refused);
+            if let Some(rejected_rows) = decoded.rejected {
+                metrics.add_rejected(rejected_rows.num_rows());
+                operator_work.record_rejected(context.id, &rejected_rows, false);
+                output.reject(context, cut.order, rejected_rows);
             }
             rows.activate().session(&for_rows).give_iterator(output.rows.into_iter());
             rejected.activate().session(&for_rejected).give_iterator(output.rejected.into_iter());
@@ -474,19 +472,19 @@ mod tests {
 
     #[test]
     fn what_a_batch_says_of_the_end_of_a_partition_counts_and_not_what_the_checkpoint_has() {
-        let mut told = SourceNews::of(3, false);
+        let mut news = SourceNews::of(3, false);
         let clock = |name| partition::clock_of(3, name);
-        let moved = |told: &mut SourceNews, moved: &[(&str, i64)]| {
+        let moved = |news: &mut SourceNews, moved: &[(&str, i64)]| {
             let moved = moved.iter().map(|(name, mark)| ((*name).to_owned(), Position { offset: 7, mark: *mark }));
             let moved: Vec<_> = moved.collect();
-            told.moved(moved.iter().map(|(name, position)| (name, position)));
+            news.moved(moved.iter().map(|(name, position)| (name, position)));
         };
         let (old, new) = (clock_name("/t/0"), clock_name("/t/1"));
         moved(
-            &mut told,
-            &[(&old, 0), (&new, TELLS_END), ("/t/0", AT_END), ("/t/1", MORE), ("/t/2", 0), ("topic:t", 2)],
+            &mut news,
+            &[(&old, 0), (&new, REPORTS_END), ("/t/0", AT_END), ("/t/1", MORE), ("/t/2", 0), ("topic:t", 2)],
         );
-        moved(&mut told, &[("/t/0", MORE), ("/t/1", AT_END), (CLOCK_PREFIX, MORE)]);
+        moved(&mut news, &[("/t/0", MORE), ("/t/1", AT_END), (CLOCK_PREFIX, MORE)]);
         let at_end = |clock_id, at_end| Event::AtEnd { clock_id, at_end };
         let mut expected = vec![
             Event::Partition(clock("/t/0")),
@@ -496,23 +494,23 @@ mod tests {
             at_end(clock("/t/0"), false),
             at_end(clock("/t/1"), true),
         ];
-        let mut events = told.events();
+        let mut events = news.events();
         events.sort();
         expected.sort();
         assert_eq!(events, expected);
-        moved(&mut told, &[("/t/0", Position::GONE.mark), (SOURCE_END, 1)]);
-        assert_eq!(told.events(), [Event::Ended(3)], "told once, and a permanent end");
+        moved(&mut news, &[("/t/0", Position::GONE.mark), (SOURCE_END, 1)]);
+        assert_eq!(news.events(), [Event::Ended(3)], "told once, and a permanent end");
     }
 
     #[test]
-    fn a_file_of_a_folder_may_have_any_name() {
-        let mut told = SourceNews::of(3, true);
+    fn a_file_of_a_dir_may_have_any_name() {
+        let mut news = SourceNews::of(3, true);
         let at = |name: &str, position| (name.to_owned(), position);
         let end = Position { offset: 7, mark: 77 };
-        let clock = Position { offset: 0, mark: TELLS_END };
+        let clock = Position { offset: 0, mark: REPORTS_END };
         let moved = [at("end", end), at(&clock_name("a"), end), at("/t/0", end), at("/clock:a", clock)];
-        told.moved(moved.iter().map(|(name, position)| (name, position)));
+        news.moved(moved.iter().map(|(name, position)| (name, position)));
         let clock = partition::clock_of(3, "a");
-        assert_eq!(told.events(), [Event::Partition(clock), Event::TellsEnd(clock)]);
+        assert_eq!(news.events(), [Event::Partition(clock), Event::TellsEnd(clock)]);
     }
 }

@@ -1,27 +1,27 @@
-//! A clock of rows that a stage made which holds rows back: when it shows the times of the rows that have come.
+//! Clocks of rows made by a stage that holds rows back: when such a clock shows the times of the rows that have come.
 //!
-//! What the stage puts out later may be made of older rows than what it has put out, so its own rows say nothing about what
-//! is still to come. The stage tells two times with each batch (see [`Hold`]): when what it holds is no older than the newest
-//! of which its rows were made up to some batch, nothing that comes is older than those rows. So a clock waits for that. The
-//! times of both stages need not be the same, only run the same way.
+//! The later output of the stage may be computed from older rows than its output so far. So its own rows do not bound what is still to come. The
+//! stage reports two times with each batch (see [`Hold`]): the oldest row it still holds, and the newest from which it has emitted rows. Once what it
+//! holds is no older than the newest time of some batch, nothing older than the rows of that batch can come. The clock waits for that. The times of
+//! both stages need not be the same, only run in the same direction.
 
 use millstream_base::context::Hold;
 use std::collections::VecDeque;
 
-/// What such a clock has seen and may not show, and what it shows.
+/// What such a clock has seen and must not show yet, and what it shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeldClock {
     /// The time that it shows.
     pub shown_us: Option<i64>,
-    /// How far the stage had come, and the greatest time of its rows then; both grow.
+    /// How far the stage had come, and the greatest time of its rows then; both increase.
     pub waiting: VecDeque<(i64, i64)>,
 }
 
-/// Most entries that wait. Where there are more, every other one waits for the one behind it.
+/// Maximum waiting entries. If there are more, every other one is merged into the next.
 const WAITING_MAX: usize = 64;
 
 impl HeldClock {
-    /// A batch is complete, which brought rows up to `max_us` if any.
+    /// Applies a complete batch, which brought rows up to `max_us`, if any.
     pub fn batch(&mut self, hold: Hold, max_us: Option<i64>) {
         if let (Some(max_us), Some(until_us)) = (max_us, hold.until_us)
             && self.waiting.back().map_or(self.shown_us, |(_, last)| Some(*last)) < Some(max_us)
@@ -33,16 +33,16 @@ impl HeldClock {
             self.shown_us = self.shown_us.max(Some(max_us));
         }
         if self.waiting.len() > WAITING_MAX {
-            let mut place = 0;
+            let mut index = 0;
             self.waiting.retain(|_| {
-                place += 1;
-                place % 2 == 0 || place > WAITING_MAX
+                index += 1;
+                index % 2 == 0 || index > WAITING_MAX
             });
         }
     }
 
-    /// The times of both stages are the same, and the greatest that the clock has seen is `max_us`: so much of it is shown as is older than
-    /// all that is still to come. All rows of a backlog may come in one batch, and none behind it.
+    /// Shows the part of `max_us`, the greatest time seen, that is older than everything still to come. For stages with the same times. It is needed
+    /// as all rows of a backlog may come in one batch, with none after it.
     pub fn same_times(&mut self, hold: Hold, max_us: Option<i64>) {
         self.shown_us = self.shown_us.max(hold.from_us.min(max_us));
     }
@@ -83,7 +83,7 @@ mod tests {
                 }
                 all.push((until, 2 * until));
                 held.batch(hold(from, until), Some(2 * until));
-                // What the stage holds may be older than what it held before; what was shown stays.
+                // The stage may hold rows older than those it held before; the time shown does not go back.
                 exact = exact.max(all.iter().filter(|(until, _)| *until <= from).map(|(_, time)| *time).max());
                 assert!(held.shown_us <= exact, "case {case}");
                 assert!(held.waiting.len() <= WAITING_MAX + 1, "case {case}");

@@ -1,4 +1,4 @@
-//! The clocks of a stage as a checkpoint has them: a row each, with the watermark beside it.
+//! The clocks of a stage in a checkpoint: one row per clock, with the watermark.
 
 use super::holds::HeldClock;
 use super::{ClockNames, Silence, SourceClock, Watermarks};
@@ -18,29 +18,28 @@ const CLOCK: &str = "clock";
 const TIME: &str = "time";
 const QUIET: &str = "quiet";
 const WATERMARK: &str = "watermark";
-/// Between the names of a clock and of a stage that holds its rows back. With a number behind both, a row says what waits: the
-/// time, and in place of the quiet time how far the stage had come. No name has a space in it.
-const BEHIND: &str = " behind ";
+/// Separates the names of a clock and of a stage that holds back its rows. With a number after both, a row is a waiting entry: the time, and in the
+/// quiet column how far the stage had come. Names contain no spaces.
+const HELD_BY: &str = " behind ";
 
-/// The row of what counts when all clocks are idle: the greatest time seen, and in place of the quiet time for how long they are. A name
-/// that no clock has.
+/// The row of the silence: the greatest time seen, and in the quiet column for how long all clocks are idle. No clock has this name.
 const SILENCE: &str = " silence";
-/// Instead of how long all clocks are idle, where a row has come since.
+/// Stored instead of how long all clocks are idle if a row has come since.
 const NOT_IDLE: i64 = -1;
 
-/// Between the name of a source and the digest of a partition's name. No name of a source has it in it.
+/// Separates the name of a source and the digest of a partition's name. Source names do not contain it.
 const PARTITION: char = '/';
 
-/// Names that no clock has, among which there is one for each key group that a worker may own.
-const NAMES_OF_NONE: u32 = 65_536;
+/// Names that no clock has. There are enough that each key group has one.
+const PLACEHOLDER_NAMES: u32 = 65_536;
 
-/// The name of a clock in a checkpoint.
+/// Returns the name of a clock in a checkpoint.
 fn name_of(names: &ClockNames, id: ClockId) -> Option<String> {
     let name = names.get(&id.whole())?;
     Some(if id == id.whole() { name.clone() } else { format!("{name}{PARTITION}{:016x}", id.partition) })
 }
 
-/// The clock of a name; `None`: the stage has no such clock any more.
+/// Returns the clock of a name; `None`: the stage no longer has this clock.
 fn id_of(names: &ClockNames, clock: &str) -> Option<ClockId> {
     let (stream, partition) = clock.split_once(PARTITION).map_or((clock, None), |(name, digest)| (name, Some(digest)));
     let (id, _) = names.iter().find(|(_, name)| *name == stream)?;
@@ -48,14 +47,14 @@ fn id_of(names: &ClockNames, clock: &str) -> Option<ClockId> {
     Some(ClockId { partition: partition.ok()?, ..*id })
 }
 
-/// The columns: key, and state.
+/// Returns the key column and the state columns.
 pub fn columns() -> (Column, Vec<Column>) {
     let time = |name| Column { nullable: true, ..Column::new(name, ColumnType::Timestamp) };
     let state = vec![time(TIME), Column::new(QUIET, ColumnType::Int64), time(WATERMARK)];
     (Column::new(CLOCK, ColumnType::Text), state)
 }
 
-/// The rows of the clocks whose key groups are owned; `None` where there are none.
+/// Returns the rows of the clocks whose key groups are owned; `None` if there are none.
 pub fn rows(
     watermarks: &Watermarks,
     names: &ClockNames,
@@ -65,11 +64,11 @@ pub fn rows(
         watermarks.clocks().filter_map(|(id, clock)| Some((name_of(names, id)?, clock))).collect();
     for (id, stage, held) in watermarks.held() {
         let Some(name) = names.get(&id) else { continue };
-        let name = format!("{name}{BEHIND}{stage}");
+        let name = format!("{name}{HELD_BY}{stage}");
         clocks.push((name.clone(), SourceClock { max_us: held.shown_us, quiet_us: 0 }));
         let waiting = held.waiting.iter().enumerate();
-        clocks.extend(waiting.map(|(place, (until_us, max_us))| {
-            (format!("{name} {place}"), SourceClock { max_us: Some(*max_us), quiet_us: *until_us })
+        clocks.extend(waiting.map(|(index, (until_us, max_us))| {
+            (format!("{name} {index}"), SourceClock { max_us: Some(*max_us), quiet_us: *until_us })
         }));
     }
     let Silence { seen_us, idle_us } = watermarks.silence();
@@ -82,10 +81,10 @@ pub fn rows(
     (!clocks.is_empty()).then(|| rows_of(&clocks, watermarks.watermark())).transpose()
 }
 
-/// The rows of a worker that owns no clock any more, in the place of those that it had owned: one of no clock, so that the watermark is not
-/// forgotten with the last of all. Its name is of a key group that the worker owns, as other numbers of workers look for it there.
-pub fn rows_of_none(watermarks: &Watermarks, owned: impl Fn(KeyHash) -> bool) -> Result<Option<RecordBatch>> {
-    let names: Vec<String> = (0..NAMES_OF_NONE).map(|number| format!(" {number}")).collect();
+/// Returns the rows of a worker that no longer owns a clock, to replace its earlier rows. It is one row without a clock, so that the watermark is not
+/// lost with the last clock. Its name is in a key group that the worker owns, as it is looked up there after rescaling.
+pub fn placeholder_rows(watermarks: &Watermarks, owned: impl Fn(KeyHash) -> bool) -> Result<Option<RecordBatch>> {
+    let names: Vec<String> = (0..PLACEHOLDER_NAMES).map(|number| format!(" {number}")).collect();
     let hashes = hashes(names.iter())?;
     let own = names.into_iter().zip(hashes).find(|(_, hash)| owned(*hash));
     own.map(|(name, _)| rows_of(&[&(name, SourceClock::default())], watermarks.watermark())).transpose()
@@ -110,7 +109,7 @@ fn rows_of(clocks: &[&(String, SourceClock)], watermark: Option<i64>) -> Result<
     RecordBatch::try_from_iter_with_nullable(columns).map_err(Error::arrow)
 }
 
-/// Goes on from the rows of all workers. Clocks that the stage no longer has count for the watermark only.
+/// Restores the clocks from the rows of all workers. Clocks that the stage no longer has only contribute to the watermark.
 pub fn restore(watermarks: &mut Watermarks, names: &ClockNames, files: &[RecordBatch]) -> Result<()> {
     let mut restored: BTreeSet<ClockId> = BTreeSet::new();
     let mut held: BTreeMap<(ClockId, u32), HeldClock> = BTreeMap::new();
@@ -134,14 +133,14 @@ pub fn restore(watermarks: &mut Watermarks, names: &ClockNames, files: &[RecordB
                 watermarks.restore(None, clock, value(marks, row));
                 continue;
             }
-            let Some((name, stage)) = clocks.value(row).split_once(BEHIND) else {
+            let Some((name, stage)) = clocks.value(row).split_once(HELD_BY) else {
                 let id = id_of(names, clocks.value(row));
                 restored.extend(id);
                 watermarks.restore(id, clock, value(marks, row));
                 continue;
             };
             let (stage, waits) = stage.split_once(' ').map_or((stage, false), |(stage, _)| (stage, true));
-            let Some(pair) = id_of(names, name).and_then(|id| Some((id, watermarks.place_of(id, stage)?))) else {
+            let Some(pair) = id_of(names, name).and_then(|id| Some((id, watermarks.holding_index(id, stage)?))) else {
                 continue;
             };
             let held = held.entry(pair).or_default();
@@ -151,9 +150,9 @@ pub fn restore(watermarks: &mut Watermarks, names: &ClockNames, files: &[RecordB
             }
         }
     }
-    let told = restored.iter().filter(|id| !restored.contains(&id.whole()));
-    told.for_each(|id| watermarks.partitions_are_told(*id));
-    // A checkpoint of before may not know that rows were held back: what has come was shown.
+    let partitioned = restored.iter().filter(|id| !restored.contains(&id.whole()));
+    partitioned.for_each(|id| watermarks.remove_source_clock(*id));
+    // An older checkpoint may not know that rows were held back: everything that has come was shown.
     let pairs: Vec<_> =
         watermarks.clocks().flat_map(|(id, clock)| watermarks.stages(id).map(move |at| ((id, at), clock))).collect();
     for ((id, stage), clock) in pairs {

@@ -1,4 +1,4 @@
-//! What operators ask about the stages around their own.
+//! The view that operators have of neighboring stages.
 
 use super::{Graph, part_of};
 use crate::operators::context::StagesAround;
@@ -7,7 +7,7 @@ use millstream_base::job::retry_source;
 use std::collections::BTreeSet;
 
 impl StagesAround for Graph {
-    fn places_are_fixed(&self, streams: &[String]) -> bool {
+    fn order_is_fixed(&self, streams: &[String]) -> bool {
         self.all_pass(streams, |_| true)
     }
 
@@ -16,9 +16,9 @@ impl StagesAround for Graph {
         stage.inputs.iter().all(|input| self.all_pass(&input.from, made_of_rows))
     }
 
-    fn meets_others(&self, stage: &str) -> bool {
-        let (mut behind, mut seen) = (vec![stage], BTreeSet::new());
-        while let Some(name) = behind.pop() {
+    fn shares_stream(&self, stage: &str) -> bool {
+        let (mut downstream, mut seen) = (vec![stage], BTreeSet::new());
+        while let Some(name) = downstream.pop() {
             let reads =
                 |from: &[String]| from.iter().any(|stream| part_of(stream) == name && !retry_source::is_name(stream));
             let merges = |from: &[String]| from.len() > 1 && reads(from);
@@ -27,15 +27,15 @@ impl StagesAround for Graph {
                 return true;
             }
             let readers = stages().filter(|(_, input)| reads(&input.from)).map(|(stage, _)| stage.name.as_str());
-            behind.extend(readers.filter(|name| seen.insert(*name)));
+            downstream.extend(readers.filter(|name| seen.insert(*name)));
         }
         false
     }
 
-    fn held_place(&self, stage: &StageNode) -> Option<u32> {
-        let place = self.place_of(&stage.name);
+    fn held_index(&self, stage: &StageNode) -> Option<u32> {
+        let index = self.stage_index(&stage.name);
         let times = self.stages.iter().filter_map(|stage| stage.event_time.as_ref());
-        let wanted = times.flat_map(|time| time.behind.values()).any(|stages| stages.contains_key(&place));
-        wanted.then_some(place)
+        let wants_index = times.flat_map(|time| time.holding.values()).any(|stages| stages.contains_key(&index));
+        wants_index.then_some(index)
     }
 }

@@ -1,4 +1,4 @@
-//! What checkpoints hold of the counters of a job's plugins.
+//! The plugin counters in a job's checkpoints.
 
 use super::Graph;
 use crate::checkpoint::counters::{COLUMNS, TABLE};
@@ -7,7 +7,7 @@ use crate::operators::stage::{Operator, StageNode};
 use millstream_base::batch::types::ColumnType;
 use millstream_plugins::plugin::Plugin;
 
-/// The table of a job, without files; none where no plugin counts.
+/// Returns the table of a job, without files; `None` if no plugin counts.
 pub fn table_of(graph: &Graph) -> Option<Table> {
     let connectors = || {
         graph.readers.values().any(|source| source.node().counts())

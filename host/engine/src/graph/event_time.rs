@@ -1,4 +1,4 @@
-//! How the rows of a stage tell their time: `time`, `lateness`, `idle`.
+//! How the rows of a stage get their time: `time`, `lateness`, `idle`.
 
 use super::{Graph, holding, part_of};
 use crate::checkpoint::types::Table;
@@ -14,14 +14,14 @@ use millstream_base::time::microseconds;
 use millstream_sql::expression::Expression;
 use std::collections::BTreeSet;
 
-/// Ahead of the machine's clock, where the job does not say how far a row may be.
+/// The default maximum that a row may be ahead of the machine's clock.
 const AHEAD_US_MAX: i64 = 24 * 3600 * 1_000_000;
 
 pub(super) fn check(graph: &Graph, stage: &StageSpec, inputs: &[InputNode]) -> Result<Option<EventTimeNode>> {
     let Some(spec) = &stage.event_time else { return Ok(None) };
     let mut times = Vec::new();
-    for (place, input) in inputs.iter().enumerate() {
-        let Some(text) = spec.time.get(place).or(spec.time.first()) else {
+    for (index, input) in inputs.iter().enumerate() {
+        let Some(text) = spec.time.get(index).or(spec.time.first()) else {
             return Err(Error::job("`time` is empty; write the name of a timestamp column"));
         };
         let time = Expression::new(text, &input.schema).map_err(|error| error.within("`time`"))?;
@@ -40,7 +40,7 @@ pub(super) fn check(graph: &Graph, stage: &StageSpec, inputs: &[InputNode]) -> R
         }
         times.push(time);
     }
-    let behind = holding::behind(graph, &times, inputs);
+    let holding = holding::holding_stages(graph, &times, inputs);
     let default = (graph.spec.clock == ClockSpec::Wall).then_some(AHEAD_US_MAX);
     Ok(Some(EventTimeNode {
         times,
@@ -49,17 +49,17 @@ pub(super) fn check(graph: &Graph, stage: &StageSpec, inputs: &[InputNode]) -> R
         horizon_us: horizon_us(stage),
         ahead_us_max: spec.ahead_max.map(microseconds).or(default),
         clocks: clock_names(graph, inputs),
-        ends: clock_ends(graph, inputs),
-        behind,
-        fed: clock_feeds(graph, inputs),
-        folders: folders(graph),
+        clock_ends: clock_ends(graph, inputs),
+        holding,
+        feeds: clock_feeds(graph, inputs),
+        dirs: dirs(graph),
     }))
 }
 
-/// By how much clocks of a zone may be set, at most.
+/// Maximum offset of a time zone.
 const ZONE_US_MAX: i64 = 24 * 3600 * 1_000_000;
 
-/// How far behind its newest row the last time lies that a stage waits for: the end of a window, or of what may still find a partner.
+/// Returns how far after its newest row the stage waits for times: until the end of a window, or of the time in which a row may be matched.
 fn horizon_us(stage: &StageSpec) -> Option<i64> {
     match stage.window.as_ref().map(|window| &window.extent) {
         Some(WindowExtent::Sliding { size, begin, .. }) => {
@@ -68,14 +68,14 @@ fn horizon_us(stage: &StageSpec) -> Option<i64> {
         Some(WindowExtent::Session { gap, .. }) => return Some(microseconds(*gap)),
         Some(WindowExtent::All) | None => {}
     }
-    // A row waits until the watermark is behind its last moment.
-    let behind = |us: i64| Some(us.saturating_add(1));
+    // A row waits until the watermark is after its last moment.
+    let just_after = |us: i64| Some(us.saturating_add(1));
     match &stage.operator {
         OperatorSpec::Join(join) => {
             let within = join.within_us.map_or(0, |(from, to)| from.saturating_abs().max(to.saturating_abs()));
-            behind(within)
+            just_after(within)
         }
-        OperatorSpec::Pattern(pattern) => behind(pattern.within.map_or(0, microseconds)),
+        OperatorSpec::Pattern(pattern) => just_after(pattern.within.map_or(0, microseconds)),
         OperatorSpec::Plugin(_) | OperatorSpec::Cogroup { .. } => None,
         _ => Some(0),
     }
@@ -84,18 +84,18 @@ fn horizon_us(stage: &StageSpec) -> Option<i64> {
 pub(super) fn tables(check: &StageCheck<'_>) -> Vec<Table> {
     let Some(spec) = &check.spec.event_time else { return Vec::new() };
     let (clock, state) = saved::columns();
-    // Another time is another watermark.
+    // Another time expression makes it another watermark.
     let identity = format!("time {}", spec.time.join(", "));
     vec![Table::of_stage(watermark_table(&check.spec.name), identity, [vec![clock], Vec::new(), state])]
 }
 
-/// The clocks that a stage sees, by the names of the sources and stages that they are of.
+/// Returns the clocks that a stage reads, with the names of their sources and stages.
 fn clock_names(graph: &Graph, inputs: &[InputNode]) -> ClockNames {
     let (sources, stages) = (&graph.spec.sources, &graph.spec.stages);
     let name = |id: ClockId| {
-        let place = id.stream as usize;
-        let source = sources.get(place).map(|source| &source.name);
-        let stage = || stages.get(place.checked_sub(sources.len())?).map(|stage| &stage.name);
+        let index = id.stream as usize;
+        let source = sources.get(index).map(|source| &source.name);
+        let stage = || stages.get(index.checked_sub(sources.len())?).map(|stage| &stage.name);
         // The only stream that the stage reads.
         let only = || inputs.first().and_then(|input| input.from.first()).map_or("", |stream| part_of(stream));
         source.or_else(stage).map_or_else(|| only().to_owned(), String::clone)
@@ -103,17 +103,17 @@ fn clock_names(graph: &Graph, inputs: &[InputNode]) -> ClockNames {
     graph.clocks_of_inputs(inputs).into_iter().map(|id| (id, name(id))).collect()
 }
 
-fn folders(graph: &Graph) -> BTreeSet<u32> {
+fn dirs(graph: &Graph) -> BTreeSet<u32> {
     let sources = (0u32..).zip(&graph.spec.sources);
     sources.filter(|(_, source)| source.kind.names_files()).map(|(number, _)| number).collect()
 }
 
-/// The sources that must have ended for each clock of a stage to end.
+/// Returns the sources that must have ended before each clock of a stage ends.
 fn clock_ends(graph: &Graph, inputs: &[InputNode]) -> ClockEnds {
     let streams: Vec<&String> = inputs.iter().flat_map(|input| &input.from).collect();
     let mut ends = ClockEnds::new();
     for name in &streams {
-        let of = sources_of(graph, name, tells_end, by_batch_time);
+        let of = sources_of(graph, name, ends_clocks, emits_by_batch_time);
         for clock in graph.clocks.get(*name).into_iter().flatten() {
             let own = sources_of_clock(*clock, &of);
             ends.entry(graph.clock_among(name, streams.len(), *clock)).or_default().extend(own);
@@ -122,13 +122,13 @@ fn clock_ends(graph: &Graph, inputs: &[InputNode]) -> ClockEnds {
     ends
 }
 
-/// The sources that tell of the ends of their partitions from which the rows come that other stages have made.
+/// Returns the sources that report the ends of their partitions, by clock, for rows made by other stages.
 fn clock_feeds(graph: &Graph, inputs: &[InputNode]) -> ClockFeeds {
     let streams: Vec<&String> = inputs.iter().flat_map(|input| &input.from).collect();
     let mut feeds = ClockFeeds::new();
     for name in &streams {
-        let tells = |source: &SourceSpec| source.kind.knows_ends() || source.kind.spreads_files();
-        let of = sources_of(graph, name, tells, |_| false);
+        let reports_ends = |source: &SourceSpec| source.kind.knows_ends() || source.kind.spreads_files();
+        let of = sources_of(graph, name, reports_ends, |_| false);
         let made = |clock: &&ClockId| clock.stream as usize >= graph.spec.sources.len();
         for clock in graph.clocks.get(*name).into_iter().flatten().filter(made).filter(|_| !of.is_empty()) {
             feeds.entry(graph.clock_among(name, streams.len(), *clock)).or_default().extend(&of);
@@ -137,12 +137,12 @@ fn clock_feeds(graph: &Graph, inputs: &[InputNode]) -> ClockFeeds {
     feeds
 }
 
-/// The rows of a source come from it alone, those that a stage made from all that it reads.
+/// The rows of a source clock come from it alone, those of a stage from everything that it reads.
 fn sources_of_clock(clock: ClockId, of: &BTreeSet<u32>) -> BTreeSet<u32> {
     if of.contains(&clock.stream) { [clock.stream].into() } else { of.clone() }
 }
 
-/// The sources from which the rows of a stream come, of those that count; all of those behind a stage `of_all`.
+/// Returns the sources from which the rows of a stream come, if `counts` accepts them; for stages in `of_all`, all upstream sources.
 fn sources_of(
     graph: &Graph,
     stream: &str,
@@ -164,15 +164,14 @@ fn sources_of(
     found
 }
 
-/// Whether a source is one that the author of the job knows: tables and rows that are given back keep no job from ending.
-/// Partitions of a topic may always come, so such a source does not end.
-fn tells_end(source: &SourceSpec) -> bool {
+/// Returns whether the end of a source ends clocks. Tables and retried rows, which are not in the job file, must not keep a job from ending. A topic
+/// may always get new partitions, so such a source does not end.
+fn ends_clocks(source: &SourceSpec) -> bool {
     !source.kind.knows_ends() && !source.kind.is_hidden()
 }
 
-/// Whether a stage may put out rows because batch time goes on: after its own sources have ended, but not after all of the job
-/// have.
-fn by_batch_time(stage: &StageNode) -> bool {
+/// Returns whether a stage may emit rows because batch time passes: after its own sources have ended, but not after all of the job have.
+fn emits_by_batch_time(stage: &StageNode) -> bool {
     let window = stage.window.is_some_and(|window| !window.of_event_time());
     window || (stage.event_time.is_none() && matches!(stage.operator, Operator::Update(..)))
 }

@@ -1,4 +1,4 @@
-//! Stages that hold rows back: which of them the clocks of a stage behind are of, and whether their rows keep their times.
+//! Stages that hold rows back: which of them are upstream of the clocks of a stage, and whether their rows keep their times.
 
 use super::{Graph, part_of};
 use crate::event_time::{HoldingStage, HoldingStages};
@@ -11,10 +11,10 @@ use millstream_base::ids::ClockId;
 use millstream_sql::expression::Expression;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The stages that hold back rows of a stage's clocks. `times`: what tells the time of a row, by input.
-pub(super) fn behind(graph: &Graph, times: &[Expression], inputs: &[InputNode]) -> HoldingStages {
+/// Returns the stages that hold back rows of a stage's clocks. `times`: the expressions for the time of a row, by input.
+pub(super) fn holding_stages(graph: &Graph, times: &[Expression], inputs: &[InputNode]) -> HoldingStages {
     let streams = inputs.iter().map(|input| input.from.len()).sum();
-    let mut behind = HoldingStages::new();
+    let mut holding = HoldingStages::new();
     for (input, time) in inputs.iter().zip(times) {
         for stream in &input.from {
             let own = graph.stages.iter().find(|stage| stage.name == *stream);
@@ -22,33 +22,33 @@ pub(super) fn behind(graph: &Graph, times: &[Expression], inputs: &[InputNode]) 
                 continue;
             }
             for clock in graph.clocks.get(stream).into_iter().flatten() {
-                let Some(made_by) = maker(graph, stream, *clock) else { continue };
+                let Some(producer) = making_stream(graph, stream, *clock) else { continue };
                 let mut found = BTreeMap::new();
-                add_holding(graph, made_by, &mut found, &mut BTreeSet::new());
+                add_holding(graph, producer, &mut found, &mut BTreeSet::new());
                 if let Some(stage) = own
-                    && let Some(held) = found.get_mut(&graph.place_of(&stage.name))
+                    && let Some(held) = found.get_mut(&graph.stage_index(&stage.name))
                 {
                     held.keeps_times = keeps_times(stage, time);
                 }
                 if !found.is_empty() {
-                    behind.entry(graph.clock_among(stream, streams, *clock)).or_default().extend(found);
+                    holding.entry(graph.clock_among(stream, streams, *clock)).or_default().extend(found);
                 }
             }
         }
     }
-    behind
+    holding
 }
 
-/// The stream from which a clock's rows come, where stages made them: this one, or one of several that it is made of.
-fn maker<'g>(graph: &'g Graph, stream: &'g str, clock: ClockId) -> Option<&'g str> {
+/// Returns the stream from which a clock's rows come, if stages made them: this one, or one of several from which it is merged.
+fn making_stream<'g>(graph: &'g Graph, stream: &'g str, clock: ClockId) -> Option<&'g str> {
     if clock == ClockId::MADE {
         return Some(stream);
     }
-    let place = (clock.stream as usize).checked_sub(graph.spec.sources.len())?;
-    graph.spec.stages.get(place).map(|stage| stage.name.as_str())
+    let index = (clock.stream as usize).checked_sub(graph.spec.sources.len())?;
+    graph.spec.stages.get(index).map(|stage| stage.name.as_str())
 }
 
-/// Finds the nearest stages before a stream that hold rows back; what was `seen` is there already.
+/// Finds the nearest stages upstream of a stream that hold rows back; those in `seen` are done.
 fn add_holding<'g>(
     graph: &'g Graph,
     stream: &'g str,
@@ -61,14 +61,14 @@ fn add_holding<'g>(
     }
     if stage.holds_rows() {
         let holding = HoldingStage { name: stage.name.clone(), keeps_times: false };
-        found.insert(graph.place_of(&stage.name), holding);
+        found.insert(graph.stage_index(&stage.name), holding);
         return;
     }
     let streams = stage.inputs.iter().flat_map(|input| &input.from);
     streams.for_each(|stream| add_holding(graph, stream, found, seen));
 }
 
-/// Whether a stage puts out aggregates over windows, and the time is one of theirs in whose order they come out.
+/// Returns whether a stage emits aggregates over windows, and the time is one by which they are ordered.
 fn comes_in_order(stage: &StageNode, time: &Expression) -> bool {
     let bounds: &[&str] = match stage.window {
         Some(WindowNode::Sliding { update: false, .. }) => &[WINDOW_START, WINDOW_END],
@@ -82,16 +82,16 @@ fn aggregates(stage: &StageNode) -> bool {
     matches!(stage.operator, Operator::Aggregate(_) | Operator::Reduce(_))
 }
 
-/// The name of the column of a stage's operator that a time is, where that is one and the stage has no `select`.
+/// Returns the column of a stage's operator that the time expression names, if the stage has no `select`.
 fn own_column<'g>(stage: &'g StageNode, time: &Expression) -> Option<&'g str> {
     let selects = stage.shape.as_ref().is_some_and(|shape| shape.select.is_some());
-    let field = stage.output.fields().get(time.column_place().filter(|_| !selects)?)?;
+    let field = stage.output.fields().get(time.column_index().filter(|_| !selects)?)?;
     Some(field.name())
 }
 
-/// Whether a time of a stage's rows is that of a row of which they are made, as the stage itself reads it, or that of a window or a match.
+/// Returns whether a time of a stage's rows is that of one of their input rows, as the stage itself reads it, or that of a window or a match.
 fn keeps_times(stage: &StageNode, time: &Expression) -> bool {
-    let (Some(mut place), Some(event_time)) = (time.column_place(), &stage.event_time) else { return false };
+    let (Some(mut index), Some(event_time)) = (time.column_index(), &stage.event_time) else { return false };
     if aggregates(stage) {
         return own_column(stage, time).is_some_and(|name| [WINDOW_START, WINDOW_END].contains(&name));
     }
@@ -99,22 +99,22 @@ fn keeps_times(stage: &StageNode, time: &Expression) -> bool {
         return own_column(stage, time).is_some_and(|name| MATCH_TIMES.contains(&name));
     }
     if let Some(select) = stage.shape.as_ref().and_then(|shape| shape.select.as_ref()) {
-        let Some(selected) = select.get(place).and_then(Expression::column_place) else { return false };
-        place = selected;
+        let Some(selected) = select.get(index).and_then(Expression::column_index) else { return false };
+        index = selected;
     }
-    let is_time = |side: Side, place: usize| {
-        event_time.times.get(side.place()).is_some_and(|time| time.column_place() == Some(place))
+    let is_time = |side: Side, index: usize| {
+        event_time.times.get(side.index()).is_some_and(|time| time.column_index() == Some(index))
     };
     match &stage.operator {
-        Operator::Union | Operator::Simple(SimpleNode::Deduplicate { .. }) => is_time(Side::First, place),
+        Operator::Union | Operator::Simple(SimpleNode::Deduplicate { .. }) => is_time(Side::First, index),
         Operator::Join(node) => {
-            let of = |side: Side, place: &usize| {
-                node.layouts[side.place()].get(*place).is_some_and(|place| is_time(side, *place))
+            let of = |side: Side, index: &usize| {
+                node.layouts[side.index()].get(*index).is_some_and(|index| is_time(side, *index))
             };
-            match node.joined.sources.get(place) {
-                Some(ColumnSource::First(place)) => of(Side::First, place),
+            match node.joined.sources.get(index) {
+                Some(ColumnSource::First(index)) => of(Side::First, index),
                 // The second side of an as-of join is older.
-                Some(ColumnSource::Second(place)) => node.interval.is_some() && of(Side::Second, place),
+                Some(ColumnSource::Second(index)) => node.interval.is_some() && of(Side::Second, index),
                 Some(ColumnSource::Both(_)) | None => false,
             }
         }
@@ -123,8 +123,8 @@ fn keeps_times(stage: &StageNode, time: &Expression) -> bool {
 }
 
 impl Graph {
-    /// The place of a stage in the job.
-    pub fn place_of(&self, stage: &str) -> u32 {
+    /// Returns the index of the stage in the job.
+    pub fn stage_index(&self, stage: &str) -> u32 {
         self.spec.stages.iter().position(|spec| spec.name == stage).unwrap_or_default() as u32
     }
 }

@@ -1,4 +1,4 @@
-//! Plugin instances that are kept (`instance = "worker"`): a process has room for so many, which is told before anything runs.
+//! Checks the number of plugin instances that are kept (`instance = "worker"`), which is limited per process, before anything runs.
 
 use super::Graph;
 use crate::operators::stage::Operator;
@@ -9,8 +9,7 @@ use millstream_plugins::plugin::LoadOptions;
 use std::collections::BTreeMap;
 
 impl Graph {
-    /// An error where stages keep more instances on so many workers of a process than it has room for. Code that is metered
-    /// alike, with a stack of one size, shares the room.
+    /// Fails if stages keep more instances on the workers of a process than its limit. Code with the same metering and stack size shares a limit.
     pub fn check_instances(&self, workers: usize) -> Result<()> {
         let mut kept: BTreeMap<String, (u64, Vec<String>)> = BTreeMap::new();
         for stage in &self.stages {
@@ -23,17 +22,17 @@ impl Graph {
                 names.push(format!("`{}`", stage.name));
             }
         }
-        let most = u64::from(PLUGIN_INSTANCES_MAX);
+        let max_instances = u64::from(PLUGIN_INSTANCES_MAX);
         for (each, mut names) in kept.into_values() {
             let all = each.saturating_mul(workers as u64);
-            if all > most {
+            if all > max_instances {
                 names.dedup();
                 return Err(Error::job(format!(
                     "{} with instance = \"worker\" would keep {all} plugin instances, {each} on each of {workers} workers, and \
-                     a process has room for {most}; write instance = \"batch\" in some of them, or run fewer workers a \
+                     a process has room for {max_instances}; write instance = \"batch\" in some of them, or run fewer workers a \
                      process (`workers = {}`)",
                     in_words(&names),
-                    most / each.max(1)
+                    max_instances / each.max(1)
                 )));
             }
         }

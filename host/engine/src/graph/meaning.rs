@@ -1,8 +1,8 @@
-//! What the state of a job's stages means, for checkpoints to tell whether another job may go on with it: how rows and columns come about,
-//! from sources on, whatever the stages on their way are called. See `checkpoint/meaning`.
+//! The meaning of the state of a job's stages, so that checkpoints can tell whether another job may continue with it. It is how rows and columns are
+//! computed, starting at sources, regardless of stage names. See `checkpoint/meaning`.
 //!
-//! Of a column this is what computes it, so that a stage in front may get other columns and nothing behind it means anything else. What plugins
-//! compute is known by their config alone: another component is taken for another version of the same.
+//! For a column, it is the computation of that column. So an upstream stage may get other columns without changing the meaning downstream. The
+//! results of plugins are identified only by their config: another component counts as another version of the same.
 
 mod followers;
 mod operators;
@@ -16,16 +16,16 @@ use crate::operators::stage::{InputNode, StageNode};
 use millstream_base::error::Result;
 use millstream_base::job::spec::{JobSpec, Origin, SourceSpec, StageSpec};
 use millstream_base::job::{query_of, retry_source};
-use millstream_base::patience::ServerWait;
+use millstream_base::retry::StartupRetry;
 use millstream_sql::expression::Expression;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a stream is.
+/// The meaning of a stream.
 #[derive(Clone, Debug)]
 struct Rows {
-    /// Where they come from.
+    /// Their origin.
     base: Meaning,
-    /// What they had to fulfil on their way.
+    /// The conditions that they met.
     conditions: Vec<Meaning>,
     columns: BTreeMap<String, Meaning>,
 }
@@ -35,7 +35,7 @@ impl Rows {
         Rows { base, conditions: Vec::new(), columns }
     }
 
-    /// Which rows there are.
+    /// Returns which rows there are.
     fn rows(&self) -> Meaning {
         Meaning::set(label("rows", ""), self.conditions.iter().chain([&self.base]).cloned())
     }
@@ -49,20 +49,20 @@ impl Rows {
         names.into_iter().map(|name| self.column(name)).collect()
     }
 
-    /// The rows with all columns.
-    fn whole(&self) -> Meaning {
+    /// Returns the rows with all columns.
+    fn all_columns(&self) -> Meaning {
         let columns = self.columns.iter().map(|(name, of)| Meaning::new(label("column", name), vec![of.clone()]));
         Meaning::new(label("rows", ""), [self.rows()].into_iter().chain(columns).collect())
     }
 }
 
-/// A part that no key of the job names.
+/// Returns a label for a part that has no key in the job.
 fn label(key: &str, normal: &str) -> Label {
     Label { key: key.into(), normal: normal.into(), ..Label::default() }
 }
 
-/// What is being worked out.
-struct Maker<'a> {
+/// Computes the meanings of a job.
+struct MeaningBuilder<'a> {
     graph: &'a Graph,
     /// Sources that are not compared.
     unnamed: &'a BTreeSet<String>,
@@ -71,9 +71,9 @@ struct Maker<'a> {
 }
 
 impl Graph {
-    /// What the tables of checkpoints mean. `unnamed`: sources that stand for whatever is read, as their positions are given up.
+    /// Returns the meanings of the tables of checkpoints. `unnamed`: sources that match any other, as their positions are dropped.
     pub fn meanings(&self, unnamed: &BTreeSet<String>) -> Meanings {
-        let mut maker = Maker { graph: self, unnamed, streams: BTreeMap::new(), tables: Meanings::new() };
+        let mut maker = MeaningBuilder { graph: self, unnamed, streams: BTreeMap::new(), tables: Meanings::new() };
         for source in &self.spec.sources {
             maker.source(source);
         }
@@ -86,26 +86,26 @@ impl Graph {
         maker.tables
     }
 
-    /// Another job, checked with the plugins that this one has loaded. It does not run.
+    /// Checks another job with the plugins that this one has loaded. It does not run.
     pub fn of_other(&self, spec: JobSpec) -> Result<Graph> {
-        Graph::resolve(spec, &self.host, false, ServerWait::No)
+        Graph::resolve(spec, &self.host, false, StartupRetry::No)
     }
 
-    /// The queries over all rows whose state is kept under another name, by this name.
+    /// Returns the queries over all rows whose state is stored under another name, by this name.
     pub fn queries(&self) -> BTreeMap<String, String> {
         let query = |stage: &StageSpec| Some((stage.name.clone(), query_of(&self.spec, &stage.name)?.to_owned()));
         self.spec.stages.iter().filter_map(query).filter(|(stage, query)| stage != query).collect()
     }
 }
 
-impl<'a> Maker<'a> {
+impl<'a> MeaningBuilder<'a> {
     fn source(&mut self, source: &SourceSpec) {
-        // The table of a stage is no stream.
+        // The table of a stage is not a stream.
         if source.kind.table().is_some() {
             return;
         }
         let unnamed = self.unnamed.contains(&source.name);
-        let place = if unnamed { String::new() } else { format!("source `{}`", source.name) };
+        let owner = if unnamed { String::new() } else { format!("source `{}`", source.name) };
         let name = if unnamed { "" } else { source.name.as_str() };
         let normal = |normal: &str| Label { shown: name.into(), ..label("`from`", normal) };
         let base = Meaning::new(normal(name), Vec::new());
@@ -117,8 +117,8 @@ impl<'a> Maker<'a> {
                 Some(column) => (vec![name.clone()], column.toml().to_string()),
                 None => (vec![name.clone()], String::new()),
             };
-            let (shown, place) = (format!("{name} = {text}"), place.clone());
-            let label = Label { key: COLUMN.into(), normal: format!("{path:?} {text}"), shown, place };
+            let (shown, owner) = (format!("{name} = {text}"), owner.clone());
+            let label = Label { key: COLUMN.into(), normal: format!("{path:?} {text}"), shown, owner };
             (name.clone(), Meaning::new(label, vec![base.clone()]))
         };
         let columns = fields.iter().map(|field| column(field.name())).collect();
@@ -126,12 +126,12 @@ impl<'a> Maker<'a> {
         self.streams.insert(source.name.clone(), Rows::new(base, columns));
     }
 
-    /// The stream of the rows that a source or stage refuses.
+    /// Adds the stream of rows that a source or stage rejects.
     fn add_rejected(&mut self, name: &str, of: &Meaning) {
         self.add_side(&rejected_name(name), Meaning::new(label("rejected rows", ""), vec![of.clone()]));
     }
 
-    /// A stream whose columns are all made of the same.
+    /// Adds a stream whose columns are all computed from the same part.
     fn add_side(&mut self, name: &str, of: Meaning) {
         let fields = self.graph.streams.get(name).map(|schema| schema.fields().clone()).unwrap_or_default();
         let columns = fields.iter().map(|field| made(field.name(), &of)).collect();
@@ -143,15 +143,15 @@ impl<'a> Maker<'a> {
         self.streams.get(name).cloned().unwrap_or_else(unknown)
     }
 
-    /// The rows of all these streams.
-    fn union<'b>(&self, from: impl IntoIterator<Item = &'b String>, place: &str) -> Rows {
+    /// Returns the rows of all these streams.
+    fn union<'b>(&self, from: impl IntoIterator<Item = &'b String>, owner: &str) -> Rows {
         let streams: Vec<&String> = from.into_iter().filter(|name| !retry_source::is_name(name)).collect();
         let rows: Vec<Rows> = streams.iter().map(|name| self.stream(name)).collect();
         if let [one] = rows.as_slice() {
             return one.clone();
         }
         let shown = streams.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-        let label = || Label { shown: shown.clone(), place: place.to_owned(), ..label("`from`", "several") };
+        let label = || Label { shown: shown.clone(), owner: owner.to_owned(), ..label("`from`", "several") };
         let base = Meaning::new(label(), rows.iter().map(Rows::rows).collect());
         let names: BTreeSet<&String> = rows.iter().flat_map(|rows| rows.columns.keys()).collect();
         let column = |name: &String| Meaning::new(label(), rows.iter().map(|rows| rows.column(name)).collect());
@@ -161,23 +161,23 @@ impl<'a> Maker<'a> {
 
     fn stage(&mut self, node: &StageNode, spec: &'a StageSpec) {
         let query = query_of(&self.graph.spec, &spec.name);
-        let place = format!("stage `{}`", query.unwrap_or(&spec.name));
-        let inputs = node.inputs.iter().map(|input: &InputNode| self.union(&input.from, &place)).collect();
-        let mut stage = StageParts { node, spec, origin: &self.graph.spec.origin, place, inputs, times: Vec::new() };
+        let owner = format!("stage `{}`", query.unwrap_or(&spec.name));
+        let inputs = node.inputs.iter().map(|input: &InputNode| self.union(&input.from, &owner)).collect();
+        let mut stage = StageParts { node, spec, origin: &self.graph.spec.origin, owner, inputs, times: Vec::new() };
         stage.times = stage.times();
         let made = stage.operator();
         for (table, meaning) in made.tables {
             let state = Some(meaning);
             self.tables.insert(table, TableMeaning { state, sinks: BTreeMap::new() });
         }
-        let refused = stage.inputs.iter().map(Rows::rows).chain([made.rows.base.clone()]).collect();
-        self.add_rejected(&spec.name, &Meaning::new(label("stage", ""), refused));
+        let rejected_of = stage.inputs.iter().map(Rows::rows).chain([made.rows.base.clone()]).collect();
+        self.add_rejected(&spec.name, &Meaning::new(label("stage", ""), rejected_of));
         for (side, _) in &node.sides {
             if let Some((_, rows)) = made.branches.iter().find(|(branch, _)| branch == side) {
                 self.streams.insert(side.clone(), rows.clone());
                 continue;
             }
-            let late = stage.inputs.iter().map(Rows::whole).chain(stage.times.clone()).collect();
+            let late = stage.inputs.iter().map(Rows::all_columns).chain(stage.times.clone()).collect();
             self.add_side(side, Meaning::new(label("late rows", ""), late));
         }
         let keys = match query {
@@ -189,62 +189,62 @@ impl<'a> Maker<'a> {
     }
 }
 
-/// A column that a part makes.
+/// Returns a column that a part computes.
 fn made(name: &str, of: &Meaning) -> (String, Meaning) {
     (name.to_owned(), Meaning::new(label("column", name), vec![of.clone()]))
 }
 
-/// What a stage makes of its inputs.
-struct Made {
+/// The results of a stage.
+struct StageMeaning {
     /// Before `filter` and `select`.
     rows: Rows,
-    /// What checkpoints hold, by table.
+    /// The meanings of its tables in checkpoints.
     tables: Vec<(String, Meaning)>,
-    /// By the names of the streams.
+    /// The rows of side outputs, by the names of the streams.
     branches: Vec<(String, Rows)>,
 }
 
-impl Made {
-    fn of(rows: Rows) -> Made {
-        Made { rows, tables: Vec::new(), branches: Vec::new() }
+impl StageMeaning {
+    fn of(rows: Rows) -> StageMeaning {
+        StageMeaning { rows, tables: Vec::new(), branches: Vec::new() }
     }
 }
 
-/// A stage that is being looked at.
+/// A stage that is being examined.
 struct StageParts<'a> {
     node: &'a StageNode,
     spec: &'a StageSpec,
     origin: &'a Origin,
-    place: String,
+    owner: String,
     inputs: Vec<Rows>,
     times: Vec<Meaning>,
 }
 
 impl StageParts<'_> {
-    /// How the rows of each input tell their time.
+    /// Returns the time expressions of each input.
     fn times(&self) -> Vec<Meaning> {
         let times = self.node.event_time.iter().flat_map(|event_time| &event_time.times).zip(&self.inputs);
         times.map(|(time, rows)| self.expression("`time`", time, rows)).collect()
     }
 
-    /// A part that a key of the stage says.
-    fn said(&self, key: &str, says: impl Into<String>, of: Vec<Meaning>) -> Meaning {
+    /// Returns a part for a key of the stage.
+    fn key_part(&self, key: &str, says: impl Into<String>, of: Vec<Meaning>) -> Meaning {
         let says = says.into();
-        let label = Label { key: key.into(), normal: says.clone(), shown: says, place: self.place.clone() };
+        let label = Label { key: key.into(), normal: says.clone(), shown: says, owner: self.owner.clone() };
         Meaning::new(label, of)
     }
 
-    /// The terms of an expression over rows.
+    /// Returns the terms of an expression over rows.
     fn terms(&self, key: &str, expression: &Expression, rows: &Rows) -> Vec<Meaning> {
         let terms = expression.normal().terms.iter().map(|term| {
-            let (shown, place) = (expression.text().to_owned(), self.place.clone());
-            let label = Label { key: key.into(), normal: term.text.clone(), shown, place };
+            let (shown, owner) = (expression.text().to_owned(), self.owner.clone());
+            let label = Label { key: key.into(), normal: term.text.clone(), shown, owner };
             Meaning::new(label, rows.columns(&term.columns))
         });
         terms.collect()
     }
 
-    /// An expression over rows; a column alone is what it is.
+    /// Returns the meaning of an expression over rows; for a column alone, that of the column.
     fn expression(&self, key: &str, expression: &Expression, rows: &Rows) -> Meaning {
         if let Some(column) = expression.normal().only_column() {
             return rows.column(column);
@@ -256,7 +256,7 @@ impl StageParts<'_> {
         }
     }
 
-    /// The rows behind `filter` and `select`.
+    /// Returns the rows after `filter` and `select`.
     fn shaped(&self, mut rows: Rows, [filter_key, select_key]: [&str; 2]) -> Rows {
         let Some(shape) = &self.node.shape else { return rows };
         if let Some(filter) = &shape.filter {

@@ -1,4 +1,4 @@
-//! Whether a job would write over what it reads, or two sinks over each other.
+//! Checks whether a job would overwrite what it reads, or two sinks would overwrite each other.
 
 use crate::checkpoint::manifest;
 use millstream_base::error::{Error, Result};
@@ -8,20 +8,20 @@ use millstream_base::job::spec::{
 use millstream_connectors::receiver;
 use std::path::{Path, PathBuf};
 
-/// A path of the job that is read or written.
+/// A path that the job reads or writes.
 struct UsedPath<'a> {
-    /// What uses it, as "source `lines` reads it".
-    by: String,
+    /// Describes the use, for example "source `lines` reads it".
+    usage: String,
     path: PathBuf,
-    /// A folder of which every file counts.
-    folder: bool,
-    /// Of which this source reads some.
+    /// A directory of which every file counts.
+    dir: bool,
+    /// The source that reads some of its files.
     source: Option<&'a SourceSpec>,
 }
 
-/// Checks the paths of all sinks against each other and against whatever the job reads.
+/// Checks the paths of all sinks against each other and against everything that the job reads.
 pub fn check(spec: &JobSpec) -> Result<()> {
-    let mut used = reads(spec);
+    let mut used = read_paths(spec);
     check_retry(spec, &used)?;
     check_checkpoints(spec, &used)?;
     for sink in &spec.sinks {
@@ -30,15 +30,15 @@ pub fn check(spec: &JobSpec) -> Result<()> {
             check_bucket(spec, sink, url)?;
             continue;
         }
-        let full = whole(&spec.origin.folder.join(path));
-        // Devices and pipes take what anyone writes.
+        let full = canonical(&spec.origin.dir.join(path));
+        // Devices and pipes may have several writers.
         if full.exists() && !full.is_file() && !full.is_dir() {
             continue;
         }
-        let folder = part.is_some();
+        let dir = part.is_some();
         let written = part.map_or_else(|| full.clone(), |part| full.join(part));
-        let clash = used.iter().find(|other| match (other.source, other.folder, folder) {
-            (Some(source), ..) => receiver::reads(source, &other.path, &written) || (folder && full == other.path),
+        let clash = used.iter().find(|other| match (other.source, other.dir, dir) {
+            (Some(source), ..) => receiver::reads(source, &other.path, &written) || (dir && full == other.path),
             (None, true, false) => full.parent() == Some(&other.path),
             _ => full == other.path,
         });
@@ -48,20 +48,20 @@ pub fn check(spec: &JobSpec) -> Result<()> {
                 spec.origin.at(&format!("sinks.{}.path", sink.name)),
                 sink.name,
                 path.display(),
-                other.by,
+                other.usage,
             )));
         }
         used.push(UsedPath {
-            by: format!("sink `{}` writes there as well", sink.name),
+            usage: format!("sink `{}` writes there as well", sink.name),
             path: full,
-            folder,
+            dir,
             source: None,
         });
     }
     Ok(())
 }
 
-/// The same for a sink that writes below a prefix of a bucket, where paths are as they are written.
+/// Does the same for a sink that writes below a prefix of a bucket, where paths are compared as written.
 fn check_bucket(spec: &JobSpec, sink: &SinkSpec, url: &str) -> Result<()> {
     let within = |below: &str, above: &str| {
         let (below, above) = (below.trim_end_matches('/'), above.trim_end_matches('/'));
@@ -86,20 +86,20 @@ fn check_bucket(spec: &JobSpec, sink: &SinkSpec, url: &str) -> Result<()> {
     }
     clash.map_or(Ok(()), |clash| {
         Err(Error::job(format!(
-            "{}sink `{}` writes to {url}, and {clash}; choose another prefix, of which none is within the other",
+            "{}sink `{}` writes to {url}, and {clash}; choose prefixes of which neither contains the other",
             spec.origin.at(&format!("sinks.{}.path", sink.name)),
             sink.name,
         )))
     })
 }
 
-/// Whether a source would read the job's own checkpoints.
+/// Checks that no source reads the job's own checkpoints.
 fn check_checkpoints(spec: &JobSpec, used: &[UsedPath<'_>]) -> Result<()> {
     let Some(checkpoint) = &spec.checkpoint else { return Ok(()) };
     if checkpoint.dir.contains("://") {
         return check_checkpoints_in_bucket(spec, &checkpoint.dir);
     }
-    let written = whole(&spec.origin.folder.join(&checkpoint.dir)).join(manifest::PATH);
+    let written = canonical(&spec.origin.dir.join(&checkpoint.dir)).join(manifest::PATH);
     let clash =
         used.iter().find(|other| other.source.is_some_and(|source| receiver::reads(source, &other.path, &written)));
     clash.map_or(Ok(()), |other| {
@@ -107,12 +107,12 @@ fn check_checkpoints(spec: &JobSpec, used: &[UsedPath<'_>]) -> Result<()> {
             "{}the job keeps its checkpoints in {}, and {}; choose another folder, or a pattern that leaves them out",
             spec.origin.at("checkpoint.dir"),
             checkpoint.dir,
-            other.by,
+            other.usage,
         )))
     })
 }
 
-/// The same in a bucket, where paths are as they are written.
+/// Does the same in a bucket, where paths are compared as written.
 fn check_checkpoints_in_bucket(spec: &JobSpec, dir: &str) -> Result<()> {
     let written = Path::new(dir).join(manifest::PATH);
     for source in &spec.sources {
@@ -129,11 +129,11 @@ fn check_checkpoints_in_bucket(spec: &JobSpec, dir: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether another source, or the checkpoints, take a folder in which rows are given back.
+/// Checks that no other source uses a directory of `retry`, and that it is not within the checkpoints.
 fn check_retry(spec: &JobSpec, used: &[UsedPath<'_>]) -> Result<()> {
     for source in &spec.sources {
-        let Some(path) = source.kind.retry_folder() else { continue };
-        let full = whole(&spec.origin.folder.join(path));
+        let Some(path) = source.kind.retry_dir() else { continue };
+        let full = canonical(&spec.origin.dir.join(path));
         let mut there = used.iter().filter(|other| other.path == full);
         if let (Some(first), Some(second)) = (there.next(), there.next()) {
             let stage = source.name.split('.').next().unwrap_or_default();
@@ -141,30 +141,30 @@ fn check_retry(spec: &JobSpec, used: &[UsedPath<'_>]) -> Result<()> {
                 "{}stage `{stage}`: {} is a folder for its rejected rows, but {}, and {}; choose another path there",
                 spec.origin.at(&format!("stages.{stage}")),
                 path.display(),
-                first.by,
-                second.by,
+                first.usage,
+                second.usage,
             )));
         }
     }
     Ok(())
 }
 
-/// The files and folders that a job reads, and where its checkpoints are.
-fn reads(spec: &JobSpec) -> Vec<UsedPath<'_>> {
-    let at = |by: String, path: &Path, folder| UsedPath {
-        by,
-        path: whole(&spec.origin.folder.join(path)),
-        folder,
+/// Returns the files and directories that a job reads, and its checkpoint directory.
+fn read_paths(spec: &JobSpec) -> Vec<UsedPath<'_>> {
+    let at = |usage: String, path: &Path, dir| UsedPath {
+        usage,
+        path: canonical(&spec.origin.dir.join(path)),
+        dir,
         source: None,
     };
     let mut used = Vec::new();
     for source in &spec.sources {
         let name = &source.name;
-        if let Some(path) = source.kind.retry_folder() {
+        if let Some(path) = source.kind.retry_dir() {
             used.push(at("`millstream retry` writes rows there".into(), path, true));
         } else if let Some(path) = source.kind.file() {
             used.push(at(format!("source `{name}` reads that file"), path, false));
-        } else if let Some(path) = source.kind.folder() {
+        } else if let Some(path) = source.kind.dir() {
             let by = match source.files.pattern.is_none() {
                 true => format!("source `{name}` reads every file in that folder"),
                 false => format!("source `{name}` would read what is written there"),
@@ -176,13 +176,13 @@ fn reads(spec: &JobSpec) -> Vec<UsedPath<'_>> {
         used.push(at("the job keeps its checkpoints there".into(), Path::new(&checkpoint.dir), true));
     }
     for source in &spec.sources {
-        let by = || format!("source `{}` reads that file", source.name);
+        let usage = || format!("source `{}` reads that file", source.name);
         used.extend(
             source
                 .plugin()
                 .into_iter()
                 .flat_map(|plugin| plugin.grant.files.values())
-                .map(|path| at(by(), path, false)),
+                .map(|path| at(usage(), path, false)),
         );
     }
     for sink in &spec.sinks {
@@ -194,19 +194,19 @@ fn reads(spec: &JobSpec) -> Vec<UsedPath<'_>> {
             OperatorSpec::Enrich(EnrichSpec { table: EnrichTable::File { path, .. }, .. }) => Some(path),
             _ => None,
         };
-        let by = || format!("stage `{}` reads that file", stage.name);
-        used.extend(table.map(|path| at(by(), path, false)));
+        let usage = || format!("stage `{}` reads that file", stage.name);
+        used.extend(table.map(|path| at(usage(), path, false)));
         for plugin in stage.plugins() {
             for path in plugin.update.initial.iter().chain(plugin.grant.files.values()) {
-                used.push(at(by(), path, false));
+                used.push(at(usage(), path, false));
             }
         }
     }
     used
 }
 
-/// A path in one spelling, links followed, also of a file or folder that is still to be made.
-fn whole(path: &Path) -> PathBuf {
+/// Returns a canonical path, with links resolved, even if the file or directory does not exist yet.
+fn canonical(path: &Path) -> PathBuf {
     let parts = path.ancestors().find_map(|there| Some((there.canonicalize().ok()?, path.strip_prefix(there).ok()?)));
     match parts {
         Some((there, rest)) if rest.as_os_str().is_empty() => there,

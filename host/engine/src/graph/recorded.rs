@@ -1,7 +1,7 @@
-//! What checkpoints keep of a job, so that its batches can be run again as they were.
+//! The record of a job in checkpoints, for replaying its batches exactly.
 
 use super::Graph;
-use crate::checkpoint::record::{Recorded, has_times_without_unit};
+use crate::checkpoint::record::{RecordedJob, has_times_without_unit};
 use crate::checkpoint::types::{JobRecord, blob_path};
 use crate::operators::stage::StageNode;
 use bytes::Bytes;
@@ -15,8 +15,8 @@ use millstream_plugins::plugin::component_file;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The record of a checked job. `known`: the job was made of this record.
-pub fn record(graph: &Graph, sets: &[(String, String)], known: Option<JobRecord>) -> Result<Recorded> {
+/// Returns the record of a checked job. `known`: the record from which the job was created.
+pub fn record(graph: &Graph, sets: &[(String, String)], known: Option<JobRecord>) -> Result<RecordedJob> {
     let spec = &graph.spec;
     let failed = |path: &Path, error: std::io::Error| {
         Error::environment(format!("cannot read {} for the checkpoint: {error}", path.display()))
@@ -25,20 +25,20 @@ pub fn record(graph: &Graph, sets: &[(String, String)], known: Option<JobRecord>
     match known {
         Some(known) => record = known,
         None => {
-            let folder = std::path::absolute(&spec.origin.folder).unwrap_or_else(|_| spec.origin.folder.clone());
-            record.folder = folder.display().to_string();
+            let dir = std::path::absolute(&spec.origin.dir).unwrap_or_else(|_| spec.origin.dir.clone());
+            record.dir = dir.display().to_string();
             record.sets = sets.to_vec();
             record.sets.extend(tables_of(graph));
-            // Jobs without such columns keep the record, and so the digest, that they had.
+            // Jobs without such columns keep their previous record, and so its digest.
             record.units_are_said = has_times_without_unit(spec);
             record.has_variables = !spec.origin.written.is_empty();
-            // Not what stands there now: somebody may have changed it since.
+            // Not the current contents: the file may have been changed since.
             record.text = spec.origin.text.to_string();
             for (path, file) in files_of(spec)? {
                 let bytes = millstream_base::regular::read(&file).map_err(|e| failed(&file, e))?;
                 let (digest, bytes) = (Digest::of(&bytes), Bytes::from(bytes));
                 check_same(graph, &path, &digest)?;
-                // By the names that stand in the job file: values of variables are not kept.
+                // By the names in the job file: values of variables are not recorded.
                 for text in spec.origin.written.of(&path) {
                     record.blobs.insert(text.clone(), blob_path(Generation(0), &digest.hex()));
                     blobs.insert(text, bytes.clone());
@@ -46,10 +46,10 @@ pub fn record(graph: &Graph, sets: &[(String, String)], known: Option<JobRecord>
             }
         }
     }
-    Recorded::new(spec.name.clone(), record, blobs)
+    RecordedJob::new(spec.name.clone(), record, blobs)
 }
 
-/// Whether a file with this digest is what was loaded of a plugin, if it is one.
+/// Checks that a file with this digest is the one loaded as a plugin, if it is one.
 fn check_same(graph: &Graph, path: &str, digest: &Digest) -> Result<()> {
     let digest = digest.to_string();
     for stage in &graph.spec.stages {
@@ -65,23 +65,22 @@ fn check_same(graph: &Graph, path: &str, digest: &Digest) -> Result<()> {
     Ok(())
 }
 
-/// Components and files that the plugins of a job are given: path as the job has it, and where the file is. The tables
-/// of enrichments are not among them, as their rows are in the plans.
+/// Returns the components and files that the plugins of a job get: the path in the job, and the location of the file. The tables of enrichments are
+/// not included, as their rows are in the plans.
 fn files_of(spec: &JobSpec) -> Result<BTreeMap<String, PathBuf>> {
     let mut files = BTreeMap::new();
-    let folder = &spec.origin.folder;
+    let dir = &spec.origin.dir;
     for (_, plugin) in spec.plugins() {
         let PluginSpec { path, grant, update, .. } = plugin;
-        files.insert(path.display().to_string(), component_file(&plugin.place(folder))?);
+        files.insert(path.display().to_string(), component_file(&plugin.component_path(dir))?);
         for path in grant.files.values().chain(&update.initial) {
-            files.insert(path.display().to_string(), folder.join(path));
+            files.insert(path.display().to_string(), dir.join(path));
         }
     }
     Ok(files)
 }
 
-/// The columns of tables from outside, as values that replace those of the job file: a file may tell others when the job is
-/// run again.
+/// Returns the columns of lookup tables, as values that override those of the job file: a file may have other columns at the replay.
 fn tables_of(graph: &Graph) -> Vec<(String, String)> {
     let columns = |enrich: &EnrichSpec| {
         let column = |column: &ColumnSpec| {

@@ -1,4 +1,4 @@
-//! Sources that nobody wrote: rows that `millstream retry` gives back to a stage that rejected them.
+//! Implicit sources: rows that `millstream retry` returns to a stage that rejected them.
 
 use super::{Graph, rejected_name};
 use crate::operators::stage::{InputNode, StageNode};
@@ -7,16 +7,16 @@ use millstream_base::job::retry_source;
 use millstream_base::job::spec::{JobSpec, OnError, OperatorSpec, SourceSpec, StageSpec};
 use std::collections::BTreeSet;
 
-/// A source for each stage that may be given rows back, and for each of its inputs where it has several. It needs positions
-/// in checkpoints, or rows would come again with every start.
+/// Returns a source for each stage that may get retried rows, and for each of its inputs if it has several. It needs positions in checkpoints, or
+/// rows would come again at every start.
 ///
-/// A stage whose `on_error` is no longer `reject` keeps its source as long as the folder is there: else the checkpoint
-/// would forget what was read, and read it a second time should the line come back.
+/// A stage whose `on_error` is no longer `reject` keeps its source as long as the directory exists. Otherwise the checkpoint would lose the
+/// positions, and the rows would be processed twice if the setting is restored.
 pub(super) fn sources(spec: &JobSpec) -> Vec<SourceSpec> {
     if spec.checkpoint.is_none() {
         return Vec::new();
     }
-    let is_there = |stage: &StageSpec| spec.origin.folder.join(retry_source::folder(&spec.name, &stage.name)).is_dir();
+    let is_there = |stage: &StageSpec| spec.origin.dir.join(retry_source::dir(&spec.name, &stage.name)).is_dir();
     let mut sources = Vec::new();
     for stage in &spec.stages {
         let plugin = match &stage.operator {
@@ -36,12 +36,12 @@ pub(super) fn sources(spec: &JobSpec) -> Vec<SourceSpec> {
     sources
 }
 
-/// The source of the rows that are given back to a stage's input.
+/// Returns the name of the source of retried rows for a stage's input.
 fn name_of(stage: &StageSpec, input: &InputNode) -> String {
     retry_source::name_of(&stage.name, stage.reads_side_by_side().then_some(&input.name))
 }
 
-/// What is given back is one more part of the union that an input is.
+/// Adds the retried rows to the union of an input.
 pub(super) fn join(spec: &JobSpec, stage: &StageSpec, inputs: &mut [InputNode]) {
     for input in inputs {
         let name = name_of(stage, input);
@@ -51,7 +51,7 @@ pub(super) fn join(spec: &JobSpec, stage: &StageSpec, inputs: &mut [InputNode]) 
     }
 }
 
-/// Gives the sources of a stage the columns of its inputs, which are known only now. Its rows follow no clock.
+/// Sets the columns of a stage's retry sources to those of its inputs, which are known only now. Their rows follow no clock.
 pub(super) fn settle(graph: &mut Graph, stage: &StageNode) {
     for input in &stage.inputs {
         let Some(name) = input.from.iter().find(|name| retry_source::is_name(name)) else { continue };

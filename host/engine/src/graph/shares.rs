@@ -1,5 +1,5 @@
-//! Sinks of which each worker writes its share (`parts = "worker"`): they do not wait for each other, so where a row takes the place of
-//! an older one of its key, one worker must have all rows of that key.
+//! Sinks of which each worker writes its share (`parts = "worker"`). Workers do not wait for each other. So if a row replaces an older one of its
+//! key, one worker must have all rows of that key.
 
 use super::Graph;
 use crate::operators::simple::SimpleNode;
@@ -7,7 +7,7 @@ use crate::operators::stage::{Operator, StageNode};
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{SinkSpec, UpdateEmit};
 
-/// Refuses a sink whose workers might put older rows in the place of newer ones.
+/// Rejects a sink whose workers might replace newer rows by older ones.
 pub(super) fn check(graph: &Graph, sink: &SinkSpec) -> Result<()> {
     let Some(key) = sink.kind.row_key().filter(|_| sink.kind.by_worker()) else { return Ok(()) };
     let named = |stream: &String| graph.stages.iter().find(|stage| stage.name == *stream);
@@ -22,13 +22,13 @@ pub(super) fn check(graph: &Graph, sink: &SinkSpec) -> Result<()> {
               \"batch\", or a sink for each stream"
             .into(),
     };
-    let place = graph.spec.origin.at(&format!("sinks.{}.parts", sink.name));
-    Err(Error::job(format!("{place}sink `{}`: `parts`: {why}", sink.name)))
+    let location = graph.spec.origin.at(&format!("sinks.{}.parts", sink.name));
+    Err(Error::job(format!("{location}sink `{}`: `parts`: {why}", sink.name)))
 }
 
-/// Whether a worker has all rows of a stage that are equal in these columns.
+/// Returns whether a worker has all rows of a stage that are equal in these columns.
 fn has_all_rows_of(stage: &StageNode, columns: &[String]) -> bool {
-    // Others put rows back to where they came from, or have columns of which only their author knows what they hold.
+    // Other operators return rows to the worker they came from, or have columns with unknown contents.
     let keys_first = match &stage.operator {
         Operator::Aggregate(_) | Operator::Reduce(_) | Operator::Pattern(_) => true,
         Operator::Update(_, node) => match node.emit {
@@ -43,13 +43,13 @@ fn has_all_rows_of(stage: &StageNode, columns: &[String]) -> bool {
     let select = stage.shape.as_ref().and_then(|shape| shape.select.as_ref());
     let mut keys = (0..).zip(&stage.key);
     !stage.key.is_empty()
-        && keys.all(|(number, place)| {
-            let name = stage.input.field(*place).name();
-            let made = if keys_first { number } else { *place };
+        && keys.all(|(number, index)| {
+            let name = stage.input.field(*index).name();
+            let made = if keys_first { number } else { *index };
             let passed = match (select, stage.output.index_of(name)) {
                 (_, Err(_)) => false,
                 (None, Ok(_)) => true,
-                (Some(select), Ok(out)) => select.get(out).and_then(|made| made.column_place()) == Some(made),
+                (Some(select), Ok(out)) => select.get(out).and_then(|made| made.column_index()) == Some(made),
             };
             passed && columns.contains(name)
         })

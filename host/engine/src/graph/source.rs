@@ -1,10 +1,10 @@
-//! Sources that are plugins: each is loaded, and asked which columns its rows have.
+//! Sources that are plugins: each is loaded, and queried for its columns.
 
 use super::Graph;
 use super::connector::ConnectorSlot;
 use crate::operators::plugin::check::{granted, replace};
 use millstream_base::batch::reading::MakeReader;
-use millstream_base::batch::reading::{ReadPartition, ReadRows, ReadTrouble};
+use millstream_base::batch::reading::{ReadError, ReadPartition, ReadRows};
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{JobSpec, PluginSpec};
 use millstream_metrics::{Counts, PluginId};
@@ -20,77 +20,77 @@ use std::time::Duration;
 pub struct SourceNode {
     /// The plugin.
     pub plugin: Plugin,
-    /// What the plugin said of itself.
+    /// The plugin's description of itself.
     pub description: Description,
     used: StageUse,
-    /// What all who read it cost and count.
+    /// The costs and counters of all its readers.
     tally: ConnectorTally,
 }
 
 impl SourceNode {
-    /// One who reads a partition, or asks for all.
+    /// Creates a reader for a partition, or for listing all.
     fn reader(&self) -> Result<Reader> {
         let mut reader = self.plugin.reader(self.used.clone(), &self.description)?;
         reader.tally_in(&self.tally);
         Ok(reader)
     }
 
-    /// Lets the counts of the source tell what its plugin costs and counts.
+    /// Connects the costs and counters of its plugin to the counts of the source.
     pub fn share_tally(&self, counts: &Counts) {
         counts.share_tally(PluginId::of(&self.plugin, &self.description), &self.tally);
     }
 
-    /// Asks it which partitions there are, to see whether it can tell; an error in words otherwise.
-    pub fn try_out(&self) -> Result<(), String> {
+    /// Lists its partitions, to check that it works.
+    pub fn list_partitions(&self) -> Result<(), String> {
         let mut reader = self.reader().map_err(|error| error.message)?;
         match reader.partitions() {
             Ok(_) => Ok(()),
-            Err(ReadTrouble::Passing(why)) => Err(why),
-            Err(ReadTrouble::Lasting(error)) => Err(error.message),
+            Err(ReadError::Transient(why)) => Err(why),
+            Err(ReadError::Permanent(error)) => Err(error.message),
         }
     }
 
-    /// Whether the plugin may count.
+    /// Returns whether the plugin may count.
     pub fn counts(&self) -> bool {
         self.plugin.uses("metrics")
     }
 }
 
 impl ConnectorSlot<SourceNode> {
-    /// What makes one who reads a partition of the source, or asks for all, with the version that the source has at the time.
+    /// Returns a factory of readers for partitions of the source, or for listing all, with the current version of the plugin.
     pub fn readers(self: &Arc<Self>) -> MakeReader {
         let slot = self.clone();
         Arc::new(move || {
-            let (number, node) = slot.called();
+            let (number, node) = slot.current();
             Ok(Box::new(VersionedReader { reader: node.reader()?, number, slot: slot.clone() }))
         })
     }
 }
 
-/// Reads by the version that the source has.
+/// Reads with the current version of the source.
 struct VersionedReader {
     slot: Arc<ConnectorSlot<SourceNode>>,
     reader: Reader,
-    /// Of the version that reads.
+    /// The number of the version that reads.
     number: u64,
 }
 
 impl VersionedReader {
-    /// Begins anew where another version is to be called.
-    fn renew(&mut self) -> Result<(), ReadTrouble> {
+    /// Recreates the reader if another version is to be called.
+    fn renew(&mut self) -> Result<(), ReadError> {
         if self.is_replaced() {
-            let (number, node) = self.slot.called();
-            self.reader = node.reader().map_err(ReadTrouble::Lasting)?;
+            let (number, node) = self.slot.current();
+            self.reader = node.reader().map_err(ReadError::Permanent)?;
             self.number = number;
         }
         Ok(())
     }
 
-    /// What became of a call. What does not pass does, where another version is to be called.
-    fn heard<T>(&self, result: Result<T, ReadTrouble>) -> Result<T, ReadTrouble> {
+    /// Converts the result of a call. A permanent error is transient if another version is to be called.
+    fn map_error<T>(&self, result: Result<T, ReadError>) -> Result<T, ReadError> {
         match result {
-            Err(ReadTrouble::Lasting(error)) if self.slot.fails(self.number, &error) => {
-                Err(ReadTrouble::Passing(error.message))
+            Err(ReadError::Permanent(error)) if self.slot.fails(self.number, &error) => {
+                Err(ReadError::Transient(error.message))
             }
             result => result,
         }
@@ -98,16 +98,16 @@ impl VersionedReader {
 }
 
 impl ReadPartition for VersionedReader {
-    fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble> {
+    fn partitions(&mut self) -> Result<Vec<String>, ReadError> {
         self.renew()?;
         let names = self.reader.partitions();
-        self.heard(names)
+        self.map_error(names)
     }
 
-    fn open(&mut self, partition: &str, position: Option<&[u8]>) -> Result<(), ReadTrouble> {
+    fn open(&mut self, partition: &str, position: Option<&[u8]>) -> Result<(), ReadError> {
         self.renew()?;
         let opened = self.reader.open(partition, position);
-        self.heard(opened)
+        self.map_error(opened)
     }
 
     fn is_open(&self) -> bool {
@@ -118,24 +118,24 @@ impl ReadPartition for VersionedReader {
         self.number != self.slot.number()
     }
 
-    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
+    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadError> {
         let polled = self.reader.poll(rows_max, wait);
-        self.heard(polled)
+        self.map_error(polled)
     }
 
-    fn durable(&mut self, position: &[u8]) -> Result<(), ReadTrouble> {
-        let told = self.reader.durable(position);
-        self.heard(told)
+    fn durable(&mut self, position: &[u8]) -> Result<(), ReadError> {
+        let result = self.reader.durable(position);
+        self.map_error(result)
     }
 
-    fn published(&mut self, position: &[u8]) -> Result<(), ReadTrouble> {
-        let told = self.reader.published(position);
-        self.heard(told)
+    fn published(&mut self, position: &[u8]) -> Result<(), ReadError> {
+        let result = self.reader.published(position);
+        self.map_error(result)
     }
 }
 
 impl Graph {
-    /// A source as it would be with another plugin, see [`Graph::with_plugin`].
+    /// Returns a source with another plugin, see [`Graph::with_plugin`].
     pub fn with_source(
         &self,
         source: &str,
@@ -145,19 +145,19 @@ impl Graph {
     ) -> Result<SourceNode> {
         let spec = self.spec.sources.iter().find(|spec| spec.name == source);
         let plugin = spec.and_then(|spec| spec.plugin()).map(|plugin| replace(plugin.clone(), path, file, signers));
-        let plugin = plugin.ok_or_else(|| Error::job(format!("source `{source}` is no plugin")))??;
-        node(source, &plugin, &self.spec.origin.folder, &self.host)
+        let plugin = plugin.ok_or_else(|| Error::job(format!("source `{source}` is not a plugin")))??;
+        node(source, &plugin, &self.spec.origin.dir, &self.host)
             .map_err(|error| error.within(format!("source `{source}`")))
     }
 }
 
-/// Loads the sources of a job that are plugins, and gives them their columns.
+/// Loads the plugins of a job's sources, and sets their columns.
 pub(super) fn load(spec: &mut JobSpec, host: &PluginHost) -> Result<BTreeMap<String, Arc<ConnectorSlot<SourceNode>>>> {
     let (origin, mut nodes) = (&spec.origin, BTreeMap::new());
     for source in &mut spec.sources {
         let Some(plugin) = source.plugin() else { continue };
         let name = source.name.clone();
-        let node = node(&name, plugin, &origin.folder, host).map_err(|error| {
+        let node = node(&name, plugin, &origin.dir, host).map_err(|error| {
             error.within(format!("{}source `{name}`", origin.at(&format!("sources.{name}.plugin"))))
         })?;
         source.with_columns(&node.description.output);
@@ -166,11 +166,11 @@ pub(super) fn load(spec: &mut JobSpec, host: &PluginHost) -> Result<BTreeMap<Str
     Ok(nodes)
 }
 
-fn node(name: &str, spec: &PluginSpec, folder: &Path, host: &PluginHost) -> Result<SourceNode> {
+fn node(name: &str, spec: &PluginSpec, dir: &Path, host: &PluginHost) -> Result<SourceNode> {
     if let Some(grant) = &spec.grant.http {
         millstream_plugins::plugin::check_http_grant(grant).map_err(Error::job)?;
     }
-    let plugin = host.load(&spec.place(folder), &LoadOptions::of(spec))?;
+    let plugin = host.load(&spec.component_path(dir), &LoadOptions::of(spec))?;
     let world = plugin.world();
     if world != World::Source {
         return Err(Error::job(format!(
@@ -181,7 +181,7 @@ fn node(name: &str, spec: &PluginSpec, folder: &Path, host: &PluginHost) -> Resu
     let used = StageUse {
         config: spec.config.to_string(),
         limits: spec.limits,
-        grant: granted(spec, folder)?,
+        grant: granted(spec, dir)?,
         ..StageUse::new(name)
     };
     let description = plugin.describe_for(&used, &[])?;

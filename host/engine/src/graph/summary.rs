@@ -1,4 +1,4 @@
-//! A graph in words, for `millstream validate`.
+//! Describes a graph, for `millstream validate`.
 
 mod plugin;
 mod stage;
@@ -12,21 +12,20 @@ use millstream_base::secrets;
 use std::fmt::Write as _;
 
 impl Graph {
-    /// The same for processes that run the same job: with the same streams, columns, plugins, batch interval and values of
+    /// Returns the same value in all processes that run the same job: with the same streams, columns, plugins, batch interval and values of
     /// variables.
     pub fn digest(&self) -> u64 {
         let JobSpec { name, batch, clock, .. } = &self.spec;
-        xxhash_rust::xxh3::xxh3_64(format!("{name} {batch:?} {clock:?}\n{}", self.words()).as_bytes())
+        xxhash_rust::xxh3::xxh3_64(format!("{name} {batch:?} {clock:?}\n{}", self.render()).as_bytes())
     }
 
-    /// The graph for `millstream validate`: a line for each source, stage and sink, with its columns, and below a stage
-    /// what it does.
+    /// Describes the graph for `millstream validate`: a line for each source, stage and sink, with its columns, and a description below each stage.
     pub fn summary(&self) -> String {
-        secrets::hide(&self.words()).into_owned()
+        secrets::hide(&self.render()).into_owned()
     }
 
-    /// The same, with the values of variables.
-    fn words(&self) -> String {
+    /// Does the same, including the values of variables.
+    fn render(&self) -> String {
         let mut text = String::new();
         let columns = |name: &str| self.streams.get(name).map_or(String::new(), |schema| types::describe(schema));
         for source in self.spec.sources.iter().filter(|source| !source.kind.is_hidden()) {

@@ -1,13 +1,13 @@
-//! Sinks that are plugins: each is loaded, and asked about the rows that it is to take.
+//! Sinks that are plugins: each is loaded, and given the columns of its rows.
 
 use super::Graph;
 use super::connector::ConnectorSlot;
-use crate::operators::plugin::check::{granted, read_places, replace};
+use crate::operators::plugin::check::{granted, read_indexes, replace};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::batch::types;
-use millstream_base::batch::writing::{WriteBatches, WriteTrouble};
+use millstream_base::batch::writing::{WriteBatches, WriteError};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::job::spec::{JobSpec, PluginSpec, SinkKind, SinkSpec};
@@ -26,12 +26,12 @@ use std::time::Duration;
 pub struct SinkNode {
     /// The plugin.
     pub plugin: Plugin,
-    /// What the plugin said of itself.
+    /// The plugin's description of itself.
     pub description: Description,
     used: StageUse,
-    /// Places in the rows of the sink of the columns that it reads.
+    /// The indices of the columns that it reads.
     reads: Vec<usize>,
-    /// What all who write for it cost and count: they are opened before the job has metrics.
+    /// The costs and counters of all its writers: they are opened before the job has metrics.
     tally: ConnectorTally,
 }
 
@@ -42,27 +42,27 @@ impl SinkNode {
         Ok(writer)
     }
 
-    /// The last batch that it says is there of a job with this name and id; an error in words where it cannot say.
+    /// Returns the last batch that it reports to have of a job with this name and id.
     pub fn held(&self, job: &str, job_id: &str) -> Result<Option<BatchId>, String> {
         let mut writer = self.writer().map_err(|error| error.message)?;
         match writer.committed(job, job_id) {
             Ok(held) => Ok(held),
-            Err(WriteTrouble::Passing(why)) => Err(why),
-            Err(WriteTrouble::Lasting(error)) => Err(error.message),
+            Err(WriteError::Transient(why)) => Err(why),
+            Err(WriteError::Permanent(error)) => Err(error.message),
         }
     }
 
-    /// Lets the counts of the sink tell what its plugin costs and counts.
+    /// Connects the costs and counters of its plugin to the counts of the sink.
     pub fn share_tally(&self, counts: &Counts) {
         counts.share_tally(PluginId::of(&self.plugin, &self.description), &self.tally);
     }
 
-    /// Whether the plugin may count.
+    /// Returns whether the plugin may count.
     pub fn counts(&self) -> bool {
         self.plugin.uses("metrics")
     }
 
-    /// What it does, for `millstream validate`.
+    /// Describes it, for `millstream validate`.
     pub(super) fn lines(&self) -> [String; 2] {
         let Description { name, version, input, exactly_once, .. } = &self.description;
         let promise = match exactly_once {
@@ -74,45 +74,45 @@ impl SinkNode {
 }
 
 impl ConnectorSlot<SinkNode> {
-    /// One who writes, with the version that the sink has when a batch begins.
+    /// Creates a writer that uses the current version of the sink at the start of a batch.
     pub fn writer(self: &Arc<Self>) -> Result<PluginWriter> {
-        let (number, node) = self.called();
+        let (number, node) = self.current();
         let writer = VersionedWriter { writer: node.writer()?, number, slot: self.clone() };
-        // A version that promises something else takes no other's place.
+        // Upgrades do not change the guarantee.
         Ok(PluginWriter { writer: Box::new(writer), exactly_once: node.description.exactly_once })
     }
 }
 
-/// Writes by the version that the sink has.
+/// Writes with the current version of the sink.
 struct VersionedWriter {
     slot: Arc<ConnectorSlot<SinkNode>>,
     writer: Writer,
-    /// Of the version that writes.
+    /// The number of the version that writes.
     number: u64,
 }
 
 impl VersionedWriter {
-    /// Begins anew where another version is to be called.
-    fn renew(&mut self) -> Result<(), WriteTrouble> {
+    /// Recreates the writer if another version is to be called.
+    fn renew(&mut self) -> Result<(), WriteError> {
         if self.number != self.slot.number() {
-            let (number, node) = self.slot.called();
-            self.writer = node.writer().map_err(WriteTrouble::Lasting)?;
+            let (number, node) = self.slot.current();
+            self.writer = node.writer().map_err(WriteError::Permanent)?;
             self.number = number;
         }
         Ok(())
     }
 
-    /// What became of a call. What does not pass does, where another version is to be called.
-    fn heard<T>(&mut self, result: Result<T, WriteTrouble>) -> Result<T, WriteTrouble> {
+    /// Converts the result of a call. A permanent error is transient if another version is to be called.
+    fn map_error<T>(&mut self, result: Result<T, WriteError>) -> Result<T, WriteError> {
         match result {
-            Err(WriteTrouble::Lasting(error)) => Err(self.fails(error)),
+            Err(WriteError::Permanent(error)) => Err(self.fails(error)),
             result => result,
         }
     }
 }
 
 impl WriteBatches for VersionedWriter {
-    fn committed(&mut self, job: &str, job_id: &str) -> Result<Option<BatchId>, WriteTrouble> {
+    fn committed(&mut self, job: &str, job_id: &str) -> Result<Option<BatchId>, WriteError> {
         self.writer.committed(job, job_id)
     }
 
@@ -120,42 +120,42 @@ impl WriteBatches for VersionedWriter {
         self.writer.is_open() && self.number == self.slot.number()
     }
 
-    fn open(&mut self, owner: &Owner) -> Result<Option<BatchId>, WriteTrouble> {
+    fn open(&mut self, owner: &Owner) -> Result<Option<BatchId>, WriteError> {
         self.renew()?;
         let held = self.writer.open(owner);
-        self.heard(held)
+        self.map_error(held)
     }
 
-    fn begin(&mut self, batch: BatchId, time: BatchTime) -> Result<(), WriteTrouble> {
+    fn begin(&mut self, batch: BatchId, time: BatchTime) -> Result<(), WriteError> {
         let begun = self.writer.begin(batch, time);
-        self.heard(begun)
+        self.map_error(begun)
     }
 
-    fn write(&mut self, rows: &RecordBatch) -> Result<Vec<RefusedRow>, WriteTrouble> {
-        let refused = self.writer.write(rows);
-        self.heard(refused)
+    fn write(&mut self, rows: &RecordBatch) -> Result<Vec<RejectedRow>, WriteError> {
+        let result = self.writer.write(rows);
+        self.map_error(result)
     }
 
-    fn commit(&mut self) -> Result<(), WriteTrouble> {
+    fn commit(&mut self) -> Result<(), WriteError> {
         let done = self.writer.commit();
-        self.heard(done)
+        self.map_error(done)
     }
 
-    fn fails(&mut self, error: Error) -> WriteTrouble {
+    fn fails(&mut self, error: Error) -> WriteError {
         match self.slot.fails(self.number, &error) {
-            true => WriteTrouble::Passing(error.message),
-            false => WriteTrouble::Lasting(error),
+            true => WriteError::Transient(error.message),
+            false => WriteError::Permanent(error),
         }
     }
 }
 
-/// Loads the sinks of a job that are plugins, and asks each about its rows.
+/// Loads the plugins of a job's sinks, and checks each against its rows.
 pub(super) fn load(graph: &Graph) -> Result<BTreeMap<String, Arc<ConnectorSlot<SinkNode>>>> {
     let (origin, mut nodes) = (&graph.spec.origin, BTreeMap::new());
     for sink in &graph.spec.sinks {
         let Some(plugin) = sink.plugin() else { continue };
         let name = &sink.name;
-        let node = graph.union(&sink.from).and_then(|input| node(sink, plugin, &input, &origin.folder, &graph.host));
+        let node = graph.union(&sink.from).and_then(|input| node(sink, plugin, &input, &origin.dir, &graph.host));
         let placed =
             node.map_err(|error| error.within(format!("{}sink `{name}`", origin.at(&format!("sinks.{name}.plugin")))))?;
         nodes.insert(name.clone(), ConnectorSlot::new(placed));
@@ -163,20 +163,20 @@ pub(super) fn load(graph: &Graph) -> Result<BTreeMap<String, Arc<ConnectorSlot<S
     Ok(nodes)
 }
 
-fn node(sink: &SinkSpec, spec: &PluginSpec, input: &SchemaRef, folder: &Path, host: &PluginHost) -> Result<SinkNode> {
-    let (plugin, used) = loaded(&sink.name, spec, folder, host)?;
+fn node(sink: &SinkSpec, spec: &PluginSpec, input: &SchemaRef, dir: &Path, host: &PluginHost) -> Result<SinkNode> {
+    let (plugin, used) = loaded(&sink.name, spec, dir, host)?;
     let description = plugin.describe_for(&used, std::slice::from_ref(input))?;
     let plugin_name = format!("plugin {} {}", description.name, description.version);
-    let reads = read_places(&description.input, input, &plugin_name, &sink.from)?;
+    let reads = read_indexes(&description.input, input, &plugin_name, &sink.from)?;
     Ok(SinkNode { plugin, description, used, reads, tally: ConnectorTally::default() })
 }
 
-/// The plugin, and what the sink gives it.
-fn loaded(name: &str, spec: &PluginSpec, folder: &Path, host: &PluginHost) -> Result<(Plugin, StageUse)> {
+/// Loads the plugin, and returns it with the use that the sink makes of it.
+fn loaded(name: &str, spec: &PluginSpec, dir: &Path, host: &PluginHost) -> Result<(Plugin, StageUse)> {
     if let Some(grant) = &spec.grant.http {
         millstream_plugins::plugin::check_http_grant(grant).map_err(Error::job)?;
     }
-    let plugin = host.load(&spec.place(folder), &LoadOptions::of(spec))?;
+    let plugin = host.load(&spec.component_path(dir), &LoadOptions::of(spec))?;
     let world = plugin.world();
     if world != World::Sink {
         return Err(Error::job(format!(
@@ -188,31 +188,31 @@ fn loaded(name: &str, spec: &PluginSpec, folder: &Path, host: &PluginHost) -> Re
     let used = StageUse {
         config: spec.config.to_string(),
         limits: spec.limits,
-        grant: granted(spec, folder)?,
+        grant: granted(spec, dir)?,
         ..StageUse::new(name)
     };
     Ok((plugin, used))
 }
 
 impl Graph {
-    /// A sink as it would be with another plugin, see [`Graph::with_plugin`].
+    /// Returns a sink with another plugin, see [`Graph::with_plugin`].
     pub fn with_sink(&self, sink: &str, path: &Path, file: &Path, signers: Option<Vec<String>>) -> Result<SinkNode> {
         let spec = self.spec.sinks.iter().find(|spec| spec.name == sink);
         let found = spec.and_then(|spec| Some((spec, spec.plugin()?)));
-        let (spec, plugin) = found.ok_or_else(|| Error::job(format!("sink `{sink}` is no plugin")))?;
+        let (spec, plugin) = found.ok_or_else(|| Error::job(format!("sink `{sink}` is not a plugin")))?;
         let plugin = replace(plugin.clone(), path, file, signers)?;
         let made =
-            self.union(&spec.from).and_then(|rows| node(spec, &plugin, &rows, &self.spec.origin.folder, &self.host));
+            self.union(&spec.from).and_then(|rows| node(spec, &plugin, &rows, &self.spec.origin.dir, &self.host));
         made.map_err(|error| error.within(format!("sink `{sink}`")))
     }
 
-    /// The last batch that a sink holds which the job had before, with the plugin that it had then. `before`: that job.
+    /// Returns the last batch that a sink of the previous job holds, with its plugin in that job. `before`: the previous job.
     pub fn committed_before(&self, before: &JobSpec, sink: &SinkSpec, job: (&str, &str)) -> Result<Option<BatchId>> {
         let Some(mut spec) = before.sinks.iter().find(|own| own.name == sink.name).cloned() else { return Ok(None) };
         let SinkKind::Plugin(of) = &mut spec.kind else { return Ok(None) };
-        // Who is not there any more may be gone for good.
+        // A server that no longer exists must not delay startup.
         of.wait = Duration::ZERO;
-        let (plugin, used) = loaded(&spec.name, &of.plugin, &before.origin.folder, &self.host)?;
+        let (plugin, used) = loaded(&spec.name, &of.plugin, &before.origin.dir, &self.host)?;
         let writer = plugin.asker(used)?;
         committed(&spec, PluginWriter { writer: Box::new(writer), exactly_once: true }, job, None)
     }

@@ -1,5 +1,5 @@
-//! Aggregates of a batch, by key or as a whole: built-in functions or a plugin. Each part is aggregated by itself
-//! before the exchange; the worker that owns a key puts the partial results together, in the order of arrival.
+//! Aggregates of a batch, by key or over all rows: built-in functions or a plugin. Each part is aggregated alone before the exchange. The worker that
+//! owns a key merges the partial results in the order of arrival.
 
 pub mod builtin;
 pub mod check;

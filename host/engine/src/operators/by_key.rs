@@ -1,6 +1,6 @@
-//! Rows on their way to the worker that owns their key.
+//! Exchange of rows: each row goes to the worker that owns its key.
 
-use crate::exchange::{by_key_group, parts_of, split_by_key};
+use crate::exchange::{parts_of, sort_by_key_group, split_by_key};
 use crate::operators::context::BuildContext;
 use crate::operators::stage::StageNode;
 use crate::timely_ext::{Output, Parts, each_batch, each_part};
@@ -14,15 +14,15 @@ use millstream_base::ids::{ClockId, PartOrder};
 use std::collections::BTreeMap;
 use timely::dataflow::operators::Exchange;
 
-/// Brings rows to the worker that owns their key, where the stage has one. The rows of a part come out in the order of
-/// their key groups, so that what the workers make of them stands in the same order however many workers there are.
+/// Sends rows to the worker that owns their key, if the stage has a key. The rows of a part are ordered by key group. So the output order does not
+/// depend on the number of workers.
 pub fn by_key<'s>(stage: &StageNode, input: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
     if stage.key.is_empty() {
         return input;
     }
     let (key, failure) = (stage.key.clone(), build.failure.clone());
     let (grouped, _) = each_part(input, &format!("{} group", stage.name), failure.clone(), move |_, part, output| {
-        let rows = by_key_group(&part.rows, &hashes(&key, &part.rows)?).map_err(Error::arrow)?;
+        let rows = sort_by_key_group(&part.rows, &hashes(&key, &part.rows)?).map_err(Error::arrow)?;
         output.rows.push(Part { rows, ..part });
         Ok(())
     });
@@ -39,32 +39,32 @@ pub fn by_key<'s>(stage: &StageNode, input: Parts<'s>, build: &BuildContext<'s, 
     ordered
 }
 
-/// The same, of rows whose parts may be others with another number of workers: those of a batch, clock and window become one
-/// part, in the order of their key groups as well.
+/// As [`by_key`], for rows whose parts depend on the number of workers. The parts of a batch, clock and window become one part, ordered by key group
+/// too.
 pub fn by_key_in_order<'s>(stage: &StageNode, input: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
-    if stage.key.is_empty() || places_are_fixed(stage, build) {
+    if stage.key.is_empty() || order_is_fixed(stage, build) {
         return by_key(stage, input, build);
     }
     in_order(stage, split_parts(stage, input, build), build)
 }
 
-/// The same, of rows in which it stands already where they go; without a key, they only go there.
+/// As [`by_key_in_order`], for rows that already carry their destination; without a key, they are only sent there.
 pub fn moved_in_order<'s>(stage: &StageNode, input: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
-    if stage.key.is_empty() || places_are_fixed(stage, build) {
+    if stage.key.is_empty() || order_is_fixed(stage, build) {
         return input.exchange(|part: &Part| part.to);
     }
     in_order(stage, input, build)
 }
 
-fn places_are_fixed(stage: &StageNode, build: &BuildContext<'_, '_>) -> bool {
-    stage.inputs.iter().all(|input| build.graph.places_are_fixed(&input.from))
+fn order_is_fixed(stage: &StageNode, build: &BuildContext<'_, '_>) -> bool {
+    stage.inputs.iter().all(|input| build.graph.order_is_fixed(&input.from))
 }
 
-/// Makes one part of those of a batch, clock and window, where they go.
+/// Merges the parts of a batch, clock and window at their destination.
 fn in_order<'s>(stage: &StageNode, input: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
     let (key, index) = (stage.key.clone(), build.index as u64);
     let work = move |context: BatchContext, parts: Vec<Part>, output: &mut Output| {
-        for part in together(&key, index, parts)? {
+        for part in merge_parts(&key, index, parts)? {
             (output.clock_id, output.input) = (part.clock_id, part.input);
             output.push(context, part.order, part.rows);
         }
@@ -74,8 +74,8 @@ fn in_order<'s>(stage: &StageNode, input: Parts<'s>, build: &BuildContext<'s, '_
     each_batch(input, build.ticks.clone(), &name, failure, |part| part.to, work).0
 }
 
-/// One part for each clock, window and input of these, with the rows in the order of their key groups. `worker`: this one.
-pub fn together(key: &[usize], worker: u64, parts: Vec<Part>) -> Result<Vec<Part>> {
+/// Merges parts into one per clock, window and input, with rows ordered by key group. `worker` is this worker.
+pub fn merge_parts(key: &[usize], worker: u64, parts: Vec<Part>) -> Result<Vec<Part>> {
     let mut together: BTreeMap<(PartOrder, ClockId, u32), Vec<Part>> = BTreeMap::new();
     for part in parts {
         together.entry((part.order.clone().of_window(), part.clock_id, part.input)).or_default().push(part);
@@ -86,30 +86,30 @@ pub fn together(key: &[usize], worker: u64, parts: Vec<Part>) -> Result<Vec<Part
         let all = || {
             let rows =
                 concat_batches(first.rows.schema_ref(), parts.iter().map(|part| &part.rows)).map_err(Error::arrow)?;
-            by_key_group(&rows, &hashes(key, &rows)?).map_err(Error::arrow)
+            sort_by_key_group(&rows, &hashes(key, &rows)?).map_err(Error::arrow)
         };
         Some(all().map(|rows| Part { order, rows, ..first.clone() }))
     };
     together.into_iter().filter_map(one).collect()
 }
 
-/// The hashes of the keys in these columns.
+/// Returns the hashes of the keys in these columns.
 pub fn hashes(key: &[usize], rows: &RecordBatch) -> Result<Vec<KeyHash>> {
     Ok(keys(key, rows)?.hashes())
 }
 
-/// The keys in these columns.
+/// Returns the keys in these columns.
 pub fn keys(key: &[usize], rows: &RecordBatch) -> Result<Keys> {
     let columns: Vec<ArrayRef> = key.iter().map(|key| rows.column(*key).clone()).collect();
     Keys::encode(&columns, rows.num_rows()).map_err(Error::arrow)
 }
 
-/// Splits parts by key; where a part goes stands in it.
+/// Splits parts by key; each part carries its destination.
 pub fn split_parts<'s>(stage: &StageNode, input: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
     split_marked(stage, input, build, |_| Ok(()))
 }
 
-/// The same, after something was noted in each part.
+/// As [`split_parts`], after `mark` annotated each part.
 pub fn split_marked<'s>(
     stage: &StageNode,
     input: Parts<'s>,

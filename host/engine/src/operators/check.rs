@@ -1,4 +1,4 @@
-//! Which operator checks a stage when a job is loaded.
+//! Dispatch to the operator that checks a stage when a job is loaded.
 
 use crate::operators::stage::Operator;
 use crate::operators::stage_check::{CheckedStage, StageCheck};
@@ -14,7 +14,7 @@ use millstream_base::time::microseconds;
 /// Checks the operator of a stage.
 pub fn operator(check: &StageCheck<'_>) -> Result<CheckedStage> {
     match &check.spec.operator {
-        OperatorSpec::Union => Ok(CheckedStage::of(check.input.clone(), Operator::Union)),
+        OperatorSpec::Union => Ok(CheckedStage::new(check.input.clone(), Operator::Union)),
         OperatorSpec::Aggregate { columns, inverse } => aggregate::check::check(check, columns, *inverse),
         OperatorSpec::Plugin(plugin) => plugin::check::check(check, plugin),
         OperatorSpec::Cogroup { plugin, .. } => cogroup::check::check(check, plugin),
@@ -29,12 +29,12 @@ pub fn operator(check: &StageCheck<'_>) -> Result<CheckedStage> {
         | OperatorSpec::Deduplicate { .. }
         | OperatorSpec::Sample(_)
         | OperatorSpec::Split(_)
-        | OperatorSpec::Repartition { .. } => choosing(check),
+        | OperatorSpec::Repartition { .. } => simple_operator(check),
     }
 }
 
-/// The same of those that choose or spread rows.
-fn choosing(check: &StageCheck<'_>) -> Result<CheckedStage> {
+/// Checks operators that select or distribute rows.
+fn simple_operator(check: &StageCheck<'_>) -> Result<CheckedStage> {
     let spec = &check.spec.operator;
     let deduplicates = matches!(spec, OperatorSpec::Deduplicate { .. });
     if check.event_time.is_some() && check.window.is_none() && !deduplicates {
@@ -57,5 +57,5 @@ fn choosing(check: &StageCheck<'_>) -> Result<CheckedStage> {
         OperatorSpec::Repartition { partitions } => repartition::check::check(*partitions)?,
         _ => return Err(Error::bug("not a stage that chooses or spreads rows")),
     };
-    Ok(CheckedStage::of(input, Operator::Simple(node)))
+    Ok(CheckedStage::new(input, Operator::Simple(node)))
 }

@@ -1,4 +1,4 @@
-//! `cogroup`: a plugin gets all rows of a key, of several inputs.
+//! `cogroup`: a plugin receives all rows of a key, from several inputs.
 
 pub mod check;
 pub mod node;

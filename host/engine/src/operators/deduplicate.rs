@@ -1,4 +1,4 @@
-//! `deduplicate`: rows whose key came before are dropped.
+//! `deduplicate`: drops rows whose key was seen before.
 
 pub mod check;
 pub mod run;

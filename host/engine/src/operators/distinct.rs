@@ -1,4 +1,4 @@
-//! `distinct`: of rows that are equal in some columns the first of each batch or window.
+//! `distinct`: keeps the first of equal rows, by some columns, in each batch or window.
 
 pub mod check;
 pub mod run;

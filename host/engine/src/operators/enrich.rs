@@ -1,4 +1,4 @@
-//! `enrich` with a table from outside.
+//! `enrich` with a lookup table.
 
 pub mod check;
 pub mod node;

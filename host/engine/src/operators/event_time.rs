@@ -1,4 +1,4 @@
-//! The time of rows: computed once where they come into the stage, and told to all workers as progress.
+//! Event time of rows: computed once when they enter the stage, and reported to all workers as progress.
 
 use crate::event_time::node::{EventTimeNode, watermark_table};
 use crate::event_time::{EventClock, Lapses, TIME, Watermarks, saved};
@@ -10,7 +10,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, Timestam
 use arrow::compute::{concat, filter_record_batch, max};
 use arrow::datatypes::{Field, TimestampMicrosecondType};
 use millstream_base::batch::part::Part;
-use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::batch::types::{ColumnType, with_fields};
 use millstream_base::context::{BatchContext, Event, Progress};
 use millstream_base::error::{Error, Kind, Result};
@@ -31,20 +31,20 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 pub struct TimedStreams<'s> {
     /// The rows, with [`TIME`] as their last column.
     pub rows: Parts<'s>,
-    /// Rows without a time that can be used.
+    /// Rows without a valid time.
     pub rejected: Parts<'s>,
-    /// A copy for each worker.
+    /// One copy per worker.
     pub progress: ProgressStream<'s>,
 }
 
-/// Gives the rows of a stage their time.
+/// Adds the event time to the rows of a stage.
 pub fn build<'s>(
     stage: &StageNode,
     node: &EventTimeNode,
     parts: Parts<'s>,
     build: &BuildContext<'s, '_>,
 ) -> TimedStreams<'s> {
-    let current = CurrentPlugin::of(stage, build.versions);
+    let current = CurrentPlugin::new(stage, build.versions);
     let mut stamp = Stamp { node: node.clone(), stage: stage.clone(), current };
     let metrics = build.metrics.of(&stage.name);
     let failure = build.failure.clone();
@@ -60,32 +60,32 @@ pub fn build<'s>(
     TimedStreams { rows, rejected, progress }
 }
 
-/// The progress and the clock of a stage, where it has event time.
-pub fn of<'s>(
+/// Returns the progress and the clock of a stage, if it has event time.
+pub fn progress_and_clock<'s>(
     stage: &StageNode,
     progress: Option<ProgressStream<'s>>,
     build: &BuildContext<'s, '_>,
 ) -> Result<Option<(ProgressStream<'s>, EventClock)>> {
     match (progress, &stage.event_time) {
-        (Some(progress), Some(node)) => Ok(Some((progress, telling_clock(stage, node, build)?))),
+        (Some(progress), Some(node)) => Ok(Some((progress, reporting_clock(stage, node, build)?))),
         _ => Ok(None),
     }
 }
 
-/// This worker's clock of a stage, which on one worker says what users should know.
-pub fn telling_clock(stage: &StageNode, node: &EventTimeNode, build: &BuildContext<'_, '_>) -> Result<EventClock> {
+/// Returns this worker's clock of a stage; on one worker it also reports notices to users.
+pub fn reporting_clock(stage: &StageNode, node: &EventTimeNode, build: &BuildContext<'_, '_>) -> Result<EventClock> {
     let clock = clock(stage, node, build)?;
-    Ok(if build.index == 0 { clock.telling(&stage.name) } else { clock })
+    Ok(if build.index == 0 { clock.with_warning(&stage.name) } else { clock })
 }
 
-/// This worker's clock of a stage, as the checkpoint that is loaded has it.
+/// Returns this worker's clock of a stage, from the loaded checkpoint.
 pub fn clock(stage: &StageNode, node: &EventTimeNode, build: &BuildContext<'_, '_>) -> Result<EventClock> {
     let mut watermarks = Watermarks::new(node.clocks.keys().copied(), node.lateness_us, node.idle_us)
-        .ending(node.ends.clone(), build.job.at_end)
-        .behind(node.behind.clone())
-        .fed(node.fed.clone())
-        .of_folders(node.folders.clone())
-        .running_on(node.horizon_us);
+        .with_ends(node.clock_ends.clone(), build.job.at_end)
+        .with_holding(node.holding.clone())
+        .with_feeds(node.feeds.clone())
+        .with_dirs(node.dirs.clone())
+        .with_horizon(node.horizon_us);
     let mut lapses = Lapses { interval_us: microseconds(build.job.batch), last: None };
     let checkpoint = build.table_checkpoint(&watermark_table(&stage.name));
     if let Some(checkpoint) = &checkpoint
@@ -98,41 +98,41 @@ pub fn clock(stage: &StageNode, node: &EventTimeNode, build: &BuildContext<'_, '
     Ok(EventClock::new(watermarks, node.clocks.clone(), lapses, checkpoint))
 }
 
-/// Times before the year 1 and after the year 9999 are mistakes.
+/// Times before the year 1 and after the year 9999 are errors.
 const TIME_US: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=TIME_US_MAX;
 
 struct Stamp {
     node: EventTimeNode,
     stage: StageNode,
-    /// The stage as it runs: rejected rows name the plugin that they are rejected by.
+    /// The running stage; rejected rows name the plugin that rejected them.
     current: CurrentPlugin,
 }
 
 impl Stamp {
-    /// Puts out the rows with their time, and those without one as rejected; returns how many these are.
+    /// Emits the rows with their time, and rejects those without one. Returns the number of rejected rows.
     fn part(&mut self, context: BatchContext, part: Part, output: &mut Output) -> Result<usize> {
         if let Some(stage) = self.current.renewed() {
             self.stage.rejected = stage.rejected.clone();
         }
-        let place = part.input as usize;
-        let Some(time) = self.node.times.get(place) else { return Err(Error::bug("a part of an unknown input")) };
+        let position = part.input as usize;
+        let Some(time) = self.node.times.get(position) else { return Err(Error::bug("a part of an unknown input")) };
         let mut failed = BTreeMap::new();
         let times = times_of(time, context, &part.rows, 0, &mut failed)?;
         let values = times.as_primitive_opt::<TimestampMicrosecondType>();
-        let values = values.ok_or_else(|| Error::bug("times that are no timestamps"))?;
+        let values = values.ok_or_else(|| Error::bug("times that are not timestamps"))?;
         let latest = self.node.ahead_us_max.map_or(i64::MAX, |ahead| context.time.0.saturating_add(ahead));
         let good =
             |row: usize| values.is_valid(row) && TIME_US.contains(&values.value(row)) && values.value(row) <= latest;
-        let bad: Vec<RefusedRow> = (0..values.len())
+        let bad: Vec<RejectedRow> = (0..values.len())
             .filter(|row| !good(*row))
             .map(|row| {
-                let reason = failed.remove(&row).unwrap_or_else(|| self.why(values, row, latest));
-                RefusedRow::new(row as u32, reason)
+                let reason = failed.remove(&row).unwrap_or_else(|| self.reason(values, row, latest));
+                RejectedRow::new(row as u32, reason)
             })
             .collect();
         let field = Field::new(TIME, ColumnType::Timestamp.arrow(), false);
         let schema = with_fields(part.rows.schema_ref(), [Arc::new(field)]);
-        let refused = bad.len();
+        let rejections = bad.len();
         let stamped = |rows: &RecordBatch, times| {
             RecordBatch::try_new(schema.clone(), rows.columns().iter().cloned().chain([times]).collect())
         };
@@ -144,14 +144,14 @@ impl Stamp {
         let kept = filter_record_batch(&part.rows, &keep).map_err(Error::arrow)?;
         let kept_times = arrow::compute::filter(&times, &keep).map_err(Error::arrow)?;
         output.push(context, part.order.clone(), stamped(&kept, kept_times).map_err(Error::arrow)?);
-        let input = self.stage.inputs.get(place).map_or("", |input| &input.name);
+        let input = self.stage.inputs.get(position).map_or("", |input| &input.name);
         let rejected = self.stage.rejected.rows(context.id, input, &part.rows, &bad)?;
-        // Parts of several inputs may have one place.
+        // Parts of several inputs may have the same order.
         output.reject(context, part.order.then(u64::from(part.input)), rejected);
-        Ok(refused)
+        Ok(rejections)
     }
 
-    fn why(&self, values: &TimestampMicrosecondArray, row: usize, latest: i64) -> String {
+    fn reason(&self, values: &TimestampMicrosecondArray, row: usize, latest: i64) -> String {
         if values.is_null(row) {
             return "its time is null".into();
         }
@@ -163,7 +163,7 @@ impl Stamp {
     }
 }
 
-/// Takes the last column off the rows of a part: their times.
+/// Removes the last column of a part: the times of its rows.
 pub fn take_times(part: &Part) -> Result<(RecordBatch, TimestampMicrosecondArray)> {
     let columns: Vec<usize> = (0..part.rows.num_columns().saturating_sub(1)).collect();
     let times = part.rows.columns().last().and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
@@ -171,14 +171,14 @@ pub fn take_times(part: &Part) -> Result<(RecordBatch, TimestampMicrosecondArray
     Ok((part.rows.project(&columns).map_err(Error::arrow)?, times))
 }
 
-/// A part without the time of its rows.
+/// Removes the times of a part's rows.
 pub fn without_time(part: Part) -> Result<Part> {
     let (rows, _) = take_times(&part)?;
     Ok(Part { rows, ..part })
 }
 
-/// The times of rows. Those of rows for which they cannot be computed, as their numbers are too large or their text is no
-/// time, are null; `failed` then says why, by place from `first` on: one bad row is no reason to stop the others.
+/// Computes the times of rows. A time is null if it cannot be computed: a number is out of range, or a string is not a time. `failed` then has the
+/// reasons, by index from `first` on. One bad row does not affect the others.
 fn times_of(
     time: &Expression,
     context: BatchContext,
@@ -202,7 +202,7 @@ fn times_of(
     concat(&[&left, &right]).map_err(Error::arrow)
 }
 
-/// The greatest time of each part, once for each worker.
+/// Sends the greatest time of each part to every worker.
 fn progress<'s>(parts: Parts<'s>, name: &str, peers: usize, failure: Failure) -> ProgressStream<'s> {
     let mut builder = OperatorBuilder::new(name.to_owned(), parts.scope());
     let mut input = builder.new_input(parts, Pipeline);

@@ -1,4 +1,4 @@
-//! `join`: rows of two inputs side by side.
+//! `join`: matches rows of two inputs.
 
 pub mod check;
 pub mod node;

@@ -1,4 +1,4 @@
-//! Late rows on their way out of a stage.
+//! Late rows that leave a stage.
 
 use crate::operators::stage::StageNode;
 use crate::timely_ext::Output;
@@ -9,7 +9,7 @@ use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_metrics::Counts;
 
-/// What comes too late, as `<stage>.late` has it.
+/// Late rows, in the format of `<stage>.late`.
 pub struct LateRows {
     /// Names of the inputs.
     inputs: Vec<String>,
@@ -17,12 +17,12 @@ pub struct LateRows {
 }
 
 impl LateRows {
-    /// For the late rows of this stage.
-    pub fn of(stage: &StageNode, metrics: &Counts) -> LateRows {
+    /// Creates the output for late rows of this stage.
+    pub fn new(stage: &StageNode, metrics: &Counts) -> LateRows {
         LateRows { inputs: stage.inputs.iter().map(|input| input.name.clone()).collect(), metrics: metrics.clone() }
     }
 
-    /// Puts out late rows of a part, without the column of their time.
+    /// Emits late rows of a part, without their time column.
     pub fn push(&self, context: BatchContext, part: &Part, rows: RecordBatch, output: &mut Output) -> Result<()> {
         self.metrics.add_late(rows.num_rows());
         let rows = match self.inputs.as_slice() {
@@ -33,11 +33,11 @@ impl LateRows {
                 mixed_late_rows(input, &rows, late).map_err(Error::arrow)?
             }
         };
-        // Parts of several inputs may have one place.
+        // Parts of several inputs may have the same order.
         output.late(context, part.order.clone().then(u64::from(part.input)), rows);
         Ok(())
     }
 }
 
-/// The reason beside late rows, where there is room for one.
+/// The reason stored with late rows, if there is a column for it.
 const WHY_LATE: &str = "it came after its windows were closed";

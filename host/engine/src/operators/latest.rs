@@ -1,4 +1,4 @@
-//! `enrich` with a stream: the latest row of the same key beside each row.
+//! `enrich` with a stream: adds the latest row of the same key to each row.
 
 pub mod check;
 pub mod node;

@@ -1,4 +1,4 @@
-//! `latest`: the latest row of each key.
+//! `latest`: keeps the latest row of each key.
 
 pub mod check;
 pub mod node;

@@ -1,4 +1,4 @@
-//! Plugins: of world `transform`, and what stages with any plugin need.
+//! Plugins of world `transform`, and code shared by stages with any plugin.
 
 pub mod check;
 pub mod current;

@@ -1,4 +1,4 @@
-//! `top` over all rows that ever came.
+//! `top` over all rows ever received.
 
 pub mod check;
 pub mod node;

@@ -1,4 +1,4 @@
-//! `repartition`: rows spread anew over the workers.
+//! `repartition`: distributes rows over the workers.
 
 pub mod check;
 pub mod run;

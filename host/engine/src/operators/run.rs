@@ -1,4 +1,4 @@
-//! Stages in the graph. What each is made of, in the order of the rows:
+//! Stages in the graph. Each consists of, in the order of the rows:
 //!
 //! ```text
 //! inputs -> [event time] -> [window] -> operator -> [filter, select]
@@ -34,7 +34,7 @@ fn operator<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s, '_
             session::run::build(stage, input, build)
         }
         (Some(_), Operator::Aggregate(_) | Operator::Reduce(_)) => aggregate::windowed::build(stage, input, build),
-        // Over all rows, which the operator keeps itself.
+        // Over all rows, which the operator stores itself.
         (Some(WindowNode::All), Operator::Simple(_) | Operator::Join(_)) => over_batches(stage, input, build),
         (Some(window), _) => {
             let windowed = window::run::build(stage, window, input, build)?;
@@ -49,7 +49,7 @@ fn operator<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s, '_
     }
 }
 
-/// An operator that works on the rows of a batch, whether they are its own or those of a window that ends with it.
+/// Builds an operator on the rows of a batch, or on those of windows that end with it.
 fn over_batches<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
     let parts = input.parts;
     let (rows, rejected) = match &stage.operator {
@@ -80,13 +80,15 @@ fn over_batches<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s
         Operator::Pattern(node) => {
             return pattern::run::build(stage, node, Input { parts, progress: input.progress }, build);
         }
-        Operator::Simple(node) => return choosing(stage, node, Input { parts, progress: input.progress }, build),
+        Operator::Simple(node) => {
+            return simple_operator(stage, node, Input { parts, progress: input.progress }, build);
+        }
     };
-    Ok(StageStreams::of(rows, rejected))
+    Ok(StageStreams::new(rows, rejected))
 }
 
-/// One that chooses or spreads rows.
-fn choosing<'s>(
+/// Builds an operator that selects or distributes rows.
+fn simple_operator<'s>(
     stage: &StageNode,
     node: &SimpleNode,
     input: Input<'s>,

@@ -1,4 +1,4 @@
-//! Windows of sessions.
+//! Session windows.
 
 pub mod run;
 pub mod state;

@@ -1,4 +1,4 @@
-//! `filter` and `select`: what happens to the rows of an operator before they leave the stage.
+//! `filter` and `select`: processing of an operator's rows before they leave the stage.
 
 pub mod check;
 pub mod run;

@@ -1,4 +1,4 @@
-//! `split`: rows by the first condition that they fulfil.
+//! `split`: distributes rows by the first condition that they satisfy.
 
 pub mod check;
 pub mod run;

@@ -1,4 +1,4 @@
-//! A stage that is checked, with its operator: what the graph of a job consists of.
+//! A checked stage, with its operator: the nodes of a job's graph.
 
 use crate::checkpoint::types::Table;
 use crate::event_time::node::EventTimeNode;
@@ -25,26 +25,25 @@ pub struct StageNode {
     pub name: String,
     /// Its inputs.
     pub inputs: Vec<InputNode>,
-    /// The columns that the operator works on: those of the first input, with the bounds of its window behind them where
-    /// rows of event time windows come out of a window first.
+    /// The columns for the operator: those of the first input. If it processes rows of event time windows, the bounds of the window follow.
     pub input: SchemaRef,
-    /// Places of its key columns in `input`.
+    /// Indexes of its key columns in `input`.
     pub key: Vec<usize>,
     /// The columns of its rows.
     pub output: SchemaRef,
-    /// How it puts out the rows that it refuses.
+    /// The output of the rows that it rejects.
     pub rejected: RejectedRows,
-    /// The rows that the operator works on, where these are not those of one batch.
+    /// The rows for the operator, unless these are the rows of one batch.
     pub window: Option<WindowNode>,
-    /// How its rows tell their time.
+    /// Definition of its rows' event time.
     pub event_time: Option<EventTimeNode>,
     /// Its operator.
     pub operator: Operator,
-    /// What happens to the operator's rows before they leave the stage.
+    /// Processing of the operator's rows before they leave the stage.
     pub shape: Option<OutputShape>,
-    /// Streams beside `<name>` and `<name>.rejected`, with their columns: late rows first, then branches.
+    /// Streams in addition to `<name>` and `<name>.rejected`, with their columns: late rows first, then branches.
     pub sides: Vec<(String, SchemaRef)>,
-    /// What checkpoints hold of it, without files.
+    /// Its tables in checkpoints, without files.
     pub tables: Vec<Table>,
 }
 
@@ -78,23 +77,23 @@ pub enum Operator {
     Sql(Box<SqlNode>),
     /// A join.
     Join(Box<JoinNode>),
-    /// A table from outside beside each row.
+    /// Joins rows with a lookup table.
     Enrich(Box<EnrichNode>),
-    /// The latest row that another stream has of the same key, beside each row.
+    /// Joins rows with the latest row of another stream that has the same key.
     Latest(Box<LatestNode>),
     /// Sequences of rows of a key.
     Pattern(Box<PatternNode>),
-    /// Chooses or spreads rows.
+    /// Selects or distributes rows.
     Simple(SimpleNode),
 }
 
 impl StageNode {
-    /// Its plugin, if it is one.
+    /// Returns its plugin, if any.
     pub fn plugin(&self) -> Option<&PluginNode> {
         plugin_of(&self.operator)
     }
 
-    /// The same, to be changed.
+    /// Returns its plugin, mutable.
     pub fn plugin_mut(&mut self) -> Option<&mut PluginNode> {
         match &mut self.operator {
             Operator::Transform(node) | Operator::Update(node, _) | Operator::Reduce(node) => Some(node),
@@ -103,13 +102,13 @@ impl StageNode {
         }
     }
 
-    /// Whether it keeps a total of each key, in one row, of all rows that ever came.
+    /// Returns whether it keeps one total row per key, over all rows ever received.
     pub fn keeps_totals(&self) -> bool {
         let keeps_values = matches!(&self.operator, Operator::Aggregate(functions) if functions.keeps_values);
         matches!(self.window, Some(WindowNode::All)) && !keeps_values
     }
 
-    /// Whether what it keeps may lie in files where the job says how much memory state may take. Update stages know that themselves.
+    /// Returns whether its state may be spilled, if the job limits the memory of state. Update stages decide that themselves.
     pub fn may_spill(&self) -> bool {
         if self.window.is_some_and(|window| !matches!(window, WindowNode::All)) {
             return true;
@@ -124,7 +123,7 @@ impl StageNode {
         }
     }
 
-    /// Whether keys have running totals, which what leaves a window of processing time is taken out of.
+    /// Returns whether keys have running totals, from which rows that leave a window of processing time are subtracted.
     pub fn has_inverse(&self) -> bool {
         match &self.operator {
             Operator::Aggregate(builtin) => builtin.inverse,
@@ -133,7 +132,7 @@ impl StageNode {
         }
     }
 
-    /// Whether parts only pass through it: each comes out whole, in pieces or not at all, with its place in the batch.
+    /// Returns whether parts only pass through it: each is emitted complete, in pieces or not at all, with its order in the batch.
     pub fn keeps_parts(&self) -> bool {
         let keeps = match &self.operator {
             Operator::Union | Operator::Transform(_) | Operator::Enrich(_) | Operator::Latest(_) => true,
@@ -144,8 +143,8 @@ impl StageNode {
         keeps && self.window.is_none()
     }
 
-    /// Whether its own watermark says how old the rows that it still puts out may be: it puts them out later than what they
-    /// are made of came, or those of several sources, of which one may be behind the others, by one clock.
+    /// Returns whether its own watermark bounds the age of rows that it may still emit. It emits them later than their input. Or it merges several
+    /// sources, some of which may lag behind, on one clock.
     pub fn holds_rows(&self) -> bool {
         let holds = match &self.operator {
             Operator::Join(node) => node.interval.is_some() || node.as_of.is_some(),
@@ -155,14 +154,14 @@ impl StageNode {
         self.event_time.is_some() && (holds || self.window.is_some_and(|window| window.of_event_time()))
     }
 
-    /// Whether it puts out which of its results are replaced by others.
-    pub fn puts_out_replaced(&self) -> bool {
+    /// Returns whether it emits which of its results are replaced.
+    pub fn emits_replaced(&self) -> bool {
         let name = format!("{}.{REPLACED}", self.name);
         self.sides.iter().any(|(side, _)| *side == name)
     }
 }
 
-/// The plugin of an operator, if it is one.
+/// Returns the plugin of an operator, if any.
 pub fn plugin_of(operator: &Operator) -> Option<&PluginNode> {
     match operator {
         Operator::Transform(node) | Operator::Update(node, _) | Operator::Reduce(node) => Some(node),

@@ -1,4 +1,4 @@
-//! Plugins of world `update`: a state for each key.
+//! Plugins of world `update`: one state per key.
 
 pub mod check;
 pub mod initial;

@@ -1,4 +1,4 @@
-//! `window`: which rows belong together.
+//! `window`: groups of rows that are processed together.
 
 pub mod check;
 pub mod ends;

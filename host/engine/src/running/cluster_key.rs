@@ -1,4 +1,4 @@
-//! The key that the processes of a job share: who does not have it takes no part in the job.
+//! The key that the processes of a job share. A process without it cannot join the job.
 
 use millstream_base::error::{Error, Result};
 use millstream_base::private::{self, Key, random};
@@ -7,12 +7,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Fewer bytes could be guessed.
+/// Minimum length of a key. A shorter one could be guessed.
 const BYTES_MIN: usize = 32;
-/// More is no key.
+/// Maximum length of a key.
 pub const BYTES_MAX: usize = 4096;
 
-/// A secret that all processes of a job know. It is never shown, and stands on no command line.
+/// A secret shared by all processes of a job. It is never displayed or passed on a command line.
 #[derive(Clone)]
 pub struct ClusterKey(Arc<[u8]>);
 
@@ -23,13 +23,13 @@ impl fmt::Debug for ClusterKey {
 }
 
 impl ClusterKey {
-    /// A new one, for processes that one supervisor starts.
+    /// Generates a key, for processes that one supervisor starts.
     pub fn generate() -> Result<ClusterKey> {
-        let bytes = random().map_err(|error| Error::environment(format!("no key can be made: {error}")))?;
+        let bytes = random().map_err(|error| Error::environment(format!("cannot create a key: {error}")))?;
         Ok(ClusterKey(bytes.as_slice().into()))
     }
 
-    /// That of this user on this machine, for processes that are started by hand. It is made where there is none.
+    /// Returns the key of this user on this machine, for processes that are started by hand. Creates it if it does not exist.
     pub fn of_user() -> Result<ClusterKey> {
         let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
@@ -49,18 +49,18 @@ impl ClusterKey {
         Ok(ClusterKey(key.bytes().into()))
     }
 
-    /// That in a file, without the end of its last line.
+    /// Reads the key from a file, without the trailing line break.
     pub fn read(file: &Path) -> Result<ClusterKey> {
         let bytes = read(file).map_err(|error| Error::job(format!("--cluster-key: {}: {error}", file.display())))?;
         Ok(ClusterKey(bytes.into()))
     }
 
-    /// Its bytes as they are passed to a process over a pipe that nobody else reads.
+    /// Returns its bytes, as they are passed to a process over a private pipe.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// What [`Self::bytes`] gave.
+    /// Creates a key from the result of [`Self::bytes`].
     pub fn from_bytes(bytes: &[u8]) -> ClusterKey {
         ClusterKey(bytes.into())
     }
@@ -87,8 +87,8 @@ mod tests {
 
     #[test]
     fn a_key_is_a_file_that_only_its_user_may_use() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name);
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
         let file = |name: &str, bytes: &[u8], mode| {
             fs::write(path(name), bytes).unwrap();
             fs::set_permissions(path(name), Permissions::from_mode(mode)).unwrap();
@@ -107,9 +107,9 @@ mod tests {
                 .contains("32 to 4096 random bytes")
         );
         assert!(file("long", &[1; 5000], 0o600).unwrap_err().contains("32 to 4096 random bytes"));
-        assert!(ClusterKey::read(folder.path()).unwrap_err().message.contains("it must be a file"));
+        assert!(ClusterKey::read(dir.path()).unwrap_err().message.contains("it must be a file"));
         let pipe = std::ffi::CString::new(path("pipe").display().to_string()).unwrap();
-        // SAFETY: the path ends with a zero byte.
+        // SAFETY: the path is NUL-terminated.
         assert_eq!(unsafe { libc::mkfifo(pipe.as_ptr(), 0o600) }, 0);
         assert!(ClusterKey::read(&path("pipe")).unwrap_err().message.contains("it must be a file"));
         assert_eq!(format!("{:?}", ClusterKey::generate().unwrap()), "ClusterKey");

@@ -1,4 +1,4 @@
-//! What a job was asked to do for other processes that take it over, and what supervisors on several machines tell each other of that
+//! Requests to a job whose successor processes are about to take it over, and the messages that supervisors on several machines exchange about that
 //! through the processes of the job.
 
 use super::layout::JobLayout;
@@ -7,105 +7,105 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Words that wait for the supervisor; it takes them many times a second.
-const WORDS_MAX: usize = 8;
+/// Maximum messages queued for the supervisor, which takes them many times per second.
+const MESSAGES_MAX: usize = 8;
 
-/// What supervisors of a job on several machines tell each other. That of process 0 leads.
+/// A message between supervisors of a job on several machines. The one of process 0 leads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum HandoverWord {
-    /// Start a process that stands by, where the job is to have one of these.
+pub enum HandoverMessage {
+    /// Start a standby process if this machine is part of the layout.
     Prepare(JobLayout),
-    /// The job is about to end, and those that stand by take it over.
+    /// The job is about to end, and the standby processes take it over.
     HandOver,
-    /// End it: the job goes on as it was. Why, for a person to read.
+    /// Cancel: the job continues unchanged. The reason, for a person to read.
     GiveUp(String),
-    /// To the one that leads: the process that stands by has failed.
+    /// To the leader: the standby process has failed.
     Failed(String),
 }
 
-/// What a job was asked to do for other processes that take it over.
+/// Requests to a job whose successor processes take it over.
 #[derive(Default)]
 pub struct HandoverRequests {
-    /// To make a checkpoint soon, so that little is left for the last one.
+    /// Make a checkpoint soon, so that little is left for the last one.
     soon: AtomicBool,
-    /// That checkpoint is there.
+    /// That checkpoint has been written.
     saved: AtomicBool,
-    /// To stop, since the others are ready.
+    /// Stop, since the successors are ready.
     last: AtomicBool,
-    heard: Mutex<PeerMessages>,
+    received: Mutex<PeerMessages>,
 }
 
-/// What another supervisor has said.
+/// Messages received from other supervisors.
 #[derive(Default)]
 struct PeerMessages {
-    words: VecDeque<HandoverWord>,
-    /// The machines that the job is to have.
+    messages: VecDeque<HandoverMessage>,
+    /// The layout that the job is about to get.
     next: Option<JobLayout>,
 }
 
 impl HandoverRequests {
-    /// A checkpoint is wanted soon.
-    pub(super) fn want_checkpoint(&self) {
+    /// Requests a checkpoint soon.
+    pub(super) fn request_early_checkpoint(&self) {
         self.saved.store(false, Ordering::Release);
         self.soon.store(true, Ordering::Release);
     }
 
-    /// The next processes are ready.
-    pub(super) fn want_end(&self) {
+    /// Requests the end of the job, as the successors are ready.
+    pub(super) fn request_end(&self) {
         self.last.store(true, Ordering::Release);
     }
 
-    /// Whether a checkpoint is wanted soon; each wish is told once.
-    pub fn take_soon(&self) -> bool {
+    /// Returns whether a checkpoint is requested soon, and clears the request.
+    pub fn take_checkpoint_request(&self) -> bool {
         self.soon.load(Ordering::Acquire) && self.soon.swap(false, Ordering::AcqRel)
     }
 
-    /// The checkpoint that was wanted is there, or there was nothing for one.
-    pub fn tell_saved(&self) {
+    /// Reports that the requested checkpoint was written, or that none was necessary.
+    pub fn report_saved(&self) {
         self.saved.store(true, Ordering::Release);
     }
 
-    /// Whether the checkpoint that was wanted last is there.
+    /// Returns whether the checkpoint requested last has been written.
     pub fn is_saved(&self) -> bool {
         self.saved.load(Ordering::Acquire)
     }
 
-    /// Whether the job is to end for others that take it over.
+    /// Returns whether the job is to end because successors take it over.
     pub fn is_last(&self) -> bool {
         self.last.load(Ordering::Acquire)
     }
 
-    /// The supervisor on another machine said this. `false`: more waits for the one here than it can have missed.
-    pub fn hear(&self, word: HandoverWord) -> bool {
-        let mut heard = self.heard();
-        match &word {
-            HandoverWord::Prepare(layout) => heard.next = Some(layout.clone()),
-            HandoverWord::GiveUp(_) => {
-                heard.next = None;
-                // It was told that the job is about to end, and others were not.
+    /// Queues a message of the supervisor on another machine. Returns `false` if the queue of the supervisor here is full.
+    pub fn receive(&self, message: HandoverMessage) -> bool {
+        let mut received = self.received();
+        match &message {
+            HandoverMessage::Prepare(layout) => received.next = Some(layout.clone()),
+            HandoverMessage::GiveUp(_) => {
+                received.next = None;
+                // This process received `HandOver`, others did not.
                 self.last.store(false, Ordering::Release);
             }
-            HandoverWord::HandOver | HandoverWord::Failed(_) => {}
+            HandoverMessage::HandOver | HandoverMessage::Failed(_) => {}
         }
-        let has_room = heard.words.len() < WORDS_MAX;
+        let has_room = received.messages.len() < MESSAGES_MAX;
         if has_room {
-            heard.words.push_back(word);
+            received.messages.push_back(message);
         }
         has_room
     }
 
-    /// What was heard since this was asked last.
-    pub fn take_heard(&self) -> Vec<HandoverWord> {
-        self.heard().words.drain(..).collect()
+    /// Returns the messages received since the previous call.
+    pub fn take_received(&self) -> Vec<HandoverMessage> {
+        self.received().messages.drain(..).collect()
     }
 
-    /// The machines that the job is to have.
+    /// Returns the layout that the job is about to get.
     pub fn next(&self) -> Option<JobLayout> {
-        self.heard().next.clone()
+        self.received().next.clone()
     }
 
-    fn heard(&self) -> MutexGuard<'_, PeerMessages> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn received(&self) -> MutexGuard<'_, PeerMessages> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

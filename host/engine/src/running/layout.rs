@@ -1,40 +1,40 @@
-//! On which machines a job runs, as its processes tell each other where that changes while it runs.
+//! The machines on which a job runs, as its processes report changes to each other.
 
 use millstream_base::digest::checksum;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, OnceLock};
 
-/// Bytes of a layout as it is told: what a process may be asked holds it.
+/// Maximum bytes of an encoded layout. It fits into a request to a process.
 pub const LAYOUT_BYTES_MAX: usize = 12 << 10;
 
-/// The processes of a job, one on each of some machines.
+/// The processes of a job, one per machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobLayout {
-    /// Worker threads of each process; `None`: as each of them was started.
+    /// Worker threads of each process; `None`: as each process was started.
     pub workers: Option<usize>,
     /// `host:port` of each process.
     pub hosts: Vec<String>,
 }
 
 impl JobLayout {
-    /// A number by which processes that were given these machines know each other, never 0.
+    /// Returns a number that identifies this layout to the processes that have it, never 0.
     pub fn id(&self) -> u64 {
         u64::from_str_radix(&checksum(self.hosts.join("\n").as_bytes()), 16).unwrap_or(1).max(1)
     }
 
-    /// The number of the process at this address.
-    pub fn place_of(&self, host: &str) -> Option<usize> {
+    /// Returns the number of the process at this address.
+    pub fn index_of_host(&self, host: &str) -> Option<usize> {
         self.hosts.iter().position(|other| other == host)
     }
 }
 
-/// The machines that a process belongs to beside what its arguments say: of a job that was given others while it ran.
+/// A layout that replaces the one in a process's arguments, if the job was rescaled while it ran.
 #[derive(Clone, Debug, Default)]
-pub struct LayoutNews {
-    /// [`JobLayout::id`] of the machines that the job was given; 0: those that each process was started with.
+pub struct LayoutUpdate {
+    /// [`JobLayout::id`] of the current layout; 0: the one that each process was started with.
     pub id: u64,
-    /// What process 0 runs instead, once it has said so. The process is to be started again with that.
-    pub told: Arc<OnceLock<JobLayout>>,
+    /// The layout that process 0 runs instead, once reported. The process is to be restarted with that.
+    pub reported: Arc<OnceLock<JobLayout>>,
 }
 
 #[cfg(test)]
@@ -54,6 +54,6 @@ mod tests {
                 .iter()
                 .all(|l| l.id() != own.id() && l.id() != 0)
         );
-        assert_eq!((own.place_of("b:1"), own.place_of("c:1")), (Some(1), None));
+        assert_eq!((own.index_of_host("b:1"), own.index_of_host("c:1")), (Some(1), None));
     }
 }

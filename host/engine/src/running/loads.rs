@@ -1,5 +1,4 @@
-//! What each worker of the job has done, as far as it has told, so that rows that any worker may have go to those who will be done with them
-//! first.
+//! The load of each worker of the job, as last reported. Chunks that any worker may decode go to those that will be free first.
 
 use millstream_metrics::rate::Rate;
 use millstream_metrics::work;
@@ -14,45 +13,44 @@ use timely::scheduling::SyncActivator;
 /// What a worker has done since the job was started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Load {
-    /// For how long its operators have worked; where the machine gave the time to others, that counts.
+    /// How long its operators were busy, including time in which the machine ran other threads.
     pub busy_us: u64,
-    /// Of each source, by number, the bytes that it has decoded.
+    /// The bytes that it has decoded, by source number.
     pub decoded_bytes: Vec<u64>,
-    /// Of each source, by number, the bytes that its process has received and no worker has been given; the most there can be, as long as
-    /// there is more to receive.
+    /// The bytes that its process has received and not given to a worker, by source number. `u64::MAX` while there is more to receive.
     pub left_bytes: Vec<u64>,
 }
 
-/// What a source knows of a worker.
+/// The load of a worker as one source sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SourceLoad {
-    /// For how long the worker was busy, with whatever.
+    /// How long the worker was busy, with work of any source.
     pub busy_us: u64,
-    /// What it has decoded of the source.
+    /// The bytes of the source that it has decoded.
     pub decoded_bytes: u64,
-    /// What of that came from the worker of its own process that takes from the inbox.
+    /// The part of these that it got from its own process's inbox worker.
     pub own_bytes: u64,
-    /// What its process has received of the source, and no worker has been given; the most there can be, as long as there is more.
+    /// The bytes of the source that its process has received and not given to a worker. `u64::MAX` while there is more to receive.
     pub left_bytes: u64,
-    /// When that was told, where the worker is in another process.
-    pub heard: Option<Instant>,
+    /// When that was received, if the worker is in another process.
+    pub received_at: Option<Instant>,
 }
 
-/// The loads of all workers. Those of other processes are what these said last.
+/// The loads of all workers. Those of other processes are as last reported.
 pub struct Loads {
     workers: Vec<WorkerLoad>,
-    /// Who hands out what each source has.
+    /// The operator that distributes the chunks of each source.
     waiting: Vec<WaitingOperator>,
-    /// The worker that tells other processes of the loads here.
+    /// The worker that reports the loads of this process to the others.
     teller: OnceLock<Thread>,
 }
 
 struct WorkerLoad {
     busy_us: AtomicU64,
-    /// How fast that grows, of a worker of this process.
+    /// How fast `busy_us` grows, for workers of this process.
     busy_rate: Rate,
     sources: Vec<DecodedBytes>,
-    heard: Mutex<Option<Instant>>,
+    received_at: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
@@ -62,7 +60,7 @@ struct DecodedBytes {
     left_bytes: AtomicU64,
 }
 
-/// An operator that hands out chunks, how many bytes nobody has, and whether it waits for somebody to be done with some.
+/// An operator that distributes chunks, the bytes it still holds, and whether it waits for a worker to become free.
 #[derive(Default)]
 struct WaitingOperator {
     waits: AtomicBool,
@@ -71,25 +69,25 @@ struct WaitingOperator {
 }
 
 impl Loads {
-    /// Of a job with so many workers in all its processes, and so many sources.
+    /// Creates the loads of a job with this number of workers in all its processes and this number of sources.
     pub fn new(workers: usize, sources: usize) -> Loads {
         let load = |_| WorkerLoad {
             busy_us: AtomicU64::new(0),
             busy_rate: Rate::default(),
             sources: (0..sources).map(|_| DecodedBytes::default()).collect(),
-            heard: Mutex::default(),
+            received_at: Mutex::default(),
         };
         let waiting = (0..sources).map(|_| WaitingOperator::default()).collect();
         Loads { workers: (0..workers).map(load).collect(), waiting, teller: OnceLock::new() }
     }
 
-    /// This thread tells other processes of the loads here, and is woken when one of them waits to hear.
-    pub fn told_by_this_thread(&self) {
+    /// Registers this thread as the one that reports the loads to other processes. It is woken when a load changes.
+    pub fn report_from_this_thread(&self) {
         let _ = self.teller.set(thread::current());
     }
 
-    /// A worker has decoded so many bytes of a source. `is_own`: from the worker of its process that takes from the inbox.
-    pub fn decoded(&self, worker: usize, source: usize, bytes: u64, is_own: bool) {
+    /// Counts bytes of a source that a worker has decoded. `is_own`: they came from the inbox worker of its own process.
+    pub fn add_decoded(&self, worker: usize, source: usize, bytes: u64, is_own: bool) {
         let Some(decoded) = self.workers.get(worker).and_then(|load| load.sources.get(source)) else { return };
         decoded.bytes.fetch_add(bytes, Ordering::SeqCst);
         if is_own {
@@ -100,8 +98,8 @@ impl Loads {
         self.wake(source);
     }
 
-    /// A worker, which calls this itself, has taken a step.
-    pub fn stepped(&self, worker: usize) {
+    /// Updates the busy time after a step. The worker calls it itself.
+    pub fn record_step(&self, worker: usize) {
         let Some(load) = self.workers.get(worker) else { return };
         let (before, now) = (load.busy_us.load(Ordering::Relaxed), work::busy_us());
         if now != before {
@@ -110,15 +108,15 @@ impl Loads {
         }
     }
 
-    /// For how much of the last seconds a worker of this process has worked, in percent.
+    /// Returns the share of the last seconds for which a worker of this process was busy, in percent.
     pub fn busy_percent(&self, worker: usize) -> u64 {
         const US_A_PERCENT: u64 = 10_000;
         let Some(load) = self.workers.get(worker) else { return 0 };
         (load.busy_rate.per_second(load.busy_us.load(Ordering::Relaxed)) / US_A_PERCENT).min(100)
     }
 
-    /// What another process says of a worker.
-    pub fn heard(&self, worker: usize, load: &Load) {
+    /// Stores the load of a worker that another process reported.
+    pub fn set_remote(&self, worker: usize, load: &Load) {
         let Some(known) = self.workers.get(worker) else { return };
         known.busy_us.store(load.busy_us, Ordering::Relaxed);
         for (known, bytes) in known.sources.iter().zip(&load.left_bytes) {
@@ -130,11 +128,11 @@ impl Loads {
                 news.push(source);
             }
         }
-        *known.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *known.received_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         news.into_iter().for_each(|source| self.wake(source));
     }
 
-    /// The loads of workers of this process; `inbox_bytes`: what waits in the inboxes of the sources.
+    /// Returns the loads of workers of this process. `inbox_bytes`: the bytes waiting in the inboxes of the sources.
     pub fn of(&self, workers: Range<usize>, inbox_bytes: &[u64]) -> Vec<Load> {
         let left = |(waiting, inbox): (&WaitingOperator, &u64)| {
             waiting.left_bytes.load(Ordering::SeqCst).saturating_add(*inbox)
@@ -148,7 +146,7 @@ impl Loads {
         self.workers.get(workers).unwrap_or_default().iter().map(load).collect()
     }
 
-    /// What a source needs to know of all workers.
+    /// Returns the loads of all workers as one source sees them.
     pub fn of_source(&self, source: usize) -> Vec<SourceLoad> {
         let of = |load: &WorkerLoad| {
             let decoded = load.sources.get(source);
@@ -159,25 +157,25 @@ impl Loads {
                 decoded_bytes: bytes(|decoded| &decoded.bytes),
                 own_bytes: bytes(|decoded| &decoded.own_bytes),
                 left_bytes: bytes(|decoded| &decoded.left_bytes),
-                heard: *load.heard.lock().unwrap_or_else(PoisonError::into_inner),
+                received_at: *load.received_at.lock().unwrap_or_else(PoisonError::into_inner),
             }
         };
         self.workers.iter().map(of).collect()
     }
 
-    /// This operator hands out what a source has.
-    pub fn handed_out_by(&self, source: usize, operator: SyncActivator) {
+    /// Registers the operator that distributes the chunks of a source.
+    pub fn set_distributor(&self, source: usize, operator: SyncActivator) {
         let Some(waiting) = self.waiting.get(source) else { return };
         *waiting.operator.lock().unwrap_or_else(PoisonError::into_inner) = Some(operator);
     }
 
-    /// So many bytes wait to be handed out.
-    pub fn left(&self, source: usize, bytes: u64) {
+    /// Sets the number of bytes that wait to be distributed.
+    pub fn set_left(&self, source: usize, bytes: u64) {
         self.waiting.get(source).iter().for_each(|waiting| waiting.left_bytes.store(bytes, Ordering::SeqCst));
     }
 
-    /// It waits, until it is woken, for somebody to be done with what it has; or not any more. To be said before it looks at the loads.
-    pub fn waits(&self, source: usize, waits: bool) {
+    /// Sets whether the operator waits to be woken when a worker becomes free. Call it before reading the loads.
+    pub fn set_waiting(&self, source: usize, waits: bool) {
         self.waiting.get(source).iter().for_each(|waiting| waiting.waits.store(waits, Ordering::SeqCst));
     }
 
@@ -188,7 +186,7 @@ impl Loads {
         };
         let operator = waiting.operator.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(operator) = &*operator {
-            // It fails where the worker has ended, and then nobody waits.
+            // It fails if the worker has ended; then no one waits.
             let _ = operator.activate();
         }
     }

@@ -1,4 +1,4 @@
-//! By what the processes of a job know each other: a key that they share, certificates of one issuer, or both. They speak TLS in any case.
+//! How the processes of a job authenticate each other: a shared key, certificates of one CA, or both. They use TLS in any case.
 
 use super::cluster_key::ClusterKey;
 use millstream_base::error::{Error, Result};
@@ -6,42 +6,42 @@ use millstream_connectors::tls::peers::Peers;
 use ring::hmac;
 use std::path::Path;
 
-/// Bytes that the two ends of a connection have in common, and nobody else.
+/// Bytes of exported keying material that only the two ends of a connection share.
 pub const EXPORTED_BYTES: usize = 32;
 
-/// By what a process knows the others.
+/// How a process authenticates the others.
 #[derive(Clone, Debug)]
 pub struct PeerTrust {
     peers: Peers,
-    /// Always there where there are no certificates.
+    /// Always set if there are no certificates.
     key: Option<ClusterKey>,
 }
 
 impl PeerTrust {
-    /// With a key alone.
+    /// Uses a key only.
     pub fn with_key(key: ClusterKey) -> Result<PeerTrust> {
-        let peers = Peers::uncertified().map_err(|refusal| Error::environment(refusal.to_string()))?;
+        let peers = Peers::uncertified().map_err(|error| Error::environment(error.to_string()))?;
         Ok(PeerTrust { peers, key: Some(key) })
     }
 
-    /// With the certificates in a folder, for the process that others reach by this name; and a key, where there is one.
-    pub fn with_certificates(folder: &Path, name: &str, key: Option<ClusterKey>) -> Result<PeerTrust> {
-        let peers = Peers::read(folder, name).map_err(|refusal| Error::job(format!("--cluster-tls: {refusal}")))?;
+    /// Uses the certificates in a directory, for the process that others reach by this name, and the key, if any.
+    pub fn with_certificates(dir: &Path, name: &str, key: Option<ClusterKey>) -> Result<PeerTrust> {
+        let peers = Peers::read(dir, name).map_err(|error| Error::job(format!("--cluster-tls: {error}")))?;
         Ok(PeerTrust { peers, key })
     }
 
-    /// How TLS is spoken.
+    /// Returns the TLS configuration.
     pub fn peers(&self) -> &Peers {
         &self.peers
     }
 
-    /// The key, where there is one.
+    /// Returns the key, if any.
     pub fn key(&self) -> Option<&ClusterKey> {
         self.key.as_ref()
     }
 
-    /// By what the ends of a connection prove who they are. `exported`: what only the ends of this connection have, so that a proof holds
-    /// for no other: who stands between two processes has a connection with each, and these export other bytes.
+    /// Returns the key by which the ends of a connection authenticate. `exported` binds the proof to this connection: a man in the middle has a
+    /// connection with each process, and these export other bytes.
     pub fn proof_key(&self, exported: &[u8; EXPORTED_BYTES]) -> hmac::Key {
         let own = hmac::Key::new(hmac::HMAC_SHA256, self.key.as_ref().map_or(&[][..], ClusterKey::bytes));
         let both = hmac::sign(&own, &[&b"millstream: a connection with TLS"[..], exported].concat());
@@ -49,7 +49,7 @@ impl PeerTrust {
     }
 }
 
-/// The host of `host:port`.
+/// Returns the host of `host:port`.
 pub fn name_in(host: &str) -> &str {
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name)

@@ -1,5 +1,5 @@
-//! Another version of a plugin in a running job: loaded and checked beside the old one, perhaps run in its shadow for a
-//! while, then put in its place between two batches.
+//! Upgrades of plugins in a running job. The new version is loaded and checked next to the old one, perhaps run in its shadow for a while, then
+//! swapped in between two batches.
 //!
 //! ```text
 //! prepare -> [shadow] -> commit: barrier after a batch, its checkpoint, swap, next batch
@@ -29,78 +29,78 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Upgrades that are over and can still be asked about.
+/// Completed upgrades whose status is kept.
 const PAST_MAX: usize = 16;
 
-/// What a running job is asked to prepare.
+/// A request to prepare an upgrade.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Prepare {
-    /// By which all processes of the job know the upgrade; whoever asks makes it up, and none is zero.
+pub struct PrepareRequest {
+    /// Identifies the upgrade in all processes of the job. The client chooses it; it is never zero.
     pub id: u64,
     /// The stage, source or sink, see [`PluginPart`].
     pub stage: String,
-    /// Its `plugin` as the job file will have it: `split-words@0.2.0`, or a path.
+    /// The future value of its `plugin` key in the job file: `split-message@0.2.0`, or a path.
     pub plugin: String,
     /// The component file.
     pub file: std::path::PathBuf,
     /// The digest of the component, `sha256:…`.
     pub digest: String,
-    /// Who has signed it and is trusted; absent where it is no package.
+    /// The trusted signers of the package; absent if it is not a package.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signers: Option<Vec<String>>,
-    /// Whether the version before goes on where a call of this one fails, if both have the same columns.
+    /// Whether the previous version takes over if a call of this one fails, provided both have the same columns.
     pub on_trial: bool,
 }
 
-/// How an upgrade stands.
+/// The status of an upgrade.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct UpgradeStatus {
-    /// Its number, see [`Prepare::id`].
+    /// Its number, see [`PrepareRequest::id`].
     pub id: u64,
     /// The stage, source or sink, see [`PluginPart`].
     pub stage: String,
     /// Name and version of the plugin that ran when it was prepared, and its digest.
     pub from: (String, String),
-    /// Name and version of the plugin that takes its place, and its digest.
+    /// Name and version of the plugin that replaces it, and its digest.
     pub to: (String, String),
-    /// How far it is.
+    /// The current step.
     pub step: UpgradeStep,
-    /// What running both has shown so far.
+    /// What the comparison in the shadow has shown so far.
     pub shadow: Option<ShadowReport>,
 }
 
-/// How far an upgrade is.
+/// A step of an upgrade.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UpgradeStep {
-    /// It is loaded and checked.
+    /// The new version is loaded and checked.
     Prepared,
-    /// Both run.
+    /// Both versions run.
     Shadowing,
-    /// Both have run for as many batches as was asked for; the old one still puts out its rows.
+    /// Both have run for the requested number of batches; the old one still emits its rows.
     Shadowed,
     /// It waits for a batch to end.
     Committing,
-    /// The new one runs since the batch behind this one.
+    /// The new version runs since the batch after this one.
     Done {
-        /// The last batch of the old one.
+        /// The last batch of the old version.
         after: u64,
-        /// For how long no batch could begin.
+        /// How long no batch could begin.
         pause_us: u64,
     },
-    /// The old one goes on, for this reason.
+    /// The old version continues, for this reason.
     Dropped(String),
-    /// It was on trial, had taken the old one's place, and has failed: the old one goes on.
+    /// The new version was on trial and failed after the swap: the old one continues.
     Failed(String),
 }
 
-/// The upgrades of a job on this process: one at a time. Cheap to clone.
+/// The upgrades of a job on this process, one at a time. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Upgrades(Arc<SharedUpgrades>);
 
 #[derive(Default)]
 struct SharedUpgrades {
-    /// The one for which worker 0 is to send a barrier; zero: none.
+    /// The upgrade for which worker 0 is to send a barrier; zero: none.
     due: AtomicU64,
     state: Mutex<UpgradeState>,
 }
@@ -108,45 +108,45 @@ struct SharedUpgrades {
 #[derive(Default)]
 struct UpgradeState {
     now: Option<Upgrade>,
-    /// The upgrades that are over, the oldest first.
+    /// Completed upgrades, oldest first.
     past: VecDeque<UpgradeStatus>,
-    /// Why none can take place any more.
+    /// Why no more upgrades are possible.
     closed: Option<String>,
-    /// A version on trial that failed after it had taken its place: the upgrade, and why.
-    fell_back: Option<(u64, String)>,
-    /// State was migrated, and no checkpoint holds it yet. A job that dies now needs a version that migrates the state of
-    /// before, or is the one that runs: no other may stand in the job file.
+    /// A version on trial that failed after the swap: the upgrade, and why.
+    fallback: Option<(u64, String)>,
+    /// State was migrated, and no checkpoint holds it yet. A job that crashes now can only restart with the running version, or with one that
+    /// migrates the previous state. No other may be in the job file.
     unsaved: bool,
 }
 
 /// An upgrade for which worker 0 is to send a barrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DueUpgrade {
-    /// Which.
+    /// The upgrade's number.
     pub upgrade: u64,
-    /// For how many batches its plugin runs in a shadow; zero: it takes its place.
+    /// For how many batches its plugin runs in a shadow; zero: it is swapped in.
     pub shadow_batches: u64,
 }
 
-/// An upgrade that is not over.
+/// An upgrade in progress.
 struct Upgrade {
     status: UpgradeStatus,
-    /// What takes the place of what.
+    /// The new version, and what it replaces.
     replacement: Replacement,
-    /// For how many batches it is to run in a shadow, until it is promoted.
+    /// For how many batches it is to run in a shadow before it is promoted.
     shadow_batches: u64,
     shadow: Option<Arc<Shadow>>,
     component: Bytes,
-    /// Whether state gets other columns.
+    /// Whether the columns of its state change.
     migrates: bool,
     /// Why it cannot take place.
     objection: Option<String>,
-    /// This process has said that nothing stands against it, and others rely on that until all have been heard.
+    /// This process has no objection. Others rely on that until all have replied.
     agreed: bool,
 }
 
 impl Upgrade {
-    /// Whether it takes place at this moment, so that nothing else may come in between.
+    /// Returns whether it is taking effect, so that it can no longer be canceled.
     fn is_bound(&self) -> bool {
         self.agreed || self.status.step == UpgradeStep::Committing
     }
@@ -159,7 +159,7 @@ impl NextVersions for Upgrades {
         upgrade.and_then(|upgrade| upgrade.replacement.stage().cloned())
     }
 
-    fn object(&self, id: u64, why: String) {
+    fn veto(&self, id: u64, why: String) {
         if let Some(upgrade) = self.state().of(id) {
             upgrade.objection.get_or_insert(why);
         }
@@ -167,15 +167,15 @@ impl NextVersions for Upgrades {
 }
 
 impl Upgrades {
-    /// One that is prepared. It takes the place of one that whoever prepared it has left lying.
+    /// Starts a prepared upgrade. It replaces one that was prepared and then abandoned.
     fn begin(&self, upgrade: Upgrade) -> Result<UpgradeStatus> {
         let mut state = self.state();
         if let Some(closed) = &state.closed {
             return Err(Error::environment(closed));
         }
         if state.unsaved {
-            let words = "migrated state is not in a checkpoint yet; retry after the next checkpoint";
-            return Err(Error::environment(words));
+            let message = "migrated state is not in a checkpoint yet; retry after the next checkpoint";
+            return Err(Error::environment(message));
         }
         if let Some(before) = &state.now {
             if before.is_bound() {
@@ -190,32 +190,32 @@ impl Upgrades {
         Ok(status)
     }
 
-    /// How an upgrade stands, where batches up to this one are committed.
+    /// Returns the status of an upgrade. Batches up to `committed` are committed.
     pub fn status(&self, id: u64, committed: Option<BatchId>) -> Result<UpgradeStatus> {
         let mut state = self.state();
-        state.look(committed);
+        state.update_report(committed);
         let now = state.now.as_ref().map(|upgrade| &upgrade.status);
         let status = now.into_iter().chain(&state.past).find(|status| status.id == id);
-        let fell_back = state.fell_back.as_ref().filter(|(upgrade, _)| *upgrade == id);
-        let failed = fell_back.map(|(_, why)| UpgradeStep::Failed(why.clone()));
+        let fallback = state.fallback.as_ref().filter(|(upgrade, _)| *upgrade == id);
+        let failed = fallback.map(|(_, why)| UpgradeStep::Failed(why.clone()));
         let status =
             status.map(|status| UpgradeStatus { step: failed.unwrap_or(status.step.clone()), ..status.clone() });
         status.ok_or_else(|| Error::environment("this run of the job has no such upgrade"))
     }
 
-    /// The one that is under way, or else the last one.
+    /// Returns the upgrade in progress, or else the last one.
     pub fn last(&self, committed: Option<BatchId>) -> Option<UpgradeStatus> {
         let mut state = self.state();
-        state.look(committed);
+        state.update_report(committed);
         state.now.as_ref().map(|upgrade| upgrade.status.clone()).or_else(|| state.past.back().cloned())
     }
 
-    /// The version of an upgrade was on trial and has failed.
-    fn fell_back(&self, id: u64, why: String) {
-        self.state().fell_back = Some((id, why));
+    /// Records that the version of an upgrade was on trial and has failed.
+    fn fallback(&self, id: u64, why: String) {
+        self.state().fallback = Some((id, why));
     }
 
-    /// Gives one up that does not take place yet.
+    /// Cancels an upgrade that is not taking effect yet.
     pub fn give_up(&self, id: u64, why: &str) -> Result<UpgradeStatus> {
         let mut state = self.state();
         if state.of(id).is_some_and(|upgrade| upgrade.is_bound()) {
@@ -228,7 +228,7 @@ impl Upgrades {
         self.status(id, None)
     }
 
-    /// The upgrade for which a barrier is to be sent.
+    /// Returns the upgrade for which a barrier is to be sent.
     pub fn due(&self) -> Option<DueUpgrade> {
         let id = Some(self.0.due.load(Ordering::Acquire)).filter(|id| *id != 0)?;
         let mut state = self.state();
@@ -237,7 +237,7 @@ impl Upgrades {
         Some(DueUpgrade { upgrade: id, shadow_batches: if commits { 0 } else { upgrade.shadow_batches } })
     }
 
-    /// What stands against an upgrade, in this process; where nothing does, nothing can come in between any more.
+    /// Returns this process's objection to an upgrade. Without one, the upgrade can no longer be canceled.
     pub fn objection(&self, id: u64) -> Option<String> {
         match self.state().of(id) {
             Some(upgrade) => {
@@ -248,15 +248,15 @@ impl Upgrades {
         }
     }
 
-    /// Nothing is in flight, all processes have been heard: puts the next plugin in its place unless one of them objected.
-    /// An error where this process cannot do what it agreed to: it would go on with another version than the others.
-    pub fn decided(&self, id: u64, objection: Option<String>) -> Result<()> {
+    /// Swaps in the next plugin, unless a process objected. Call it when nothing is in flight and all processes have replied. Fails if this process
+    /// cannot do what it agreed to: it would continue with another version than the others.
+    pub fn apply_decision(&self, id: u64, objection: Option<String>) -> Result<()> {
         self.0.due.store(0, Ordering::Release);
         let mut state = self.state();
         match (state.of(id), objection) {
             (Some(_), Some(why)) => state.end(UpgradeStep::Dropped(why)),
             (Some(upgrade), None) => {
-                // In other processes than the first this is all that is heard of it.
+                // Processes other than the first learn of the commit only here.
                 upgrade.status.step = UpgradeStep::Committing;
                 upgrade.replacement.put();
                 fault::point("upgrade.swapped");
@@ -267,8 +267,8 @@ impl Upgrades {
         Ok(())
     }
 
-    /// The same where it is to run in a shadow first, from this batch on.
-    pub fn shadows(&self, id: u64, first: BatchId, batches: u64, objection: Option<String>) {
+    /// Starts the shadow from this batch on, unless a process objected.
+    pub fn start_shadow(&self, id: u64, first: BatchId, batches: u64, objection: Option<String>) {
         self.0.due.store(0, Ordering::Release);
         let mut state = self.state();
         let Some(upgrade) = state.of(id) else { return };
@@ -283,9 +283,9 @@ impl Upgrades {
         upgrade.status.step = UpgradeStep::Shadowing;
     }
 
-    /// All up to the swap is done: it takes effect with the next batch. Whether it migrated state, so that no other upgrade
-    /// is taken before that is [saved](Upgrades::saved).
-    pub fn done(&self, id: u64, after: BatchId, pause: Duration) -> bool {
+    /// Completes the swap: it takes effect with the next batch. Returns whether it migrated state; if so, no other upgrade is accepted until that is
+    /// [saved](Upgrades::mark_saved).
+    pub fn complete(&self, id: u64, after: BatchId, pause: Duration) -> bool {
         let mut state = self.state();
         let Some(upgrade) = state.of(id) else { return false };
         let migrates = upgrade.migrates;
@@ -295,24 +295,24 @@ impl Upgrades {
             tracing::info!("{part}: {} in the shadow of {} from batch {} on", to.0, from.0, after.next());
             return false;
         }
-        tracing::info!("{part}: {} in place of {} from batch {} on", to.0, from.0, after.next());
+        tracing::info!("{part}: {} instead of {} from batch {} on", to.0, from.0, after.next());
         let pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
         state.end(UpgradeStep::Done { after: after.0, pause_us });
         state.unsaved |= migrates;
         migrates
     }
 
-    /// State was migrated, and no checkpoint holds it yet.
-    pub fn unsaved(&self) {
+    /// Records that state was migrated and that no checkpoint holds it yet.
+    pub fn mark_unsaved(&self) {
         self.state().unsaved = true;
     }
 
-    /// A checkpoint holds all state.
-    pub fn saved(&self) {
+    /// Records that a checkpoint holds all state.
+    pub fn mark_saved(&self) {
         self.state().unsaved = false;
     }
 
-    /// No more batches come.
+    /// Rejects further upgrades, as no more batches come.
     pub fn close(&self, why: &str) {
         self.0.due.store(0, Ordering::Release);
         let mut state = self.state();
@@ -328,15 +328,15 @@ impl Upgrades {
 }
 
 impl UpgradeState {
-    /// The upgrade that is under way, if it is this one.
+    /// Returns the upgrade in progress if it is this one.
     fn of(&mut self, id: u64) -> Option<&mut Upgrade> {
         self.now.as_mut().filter(|upgrade| upgrade.status.id == id)
     }
 
-    /// Notes what a shadow has shown.
-    fn look(&mut self, committed: Option<BatchId>) {
+    /// Updates the report of the shadow.
+    fn update_report(&mut self, committed: Option<BatchId>) {
         let Some(Upgrade { status, shadow: Some(shadow), .. }) = &mut self.now else { return };
-        // Only who knows of commits knows of batches.
+        // Only the process that knows of commits knows of batches.
         let batches = status.shadow.as_ref().map_or(0, |report| report.batches);
         let report = shadow.report(committed);
         status.shadow = Some(ShadowReport { batches: report.batches.max(batches), ..report });
@@ -345,7 +345,7 @@ impl UpgradeState {
         }
     }
 
-    /// The one that is under way is over.
+    /// Ends the upgrade in progress.
     fn end(&mut self, step: UpgradeStep) {
         if let Some(Upgrade { status, replacement, .. }) = self.now.take() {
             replacement.end_shadow();
@@ -357,7 +357,7 @@ impl UpgradeState {
     }
 }
 
-/// Has a prepared plugin run beside the old one for so many batches, as soon as a batch has ended. Asked of process 0.
+/// Runs a prepared plugin next to the old one for this number of batches, from the next batch boundary on. For process 0.
 pub fn shadow(running: &Running, id: u64, batches: u64) -> Result<UpgradeStatus> {
     let upgrades = &running.plugins.upgrades;
     let mut state = upgrades.state();
@@ -365,14 +365,14 @@ pub fn shadow(running: &Running, id: u64, batches: u64) -> Result<UpgradeStatus>
         upgrade.replacement.check_shadow(batches)?;
         upgrade.shadow_batches = batches;
         drop(state);
-        go(upgrades, &running.failure, id, Ok(()));
+        schedule(upgrades, &running.failure, id, Ok(()));
     } else {
         drop(state);
     }
     upgrades.status(id, None)
 }
 
-/// Puts a prepared plugin into its place as soon as a batch has ended. Asked of process 0: the barrier tells the others.
+/// Swaps in a prepared plugin at the next batch boundary. For process 0: the barrier notifies the others.
 pub fn commit(running: &Running, id: u64) -> Result<UpgradeStatus> {
     let upgrades = &running.plugins.upgrades;
     let mut state = upgrades.state();
@@ -392,16 +392,16 @@ pub fn commit(running: &Running, id: u64) -> Result<UpgradeStatus> {
     };
     drop(state);
     let Some(checkpoints) = &running.checkpoints else {
-        go(upgrades, &running.failure, id, Ok(()));
+        schedule(upgrades, &running.failure, id, Ok(()));
         return Ok(status);
     };
     let (upgrades, failure) = (upgrades.clone(), running.failure.clone());
-    checkpoints.writers.checkpoints.upgrade(next, move |stored| go(&upgrades, &failure, id, stored));
+    checkpoints.writers.checkpoints.upgrade(next, move |stored| schedule(&upgrades, &failure, id, stored));
     Ok(status)
 }
 
-/// What a start needs to know is stored: worker 0 may send the barrier.
-fn go(upgrades: &Upgrades, failure: &Failure, id: u64, stored: Result<()>) {
+/// Lets worker 0 send the barrier, once the data that a restart needs is stored.
+fn schedule(upgrades: &Upgrades, failure: &Failure, id: u64, stored: Result<()>) {
     let mut state = upgrades.state();
     if state.of(id).is_none() {
         return;

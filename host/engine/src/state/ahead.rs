@@ -1,8 +1,8 @@
-//! Tables that are loaded ahead: by a process that stands by while others still run the job. It loads what the newest
-//! checkpoint holds, follows the checkpoints that come, and so has little left to load when it takes the job over.
+//! Tables loaded ahead of time by a standby process, while other processes still run the job. It loads the newest checkpoint and follows later ones,
+//! so that little is left to load when it takes the job over.
 
 use super::spill::budget::StateBudget;
-use super::{IdleBy, StateTable};
+use super::{StateTable, TouchSource};
 use crate::checkpoint::fold::{self, LiveFile};
 use crate::checkpoint::store::Store;
 use crate::checkpoint::types::{Checkpoint, Manifest, StateFile, Table, TableOf};
@@ -16,13 +16,13 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What a process that stands by has loaded.
+/// The tables that a standby process has loaded.
 #[derive(Default)]
 pub struct TablesAhead {
-    /// By worker, those of each by name.
+    /// The tables by worker and name.
     workers: Mutex<BTreeMap<usize, BTreeMap<String, TableAhead>>>,
-    /// Paths of files that were read and are whole. Nobody writes a file of this name again.
-    whole: Mutex<BTreeSet<String>>,
+    /// Paths of files that were read and are intact. File names are never reused.
+    intact: Mutex<BTreeSet<String>>,
 }
 
 impl fmt::Debug for TablesAhead {
@@ -31,25 +31,25 @@ impl fmt::Debug for TablesAhead {
     }
 }
 
-/// A table that is loaded ahead, as the stage that keeps it has it.
+/// A table to load ahead of time, as its stage keeps it.
 #[derive(Clone, Debug)]
-pub struct WantedTable {
+pub struct TableRequest {
     /// The table, without files.
     pub table: Table,
-    /// After how long without a touch a key is idle, and what tells when that was.
-    pub idle: Option<(IdleBy, i64)>,
-    /// What its rows in memory count against, where it may have others.
+    /// The timeout after which a key is idle, and the source of touches.
+    pub idle: Option<(TouchSource, i64)>,
+    /// The budget of its rows in memory, if some may be elsewhere.
     pub budget: Option<Arc<StateBudget>>,
 }
 
 impl TablesAhead {
-    /// Brings the tables of these workers, of so many in the whole job, to what a checkpoint holds: all workers at once. With an error, as
-    /// of a file that was deleted meanwhile, what was loaded stays, so that less is left the next time.
+    /// Updates the tables of these workers, of `peers` in the job, to a checkpoint, all workers in parallel. After an error, for example a file
+    /// deleted meanwhile, what was loaded stays, so that less is left the next time.
     pub fn follow(
         &self,
         store: &dyn Store,
         checkpoint: &Checkpoint,
-        wanted: &[WantedTable],
+        requests: &[TableRequest],
         workers: Range<usize>,
         peers: usize,
     ) -> Result<()> {
@@ -60,7 +60,7 @@ impl TablesAhead {
                 .map(|worker| {
                     let tables = held.remove(&worker).unwrap_or_default();
                     let groups = fold::group_range(worker, peers);
-                    scope.spawn(move || Ok(follow(store, checkpoint, wanted, groups, tables)))
+                    scope.spawn(move || Ok(follow(store, checkpoint, requests, groups, tables)))
                 })
                 .collect();
             let ended = |thread: std::thread::ScopedJoinHandle<'_, _>| {
@@ -76,29 +76,28 @@ impl TablesAhead {
             failed = failed.or(error);
         }
         let paths = tables.values().flat_map(BTreeMap::values).flat_map(|table| &table.applied);
-        self.whole().extend(paths.map(|applied| applied.path.clone()));
+        self.intact().extend(paths.map(|applied| applied.path.clone()));
         *self.workers() = tables;
         failed.map_or(Ok(()), Err)
     }
 
-    /// Looks at the files of all kept checkpoints that nobody has looked at yet, as a start does.
-    pub fn look_at_files(&self, store: &dyn Store, manifest: &Manifest) {
+    /// Checks the files of all kept checkpoints that were not checked yet, as startup does.
+    pub fn check_files(&self, store: &dyn Store, manifest: &Manifest) {
         let tables = manifest.checkpoints.iter().flat_map(|checkpoint| &checkpoint.tables);
         for file in tables.flat_map(|table| &table.files) {
-            // What is wrong with one that is not whole is told by the start, if it is still there then.
-            if !self.is_whole(file) && is_readable(store, file) {
-                self.whole().insert(file.path.clone());
+            // If a file is damaged, startup reports it, provided it still exists then.
+            if !self.is_intact(file) && is_readable(store, file) {
+                self.intact().insert(file.path.clone());
             }
         }
     }
 
-    /// Whether a file was read and was whole.
-    pub fn is_whole(&self, file: &StateFile) -> bool {
-        self.whole().contains(&file.path)
+    /// Returns whether a file was read and is intact.
+    pub fn is_intact(&self, file: &StateFile) -> bool {
+        self.intact().contains(&file.path)
     }
 
-    /// Gives `table`, that of a worker, what is loaded of it, and says which of the files are still to be loaded: all that count
-    /// where nothing is of use.
+    /// Moves what is loaded of a worker's table into `table`. Returns the files that are still to be loaded: all live ones if nothing is usable.
     pub fn hand_over<'a>(
         &self,
         worker: usize,
@@ -114,8 +113,8 @@ impl TablesAhead {
         }
     }
 
-    /// A worker has all that it needs.
-    pub fn forget(&self, worker: usize) {
+    /// Releases the tables of a worker, which has what it needs.
+    pub fn release(&self, worker: usize) {
         self.workers().remove(&worker);
     }
 
@@ -123,8 +122,8 @@ impl TablesAhead {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn whole(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
-        self.whole.lock().unwrap_or_else(PoisonError::into_inner)
+    fn intact(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.intact.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -132,28 +131,28 @@ fn is_readable(store: &dyn Store, file: &StateFile) -> bool {
     matches!(store.read(&file.path), Ok(Some(bytes)) if state_file::decode(file, &bytes).is_ok())
 }
 
-/// The tables of one worker, and why some of them lack files that count.
+/// Updates the tables of one worker. Returns why some of them lack live files.
 fn follow(
     store: &dyn Store,
     checkpoint: &Checkpoint,
-    wanted: &[WantedTable],
+    requests: &[TableRequest],
     (first, end): (u32, u32),
     mut tables: BTreeMap<String, TableAhead>,
 ) -> (BTreeMap<String, TableAhead>, Option<Error>) {
     let (mut followed, mut failed) = (BTreeMap::new(), None);
-    for wanted in wanted {
-        let table = &wanted.table;
+    for request in requests {
+        let table = &request.table;
         let held = checkpoint.tables.iter().find(|held| held.of == TableOf::Stage && held.name == table.name);
-        // Another version's state is loaded when the plugin that migrates it is.
+        // State of another version is loaded with the plugin that migrates it.
         let Some(held) = held.filter(|held| has_columns_of(held, table)) else { continue };
         let live = fold::live(&held.files, first, end);
         let before = tables.remove(&held.name).filter(|before| before.is_of(held));
         let before = before.filter(|before| before.missing(&live).is_some());
-        match before.map_or_else(|| TableAhead::new(held, wanted), Ok) {
+        match before.map_or_else(|| TableAhead::new(held, request), Ok) {
             Ok(mut ahead) => {
-                let (is_whole, error) = ahead.load(store, held, &live);
+                let (is_intact, error) = ahead.load(store, held, &live);
                 failed = failed.or(error);
-                if is_whole {
+                if is_intact {
                     followed.insert(held.name.clone(), ahead);
                 }
             }
@@ -167,9 +166,9 @@ fn has_columns_of(one: &Table, other: &Table) -> bool {
     (&one.key, &one.sub, &one.state) == (&other.key, &other.sub, &other.state)
 }
 
-/// A table of one worker that is loaded ahead.
+/// A table of one worker that is loaded ahead of time.
 struct TableAhead {
-    /// As the checkpoint describes it, without files.
+    /// The table as the checkpoint describes it, without files.
     of: Table,
     /// The files that were applied, in order.
     applied: Vec<AppliedFile>,
@@ -190,15 +189,15 @@ impl AppliedFile {
 }
 
 impl TableAhead {
-    fn new(held: &Table, wanted: &WantedTable) -> Result<TableAhead> {
+    fn new(held: &Table, request: &TableRequest) -> Result<TableAhead> {
         let state = Arc::new(Schema::new(read::fields(&held.state)?));
         let key = read::fields(held.key.iter().chain(&held.sub))?;
         let mut rows = StateTable::new(key, state, None).map_err(Error::arrow)?;
-        if let Some((by, timeout_us)) = wanted.idle {
-            rows = rows.idle_by(by, timeout_us);
+        if let Some((by, timeout_us)) = request.idle {
+            rows = rows.with_touch_source(by, timeout_us);
         }
         rows.track_changes();
-        if let Some(budget) = &wanted.budget {
+        if let Some(budget) = &request.budget {
             if !held.sub.is_empty() {
                 rows = rows.ordered_by(held.key.len());
             }
@@ -207,9 +206,9 @@ impl TableAhead {
         Ok(TableAhead { of: Table { files: Vec::new(), ..held.clone() }, applied: Vec::new(), rows })
     }
 
-    /// Applies the files that are not applied yet, up to one that cannot be read. Whether all that was applied is whole.
+    /// Applies further files, up to one that cannot be read. Returns whether everything applied is intact.
     fn load(&mut self, store: &dyn Store, held: &Table, live: &[LiveFile]) -> (bool, Option<Error>) {
-        let (mut is_whole, mut failed) = (true, None);
+        let (mut is_intact, mut failed) = (true, None);
         let TableAhead { applied, rows, .. } = self;
         let restored = rows.restore_each(|restore| {
             for file in live.get(applied.len()..).unwrap_or_default() {
@@ -219,22 +218,21 @@ impl TableAhead {
                     restore(&rows, file.file.base)
                 });
                 if let Err(error) = read {
-                    (is_whole, failed) = (!begun, Some(error));
+                    (is_intact, failed) = (!begun, Some(error));
                     break;
                 }
                 applied.push(AppliedFile::of(file));
             }
             Ok(())
         });
-        restored.map_or_else(|error| (false, Some(error)), |()| (is_whole, failed))
+        restored.map_or_else(|error| (false, Some(error)), |()| (is_intact, failed))
     }
 
     fn is_of(&self, held: &Table) -> bool {
         has_columns_of(&self.of, held) && self.of.identity == held.identity
     }
 
-    /// How many of the files that count now are applied already, where the rest can be applied on top of them. A new base cannot:
-    /// it does not tell which keys were removed.
+    /// Returns how many of the live files are applied already, if the rest can be applied to them. A new base cannot: it does not list removed keys.
     fn missing(&self, live: &[LiveFile]) -> Option<usize> {
         let applied = self.applied.len();
         let same = live.iter().zip(&self.applied).all(|(live, applied)| AppliedFile::of(live) == *applied);

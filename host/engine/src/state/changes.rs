@@ -1,8 +1,8 @@
-//! What changed in a state table since it was last asked: the rows of the next file of a checkpoint. Costs a byte a slot
-//! and a push for each first change; what did not change is not looked at.
+//! The changes in a state table since the last call: the rows of the next file of a checkpoint. Tracking costs one byte per slot and one push for
+//! each first change; unchanged rows are not read.
 
 use super::files::{SliceSink, TableSlice};
-use super::idle::Idle;
+use super::idle::IdleTracker;
 use super::keys::Slot;
 use super::table::StateTable;
 use super::table::copy::TableCopy;
@@ -20,12 +20,12 @@ use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Rows that are sorted at a time, about, and parts of a table that may be larger than memory, of which each has that many at least.
+/// Approximate number of rows sorted at a time. A table that may be larger than memory is divided into parts of at least this size.
 const SORTED_ROWS_MAX: usize = 4 << 20;
 const SORTED_PARTS: usize = 16;
 const SORTED_PART_ROWS: usize = 1 << 16;
 
-/// A row of a file: a key with its state, or a removed one by its place in `removed`.
+/// A row of a file: a key with its state, or a removed one by its index in `removed`.
 #[derive(Clone, Copy)]
 enum ChangedRow {
     Known(Slot),
@@ -33,21 +33,21 @@ enum ChangedRow {
 }
 
 impl StateTable {
-    /// Whether changes are noted.
-    pub fn notes_changes(&self) -> bool {
+    /// Returns whether changes are tracked.
+    pub fn tracks_changes(&self) -> bool {
         self.changes.is_some()
     }
 
-    /// From now on, changes are noted. The keys that the table holds already count as written.
+    /// Starts tracking changes. Keys already in the table count as written.
     pub fn track_changes(&mut self) {
         let mut changes = TrackedChanges::default();
         changes.grow(self.slots());
         self.all().for_each(|slot| changes.written(slot));
         (self.changes, self.frozen) = (Some(changes), None);
-        self.cold_written();
+        self.mark_cold_written();
     }
 
-    /// The files that hold the table so far do not count any more: all that it holds has to be written.
+    /// Invalidates the files that hold the table: everything has to be written again.
     pub(super) fn forget_files(&mut self) {
         if self.changes.is_none() {
             return;
@@ -58,24 +58,24 @@ impl StateTable {
         (self.changes, self.frozen) = (Some(changes), None);
     }
 
-    /// How many rows `changes` would have at most, without and with `base`.
+    /// Returns the maximum number of rows of `changes`, without and with `base`.
     pub fn changed(&self) -> u64 {
         self.changes.as_ref().map_or(0, |_| self.changed_in_memory() + self.cold_changed())
     }
 
-    /// Those of them that are in memory.
+    /// Returns how many of these rows are in memory.
     pub fn changed_in_memory(&self) -> u64 {
         self.changes.as_ref().map_or(0, |changes| (changes.listed + changes.removed.len()) as u64)
     }
 
-    /// The rows of the next files, in the order of the hashes of their keys (and so of key groups), each key once: all
-    /// keys with their states for a `base`, or else what changed since the last call, with a row for each removed key.
-    /// Columns: see [`crate::checkpoint::state_file`]. What was changed is forgotten. The rows are made slice by slice, none
-    /// larger than `most` but for a single row; a slice has whole key groups where they fit.
-    pub fn changes(&mut self, base: bool, most: SliceMax, to: &mut SliceSink<'_>) -> Result<()> {
-        let mut changes = self.changes.take().ok_or_else(not_noted)?;
+    /// Writes the rows of the next files, in the order of the hashes of their keys (and so of key groups), each key once. For a `base` these are all
+    /// keys with their states. Otherwise they are the changes since the last call, with a row for each removed key. For the columns see
+    /// [`crate::checkpoint::state_file`]. The tracked changes are cleared. Rows are built slice by slice. A slice is no larger than `max` unless it
+    /// is a single row, and contains complete key groups if they fit.
+    pub fn changes(&mut self, base: bool, max: SliceMax, to: &mut SliceSink<'_>) -> Result<()> {
+        let mut changes = self.changes.take().ok_or_else(unmarked)?;
         let rows = if base { self.len() } else { changes.listed + changes.removed.len() };
-        // Not even the places of all rows are there at once.
+        // Even the indices of all rows do not have to fit in memory.
         let sorted_max = if self.spills() {
             (rows / SORTED_PARTS).clamp(SORTED_PART_ROWS, SORTED_ROWS_MAX)
         } else {
@@ -86,7 +86,7 @@ impl StateTable {
         for first in (0..KEY_GROUPS).step_by(step) {
             let groups = first..(first + step as u64).min(KEY_GROUPS);
             let rows = self.rows_to_write(&changes, base, groups.clone());
-            some |= self.write_with_cold(&changes, base, &rows, groups, most, to)?;
+            some |= self.write_with_cold(&changes, base, &rows, groups, max, to)?;
             changes.grow(self.slots());
             for (_, row) in &rows {
                 if let ChangedRow::Known(slot) = row {
@@ -94,7 +94,7 @@ impl StateTable {
                 }
             }
         }
-        self.cold_written();
+        self.mark_cold_written();
         if !some {
             to(TableSlice { rows: RecordBatch::new_empty(self.file_schema()), groups: None });
         }
@@ -107,12 +107,12 @@ impl StateTable {
         Ok(())
     }
 
-    /// All rows of some key groups, in slices as of [`StateTable::changes`]. What changed is as it was before.
-    pub fn all_of(&mut self, groups: Range<u64>, most: SliceMax, to: &mut SliceSink<'_>) -> Result<()> {
+    /// Writes all rows of some key groups, in slices as in [`StateTable::changes`]. The tracked changes are kept.
+    pub fn all_of(&mut self, groups: Range<u64>, max: SliceMax, to: &mut SliceSink<'_>) -> Result<()> {
         let nothing = TrackedChanges::default();
         let changes = self.changes.take();
         let rows = self.rows_to_write(&nothing, true, groups.clone());
-        let some = self.write_with_cold(&nothing, true, &rows, groups, most, to);
+        let some = self.write_with_cold(&nothing, true, &rows, groups, max, to);
         self.changes = changes;
         let slots = self.slots();
         self.changes.iter_mut().for_each(|changes| changes.grow(slots));
@@ -122,16 +122,16 @@ impl StateTable {
         Ok(())
     }
 
-    /// What [`StateTable::changes`] would write now of what changed, for who writes it while the table goes on. What was changed is
-    /// forgotten. Nothing is done where the rows in memory take more than so many bytes.
+    /// Copies what [`StateTable::changes`] would write now without `base`, for a writer that runs while the table is used. The tracked changes are
+    /// cleared. Returns `None`, and changes nothing, if the rows in memory exceed `bytes_max`.
     pub fn copy_changes(&mut self, bytes_max: u64) -> Result<Option<TableCopy>> {
-        let changes = self.changes.as_ref().ok_or_else(not_noted)?;
+        let changes = self.changes.as_ref().ok_or_else(unmarked)?;
         let stored: Vec<Slot> = changes.listed().filter(|slot| self.known(*slot)).collect();
         let Some(mut copy) = TableCopy::of(self, true)?.with(self, &stored, bytes_max) else { return Ok(None) };
-        let TrackedChanges { removed, removed_bytes, .. } = self.forget_changes()?;
+        let TrackedChanges { removed, removed_bytes, .. } = self.clear_changes()?;
         let mut removed = TrackedChanges { removed, removed_bytes, ..TrackedChanges::default() };
-        // No key is found in the copy.
-        let is_back = |place| self.is_back(&removed, ChangedRow::Removed(place));
+        // Keys cannot be looked up in the copy.
+        let is_back = |index| self.is_back(&removed, ChangedRow::Removed(index));
         let is_back: Vec<bool> = (0..removed.removed.len() as u32).map(is_back).collect();
         let mut is_back = is_back.into_iter();
         removed.removed.retain(|_| is_back.next() == Some(false));
@@ -139,31 +139,31 @@ impl StateTable {
         Ok(Some(copy))
     }
 
-    /// As [`StateTable::changes`] of what changed and is in memory. What else changed, for files behind these: a key that was removed may
-    /// be back there.
-    pub fn changes_in_memory(&mut self, most: SliceMax, to: &mut SliceSink<'_>) -> Result<TableCopy> {
+    /// Writes the changed rows in memory, as [`StateTable::changes`] does. Returns the other changes, for later files. These may contain a key again
+    /// that was removed here.
+    pub fn changes_in_memory(&mut self, max: SliceMax, to: &mut SliceSink<'_>) -> Result<TableCopy> {
         let cold = TableCopy::of(self, true)?;
         let spill = self.spill.take();
-        let written = self.changes(false, most, to);
+        let written = self.changes(false, max, to);
         self.spill = spill;
-        self.cold_written();
+        self.mark_cold_written();
         written.map(|()| cold)
     }
 
-    /// Files have all that the table holds now, or will have it. What had changed, but for what is known of slots.
-    pub fn forget_changes(&mut self) -> Result<TrackedChanges> {
+    /// Clears and returns the tracked changes, except the marks of slots, because files hold the current table or are being written.
+    pub fn clear_changes(&mut self) -> Result<TrackedChanges> {
         self.changes_as(WRITTEN, false)
     }
 
-    /// The same, and what had changed is to be copied as it is now, or all rows are. What was removed.
+    /// Clears the changes, and marks the slots of changed rows, or of all rows, as frozen. Returns the removed keys.
     pub(super) fn freeze_changes(&mut self, all: bool) -> Result<TrackedChanges> {
         let TrackedChanges { removed, removed_bytes, .. } = self.changes_as(WRITTEN | FROZEN, all)?;
         Ok(TrackedChanges { removed, removed_bytes, ..TrackedChanges::default() })
     }
 
-    /// The slots of what had changed, or of all rows, get this mark, and nothing has changed any more.
+    /// Adds this mark to the slots of changed rows, or of all rows, and clears the changes.
     fn changes_as(&mut self, mark: u8, all: bool) -> Result<TrackedChanges> {
-        let mut changes = self.changes.take().ok_or_else(not_noted)?;
+        let mut changes = self.changes.take().ok_or_else(unmarked)?;
         let mut marks = std::mem::take(&mut changes.marks);
         let marked = |known: bool, before: u8| if known { mark } else { before & !LISTED };
         if all || changes.are_many {
@@ -175,27 +175,25 @@ impl StateTable {
             }
         }
         self.changes = Some(TrackedChanges { marks, ..TrackedChanges::default() });
-        self.cold_written();
+        self.mark_cold_written();
         Ok(changes)
     }
 
-    /// All rows of some key groups as they are now, for who writes them while the table goes on; nothing where those in memory take more
-    /// than so many bytes.
+    /// Copies all rows of some key groups, for a writer that runs while the table is used. Returns `None` if those in memory exceed `bytes_max`.
     pub fn copy_of_groups(&self, groups: &Range<u64>, bytes_max: u64) -> Result<Option<TableCopy>> {
         let within = |slot: &Slot| groups.contains(&(self.hashes[*slot as usize] >> GROUP_SHIFT));
         let slots: Vec<Slot> = self.all().filter(within).collect();
         Ok(TableCopy::of(self, false)?.with(self, &slots, bytes_max))
     }
 
-    /// Writes these rows, which are those of some key groups that are in memory, together with those that are not. Whether there
-    /// were any.
+    /// Writes these in-memory rows of some key groups, together with the cold rows. Returns whether there were any.
     fn write_with_cold(
         &mut self,
         changes: &TrackedChanges,
         base: bool,
         rows: &[(u64, ChangedRow)],
         groups: Range<u64>,
-        most: SliceMax,
+        max: SliceMax,
         to: &mut SliceSink<'_>,
     ) -> Result<bool> {
         let (mut rest, mut some) = (rows, false);
@@ -207,7 +205,7 @@ impl StateTable {
             let cold = self.borrow_cold(&groups, !base)?;
             let rows = self.with_cold_rows(changes, now, &cold);
             some |= !rows.is_empty();
-            self.write(changes, &rows, most, to)?;
+            self.write(changes, &rows, max, to)?;
             self.give_back(&cold);
         }
         Ok(some)
@@ -217,13 +215,13 @@ impl StateTable {
         &self,
         changes: &TrackedChanges,
         rows: &[ChangedRow],
-        most: SliceMax,
+        max: SliceMax,
         to: &mut SliceSink<'_>,
     ) -> Result<()> {
         let group = |row: &ChangedRow| (self.row_hash(changes, *row) >> GROUP_SHIFT) as u32;
         let mut rest = rows;
         while !rest.is_empty() {
-            let (now, later) = rest.split_at(self.changed_slice(changes, rest, most));
+            let (now, later) = rest.split_at(self.changed_slice(changes, rest, max));
             let groups = now.first().map(group).zip(now.last().map(group));
             to(TableSlice { rows: self.file_rows(changes, now).map_err(Error::arrow)?, groups });
             rest = later;
@@ -231,17 +229,17 @@ impl StateTable {
         Ok(())
     }
 
-    /// How many of the rows are the next slice: as many as fit, without the rest of a key group that has begun within.
-    fn changed_slice(&self, changes: &TrackedChanges, rows: &[ChangedRow], most: SliceMax) -> usize {
+    /// Returns how many of the rows form the next slice: as many as fit, excluding the incomplete key group at the end.
+    fn changed_slice(&self, changes: &TrackedChanges, rows: &[ChangedRow], max: SliceMax) -> usize {
         let mut bytes = 0_usize;
         let fits = |row: &&ChangedRow| {
             bytes = bytes.saturating_add(match row {
                 ChangedRow::Known(slot) => self.bytes_of(*slot),
                 ChangedRow::Removed(_) => self.row_key(changes, **row).len(),
             });
-            bytes <= most.bytes
+            bytes <= max.bytes
         };
-        let count = rows.iter().take(most.rows).take_while(fits).count().max(1);
+        let count = rows.iter().take(max.rows).take_while(fits).count().max(1);
         let group = |row: &ChangedRow| self.row_hash(changes, *row) >> GROUP_SHIFT;
         let (Some(now), Some(next)) = (rows.get(..count), rows.get(count)) else { return rows.len() };
         let begun = now.iter().rev().take_while(|row| group(row) == group(next)).count();
@@ -251,11 +249,11 @@ impl StateTable {
     fn row_hash(&self, changes: &TrackedChanges, row: ChangedRow) -> u64 {
         match row {
             ChangedRow::Known(slot) => self.hashes[slot as usize],
-            ChangedRow::Removed(place) => changes.removed[place as usize].hash,
+            ChangedRow::Removed(index) => changes.removed[index as usize].hash,
         }
     }
 
-    /// The rows of some key groups, in the order of the hashes of their keys.
+    /// Returns the rows of some key groups, in the order of the hashes of their keys.
     fn rows_to_write(&self, changes: &TrackedChanges, base: bool, groups: Range<u64>) -> Vec<(u64, ChangedRow)> {
         let within = |hash: &u64| groups.contains(&(hash >> GROUP_SHIFT));
         let known = |slot: Slot| (self.hashes[slot as usize], ChangedRow::Known(slot));
@@ -271,7 +269,7 @@ impl StateTable {
                 .iter()
                 .take(lost)
                 .enumerate()
-                .map(|(place, key)| (key.hash, ChangedRow::Removed(place as u32)))
+                .map(|(index, key)| (key.hash, ChangedRow::Removed(index as u32)))
                 .filter(|(hash, _)| within(hash));
             stored.chain(removed.filter(|(_, row)| !self.is_back(changes, *row))).collect()
         };
@@ -286,7 +284,7 @@ impl StateTable {
         });
     }
 
-    /// These rows together with those that are in borrowed slots, in order.
+    /// Merges these rows with those in borrowed slots, in order.
     fn with_cold_rows(&self, changes: &TrackedChanges, rows: &[(u64, ChangedRow)], cold: &[Slot]) -> Vec<ChangedRow> {
         if cold.is_empty() {
             return rows.iter().map(|(_, row)| *row).collect();
@@ -312,7 +310,7 @@ impl StateTable {
     fn row_key<'a>(&'a self, changes: &'a TrackedChanges, row: ChangedRow) -> &'a [u8] {
         match row {
             ChangedRow::Known(slot) => self.key(slot),
-            ChangedRow::Removed(place) => changes.removed_key(place),
+            ChangedRow::Removed(index) => changes.removed_key(index),
         }
     }
 
@@ -328,7 +326,7 @@ impl StateTable {
             let lost = fault::bug!("touched-lost");
             let touched = |row: &ChangedRow| match row {
                 ChangedRow::Known(slot) => {
-                    Some(idle.touched[*slot as usize]).filter(|touched| *touched != Idle::NEVER && !lost)
+                    Some(idle.touched[*slot as usize]).filter(|touched| *touched != IdleTracker::NEVER && !lost)
                 }
                 ChangedRow::Removed(_) => None,
             };
@@ -340,13 +338,13 @@ impl StateTable {
         RecordBatch::try_new(self.file_schema(), columns)
     }
 
-    /// The columns of the table's files. States are nullable in them, as removed keys have none.
+    /// Returns the columns of the table's files. States are nullable in them, as removed keys have none.
     pub fn file_schema(&self) -> SchemaRef {
         let keys = self.key_fields.iter().cloned();
         let states =
             self.state_schema.fields().iter().map(|field| Arc::new(field.as_ref().clone().with_nullable(true)));
         let mut fields: Vec<Arc<Field>> = keys.chain(states).collect();
-        if self.idle.as_ref().is_some_and(Idle::is_in_files) {
+        if self.idle.as_ref().is_some_and(IdleTracker::is_in_files) {
             fields.push(Arc::new(Field::new(TOUCHED, ColumnType::Timestamp.arrow(), true)));
         }
         fields.push(Arc::new(Field::new(REMOVED, DataType::Boolean, false)));
@@ -354,13 +352,13 @@ impl StateTable {
     }
 }
 
-fn not_noted() -> Error {
+fn unmarked() -> Error {
     Error::bug("the changes of a table that does not note them")
 }
 
 #[cfg(test)]
 impl StateTable {
-    /// The rows of all slices as one batch.
+    /// Returns the rows of all slices as one batch.
     pub fn all_changes(&mut self, base: bool) -> Result<RecordBatch> {
         let mut slices = Vec::new();
         self.changes(base, crate::limits::STATE_SLICE_MAX, &mut |slice| {
@@ -384,20 +382,20 @@ mod tests {
         table
     }
 
-    /// Stores a text of this length for each of so many keys; `kept` says which of them stay.
+    /// Stores a string of this length for each of `keys` keys; `kept` selects those that stay.
     fn store(table: &mut StateTable, keys: usize, length: usize, kept: impl Fn(usize) -> bool) {
         let names: ArrayRef = Arc::new(StringArray::from_iter_values((0..keys).map(|key| format!("key {key}"))));
         let encoded = Keys::encode(&[names], keys).unwrap();
         let (view, hashes) = (encoded.view(), encoded.hashes());
         let slots: Vec<Slot> = (0..keys).map(|row| table.slot(view.get(row), hashes[row])).collect();
-        let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..keys).map(|_| "x".repeat(length))));
-        let states = RecordBatch::try_new(table.state_schema(), vec![texts]).unwrap();
+        let strings: ArrayRef = Arc::new(StringArray::from_iter_values((0..keys).map(|_| "x".repeat(length))));
+        let states = RecordBatch::try_new(table.state_schema(), vec![strings]).unwrap();
         table.store(&slots, &states, &(0..keys).map(|key| Some(kept(key))).collect());
     }
 
-    fn slices(table: &mut StateTable, base: bool, most: SliceMax) -> Vec<TableSlice> {
+    fn slices(table: &mut StateTable, base: bool, max: SliceMax) -> Vec<TableSlice> {
         let mut slices = Vec::new();
-        table.changes(base, most, &mut |slice| slices.push(slice)).unwrap();
+        table.changes(base, max, &mut |slice| slices.push(slice)).unwrap();
         slices
     }
 
@@ -409,30 +407,30 @@ mod tests {
 
     #[test]
     fn a_table_is_written_in_slices_of_rows_and_of_bytes() {
-        for (most, length) in [
+        for (max, length) in [
             (SliceMax { rows: 100, bytes: usize::MAX }, 3),
             (SliceMax { rows: usize::MAX, bytes: 10_000 }, 90),
             (SliceMax { rows: 1, bytes: 1 }, 1),
         ] {
             let mut table = table();
             store(&mut table, 5_000, length, |_| true);
-            let written = slices(&mut table, true, most);
+            let written = slices(&mut table, true, max);
             assert!(written.len() > 45, "{} slices", written.len());
             for slice in &written {
                 let states = slice.rows.column(1).as_string::<i32>();
                 let bytes: usize = states.iter().flatten().map(str::len).sum();
-                assert!(slice.rows.num_rows() <= most.rows && (bytes <= most.bytes || slice.rows.num_rows() == 1));
+                assert!(slice.rows.num_rows() <= max.rows && (bytes <= max.bytes || slice.rows.num_rows() == 1));
             }
             let groups: Vec<(u32, u32)> = written.iter().filter_map(|slice| slice.groups).collect();
             assert!(groups.windows(2).all(|pair| pair[0].1 <= pair[1].0), "in the order of key groups");
             let split = groups.windows(2).filter(|pair| pair[0].1 == pair[1].0).count();
-            assert!(most.rows == 1 || split == 0, "{split} key groups are in two slices, though they fit into one");
+            assert!(max.rows == 1 || split == 0, "{split} key groups are in two slices, though they fit into one");
             assert_eq!(restored(&written), table.rows().unwrap());
 
-            // Only what changed, and what was removed, in slices as well.
+            // Only changes and removals, also in slices.
             assert_eq!(table.changed(), 0);
             store(&mut table, 400, length + 1, |key| key % 4 != 0);
-            let more = slices(&mut table, false, most);
+            let more = slices(&mut table, false, max);
             assert_eq!(more.iter().map(|slice| slice.rows.num_rows()).sum::<usize>(), 400);
             let all: Vec<TableSlice> = written.into_iter().chain(more).collect();
             assert_eq!(restored(&all), table.rows().unwrap());

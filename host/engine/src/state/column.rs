@@ -1,4 +1,4 @@
-//! One column of a state table: a value a slot, in the memory that its type needs.
+//! One column of a state table: one value per slot, in the memory that its type needs.
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array,
@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// A growable column with random access by slot.
 #[derive(Clone)]
 pub struct StateColumn {
-    /// The bytes of values that do not lie in the column itself.
+    /// The bytes of values that are allocated outside the column.
     bytes: usize,
     kind: DataType,
     nullable: bool,
@@ -32,12 +32,12 @@ enum ColumnValues {
 }
 
 impl StateColumn {
-    /// An empty column for a field of a type that is [kept](ColumnType::is_kept).
+    /// Creates an empty column for a field of a type that is [kept](ColumnType::is_kept).
     pub fn new(field: &Field) -> Result<StateColumn, ArrowError> {
         let values = match ColumnType::of(field.data_type()) {
             ColumnType::Text | ColumnType::Binary => ColumnValues::Bytes(Vec::new()),
             ColumnType::Arrow(DataType::Decimal128(..)) => ColumnValues::Wide(Vec::new()),
-            // Their own bytes, as keys of them have.
+            // They are stored as bytes, encoded like keys.
             ColumnType::Arrow(DataType::Struct(_) | DataType::List(_)) => {
                 drop(bytes_of(&new_empty_array(field.data_type()))?);
                 ColumnValues::Bytes(Vec::new())
@@ -51,7 +51,7 @@ impl StateColumn {
         Ok(StateColumn { bytes: 0, kind, nullable: field.is_nullable(), valid: Vec::new(), values })
     }
 
-    /// Makes room for this many slots.
+    /// Grows the column to this many slots.
     pub fn grow(&mut self, slots: usize) {
         if self.nullable {
             self.valid.resize(slots, false);
@@ -63,7 +63,7 @@ impl StateColumn {
         }
     }
 
-    /// Makes sure that this many more slots need no memory that has to be asked for.
+    /// Reserves memory for this many more slots.
     pub fn reserve(&mut self, slots: usize) {
         if self.nullable {
             self.valid.reserve(slots);
@@ -75,18 +75,18 @@ impl StateColumn {
         }
     }
 
-    /// The memory that it takes.
+    /// Returns the memory that it takes.
     pub fn bytes(&self) -> usize {
         let slots = match &self.values {
             ColumnValues::Words(words) => words.capacity() * size_of::<u64>(),
             ColumnValues::Wide(values) => values.capacity() * size_of::<i128>(),
-            // The allocator takes some of its own for each.
+            // The allocator adds some bytes to each.
             ColumnValues::Bytes(bytes) => bytes.capacity() * (size_of::<Box<[u8]>>() + 16),
         };
         slots + self.valid.capacity() + self.bytes
     }
 
-    /// Bytes of the value of a slot.
+    /// Returns the bytes of the value of a slot.
     pub fn bytes_of(&self, slot: usize) -> usize {
         match &self.values {
             ColumnValues::Words(_) => size_of::<u64>(),
@@ -95,7 +95,7 @@ impl StateColumn {
         }
     }
 
-    /// Appends the value of a slot, as [`StateColumn::read`] takes it.
+    /// Appends the value of a slot in the format that [`StateColumn::read`] parses.
     pub fn write(&self, slot: usize, out: &mut Vec<u8>) {
         if self.nullable {
             out.push(u8::from(self.valid[slot]));
@@ -110,7 +110,7 @@ impl StateColumn {
         }
     }
 
-    /// Stores the value that `from` begins with, and takes it off; `None` where it begins with none.
+    /// Stores the value at the start of `from`, and advances `from` past it; `None` if there is no valid value.
     pub fn read(&mut self, slot: usize, from: &mut &[u8]) -> Option<()> {
         let valid = if self.nullable { *from.split_off_first()? != 0 } else { true };
         if self.nullable {
@@ -128,18 +128,18 @@ impl StateColumn {
         Some(())
     }
 
-    /// The memory that a slot takes beside the bytes of its value.
+    /// Returns the memory of a slot, without the bytes of its value.
     pub fn slot_bytes(&self) -> usize {
         usize::from(self.nullable)
             + match &self.values {
                 ColumnValues::Words(_) => size_of::<u64>(),
                 ColumnValues::Wide(_) => size_of::<i128>(),
-                // The allocator takes some of its own for each.
+                // The allocator adds some bytes to each.
                 ColumnValues::Bytes(_) => size_of::<Box<[u8]>>() + 16,
             }
     }
 
-    /// The bytes of the value of a slot, where it does not lie in the column itself.
+    /// Returns the bytes of the value of a slot if it is allocated outside the column.
     pub fn value_len(&self, slot: usize) -> usize {
         match &self.values {
             ColumnValues::Bytes(bytes) => bytes[slot].len(),
@@ -147,12 +147,12 @@ impl StateColumn {
         }
     }
 
-    /// The bytes of all values that do not lie in the column itself.
+    /// Returns the bytes of all values that are allocated outside the column.
     pub fn value_bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The value of a slot, where it is one of eight bytes.
+    /// Returns the value of a slot if it has eight bytes.
     pub fn word(&self, slot: usize) -> Option<u64> {
         match &self.values {
             ColumnValues::Words(words) => words.get(slot).copied(),
@@ -160,7 +160,7 @@ impl StateColumn {
         }
     }
 
-    /// Two slots get each other's values.
+    /// Swaps the values of two slots.
     pub fn swap(&mut self, one: usize, other: usize) {
         if self.nullable {
             self.valid.swap(one, other);
@@ -172,8 +172,8 @@ impl StateColumn {
         }
     }
 
-    /// There are so many slots from now on, without values behind them.
-    pub fn cut(&mut self, slots: usize) {
+    /// Truncates the column to this many slots. The slots after them must be empty.
+    pub fn truncate(&mut self, slots: usize) {
         self.valid.truncate(slots);
         self.valid.shrink_to_fit();
         match &mut self.values {
@@ -192,16 +192,16 @@ impl StateColumn {
         }
     }
 
-    /// Forgets the value of a slot.
+    /// Clears the value of a slot.
     pub fn clear(&mut self, slot: usize) {
         if let ColumnValues::Bytes(bytes) = &mut self.values {
             self.bytes -= std::mem::take(&mut bytes[slot]).len();
         }
     }
 
-    /// Stores row i of `array` in slot `slots[i]`, for the rows that `kept` keeps.
+    /// Stores row i of `array` in slot `slots[i]`, for the rows set in `kept`.
     pub fn scatter(&mut self, slots: &[u32], array: &ArrayRef, kept: &BooleanArray) {
-        // Mostly all rows are kept, or none: bits are looked at by the word.
+        // Usually all rows are kept, or none, so the bits are read word by word.
         let rows = || kept.values().set_indices().filter_map(|row| Some((row, *slots.get(row)? as usize)));
         if self.nullable {
             rows().for_each(|(row, slot)| self.valid[slot] = array.is_valid(row));
@@ -237,7 +237,7 @@ impl StateColumn {
                 rows().for_each(|(row, slot)| put(slot, values.value(row).as_bytes()));
             }
             (ColumnValues::Bytes(bytes), ColumnType::Arrow(_)) => {
-                // `new` has tried the type.
+                // `new` has checked the type.
                 let Ok(write) = bytes_of(array) else { return };
                 let mut value = Vec::new();
                 let mut put = put_into(bytes, &mut self.bytes);
@@ -255,13 +255,13 @@ impl StateColumn {
         }
     }
 
-    /// The values of these slots; where `known` is false, null, or zero if the column is not nullable.
+    /// Returns the values of these slots. If `known` is false, the value is null, or zero if the column is not nullable.
     pub fn gather(&self, slots: &[u32], known: &BooleanArray) -> Result<ArrayRef, ArrowError> {
         let nulls = if self.nullable { self.nulls(slots, known) } else { None };
         self.gather_with(slots, known, nulls)
     }
 
-    /// The values of these slots; null where `known` is false, whether or not the column is nullable.
+    /// Returns the values of these slots; null if `known` is false, even if the column is not nullable.
     pub fn gather_or_null(&self, slots: &[u32], known: &BooleanArray) -> Result<ArrayRef, ArrowError> {
         self.gather_with(slots, known, self.nulls(slots, known))
     }
@@ -319,10 +319,10 @@ impl StateColumn {
     }
 }
 
-/// What appends a value of an array by its row.
+/// Appends a value of an array by its row.
 pub type WriteValue<'a> = Box<dyn Fn(usize, &mut Vec<u8>) + 'a>;
 
-/// Appends values of an array as [`StateColumn::write`] does once they are stored.
+/// Returns a function that appends values of an array as [`StateColumn::write`] does once they are stored.
 pub fn writer(array: &ArrayRef, nullable: bool) -> Result<WriteValue<'_>, ArrowError> {
     fn word<'a>(word: impl Fn(usize) -> u64 + 'a) -> WriteValue<'a> {
         Box::new(move |row, out| out.extend_from_slice(&word(row).to_le_bytes()))
@@ -374,8 +374,8 @@ pub fn writer(array: &ArrayRef, nullable: bool) -> Result<WriteValue<'_>, ArrowE
                 out.extend_from_slice(&[0; 4]);
                 write(row, out);
                 let length = (out.len() - start - 4) as u32;
-                if let Some(place) = out.get_mut(start..start + 4) {
-                    place.copy_from_slice(&length.to_le_bytes());
+                if let Some(destination) = out.get_mut(start..start + 4) {
+                    destination.copy_from_slice(&length.to_le_bytes());
                 }
             })
         }
@@ -390,9 +390,9 @@ pub fn writer(array: &ArrayRef, nullable: bool) -> Result<WriteValue<'_>, ArrowE
 }
 
 impl StateColumn {
-    /// The structs or lists of these bytes.
+    /// Decodes structs or lists.
     fn nested(&self, values: &[&[u8]], nulls: Option<NullBuffer>) -> Result<ArrayRef, ArrowError> {
-        // Where nothing is stored a value without anything in it stands, as a zero does for numbers.
+        // A slot without a value yields an empty value, like zero for numbers.
         let empty = match &self.kind {
             DataType::Struct(members) => [&[1][..], &vec![0; members.len()]].concat(),
             _ => vec![1, 0, 0, 0, 0],
@@ -407,7 +407,7 @@ impl StateColumn {
     }
 }
 
-/// Puts values into slots, and counts their bytes.
+/// Returns a function that stores values in slots and maintains the sum of their bytes.
 fn put_into<'a>(slots: &'a mut [Box<[u8]>], sum: &'a mut usize) -> impl FnMut(usize, &[u8]) + 'a {
     move |slot, value| {
         let before = std::mem::replace(&mut slots[slot], value.into());
@@ -415,7 +415,7 @@ fn put_into<'a>(slots: &'a mut [Box<[u8]>], sum: &'a mut usize) -> impl FnMut(us
     }
 }
 
-/// Whether all flags are set, as they mostly are: then none of them needs to be looked at.
+/// Returns whether all flags are set, the usual case in which none needs to be checked.
 pub(super) fn all(flags: &BooleanArray) -> bool {
     flags.true_count() == flags.len()
 }

@@ -1,7 +1,7 @@
-//! Rows of a table's files, and how they become rows as spill files have them, without a table between.
+//! Rows of a table's files, and their direct conversion into rows of spill files.
 
 use super::column;
-use super::idle::{Idle, IdleBy};
+use super::idle::{IdleTracker, TouchSource};
 use super::row_form::RowForm;
 use super::spill::page::{self, ColdRow};
 use crate::checkpoint::types::{REMOVED, TOUCHED};
@@ -14,7 +14,7 @@ use std::cmp::Ordering;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-/// The columns of a file by what they are, and the keys of its rows.
+/// The columns of a file by their meaning, and the keys of its rows.
 pub struct FileRows {
     pub(super) encoded: Keys,
     pub(super) hashes: Vec<KeyHash>,
@@ -24,24 +24,24 @@ pub struct FileRows {
 }
 
 impl FileRows {
-    /// Of a file of a table with rows of this form. An error names the column that is not as the table needs it.
+    /// Parses a file of a table with this row form. An error names the column that does not fit the table.
     pub fn of(form: &RowForm, rows: &RecordBatch) -> Result<FileRows> {
         let (keys, states) = (&form.key_fields, form.state_schema.fields());
         let schema = rows.schema_ref();
-        let column = |(place, needs): (usize, &Arc<Field>)| {
+        let column = |(index, needs): (usize, &Arc<Field>)| {
             let same = |has: &Arc<Field>| has.name() == needs.name() && has.data_type() == needs.data_type();
             let (name, kind) = (needs.name(), ColumnType::of(needs.data_type()));
-            match schema.fields().get(place).is_some_and(same) {
-                true => Ok(rows.column(place).clone()),
+            match schema.fields().get(index).is_some_and(same) {
+                true => Ok(rows.column(index).clone()),
                 false => Err(Error::environment(format!(
                     "column {} must be `{name}`, {kind}; there are: {}",
-                    place + 1,
+                    index + 1,
                     types::describe(schema)
                 ))),
             }
         };
-        let (behind, keys) = (keys.len(), keys.iter().enumerate().map(column).collect::<Result<Vec<_>>>()?);
-        let states = states.iter().enumerate().map(|(place, field)| column((behind + place, field)));
+        let (key_count, keys) = (keys.len(), keys.iter().enumerate().map(column).collect::<Result<Vec<_>>>()?);
+        let states = states.iter().enumerate().map(|(index, field)| column((key_count + index, field)));
         let states = states.collect::<Result<_>>()?;
         let touched =
             rows.column_by_name(TOUCHED).and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
@@ -51,37 +51,37 @@ impl FileRows {
         Ok(FileRows { encoded, hashes, states, touched: touched.cloned(), removed: removed.cloned() })
     }
 
-    /// The hashes of the keys.
+    /// Returns the hashes of the keys.
     pub fn hashes(&self) -> &[KeyHash] {
         &self.hashes
     }
 
-    /// The keys.
+    /// Returns the keys.
     pub fn keys(&self) -> KeysView<'_> {
         self.encoded.view()
     }
 
-    /// The state columns.
+    /// Returns the state columns.
     pub fn states(&self) -> &[ArrayRef] {
         &self.states
     }
 
-    /// When the key of a row was touched, where the file says so.
+    /// Returns when the key of a row was touched, if the file stores it.
     pub fn touched(&self, row: usize) -> Option<i64> {
         self.touched.as_ref().filter(|times| times.is_valid(row)).map(|times| times.value(row))
     }
 
-    /// Whether a row is there only to say that its key is gone.
+    /// Returns whether a row marks its key as removed.
     pub fn is_removed(&self, row: usize) -> bool {
         self.removed.as_ref().is_some_and(|removed| removed.value(row))
     }
 
-    /// Whether rows are there only to say that their keys are gone.
+    /// Returns whether some rows mark their keys as removed.
     pub fn has_removed(&self) -> bool {
         self.removed.as_ref().is_some_and(|removed| removed.true_count() > 0)
     }
 
-    /// Whether the keys are in the order of their hashes, and each is there once.
+    /// Returns whether the keys are in the order of their hashes, without duplicates.
     pub fn are_in_order(&self) -> bool {
         let view = self.encoded.view();
         let follows = |row: usize| match self.hashes[row].cmp(&self.hashes[row + 1]) {
@@ -91,7 +91,7 @@ impl FileRows {
         (0..self.hashes.len().saturating_sub(1)).all(follows)
     }
 
-    /// Looks for a state that lacks what it must have.
+    /// Checks that states are not null if they must not be.
     pub fn check_states(&self, fields: &[Arc<Field>], kept: impl Fn(usize) -> bool) -> Result<()> {
         for (field, values) in fields.iter().zip(&self.states) {
             let missing = |row: usize| kept(row) && values.is_null(row);
@@ -104,14 +104,14 @@ impl FileRows {
 }
 
 impl RowForm {
-    /// Rows of a file.
+    /// Parses the rows of a file.
     pub fn rows(&self, batch: &RecordBatch) -> Result<FileRows> {
         let rows = FileRows::of(self, batch)?;
         rows.check_states(self.state_schema.fields(), |row| !rows.is_removed(row))?;
         Ok(rows)
     }
 
-    /// Calls `put` with some of such rows as spill files have them, while it says that it goes on. Whether it did to the end.
+    /// Calls `put` with some of the rows in the format of spill files until it stops. Returns whether it reached the end.
     pub fn each_row<T>(
         &self,
         file: &FileRows,
@@ -128,7 +128,7 @@ impl RowForm {
             page::put_row(&mut bytes, (file.hashes()[row].0, key), true, touched, |out| {
                 columns.iter().for_each(|write| write(row, out));
             });
-            let cold = page::row_of(&bytes).ok_or_else(|| Error::bug("a row that cannot be read"))?;
+            let cold = page::parse_row(&bytes).ok_or_else(|| Error::bug("a row that cannot be read"))?;
             let put = put(row, ColdRow { removed: file.is_removed(row), ..cold })?;
             if put.is_break() {
                 return Ok(put);
@@ -137,15 +137,15 @@ impl RowForm {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// When the key of a row was touched.
+    /// Returns when the key of a row was touched.
     fn touched(&self, file: &FileRows, row: usize) -> i64 {
         let by_row = match self.touched_by {
-            None => return Idle::NEVER,
-            Some(IdleBy::Touch) => return file.touched(row).unwrap_or(Idle::NEVER),
-            Some(IdleBy::State(column)) => file.states().get(column).and_then(|values| number_of(values, row)),
-            Some(IdleBy::Key(numbers)) => Some(keys::number_before(file.keys().get(row), numbers)),
+            None => return IdleTracker::NEVER,
+            Some(TouchSource::Touch) => return file.touched(row).unwrap_or(IdleTracker::NEVER),
+            Some(TouchSource::State(column)) => file.states().get(column).and_then(|values| number_of(values, row)),
+            Some(TouchSource::Key(numbers)) => Some(keys::number_before(file.keys().get(row), numbers)),
         };
-        by_row.unwrap_or_default().max(Idle::NEVER + 1)
+        by_row.unwrap_or_default().max(IdleTracker::NEVER + 1)
     }
 }
 

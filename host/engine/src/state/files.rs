@@ -1,27 +1,26 @@
-//! Rows of a table on their way into files: in slices, and these in files, both of bounded size, so that no table is copied
-//! whole, however large it is.
+//! Divides the rows of a table into slices, and these into files, both of bounded size, so that even a huge table is never copied completely.
 
 use crate::checkpoint::changes::TableChanges;
 use arrow::array::RecordBatch;
 
-/// Some rows of a table as a file has them.
+/// Some rows of a table in file format.
 pub struct TableSlice {
     /// The rows.
     pub rows: RecordBatch,
-    /// The key groups of the first row and of the last one, where all slices together are in the order of key groups.
+    /// The key groups of the first row and of the last one, if all slices together are in the order of key groups.
     pub groups: Option<(u32, u32)>,
 }
 
-/// What takes the slices of a table, one after the other, and at least one.
+/// Receives the slices of a table one after the other, at least one.
 pub type SliceSink<'a> = dyn FnMut(TableSlice) + 'a;
 
-/// Puts slices into files. A file ends where it is large and the next slice begins with another key group: each file has
-/// key groups of its own, as if it were of another worker.
+/// Groups slices into files. A file ends when it is large and the next slice begins with another key group. So each file has its own key groups, as
+/// if it were of another worker.
 pub struct Files<'a> {
     table: usize,
     base: bool,
     bytes_max: usize,
-    /// The first key group of the file, and one behind the last of all files.
+    /// The first key group of the file, and the one after the last of all files.
     groups: (u32, u32),
     number: u32,
     /// See [`Files::index_by`].
@@ -33,7 +32,7 @@ pub struct Files<'a> {
 }
 
 impl<'a> Files<'a> {
-    /// Of the table at this place, for these key groups. `full` is given each file but the last.
+    /// Creates the files of the table at this index, for these key groups. `full` receives each file but the last.
     pub fn new(
         table: usize,
         groups: (u32, u32),
@@ -45,19 +44,19 @@ impl<'a> Files<'a> {
         Files { table, base, bytes_max, groups, number, indexed_by, slices, bytes, last, full }
     }
 
-    /// Files get an index by the hashes of so many columns, see [`TableChanges::indexed_by`].
+    /// Gives files an index by the hashes of this many columns, see [`TableChanges::indexed_by`].
     pub fn index_by(&mut self, columns: Option<usize>) {
         self.indexed_by = columns;
     }
 
-    /// The same, where the table has so many files already.
+    /// Sets how many files the table has already.
     #[must_use]
-    pub fn behind(mut self, files: u32) -> Files<'a> {
+    pub fn starting_at(mut self, files: u32) -> Files<'a> {
         self.number = files;
         self
     }
 
-    /// The next rows.
+    /// Adds the next rows.
     pub fn add(&mut self, slice: TableSlice) {
         let bytes = slice.rows.get_array_memory_size();
         let is_full = self.bytes > 0 && self.bytes.saturating_add(bytes) > self.bytes_max;
@@ -72,7 +71,7 @@ impl<'a> Files<'a> {
         self.slices.push(slice.rows);
     }
 
-    /// The last file.
+    /// Returns the last file.
     pub fn end(mut self) -> TableChanges {
         self.close(self.groups.1)
     }
@@ -98,7 +97,7 @@ mod tests {
         TableSlice { rows: RecordBatch::try_from_iter([("n", rows)]).unwrap(), groups: Some(groups) }
     }
 
-    /// The key groups and the slices of each file.
+    /// Returns the key groups and the number of slices of each file.
     fn files(slices: &[(i64, (u32, u32))]) -> Vec<((u32, u32), usize)> {
         let mut all: Vec<TableChanges> = Vec::new();
         let mut full = |file| all.push(file);

@@ -1,6 +1,6 @@
-//! The keys of a table that nobody has touched for long.
+//! The keys of a table that have not been touched for a long time.
 
-use super::idle::{Idle, IdleBy};
+use super::idle::{IdleTracker, TouchSource};
 use super::keys::Slot;
 use super::table::StateTable;
 use millstream_base::batch::keys;
@@ -8,42 +8,42 @@ use millstream_base::error::Result;
 use millstream_base::ids::BatchTime;
 
 impl StateTable {
-    /// From now on the table's keys are idle so long after the time that something of the row itself tells.
+    /// Makes the table's keys idle this long after a time from the given source.
     #[must_use]
-    pub fn idle_by(mut self, by: IdleBy, timeout_us: i64) -> StateTable {
-        let mut idle = Idle::new(timeout_us, by);
-        idle.touched.resize(self.slots(), Idle::NEVER);
+    pub fn with_touch_source(mut self, by: TouchSource, timeout_us: i64) -> StateTable {
+        let mut idle = IdleTracker::new(timeout_us, by);
+        idle.touched.resize(self.slots(), IdleTracker::NEVER);
         self.idle = Some(idle);
         let slots: Vec<Slot> = self.all().collect();
         slots.into_iter().for_each(|slot| self.touch_by_row(slot));
         self
     }
 
-    /// Whether it is known when keys were touched, or when they are due.
+    /// Returns whether touches, or due times, of keys are tracked.
     pub fn has_times(&self) -> bool {
         self.idle.is_some()
     }
 
-    /// From now on nobody asks for idle keys.
+    /// Stops tracking idle keys.
     pub fn never_idle(&mut self) {
         self.idle = None;
     }
 
-    /// Notes when the key of a slot was touched, where its row says so.
+    /// Records when the key of a slot was touched if its row contains that time.
     pub(super) fn touch_by_row(&mut self, slot: Slot) {
-        let time = match self.idle.as_ref().map(|idle| idle.by) {
-            None | Some(IdleBy::Touch) => return,
-            Some(IdleBy::State(column)) => {
+        let time = match self.idle.as_ref().map(|idle| idle.source) {
+            None | Some(TouchSource::Touch) => return,
+            Some(TouchSource::State(column)) => {
                 self.columns.get(column).and_then(|column| column.word(slot as usize)).unwrap_or_default() as i64
             }
-            Some(IdleBy::Key(numbers)) => keys::number_before(self.key(slot), numbers),
+            Some(TouchSource::Key(numbers)) => keys::number_before(self.key(slot), numbers),
         };
         if let Some(idle) = &mut self.idle {
-            idle.touch(slot, time.max(Idle::NEVER + 1));
+            idle.touch(slot, time.max(IdleTracker::NEVER + 1));
         }
     }
 
-    /// Notes that the keys of these slots had rows in the batch of this time, and still have a state.
+    /// Records that the keys of these slots had rows in the batch of this time, and still have a state.
     pub fn touch(&mut self, slots: &[Slot], now: BatchTime) {
         self.before_change(slots);
         let Some(idle) = &mut self.idle else { return };
@@ -55,8 +55,7 @@ impl StateTable {
         }
     }
 
-    /// Notes that keys whose last touch is not known were touched now: they were restored from files that do not tell,
-    /// because the stage had no timeout then.
+    /// Touches the keys without a known last touch: they were restored from files without touches, as the stage had no timeout then.
     pub fn touch_restored(&mut self, now: BatchTime) -> Result<()> {
         self.touch_untouched(&self.all().collect::<Vec<_>>(), now);
         if self.idle.is_none() {
@@ -68,20 +67,20 @@ impl StateTable {
         })
     }
 
-    /// Notes that those of these keys which were never touched were now: a call without rows may give a key its first state.
+    /// Touches those of these keys that were never touched: a call without rows may give a key its first state.
     pub fn touch_untouched(&mut self, slots: &[Slot], now: BatchTime) {
         let Some(idle) = &self.idle else { return };
-        let is_untouched = |slot: &Slot| idle.touched[*slot as usize] == Idle::NEVER;
+        let is_untouched = |slot: &Slot| idle.touched[*slot as usize] == IdleTracker::NEVER;
         let never: Vec<Slot> = slots.iter().copied().filter(is_untouched).collect();
         self.touch(&never, now);
     }
 
-    /// The keys that have been idle for the timeout at this time. Each is returned once, and is to be removed or touched.
+    /// Returns the keys that have been idle for the timeout at this time. Each is returned once, and must be removed or touched.
     pub fn take_idle(&mut self, now: BatchTime) -> Result<Vec<Slot>> {
         self.take_some_idle(now, usize::MAX)
     }
 
-    /// The same, of which those that are not in memory come a part at a time, about so many: until there are none.
+    /// Does the same, with those that are not in memory in parts of about `cold_max`: call it until there are none.
     pub fn take_some_idle(&mut self, now: BatchTime, cold_max: usize) -> Result<Vec<Slot>> {
         let mut slots = self.warm_some_idle(now, cold_max)?;
         slots.extend(self.take_idle_in_memory(now));
@@ -89,7 +88,7 @@ impl StateTable {
         Ok(slots)
     }
 
-    /// Brings those of them into memory that are not there, about so many at a time, until there are none: their slots.
+    /// Loads those of them into memory that are elsewhere, about `cold_max` at a time, and returns their slots: call it until there are none.
     pub fn warm_some_idle(&mut self, now: BatchTime, cold_max: usize) -> Result<Vec<Slot>> {
         match self.idle_since(now) {
             Some(limit) => self.warm_idle(limit, cold_max),
@@ -97,7 +96,7 @@ impl StateTable {
         }
     }
 
-    /// Those of them that are in memory anyway.
+    /// Returns those of them that are in memory anyway.
     pub fn take_idle_in_memory(&mut self, now: BatchTime) -> Vec<Slot> {
         let limit = self.idle_since(now);
         let expired = self.idle.as_mut().zip(limit).map(|(idle, limit)| idle.take(limit)).unwrap_or_default();

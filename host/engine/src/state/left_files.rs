@@ -1,31 +1,31 @@
-//! Which files of a checkpoint a start leaves where they are, to look their rows up there. Pure decisions.
+//! Decides which files of a checkpoint startup leaves in place, to look up their rows there. Pure functions.
 
 use crate::checkpoint::fold::LiveFile;
 use millstream_base::error::Result;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What becomes of the files of a table.
+/// How the files of a table are used.
 pub struct FilesLeft<'a, File> {
-    /// Those that stay where they are, with the key groups in which they count: each level applies on top of those before it, and has no
-    /// key group twice.
+    /// The files left in place, with the key groups in which they are valid. Each level applies on top of the previous ones, and has no duplicate key
+    /// groups.
     pub levels: Vec<Vec<(Arc<File>, Range<u32>)>>,
-    /// Those that are to be read, on top of all levels.
+    /// The files to read, on top of all levels.
     pub read: Vec<LiveFile<'a>>,
 }
 
-/// Whether rows may be looked up in a file.
+/// Returns whether rows may be looked up in a file.
 pub fn has_index(live: &LiveFile) -> bool {
     !live.file.footer.is_empty()
 }
 
-/// How many rows changed behind bases, each as often as it did.
+/// Returns how many rows changed after bases, counting repeated changes.
 pub fn changes(live: &[LiveFile]) -> u64 {
     live.iter().filter(|live| !live.file.base).map(LiveFile::rows).sum()
 }
 
-/// Divides files that apply in this order. `open` opens one, where its rows can be looked up as the table needs it. Rows that changed
-/// behind bases are read, or stay where they are, too.
+/// Assigns files that apply in this order. `open` opens one if its rows can be looked up as the table needs it. Changes after bases are read, or left
+/// in place, too.
 pub fn leave<'a, File>(
     live: Vec<LiveFile<'a>>,
     leaves_changes: bool,
@@ -33,7 +33,7 @@ pub fn leave<'a, File>(
 ) -> Result<FilesLeft<'a, File>> {
     let mut left = FilesLeft { levels: Vec::new(), read: Vec::new() };
     for live in live {
-        // What is read would be taken for newer than a file that stays where it is.
+        // A file that is read would be taken for newer than one left in place.
         let may_stay = live.file.base || (leaves_changes && left.read.is_empty());
         match if may_stay && has_index(&live) { open(&live)? } else { None } {
             Some(file) => left.stays(&live, file),
@@ -48,7 +48,7 @@ impl<File> FilesLeft<'_, File> {
         let file = Arc::new(file);
         let own = live.groups.iter().map(|groups| (file.clone(), groups.clone()));
         let overlap = |other: &Range<u32>| live.groups.iter().any(|own| own.start < other.end && other.start < own.end);
-        // Where a base counts no older file does.
+        // Within the key groups of a base, no older file is valid.
         let level = match live.file.base {
             true => self.levels.first_mut(),
             false => self.levels.last_mut().filter(|level| !level.iter().any(|(_, groups)| overlap(groups))),
@@ -72,8 +72,9 @@ mod tests {
     const ROWS: u64 = 100;
 
     fn file(number: usize, (group_first, group_end): (u32, u32), base: bool, has_index: bool) -> StateFile {
-        let told = state_file::told(&number.to_string(), ROWS, &Bytes::new(), if has_index { "yes" } else { "" });
-        StateFile { group_first, group_end, base, ..told }
+        let entry =
+            state_file::base_entry(&number.to_string(), ROWS, &Bytes::new(), if has_index { "yes" } else { "" });
+        StateFile { group_first, group_end, base, ..entry }
     }
 
     fn number(live: &LiveFile) -> usize {

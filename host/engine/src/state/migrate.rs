@@ -1,7 +1,7 @@
-//! States that another version of a plugin made, brought to the columns of the one that runs now.
+//! Migration of state from another version of a plugin to the columns of the running version.
 
 use super::column::StateColumn;
-use super::idle::Idle;
+use super::idle::IdleTracker;
 use super::keys::Slot;
 use super::table::StateTable;
 use arrow::array::{BooleanArray, RecordBatch};
@@ -11,17 +11,16 @@ use millstream_base::error::{Error, Result};
 use millstream_base::limits::PLUGIN_CALL_MAX;
 
 impl StateTable {
-    /// Gives the table other state columns: `new_states` makes the new states of old ones, row by row, and is called with
-    /// some of the keys at a time, in an order that does not depend on the table. Keys and when they were touched stay. The
-    /// files that hold the table so far are of no use any more: all of it counts as changed. An error leaves the table as
-    /// it was.
+    /// Replaces the state columns of the table. `new_states` computes the new states from old ones, row by row. It is called with some of the keys at
+    /// a time, in an order that does not depend on the table. Keys and their last touches stay. Existing files of the table become useless: all of it
+    /// counts as changed. After an error the table is unchanged.
     pub fn migrate(
         &mut self,
         to: &SchemaRef,
         mut new_states: impl FnMut(&RecordBatch) -> Result<RecordBatch>,
     ) -> Result<()> {
         if self.cold().0 > 0 {
-            *self = self.migrated_in_parts(to, &mut new_states)?;
+            *self = self.migrate_in_parts(to, &mut new_states)?;
             return Ok(());
         }
         let columns =
@@ -52,13 +51,13 @@ impl StateTable {
         let (old, _) = self.states(slots).map_err(Error::arrow)?;
         let new = new_states(&old)?;
         if new.num_rows() != slots.len() || new.schema_ref() != to {
-            return Err(Error::bug("a migration that made other rows than it was asked for"));
+            return Err(Error::bug("a migration that returned other rows than requested"));
         }
         Ok(new)
     }
 
-    /// The same of a table with cold rows: another table, which gives up rows while it is made.
-    fn migrated_in_parts(
+    /// Migrates a table with cold rows: builds another table, which evicts rows meanwhile.
+    fn migrate_in_parts(
         &mut self,
         to: &SchemaRef,
         new_states: &mut impl FnMut(&RecordBatch) -> Result<RecordBatch>,
@@ -87,11 +86,11 @@ impl StateTable {
         Ok(next)
     }
 
-    /// A table with the same keys, options and budget, without rows.
+    /// Returns a table with the same keys, options and budget, without rows.
     pub(super) fn empty_with(&self, state: &SchemaRef) -> Result<StateTable> {
         let mut table = StateTable::new(self.key_fields.clone(), state.clone(), None)
             .map_err(|error| Error::job(error.to_string()))?;
-        table.idle = self.idle.as_ref().map(Idle::emptied);
+        table.idle = self.idle.as_ref().map(IdleTracker::without_keys);
         table.spill = self.spill.as_ref().map(|spill| Box::new(spill.another()));
         if self.changes.is_some() {
             table.track_changes();
@@ -99,7 +98,7 @@ impl StateTable {
         Ok(table)
     }
 
-    /// Adds rows with the keys of these slots of another table, which count as changed.
+    /// Adds rows with the keys of these slots of another table. They count as changed.
     fn add_rows(&mut self, of: &StateTable, slots: &[Slot], states: &RecordBatch) {
         let own: Vec<Slot> =
             slots.iter().map(|slot| self.slot(of.key(*slot), KeyHash(of.hashes[*slot as usize]))).collect();
@@ -107,7 +106,7 @@ impl StateTable {
         if let (Some(idle), Some(of)) = (&mut self.idle, &of.idle) {
             for (own, slot) in own.iter().zip(slots) {
                 match of.touched[*slot as usize] {
-                    Idle::NEVER => {}
+                    IdleTracker::NEVER => {}
                     touched => idle.touch(*own, touched),
                 }
             }
@@ -133,7 +132,7 @@ mod tests {
         Arc::new(Int64Array::from_iter_values(values))
     }
 
-    /// A table of so many keys, each with a text of its length in bytes; those with an odd key are removed again.
+    /// Returns a table of `keys` keys, each with a string of its length in bytes; odd keys are removed again.
     fn table(keys: i64, length: usize) -> StateTable {
         let state = schema("text", DataType::Utf8);
         let mut table =
@@ -142,18 +141,18 @@ mod tests {
         let encoded = Keys::encode(&[ints(0..keys)], keys as usize).unwrap();
         let (view, hashes) = (encoded.view(), encoded.hashes());
         let slots: Vec<Slot> = (0..keys as usize).map(|row| table.slot(view.get(row), hashes[row])).collect();
-        let texts = (0..keys).map(|key| format!("{}{key}", "0".repeat(length.saturating_sub(key.to_string().len()))));
-        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
+        let strings = (0..keys).map(|key| format!("{}{key}", "0".repeat(length.saturating_sub(key.to_string().len()))));
+        let strings: ArrayRef = Arc::new(StringArray::from_iter_values(strings));
         let all = BooleanArray::from(vec![true; slots.len()]);
-        table.store(&slots, &RecordBatch::try_new(state.clone(), vec![texts.clone()]).unwrap(), &all);
+        table.store(&slots, &RecordBatch::try_new(state.clone(), vec![strings.clone()]).unwrap(), &all);
         table.touch(&slots, BatchTime(7));
         let even: BooleanArray = (0..keys).map(|key| Some(key % 2 == 0)).collect();
-        table.store(&slots, &RecordBatch::try_new(state, vec![texts]).unwrap(), &even);
+        table.store(&slots, &RecordBatch::try_new(state, vec![strings]).unwrap(), &even);
         table.all_changes(false).unwrap();
         table
     }
 
-    /// Makes new states that are the numbers in the old ones; the rows of each call.
+    /// Migrates to the numbers in the old states, and returns the number of rows of each call.
     fn to_numbers(table: &mut StateTable) -> Vec<usize> {
         let (to, mut calls) = (schema("number", DataType::Int64), Vec::new());
         let migrated = table.migrate(&to, |rows| {
@@ -174,7 +173,7 @@ mod tests {
         assert_eq!(rows.column(0).as_primitive::<Int64Type>(), rows.column(1).as_primitive::<Int64Type>());
         assert_eq!(table.changed(), 500, "no file holds it");
         assert_eq!(table.all_changes(true).unwrap().num_rows(), 500);
-        // Those that were touched wait on, and time out together.
+        // Keys that were touched keep waiting, and time out together.
         assert_eq!(table.take_idle(BatchTime(16)).unwrap().len(), 0);
         assert_eq!(table.take_idle(BatchTime(17)).unwrap().len(), 500);
     }

@@ -1,7 +1,7 @@
-//! A state table as the files of a checkpoint have it.
+//! Restores a state table from the files of a checkpoint.
 
 use super::file_rows::FileRows;
-use super::idle::Idle;
+use super::idle::IdleTracker;
 use super::keys::Slot;
 use super::row_form::RowForm;
 use super::table::StateTable;
@@ -12,18 +12,17 @@ use millstream_base::error::{Error, Result};
 use std::sync::Arc;
 
 impl StateTable {
-    /// Applies the rows of a file on top of what the table holds: stores and removes keys, those that this worker
-    /// owns. Files apply in the order in which they were written. What is restored does not count as changed. An error
-    /// names the column that is not as this table needs it.
+    /// Applies the rows of a file to the table: stores and removes keys that this worker owns. Files apply in the order in which they were written.
+    /// Restored rows do not count as changed. An error names the column that does not fit the table.
     pub fn restore(&mut self, rows: &RecordBatch, owned: impl Fn(KeyHash) -> bool) -> Result<()> {
         self.apply(&FileRows::of(&self.row_form(), rows)?, owned)
     }
 
-    /// The same of rows whose columns are known.
+    /// Applies parsed rows.
     pub(super) fn apply(&mut self, file: &FileRows, owned: impl Fn(KeyHash) -> bool) -> Result<()> {
         let (view, hashes) = (file.encoded.view(), &file.hashes);
-        self.forget_cold(view, hashes)?;
-        // Removals first: should a file name a key twice, its state wins.
+        self.remove_cold(view, hashes)?;
+        // Removals first: if a file contains a key twice, its state wins.
         if let Some(removed) = &file.removed {
             for row in (0..hashes.len()).filter(|row| removed.value(*row) && owned(hashes[*row])) {
                 if let Some(slot) = self.find(view.get(row)) {
@@ -59,7 +58,7 @@ impl StateTable {
         Ok(())
     }
 
-    /// All keys with their states, as one batch of key and state columns.
+    /// Returns all keys with their states, as one batch of key and state columns.
     pub fn rows(&self) -> Result<RecordBatch> {
         let mut slots: Vec<Slot> = self.all().collect();
         self.sort(&mut slots);
@@ -69,17 +68,17 @@ impl StateTable {
         RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns).map_err(Error::arrow)
     }
 
-    /// How its rows are made.
+    /// Returns the form of its rows in files.
     pub(super) fn row_form(&self) -> RowForm {
         RowForm {
             key_fields: self.key_fields.clone(),
             order_columns: self.order_columns,
             state_schema: self.state_schema.clone(),
-            touched_by: self.idle.as_ref().map(Idle::by),
+            touched_by: self.idle.as_ref().map(IdleTracker::source),
         }
     }
 
-    /// The hashes of how many key columns say in which order rows are in files, where rows may be looked up in these.
+    /// Returns how many key columns determine the order of rows in files, if rows may be looked up in them.
     pub fn index_columns(&self) -> Option<usize> {
         let all = self.key_fields.len();
         let hashed = self.order_columns.map_or(all, |columns| columns.min(all));

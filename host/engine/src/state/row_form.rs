@@ -1,6 +1,6 @@
-//! What has to be known of a table to read rows of its files.
+//! The properties of a table that are needed to read rows of its files.
 
-use super::idle::IdleBy;
+use super::idle::TouchSource;
 use super::keys::hashes_of;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{Field, SchemaRef};
@@ -8,23 +8,23 @@ use arrow::error::ArrowError;
 use millstream_base::batch::keys::{KeyHash, Keys};
 use std::sync::Arc;
 
-/// What has to be known of a table for that.
+/// The properties of a table that are needed to read rows of its files.
 #[derive(Clone, Debug)]
 pub struct RowForm {
     pub(super) key_fields: Vec<Arc<Field>>,
     /// See [`StateTable::ordered_by`](super::table::StateTable::ordered_by).
     pub(super) order_columns: Option<usize>,
     pub(super) state_schema: SchemaRef,
-    pub(super) touched_by: Option<IdleBy>,
+    pub(super) touched_by: Option<TouchSource>,
 }
 
 impl RowForm {
-    /// Whether files tell when keys were touched.
+    /// Returns whether files store when keys were touched.
     pub fn has_touched(&self) -> bool {
-        self.touched_by == Some(IdleBy::Touch)
+        self.touched_by == Some(TouchSource::Touch)
     }
 
-    /// The hashes of keys, which are those of these columns, as the table has them.
+    /// Returns the hashes of the keys in these columns, as the table computes them.
     pub fn hashes_of(&self, columns: &[ArrayRef], keys: &Keys) -> Result<Vec<KeyHash>, ArrowError> {
         hashes_of(columns, keys, self.order_columns)
     }

@@ -1,9 +1,8 @@
-//! State larger than memory: rows of a table that were not used for a while leave memory for files on this machine, and come back
-//! when their keys do.
+//! State larger than memory: rows of a table that have not been used for a while are moved to local files, and loaded again when their keys are used.
 //!
-//! A row is in memory or in one file. What a table gives does not depend on where its rows are, and the files are of no use to
-//! anybody else: checkpoints hold all of a table, as they do of any other. A start begins with files of its own, or with files of its
-//! checkpoint, which it leaves where they are: of these several may have a key, and the newest counts.
+//! A row is in memory or in one file. Results do not depend on where rows are. The files have no other purpose: checkpoints hold the complete table,
+//! as for any other. A restart begins with new files, or with files of its checkpoint, left in place. Several of the latter may contain a key, and
+//! the newest wins.
 
 pub mod budget;
 mod checkpoint_pages;
@@ -18,12 +17,12 @@ pub mod stage_budget;
 #[cfg(test)]
 mod tests;
 
-use super::idle::Idle;
+use super::idle::IdleTracker;
 use super::keys::{OwnedKey, Slot};
 use super::table::StateTable;
 use budget::{BudgetShare, StateBudget};
 pub use checkpoint_pages::FileGroups;
-use cold::{ColdFile, ColdRows, WantedKey};
+use cold::{ColdFile, ColdRows, KeyLookup};
 use file::SpillWriter;
 use kept::Spill;
 use millstream_base::batch::keys::{GROUP_SHIFT, KEY_GROUPS, KeyHash, KeysView};
@@ -34,50 +33,50 @@ use millstream_base::limits::STATE_MEMORY_BYTES_MIN;
 use millstream_base::memory;
 use millstream_base::units::show_size;
 use millstream_metrics::StateSize;
-use page::{ColdRow, ROW_BYTES_MAX, not_a_row};
+use page::{ColdRow, ROW_BYTES_MAX, invalid_row_error};
 use std::fs::File;
 use std::hint::black_box;
 use std::mem::take;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
-/// How often a row is passed over at most when rows are to leave, however often it was used.
+/// How often a row is skipped at most during eviction, however often it was used.
 const USES_MAX: u8 = 3;
-/// One of so many slots, and of so many bytes of keys, may be free behind rows that have just left, and no more.
+/// One in this many slots, and bytes of keys, may be free after an eviction.
 const SLACK: usize = 3;
-/// Rows that are brought into the caches of the processor together.
+/// Rows that are prefetched into the processor's caches together.
 const LOADED_ROWS: usize = 64;
-/// So much is freed before memory is given back to the system: it takes some milliseconds.
+/// Bytes freed before memory is returned to the system, which takes some milliseconds.
 const FREED_BYTES: u64 = 4 << 20;
-/// Keys that changed behind files that stay where they are take one of so many bytes of the budget while they are collected.
+/// Changed keys of files left in place are collected up to this fraction of the budget.
 const CHANGED_KEYS_SHARE: u64 = 8;
-/// Bytes of cold rows that are in memory at a time while all of a table is looked at, about.
+/// Approximate bytes of cold rows in memory at a time while a complete table is scanned.
 const LOOK_BYTES: u64 = 4 << 20;
 
-/// The hashes of key groups.
+/// Returns the hashes of key groups.
 fn hashes(groups: &Range<u64>) -> RangeInclusive<u64> {
     groups.start << GROUP_SHIFT..=((groups.end - 1) << GROUP_SHIFT | ((1 << GROUP_SHIFT) - 1))
 }
 
-/// How many key groups of a table with so many bytes are looked at a time.
+/// Returns how many key groups of a table with this many bytes are scanned at a time.
 fn step_of(bytes: u64) -> usize {
     (KEY_GROUPS / (bytes / LOOK_BYTES + 1)).max(1) as usize
 }
 
-/// All key groups, so many at a time.
+/// Returns all key groups, `step` at a time.
 fn ranges(step: usize) -> impl Iterator<Item = Range<u64>> {
     (0..KEY_GROUPS).step_by(step).map(move |first| first..(first + step as u64).min(KEY_GROUPS))
 }
 
 impl StateTable {
-    /// From now on the table gives up rows where all tables take more than the budget. An error where no files can be made.
+    /// Lets the table evict rows when all tables exceed the budget. Fails if files cannot be created.
     pub fn spilling(mut self, share: BudgetShare, failure: &Failure) -> Result<StateTable> {
-        drop(file::open(share.budget().folder()).map_err(Error::environment)?);
+        drop(file::open(share.budget().dir()).map_err(Error::environment)?);
         self.spill = Some(Box::new(Spill::new(share, failure.clone())));
         Ok(self)
     }
 
-    /// The same where the job says how much memory its state may take.
+    /// Does the same if the job limits the memory of its state.
     pub fn spilling_within(
         self,
         budget: Option<&Arc<StateBudget>>,
@@ -89,28 +88,28 @@ impl StateTable {
         spilling.map_err(|error| error.within(format!("stage `{stage}`: `state.folder`")))
     }
 
-    /// A file without a name where those of the table are.
+    /// Creates an unnamed file next to those of the table.
     pub fn file(&self) -> Result<File> {
         let spill = self.spill.as_ref().ok_or_else(|| Error::bug("a file of a table that has none"))?;
-        file::open(spill.share.budget().folder()).map_err(Error::environment)
+        file::open(spill.share.budget().dir()).map_err(Error::environment)
     }
 
-    /// The memory that all tables may take together.
+    /// Returns the memory limit of all tables.
     pub fn budget(&self) -> u64 {
         self.spill.as_ref().map_or(u64::MAX, |spill| spill.share.budget().bytes_max())
     }
 
-    /// What of these bytes, which the table takes, never lies in files.
+    /// Returns how many of these bytes of the table are never in files.
     pub fn kept_of(&self, bytes: u64) -> u64 {
         if self.spills() { 0 } else { bytes }
     }
 
-    /// Whether rows may be elsewhere than in memory.
+    /// Returns whether rows may be elsewhere than in memory.
     pub fn spills(&self) -> bool {
         self.spill.is_some()
     }
 
-    /// From now on all rows stay in memory. Whether that is so: not where some are elsewhere.
+    /// Keeps all rows in memory from now on. Returns whether that is possible: not if some are elsewhere.
     pub fn stay_in_memory(&mut self) -> bool {
         let is_warm = self.is_warm() && !self.is_frozen();
         if is_warm {
@@ -119,19 +118,19 @@ impl StateTable {
         is_warm
     }
 
-    /// The table belongs to the job of another one from now on.
-    pub(super) fn spill_as(&mut self, other: &StateTable) {
+    /// Makes the table use the files and budget of another table.
+    pub(super) fn share_spill_of(&mut self, other: &StateTable) {
         if let (Some(spill), Some(other)) = (&mut self.spill, &other.spill) {
             spill.failure = other.failure.clone();
         }
     }
 
-    /// How many rows are not in memory, and the length of the files that they are in.
+    /// Returns how many rows are not in memory, and the total length of their files.
     pub fn cold(&self) -> (u64, u64) {
         self.spill.as_ref().map_or((0, 0), |spill| (spill.cold.len(), spill.cold.bytes()))
     }
 
-    /// How many rows are where the checkpoint has them that was loaded.
+    /// Returns how many rows are in files of the checkpoint that was loaded.
     pub fn rows_in_checkpoint(&self) -> u64 {
         self.spill.as_ref().map_or(0, |spill| spill.cold.in_checkpoint())
     }
@@ -140,23 +139,23 @@ impl StateTable {
         self.spill.as_ref().map_or(0, |spill| spill.cold.changed())
     }
 
-    /// Whether all rows are in memory.
+    /// Returns whether all rows are in memory.
     fn is_warm(&self) -> bool {
         self.spill.as_ref().is_none_or(|spill| spill.cold.is_empty())
     }
 
-    /// Brings the rows of these keys into memory, where they are elsewhere.
+    /// Loads the rows of these keys into memory if they are elsewhere.
     pub fn warm(&mut self, keys: KeysView<'_>) -> Result<()> {
         if self.is_warm() {
             return Ok(());
         }
         let missing = (0..keys.rows()).filter(|row| self.find(keys.get(*row)).is_none());
-        let wanted = missing.map(|row| WantedKey { hash: keys.short(row).1.0, key: Some(keys.get(row)) });
-        let wanted = wanted.collect();
-        self.warm_keys(wanted).map(drop)
+        let lookups = missing.map(|row| KeyLookup { hash: keys.short(row).1.0, key: Some(keys.get(row)) });
+        let lookups = lookups.collect();
+        self.warm_keys(lookups).map(drop)
     }
 
-    /// The slots of keys with these hashes, as [`StateTable::slot`] gives them. Their rows are in memory then.
+    /// Returns the slots of keys with these hashes, like [`StateTable::slot`], after loading their rows.
     pub fn warm_slots(&mut self, keys: KeysView<'_>, hash: impl Fn(usize) -> KeyHash) -> Result<Vec<Slot>> {
         let rows = 0..keys.rows();
         if self.is_warm() {
@@ -164,66 +163,66 @@ impl StateTable {
         }
         let found: Vec<Option<Slot>> = rows.map(|row| self.find(keys.get(row))).collect();
         let missing = found.iter().enumerate().filter(|(_, slot)| slot.is_none());
-        let wanted = missing.map(|(row, _)| WantedKey { hash: hash(row).0, key: Some(keys.get(row)) }).collect();
-        self.warm_keys(wanted)?;
+        let lookups = missing.map(|(row, _)| KeyLookup { hash: hash(row).0, key: Some(keys.get(row)) }).collect();
+        self.warm_keys(lookups)?;
         let slot = |(row, slot): (usize, Option<Slot>)| slot.unwrap_or_else(|| self.slot(keys.get(row), hash(row)));
         Ok(found.into_iter().enumerate().map(slot).collect())
     }
 
-    /// The same of keys that are known one by one.
+    /// Loads the rows of these owned keys into memory.
     pub fn warm_owned(&mut self, keys: &[OwnedKey]) -> Result<()> {
         if self.is_warm() {
             return Ok(());
         }
         let missing = keys.iter().filter(|(_, key)| self.find(key).is_none());
-        let wanted = missing.map(|(hash, key)| WantedKey { hash: hash.0, key: Some(key) }).collect();
-        self.warm_keys(wanted).map(drop)
+        let lookups = missing.map(|(hash, key)| KeyLookup { hash: hash.0, key: Some(key) }).collect();
+        self.warm_keys(lookups).map(drop)
     }
 
-    /// Brings all rows with these hashes into memory, where they are elsewhere, and tells the slots of those that were.
+    /// Loads all rows with these hashes into memory, and returns the slots of those that were elsewhere.
     pub fn warm_hashes(&mut self, hashes: impl Iterator<Item = KeyHash>) -> Result<Vec<Slot>> {
         if self.is_warm() {
             return Ok(Vec::new());
         }
-        self.warm_keys(hashes.map(|hash| WantedKey { hash: hash.0, key: None }).collect())
+        self.warm_keys(hashes.map(|hash| KeyLookup { hash: hash.0, key: None }).collect())
     }
 
-    /// Brings the cold rows of these keys into memory, and tells their slots.
-    fn warm_keys(&mut self, mut wanted: Vec<WantedKey<'_>>) -> Result<Vec<Slot>> {
-        wanted.sort_unstable();
-        wanted.dedup();
+    /// Loads the cold rows of these keys into memory, and returns their slots.
+    fn warm_keys(&mut self, mut lookups: Vec<KeyLookup<'_>>) -> Result<Vec<Slot>> {
+        lookups.sort_unstable();
+        lookups.dedup();
         self.with_cold(|table, cold| {
             let mut slots = Vec::new();
-            cold.take(wanted, |changed, row| slots.push(table.put_warm(changed, row)))?;
-            slots.into_iter().collect::<Option<_>>().ok_or_else(not_a_row)
+            cold.take(lookups, |changed, row| slots.push(table.put_warm(changed, row)))?;
+            slots.into_iter().collect::<Option<_>>().ok_or_else(invalid_row_error)
         })
     }
 
-    /// These keys are not elsewhere any more: they are about to be stored or removed.
-    pub(super) fn forget_cold(&mut self, keys: KeysView<'_>, hashes: &[KeyHash]) -> Result<()> {
+    /// Removes the cold rows of these keys, which are about to be stored or removed.
+    pub(super) fn remove_cold(&mut self, keys: KeysView<'_>, hashes: &[KeyHash]) -> Result<()> {
         if self.is_warm() {
             return Ok(());
         }
-        let mut wanted: Vec<WantedKey> =
-            hashes.iter().enumerate().map(|(row, hash)| WantedKey { hash: hash.0, key: Some(keys.get(row)) }).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
+        let mut lookups: Vec<KeyLookup> =
+            hashes.iter().enumerate().map(|(row, hash)| KeyLookup { hash: hash.0, key: Some(keys.get(row)) }).collect();
+        lookups.sort_unstable();
+        lookups.dedup();
         let memory_max = self.budget() / CHANGED_KEYS_SHARE;
-        self.with_cold(|_, cold| cold.forget(wanted, memory_max))
+        self.with_cold(|_, cold| cold.remove(lookups, memory_max))
     }
 
-    /// Brings the rows into memory whose keys were last touched at this time or before, about so many at most, and tells their slots.
-    /// They count as never touched then.
-    pub(super) fn warm_idle(&mut self, until: i64, most: usize) -> Result<Vec<Slot>> {
+    /// Loads the rows into memory whose keys were last touched at `until` or before, about `limit` of them, and returns their slots. They count as
+    /// never touched then.
+    pub(super) fn warm_idle(&mut self, until: i64, limit: usize) -> Result<Vec<Slot>> {
         if self.is_warm() {
             return Ok(Vec::new());
         }
         self.with_cold(|table, cold| {
             let mut slots = Vec::new();
-            cold.take_touched(until, most, |changed, row| {
-                slots.push(table.put_warm(changed, ColdRow { touched: Idle::NEVER, ..row }));
+            cold.take_touched(until, limit, |changed, row| {
+                slots.push(table.put_warm(changed, ColdRow { touched: IdleTracker::NEVER, ..row }));
             })?;
-            slots.into_iter().collect::<Option<_>>().ok_or_else(not_a_row)
+            slots.into_iter().collect::<Option<_>>().ok_or_else(invalid_row_error)
         })
     }
 
@@ -236,7 +235,7 @@ impl StateTable {
         done
     }
 
-    /// A row is in memory again.
+    /// Puts a cold row into memory.
     fn put_warm(&mut self, changed: bool, row: ColdRow<'_>) -> Option<Slot> {
         let slot = self.slot(row.key, KeyHash(row.hash));
         self.put_columns(slot, row.columns)?;
@@ -249,20 +248,20 @@ impl StateTable {
                 changes.written(slot);
             }
         }
-        if let (Some(idle), false) = (&mut self.idle, row.touched == Idle::NEVER) {
+        if let (Some(idle), false) = (&mut self.idle, row.touched == IdleTracker::NEVER) {
             idle.touch(slot, row.touched);
         }
         Some(slot)
     }
 
-    /// Gives a slot its states, as [`StateColumn::write`](super::StateColumn::write) wrote them.
+    /// Restores the states of a slot, as [`StateColumn::write`](super::StateColumn::write) wrote them.
     pub(super) fn put_columns(&mut self, slot: Slot, states: &[u8]) -> Option<()> {
         let mut rest = states;
         self.columns.iter_mut().try_for_each(|column| column.read(slot as usize, &mut rest))?;
         rest.is_empty().then_some(())
     }
 
-    /// Notes that these slots are in use.
+    /// Records that these slots are in use.
     pub fn used(&mut self, slots: &[Slot]) {
         let count = self.slots();
         if let Some(spill) = &mut self.spill {
@@ -271,24 +270,24 @@ impl StateTable {
         }
     }
 
-    /// The memory that a slot takes beside the bytes of its key and its values.
+    /// Returns the memory of a slot without the bytes of its key and its values.
     fn slot_bytes(&self) -> u64 {
         let columns: usize = self.columns.iter().map(super::column::StateColumn::slot_bytes).sum();
         let idle = self
             .idle
             .as_ref()
             .map_or(0, |idle| size_of::<i64>() + idle.queue_bytes() as usize / self.rows_in_memory().max(1));
-        // The key's place and hash, what is known of it, its marks, and what an operator knows of it beside the table.
+        // The key's position and hash, its flags, its marks, and what an operator stores about it outside the table.
         let own = 2 * size_of::<u64>() + size_of::<u32>() + 3 * size_of::<u8>() + 2 * size_of::<Slot>();
         (own + idle + columns) as u64
     }
 
-    /// The memory that a row in memory takes, about.
+    /// Returns the approximate memory of a row in memory.
     pub fn bytes_per_row(&self) -> u64 {
         self.used_bytes() / self.rows_in_memory().max(1) as u64
     }
 
-    /// The memory that the table takes, without what it holds ready for rows that may come.
+    /// Returns the memory of the table without its reserve for new rows.
     pub fn used_bytes(&self) -> u64 {
         let values: usize = self.columns.iter().map(super::column::StateColumn::value_bytes).sum();
         let cold = self
@@ -297,19 +296,19 @@ impl StateTable {
             .map_or(0, |spill| spill.cold.memory() + spill.cold.merge.as_ref().map_or(0, merging::Merge::memory));
         let rows = self.rows_in_memory() as u64 * self.slot_bytes();
         let removed = self.changes.as_ref().map_or(0, super::tracked::TrackedChanges::removed_bytes);
-        // Keys are copied when those that left are given back.
+        // Keys are copied when the space of evicted ones is reclaimed.
         let keys = 2 * self.key_bytes.len() - self.key_bytes_dead;
         rows + self.index_bytes() + (values + keys) as u64 + cold + removed
     }
 
-    /// Gives up rows where the tables take more than they may: for between batches, as slots change their keys.
+    /// Evicts rows if the tables exceed the budget. Call it between batches, as keys move to other slots.
     pub fn shrink(&mut self) -> Result<()> {
-        self.shrink_telling(|_, _| Ok(())).map(drop)
+        self.shrink_notifying(|_, _| Ok(())).map(drop)
     }
 
-    /// The same for who knows of slots beside the table: `leaving` is told of those that are about to leave. Whether others may have
-    /// changed their keys as well, so that nothing is known of any.
-    pub fn shrink_telling(&mut self, leaving: impl FnMut(&StateTable, &[Slot]) -> Result<()>) -> Result<bool> {
+    /// Does the same for a caller that refers to slots: `leaving` gets those about to be evicted. Returns whether other keys may have moved as well,
+    /// so that all references are invalid.
+    pub fn shrink_notifying(&mut self, leaving: impl FnMut(&StateTable, &[Slot]) -> Result<()>) -> Result<bool> {
         self.write_copied()?;
         let (bytes, timed) = (self.used_bytes(), self.idle.is_some());
         let Some(spill) = &mut self.spill else { return Ok(false) };
@@ -317,7 +316,7 @@ impl StateTable {
             spill.cold.merge(spill.share.budget(), timed, &spill.failure)?;
         }
         let growth = spill.expected_growth(bytes);
-        let Some(most) = spill.share.take(bytes + growth) else {
+        let Some(limit) = spill.share.take(bytes + growth) else {
             spill.settled = bytes;
             return Ok(false);
         };
@@ -329,12 +328,12 @@ impl StateTable {
                 show_size(spill.share.budget().bytes_max())
             )));
         }
-        let too_much = (bytes + growth).saturating_sub(most);
+        let too_much = (bytes + growth).saturating_sub(limit);
         self.evict(too_much, leaving)?;
-        // What is known of the files has grown, so fewer rows fit than did before.
+        // The indexes of the files have grown, so fewer rows fit than before.
         let moves = self.slots() / SLACK > self.rows_in_memory() / (SLACK - 1);
         if moves {
-            self.close_up();
+            self.compact_slots();
             let slots = self.slots();
             self.spill.iter_mut().for_each(|spill| {
                 spill.uses.truncate(slots);
@@ -345,7 +344,7 @@ impl StateTable {
         if let Some(spill) = &mut self.spill {
             spill.freed += too_much;
             if spill.freed > FREED_BYTES {
-                // Otherwise holes would stay that nothing fits into.
+                // Otherwise unusable holes would remain.
                 memory::give_back();
                 spill.freed = 0;
             }
@@ -356,16 +355,16 @@ impl StateTable {
         Ok(moves)
     }
 
-    /// Behind a batch: gives up rows where that is needed, and tells how much there is.
+    /// Evicts rows after a batch if necessary, and updates the size of the state.
     pub fn settle(&mut self, held: &mut StateSize) -> Result<()> {
         self.shrink()?;
         let bytes = self.bytes();
-        held.set_of_which(self.len() as u64, bytes, self.kept_of(bytes));
+        held.set_partly_kept(self.len() as u64, bytes, self.kept_of(bytes));
         held.spread(|| self.spread());
         Ok(())
     }
 
-    /// Writes rows that take about so much memory into a file, those that were not used for longest, and forgets them here.
+    /// Writes the least recently used rows, of about `bytes` of memory, into a file, and removes them from memory.
     fn evict(&mut self, bytes: u64, mut leaving: impl FnMut(&StateTable, &[Slot]) -> Result<()>) -> Result<()> {
         let slots = self.cold_slots(bytes);
         let (changed, unchanged): (Vec<Slot>, Vec<Slot>) = {
@@ -385,12 +384,12 @@ impl StateTable {
             }
             leaving(self, &slots)?;
             self.before_change(&slots);
-            self.forget(slots);
+            self.evict_slots(slots);
         }
         Ok(())
     }
 
-    /// The rows that are to leave: whoever was used since it was last looked at is passed over.
+    /// Selects the rows to evict; those used since the last round are skipped.
     fn cold_slots(&mut self, bytes: u64) -> Vec<Slot> {
         let count = self.slots();
         let own = self.slot_bytes();
@@ -413,7 +412,7 @@ impl StateTable {
             let values: usize = self.columns.iter().map(|column| column.value_len(slot)).sum();
             let length = values + self.key_lengths[slot] as usize;
             if length < ROW_BYTES_MAX {
-                // It is in the list, and must not come again.
+                // It is in the list, and must not be selected again.
                 self.known[slot] = false;
                 slots.push(slot as Slot);
                 sum += own + length as u64;
@@ -445,19 +444,19 @@ impl StateTable {
 
     /// Appends the row of a slot.
     pub(super) fn put_row(&self, slot: Slot, touched: i64, out: &mut Vec<u8>) {
-        let (place, hash) = (slot as usize, self.hashes[slot as usize]);
+        let (index, hash) = (slot as usize, self.hashes[slot as usize]);
         let written = self.changes.as_ref().is_some_and(|changes| changes.is_written(slot));
         page::put_row(out, (hash, self.key(slot)), written, touched, |out| {
-            self.columns.iter().for_each(|column| column.write(place, out));
+            self.columns.iter().for_each(|column| column.write(index, out));
         });
     }
 
-    /// When the key of a slot was last touched.
+    /// Returns when the key of a slot was last touched.
     pub(super) fn touched(&self, slot: Slot) -> i64 {
-        self.idle.as_ref().map_or(Idle::NEVER, |idle| idle.touched[slot as usize])
+        self.idle.as_ref().map_or(IdleTracker::NEVER, |idle| idle.touched[slot as usize])
     }
 
-    /// Calls `row` with each of these slots, and when its key was touched, while it says that it goes on. Whether it did to the end.
+    /// Calls `row` with each of these slots, and when its key was touched, until it stops. Returns whether it reached the end.
     pub(super) fn each_row(&self, slots: &[Slot], mut row: impl FnMut(&StateTable, Slot, i64) -> bool) -> bool {
         for slots in slots.chunks(LOADED_ROWS) {
             self.load(slots);
@@ -470,8 +469,7 @@ impl StateTable {
         true
     }
 
-    /// Brings what the rows of these slots are made of into the caches of the processor: they lie anywhere, and it waits for many at
-    /// a time here, where it would wait for each by itself.
+    /// Prefetches the data of these rows into the processor's caches. They are scattered in memory; here it waits for many of them at a time.
     fn load(&self, slots: &[Slot]) {
         let each = |of: &dyn Fn(usize) -> u64| black_box(slots.iter().fold(0, |sum, slot| sum ^ of(*slot as usize)));
         each(&|slot| self.hashes[slot]);
@@ -482,10 +480,10 @@ impl StateTable {
         }
     }
 
-    /// The rows of these slots are elsewhere now.
-    fn forget(&mut self, mut slots: Vec<Slot>) {
+    /// Removes the rows of these slots from memory, as they are elsewhere now.
+    fn evict_slots(&mut self, mut slots: Vec<Slot>) {
         let changes = self.changes.take();
-        // In the order in which they lie in memory.
+        // In memory order.
         slots.sort_unstable();
         for slots in slots.chunks(LOADED_ROWS) {
             self.load_index(slots);
@@ -493,27 +491,27 @@ impl StateTable {
         }
         self.changes = changes;
         if let Some(changes) = &mut self.changes {
-            changes.forget(&slots);
+            changes.clear(&slots);
         }
         let rows = self.rows_in_memory();
         if let Some(idle) = &mut self.idle {
-            idle.tidy_queue(rows);
+            idle.prune_queue(rows);
         }
         self.compact_above(SLACK);
     }
 
-    /// How many key groups are looked at a time where all cold rows are, or those that changed.
+    /// Returns how many key groups are scanned at a time if all cold rows are, or the changed ones.
     pub(super) fn cold_step(&self, changed_only: bool) -> usize {
-        step_of(self.spill.as_ref().map_or(0, |spill| spill.cold.bytes_to_look_at(changed_only)))
+        step_of(self.spill.as_ref().map_or(0, |spill| spill.cold.scan_bytes(changed_only)))
     }
 
-    /// All key groups, as many at a time as may be in memory while all cold rows are looked at.
+    /// Returns all key groups, as many at a time as fit in memory while all cold rows are scanned.
     pub(super) fn cold_ranges(&self) -> impl Iterator<Item = Range<u64>> + use<> {
         ranges(self.cold_step(false))
     }
 
-    /// Brings cold rows of some key groups into slots for a while, all or those that changed. Their keys are not found there, and
-    /// [`StateTable::give_back`] is to be called.
+    /// Loads cold rows of some key groups, all or the changed ones, into temporary slots. Their keys cannot be found there. Call
+    /// [`StateTable::give_back`] afterwards.
     pub(super) fn borrow_cold(&mut self, groups: &Range<u64>, changed_only: bool) -> Result<Vec<Slot>> {
         if self.is_warm() {
             return Ok(Vec::new());
@@ -525,7 +523,7 @@ impl StateTable {
                 table.occupy(slot, row.key, KeyHash(row.hash));
                 slots.push(slot);
                 table.known[slot as usize] = true;
-                table.put_columns(slot, row.columns).ok_or_else(not_a_row)?;
+                table.put_columns(slot, row.columns).ok_or_else(invalid_row_error)?;
                 if let Some(idle) = &mut table.idle {
                     idle.touched[slot as usize] = row.touched;
                 }
@@ -535,31 +533,31 @@ impl StateTable {
         })
     }
 
-    /// Gives up such slots.
+    /// Releases such slots.
     pub(super) fn give_back(&mut self, slots: &[Slot]) {
         slots.iter().for_each(|slot| self.empty(*slot));
         self.compact();
     }
 
-    /// A checkpoint has all cold rows as they are.
-    pub(super) fn cold_written(&mut self) {
+    /// Records that a checkpoint holds all cold rows in their current form.
+    pub(super) fn mark_cold_written(&mut self) {
         self.spill.iter_mut().for_each(|spill| spill.cold.written());
     }
 
-    /// Brings those of the rows of some key groups into memory that are wanted.
-    fn warm_groups(&mut self, groups: &Range<u64>, is_wanted: impl Fn(&ColdRow<'_>) -> bool) -> Result<Vec<Slot>> {
+    /// Loads the selected rows of some key groups into memory.
+    fn warm_groups(&mut self, groups: &Range<u64>, selects: impl Fn(&ColdRow<'_>) -> bool) -> Result<Vec<Slot>> {
         let Some(spill) = &self.spill else { return Ok(Vec::new()) };
         let mut keys: Vec<OwnedKey> = Vec::new();
         spill.cold.each(hashes(groups), false, |_, row| {
-            if is_wanted(&row) {
+            if selects(&row) {
                 keys.push((KeyHash(row.hash), row.key.into()));
             }
             Ok(())
         })?;
-        self.warm_keys(keys.iter().map(|(hash, key)| WantedKey { hash: hash.0, key: Some(key) }).collect())
+        self.warm_keys(keys.iter().map(|(hash, key)| KeyLookup { hash: hash.0, key: Some(key) }).collect())
     }
 
-    /// Brings all rows into memory, whatever the budget: for who puts all of them out.
+    /// Loads all rows into memory, whatever the budget: for an operator that emits all of them.
     pub fn warm_all(&mut self) -> Result<()> {
         if self.is_warm() {
             return Ok(());
@@ -570,20 +568,20 @@ impl StateTable {
         Ok(())
     }
 
-    /// Calls `tell` with the keys of all rows.
-    pub fn each_key(&self, mut tell: impl FnMut(&[u8])) -> Result<()> {
-        self.all().for_each(|slot| tell(self.key(slot)));
-        self.each_cold(|row| tell(row.key))
+    /// Calls `visit` with the keys of all rows.
+    pub fn each_key(&self, mut visit: impl FnMut(&[u8])) -> Result<()> {
+        self.all().for_each(|slot| visit(self.key(slot)));
+        self.each_cold(|row| visit(row.key))
     }
 
-    /// Calls `tell` with the times at which the keys of all rows were touched.
-    pub fn each_touched(&self, mut tell: impl FnMut(i64)) -> Result<()> {
+    /// Calls `visit` with the times at which the keys of all rows were touched.
+    pub fn each_touched(&self, mut visit: impl FnMut(i64)) -> Result<()> {
         let Some(idle) = &self.idle else { return Ok(()) };
-        self.all().for_each(|slot| tell(idle.touched[slot as usize]));
-        self.each_cold(|row| tell(row.touched))
+        self.all().for_each(|slot| visit(idle.touched[slot as usize]));
+        self.each_cold(|row| visit(row.touched))
     }
 
-    /// Shows all cold rows.
+    /// Calls `show` with all cold rows.
     fn each_cold(&self, mut show: impl FnMut(&ColdRow<'_>)) -> Result<()> {
         let Some(spill) = &self.spill else { return Ok(()) };
         for groups in self.cold_ranges() {
@@ -595,23 +593,23 @@ impl StateTable {
         Ok(())
     }
 
-    /// Shows the rows whose keys are wanted, in the order of their hashes and of their keys, those of some key groups at a time, and
-    /// removes those whose keys are to leave. What is shown is no more than a few megabytes, but for key groups that are larger.
+    /// Calls `show` with the rows of selected keys, in the order of their hashes and keys, and removes those of keys that are to leave. Works on some
+    /// key groups at a time, so that it holds no more than a few megabytes unless a key group is larger.
     pub fn each_range(
         &mut self,
-        is_wanted: impl Fn(&[u8]) -> bool,
+        selects: impl Fn(&[u8]) -> bool,
         is_leaving: impl Fn(&[u8]) -> bool,
         mut show: impl FnMut(&StateTable, &[Slot]) -> Result<()>,
     ) -> Result<()> {
         let mut own: Vec<Slot> =
-            self.all().filter(|slot| is_wanted(self.key(*slot)) || is_leaving(self.key(*slot))).collect();
+            self.all().filter(|slot| selects(self.key(*slot)) || is_leaving(self.key(*slot))).collect();
         self.sort(&mut own);
         let mut own = own.as_slice();
         for groups in ranges(step_of(self.used_bytes() + self.cold().1)) {
             let count = own.partition_point(|slot| KeyHash(self.hashes[*slot as usize]).group() < groups.end);
-            let (here, behind) = own.split_at(count);
-            own = behind;
-            let mut slots = here.to_vec();
+            let (current, rest) = own.split_at(count);
+            own = rest;
+            let mut slots = current.to_vec();
             let mut borrowed = Vec::new();
             if !self.is_warm() {
                 slots.extend(self.warm_groups(&groups, |row| is_leaving(row.key))?);
@@ -619,7 +617,7 @@ impl StateTable {
             }
             let mut leaving = slots.clone();
             slots.extend(&borrowed);
-            slots.retain(|slot| is_wanted(self.key(*slot)));
+            slots.retain(|slot| selects(self.key(*slot)));
             self.sort(&mut slots);
             if !slots.is_empty() {
                 show(self, &slots)?;
@@ -632,7 +630,7 @@ impl StateTable {
         Ok(())
     }
 
-    /// Removes all cold rows, some at a time, so that what checkpoints hold of them is known to be gone.
+    /// Removes all cold rows, some at a time, so that their removal is recorded for checkpoints.
     pub(super) fn clear_cold(&mut self) -> Result<()> {
         if self.is_warm() {
             return Ok(());
@@ -646,12 +644,12 @@ impl StateTable {
         Ok(())
     }
 
-    /// Calls `row` with the key group and the number of some of the cold rows.
-    pub(super) fn cold_spread(&self, mut some: impl FnMut(u64, u64)) {
+    /// Calls `row` with the key groups and the counts of some of the cold rows.
+    pub(super) fn sample_cold(&self, mut some: impl FnMut(u64, u64)) {
         self.spill.iter().for_each(|spill| spill.cold.spread(|hash, rows| some(KeyHash(hash).group(), rows)));
     }
 
-    /// Brings all rows into memory, some at a time, that were never touched, and calls `work` with their slots.
+    /// Loads all rows that were never touched into memory, some at a time, and calls `work` with their slots.
     pub(super) fn each_untouched(
         &mut self,
         mut work: impl FnMut(&mut StateTable, &[Slot]) -> Result<()>,
@@ -661,7 +659,7 @@ impl StateTable {
         }
         let has_untouched = self.spill.as_ref().is_some_and(|spill| spill.cold.has_untouched());
         for groups in self.cold_ranges().filter(|_| has_untouched) {
-            let slots = self.warm_groups(&groups, |row| row.touched == Idle::NEVER)?;
+            let slots = self.warm_groups(&groups, |row| row.touched == IdleTracker::NEVER)?;
             work(self, &slots)?;
             self.shrink()?;
         }

@@ -1,10 +1,10 @@
-//! The state table of a stage on one worker: keys to slots, slots to values.
+//! The state table of a stage on one worker: maps keys to slots, and slots to values.
 
 pub(super) mod copy;
 mod frozen;
 
 use super::column::{self, StateColumn};
-use super::idle::{Idle, IdleBy};
+use super::idle::{IdleTracker, TouchSource};
 use super::keys::{OwnedKey, Slot, hashes_of};
 use super::spill::kept::Spill;
 use super::tracked::TrackedChanges;
@@ -24,16 +24,16 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 
-/// Slots that are looked at to tell how a table lies over key groups: it takes less than a millisecond.
+/// Slots sampled to estimate how a table is distributed over key groups: it takes less than a millisecond.
 const SPREAD_SLOTS_MAX: usize = 16_384;
 
 /// One row per key, for the keys that a worker owns.
 pub struct StateTable {
     pub(super) key_fields: Vec<Arc<Field>>,
-    /// The hashes are of so many key columns and not of all: the others tell rows apart that belong together.
+    /// Hashes cover only this many key columns, so that rows that belong together are adjacent; `None`: all.
     pub(super) order_columns: Option<usize>,
     pub(super) state_schema: SchemaRef,
-    index: HashTable<Indexed>,
+    index: HashTable<IndexEntry>,
     /// Whether keys are in the index.
     is_indexed: bool,
     seeds: TableSeeds,
@@ -48,34 +48,34 @@ pub struct StateTable {
     free: Vec<Slot>,
     /// Keys with a state.
     len: usize,
-    /// What changed since the last checkpoint; `None` where no checkpoint asks for it.
+    /// Changes since the last checkpoint; `None` if no checkpoint needs them.
     pub(super) changes: Option<TrackedChanges>,
-    pub(super) idle: Option<Idle>,
-    /// Where rows are that are not in memory, in a table that may have such.
+    pub(super) idle: Option<IdleTracker>,
+    /// The rows that are not in memory, if the table may have such rows.
     pub(super) spill: Option<Box<Spill>>,
-    /// Rows as they were at a barrier that are still to be copied.
+    /// Rows frozen at a barrier that are still to be copied.
     pub(super) frozen: Option<Box<FrozenRows>>,
 }
 
 /// A key in the index.
 #[derive(Clone, Copy)]
-struct Indexed {
+struct IndexEntry {
     slot: Slot,
     /// Half of its hash by [`TableSeeds`].
     hash: u32,
 }
 
-impl Indexed {
-    /// Where the index has a key with this half of a hash.
+impl IndexEntry {
+    /// Returns the index hash of a key with this half of a hash.
     #[inline]
-    fn place(hash: u32) -> u64 {
+    fn index_hash(hash: u32) -> u64 {
         // Odd, so that the lower bits of all halves differ, and the upper ones are mixed.
         u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }
 
 impl StateTable {
-    /// An empty table. `timeout_us`: after how long without a touch a key is idle.
+    /// Creates an empty table. `timeout_us`: after how long without a touch a key is idle.
     pub fn new(key_fields: Vec<Arc<Field>>, state: SchemaRef, timeout_us: Option<i64>) -> Result<Self, ArrowError> {
         Ok(StateTable {
             key_fields,
@@ -96,22 +96,22 @@ impl StateTable {
             changes: None,
             spill: None,
             frozen: None,
-            idle: timeout_us.map(|timeout_us| Idle::new(timeout_us, IdleBy::Touch)),
+            idle: timeout_us.map(|timeout_us| IdleTracker::new(timeout_us, TouchSource::Touch)),
         })
     }
 
-    /// A table without rows whose rows lie beside each other where so many of their first key columns are the same.
+    /// Orders rows by the hash of their first `columns` key columns, so that rows that share these are adjacent. The table must be empty.
     #[must_use]
     pub fn ordered_by(self, columns: usize) -> StateTable {
         StateTable { order_columns: Some(columns), ..self }
     }
 
-    /// The hashes of keys, which are those of these columns, as the table has them.
+    /// Returns the hashes of the keys in these columns, as the table computes them.
     pub fn hashes_of(&self, columns: &[ArrayRef], keys: &Keys) -> Result<Vec<KeyHash>, ArrowError> {
         hashes_of(columns, keys, self.order_columns)
     }
 
-    /// A table with the same keys and states, which notes no changes.
+    /// Returns a table with the same keys and states that does not track changes.
     pub fn copied(&self) -> StateTable {
         StateTable {
             key_fields: self.key_fields.clone(),
@@ -136,8 +136,7 @@ impl StateTable {
         }
     }
 
-    /// Takes over all that another table holds, which has the same columns and the same timeout; `false`, and nothing is changed,
-    /// where it has not.
+    /// Moves everything from another table with the same columns and the same timeout. Returns `false`, and changes nothing, if these differ.
     pub fn take_over(&mut self, other: StateTable) -> bool {
         let same = |a: &Field, b: &Field| {
             (a.name(), a.data_type(), a.is_nullable()) == (b.name(), b.data_type(), b.is_nullable())
@@ -145,7 +144,7 @@ impl StateTable {
         let all_same =
             |a: &[Arc<Field>], b: &[Arc<Field>]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b));
         let same_idle = match (&self.idle, &other.idle) {
-            (Some(idle), Some(other)) => idle.is_as(other),
+            (Some(idle), Some(other)) => idle.has_same_rules(other),
             (None, None) => true,
             _ => false,
         };
@@ -157,12 +156,12 @@ impl StateTable {
         if is_same {
             let (key_fields, state_schema) = (std::mem::take(&mut self.key_fields), self.state_schema.clone());
             let before = std::mem::replace(self, StateTable { key_fields, state_schema, ..other });
-            self.spill_as(&before);
+            self.share_spill_of(&before);
         }
         is_same
     }
 
-    /// The slot of a key; a new key gets one, without a state.
+    /// Returns the slot of a key; a new key gets one, without a state.
     pub fn slot(&mut self, key: &[u8], hash: KeyHash) -> Slot {
         let StateTable { index, key_starts, key_lengths, key_bytes, .. } = self;
         let half = self.seeds.hash(key) as u32;
@@ -170,42 +169,44 @@ impl StateTable {
             let start = key_starts[slot as usize] as usize;
             &key_bytes[start..start + key_lengths[slot as usize] as usize]
         };
-        let same = |other: &Indexed| other.hash == half && keys::equal(bytes(other.slot), key);
-        let vacant = match index.entry(Indexed::place(half), same, |other| Indexed::place(other.hash)) {
+        let same = |other: &IndexEntry| other.hash == half && keys::equal(bytes(other.slot), key);
+        let vacant = match index.entry(IndexEntry::index_hash(half), same, |other| IndexEntry::index_hash(other.hash)) {
             Entry::Occupied(found) => return found.get().slot,
             Entry::Vacant(vacant) => vacant,
         };
         let slot = self.free.pop().unwrap_or(self.hashes.len() as Slot);
-        vacant.insert(Indexed { slot, hash: half });
+        vacant.insert(IndexEntry { slot, hash: half });
         self.grow(slot);
         self.occupy(slot, key, hash);
         slot
     }
 
-    /// From now on nobody asks for the slot of a key: who uses the table knows them. It then takes less time and memory.
-    pub fn forget_index(&mut self) {
+    /// Drops the index, for a user that keeps the slots of keys itself. The table then takes less time and memory.
+    pub fn drop_index(&mut self) {
         self.is_indexed = false;
         self.index = HashTable::new();
     }
 
-    /// Keys are asked for again.
-    pub fn index_anew(&mut self) {
+    /// Rebuilds the index.
+    pub fn rebuild_index(&mut self) {
         let slots: Vec<Slot> = self.all().collect();
         self.index = HashTable::with_capacity(slots.len());
         for slot in slots {
             let hash = self.seeds.hash(self.key(slot)) as u32;
-            self.index.insert_unique(Indexed::place(hash), Indexed { slot, hash }, |other| Indexed::place(other.hash));
+            self.index.insert_unique(IndexEntry::index_hash(hash), IndexEntry { slot, hash }, |other| {
+                IndexEntry::index_hash(other.hash)
+            });
         }
         self.is_indexed = true;
     }
 
-    /// A slot without a key, of a table without an index.
+    /// Returns a slot without a key, for a table without an index.
     pub fn vacant(&mut self) -> Slot {
         debug_assert!(!self.is_indexed, "a key that would not be found");
         self.free_slot()
     }
 
-    /// The slot of a key of a file: without an index all of them are new.
+    /// Returns the slot of a key of a file: without an index all of them are new.
     pub(super) fn slot_of_file(&mut self, key: &[u8], hash: KeyHash) -> Slot {
         if self.is_indexed {
             return self.slot(key, hash);
@@ -215,14 +216,14 @@ impl StateTable {
         slot
     }
 
-    /// A slot without a key, which is not in the index.
+    /// Returns a slot without a key, which is not in the index.
     pub(super) fn free_slot(&mut self) -> Slot {
         let slot = self.free.pop().unwrap_or(self.hashes.len() as Slot);
         self.grow(slot);
         slot
     }
 
-    /// There is this slot.
+    /// Grows the table to contain this slot.
     fn grow(&mut self, slot: Slot) {
         if slot as usize == self.hashes.len() {
             self.hashes.push(0);
@@ -231,7 +232,7 @@ impl StateTable {
             self.known.push(false);
             self.columns.iter_mut().for_each(|column| column.grow(slot as usize + 1));
             if let Some(idle) = &mut self.idle {
-                idle.touched.push(Idle::NEVER);
+                idle.touched.push(IdleTracker::NEVER);
             }
             if let Some(changes) = &mut self.changes {
                 changes.grow(slot as usize + 1);
@@ -247,12 +248,12 @@ impl StateTable {
         self.key_bytes.extend_from_slice(key);
     }
 
-    /// How many columns make a key.
+    /// Returns how many columns form a key.
     pub fn key_columns_count(&self) -> usize {
         self.key_fields.len()
     }
 
-    /// The rows of these slots in a table of their own, which has the same columns.
+    /// Copies the rows of these slots into a table with the same columns.
     pub fn copy_of(&self, slots: &[Slot], mut into: StateTable) -> Result<StateTable> {
         let own: Vec<Slot> = slots.iter().map(|slot| into.slot(self.key(*slot), self.hash_of(*slot))).collect();
         let states = self.states(slots).map_err(Error::arrow)?.0;
@@ -260,8 +261,8 @@ impl StateTable {
         Ok(into)
     }
 
-    /// Files have a key that is in none of this table's slots, and it is removed there.
-    pub fn note_removed(&mut self, key: &[u8], hash: KeyHash) {
+    /// Records that a key of files that has no slot in this table was removed.
+    pub fn record_removed(&mut self, key: &[u8], hash: KeyHash) {
         let slot = self.slot(key, hash);
         if let Some(changes) = &mut self.changes {
             changes.written(slot);
@@ -269,36 +270,36 @@ impl StateTable {
         self.remove(slot);
     }
 
-    /// The state columns.
+    /// Returns the state columns.
     pub fn state_schema(&self) -> SchemaRef {
         self.state_schema.clone()
     }
 
-    /// How many keys have a state.
+    /// Returns how many keys have a state.
     pub fn len(&self) -> usize {
         self.len + usize::try_from(self.cold().0).unwrap_or(usize::MAX)
     }
 
-    /// Whether no key has a state.
+    /// Returns whether no key has a state.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many rows are in memory.
+    /// Returns how many rows are in memory.
     pub fn rows_in_memory(&self) -> usize {
         self.len
     }
 
-    /// The slot of a key that has one.
+    /// Returns the slot of a key, if it has one.
     pub fn find(&self, key: &[u8]) -> Option<Slot> {
         let half = self.seeds.hash(key) as u32;
-        let same = |other: &Indexed| other.hash == half && keys::equal(self.key(other.slot), key);
-        self.index.find(Indexed::place(half), same).map(|found| found.slot)
+        let same = |other: &IndexEntry| other.hash == half && keys::equal(self.key(other.slot), key);
+        self.index.find(IndexEntry::index_hash(half), same).map(|found| found.slot)
     }
 
-    /// Makes room for keys that are about to come.
+    /// Reserves memory for new keys.
     pub(super) fn reserve(&mut self, keys: usize, key_bytes: usize) {
-        self.index.reserve(keys, |other| Indexed::place(other.hash));
+        self.index.reserve(keys, |other| IndexEntry::index_hash(other.hash));
         self.hashes.reserve(keys);
         self.key_starts.reserve(keys);
         self.key_lengths.reserve(keys);
@@ -310,7 +311,7 @@ impl StateTable {
         }
     }
 
-    /// The memory that keys and states take, without what notes their changes.
+    /// Returns the memory of keys and states, without that of the tracked changes.
     pub fn bytes(&self) -> u64 {
         let slots = self.hashes.capacity() * (2 * size_of::<u64>() + size_of::<u32>() + size_of::<bool>());
         let index = self.index_bytes() as usize;
@@ -319,10 +320,10 @@ impl StateTable {
         (slots + index + idle + columns + self.key_bytes.capacity() + self.free.capacity() * size_of::<Slot>()) as u64
     }
 
-    /// Moves the rows to the first slots, so that slots which are not needed any more take no memory. Slots change their keys.
-    pub(super) fn close_up(&mut self) {
+    /// Moves the rows to the first slots, so that unused slots take no memory. Keys move to other slots.
+    pub(super) fn compact_slots(&mut self) {
         let count = self.len;
-        // Who waits for a state of a key has its slot.
+        // A key that waits for a state has a slot of its own.
         if !self.is_indexed || self.slots() - self.free.len() != count {
             return;
         }
@@ -334,8 +335,8 @@ impl StateTable {
                 continue;
             }
             let Some(to) = free.pop() else { break };
-            let place = Indexed::place(self.seeds.hash(self.key(from as Slot)) as u32);
-            if let Some(entry) = self.index.find_mut(place, |other| other.slot as usize == from) {
+            let index_hash = IndexEntry::index_hash(self.seeds.hash(self.key(from as Slot)) as u32);
+            if let Some(entry) = self.index.find_mut(index_hash, |other| other.slot as usize == from) {
                 entry.slot = to;
             }
             let to = to as usize;
@@ -359,56 +360,56 @@ impl StateTable {
         self.key_lengths.shrink_to_fit();
         self.known.truncate(count);
         self.known.shrink_to_fit();
-        self.columns.iter_mut().for_each(|column| column.cut(count));
+        self.columns.iter_mut().for_each(|column| column.truncate(count));
         if let Some(idle) = &mut self.idle {
-            idle.cut(count);
-            idle.queue_anew();
+            idle.truncate(count);
+            idle.rebuild_queue();
         }
         if let Some(changes) = &mut self.changes {
-            changes.cut(count);
+            changes.truncate(count);
         }
-        self.index.shrink_to(count, |other| Indexed::place(other.hash));
+        self.index.shrink_to(count, |other| IndexEntry::index_hash(other.hash));
     }
 
-    /// The memory that the index takes.
+    /// Returns the memory of the index.
     pub(super) fn index_bytes(&self) -> u64 {
-        // One eighth of the index is empty at least, and each entry has a byte more.
-        (self.index.capacity() * (size_of::<Indexed>() + 1) * 8 / 7) as u64
+        // At least one eighth of the index is empty, and each entry has one extra byte.
+        (self.index.capacity() * (size_of::<IndexEntry>() + 1) * 8 / 7) as u64
     }
 
-    /// How many slots there are, free ones included.
+    /// Returns the number of slots, including free ones.
     pub fn slots(&self) -> usize {
         self.hashes.len()
     }
 
-    /// Whether the slot's key has a state.
+    /// Returns whether the slot's key has a state.
     pub fn known(&self, slot: Slot) -> bool {
         self.known[slot as usize]
     }
 
-    /// All slots whose keys have a state, of those in memory.
+    /// Returns all slots in memory whose keys have a state.
     pub fn all(&self) -> impl Iterator<Item = Slot> + '_ {
         (0..self.slots() as Slot).filter(|slot| self.known(*slot))
     }
 
-    /// The bytes of a slot's key.
+    /// Returns the bytes of a slot's key.
     pub fn key(&self, slot: Slot) -> &[u8] {
         let start = self.key_starts[slot as usize] as usize;
         &self.key_bytes[start..start + self.key_lengths[slot as usize] as usize]
     }
 
-    /// The hash of a slot's key.
+    /// Returns the hash of a slot's key.
     pub fn hash_of(&self, slot: Slot) -> KeyHash {
         KeyHash(self.hashes[slot as usize])
     }
 
-    /// Bytes of the key and the state of a slot.
+    /// Returns the bytes of the key and the state of a slot.
     pub fn bytes_of(&self, slot: Slot) -> usize {
         let key = self.key_lengths[slot as usize] as usize;
         self.columns.iter().fold(key, |sum, column| sum.saturating_add(column.bytes_of(slot as usize)))
     }
 
-    /// About how many rows and bytes lie in each key group: of a large table some slots stand for all.
+    /// Estimates how many rows and bytes are in each key group; a large table is sampled.
     pub fn spread(&self) -> Spread {
         let step = self.slots().div_ceil(SPREAD_SLOTS_MAX).max(1);
         let mut groups: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
@@ -418,7 +419,7 @@ impl StateTable {
             *bytes += (self.bytes_of(slot) * step) as u64;
         }
         let (all, length) = self.cold();
-        self.cold_spread(|group, count| {
+        self.sample_cold(|group, count| {
             let (rows, bytes) = groups.entry(group).or_default();
             *rows += count;
             *bytes += (u128::from(length) * u128::from(count) / u128::from(all.max(1))) as u64;
@@ -426,22 +427,22 @@ impl StateTable {
         Spread::of(&groups)
     }
 
-    /// How many of the slots, from the first on, fit into a slice: at least one.
-    pub fn slice_of(&self, slots: &[Slot], most: SliceMax) -> usize {
+    /// Returns how many of the slots, from the first on, fit into a slice: at least one.
+    pub fn slice_of(&self, slots: &[Slot], max: SliceMax) -> usize {
         let mut bytes = 0_usize;
         let fits = |slot: &&Slot| {
             bytes = bytes.saturating_add(self.bytes_of(**slot));
-            bytes <= most.bytes
+            bytes <= max.bytes
         };
-        slots.iter().take(most.rows).take_while(fits).count().max(1)
+        slots.iter().take(max.rows).take_while(fits).count().max(1)
     }
 
-    /// Orders slots by the hash of their keys, then by the keys: an order that does not depend on the table.
+    /// Sorts slots by the hash of their keys, then by the keys: an order that does not depend on the table.
     pub fn sort(&self, slots: &mut [Slot]) {
         sort_keys(slots, |slot| KeyHash(self.hashes[slot as usize]), |slot| self.key(slot));
     }
 
-    /// The place of each slot in that order, of a table whose slots are all taken.
+    /// Returns the rank of each slot in that order, for a table without free slots.
     pub fn ranks(&self) -> Vec<u32> {
         let mut order: Vec<Slot> = (0..self.slots() as Slot).collect();
         self.sort(&mut order);
@@ -450,12 +451,12 @@ impl StateTable {
         ranks
     }
 
-    /// The key columns of these slots.
+    /// Returns the key columns of these slots.
     pub fn keys(&self, slots: &[Slot]) -> Result<Vec<ArrayRef>, ArrowError> {
         keys::decode(&self.key_fields, slots.iter().map(|slot| self.key(*slot)))
     }
 
-    /// The states of these slots, and which of them have one.
+    /// Returns the states of these slots, and which of them have one.
     pub fn states(&self, slots: &[Slot]) -> Result<(RecordBatch, BooleanArray), ArrowError> {
         let known = BooleanBuffer::collect_bool(slots.len(), |row| self.known(slots[row]));
         let known = BooleanArray::new(known, None);
@@ -464,14 +465,14 @@ impl StateTable {
         Ok((RecordBatch::try_new_with_options(self.state_schema.clone(), columns, &options)?, known))
     }
 
-    /// The states of these keys, and which of them have one.
+    /// Returns the states of these keys, and which of them have one.
     pub fn states_of(&self, keys: &[OwnedKey]) -> Result<(RecordBatch, BooleanArray), ArrowError> {
         let found = keys.iter().map(|(_, key)| self.find(key));
         let slots: Vec<Option<Slot>> = found.map(|slot| slot.filter(|slot| self.known(*slot))).collect();
         self.states_at(slots)
     }
 
-    /// The states of these slots, null where there is none, and which there are.
+    /// Returns the states of these slots, null if there is none, and which of them have one.
     pub fn states_at(&self, slots: Vec<Option<Slot>>) -> Result<(RecordBatch, BooleanArray), ArrowError> {
         let known: BooleanArray = slots.iter().map(|slot| Some(slot.is_some())).collect();
         let slots: Vec<Slot> = slots.into_iter().map(Option::unwrap_or_default).collect();
@@ -480,26 +481,26 @@ impl StateTable {
         Ok((RecordBatch::try_new_with_options(self.state_schema.clone(), columns, &options)?, known))
     }
 
-    /// One state column of these slots; null where there is none.
-    pub fn state_column(&self, place: usize, slots: &[Option<Slot>]) -> Result<ArrayRef, ArrowError> {
+    /// Returns one state column of these slots; null if there is none.
+    pub fn state_column(&self, index: usize, slots: &[Option<Slot>]) -> Result<ArrayRef, ArrowError> {
         let known: BooleanArray = slots.iter().map(|slot| Some(slot.is_some())).collect();
         let slots: Vec<Slot> = slots.iter().map(|slot| slot.unwrap_or_default()).collect();
-        let column = self.columns.get(place);
-        let missing = || ArrowError::InvalidArgumentError(format!("the table has no column {place}"));
+        let column = self.columns.get(index);
+        let missing = || ArrowError::InvalidArgumentError(format!("the table has no column {index}"));
         column.ok_or_else(missing)?.gather_or_null(&slots, &known)
     }
 
-    /// The key of a slot, as it is found in another table.
+    /// Returns the key of a slot, for lookups in another table.
     pub fn owned_key(&self, slot: Slot) -> OwnedKey {
         (KeyHash(self.hashes[slot as usize]), self.key(slot).into())
     }
 
-    /// The columns of such keys.
+    /// Returns the columns of these keys.
     pub fn key_columns(&self, keys: &[OwnedKey]) -> Result<Vec<ArrayRef>, ArrowError> {
         keys::decode(&self.key_fields, keys.iter().map(|(_, key)| &**key))
     }
 
-    /// Stores the states of these slots where `kept` says so, and removes the other keys.
+    /// Stores the states of these slots if `kept` is set, and removes the other keys.
     pub fn store(&mut self, slots: &[Slot], states: &RecordBatch, kept: &BooleanArray) {
         self.before_change(slots);
         for (column, values) in self.columns.iter_mut().zip(states.columns()) {
@@ -520,16 +521,16 @@ impl StateTable {
         self.compact();
     }
 
-    /// The slot's key has a state now.
+    /// Records that the slot's key has a state now.
     pub(super) fn keep(&mut self, slot: Slot) {
         self.len += usize::from(!std::mem::replace(&mut self.known[slot as usize], true));
     }
 
-    /// Brings what the index has of these slots into the caches of the processor, for [`StateTable::remove`].
+    /// Prefetches the index entries of these slots into the processor's caches, for [`StateTable::remove`].
     pub(super) fn load_index(&self, slots: &[Slot]) {
         for slot in slots {
-            let place = Indexed::place(self.seeds.hash(self.key(*slot)) as u32);
-            black_box(self.index.find(place, |other| other.slot == *slot));
+            let index_hash = IndexEntry::index_hash(self.seeds.hash(self.key(*slot)) as u32);
+            black_box(self.index.find(index_hash, |other| other.slot == *slot));
         }
     }
 
@@ -548,8 +549,8 @@ impl StateTable {
             changes.removed(slot, hash, key);
         }
         if self.is_indexed {
-            let place = Indexed::place(self.seeds.hash(self.key(slot)) as u32);
-            if let Ok(entry) = self.index.find_entry(place, |other| other.slot == slot) {
+            let index_hash = IndexEntry::index_hash(self.seeds.hash(self.key(slot)) as u32);
+            if let Ok(entry) = self.index.find_entry(index_hash, |other| other.slot == slot) {
                 entry.remove();
             }
         }
@@ -557,14 +558,14 @@ impl StateTable {
         self.empty(slot);
     }
 
-    /// The slot has no key any more, which was not in the index.
+    /// Clears a slot whose key was not in the index.
     pub(super) fn empty(&mut self, slot: Slot) {
         self.key_bytes_dead += self.key_lengths[slot as usize] as usize;
         self.key_lengths[slot as usize] = 0;
         self.known[slot as usize] = false;
         self.columns.iter_mut().for_each(|column| column.clear(slot as usize));
         if let Some(idle) = &mut self.idle {
-            idle.touched[slot as usize] = Idle::NEVER;
+            idle.touched[slot as usize] = IdleTracker::NEVER;
         }
         self.free.push(slot);
     }
@@ -578,19 +579,19 @@ impl StateTable {
         Ok(())
     }
 
-    /// Gives back the bytes of removed keys once they are more than half.
+    /// Reclaims the bytes of removed keys once they are more than half.
     pub(super) fn compact(&mut self) {
         self.compact_above(2);
     }
 
-    /// The same once they are more than one of so many.
+    /// Does the same once they are more than this fraction.
     pub(super) fn compact_above(&mut self, of: usize) {
         if self.key_bytes_dead >= 1 << 16 && self.key_bytes_dead >= self.key_bytes.len() / of {
             self.compact_now();
         }
     }
 
-    /// Gives back the bytes of removed keys.
+    /// Reclaims the bytes of removed keys.
     pub(super) fn compact_now(&mut self) {
         let mut bytes = Vec::with_capacity(self.key_bytes.len() - self.key_bytes_dead);
         for slot in 0..self.slots() as Slot {

@@ -1,4 +1,4 @@
-//! What checkpoints hold of a table on one worker: loads it, and says at each barrier what has to be written.
+//! The part of checkpoints for a table on one worker: loads it, and returns at each barrier what has to be written.
 
 use super::StateTable;
 use super::ahead::TablesAhead;
@@ -20,30 +20,29 @@ use millstream_base::ids::{BatchId, BatchTime};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A table's place among the job's, and the files that make up this worker's part of it.
+/// The index of a table in the job, and the files that form this worker's part of it.
 pub struct TableCheckpoint {
     loaded: Arc<LoadedCheckpoint>,
-    place: usize,
+    table_index: usize,
     files: Vec<StateFile>,
     groups: (u32, u32),
     worker: usize,
     writer: CheckpointWriter,
-    /// All files that count have an index, so that a start need not read them.
+    /// All live files have an index, so that a restart need not read them.
     has_indexes: bool,
     /// What was loaded before this process took the job over.
     ahead: Option<Arc<TablesAhead>>,
-    /// A key has several rows, told apart by columns beside it. The table's order is that of both together then, and says
-    /// nothing about key groups.
+    /// A key has several rows, distinguished by additional columns. The order of the table then depends on both, and is not that of key groups.
     several: bool,
 }
 
 impl TableCheckpoint {
-    /// Of the table of this name; `None` where the job keeps no such table. `worker`: this one, of `peers`.
+    /// Opens the table of this name; `None` if the job keeps no such table. `worker`: this one, of `peers`.
     pub fn open(checkpoints: &JobCheckpoints, name: &str, worker: usize, peers: usize) -> Option<TableCheckpoint> {
         TableCheckpoint::open_ahead(checkpoints, None, name, (worker, peers))
     }
 
-    /// The same, of a table of which some may be loaded already.
+    /// Opens a table that may be partly loaded already.
     pub fn open_ahead(
         checkpoints: &JobCheckpoints,
         ahead: Option<&Arc<TablesAhead>>,
@@ -51,49 +50,48 @@ impl TableCheckpoint {
         (worker, peers): (usize, usize),
     ) -> Option<TableCheckpoint> {
         let loaded = checkpoints.loaded.clone();
-        let place = loaded.place(TableOf::Stage, name)?;
-        let table = loaded.tables.get(place)?;
+        let table_index = loaded.index_of(TableOf::Stage, name)?;
+        let table = loaded.tables.get(table_index)?;
         let (files, several) = (table.files.clone(), !table.sub.is_empty());
         let (groups, writer) = (fold::group_range(worker, peers), checkpoints.writers.checkpoints.clone());
         let has_indexes = fold::live(&files, groups.0, groups.1).iter().all(left_files::has_index);
         let ahead = ahead.cloned();
-        Some(TableCheckpoint { loaded, place, files, groups, worker, writer, has_indexes, ahead, several })
+        Some(TableCheckpoint { loaded, table_index, files, groups, worker, writer, has_indexes, ahead, several })
     }
 
-    /// The rows of the checkpoint that is loaded, of the key groups that this worker owns, file by file in the order in
-    /// which they apply; `None` where it does not hold the table.
+    /// Reads the rows of the loaded checkpoint in the key groups that this worker owns, file by file in the order in which they apply. Returns `None`
+    /// if the checkpoint does not hold the table.
     pub fn load(&self) -> Result<Option<Vec<RecordBatch>>> {
         self.load_groups(self.groups)
     }
 
-    /// As [`TableCheckpoint::load`], of all key groups: for what every worker has to know.
+    /// Reads all key groups, like [`TableCheckpoint::load`]: for data that every worker needs.
     pub fn load_all(&self) -> Result<Option<Vec<RecordBatch>>> {
         self.load_groups(positions::ALL_GROUPS)
     }
 
     fn load_groups(&self, (first, end): (u32, u32)) -> Result<Option<Vec<RecordBatch>>> {
-        let Some(table) = self.loaded.table(self.place) else { return Ok(None) };
+        let Some(table) = self.loaded.table(self.table_index) else { return Ok(None) };
         let rows = read::load_table(&*self.loaded.store, table, first, end, None)?;
         self.loaded.progress.read(rows.iter().map(RecordBatch::num_rows).sum());
         Ok(Some(rows))
     }
 
-    /// The table as the checkpoint that is loaded describes it, where it has other state columns there, and the time of the
-    /// checkpoint's batch.
+    /// Returns the table as the loaded checkpoint describes it if its state columns differ there, with the time of the checkpoint's batch.
     pub fn old(&self) -> Option<(&Table, BatchTime)> {
-        Some((self.loaded.old_columns.get(&self.place)?, self.loaded.last_batch.1))
+        Some((self.loaded.old_columns.get(&self.table_index)?, self.loaded.last_batch.1))
     }
 
-    /// The files so far count no more: the table has other state columns now.
+    /// Invalidates the existing files, as the state columns of the table have changed.
     pub fn forget_files(&mut self) {
         self.files.clear();
         self.has_indexes = true;
     }
 
-    /// Takes over the table from the checkpoint that is loaded, and notes its changes from now on. Whether there was one.
+    /// Restores the table from the loaded checkpoint, and starts tracking changes. Returns whether the checkpoint holds it.
     pub fn restore(&self, table: &mut StateTable) -> Result<bool> {
         table.track_changes();
-        let Some(held) = self.loaded.table(self.place) else { return Ok(false) };
+        let Some(held) = self.loaded.table(self.table_index) else { return Ok(false) };
         let (first, end) = self.groups;
         let mut live = fold::live(&held.files, first, end);
         if let Some(ahead) = &self.ahead {
@@ -116,8 +114,8 @@ impl TableCheckpoint {
         Ok(true)
     }
 
-    /// Where the table is certainly larger than memory: leaves those of its files where they are whose rows can be looked up there,
-    /// and returns the files that are still to be read.
+    /// Leaves those files in place whose rows can be looked up there, if the table is certainly larger than memory. Returns the files that still have
+    /// to be read.
     fn leave_files<'a>(
         &self,
         held: &Table,
@@ -136,7 +134,7 @@ impl TableCheckpoint {
         let changes = left_files::changes(&live);
         let room = table.budget() / LEVELS_SHARE / (self.loaded.workers as u64).max(1);
         let has_room = changes.saturating_mul(INDEX_BYTES_PER_ROW) <= room;
-        // An older row of a key would be taken for idle, or for due.
+        // An outdated row of a key would be taken for idle, or for due.
         let leaves_changes = changes > CHANGES_READ_MAX && has_room && !table.has_times();
         let FilesLeft { levels, read } = left_files::leave(live, leaves_changes, open)?;
         for level in levels {
@@ -146,47 +144,46 @@ impl TableCheckpoint {
         Ok(read)
     }
 
-    /// Whether this worker writes the rows of a key with this hash.
+    /// Returns whether this worker writes the rows of a key with this hash.
     pub fn owns(&self, hash: KeyHash) -> bool {
         (self.groups.0..self.groups.1).contains(&(hash.group() as u32))
     }
 
-    /// Whether files of checkpoints hold, or may hold, rows of key groups that this worker owns.
+    /// Returns whether files of checkpoints may hold rows of key groups that this worker owns.
     pub fn has_files(&self) -> bool {
         let (first, end) = self.groups;
         self.files.iter().any(|file| file.group_first < end && first < file.group_end)
     }
 
-    /// Whether there is a base, or part of one, for all key groups that this worker owns.
+    /// Returns whether a base, or part of one, exists for all key groups that this worker owns.
     fn is_based(&self) -> bool {
         let (first, end) = self.groups;
         !fold::base_due(&self.files, first, end, 0, u64::MAX)
     }
 
-    /// What the checkpoint after this batch has to hold where `rows` are all that this worker owns.
+    /// Returns what the checkpoint after this batch has to hold if `rows` is everything that this worker owns.
     pub fn base(&mut self, after: BatchId, rows: RecordBatch) -> TableChanges {
-        fold::note(&mut self.files, after, self.groups, true, rows.num_rows() as u64);
-        TableChanges::small(self.place, self.groups, true, rows)
+        fold::add_file(&mut self.files, after, self.groups, true, rows.num_rows() as u64);
+        TableChanges::small(self.table_index, self.groups, true, rows)
     }
 
-    /// What the checkpoint after this batch has to hold of a table whose changes are noted, but for what is on its way already. Where that
-    /// is much, rows may be [frozen](StateTable::is_frozen) behind it, and nobody may take the checkpoint's rows for complete before
-    /// they are not.
+    /// Returns what the checkpoint after this batch has to hold of a table with tracked changes, except files that are already being written. If that
+    /// is much, rows may stay [frozen](StateTable::is_frozen) after it. The checkpoint is then complete only once none are frozen.
     pub fn changes(&mut self, after: BatchId, state: &mut StateTable) -> Result<Option<TableChanges>> {
         state.thaw()?;
         let (changed, all) = (state.changed(), state.len() as u64);
         if changed == 0 {
             return Ok(None);
         }
-        // A table that fits is loaded into memory: nobody would look rows up in its files.
+        // A table that fits is loaded into memory, and its rows are not looked up in files.
         let may_not_fit = state.is_less_than(state.used_bytes() + state.cold().1, self.loaded.workers);
         let had_indexes = self.has_indexes && !self.files.is_empty();
         let indexed_by = state.index_columns().filter(|_| may_not_fit || had_indexes);
-        // A start would have to read all files behind one that has none.
-        let lacks_indexes = indexed_by.is_some() && !self.has_indexes && !self.has_to_be_small();
+        // A restart would have to read all files after one without an index.
+        let lacks_indexes = indexed_by.is_some() && !self.has_indexes && !self.must_be_small();
         let (is_due, several) = (lacks_indexes || self.base_due(changed, all), self.several);
         let has_parts = state.spills() || (all >= PARTS_ROWS_MIN && !several);
-        // Where most rows changed, all are not much more.
+        // If most rows changed, writing all of them costs little more.
         let in_parts = is_due && has_parts && !lacks_indexes && changed < all / 2 && self.is_based();
         let is_whole = is_due && !in_parts;
         self.has_indexes = indexed_by.is_some() && (is_whole || self.has_indexes);
@@ -194,7 +191,7 @@ impl TableCheckpoint {
         let copy_bytes_max = if state.spills() { COPY_BYTES_MAX / 4 } else { COPY_BYTES_MAX };
         let copy_bytes_max = (state.budget() / COPY_SHARE).clamp(COPY_BYTES_MIN, copy_bytes_max);
         let is_large = rows.saturating_mul(state.bytes_per_row()) > copy_bytes_max;
-        let room = if is_large { state.room_for_copy(self.loaded.store.folder()) } else { None };
+        let room = if is_large { state.room_for_copy(self.loaded.store.dir()) } else { None };
         if !in_parts && room.is_none() && (changed < COPY_ROWS_MIN || (is_whole && is_large)) {
             return self.write_files(after, is_whole, |to| {
                 to.index_by(indexed_by);
@@ -203,13 +200,13 @@ impl TableCheckpoint {
         }
         let mut files = self.files_after(after, indexed_by);
         if room.is_some() {
-            fold::note(&mut self.files, after, self.groups, is_whole, if is_whole { all } else { changed });
+            fold::add_file(&mut self.files, after, self.groups, is_whole, if is_whole { all } else { changed });
         } else if is_whole {
             self.write_groups(state, self.groups, &mut files)?;
-            state.forget_changes()?;
+            state.clear_changes()?;
         } else {
             self.write_changes(state, is_large, &mut files)?;
-            fold::note(&mut self.files, after, self.groups, false, changed);
+            fold::add_file(&mut self.files, after, self.groups, false, changed);
         }
         if in_parts {
             let (first, end) = self.groups;
@@ -231,9 +228,9 @@ impl TableCheckpoint {
         Ok(None)
     }
 
-    /// The same of a table of any kind, of which so many rows changed of so many; `rows` makes the rows of the files: all
-    /// where it is told so, or else those that changed. Files before the last go on their way at once, and where too many
-    /// of them wait to be written, this waits.
+    /// Returns what the checkpoint has to hold of a table of any kind, with `changed` of `all` rows changed. `rows` produces the rows of the files:
+    /// all of them, or only the changed ones, depending on its argument. Files before the last are written immediately. If too many of them wait to
+    /// be written, this blocks.
     pub fn changes_of(
         &mut self,
         after: BatchId,
@@ -248,7 +245,7 @@ impl TableCheckpoint {
         self.write_files(after, base, |to| rows(base, to))
     }
 
-    /// Has files written while the barrier waits.
+    /// Writes files while the barrier waits.
     fn write_files(
         &mut self,
         after: BatchId,
@@ -260,52 +257,51 @@ impl TableCheckpoint {
             written.push((file.groups, file.num_rows()));
             self.writer.save_ahead(after, self.worker, file);
         };
-        let mut files = Files::new(self.place, self.groups, base, self.writer.file_bytes_max(), &mut full);
+        let mut files = Files::new(self.table_index, self.groups, base, self.writer.file_bytes_max(), &mut full);
         rows(&mut files)?;
         let last = files.end();
         written.push((last.groups, last.num_rows()));
         for (groups, rows) in written {
-            fold::note(&mut self.files, after, groups, base, rows);
+            fold::add_file(&mut self.files, after, groups, base, rows);
         }
         Ok(Some(last))
     }
 }
 
-/// Parts in which a large table is written whole, one with each checkpoint: at least so many, and such that what is in memory of one
-/// takes about so many bytes.
+/// Parts in which a large table is rewritten, one per checkpoint. There are at least this many, and enough that the rows in memory of one take about
+/// the second constant's bytes.
 const PARTS_MIN: u32 = 32;
 const PARTS_MAX: u32 = 512;
 const PART_BYTES_MAX: u64 = 64 << 20;
-/// A table with so many rows is written in parts, as is one that may be larger than memory.
+/// A table with this many rows is written in parts, as is one that may be larger than memory.
 const PARTS_ROWS_MIN: u64 = 1 << 20;
-/// So many rows that changed behind bases are read at a start, as they are likely to be of use again; more would take seconds, as what
-/// bases have of them is anywhere.
+/// Up to this many rows that changed after bases are read at startup, as they are likely to be used again. More would take seconds, as the rows they
+/// replace are scattered over the bases.
 const CHANGES_READ_MAX: u64 = 1 << 18;
-/// What is known of the rows of files that stay where they are takes so much memory, about, and that of changes no more than one of so
-/// many bytes of the budget.
+/// Approximate memory of the index of a row in files left in place. The changes among them take at most the second constant's fraction of the budget.
 const INDEX_BYTES_PER_ROW: u64 = 2;
 const LEVELS_SHARE: u64 = 4;
-/// So many rows are copied to be written beside the next batches, where they take no more than one of so many bytes of what state may
-/// take, within these bounds.
+/// Up to this many rows are copied, to be written while the next batches run. They take at most a fraction of the memory for state, within these
+/// bounds.
 const COPY_ROWS_MIN: u64 = 4096;
 const COPY_SHARE: u64 = 64;
 const COPY_BYTES_MIN: u64 = 16 << 10;
 const COPY_BYTES_MAX: u64 = 32 << 20;
 
 impl TableCheckpoint {
-    /// Whether all rows are to be written and not only those that changed.
+    /// Returns whether all rows are to be written and not only the changes.
     fn base_due(&self, changed: u64, all: u64) -> bool {
         let (first, end) = self.groups;
-        fold::base_due(&self.files, first, end, changed, all) && !self.has_to_be_small()
+        fold::base_due(&self.files, first, end, changed, all) && !self.must_be_small()
     }
 
-    /// Whether a base is not to be written now: who is to take the job over has loaded the files so far, and would have to load that from
-    /// its beginning.
-    fn has_to_be_small(&self) -> bool {
+    /// Returns whether a base must not be written now. A successor that is about to take the job over has loaded the existing files, and would have
+    /// to load a base from the start.
+    fn must_be_small(&self) -> bool {
         self.writer.keeps_small() && self.is_based()
     }
 
-    /// Has what changed written: what can be copied later, and the rest now.
+    /// Writes the changes: what can be copied later, the rest now.
     fn write_changes(&self, state: &mut StateTable, is_large: bool, files: &mut FilesOfTable) -> Result<()> {
         let copy = if is_large { None } else { state.copy_changes(COPY_BYTES_MAX)? };
         let copy = match copy {
@@ -318,7 +314,7 @@ impl TableCheckpoint {
         Ok(())
     }
 
-    /// Has all rows of some key groups written: later where they can be copied, or else now.
+    /// Writes all rows of some key groups: later if they can be copied, otherwise now.
     fn write_groups(&mut self, state: &mut StateTable, groups: (u32, u32), files: &mut FilesOfTable) -> Result<()> {
         let hashes = self.hash_groups(groups);
         match state.copy_of_groups(&hashes, COPY_BYTES_MAX)? {
@@ -327,17 +323,17 @@ impl TableCheckpoint {
         }
         let (first, end) = self.groups;
         let rows = u64::from(groups.1 - groups.0) * state.len() as u64 / u64::from((end - first).max(1));
-        fold::note(&mut self.files, files.after, groups, true, rows);
+        fold::add_file(&mut self.files, files.after, groups, true, rows);
         Ok(())
     }
 
-    /// For the checkpoint after this batch, without any yet.
+    /// Returns the files for the checkpoint after this batch, with none yet.
     fn files_after(&self, after: BatchId, indexed_by: Option<usize>) -> FilesOfTable {
-        let (place, worker, several, writer) = (self.place, self.worker, self.several, self.writer.clone());
-        FilesOfTable { place, worker, several, writer, after, number: 0, indexed_by, copies: Vec::new() }
+        let (table_index, worker, several, writer) = (self.table_index, self.worker, self.several, self.writer.clone());
+        FilesOfTable { table_index, worker, several, writer, after, number: 0, indexed_by, copies: Vec::new() }
     }
 
-    /// The groups of the table's own hashes in which the rows of key groups are: where the order says nothing about these, all are one.
+    /// Returns the groups of the table's own hashes that contain the rows of key groups: all of them if the order is not that of key groups.
     fn hash_groups(&self, (first, end): (u32, u32)) -> Range<u64> {
         if self.groups == (first, end) { 0..KEY_GROUPS } else { u64::from(first)..u64::from(end) }
     }
@@ -345,21 +341,21 @@ impl TableCheckpoint {
 
 /// The files of a table for a checkpoint.
 struct FilesOfTable {
-    place: usize,
+    table_index: usize,
     worker: usize,
     several: bool,
     writer: CheckpointWriter,
     after: BatchId,
-    /// How many are on their way.
+    /// The number of files being written.
     number: u32,
     /// See [`Files::index_by`].
     indexed_by: Option<usize>,
-    /// Of which others are to be made.
+    /// The copies of which more files are to be made.
     copies: Vec<FilesOfCopy>,
 }
 
 impl FilesOfTable {
-    /// Sends files on their way while the barrier waits.
+    /// Writes files while the barrier waits.
     fn write_now<T>(
         &mut self,
         groups: (u32, u32),
@@ -368,7 +364,7 @@ impl FilesOfTable {
     ) -> Result<T> {
         let mut full = |file: TableChanges| self.writer.save_ahead(self.after, self.worker, file);
         let bytes_max = self.writer.file_bytes_max();
-        let mut new = Files::new(self.place, groups, base, bytes_max, &mut full).behind(self.number);
+        let mut new = Files::new(self.table_index, groups, base, bytes_max, &mut full).starting_at(self.number);
         new.index_by(self.indexed_by);
         let (made, last) = filled(new, self.several, rows)?;
         self.number = last.number + 1;
@@ -376,16 +372,16 @@ impl FilesOfTable {
         Ok(made)
     }
 
-    /// Has files made of copies while the next batches run: no barrier waits until many rows are in order and encoded.
+    /// Creates files from copies while the next batches run, so that no barrier waits for the sorting and encoding of many rows.
     fn write_later(self) -> Result<()> {
-        let FilesOfTable { place, worker, several, writer, after, mut number, indexed_by, copies } = self;
+        let FilesOfTable { table_index, worker, several, writer, after, mut number, indexed_by, copies } = self;
         let bytes_max = writer.file_bytes_max();
         let bytes = copies.iter().map(|of| of.copy.bytes()).sum();
         writer.save_later(after, worker, bytes, move |mut full| {
             for FilesOfCopy { copy, groups, all_of } in copies {
                 let mut table = copy.table()?;
                 let is_base = all_of.is_some();
-                let mut new = Files::new(place, groups, is_base, bytes_max, &mut full).behind(number);
+                let mut new = Files::new(table_index, groups, is_base, bytes_max, &mut full).starting_at(number);
                 new.index_by(indexed_by);
                 let ((), last) = filled(new, several, |to| match all_of {
                     Some(hashes) => table.all_of(hashes, STATE_SLICE_MAX, to),
@@ -399,15 +395,15 @@ impl FilesOfTable {
     }
 }
 
-/// Rows that were copied, and the key groups of the files that are to be made of them.
+/// Copied rows, and the key groups of the files to be made of them.
 struct FilesOfCopy {
     copy: TableCopy,
     groups: (u32, u32),
-    /// Where they are all rows of these: see [`TableCheckpoint::hash_groups`].
+    /// Set if they are all rows of these groups: see [`TableCheckpoint::hash_groups`].
     all_of: Option<Range<u64>>,
 }
 
-/// Puts rows into files; the last of them.
+/// Puts rows into files, and returns the last one.
 fn filled<T>(
     mut files: Files<'_>,
     several: bool,
@@ -417,13 +413,12 @@ fn filled<T>(
     Ok((made, files.end()))
 }
 
-/// A slice with its key groups where the order of the table tells these, see [`TableCheckpoint`].
+/// Keeps the key groups of a slice only if the table is in their order, see [`TableCheckpoint`].
 fn grouped(slice: TableSlice, several: bool) -> TableSlice {
     TableSlice { groups: slice.groups.filter(|_| !several), ..slice }
 }
 
-/// What the checkpoint after this batch has to hold of a table whose changes are noted; nothing where the job keeps no
-/// checkpoints.
+/// Returns what the checkpoint after this batch has to hold of a table with tracked changes; nothing if the job keeps no checkpoints.
 pub fn changes(
     checkpoint: &mut Option<TableCheckpoint>,
     after: BatchId,

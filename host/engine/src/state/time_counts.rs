@@ -1,22 +1,22 @@
-//! How many rows have which time, wherever they are: for who has to know the oldest.
+//! Counts rows by time, wherever they are, to find the oldest.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-/// What a time takes, about.
+/// Approximate bytes of an entry.
 const TIME_BYTES: u64 = 24;
 
-/// By time, in microseconds.
+/// The counts by time, in microseconds.
 #[derive(Clone, Default)]
 pub struct TimeCounts(BTreeMap<i64, u64>);
 
 impl TimeCounts {
-    /// One more row has this time.
+    /// Adds a row with this time.
     pub fn add(&mut self, time_us: i64) {
         *self.0.entry(time_us).or_default() += 1;
     }
 
-    /// One that has it is gone.
+    /// Removes a row with this time.
     pub fn remove(&mut self, time_us: i64) {
         if let Entry::Occupied(mut count) = self.0.entry(time_us) {
             *count.get_mut() -= 1;
@@ -26,12 +26,12 @@ impl TimeCounts {
         }
     }
 
-    /// The least time.
+    /// Returns the least time.
     pub fn first(&self) -> Option<i64> {
         self.0.first_key_value().map(|(time, _)| *time)
     }
 
-    /// The memory that it takes, about.
+    /// Returns the approximate memory.
     pub fn bytes(&self) -> u64 {
         self.0.len() as u64 * TIME_BYTES
     }

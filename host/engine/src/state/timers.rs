@@ -1,6 +1,6 @@
-//! The timers of an update stage on one worker: which keys are to be called when a time has come.
+//! The timers of an update stage on one worker: which keys are to be called at which time.
 
-use super::idle::IdleBy;
+use super::idle::TouchSource;
 use super::keys::Slot;
 use super::spill::budget::StateBudget;
 use super::spill::stage_budget::StageBudget;
@@ -22,7 +22,7 @@ use millstream_plugins::plugin::TimerChange;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What tells that a timer's time has come.
+/// The clock of a timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimerClock {
     /// The batch time.
@@ -31,12 +31,12 @@ pub enum TimerClock {
     Watermark,
 }
 
-/// The table of a stage's timers.
+/// Returns the name of the table of a stage's timers.
 pub fn table_name(stage: &str) -> String {
     format!("{stage}.timers")
 }
 
-/// The same as a checkpoint describes it, without files.
+/// Returns this table as a checkpoint describes it, without files.
 pub fn table_of(stage: &str, key: &Fields, clock: TimerClock) -> Table {
     let identity = match clock {
         TimerClock::Batch => "timers of processing time",
@@ -45,7 +45,7 @@ pub fn table_of(stage: &str, key: &Fields, clock: TimerClock) -> Table {
     Table::of_stage(table_name(stage), identity, [Column::of(key), Column::of(&[at_field(key)]), Vec::new()])
 }
 
-/// The column with a timer's time: `at`, or a longer name where a key column is called so.
+/// Returns the column with a timer's time: `at`, or a longer name if a key column has that name.
 fn at_field(key: &Fields) -> Arc<Field> {
     let mut name = "at".to_owned();
     while key.iter().any(|field| *field.name() == name) {
@@ -57,12 +57,12 @@ fn at_field(key: &Fields) -> Arc<Field> {
 /// The timers of the keys that a worker owns.
 pub struct Timers {
     clock: TimerClock,
-    /// One row a timer: key columns and time, no state.
+    /// One row per timer: key columns and time, no state.
     table: StateTable,
     queue: Queue,
-    /// What they count against, while all of them are in memory and may leave it.
+    /// The memory budget while all timers are in memory and may leave it.
     budget: Option<StageBudget>,
-    /// The keys that have some in memory, how many by slot, and the slot of the key of each timer.
+    /// The keys that have timers in memory, their counts by slot, and the slot of the key of each timer.
     keys: StateTable,
     count_of: Vec<u32>,
     key_of: Vec<Slot>,
@@ -74,17 +74,17 @@ pub struct Timers {
 enum Queue {
     /// All of them are in memory.
     Slots(BTreeSet<(i64, Slot)>),
-    /// Some may lie in files, where the table finds those that are due.
+    /// Some may be in files, where the table finds those that are due.
     Times(TimeCounts),
 }
 
-/// A timer that is not among those of its key: it came back from a file because it is due.
+/// A timer that is not counted for its key: it was loaded from a file because it is due.
 const NO_KEY: Slot = Slot::MAX;
 
-/// How a table tells when timers are due that may lie in files: each is idle at the time with which its key ends.
-pub const DUE: (IdleBy, i64) = (IdleBy::Key(0), 0);
+/// The timeout of tables whose timers may be in files: each is idle at the time at the end of its key.
+pub const DUE: (TouchSource, i64) = (TouchSource::Key(0), 0);
 
-/// Timers that are due: their keys, a row a timer, and their times, the earliest first.
+/// Timers that are due: their keys, one row per timer, and their times, the earliest first.
 pub struct DueTimers {
     /// The key columns.
     pub keys: Vec<ArrayRef>,
@@ -93,7 +93,7 @@ pub struct DueTimers {
 }
 
 impl Timers {
-    /// No timers yet.
+    /// Creates timers without entries.
     pub fn new(key: &Fields, clock: TimerClock) -> Result<Timers, ArrowError> {
         let nothing: SchemaRef = Arc::new(Schema::empty());
         let fields = key.iter().cloned().chain([at_field(key)]).collect();
@@ -109,13 +109,13 @@ impl Timers {
         })
     }
 
-    /// The same, without timers, of which some may lie in files where they take too much memory.
+    /// Lets timers move to files if they take too much memory. There must be none yet.
     pub fn spilling(self, budget: &Arc<StateBudget>, failure: &Failure, stage: &str) -> Timers {
         let keys = self.table.key_columns_count() - 1;
         Timers { table: self.table.ordered_by(keys), budget: Some(StageBudget::new(budget, failure, stage)), ..self }
     }
 
-    /// A copy of the timers that notes no changes.
+    /// Returns a copy of the timers that does not track changes.
     pub fn copied(&self) -> Timers {
         Timers {
             clock: self.clock,
@@ -129,34 +129,34 @@ impl Timers {
         }
     }
 
-    /// What tells that their time has come.
+    /// Returns the clock of the timers.
     pub fn clock(&self) -> TimerClock {
         self.clock
     }
 
-    /// Their table, for what checkpoints hold of it.
+    /// Returns their table, for checkpoints.
     pub fn table(&mut self) -> &mut StateTable {
         &mut self.table
     }
 
-    /// Takes over the timers of a checkpoint, and notes changes from now on.
+    /// Restores the timers of a checkpoint, and starts tracking changes.
     pub fn restore(&mut self, checkpoint: &TableCheckpoint) -> Result<()> {
         self.may_leave_memory()?;
         checkpoint.restore(&mut self.table)?;
         self.restored()
     }
 
-    /// From now on timers may lie in files, where they may at all.
+    /// Lets timers move to files, if that is enabled.
     fn may_leave_memory(&mut self) -> Result<()> {
         if let Some(budget) = &self.budget {
             let empty = StateTable::new(Vec::new(), self.nothing.clone(), None).map_err(Error::arrow)?;
             let table = std::mem::replace(&mut self.table, empty);
-            self.table = budget.spilling(table.idle_by(DUE.0, DUE.1))?;
+            self.table = budget.spilling(table.with_touch_source(DUE.0, DUE.1))?;
         }
         Ok(())
     }
 
-    /// Finds the timers of the table, which was restored, and is in memory where all of them fit.
+    /// Rebuilds the queue from the restored table, which is in memory if all timers fit.
     fn restored(&mut self) -> Result<()> {
         if self.table.stay_in_memory() {
             self.table.never_idle();
@@ -174,7 +174,7 @@ impl Timers {
         Ok(())
     }
 
-    /// Counts the timers that are in memory by their keys.
+    /// Counts the timers in memory by their keys.
     fn count_all(&mut self) -> Result<()> {
         self.keys = key_table(self.keys.key_fields.clone(), &self.nothing).map_err(Error::arrow)?;
         (self.count_of, self.key_of) = (Vec::new(), Vec::new());
@@ -194,14 +194,14 @@ impl Timers {
         Ok(())
     }
 
-    /// Brings all timers of keys with these hashes into memory, where they are elsewhere: before any of the keys is asked for.
+    /// Loads all timers of keys with these hashes into memory. Call it before querying any of the keys.
     pub fn warm(&mut self, hashes: impl Iterator<Item = KeyHash>) -> Result<()> {
         let slots = self.table.warm_hashes(hashes)?;
         self.table.used(&slots);
         self.count_in_memory(&slots)
     }
 
-    /// Behind a batch: gives up timers where that is needed.
+    /// Evicts timers after a batch if necessary.
     pub fn shrink(&mut self) -> Result<()> {
         let bytes = self.bytes();
         if self.budget.as_ref().is_some_and(|budget| budget.is_exceeded(bytes)) {
@@ -209,7 +209,7 @@ impl Timers {
             self.are_in_files()?;
         }
         let Timers { table, keys, count_of, key_of, .. } = self;
-        let moved = table.shrink_telling(|_, slots| {
+        let moved = table.shrink_notifying(|_, slots| {
             slots.iter().for_each(|slot| uncount(keys, count_of, key_of, *slot));
             Ok(())
         })?;
@@ -217,26 +217,26 @@ impl Timers {
         if moved { self.count_all() } else { Ok(()) }
     }
 
-    /// How many there are.
+    /// Returns the number of timers.
     pub fn count(&self) -> u64 {
         self.table.len() as u64
     }
 
-    /// The memory that they take.
+    /// Returns the memory that they take.
     pub fn bytes(&self) -> u64 {
-        self.table.bytes() + self.bytes_beside()
+        self.table.bytes() + self.bytes_outside_table()
     }
 
-    /// What of that never lies in files.
+    /// Returns the part of the memory that is never in files.
     pub fn kept_bytes(&self) -> u64 {
         match self.queue {
             Queue::Slots(_) if self.budget.is_some() => 0,
             Queue::Slots(_) => self.bytes(),
-            Queue::Times(_) => self.bytes_beside(),
+            Queue::Times(_) => self.bytes_outside_table(),
         }
     }
 
-    fn bytes_beside(&self) -> u64 {
+    fn bytes_outside_table(&self) -> u64 {
         const QUEUED_BYTES: u64 = 24;
         let queue = match &self.queue {
             Queue::Slots(queue) => queue.len() as u64 * QUEUED_BYTES,
@@ -245,7 +245,7 @@ impl Timers {
         queue + ((self.count_of.capacity() + self.key_of.capacity()) * size_of::<u32>()) as u64 + self.keys.bytes()
     }
 
-    /// How many each of these keys has.
+    /// Returns the number of timers of each of these keys.
     pub fn of_keys(&self, keys: &RecordBatch) -> Result<Vec<u32>, ArrowError> {
         let keys = Keys::encode(keys.columns(), keys.num_rows())?;
         let view = keys.view();
@@ -256,7 +256,7 @@ impl Timers {
         Ok((0..view.rows()).map(count).collect())
     }
 
-    /// Counts new timers: their slots, and the key of each.
+    /// Counts new timers, given their slots and the key of each.
     fn counts(&mut self, keys: &[ArrayRef], slots: &[Slot]) -> Result<(), ArrowError> {
         let keys = Keys::encode(keys, slots.len())?;
         let view = keys.view();
@@ -271,7 +271,7 @@ impl Timers {
         Ok(())
     }
 
-    /// The time of the first.
+    /// Returns the time of the first timer.
     pub fn first_us(&self) -> Option<i64> {
         match &self.queue {
             Queue::Slots(queue) => queue.first().map(|(at_us, _)| *at_us),
@@ -279,12 +279,12 @@ impl Timers {
         }
     }
 
-    /// Whether the time of one has come.
+    /// Returns whether any timer is due.
     pub fn any_due(&self, now_us: i64) -> bool {
         self.first_us().is_some_and(|at_us| at_us <= now_us)
     }
 
-    /// Takes the timers whose time has come; they are gone then. `now_us`: none where time has not begun.
+    /// Takes the timers that are due. `now_us`: `None` if time has not begun.
     pub fn take_due(&mut self, now_us: Option<i64>) -> Result<DueTimers> {
         let mut slots = Vec::new();
         if let Some(now_us) = now_us.filter(|now_us| self.any_due(*now_us)) {
@@ -308,7 +308,7 @@ impl Timers {
         Ok(DueTimers { keys, times_us })
     }
 
-    /// Sets and cancels what a call asked for; `keys` are those of its groups. What came last counts.
+    /// Applies the timers that a call set and canceled; `keys` are those of its groups. The last change of a timer wins.
     pub fn apply(&mut self, keys: &RecordBatch, changes: &[TimerChange]) -> Result<(), ArrowError> {
         if changes.is_empty() {
             return Ok(());
@@ -370,12 +370,12 @@ impl Queue {
     }
 }
 
-/// A table of nothing but keys.
+/// Creates a table that only has keys.
 fn key_table(key: Vec<Arc<Field>>, nothing: &SchemaRef) -> Result<StateTable, ArrowError> {
     StateTable::new(key, nothing.clone(), None)
 }
 
-/// A timer is not among those of its key any more.
+/// Stops counting a timer for its key.
 fn uncount(keys: &mut StateTable, count_of: &mut [u32], key_of: &mut [Slot], timer: Slot) {
     let key = key_of.get_mut(timer as usize).map_or(NO_KEY, |key| std::mem::replace(key, NO_KEY));
     if let Some(count) = count_of.get_mut(key as usize) {
@@ -386,7 +386,7 @@ fn uncount(keys: &mut StateTable, count_of: &mut [u32], key_of: &mut [Slot], tim
     }
 }
 
-/// The last of these columns.
+/// Returns the last of these columns.
 fn times(columns: &[ArrayRef]) -> Vec<i64> {
     let times = columns.last().and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
     times.map(|times| times.values().to_vec()).unwrap_or_default()
@@ -469,13 +469,13 @@ mod tests {
         assert_eq!(after.table.len(), 1);
     }
 
-    /// What is set, cancelled and due is the same wherever timers lie, also after they were restored.
+    /// Timers are set, canceled and due in the same way wherever they are stored, even after a restore.
     #[test]
     fn timers_in_files_are_those_in_memory() {
-        let folder = tempfile::tempdir().unwrap();
-        let budget = StateBudget::new(100, folder.path().into());
+        let dir = tempfile::tempdir().unwrap();
+        let budget = StateBudget::new(100, dir.path().into());
         let spilling = || timers().spilling(&budget, &Failure::default(), "s");
-        let mut most = 0;
+        let mut peak = 0;
         for seed in 0..300 {
             let mut random = Random(seed);
             let (mut memory, mut files) = (timers(), spilling());
@@ -499,7 +499,7 @@ mod tests {
                 assert_eq!((files.count(), files.first_us()), (memory.count(), memory.first_us()), "{seed}: at {now}");
                 if random.below(3) > 0 {
                     files.shrink().unwrap();
-                    most = most.max(files.table().cold().0);
+                    peak = peak.max(files.table().cold().0);
                 }
                 if random.below(4) == 0 {
                     saved.push(files.table().all_changes(false).unwrap());
@@ -515,6 +515,6 @@ mod tests {
                 }
             }
         }
-        assert!(most > 10, "{most} timers lay in files");
+        assert!(peak > 10, "{peak} timers lay in files");
     }
 }

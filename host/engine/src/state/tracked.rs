@@ -1,15 +1,15 @@
-//! Which rows of a table changed since its last checkpoint.
+//! The rows of a table that changed since its last checkpoint.
 
 use super::keys::Slot;
 
-/// As many slots are listed as one of so many of all, and some at least; of more their marks tell.
+/// Slots are listed up to this fraction of all, with a minimum; beyond that only the marks are used.
 const LIST_SHARE: usize = 16;
 const LIST_MIN: usize = if cfg!(test) { 20 } else { 1024 };
 /// The slot was stored or touched.
 pub(super) const LISTED: u8 = 1;
-/// The slot's key is in a file, so its removal must be told, too.
+/// The slot's key is in a file, so its removal must be recorded.
 pub(super) const WRITTEN: u8 = 2;
-/// The slot's row is to be copied as it is before it changes.
+/// The slot's row is to be copied before it changes.
 pub(super) const FROZEN: u8 = 4;
 
 /// The changes since the last [`StateTable::changes`](super::table::StateTable::changes).
@@ -19,10 +19,10 @@ pub struct TrackedChanges {
     pub(super) marks: Vec<u8>,
     /// How many slots were stored or touched. Their keys may have been removed since.
     pub(super) listed: usize,
-    /// Those slots, each once, while they are few.
+    /// Those slots, without duplicates, while they are few.
     pub(super) slots: Vec<Slot>,
     pub(super) are_many: bool,
-    /// Keys in files that were removed. Each is there once, as it is not written when it comes back.
+    /// Keys in files that were removed, without duplicates: a key that is added again is not marked as written.
     pub(super) removed: Vec<RemovedKey>,
     pub(super) removed_bytes: Vec<u8>,
 }
@@ -35,23 +35,23 @@ pub(super) struct RemovedKey {
 }
 
 impl TrackedChanges {
-    /// Whether nothing changed.
+    /// Returns whether nothing changed.
     pub fn is_empty(&self) -> bool {
         self.listed == 0 && self.removed.is_empty()
     }
 
-    /// All of so many slots changed, and what was removed stays as it is.
+    /// Marks all slots as changed; the removed keys stay.
     pub fn all_changed(&mut self, slots: usize) {
         self.grow(slots);
         (0..slots as Slot).for_each(|slot| self.changed(slot));
     }
 
-    /// Makes room for this many slots.
+    /// Grows to this many slots.
     pub fn grow(&mut self, slots: usize) {
         self.marks.resize(slots, 0);
     }
 
-    /// The slot's key was stored or touched.
+    /// Records that the slot's key was stored or touched.
     #[inline]
     pub fn changed(&mut self, slot: Slot) {
         let mark = &mut self.marks[slot as usize];
@@ -67,45 +67,45 @@ impl TrackedChanges {
         }
     }
 
-    /// The slots that were stored or touched.
+    /// Returns the slots that were stored or touched.
     pub(super) fn listed(&self) -> impl Iterator<Item = Slot> + '_ {
         let marks = if self.are_many { self.marks.as_slice() } else { &[] };
         self.slots.iter().copied().chain(listed_in(marks))
     }
 
-    /// The slot's key is in a file, and as it is there.
+    /// Records that a file has the slot's key in its current form.
     pub fn written(&mut self, slot: Slot) {
         self.marks[slot as usize] |= WRITTEN;
     }
 
-    /// Whether the slot's row is to be copied as it is.
+    /// Returns whether the slot's row is still to be copied.
     #[inline]
     pub fn is_frozen(&self, slot: Slot) -> bool {
         self.marks[slot as usize] & FROZEN != 0
     }
 
-    /// It is done.
+    /// Records that the slot's row was copied.
     pub fn thaw(&mut self, slot: Slot) {
         self.marks[slot as usize] &= !FROZEN;
     }
 
-    /// Whether no file has the slot's key as it is.
+    /// Returns whether no file has the slot's key in its current form.
     pub fn is_changed(&self, slot: Slot) -> bool {
         self.marks[slot as usize] & LISTED != 0
     }
 
-    /// Whether the slot's key is in a file, as it is or as it was.
+    /// Returns whether a file has the slot's key, in its current form or an older one.
     pub fn is_written(&self, slot: Slot) -> bool {
         self.marks[slot as usize] & WRITTEN != 0
     }
 
-    /// Two slots get each other's changes: of one whose row moves to one without a key.
+    /// Swaps the changes of two slots, when a row moves to a slot without a key.
     pub fn swap(&mut self, from: usize, to: usize) {
         self.marks.swap(from, to);
     }
 
-    /// There are so many slots from now on; the list is made of their marks.
-    pub fn cut(&mut self, slots: usize) {
+    /// Truncates to this many slots, and rebuilds the list from their marks.
+    pub fn truncate(&mut self, slots: usize) {
         self.marks.truncate(slots);
         self.marks.shrink_to_fit();
         self.listed = listed_in(&self.marks).count();
@@ -114,13 +114,13 @@ impl TrackedChanges {
         }
     }
 
-    /// The memory that removed keys take.
+    /// Returns the memory of removed keys.
     pub fn removed_bytes(&self) -> u64 {
         (self.removed.len() * size_of::<RemovedKey>() + self.removed_bytes.len()) as u64
     }
 
-    /// The rows of these slots are elsewhere now, and so are their changes.
-    pub fn forget(&mut self, slots: &[Slot]) {
+    /// Clears the changes of these slots, whose rows and changes are elsewhere now.
+    pub fn clear(&mut self, slots: &[Slot]) {
         for slot in slots {
             self.listed -= usize::from(self.is_changed(*slot));
             self.marks[*slot as usize] = 0;
@@ -129,7 +129,7 @@ impl TrackedChanges {
         self.slots.retain(|slot| marks[*slot as usize] & LISTED != 0);
     }
 
-    /// The slot's key is about to be removed.
+    /// Records that the slot's key is about to be removed.
     pub fn removed(&mut self, slot: Slot, hash: u64, key: &[u8]) {
         let mark = &mut self.marks[slot as usize];
         if *mark & WRITTEN != 0 {
@@ -139,18 +139,18 @@ impl TrackedChanges {
         }
     }
 
-    /// The slot's key is gone as it is in the files: its removal was read from one.
+    /// Records that the slot's key was removed by a file that is being restored.
     pub fn removed_in_file(&mut self, slot: Slot) {
         self.marks[slot as usize] &= !WRITTEN;
     }
 
-    pub(super) fn removed_key(&self, place: u32) -> &[u8] {
-        let RemovedKey { start, length, .. } = self.removed[place as usize];
+    pub(super) fn removed_key(&self, index: u32) -> &[u8] {
+        let RemovedKey { start, length, .. } = self.removed[index as usize];
         &self.removed_bytes[start..start + length]
     }
 }
 
-/// The slots with such marks that were stored or touched.
+/// Returns the slots whose marks say that they were stored or touched.
 fn listed_in(marks: &[u8]) -> impl Iterator<Item = Slot> + '_ {
     (0..).zip(marks).filter(|(_, mark)| **mark & LISTED != 0).map(|(slot, _)| slot)
 }

@@ -1,12 +1,11 @@
-//! What an operator holds until nothing more can come for a timestamp.
+//! Work that an operator holds until a timestamp is complete.
 
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use std::collections::BTreeMap;
 use timely::progress::frontier::MutableAntichain;
 
-/// By timestamp: what an operator has to do when the frontiers of its inputs have passed that, with the capabilities for what
-/// it will put out.
+/// By timestamp: what an operator does when the frontiers of its inputs have passed it, with the capabilities for its output.
 pub struct Pending<T>(BTreeMap<u64, T>);
 
 impl<T> Default for Pending<T> {
@@ -16,12 +15,12 @@ impl<T> Default for Pending<T> {
 }
 
 impl<T> Pending<T> {
-    /// To be done at this timestamp.
+    /// Adds work at this timestamp.
     pub fn insert(&mut self, stamp: u64, item: T) {
         self.0.insert(stamp, item);
     }
 
-    /// What is to be done at this timestamp so far.
+    /// Returns the work at this timestamp so far.
     pub fn at(&mut self, stamp: u64) -> &mut T
     where
         T: Default,
@@ -29,9 +28,9 @@ impl<T> Pending<T> {
         self.0.entry(stamp).or_default()
     }
 
-    /// Does what is due, in order: what stands at the timestamps that no input can bring anything for any more. Nothing is
-    /// done any more once the job has failed. An error of `work` is the job's; what it was to do then stays, with its
-    /// capabilities, so that no operator behind this one, in whatever process, takes the batch for complete.
+    /// Does the work that is due, in order: that of the timestamps for which no input can bring anything more. After the job has failed, nothing more
+    /// is done. An error of `work` fails the job. The item stays, with its capabilities, so that no downstream operator, in whatever process, takes
+    /// the batch for complete.
     pub fn each_complete(
         &mut self,
         frontiers: &[MutableAntichain<u64>],
@@ -59,7 +58,7 @@ mod tests {
     use super::*;
     use millstream_base::error::Error;
 
-    /// What was done, with the inputs at this timestamp.
+    /// Returns what was done, with the inputs at this timestamp.
     fn done(pending: &mut Pending<&'static str>, at: u64, failure: &Failure) -> Vec<(u64, &'static str)> {
         let mut done = Vec::new();
         let frontiers = [MutableAntichain::from_elem(at), MutableAntichain::from_elem(at + 7)];

@@ -4,7 +4,7 @@ use millstream_base::ids::BatchTime;
 use millstream_base::job::spec::{CheckpointEvery, ClockSpec};
 use std::time::Duration;
 
-/// The rules of a job, and how it stands with checkpoints.
+/// The checkpoint rules of a job, and the state of its checkpoints.
 #[derive(Clone, Debug)]
 pub struct Barriers {
     every: CheckpointEvery,
@@ -17,7 +17,7 @@ pub struct Barriers {
     stamp: u64,
 }
 
-/// What is to be done about checkpoints now.
+/// The next action for checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BarrierStep {
     /// Begin a checkpoint after the last batch that was begun.
@@ -27,16 +27,15 @@ pub enum BarrierStep {
 }
 
 impl Barriers {
-    /// The rules of a job whose last checkpoint was written at `since`, by the job's clock, after a batch of the time `last_time`. So
-    /// a start that is killed soon, as the ones before it were, still makes a checkpoint when one is due.
+    /// Creates the rules of a job whose last checkpoint was written at `since`, by the job's clock, after a batch with the time `last_time`. So even
+    /// a run that crashes soon, like the previous ones, makes a checkpoint when one is due.
     pub fn new(every: CheckpointEvery, clock: ClockSpec, since: BatchTime, last_time: BatchTime) -> Barriers {
         let last = if clock == ClockSpec::Manual { BatchTime(last_time.0.max(0)) } else { since };
         Barriers { every, clock, batches: 0, last, stamp: 0 }
     }
 
-    /// Decides. `last_time` is the time of the last batch begun, `finished` the first timestamp that is not done.
-    /// `held_up`: rows that an earlier start received are not in batches of this one yet, so that only its logs hold them. `soon`: a
-    /// checkpoint is wanted as soon as there can be one.
+    /// Decides. `last_time` is the time of the last batch begun, `finished` the first timestamp that is not done. `held_up`: rows that an earlier run
+    /// received are not in batches of this one yet, so only its logs hold them. `soon`: a checkpoint is requested as soon as possible.
     pub fn step(&self, now: BatchTime, last_time: BatchTime, finished: u64, held_up: bool, soon: bool) -> BarrierStep {
         // One checkpoint at a time.
         let is_under_way = self.stamp > 0 && self.stamp >= finished;
@@ -61,20 +60,20 @@ impl Barriers {
         }
     }
 
-    /// A batch was begun.
+    /// Counts a batch that was begun.
     pub fn batch_begun(&mut self) {
         self.batches += 1;
     }
 
-    /// The barrier of this timestamp was begun.
+    /// Records that the barrier of this timestamp was begun.
     pub fn barrier_begun(&mut self, stamp: u64, now: BatchTime, last_time: BatchTime) {
         self.last = if self.clock == ClockSpec::Manual { last_time } else { now };
         self.batches = 0;
         self.stamp = stamp;
     }
 
-    /// Whether batches were begun that no checkpoint holds.
-    pub fn owing(&self) -> bool {
+    /// Returns whether batches were begun that no checkpoint holds.
+    pub fn has_unsaved_batches(&self) -> bool {
         self.batches > 0
     }
 }
@@ -88,7 +87,7 @@ mod tests {
     #[test]
     fn a_checkpoint_is_due_by_the_time_of_the_last_one_whoever_wrote_it() {
         let every = CheckpointEvery::Time(Duration::from_secs(10));
-        // Written by an earlier start.
+        // Written by an earlier run.
         let mut barriers = Barriers::new(every, ClockSpec::Wall, BatchTime(7 * S), BatchTime(6 * S));
         let step =
             |barriers: &Barriers, now, held_up| barriers.step(BatchTime(now * S), BatchTime(0), 1, held_up, false);

@@ -1,13 +1,13 @@
-//! The clock by which batches begin: it goes as fast as the machine's, and never back. Where the machine's clock is set
-//! forward, it follows; where that is set back, it goes on as if nothing had been, and so is ahead until the machine's
-//! clock has caught up with it or the job starts again behind the time of its last batch.
+//! The clock by which batches begin. It advances like the machine's clock and never goes back. If the machine's clock is set forward, it follows. If
+//! that is set back, it continues unchanged. It is then ahead until the machine's clock has caught up, or until the job restarts later than its last
+//! batch.
 
 use millstream_base::ids::BatchTime;
 use millstream_base::time;
 use millstream_base::units::show_time;
 use std::time::{Duration, Instant};
 
-/// A step of the machine's clock by less than this is not worth a word.
+/// Smaller steps of the machine's clock are not reported.
 const STEP_US: i64 = 1_000_000;
 
 /// The clock of one run of a job.
@@ -18,69 +18,69 @@ pub struct JobClock {
 }
 
 impl JobClock {
-    /// A clock that does not begin before the job's last batch.
+    /// Creates a clock that starts no earlier than the job's last batch.
     pub fn new(last: BatchTime) -> JobClock {
         let (steady, step) = SteadyClock::new(time::now().0, last.0);
-        step.iter().for_each(ClockStep::tell);
+        step.iter().for_each(ClockStep::report);
         JobClock { started: Instant::now(), steady }
     }
 
-    /// Now. Tells of a step of the machine's clock, once.
+    /// Returns the current time. Reports each step of the machine's clock once.
     pub fn now(&mut self) -> BatchTime {
         let since_us = i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX);
         let (now_us, step) = self.steady.now(time::now().0, since_us);
-        step.iter().for_each(ClockStep::tell);
+        step.iter().for_each(ClockStep::report);
         BatchTime(now_us)
     }
 }
 
-/// How the machine's clock was set.
+/// A step of the machine's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ClockStep {
-    /// The job starts, and its last batch was so far ahead of the machine's clock.
-    Behind(i64),
-    /// It was set forward by so much, or the machine slept.
+    /// At startup, the job's last batch was this far ahead of the machine's clock.
+    AheadAtStart(i64),
+    /// It was set forward by this much, or the machine slept.
     Forward(i64),
-    /// It was set back by so much, and is so far behind now.
+    /// It was set back by the first amount, and is behind by the second now.
     Back(i64, i64),
 }
 
 impl ClockStep {
-    fn tell(&self) {
-        let shown = |us: i64| show_time(Duration::from_secs((us.unsigned_abs() + 500_000) / 1_000_000));
+    fn report(&self) {
+        let format_us = |us: i64| show_time(Duration::from_secs((us.unsigned_abs() + 500_000) / 1_000_000));
         match *self {
-            ClockStep::Behind(us) => tracing::warn!(
+            ClockStep::AheadAtStart(us) => tracing::warn!(
                 "the machine's clock is {} behind the job's last batch, so it was set back or that batch ran on another \
                  machine; batch times never go back: they continue from that batch",
-                shown(us)
+                format_us(us)
             ),
             ClockStep::Forward(us) => tracing::warn!(
                 "the machine's clock went forward by {}: it was set, or the machine slept; batch times follow it",
-                shown(us)
+                format_us(us)
             ),
-            ClockStep::Back(us, behind) => tracing::warn!(
+            ClockStep::Back(us, lag) => tracing::warn!(
                 "the machine's clock was set back by {}; batch times never go back: they continue as before, now {} ahead \
                  of it",
-                shown(us),
-                shown(behind)
+                format_us(us),
+                format_us(lag)
             ),
         }
     }
 }
 
-/// The clock as a pure function of the machine's and of the time since the start. All in microseconds.
+/// The clock as a pure function of the machine's clock and of the time since startup. All in microseconds.
 #[derive(Debug)]
 struct SteadyClock {
-    /// What this clock shows less the time since the start.
+    /// The time shown by this clock minus the time since startup.
     base_us: i64,
-    /// How far the machine's clock was behind this one.
+    /// How far the machine's clock is behind this one.
     behind_us: i64,
 }
 
 impl SteadyClock {
     fn new(machine_us: i64, last_us: i64) -> (SteadyClock, Option<ClockStep>) {
         let behind_us = last_us.saturating_sub(machine_us).max(0);
-        let step = (behind_us >= STEP_US).then_some(ClockStep::Behind(behind_us));
+        let step = (behind_us >= STEP_US).then_some(ClockStep::AheadAtStart(behind_us));
         (SteadyClock { base_us: machine_us.max(last_us), behind_us }, step)
     }
 
@@ -97,7 +97,7 @@ impl SteadyClock {
             return (now_us, None);
         }
         self.behind_us = behind_us;
-        // Where it comes nearer again nothing changes for the job.
+        // If the difference becomes smaller, nothing changes for the job.
         (now_us, (step_us > 0).then_some(ClockStep::Back(step_us, behind_us)))
     }
 }
@@ -110,8 +110,8 @@ mod tests {
 
     #[test]
     fn it_goes_on_where_the_machines_clock_is_set_back() {
-        let (mut clock, told) = SteadyClock::new(1000 * S, i64::MIN);
-        assert_eq!(told, None);
+        let (mut clock, step) = SteadyClock::new(1000 * S, i64::MIN);
+        assert_eq!(step, None);
         assert_eq!(clock.now(1001 * S, S), (1001 * S, None));
         assert_eq!(clock.now(402 * S, 2 * S), (1002 * S, Some(ClockStep::Back(600 * S, 600 * S))));
         assert_eq!(clock.now(403 * S, 3 * S), (1003 * S, None), "it is told once");
@@ -134,8 +134,8 @@ mod tests {
 
     #[test]
     fn it_begins_behind_the_last_batch() {
-        let (mut clock, told) = SteadyClock::new(1000 * S, 4600 * S);
-        assert_eq!(told, Some(ClockStep::Behind(3600 * S)));
+        let (mut clock, step) = SteadyClock::new(1000 * S, 4600 * S);
+        assert_eq!(step, Some(ClockStep::AheadAtStart(3600 * S)));
         assert_eq!(clock.now(1001 * S, S), (4601 * S, None));
         assert_eq!(clock.now(6000 * S, 2 * S), (6000 * S, Some(ClockStep::Forward(-1398 * S))));
     }
@@ -145,8 +145,8 @@ mod tests {
         let (mut clock, _) = SteadyClock::new(1000 * S, i64::MIN);
         let mut last = 0;
         for (i, machine) in [1_000_900_000, 1_000_200_000, 1_001_000_000, 1_000_400_000].into_iter().enumerate() {
-            let (now, told) = clock.now(machine, i as i64 * 300_000);
-            assert!(now > last && told.is_none(), "{machine}");
+            let (now, step) = clock.now(machine, i as i64 * 300_000);
+            assert!(now > last && step.is_none(), "{machine}");
             last = now;
         }
     }

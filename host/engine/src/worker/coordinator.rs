@@ -1,10 +1,10 @@
-//! Worker 0's part: it begins batches, and the barriers between them, by sending their ticks to all workers.
+//! The coordinator on worker 0: it begins batches, and the barriers between them, by sending their ticks to all workers.
 
 use super::announce::{Announcer, SourceState};
 use super::barriers::{BarrierStep, Barriers};
 use super::clock::JobClock;
-use super::pace::{Pace, PaceFacts, PaceStep};
-use crate::checkpoint::resolve::Planned;
+use super::pace::{Pace, PaceInput, PaceStep};
+use crate::checkpoint::resolve::PlannedBatch;
 use crate::dataflow::{TickInput, empty_batches};
 use crate::operators::window::state::empty_batches::EmptyBatches;
 use crate::running::Running;
@@ -21,25 +21,25 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How often worker 0 looks whether sources are idle, when it is to stop then.
+/// How often worker 0 checks whether sources are idle, if the job is to end when they are.
 pub const IDLE_CHECK: Duration = Duration::from_millis(200);
 
-/// The part of worker 0 that decides when batches and barriers begin, and sends their ticks.
+/// Decides when batches and barriers begin, and sends their ticks.
 pub struct Coordinator {
     begun: BegunBatches,
     schedule: BatchSchedule,
     between: BetweenBatches,
-    /// The first batch that this start plans.
+    /// The first batch that this run plans.
     first_new: BatchId,
-    /// Why no batch begins, as it was told last.
-    waits_for: Option<WaitCause>,
+    /// Why no batch begins, as last reported.
+    wait_cause: Option<WaitCause>,
 }
 
-/// The batches that were begun, and the stream on which the next one is.
+/// The batches that were begun, and the stream that carries the next one.
 struct BegunBatches {
     /// `None` once no more batches come.
     ticks: Option<TickInput>,
-    /// The last batch that this run began; zero: none.
+    /// The last batch begun by this run; zero: none.
     last: BatchId,
     /// The time of the last batch of any run.
     last_time: BatchTime,
@@ -49,42 +49,42 @@ struct BegunBatches {
     in_flight: VecDeque<(u64, BatchTime)>,
 }
 
-/// What decides when a batch begins.
+/// Decides when a batch begins.
 struct BatchSchedule {
-    /// The batches to run again, which come first.
-    replay: VecDeque<(BatchId, Planned)>,
+    /// The batches to replay, which come first.
+    replay: VecDeque<(BatchId, PlannedBatch)>,
     clock: JobClock,
     pace: Pace,
-    /// The time of a batch that is due, where empty ones come before it.
+    /// The time of a batch that is due, if empty batches come before it.
     due: Option<BatchTime>,
     empty: EmptyBatches,
 }
 
-/// What stands between two batches: barriers of checkpoints, and of upgrades.
+/// The barriers between batches, of checkpoints and of upgrades.
 struct BetweenBatches {
-    /// When a checkpoint is due, in a job that writes some.
+    /// When a checkpoint is due, if the job writes any.
     checkpoints: Option<Barriers>,
-    /// The timestamp of the last barrier of any kind: only one can follow on a batch.
+    /// The timestamp of the last barrier of any kind. Each batch is followed by at most one barrier.
     last: u64,
     swap: Option<PendingSwap>,
-    /// State was migrated, and no checkpoint holds it yet: the timestamp of the barrier of the one that will, zero before.
+    /// Set while migrated state is in no checkpoint: the timestamp of the barrier of the one that will hold it, zero before.
     unsaved: Option<u64>,
-    /// A checkpoint is wanted as soon as there can be one.
+    /// A checkpoint is requested as soon as possible.
     soon: bool,
-    /// Other processes wait for a checkpoint that has all up to now.
-    handover: Option<WantedCheckpoint>,
+    /// The checkpoint of the current state that other processes wait for.
+    handover: Option<RequestedCheckpoint>,
 }
 
-/// A checkpoint that others wait for.
+/// A checkpoint that other processes wait for.
 #[derive(Clone, Copy)]
-enum WantedCheckpoint {
-    /// Its barrier was not begun yet.
+enum RequestedCheckpoint {
+    /// Its barrier has not begun.
     Due,
     /// The timestamp of its barrier.
     Begun(u64),
 }
 
-/// A barrier behind which a plugin is replaced: nothing begins until all up to it is done.
+/// A barrier after which a plugin is replaced. Nothing begins until everything up to it is done.
 struct PendingSwap {
     upgrade: u64,
     after: BatchId,
@@ -92,7 +92,7 @@ struct PendingSwap {
 }
 
 impl Coordinator {
-    /// Goes on where the checkpoint that is loaded ends.
+    /// Continues after the checkpoint that is loaded.
     pub fn new(mut ticks: TickInput, running: &Running) -> Result<Coordinator> {
         let checkpoints = running.checkpoints.as_ref();
         let next = checkpoints.map_or(BatchId(1), |checkpoints| checkpoints.replay.first_new);
@@ -101,13 +101,13 @@ impl Coordinator {
         let replay: VecDeque<_> = replay.unwrap_or_default().into();
         ticks.advance_to(replay.front().map_or(next, |(batch, _)| *batch).stamp());
         let spec = &running.graph.spec;
-        // Virtual time says nothing about the machine's.
+        // Virtual time is unrelated to the machine's clock.
         let last_known = replay.back().map_or(last_time, |(_, planned)| last_time.max(planned.time));
         let virtual_time = spec.clock == ClockSpec::Manual;
         let mut clock = JobClock::new(if virtual_time { BatchTime(i64::MIN) } else { last_known });
         let now = clock.now();
         let unsaved = checkpoints.filter(|checkpoints| !checkpoints.loaded.old_columns.is_empty()).map(|_| 0);
-        unsaved.iter().for_each(|_| running.plugins.upgrades.unsaved());
+        unsaved.iter().for_each(|_| running.plugins.upgrades.mark_unsaved());
         let written = checkpoints.filter(|_| !running.options.dry);
         let barriers = written.map(|checkpoints| {
             Barriers::new(checkpoints.every, spec.clock, now.min(checkpoints.replay.since), last_time)
@@ -126,12 +126,12 @@ impl Coordinator {
                 handover: None,
             },
             first_new: next,
-            waits_for: None,
+            wait_cause: None,
         })
     }
 
-    /// Begins a batch or a checkpoint if one is due, and says how long to sleep; `None`: until something happens. All
-    /// timestamps before `committed` are committed; before `finished` also the checkpoints and upgrades behind them are done.
+    /// Begins a batch or a checkpoint if one is due. Returns how long to sleep; `None`: until something happens. All timestamps before `committed`
+    /// are committed. Before `finished`, the checkpoints and upgrades after them are done as well.
     pub fn poll(
         &mut self,
         running: &Running,
@@ -139,15 +139,15 @@ impl Coordinator {
         committed: u64,
         finished: u64,
     ) -> Option<Duration> {
-        self.begun.tell_committed(running, committed);
+        self.begun.report_committed(running, committed);
         self.begun.ticks.as_ref()?;
         if self.between.waits_for_swap(running, finished) {
-            self.waits_for(running, WaitCause::Upgrade);
+            self.report_wait(running, WaitCause::Upgrade);
             return None;
         }
         let sources = announcer.sources(running, self.begun.last.0);
         let now = self.schedule.clock.now();
-        // Where only some of the planned batches are run again nothing is received, so nobody knows.
+        // If only some of the planned batches are replayed, nothing is received, so it is unknown.
         let unknown = running.options.replay_until.is_some();
         let leftover = unknown || sources.iter().any(|source| source.leftover);
         let replays = !self.schedule.replay.is_empty();
@@ -158,8 +158,8 @@ impl Coordinator {
             return None;
         }
         self.between.follow_handover(running, finished);
-        // Logs hold what is left over until a batch of this start's own has taken all of it. A checkpoint after a batch that was
-        // run again says that they do.
+        // Leftover rows are only in logs until a new batch of this run has taken all of them. A checkpoint after a replayed batch records that they
+        // are.
         let held_up = leftover && self.begun.last >= self.first_new;
         let barrier = self.between.checkpoint_step(now, self.begun.last_time, finished, held_up);
         if barrier == Some(BarrierStep::Begin) {
@@ -172,24 +172,24 @@ impl Coordinator {
         };
         if let Some((batch, planned)) = self.schedule.replay.front().copied() {
             let time = if fault::bug!("wrong-times") { now } else { planned.time };
-            return self.run_again(running, batch, Planned { time, ..planned });
+            return self.replay_batch(running, batch, PlannedBatch { time, ..planned });
         }
-        let full = self.begun.are_full(running);
-        let facts = PaceFacts {
+        let full = self.begun.is_full(running);
+        let facts = PaceInput {
             now,
             next_batch: self.begun.next.0,
-            // Where memory is tight each batch waits until the one before has given back its own.
+            // If memory is tight, each batch waits until the previous one has released its memory.
             in_flight: if full { u64::MAX } else { self.begun.in_flight.len() as u64 },
-            any_ready: Coordinator::any(running, &sources, |source| source.ready),
-            // Windows of processing time end with batches that come at their time, the last one, too.
+            any_ready: Coordinator::any_source(running, &sources, |source| source.ready),
+            // Windows of processing time end with batches that come at their time, including the last batch.
             backlog: self.schedule.empty.has_no_windows()
-                && (Coordinator::any(running, &sources, |source| source.full)
+                && (Coordinator::any_source(running, &sources, |source| source.full)
                     || sources.iter().all(|source| source.last)),
             all_ready_or_finished: sources.iter().all(|source| source.ready || source.finished),
             all_finished: sources.iter().all(|source| source.finished),
             stop: running.stopping() || (running.options.until_idle && idle(&sources)),
-            // No barrier can follow on the last batch any more.
-            wanted: upgrade.is_some(),
+            // No barrier can follow the last batch.
+            requested: upgrade.is_some(),
         };
         if running.options.replay_until.is_some() {
             return self.step(running, PaceStep::Close, until_barrier, leftover);
@@ -201,9 +201,9 @@ impl Coordinator {
             None => self.schedule.pace.step(&facts),
         };
         // Windows of processing time that have ended come first.
-        let behind = match step {
+        let next_time = match step {
             PaceStep::Begin(time) => Some(time.max(self.begun.after_last())),
-            // A job that was told to stop and keeps checkpoints puts them out when it goes on.
+            // A stopped job that keeps checkpoints emits them when it resumes.
             PaceStep::Close
                 if clock == ClockSpec::Wall && !(running.stopping() && self.between.checkpoints.is_some()) =>
             {
@@ -212,14 +212,14 @@ impl Coordinator {
             PaceStep::Wait(_) | PaceStep::Close => None,
         };
         match step {
-            _ if full => self.waits_for(running, full_because()),
-            PaceStep::Wait(Some(_)) => self.waits_for(running, WaitCause::Interval),
-            PaceStep::Wait(None) => self.waits_for(running, WaitCause::Data),
+            _ if full => self.report_wait(running, full_cause()),
+            PaceStep::Wait(Some(_)) => self.report_wait(running, WaitCause::Interval),
+            PaceStep::Wait(None) => self.report_wait(running, WaitCause::Data),
             PaceStep::Begin(_) | PaceStep::Close => {}
         }
         let empty = &self.schedule.empty;
         let stopping = running.stopping();
-        let empty_us = behind.map_or_else(|| empty.waiting(), |time| empty.before(time.0, stopping));
+        let empty_us = next_time.map_or_else(|| empty.waiting_end(), |time| empty.before(time.0, stopping));
         let Some(time_us) = empty_us.filter(|_| !full) else {
             return self.step(running, step, until_barrier, leftover);
         };
@@ -230,8 +230,9 @@ impl Coordinator {
         Some(Duration::ZERO)
     }
 
-    /// Whether a source is so, of those that a batch takes from. What others can read again is left to those that take the job over.
-    fn any(running: &Running, sources: &[SourceState], is_so: impl Fn(&SourceState) -> bool) -> bool {
+    /// Returns whether a condition holds for any source that a batch takes from. In a handover, sources that can be read again are left to the
+    /// successors.
+    fn any_source(running: &Running, sources: &[SourceState], is_so: impl Fn(&SourceState) -> bool) -> bool {
         let specs = &running.graph.spec.sources;
         let is_left = |number: usize| {
             running.requests.handover.is_last() && specs.get(number).is_some_and(|spec| !spec.kind.keeps_rows())
@@ -239,7 +240,7 @@ impl Coordinator {
         sources.iter().enumerate().any(|(number, source)| is_so(source) && !is_left(number))
     }
 
-    /// Does what was decided.
+    /// Carries out the decision.
     fn step(
         &mut self,
         running: &Running,
@@ -258,7 +259,7 @@ impl Coordinator {
                 [sleep, until_barrier, idle_check].into_iter().flatten().min()
             }
             PaceStep::Close => {
-                if self.between.checkpoints.as_ref().is_some_and(Barriers::owing) {
+                if self.between.checkpoints.as_ref().is_some_and(Barriers::has_unsaved_batches) {
                     self.send_barrier(None, leftover);
                 }
                 if running.requests.handover.is_last() {
@@ -271,7 +272,7 @@ impl Coordinator {
         }
     }
 
-    /// Begins the next batch. `made_up`: it only lets windows out, and no source puts anything into it.
+    /// Begins the next batch. `made_up`: it only closes windows, and takes nothing from sources.
     fn begin(&mut self, running: &Running, time: BatchTime, made_up: bool) {
         let time = time.max(self.begun.after_last());
         let late_us = match running.graph.spec.clock {
@@ -283,28 +284,28 @@ impl Coordinator {
         self.begun.next = self.begun.next.next();
     }
 
-    /// Begins a planned batch with its time of then, as soon as one more may be in flight.
-    fn run_again(&mut self, running: &Running, batch: BatchId, planned: Planned) -> Option<Duration> {
-        if self.begun.are_full(running) {
-            self.waits_for(running, full_because());
+    /// Replays a planned batch with its original time, as soon as another batch may be in flight.
+    fn replay_batch(&mut self, running: &Running, batch: BatchId, planned: PlannedBatch) -> Option<Duration> {
+        if self.begun.is_full(running) {
+            self.report_wait(running, full_cause());
             return None;
         }
         self.schedule.replay.pop_front();
         fault::point("replay.batch");
-        let Planned { time, made_up, .. } = planned;
+        let PlannedBatch { time, made_up, .. } = planned;
         self.send(running, batch, time, made_up);
         self.schedule.empty.batch(time.0, made_up, 0);
         Some(Duration::ZERO)
     }
 
-    /// Nothing is done any more: tells of the last batches, all before `committed`.
+    /// Ends the coordinator once nothing is in progress. Reports the last batches, all before `committed`.
     pub fn end(&mut self, running: &Running, committed: u64) {
-        self.begun.tell_committed(running, committed);
+        self.begun.report_committed(running, committed);
     }
 
     fn send(&mut self, running: &Running, batch: BatchId, time: BatchTime, made_up: bool) {
-        self.waits_for = None;
-        running.metrics.batches().begun(batch, time);
+        self.wait_cause = None;
+        running.metrics.batches().record_begin(batch, time);
         self.begun.send(running, batch, time, made_up);
         if let Some(barriers) = &mut self.between.checkpoints {
             barriers.batch_begun();
@@ -312,14 +313,14 @@ impl Coordinator {
         running.batches.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Nothing begins for this reason.
-    fn waits_for(&mut self, running: &Running, cause: WaitCause) {
-        if self.waits_for.replace(cause) != Some(cause) {
+    /// Reports why nothing begins.
+    fn report_wait(&mut self, running: &Running, cause: WaitCause) {
+        if self.wait_cause.replace(cause) != Some(cause) {
             running.metrics.batches().wait_for(Some(cause));
         }
     }
 
-    /// A barrier after the last batch that was begun: for a checkpoint, where the job keeps some, and for an upgrade.
+    /// Sends a barrier after the last batch begun: for a checkpoint, if the job keeps any, and for an upgrade.
     fn send_barrier(&mut self, upgrade: Option<DueUpgrade>, leftover: bool) {
         if self.begun.send_barrier(upgrade, leftover) {
             self.between.barrier_begun(self.begun.last, upgrade, self.schedule.clock.now(), self.begun.last_time);
@@ -328,20 +329,20 @@ impl Coordinator {
 }
 
 impl BegunBatches {
-    /// Tells of the batches that are committed now.
-    fn tell_committed(&mut self, running: &Running, committed: u64) {
+    /// Reports the batches that are committed now.
+    fn report_committed(&mut self, running: &Running, committed: u64) {
         while let Some((stamp, time)) = self.in_flight.pop_front_if(|(stamp, _)| *stamp < committed) {
             running.metrics.committed(BatchId::of_stamp(stamp).0, time);
         }
     }
 
-    /// Whether no more batches may be in flight now.
-    fn are_full(&self, running: &Running) -> bool {
+    /// Returns whether no more batches may be in flight now.
+    fn is_full(&self, running: &Running) -> bool {
         let in_flight_max = if memory::tight() { 1 } else { running.graph.spec.in_flight_max };
         self.in_flight.len() as u64 >= in_flight_max
     }
 
-    /// The least time that the next batch can have.
+    /// Returns the least time that the next batch can have.
     fn after_last(&self) -> BatchTime {
         BatchTime(self.last_time.0.saturating_add(1))
     }
@@ -363,7 +364,7 @@ impl BegunBatches {
         self.in_flight.push_back((batch.stamp(), time));
     }
 
-    /// Sends the barrier after the last batch; `false` where nothing can be sent any more.
+    /// Sends the barrier after the last batch. Returns `false` if nothing can be sent any longer.
     fn send_barrier(&mut self, upgrade: Option<DueUpgrade>, leftover: bool) -> bool {
         let Some(ticks) = &mut self.ticks else { return false };
         let swap = upgrade.filter(|due| due.shadow_batches == 0).map(|due| due.upgrade);
@@ -376,50 +377,50 @@ impl BegunBatches {
 }
 
 impl BetweenBatches {
-    /// Whether a plugin is being replaced, so that nothing may begin. Notes what of that, and of the checkpoint with migrated
-    /// state, is done by now.
+    /// Returns whether a plugin is being replaced, so that nothing may begin. Records whether that, and the checkpoint with migrated state, is done
+    /// by now.
     fn waits_for_swap(&mut self, running: &Running, finished: u64) -> bool {
         let upgrades = &running.plugins.upgrades;
         if let Some(swap) = self.swap.take_if(|swap| swap.after.barrier() < finished)
-            && upgrades.done(swap.upgrade, swap.after, swap.since.elapsed())
+            && upgrades.complete(swap.upgrade, swap.after, swap.since.elapsed())
         {
             match &self.checkpoints {
                 Some(_) => (self.unsaved, self.soon) = (Some(0), true),
-                None => upgrades.saved(),
+                None => upgrades.mark_saved(),
             }
         }
         if self.swap.is_some() && !fault::bug!("begin-early") {
             return true;
         }
         if self.unsaved.take_if(|stamp| *stamp > 0 && *stamp < finished).is_some() {
-            upgrades.saved();
+            upgrades.mark_saved();
         }
         false
     }
 
-    /// Sees to the checkpoint that other processes wait for, and tells them when it is there; to its end, when they take the job over.
+    /// Makes the checkpoint that other processes wait for, and reports when it is written. Stops the job when they take it over.
     fn follow_handover(&mut self, running: &Running, finished: u64) {
         let requests = &running.requests.handover;
-        if requests.take_soon() {
+        if requests.take_checkpoint_request() {
             self.handover = Some(match &self.checkpoints {
-                Some(barriers) if barriers.owing() => WantedCheckpoint::Due,
-                // Nothing was begun since the last one, which may be under way.
-                _ => WantedCheckpoint::Begun(self.last),
+                Some(barriers) if barriers.has_unsaved_batches() => RequestedCheckpoint::Due,
+                // Nothing was begun since the last one, which may be in progress.
+                _ => RequestedCheckpoint::Begun(self.last),
             });
         }
         if self
             .handover
-            .take_if(|wanted| matches!(wanted, WantedCheckpoint::Begun(stamp) if *stamp < finished))
+            .take_if(|request| matches!(request, RequestedCheckpoint::Begun(stamp) if *stamp < finished))
             .is_some()
         {
-            requests.tell_saved();
+            requests.report_saved();
         }
         if requests.is_last() && !running.stopping() && self.last < finished {
             running.request_stop();
         }
     }
 
-    /// What the next checkpoint waits for; `None` where the job writes none.
+    /// Returns the state of the next checkpoint; `None` if the job writes none.
     fn checkpoint_step(
         &mut self,
         now: BatchTime,
@@ -427,16 +428,16 @@ impl BetweenBatches {
         finished: u64,
         held_up: bool,
     ) -> Option<BarrierStep> {
-        let soon = self.soon || matches!(self.handover, Some(WantedCheckpoint::Due));
+        let soon = self.soon || matches!(self.handover, Some(RequestedCheckpoint::Due));
         self.checkpoints.as_mut().map(|barriers| barriers.step(now, last_time, finished, held_up, soon))
     }
 
-    /// The barrier after this batch was begun.
+    /// Records that the barrier after this batch was begun.
     fn barrier_begun(&mut self, after: BatchId, upgrade: Option<DueUpgrade>, now: BatchTime, last_time: BatchTime) {
         self.last = after.barrier();
         self.unsaved = self.unsaved.map(|_| self.last);
         self.soon = false;
-        self.handover = self.handover.map(|_| WantedCheckpoint::Begun(self.last));
+        self.handover = self.handover.map(|_| RequestedCheckpoint::Begun(self.last));
         if let Some(barriers) = &mut self.checkpoints {
             barriers.barrier_begun(self.last, now, last_time);
         }
@@ -449,8 +450,8 @@ impl BetweenBatches {
     }
 }
 
-/// Why no more batches may be in flight.
-fn full_because() -> WaitCause {
+/// Returns why no more batches may be in flight.
+fn full_cause() -> WaitCause {
     if memory::tight() { WaitCause::Memory } else { WaitCause::InFlight }
 }
 

@@ -5,10 +5,10 @@ use millstream_base::job::spec::{ClockSpec, JobSpec};
 use millstream_base::time::microseconds;
 use std::time::Duration;
 
-/// How many batches of a backlog are under way at once: one is cut and decoded while the one before is worked on.
+/// Maximum batches of a backlog in progress at a time: one is cut and decoded while the previous one is processed.
 const BACKLOG_IN_FLIGHT_MAX: u64 = 2;
 
-/// The rules of a job.
+/// The batch rules of a job.
 #[derive(Clone, Debug)]
 pub struct Pace {
     interval_us: i64,
@@ -16,16 +16,16 @@ pub struct Pace {
     in_flight_max: u64,
     /// The boundary after which the next batch begins (wall clock with an interval, or with `beat_us`).
     boundary: BatchTime,
-    /// Without an interval: a batch begins after this long without rows, as stages with `idle` need to know that time passes.
+    /// Without an interval: a batch begins after this long without rows, as stages with `idle` depend on the passing of time.
     beat_us: Option<i64>,
 }
 
-/// How often batches without rows begin where there is no interval, whatever `idle` is: at most, and at least.
+/// Limits of the interval between empty batches if the job has no interval, whatever `idle` is.
 const BEAT_US: (i64, i64) = (10_000, 1_000_000);
 
-/// What the decision depends on.
+/// The inputs of the decision.
 #[derive(Clone, Copy, Debug)]
-pub struct PaceFacts {
+pub struct PaceInput {
     /// The machine's clock.
     pub now: BatchTime,
     /// The id that the next batch will have.
@@ -34,20 +34,20 @@ pub struct PaceFacts {
     pub in_flight: u64,
     /// Some source has something for a batch.
     pub any_ready: bool,
-    /// Nothing is gained by waiting for the next boundary: of some source a whole batch waits, so that its receiver waits as well, or no
-    /// source will receive anything more, and a batch takes what waits.
+    /// Waiting for the next boundary gains nothing. Either a complete batch of some source waits, so that its receiver waits as well. Or no source
+    /// will receive anything more, and a batch takes everything that waits.
     pub backlog: bool,
-    /// Every source has something for a batch or will never again.
+    /// Every source has something for a batch or will never have anything again.
     pub all_ready_or_finished: bool,
     /// No source will receive anything more.
     pub all_finished: bool,
-    /// The job is to end once what waits is processed.
+    /// The job is to end once everything that waits is processed.
     pub stop: bool,
-    /// A batch is wanted also where nothing waits for one.
-    pub wanted: bool,
+    /// A batch is requested even if no rows wait.
+    pub requested: bool,
 }
 
-/// What is to be done about the next batch now.
+/// The next action for batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PaceStep {
     /// Begin a batch with this time.
@@ -59,7 +59,7 @@ pub enum PaceStep {
 }
 
 impl Pace {
-    /// The rules of this job, started at `now`.
+    /// Creates the rules of this job, started at `now`.
     pub fn new(spec: &JobSpec, now: BatchTime) -> Pace {
         let interval_us = i64::try_from(spec.batch.as_micros()).unwrap_or(i64::MAX);
         let idle = spec.stages.iter().filter_map(|stage| stage.event_time.as_ref()?.idle).min();
@@ -70,7 +70,7 @@ impl Pace {
     }
 
     /// Decides. After `Begin` the next call is about the next batch.
-    pub fn step(&mut self, facts: &PaceFacts) -> PaceStep {
+    pub fn step(&mut self, facts: &PaceInput) -> PaceStep {
         if facts.in_flight >= self.in_flight_max {
             return PaceStep::Wait(None);
         }
@@ -81,27 +81,26 @@ impl Pace {
             return PaceStep::Close;
         }
         if self.interval_us == 0 || facts.stop {
-            return self.at_once(facts);
+            return self.immediate(facts);
         }
         if facts.now < self.boundary {
-            // What has piled up is worked off as fast as the job can, and not a batch an interval.
+            // A backlog is processed as fast as the job can, not one batch per interval.
             if facts.backlog && facts.in_flight < BACKLOG_IN_FLIGHT_MAX {
                 return PaceStep::Begin(facts.now);
             }
             let left = self.boundary.0.saturating_sub(facts.now.0);
             return PaceStep::Wait(Some(Duration::from_micros(left.unsigned_abs())));
         }
-        // A job that fell behind goes on at the last boundary that has passed: it makes up with larger batches, not
-        // with a burst of empty ones.
+        // A job that fell behind continues at the last boundary that has passed. It catches up with larger batches, not with a burst of empty ones.
         let next = next_boundary(facts.now, self.interval_us);
         self.boundary = next;
         PaceStep::Begin(BatchTime(next.0.saturating_sub(self.interval_us)))
     }
 
-    /// A batch begins as soon as something waits.
-    fn at_once(&mut self, facts: &PaceFacts) -> PaceStep {
+    /// Begins a batch as soon as something waits.
+    fn immediate(&mut self, facts: &PaceInput) -> PaceStep {
         let beat_us = self.beat_us.filter(|_| !facts.stop);
-        if facts.any_ready || facts.wanted || beat_us.is_some() && facts.now >= self.boundary {
+        if facts.any_ready || facts.requested || beat_us.is_some() && facts.now >= self.boundary {
             self.boundary = BatchTime(facts.now.0.saturating_add(beat_us.unwrap_or_default()));
             return PaceStep::Begin(facts.now);
         }
@@ -110,7 +109,7 @@ impl Pace {
     }
 
     /// Virtual time: batch i has time i × interval.
-    fn manual(&self, facts: &PaceFacts) -> PaceStep {
+    fn manual(&self, facts: &PaceInput) -> PaceStep {
         if facts.stop || (facts.all_finished && !facts.any_ready) {
             PaceStep::Close
         } else if facts.all_ready_or_finished {
@@ -122,7 +121,7 @@ impl Pace {
     }
 }
 
-/// The first multiple of the interval after `now`.
+/// Returns the first multiple of the interval after `now`.
 fn next_boundary(now: BatchTime, interval_us: i64) -> BatchTime {
     if interval_us == 0 {
         return now;
@@ -142,8 +141,8 @@ mod tests {
         Pace::new(&spec, BatchTime(10 * SECOND + 300_000))
     }
 
-    fn facts(now: i64) -> PaceFacts {
-        PaceFacts {
+    fn facts(now: i64) -> PaceInput {
+        PaceInput {
             now: BatchTime(now),
             next_batch: 1,
             in_flight: 0,
@@ -152,7 +151,7 @@ mod tests {
             all_ready_or_finished: false,
             all_finished: false,
             stop: false,
-            wanted: false,
+            requested: false,
         }
     }
 
@@ -161,8 +160,8 @@ mod tests {
         let mut pace = pace(1000, ClockSpec::Wall);
         let early = pace.step(&facts(10 * SECOND + 400_000));
         assert_eq!(early, PaceStep::Wait(Some(Duration::from_millis(600))));
-        let wanted = PaceFacts { wanted: true, ..facts(10 * SECOND + 400_000) };
-        assert_eq!(pace.step(&wanted), early, "the next one is not far");
+        let requested = PaceInput { requested: true, ..facts(10 * SECOND + 400_000) };
+        assert_eq!(pace.step(&requested), early, "the next one is not far");
         assert_eq!(pace.step(&facts(11 * SECOND)), PaceStep::Begin(BatchTime(11 * SECOND)));
         assert_eq!(pace.step(&facts(11 * SECOND)), PaceStep::Wait(Some(Duration::from_secs(1))));
         assert_eq!(pace.step(&facts(14 * SECOND + 5)), PaceStep::Begin(BatchTime(14 * SECOND)));
@@ -172,17 +171,17 @@ mod tests {
     #[test]
     fn a_backlog_waits_for_no_boundary() {
         let mut pace = pace(1000, ClockSpec::Wall);
-        let backlog = PaceFacts { any_ready: true, backlog: true, ..facts(10 * SECOND + 400_000) };
+        let backlog = PaceInput { any_ready: true, backlog: true, ..facts(10 * SECOND + 400_000) };
         assert_eq!(pace.step(&backlog), PaceStep::Begin(BatchTime(10 * SECOND + 400_000)));
-        let second = PaceFacts { in_flight: 1, now: BatchTime(10 * SECOND + 500_000), ..backlog };
-        assert_eq!(pace.step(&PaceFacts { in_flight: 2, ..second }), PaceStep::Wait(None), "no more than the job lets");
+        let second = PaceInput { in_flight: 1, now: BatchTime(10 * SECOND + 500_000), ..backlog };
+        assert_eq!(pace.step(&PaceInput { in_flight: 2, ..second }), PaceStep::Wait(None), "no more than the job lets");
         assert_eq!(pace.step(&second), PaceStep::Begin(second.now));
         let mut deeper = Pace { in_flight_max: 4, ..pace.clone() };
         let waits = PaceStep::Wait(Some(Duration::from_millis(500)));
-        assert_eq!(deeper.step(&PaceFacts { in_flight: 2, ..second }), waits, "one after the other");
-        // The boundaries stay where they are.
+        assert_eq!(deeper.step(&PaceInput { in_flight: 2, ..second }), waits, "one after the other");
+        // The boundaries do not move.
         assert_eq!(
-            pace.step(&PaceFacts { now: BatchTime(11 * SECOND), ..backlog }),
+            pace.step(&PaceInput { now: BatchTime(11 * SECOND), ..backlog }),
             PaceStep::Begin(BatchTime(11 * SECOND))
         );
         assert_eq!(pace.step(&facts(11 * SECOND)), PaceStep::Wait(Some(Duration::from_secs(1))));
@@ -192,9 +191,9 @@ mod tests {
     fn without_an_interval_data_begins_a_batch() {
         let mut pace = pace(0, ClockSpec::Wall);
         assert_eq!(pace.step(&facts(5)), PaceStep::Wait(None));
-        assert_eq!(pace.step(&PaceFacts { any_ready: true, ..facts(6) }), PaceStep::Begin(BatchTime(6)));
-        assert_eq!(pace.step(&PaceFacts { wanted: true, ..facts(7) }), PaceStep::Begin(BatchTime(7)));
-        assert_eq!(pace.step(&PaceFacts { wanted: true, stop: true, ..facts(8) }), PaceStep::Close);
+        assert_eq!(pace.step(&PaceInput { any_ready: true, ..facts(6) }), PaceStep::Begin(BatchTime(6)));
+        assert_eq!(pace.step(&PaceInput { requested: true, ..facts(7) }), PaceStep::Begin(BatchTime(7)));
+        assert_eq!(pace.step(&PaceInput { requested: true, stop: true, ..facts(8) }), PaceStep::Close);
     }
 
     #[test]
@@ -207,19 +206,19 @@ mod tests {
         let wait = |ms| PaceStep::Wait(Some(Duration::from_millis(ms)));
         assert_eq!(pace.step(&facts(SECOND)), wait(300));
         assert_eq!(
-            pace.step(&PaceFacts { any_ready: true, ..facts(SECOND + 200_000) }),
+            pace.step(&PaceInput { any_ready: true, ..facts(SECOND + 200_000) }),
             PaceStep::Begin(BatchTime(SECOND + 200_000))
         );
         assert_eq!(pace.step(&facts(SECOND + 400_000)), wait(100));
         assert_eq!(pace.step(&facts(SECOND + 500_000)), PaceStep::Begin(BatchTime(SECOND + 500_000)));
-        assert_eq!(pace.step(&PaceFacts { stop: true, ..facts(SECOND + 900_000) }), PaceStep::Close);
+        assert_eq!(pace.step(&PaceInput { stop: true, ..facts(SECOND + 900_000) }), PaceStep::Close);
     }
 
     #[test]
     fn batches_in_flight_are_bounded() {
         let mut pace = pace(0, ClockSpec::Wall);
-        assert_eq!(pace.step(&PaceFacts { any_ready: true, in_flight: 2, ..facts(6) }), PaceStep::Wait(None));
-        assert_eq!(pace.step(&PaceFacts { any_ready: true, in_flight: 1, ..facts(6) }), PaceStep::Begin(BatchTime(6)));
+        assert_eq!(pace.step(&PaceInput { any_ready: true, in_flight: 2, ..facts(6) }), PaceStep::Wait(None));
+        assert_eq!(pace.step(&PaceInput { any_ready: true, in_flight: 1, ..facts(6) }), PaceStep::Begin(BatchTime(6)));
     }
 
     #[test]
@@ -227,20 +226,20 @@ mod tests {
         let mut pace = pace(1000, ClockSpec::Wall);
         let now = 10 * SECOND + 400_000;
         assert_eq!(
-            pace.step(&PaceFacts { any_ready: true, stop: true, ..facts(now) }),
+            pace.step(&PaceInput { any_ready: true, stop: true, ..facts(now) }),
             PaceStep::Begin(BatchTime(now))
         );
-        assert_eq!(pace.step(&PaceFacts { stop: true, ..facts(now) }), PaceStep::Close);
-        assert_eq!(pace.step(&PaceFacts { all_finished: true, ..facts(now) }), PaceStep::Close);
+        assert_eq!(pace.step(&PaceInput { stop: true, ..facts(now) }), PaceStep::Close);
+        assert_eq!(pace.step(&PaceInput { all_finished: true, ..facts(now) }), PaceStep::Close);
     }
 
     #[test]
     fn virtual_time_waits_for_every_queue() {
         let mut pace = pace(500, ClockSpec::Manual);
-        let some = PaceFacts { next_batch: 3, any_ready: true, ..facts(0) };
+        let some = PaceInput { next_batch: 3, any_ready: true, ..facts(0) };
         assert_eq!(pace.step(&some), PaceStep::Wait(None));
-        let all = PaceFacts { all_ready_or_finished: true, ..some };
+        let all = PaceInput { all_ready_or_finished: true, ..some };
         assert_eq!(pace.step(&all), PaceStep::Begin(BatchTime(1_500_000)));
-        assert_eq!(pace.step(&PaceFacts { all_finished: true, any_ready: false, ..all }), PaceStep::Close);
+        assert_eq!(pace.step(&PaceInput { all_finished: true, any_ready: false, ..all }), PaceStep::Close);
     }
 }

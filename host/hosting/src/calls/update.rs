@@ -1,10 +1,10 @@
-//! World `update`: rows of a table by key, with a state for each key that comes in as a table and goes out as one. Nothing is kept
-//! between calls: whoever calls keeps it.
+//! World `update`: rows of a table by key, with a state for each key that is passed as a table and returned as one. Nothing is kept between calls:
+//! the caller keeps it.
 
-use super::{RowsMade, TableResult, batch, first, rest, taken, without};
+use super::{ResultRows, TableResult, batch, first, rest, take_rows, without};
 use crate::cancel::CancelCheck;
-use crate::fitting::Fitting;
-use crate::prepared::Prepared;
+use crate::fitting::ColumnSelection;
+use crate::prepared::PreparedTables;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, filter_record_batch, take_arrays};
 use arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
@@ -19,7 +19,7 @@ use millstream_plugins::plugin::{Caller, DueTimes, Groups, TimerChange, Updated}
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// The column of a table of timers that tells when.
+/// The time column of a table of timers.
 const AT: &str = "at";
 
 /// A table with its columns.
@@ -29,22 +29,22 @@ pub type Table = (SchemaRef, Vec<RecordBatch>);
 pub struct UpdateTables {
     /// The rows.
     pub rows: Vec<RecordBatch>,
-    /// What an earlier call kept: key columns, state columns.
+    /// The state of an earlier call: key columns, state columns.
     pub states: Option<Table>,
     /// The timers that earlier calls set: key columns, `at`.
     pub timers: Option<Table>,
-    /// Whether keys with a state are called that have no rows.
+    /// Whether keys with a state but without rows are called.
     pub all: bool,
 }
 
-/// What became of them.
+/// The results.
 pub struct Updates {
-    /// Rows, and those that were refused.
-    pub made: TableResult,
-    /// What is kept: key columns, state columns.
-    pub states: RowsMade,
-    /// The timers that are set: key columns, `at`.
-    pub timers: RowsMade,
+    /// Rows, and rejected rows.
+    pub result: TableResult,
+    /// The new state: key columns, state columns.
+    pub states: ResultRows,
+    /// The pending timers: key columns, `at`.
+    pub timers: ResultRows,
 }
 
 /// All that is known of the keys before the calls; groups of keys have numbers.
@@ -52,16 +52,16 @@ struct KnownKeys {
     groups: Grouped,
     /// The key columns of all: states, then rows, then timers.
     keys: RecordBatch,
-    /// The columns that the plugin keeps, and the row of each group in them.
+    /// The state columns, and the row of each group in them.
     states: RecordBatch,
     state_of: Vec<Option<u32>>,
     /// The times of each group's timers.
     timers: Vec<BTreeSet<i64>>,
 }
 
-/// Calls the plugin with all keys that have rows or timers that are due.
+/// Calls the plugin with all keys that have rows or due timers.
 pub fn update(
-    prepared: &Prepared,
+    prepared: &PreparedTables,
     caller: &mut Caller,
     context: BatchContext,
     tables: UpdateTables,
@@ -70,11 +70,11 @@ pub fn update(
     let (reads, keys) = (first(&prepared.reads, "a table")?, first(&prepared.keys, "a table")?);
     let key_schema = keys.schema().clone();
     let output = prepared.description.output.clone();
-    let mut made = TableResult::new(prepared, output);
+    let mut result = TableResult::new(prepared, output);
     let table = prepared.tables.first().ok_or_else(|| Error::bug("a call without a table"))?;
     let own = concat_batches(table, &tables.rows).map_err(Error::arrow)?;
     let (read, nulls) = without(reads.fit(&own)?, prepared, 0)?;
-    made.refuse(prepared, context, ("", &own), &nulls)?;
+    result.reject(prepared, context, ("", &own), &nulls)?;
     let own = rest(&own, &nulls)?;
     let (mut known, row_groups) = known(prepared, &key_schema, keys.fit(&own)?, &tables)?;
     let count = known.groups.count();
@@ -82,39 +82,47 @@ pub fn update(
     let mut called = vec![tables.all; count];
     row_groups.iter().for_each(|group| called[*group] = true);
     due.iter().enumerate().for_each(|(group, times)| called[group] |= !times.is_empty());
-    // Those that are called only as all are have a state.
+    // Keys that are called only because of `all` have a state.
     let mut order = known.sorted()?;
     order.retain(|group| called[*group as usize]);
     let mut rank = vec![0_u32; count];
-    (0..).zip(&order).for_each(|(place, group)| rank[*group as usize] = place);
-    let (ends, places) = sort_by_rank(row_groups.iter().map(|group| rank[*group]), order.len());
-    let places = UInt32Array::from(places);
-    let work =
-        CalledKeys { prepared, context, own: taken(&own, &places)?, read: taken(&read, &places)?, ends, order, due };
+    (0..).zip(&order).for_each(|(index, group)| rank[*group as usize] = index);
+    let (ends, indexes) = sort_by_rank(row_groups.iter().map(|group| rank[*group]), order.len());
+    let indexes = UInt32Array::from(indexes);
+    let work = CalledKeys {
+        prepared,
+        context,
+        own: take_rows(&own, &indexes)?,
+        read: take_rows(&read, &indexes)?,
+        ends,
+        order,
+        due,
+    };
     let mut states_kept = Vec::new();
     let mut from = 0;
     while from < work.order.len() {
         wanted.check()?;
         let to = work.call_end(from);
-        states_kept.push(work.call(caller, &mut known, (from, to), tables.all, &mut made)?);
+        states_kept.push(work.call(caller, &mut known, (from, to), tables.all, &mut result)?);
         from = to;
     }
     let left = (0..count as u32).filter(|group| !called[*group as usize] && known.state_of[*group as usize].is_some());
     states_kept.push(known.states_of(&key_schema, &left.collect::<Vec<_>>())?);
-    let mut states = RowsMade::new(with_fields(&key_schema, nullable(&known.states.schema()).fields().iter().cloned()));
+    let mut states =
+        ResultRows::new(with_fields(&key_schema, nullable(&known.states.schema()).fields().iter().cloned()));
     states_kept.into_iter().for_each(|rows| states.push(rows));
     let timers = known.timer_rows(&key_schema)?;
-    Ok(Updates { made, states, timers })
+    Ok(Updates { result, states, timers })
 }
 
-/// States may be missing where the plugin says that they never are.
+/// States may be missing even if the plugin declares them not null.
 fn nullable(schema: &Schema) -> SchemaRef {
     let field = |field: &Arc<Field>| field.as_ref().clone().with_nullable(true);
     Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
 }
 
 fn known(
-    prepared: &Prepared,
+    prepared: &PreparedTables,
     key_schema: &SchemaRef,
     rows: RecordBatch,
     tables: &UpdateTables,
@@ -125,10 +133,10 @@ fn known(
     let state_rows = fitted(tables.states.as_ref(), &both(&state_schema), "a table of states")?;
     let timer_rows = fitted(tables.timers.as_ref(), &both(&at), "a table of timers")?;
     let count = key_schema.fields().len();
-    let apart = |rows: &RecordBatch, from: usize, to: usize| {
+    let columns_of = |rows: &RecordBatch, from: usize, to: usize| {
         rows.project(&(from..to).collect::<Vec<_>>()).map_err(Error::arrow)
     };
-    let parts = [apart(&state_rows, 0, count)?, rows, apart(&timer_rows, 0, count)?];
+    let parts = [columns_of(&state_rows, 0, count)?, rows, columns_of(&timer_rows, 0, count)?];
     let canonical = parts.iter().map(|part| {
         let columns: Vec<ArrayRef> = part.columns().iter().map(canonical_column).collect();
         batch(key_schema, columns, part.num_rows())
@@ -137,13 +145,13 @@ fn known(
     let encoded = KeyBytes::encode(keys.columns(), keys.num_rows()).map_err(Error::arrow)?;
     let groups = Grouper::default().group(&encoded);
     let (mut state_of, mut timers) = (vec![None; groups.count()], vec![BTreeSet::new(); groups.count()]);
-    let (of_states, others) = groups.of_row.split_at(state_rows.num_rows());
+    let (of_states, timer_and_row_groups) = groups.of_row.split_at(state_rows.num_rows());
     for (row, group) in (0..).zip(of_states) {
         if state_of[*group].replace(row).is_some() {
             return Err(Error::job("a key is in the table of states twice; each key may have one state"));
         }
     }
-    let (of_rows, of_timers) = others.split_at(parts[1].num_rows());
+    let (of_rows, of_timers) = timer_and_row_groups.split_at(parts[1].num_rows());
     let times = timer_rows.columns().last().and_then(|at| at.as_primitive_opt::<TimestampMicrosecondType>());
     for (row, group) in of_timers.iter().enumerate() {
         timers[*group].extend(times.filter(|times| times.is_valid(row)).map(|times| times.value(row)));
@@ -151,27 +159,27 @@ fn known(
     let of_rows = of_rows.to_vec();
     let states = batch(
         &state_schema,
-        apart(&state_rows, count, state_rows.num_columns())?.columns().to_vec(),
+        columns_of(&state_rows, count, state_rows.num_columns())?.columns().to_vec(),
         state_rows.num_rows(),
     )?;
     Ok((KnownKeys { groups, keys, states, state_of, timers }, of_rows))
 }
 
-/// The columns of a table that came along, where one did.
-fn fitted(table: Option<&Table>, schema: &SchemaRef, who: &str) -> Result<RecordBatch> {
+/// Returns the columns of an optional table.
+fn fitted(table: Option<&Table>, schema: &SchemaRef, reader_name: &str) -> Result<RecordBatch> {
     let Some((has, rows)) = table else { return Ok(RecordBatch::new_empty(schema.clone())) };
-    let whole = concat_batches(has, rows).map_err(Error::arrow)?;
-    Fitting::of(schema, has, who)?.fit(&whole)
+    let joined = concat_batches(has, rows).map_err(Error::arrow)?;
+    ColumnSelection::of(schema, has, reader_name)?.fit(&joined)
 }
 
 impl KnownKeys {
-    /// The groups in the order of the hashes of their keys.
+    /// Returns the groups in the order of the hashes of their keys.
     fn sorted(&self) -> Result<Vec<u32>> {
         let encoded = KeyBytes::encode(self.keys.columns(), self.keys.num_rows()).map_err(Error::arrow)?;
         Ok(self.groups.sorted(&encoded))
     }
 
-    /// Takes the timers of each group that are due.
+    /// Takes the due timers of each group.
     fn take_due(&mut self, now_us: i64) -> Vec<Vec<i64>> {
         let take = |timers: &mut BTreeSet<i64>| {
             let later = now_us.checked_add(1).map_or_else(BTreeSet::new, |next| timers.split_off(&next));
@@ -193,12 +201,12 @@ impl KnownKeys {
         Ok((batch(&self.states.schema(), columns, groups.len())?, known))
     }
 
-    /// Key and state of these groups.
+    /// Returns key and state of these groups.
     fn states_of(&self, key_schema: &SchemaRef, groups: &[u32]) -> Result<RecordBatch> {
-        beside(&self.keys_of(key_schema, groups)?, &self.old_states(groups)?.0)
+        joined_columns(&self.keys_of(key_schema, groups)?, &self.old_states(groups)?.0)
     }
 
-    /// Sets and cancels timers. What came last counts.
+    /// Sets and cancels timers. The last change wins.
     fn apply(&mut self, groups: &[u32], changes: Vec<TimerChange>) {
         for TimerChange { group, at_us, is_set } in changes {
             let timers = groups.get(group as usize).and_then(|group| self.timers.get_mut(*group as usize));
@@ -210,7 +218,7 @@ impl KnownKeys {
         }
     }
 
-    fn timer_rows(&self, key_schema: &SchemaRef) -> Result<RowsMade> {
+    fn timer_rows(&self, key_schema: &SchemaRef) -> Result<ResultRows> {
         let (mut groups, mut times_us) = (Vec::new(), Vec::new());
         for (group, timers) in (0_u32..).zip(&self.timers) {
             groups.extend(timers.iter().map(|_| group));
@@ -221,23 +229,23 @@ impl KnownKeys {
             vec![timestamps(times_us)],
             groups.len(),
         )?;
-        let rows = beside(&self.keys_of(key_schema, &groups)?, &at)?;
-        let mut made = RowsMade::new(rows.schema());
-        made.push(rows);
-        Ok(made)
+        let rows = joined_columns(&self.keys_of(key_schema, &groups)?, &at)?;
+        let mut result = ResultRows::new(rows.schema());
+        result.push(rows);
+        Ok(result)
     }
 }
 
-/// Columns of both, one behind the other.
-fn beside(keys: &RecordBatch, others: &RecordBatch) -> Result<RecordBatch> {
-    let schema = with_fields(&keys.schema(), others.schema().fields().iter().cloned());
-    let columns = keys.columns().iter().chain(others.columns()).cloned().collect();
+/// Returns the columns of both, concatenated.
+fn joined_columns(keys: &RecordBatch, right: &RecordBatch) -> Result<RecordBatch> {
+    let schema = with_fields(&keys.schema(), right.schema().fields().iter().cloned());
+    let columns = keys.columns().iter().chain(right.columns()).cloned().collect();
     batch(&schema, columns, keys.num_rows())
 }
 
 /// The keys that are called, in order.
 struct CalledKeys<'a> {
-    prepared: &'a Prepared,
+    prepared: &'a PreparedTables,
     context: BatchContext,
     /// All columns of the rows, and those that the plugin reads, sorted by group.
     own: RecordBatch,
@@ -250,8 +258,8 @@ struct CalledKeys<'a> {
 }
 
 impl CalledKeys<'_> {
-    fn end_of(&self, place: usize) -> usize {
-        place.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end as usize)
+    fn end_of(&self, index: usize) -> usize {
+        index.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end as usize)
     }
 
     fn call_end(&self, from: usize) -> usize {
@@ -261,7 +269,7 @@ impl CalledKeys<'_> {
             let rows = start..self.end_of(to);
             rows.len() <= PLUGIN_CALL_ROWS_MAX && bytes.of_range(&rows) <= PLUGIN_CALL_BYTES_MAX
         };
-        // More groups are never fewer rows.
+        // More groups never have fewer rows.
         let (mut good, mut bad) = (from + 1, most + 1);
         while bad - good > 1 {
             let middle = good + (bad - good) / 2;
@@ -277,7 +285,7 @@ impl CalledKeys<'_> {
         known: &mut KnownKeys,
         (from, to): (usize, usize),
         all: bool,
-        made: &mut TableResult,
+        result: &mut TableResult,
     ) -> Result<RecordBatch> {
         let groups = self.order.get(from..to).unwrap_or_default();
         let (start, end) = (self.end_of(from), self.end_of(to));
@@ -290,10 +298,10 @@ impl CalledKeys<'_> {
             due.1.extend(self.due[*group as usize].iter().copied());
             due.0.push(due.1.len() as u32);
         }
-        let asked = Groups {
+        let request = Groups {
             keys: keys.clone(),
             rows: self.read.slice(start, end - start),
-            ends: (from..to).map(|place| (self.end_of(place + 1) - start) as u32).collect::<Vec<_>>().into(),
+            ends: (from..to).map(|index| (self.end_of(index + 1) - start) as u32).collect::<Vec<_>>().into(),
             states,
             known: has_state,
             timed_out: never.clone(),
@@ -302,12 +310,12 @@ impl CalledKeys<'_> {
             due: DueTimes { ends: due.0.into(), times_us: due.1.into() },
             all,
         };
-        let Updated { states, kept, output, rejections, timers, .. } = caller.update(self.context.call(), &asked)?;
-        made.rows.push(output);
+        let Updated { states, kept, output, rejections, timers, .. } = caller.update(self.context.call(), &request)?;
+        result.rows.push(output);
         let own = self.own.slice(start, end - start);
-        made.refuse(self.prepared, self.context, ("", &own), &rejections)?;
+        result.reject(self.prepared, self.context, ("", &own), &rejections)?;
         known.apply(groups, timers);
         let states = batch(&nullable(&states.schema()), states.columns().to_vec(), states.num_rows())?;
-        filter_record_batch(&beside(&keys, &states)?, &kept).map_err(Error::arrow)
+        filter_record_batch(&joined_columns(&keys, &states)?, &kept).map_err(Error::arrow)
     }
 }

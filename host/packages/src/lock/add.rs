@@ -1,4 +1,4 @@
-//! A package for a job: where it is looked for, what changes with it, and how it gets into the lock file and the job file.
+//! Adds a package to a job: finds it, compares it with the current one, and writes lock file and job file.
 
 use super::obtain::{Obtained, not_moved, obtain};
 use super::store::PackageStore;
@@ -15,15 +15,15 @@ use millstream_plugins::plugin::component_file;
 use std::io::Read;
 use std::path::Path;
 
-/// Gets a package for the jobs of a folder. `registry`: as the user named it; else that of another version of the package
-/// in the lock file, else that of the user's settings. Nothing is pinned yet; the pin says what the lock file is to say.
-pub fn get(folder: &Path, wanted: &PackageRequest, registry: Option<&str>, store: &PackageStore) -> Result<Obtained> {
-    let (registry, text) = registry_for(&wanted.name, registry, folder)?;
+/// Gets a package for the jobs of a directory. The registry is `registry`, as the user named it; otherwise that of another version of the
+/// package in the lock file; otherwise that of the user's settings. Nothing is pinned yet: the result has the new pin.
+pub fn get(dir: &Path, wanted: &PackageRequest, registry: Option<&str>, store: &PackageStore) -> Result<Obtained> {
+    let (registry, text) = registry_for(&wanted.name, registry, dir)?;
     let policy = Policy::load()?;
     if let Some(version) = &wanted.version
-        && let Some(pin) = LockFile::read(folder)?.pin(&wanted.name, version).filter(|pin| pin.registry == text)
+        && let Some(pin) = LockFile::read(dir)?.pin(&wanted.name, version).filter(|pin| pin.registry == text)
     {
-        // A version that was moved is noticed before anything of it is kept.
+        // A moved version is detected before any of it is stored.
         let shown = registry.to_string();
         policy.allows(&shown)?;
         not_moved(&shown, &wanted.name, version, Some(pin.manifest), registry.find(wanted)?.1)?;
@@ -33,29 +33,28 @@ pub fn get(folder: &Path, wanted: &PackageRequest, registry: Option<&str>, store
     Ok(obtained)
 }
 
-/// A registry, and what the lock file says of it.
-fn registry_for(name: &PackageName, given: Option<&str>, folder: &Path) -> Result<(Registry, String)> {
+/// Returns the registry, and its form in the lock file.
+fn registry_for(name: &PackageName, given: Option<&str>, dir: &Path) -> Result<(Registry, String)> {
     if given.is_none() {
-        let lock = LockFile::read(folder)?;
+        let lock = LockFile::read(dir)?;
         let known = lock.packages.iter().filter(|pin| pin.name == *name);
         if let Some(pin) = known.max_by(|a, b| a.version.cmp(&b.version)) {
-            return Ok((place::of_lock(&pin.registry, folder)?, pin.registry.clone()));
+            return Ok((place::of_lock(&pin.registry, dir)?, pin.registry.clone()));
         }
     }
     let registry = place::registry(given)?;
-    let text = place::for_lock(&registry, given, folder)?;
+    let text = place::for_lock(&registry, given, dir)?;
     Ok((registry, text))
 }
 
-/// What changes for a stage when a package takes the place of what it has; nothing where it has no plugin, or one that is
-/// not to be found. `stage` is `None` for a package that is pinned only: it is compared with the newest other version that is
-/// pinned.
+/// Compares a package with the plugin that a stage has now. Empty if it has none, or one that cannot be found. `stage` is `None` for a
+/// package that is only pinned: then the newest other pinned version is compared.
 pub fn changes(job: &Path, stage: Option<&str>, new: &PackageFacts, store: &PackageStore) -> Result<Vec<Difference>> {
-    let folder = edit::folder_of(job);
+    let dir = edit::dir_of(job);
     let component = match stage {
-        Some(stage) => edit::plugin_of(job, stage)?.and_then(|plugin| component_of(&plugin, folder, store)),
+        Some(stage) => edit::plugin_of(job, stage)?.and_then(|plugin| component_of(&plugin, dir, store)),
         None => {
-            let lock = LockFile::read(folder)?;
+            let lock = LockFile::read(dir)?;
             let others = lock.packages.iter().filter(|pin| pin.name.as_str() == new.name);
             let other = others.filter(|pin| pin.version.to_string() != new.version).max_by_key(|pin| &pin.version);
             other.and_then(|pin| held(pin, store))
@@ -65,21 +64,21 @@ pub fn changes(job: &Path, stage: Option<&str>, new: &PackageFacts, store: &Pack
     Ok(old.map_or_else(Vec::new, |old| difference::between(&old, new)))
 }
 
-/// Pins a package in the lock file of a folder.
-pub fn pin(folder: &Path, pin: Pin) -> Result<()> {
-    LockFile::change(folder, |lock| lock.add(pin))
+/// Pins a package in the lock file of a directory.
+pub fn pin(dir: &Path, pin: Pin) -> Result<()> {
+    LockFile::change(dir, |lock| lock.add(pin))
 }
 
-/// The bytes of what a job file names as a plugin, where they are to be found without a network.
-fn component_of(plugin: &str, folder: &Path, store: &PackageStore) -> Option<Vec<u8>> {
+/// Returns the bytes of a job file's `plugin`, if they can be found without a network.
+fn component_of(plugin: &str, dir: &Path, store: &PackageStore) -> Option<Vec<u8>> {
     match PluginSpec::new(plugin).package() {
         Some(package) => {
             let (name, version) = package.ok()?;
-            held(LockFile::read(folder).ok()?.pin(&name, &version)?, store)
+            held(LockFile::read(dir).ok()?.pin(&name, &version)?, store)
         }
         None => {
             let mut component = Vec::new();
-            let file = millstream_base::regular::open(component_file(&folder.join(plugin)).ok()?).ok()?;
+            let file = millstream_base::regular::open(component_file(&dir.join(plugin)).ok()?).ok()?;
             file.metadata().ok().filter(std::fs::Metadata::is_file)?;
             file.take(COMPONENT_BYTES_MAX).read_to_end(&mut component).ok()?;
             Some(component)

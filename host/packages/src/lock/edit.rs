@@ -1,4 +1,4 @@
-//! Changing the `plugin` of a stage, source or sink in the text of a job file: all else stays as its author wrote it, comments included.
+//! Changes the `plugin` of a stage, source or sink in the text of a job file. Everything else stays unchanged, comments included.
 
 use super::file;
 use millstream_base::error::{Error, Result};
@@ -10,8 +10,8 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The text that names the part of a job whose plugin somebody means ([`PluginPart::id`]): by its name alone, or behind its section.
-/// Stages and sources have names of their own, and a sink may have the name of one of them.
+/// Resolves the name of a part whose plugin the user means to its id ([`PluginPart::id`]). The user may give the name alone, or the
+/// section before it: stages and sources share one name space, and a sink may have the name of one of them.
 pub fn part_of(job: &Path, named: &str) -> Result<String> {
     if named.contains('.') {
         return Ok(PluginPart::of(named).id());
@@ -25,22 +25,22 @@ pub fn part_of(job: &Path, named: &str) -> Result<String> {
     Ok(with_plugin.or_else(|| found().next()).map_or(all[0], |(part, _)| part).id())
 }
 
-/// Sets the `plugin` of a part in a job file, whole or not at all. `stage` names it, see [`PluginPart`].
+/// Sets the `plugin` of a part in a job file, atomically. `stage` names the part, see [`PluginPart`].
 pub fn set_plugin(job: &Path, stage: &str, plugin: &str) -> Result<()> {
-    // What others write into it at the same time, of other stages, is not lost.
-    let _alone = file::alone(folder_of(job))?;
+    // Changes of other stages by other processes must not be lost.
+    let _alone = file::alone(dir_of(job))?;
     let (text, changed) = before_and_after(job, stage, plugin)?;
     if changed == text { Ok(()) } else { file::replace(job, &changed) }
 }
 
-/// Whether the `plugin` of a part can be set to this: a job without mistakes must not get one by it.
+/// Checks that the `plugin` of a part can be set to this value: a valid job must stay valid.
 pub fn check(job: &Path, kinds: &Kinds, stage: &str, plugin: &str) -> Result<()> {
     let (text, changed) = before_and_after(job, stage, plugin)?;
-    let parse = |text: &str| job::parse(text, kinds, job, folder_of(job), &[]);
+    let parse = |text: &str| job::parse(text, kinds, job, dir_of(job), &[]);
     if parse(&text).is_ok() { parse(&changed).map(drop) } else { Ok(()) }
 }
 
-/// The text of a job file, and with another `plugin` in a stage.
+/// Returns the text of a job file, and its text with another `plugin` in a stage.
 fn before_and_after(job: &Path, stage: &str, plugin: &str) -> Result<(String, String)> {
     let text = job::read_text(job)?;
     let part = PluginPart::of(stage);
@@ -49,7 +49,7 @@ fn before_and_after(job: &Path, stage: &str, plugin: &str) -> Result<(String, St
     Ok((text, changed))
 }
 
-/// The `plugin` of a part, as the job file has it; `None`: it has none.
+/// Returns the `plugin` of a part in the job file; `None` if it has none.
 pub fn plugin_of(job: &Path, stage: &str) -> Result<Option<String>> {
     let text = job::read_text(job)?;
     let part = PluginPart::of(stage);
@@ -65,7 +65,7 @@ pub fn plugin_of(job: &Path, stage: &str) -> Result<Option<String>> {
     }
 }
 
-/// The text of a job file with another `plugin` in a part. An error in words.
+/// Returns the text of a job file with another `plugin` in a part. The error is the message.
 fn with_plugin(text: &str, part: &str, plugin: &str) -> Result<String, String> {
     let part = PluginPart::of(part);
     let bare = without_mark(text);
@@ -89,7 +89,7 @@ fn with_plugin(text: &str, part: &str, plugin: &str) -> Result<String, String> {
     Ok(format!("{mark}{changed}"))
 }
 
-/// Where a `plugin` is added to a stage that has none, and what: behind its first key, in the way that this key is written.
+/// Returns where and how to add a `plugin` to a stage without one: after its first key, in the style of this key.
 fn addition(
     text: &str,
     span: Range<usize>,
@@ -111,7 +111,7 @@ fn addition(
     Ok((behind..behind, format!("{ending}{lead}plugin = {value}")))
 }
 
-/// The table of a stage, source or sink, and where it stands.
+/// Returns the table of a stage, source or sink, and its position.
 fn part_in<'a, 'i>(table: &'a DeTable<'i>, part: PluginPart<'_>) -> Option<(Range<usize>, &'a DeTable<'i>)> {
     let inner = |table: &'a DeTable<'i>, key: &str| match table.get(key).map(|value| (value.span(), value.get_ref())) {
         Some((span, DeValue::Table(inner))) => Some((span, inner)),
@@ -120,7 +120,7 @@ fn part_in<'a, 'i>(table: &'a DeTable<'i>, part: PluginPart<'_>) -> Option<(Rang
     inner(inner(table, part.section())?.1, part.name())
 }
 
-/// Whether the changed text is the same job but for this one value.
+/// Whether the changed text differs from the old job in this one value only.
 fn differs_there_only(old: &str, new: &str, part: PluginPart<'_>, plugin: &str) -> bool {
     let (Ok(mut old), Ok(new)) = (toml::from_str::<toml::Table>(old), toml::from_str::<toml::Table>(new)) else {
         return false;
@@ -131,16 +131,16 @@ fn differs_there_only(old: &str, new: &str, part: PluginPart<'_>, plugin: &str) 
     old == new
 }
 
-/// The folder of a job file.
-pub fn folder_of(job: &Path) -> &Path {
-    job.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+/// The directory of a job file.
+pub fn dir_of(job: &Path) -> &Path {
+    job.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn by_hand(plugin: &str) -> String {
     format!("its `plugin` cannot be changed in this text; write plugin = \"{plugin}\" there")
 }
 
-/// Editors of some systems put a mark in front.
+/// Removes the byte order mark that some editors write.
 fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }

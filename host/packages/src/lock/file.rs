@@ -1,4 +1,4 @@
-//! Files that people and programs share: read within bounds, replaced whole or not at all.
+//! Files that people and programs share: read within bounds, replaced atomically.
 
 use crate::limits::LOCK_FILE_BYTES_MAX;
 use millstream_base::durable;
@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// The text of a lock file; `None`: there is none.
+/// Reads a lock file; `None` if it does not exist.
 pub(super) fn read(path: &Path) -> Result<Option<String>> {
     let shown = path.display();
     let failed = |error: io::Error| Error::environment(format!("{shown} cannot be read: {error}"));
@@ -30,8 +30,7 @@ pub(super) fn read(path: &Path) -> Result<Option<String>> {
     String::from_utf8(bytes).map(Some).map_err(|_| Error::job(format!("{shown} is not UTF-8, so not a lock file")))
 }
 
-/// Replaces a file in one step, or makes it. Who may read it stays as it was; where it is a link, what it points to is
-/// replaced.
+/// Creates or replaces a file in one step. Its permissions stay unchanged. If it is a link, the target is replaced.
 pub(super) fn replace(path: &Path, text: &str) -> Result<()> {
     let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let written = || {
@@ -44,14 +43,14 @@ pub(super) fn replace(path: &Path, text: &str) -> Result<()> {
     written().map_err(|error| Error::environment(format!("{} cannot be written: {error}", path.display())))
 }
 
-/// Nobody else changes the lock file of this folder as long as it lives.
-pub(super) fn alone(folder: &Path) -> Result<File> {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let failed = |error| Error::environment(format!("{} cannot be locked: {error}", folder.display()));
-    durable::lock_folder(folder).map_err(failed)
+/// Locks the lock file of this directory for changes, as long as the returned file lives.
+pub(super) fn alone(dir: &Path) -> Result<File> {
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    let failed = |error| Error::environment(format!("{} cannot be locked: {error}", dir.display()));
+    durable::lock_dir(dir).map_err(failed)
 }
 
-/// What new files of this process are not to be allowed.
+/// The umask of this process: permissions that new files do not get.
 fn umask() -> u32 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));

@@ -1,4 +1,4 @@
-//! From a reference to a package in the store: found, allowed, fetched, checked. Nothing is compiled or run for it.
+//! From a reference to a package in the store: found, allowed, fetched, checked. Nothing is compiled or run.
 
 use super::Pin;
 use super::store::PackageStore;
@@ -16,16 +16,16 @@ use std::path::PathBuf;
 /// A package that may be used.
 #[derive(Clone, Debug)]
 pub struct Obtained {
-    /// What a lock file says of it.
+    /// The pin for the lock file.
     pub pin: Pin,
-    /// What it is.
+    /// The facts of the package.
     pub facts: PackageFacts,
-    /// Those who signed it and are trusted.
+    /// The trusted signers.
     pub signers: Vec<String>,
 }
 
-/// Gets a package. `pinned`: the digest that it must have. A version that has another one by now is an error: its tag was
-/// moved. What is in the store already is not fetched again; where it is pinned, the registry is not even asked.
+/// Gets a package. `pinned` is the digest that it must have. If the version now has another digest, its tag was moved, which is an error.
+/// Bytes in the store are not fetched again; if the package is pinned, the registry is not contacted at all.
 pub fn obtain(
     registry: &Registry,
     wanted: &PackageRequest,
@@ -46,7 +46,7 @@ pub fn obtain(
     let name = &wanted.name;
     not_moved(&text, name, &version, pinned.map(|pin| pin.manifest), digest)?;
     not_moved(&text, name, &version, store.seen(&text, name, &version)?, digest)?;
-    // Whether it may be used is known before anything large is fetched.
+    // Check permission before anything large is fetched.
     let signatures = registry.signatures(name, &digest)?;
     let signers = policy.check(&text, name, &version, &digest, &signatures)?;
     let (manifest, component) = fetched(registry, name, &digest, store)?;
@@ -68,8 +68,8 @@ pub fn obtain(
     Ok(Obtained { pin: pinned.cloned().unwrap_or(pin), facts, signers })
 }
 
-/// The file of a pinned package that was fetched from this registry before, as it may be used now, and those who signed it and
-/// are trusted; no network is needed. `None`: it is not in the store, or came from somewhere else.
+/// Returns the file of a pinned package that was fetched from this registry before and may be used now, and its trusted signers. Needs no
+/// network. `None` if it is not in the store, or came from another registry.
 pub fn kept(
     registry: &Registry,
     pin: &Pin,
@@ -80,7 +80,7 @@ pub fn kept(
     Ok(store.file(&pin.layer)?.map(|file| (file, signers)))
 }
 
-/// The same with its bytes, and with those who signed it and are trusted.
+/// Like [`kept`], with the bytes of the package and its trusted signers.
 fn held(
     registry: &Registry,
     pin: &Pin,
@@ -121,7 +121,7 @@ fn signers_of_held(
     })
 }
 
-/// The manifest and the component: from the store, else from the registry.
+/// Gets the manifest and the component, from the store or else from the registry.
 fn fetched(
     registry: &Registry,
     name: &PackageName,
@@ -129,7 +129,7 @@ fn fetched(
     store: &PackageStore,
 ) -> Result<(Vec<u8>, Vec<u8>)> {
     let shown = format!("{name} of {registry}");
-    // What is damaged there is fetched again.
+    // Damaged bytes are fetched again.
     if let Ok(Some(manifest)) = store.get(digest)
         && let Ok(Some(component)) = store.get(&manifest::read(&manifest, &shown)?.layer.digest)
     {
@@ -148,7 +148,7 @@ fn fetched(
     Ok((manifest, component))
 }
 
-/// What a component is, which must be what it was asked for as.
+/// Reads the facts of a component, which must have the requested name and version.
 fn facts(component: &[u8], name: &PackageName, version: &Version) -> Result<PackageFacts> {
     let facts = PackageFacts::of(component, &format!("{name}@{version}"))?;
     if facts.name == name.as_str() && facts.version == version.to_string() {
@@ -162,7 +162,7 @@ fn facts(component: &[u8], name: &PackageName, version: &Version) -> Result<Pack
     Err(Error::job(format!("the component describes itself as {says}; it is not used")))
 }
 
-/// A version has the same manifest for ever.
+/// Checks that a version has the same manifest as before: a version never changes.
 pub(super) fn not_moved(
     registry: &str,
     name: &PackageName,

@@ -1,7 +1,7 @@
-//! Where registries are: as users name them, as lock files do, and where nobody does.
+//! Addresses of registries: as users write them, as lock files store them, and the default.
 
 use crate::registry::Registry;
-use crate::trust::config::config_folder;
+use crate::trust::config::config_dir;
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::JOB_FILE_BYTES_MAX;
 use serde::Deserialize;
@@ -9,23 +9,23 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
-/// The file of the user's settings.
+/// The name of the user's settings file.
 pub const SETTINGS: &str = "config.toml";
 
-/// What it may say.
+/// The content of the settings file.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settings {
-    /// Where packages are looked for when no `--registry` is given.
+    /// The registry to use without `--registry`.
     registry: Option<String>,
 }
 
-/// The registry that a command is told, or that of the user's settings. Relative paths start from the current folder.
+/// Returns the registry of the command line, or else of the user's settings. Relative paths start from the current directory.
 pub fn registry(given: Option<&str>) -> Result<Registry> {
     if let Some(text) = given {
         return named(text, &absolute(Path::new("."))?);
     }
-    let file = config_folder()?.join(SETTINGS);
+    let file = config_dir()?.join(SETTINGS);
     let shown = file.display();
     let wrong = |words: &dyn std::fmt::Display| Error::job(format!("{shown}: {words}"));
     let text = match settings(&file) {
@@ -50,34 +50,34 @@ fn settings(file: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// The registry of a pin. `folder`: that of the lock file, where relative paths start.
-pub fn of_lock(text: &str, folder: &Path) -> Result<Registry> {
-    named(text, &absolute(folder)?)
+/// Returns the registry of a pin. `dir` is the directory of the lock file, from which relative paths start.
+pub fn of_lock(text: &str, dir: &Path) -> Result<Registry> {
+    named(text, &absolute(dir)?)
 }
 
-/// What a lock file says of a registry, so that it finds it again. `given`: as the user named it. A folder with a relative
-/// path stays relative, so that both can be moved together.
-pub fn for_lock(registry: &Registry, given: Option<&str>, folder: &Path) -> Result<String> {
+/// Returns the form of a registry in a lock file. `given` is the form that the user wrote. A relative path stays relative, so that
+/// registry and job can be moved together.
+pub fn for_lock(registry: &Registry, given: Option<&str>, dir: &Path) -> Result<String> {
     match (registry, given) {
-        (Registry::Folder(place), Some(text)) if Path::new(text).is_relative() => {
-            Ok(relative(place, &absolute(folder)?).display().to_string())
+        (Registry::Dir(place), Some(text)) if Path::new(text).is_relative() => {
+            Ok(relative(place, &absolute(dir)?).display().to_string())
         }
         _ => Ok(registry.to_string()),
     }
 }
 
-/// A folder has one name, however it is written: policies go by it.
+/// Gives a directory one canonical name, because policies compare names.
 fn named(text: &str, base: &Path) -> Result<Registry> {
     if text.is_empty() || text.chars().any(char::is_control) {
         return Err(Error::job(format!("`{}` is not a registry; write oci://… or a directory", text.escape_debug())));
     }
     match Registry::parse(text, base)? {
-        Registry::Folder(folder) => Ok(Registry::Folder(absolute(&folder)?)),
+        Registry::Dir(dir) => Ok(Registry::Dir(absolute(&dir)?)),
         registry => Ok(registry),
     }
 }
 
-/// The whole path, without links where it is there, and without `.` and `..`.
+/// Returns the absolute path, without `.` and `..`, and without links if it exists.
 pub fn absolute(path: &Path) -> Result<PathBuf> {
     if let Ok(path) = fs::canonicalize(path) {
         return Ok(path);
@@ -96,7 +96,7 @@ pub fn absolute(path: &Path) -> Result<PathBuf> {
     Ok(clean)
 }
 
-/// The way from a folder to a place; both absolute.
+/// Returns the relative path from a directory to a place; both are absolute.
 fn relative(place: &Path, from: &Path) -> PathBuf {
     let common = place.components().zip(from.components()).take_while(|(a, b)| a == b).count();
     let up = from.components().skip(common).map(|_| Component::ParentDir);
@@ -109,23 +109,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_has_one_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let real = fs::canonicalize(folder.path()).unwrap();
+    fn a_dir_has_one_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = fs::canonicalize(dir.path()).unwrap();
         fs::create_dir(real.join("plugins")).unwrap();
         std::os::unix::fs::symlink(real.join("plugins"), real.join("link")).unwrap();
         for text in ["plugins", "./plugins/", "link", "plugins/../link", "gone/../plugins"] {
             let found = named(text, &real).unwrap();
-            assert_eq!(found, Registry::Folder(real.join("plugins")), "{text}");
+            assert_eq!(found, Registry::Dir(real.join("plugins")), "{text}");
         }
-        assert_eq!(named("gone/../../x", &real.join("a")).unwrap(), Registry::Folder(real.join("x")));
+        assert_eq!(named("gone/../../x", &real.join("a")).unwrap(), Registry::Dir(real.join("x")));
         for text in ["", "a\nb", "\u{1b}"] {
             assert!(named(text, &real).is_err());
         }
     }
 
     #[test]
-    fn the_way_from_a_lock_file_to_a_folder() {
+    fn the_way_from_a_lock_file_to_a_dir() {
         for (place, from, way) in
             [("/a/b", "/a", "b"), ("/a/b", "/a/c/d", "../../b"), ("/a", "/a", "."), ("/a", "/a/b", "..")]
         {

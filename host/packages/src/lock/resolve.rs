@@ -1,4 +1,4 @@
-//! The packages that a job names: from `plugin = "name@version"` to a file of the store.
+//! Resolves the packages that a job names: from `plugin = "name@version"` to a file of the store.
 
 use super::obtain::{kept, obtain};
 use super::store::PackageStore;
@@ -12,9 +12,11 @@ use semver::Version;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Sets [`millstream_base::job::spec::PluginSpec::file`] of all plugins that are packages, as the lock file beside the job pins them.
-/// One that is not in the store is fetched from the registry of the lock file, by its digest. An error where one is not
-/// pinned, cannot be had, or may not be used (any more); it says what to do. So is a plugin by path where policies allow none.
+/// Sets [`millstream_base::job::spec::PluginSpec::file`] of all plugins that are packages, as the lock file next to the job pins them. A
+/// package that is not in the store is fetched from the registry of the lock file, by its digest.
+///
+/// Fails if a package is not pinned, cannot be fetched, or may not be used (any more), and if policies forbid plugins by path. The error
+/// says what to do.
 pub fn resolve(job: &mut JobSpec) -> Result<()> {
     if job.plugins().all(|(_, plugin)| plugin.file.is_some()) {
         return Ok(());
@@ -37,7 +39,7 @@ pub fn resolve(job: &mut JobSpec) -> Result<()> {
                 let (name, version) = package?;
                 let packages = match &mut packages {
                     Some(packages) => packages,
-                    None => packages.insert(Packages::open(&origin.folder, origin.file.as_deref(), &policy)?),
+                    None => packages.insert(Packages::open(&origin.dir, origin.file.as_deref(), &policy)?),
                 };
                 packages.file(&name, &version)
             };
@@ -52,17 +54,17 @@ pub fn resolve(job: &mut JobSpec) -> Result<()> {
 #[derive(Clone)]
 struct FoundPackage {
     file: PathBuf,
-    /// The digest that the file must have.
+    /// The expected digest of the file.
     digest: Digest,
-    /// Those who signed it and are trusted.
+    /// The trusted signers.
     signers: Vec<String>,
 }
 
-/// What is needed to find packages; read once for all of a job.
+/// The inputs of a search for packages, read once per job.
 struct Packages<'a> {
     lock: LockFile,
-    folder: PathBuf,
-    /// For messages.
+    dir: PathBuf,
+    /// The job's name, for messages.
     job: String,
     policy: &'a Policy,
     store: PackageStore,
@@ -70,18 +72,18 @@ struct Packages<'a> {
 }
 
 impl<'a> Packages<'a> {
-    fn open(folder: &Path, job: Option<&Path>, policy: &'a Policy) -> Result<Packages<'a>> {
+    fn open(dir: &Path, job: Option<&Path>, policy: &'a Policy) -> Result<Packages<'a>> {
         let store = PackageStore::of_user()?;
-        let lock = LockFile::read(folder)?;
-        // A store that cannot be written may still hold all that is needed.
-        let note = || store.note_lock(&place::absolute(folder)?.join(FILE));
+        let lock = LockFile::read(dir)?;
+        // A store that is not writable may still have all packages.
+        let note = || store.note_lock(&place::absolute(dir)?.join(FILE));
         if !lock.packages.is_empty()
             && let Err(error) = note()
         {
-            tracing::warn!("{error}; `millstream gc` does not keep the packages of {}", folder.join(FILE).display());
+            tracing::warn!("{error}; `millstream gc` does not keep the packages of {}", dir.join(FILE).display());
         }
         let job = job.map_or("JOB".into(), |job| job.display().to_string());
-        Ok(Packages { lock, folder: folder.to_owned(), job, policy, store, found: BTreeMap::new() })
+        Ok(Packages { lock, dir: dir.to_owned(), job, policy, store, found: BTreeMap::new() })
     }
 
     fn file(&mut self, name: &PackageName, version: &Version) -> Result<FoundPackage> {
@@ -90,7 +92,7 @@ impl<'a> Packages<'a> {
             return Ok(found.clone());
         }
         let pin = self.lock.pin(name, version).ok_or_else(|| self.not_pinned(name, version))?;
-        let registry = place::of_lock(&pin.registry, &self.folder)?;
+        let registry = place::of_lock(&pin.registry, &self.dir)?;
         let (file, signers) = match kept(&registry, pin, self.policy, &self.store)? {
             Some(kept) => kept,
             None => {
@@ -119,7 +121,7 @@ impl<'a> Packages<'a> {
         Error::job(format!(
             "`{name}@{version}` is not pinned in {}{has}; a job runs only pinned packages. Pin it with `millstream \
              add {name}@{version} --registry … --job {}`.",
-            super::shown(&self.folder),
+            super::shown(&self.dir),
             self.job
         ))
     }

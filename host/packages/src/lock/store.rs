@@ -1,4 +1,4 @@
-//! The bytes of packages, by digest: a folder of the user that all jobs share. What is read is compared with its digest.
+//! The bytes of packages, by digest: a directory of the user that all jobs share. Each read is checked against the digest.
 //!
 //! ```text
 //! sha256/<hex>              manifests and components, by their digest
@@ -14,58 +14,58 @@ use millstream_base::digest::Digest;
 use millstream_base::durable;
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::COMPONENT_BYTES_MAX;
-use millstream_base::private::{user, who_else_writes};
+use millstream_base::private::{check_trusted, user};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// The folder of bytes by digest.
+/// The directory of bytes by digest.
 const BYTES: &str = "sha256";
-/// The file that is locked by whoever adds to the store, and by whoever tidies it up.
+/// The file that is locked while something is added to the store, and while it is cleaned up.
 const GUARD: &str = "lock";
 
-/// The store.
+/// The store of packages.
 #[derive(Clone, Debug)]
 pub struct PackageStore {
-    /// Its folder.
-    pub folder: PathBuf,
+    /// The directory of the store.
+    pub dir: PathBuf,
 }
 
-/// What comparing everything has shown.
+/// The result of checking all files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreCheck {
-    /// Files that were compared.
+    /// Number of files checked.
     pub files: u64,
-    /// What is wrong, in words.
+    /// One message per damaged file.
     pub damages: Vec<String>,
 }
 
-/// As long as it lives, nothing is removed from the store.
+/// While it lives, nothing is removed from the store.
 pub struct StoreLock(#[expect(dead_code, reason = "it is the lock")] File);
 
 impl PackageStore {
-    /// Of the user: `$MILLSTREAM_STORE`, or `store` in the cache folder.
+    /// Opens the user's store: `$MILLSTREAM_STORE`, or `store` in the cache directory.
     pub fn of_user() -> Result<PackageStore> {
         let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let cache = of("XDG_CACHE_HOME").or_else(|| of("HOME").map(|home| home.join(".cache")));
-        let folder = of("MILLSTREAM_STORE").or_else(|| cache.map(|cache| cache.join("millstream").join("store")));
-        let folder = folder
-            .and_then(|folder| std::path::absolute(folder).ok())
+        let dir = of("MILLSTREAM_STORE").or_else(|| cache.map(|cache| cache.join("millstream").join("store")));
+        let dir = dir
+            .and_then(|dir| std::path::absolute(dir).ok())
             .ok_or_else(|| Error::environment("no directory for packages: set HOME or MILLSTREAM_STORE"))?;
-        // What came from where is noted in it, and believed.
-        if folder.is_dir() {
-            let others = who_else_writes(&folder);
-            let others = others.map_err(|e| Error::environment(format!("{}: {e}", folder.display())))?;
+        // Its notes of origins are trusted.
+        if dir.is_dir() {
+            let others = check_trusted(&dir);
+            let others = others.map_err(|e| Error::environment(format!("{}: {e}", dir.display())))?;
             if let Some(who) = others {
-                let words = format!("the package store {} cannot be trusted: {who}", folder.display());
+                let words = format!("the package store {} cannot be trusted: {who}", dir.display());
                 return Err(Error::environment(words));
             }
         }
-        Ok(PackageStore { folder })
+        Ok(PackageStore { dir })
     }
 
-    /// Keeps bytes. Whoever dies meanwhile leaves nothing half written under the digest.
+    /// Stores bytes. A crash leaves no partial file under the digest.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest> {
         let digest = Digest::of(bytes);
         // Damaged bytes are replaced.
@@ -76,7 +76,7 @@ impl PackageStore {
         Ok(digest)
     }
 
-    /// The bytes with this digest; `None`: they are not there. Damaged ones are an error that says what to do.
+    /// Reads the bytes with this digest; `None` if they are not stored. Damaged bytes are an error that says what to do.
     pub fn get(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
         let Some(bytes) = self.read(&[BYTES, &digest.hex()], COMPONENT_BYTES_MAX)? else { return Ok(None) };
         if Digest::of(&bytes) == *digest {
@@ -88,26 +88,26 @@ impl PackageStore {
         )))
     }
 
-    /// The file of these bytes, just compared with their digest; `None`: they are not there.
+    /// Returns the file of these bytes after checking their digest; `None` if they are not stored.
     pub fn file(&self, digest: &Digest) -> Result<Option<PathBuf>> {
         Ok(self.get(digest)?.map(|_| self.path(&[BYTES, &digest.hex()])))
     }
 
-    /// Keeps whoever tidies up away, until what is being added is in a lock file.
+    /// Prevents cleanup until what is being added is in a lock file.
     pub fn hold(&self) -> Result<StoreLock> {
         let file = self.guard()?;
         file.lock_shared().map_err(|error| self.failed("be locked", &self.path(&[GUARD]), &error))?;
         Ok(StoreLock(file))
     }
 
-    /// Waits until nobody adds anything.
+    /// Waits until no process adds anything.
     fn hold_alone(&self) -> Result<StoreLock> {
         let file = self.guard()?;
         file.lock().map_err(|error| self.failed("be locked", &self.path(&[GUARD]), &error))?;
         Ok(StoreLock(file))
     }
 
-    /// Compares all bytes with their digests.
+    /// Checks all bytes against their digests.
     pub fn check(&self) -> Result<StoreCheck> {
         let mut checked = StoreCheck::default();
         for name in self.names(&[BYTES])? {
@@ -120,7 +120,7 @@ impl PackageStore {
     }
 
     fn guard(&self) -> Result<File> {
-        self.make_folder(&self.folder)?;
+        self.make_dir(&self.dir)?;
         let path = self.path(&[GUARD]);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
@@ -128,10 +128,10 @@ impl PackageStore {
     }
 
     fn path(&self, names: &[&str]) -> PathBuf {
-        names.iter().fold(self.folder.clone(), |path, name| path.join(name))
+        names.iter().fold(self.dir.clone(), |path, name| path.join(name))
     }
 
-    /// Reads a whole file, of at most so many bytes. Links are not followed: nothing of the store is one.
+    /// Reads a complete file of at most `bytes_max` bytes. Links are not followed: nothing in the store is one.
     fn read(&self, names: &[&str], bytes_max: u64) -> Result<Option<Vec<u8>>> {
         let path = self.path(names);
         match read(&path, bytes_max) {
@@ -141,27 +141,27 @@ impl PackageStore {
         }
     }
 
-    /// Writes a whole file: it is there with all its bytes, or as it was.
+    /// Writes a file atomically.
     fn write(&self, names: &[&str], bytes: &[u8]) -> Result<()> {
         let path = self.path(names);
-        let folder = path.parent().unwrap_or(&self.folder);
-        self.make_folder(&self.folder)?;
-        self.make_folder(folder)?;
+        let dir = path.parent().unwrap_or(&self.dir);
+        self.make_dir(&self.dir)?;
+        self.make_dir(dir)?;
         durable::replace(&path, bytes, None).map_err(|error| self.failed("be written", &path, &error))
     }
 
-    /// Makes a folder where it is missing. Others must not be able to write there: what came from where is noted in it.
-    fn make_folder(&self, folder: &Path) -> Result<()> {
-        let failed = |error| self.failed("be created", folder, &error);
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-        let found = fs::metadata(folder).map_err(failed)?;
+    /// Creates a directory if it is missing. It must not be writable for others, because notes of origins in it are trusted.
+    fn make_dir(&self, dir: &Path) -> Result<()> {
+        let failed = |error| self.failed("be created", dir, &error);
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+        let found = fs::metadata(dir).map_err(failed)?;
         if found.uid() == user() && found.mode() & 0o022 == 0 {
             return Ok(());
         }
         Err(Error::environment(format!(
             "{} must be your own directory that only you can write to: run `chmod go-w` on it, or set \
              MILLSTREAM_STORE to another one",
-            folder.display()
+            dir.display()
         )))
     }
 
@@ -171,7 +171,7 @@ impl PackageStore {
 }
 
 fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
-    // A pipe would otherwise wait for its other end.
+    // Opening a pipe would otherwise block.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {

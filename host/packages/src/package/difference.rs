@@ -1,7 +1,7 @@
-//! What changes for a job when a package takes the place of another one.
+//! Differences between a package and its replacement, for a job.
 //!
-//! What is compared was written by the packages' authors, but for world and imports, which are what the components are. A
-//! job checks columns and state once more when it loads the plugin, by asking it.
+//! Everything that is compared was written by the packages' authors, except world and imports, which come from the components. When a job
+//! loads the plugin, it checks columns and state again by calling it.
 
 mod columns;
 mod config;
@@ -12,33 +12,33 @@ use millstream_base::shown::printable;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Differences that are told one by one.
+/// Maximum differences that are listed one by one.
 const TOLD_MAX: usize = 50;
-/// Bytes of an author's words in a difference.
+/// Maximum bytes of an author's text in a difference.
 const WORDS_BYTES_MAX: usize = 1024;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// In words, as `it now asks over HTTP`.
+    /// The message, for example `it now asks over HTTP`.
     pub words: String,
-    /// Whether somebody must accept it: it needs more, or its columns, its state or its world are others.
+    /// Whether the user must accept it: it needs more permissions, or its columns, its state or its world changed.
     pub needs_accept: bool,
 }
 
 impl Difference {
-    /// Somebody must accept it.
+    /// A difference that the user must accept.
     fn grave(words: impl Into<String>) -> Difference {
         Difference { words: words.into(), needs_accept: true }
     }
 
-    /// It is only shown.
+    /// A difference that is only shown.
     fn slight(words: impl Into<String>) -> Difference {
         Difference { words: words.into(), needs_accept: false }
     }
 }
 
-/// All changes from one package to the next.
+/// Returns all differences between two packages.
 pub fn between(old: &PackageFacts, new: &PackageFacts) -> Vec<Difference> {
     let mut all = Vec::new();
     if old.name != new.name {
@@ -71,7 +71,7 @@ pub fn between(old: &PackageFacts, new: &PackageFacts) -> Vec<Difference> {
     all
 }
 
-/// New imports need to be accepted, in whatever version they are.
+/// Adds new imports, of any version, which need to be accepted.
 fn imports(old: &PackageFacts, new: &PackageFacts, all: &mut Vec<Difference>) {
     let of = |facts: &PackageFacts| -> BTreeSet<String> {
         let name = |import: &String| import.split('@').next().unwrap_or_default().to_owned();
@@ -93,7 +93,7 @@ fn imports(old: &PackageFacts, new: &PackageFacts, all: &mut Vec<Difference>) {
     }
 }
 
-/// Grants that a job should make, by their dotted names down to single hosts and files.
+/// Adds differences of requested grants, by their dotted names down to single hosts and files.
 fn grants(old: &Value, new: &Value, all: &mut Vec<Difference>) {
     let (old, new) = (wanted(old), wanted(new));
     let list = |names: Vec<&String>| names.into_iter().map(|name| shown(name)).collect::<Vec<_>>().join(", ");
@@ -106,7 +106,7 @@ fn grants(old: &Value, new: &Value, all: &mut Vec<Difference>) {
     }
 }
 
-/// `http.hosts api.example.com`, `files lexicon`: what a set of grants consists of.
+/// Flattens grants to `http.hosts api.example.com`, `files lexicon`.
 fn wanted(grants: &Value) -> BTreeSet<String> {
     let mut wanted = BTreeSet::new();
     for (kind, value) in grants.as_object().into_iter().flatten() {
@@ -117,7 +117,7 @@ fn wanted(grants: &Value) -> BTreeSet<String> {
                         values.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), String::from));
                     wanted.extend(each.map(|value| format!("{kind}.{name} {value}")));
                 }
-                // The texts behind the names of files and variables are for people.
+                // The descriptions of files and variables are for people.
                 _ => {
                     wanted.insert(format!("{kind} {name}"));
                 }
@@ -130,7 +130,7 @@ fn wanted(grants: &Value) -> BTreeSet<String> {
     wanted
 }
 
-/// Words of an author, in one line and not without end.
+/// Formats an author's text as one line of limited length.
 fn shown(words: &str) -> String {
     match printable(words, WORDS_BYTES_MAX).replace('\n', " ") {
         empty if empty.is_empty() => "(none)".into(),

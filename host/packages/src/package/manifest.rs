@@ -1,7 +1,7 @@
-//! The manifest of a package in a registry: the layout for WebAssembly artifacts of the CNCF, which other tools read too.
+//! The manifest of a package in a registry. It has the CNCF's layout for WebAssembly artifacts, which other tools also read.
 //!
-//! A config of type `application/vnd.wasm.config.v0+json` and exactly one layer of type `application/wasm`. The same
-//! component makes the same manifest everywhere, so its digest names the package.
+//! It has a config of type `application/vnd.wasm.config.v0+json` and exactly one layer of type `application/wasm`. The same component
+//! always gives the same manifest, so its digest names the package.
 
 use super::facts::PackageFacts;
 use super::oci::{OciDescriptor, OciImageManifest};
@@ -20,7 +20,7 @@ const MANIFEST_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG_MEDIA_TYPE: &str = "application/vnd.wasm.config.v0+json";
 const LAYER_MEDIA_TYPE: &str = "application/wasm";
 
-/// The config of a WebAssembly artifact, as the CNCF's layout has it.
+/// The config of a WebAssembly artifact in the CNCF's layout.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Config {
@@ -32,7 +32,7 @@ struct Config {
     component: Component,
 }
 
-/// What a config tells of a component.
+/// The description of a component in a config.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Component {
@@ -41,7 +41,7 @@ struct Component {
     target: Option<String>,
 }
 
-/// Annotations that registries show, as the specification of OCI images names them.
+/// Annotations that registries show, with the names of the OCI image specification.
 pub mod annotation {
     /// The name of the file, for tools that write one.
     pub const TITLE: &str = "org.opencontainers.image.title";
@@ -55,10 +55,10 @@ pub mod annotation {
     pub const AUTHORS: &str = "org.opencontainers.image.authors";
 }
 
-/// Bytes of an annotation that a registry's answer may steer somebody with.
+/// Maximum bytes of an annotation that is shown.
 const SHOWN_BYTES_MAX: usize = 200;
 
-/// A package as it is pushed: manifest, config and component.
+/// A package ready to be pushed: manifest, config and component.
 #[derive(Clone, Debug)]
 pub struct PackedPackage {
     /// The manifest, as JSON.
@@ -69,28 +69,28 @@ pub struct PackedPackage {
     pub component: Vec<u8>,
 }
 
-/// What a manifest names.
+/// The content of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestBlobs {
     /// The config.
     pub config: Blob,
     /// The component.
     pub layer: Blob,
-    /// What it is for, as its annotation says; empty where it says nothing. Safe to print.
+    /// The description in its annotation, safe to print; empty if missing.
     pub description: String,
 }
 
-/// Some bytes in a registry.
+/// A reference to bytes in a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blob {
-    /// Their digest.
+    /// Digest of the bytes.
     pub digest: Digest,
-    /// How many.
+    /// Number of bytes.
     pub bytes: u64,
 }
 
 impl PackedPackage {
-    /// Of a component. An error where it has no name or version that a registry takes.
+    /// Packs a component. Fails if its name or version is not valid in a registry.
     pub fn of(component: Vec<u8>, facts: &PackageFacts) -> Result<PackedPackage> {
         let wants = |error: Error| error.within("a package needs a name and a version that registries take");
         let name: PackageName = facts.name.parse().map_err(wants)?;
@@ -98,7 +98,7 @@ impl PackedPackage {
         let layer = Digest::of(&component);
         let migrating = if facts.migrates { "-migrating" } else { "" };
         let config = Config {
-            // The beginning of time: when it was built is not part of what it is.
+            // A fixed time: the build time must not change the digest.
             created: "1970-01-01T00:00:00Z",
             author: Some(facts.said.authors.clone()).filter(|authors| !authors.is_empty()),
             architecture: "wasm",
@@ -113,7 +113,7 @@ impl PackedPackage {
         let config = serde_json::to_vec(&config).map_err(Error::bug)?;
         let said = &facts.said;
         let title = format!("{name}-{version}.wasm");
-        // Tools that write files, as `oras pull`, want the name at the layer.
+        // Tools that write files, such as `oras pull`, read the name from the layer.
         let layer = OciDescriptor {
             annotations: Some(BTreeMap::from([(annotation::TITLE.to_owned(), title.clone())])),
             ..descriptor(LAYER_MEDIA_TYPE, &layer, component.len())
@@ -157,7 +157,7 @@ fn descriptor(media_type: &str, digest: &Digest, bytes: usize) -> OciDescriptor 
     OciDescriptor {
         media_type: media_type.into(),
         digest: digest.to_string(),
-        // Files are far smaller than that.
+        // Files are far smaller.
         size: i64::try_from(bytes).unwrap_or(i64::MAX),
         urls: None,
         annotations: None,
@@ -165,7 +165,7 @@ fn descriptor(media_type: &str, digest: &Digest, bytes: usize) -> OciDescriptor 
     }
 }
 
-/// What tells the kind of a manifest before it is read as one of a package.
+/// The fields that show the kind of a manifest before it is parsed as a package.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ManifestKind {
@@ -173,10 +173,10 @@ struct ManifestKind {
     manifests: Option<IgnoredAny>,
 }
 
-/// Reads a manifest that anybody may have written. `shown` names the package in messages.
+/// Parses an untrusted manifest. `shown` names the package in messages.
 ///
 /// # Errors
-/// `Environment`: it is none of a package.
+/// `Environment`: it is not the manifest of a package.
 pub fn read(manifest: &[u8], shown: &str) -> Result<ManifestBlobs> {
     let wrong = |what: &str| Error::environment(format!("{shown}: this is not a package: {what}"));
     let unreadable = |error: serde_json::Error| {
@@ -213,7 +213,7 @@ pub fn read(manifest: &[u8], shown: &str) -> Result<ManifestBlobs> {
     })
 }
 
-/// A title is the name of a file, which some tools write: one that leads elsewhere was not written by a friend.
+/// Checks the title, which some tools use as a file name: a path that leads elsewhere is an attack.
 fn check_title(annotations: &BTreeMap<String, String>) -> Result<(), String> {
     let Some(title) = annotations.get(annotation::TITLE) else { return Ok(()) };
     let leads_elsewhere = |c: char| matches!(c, '/' | '\\' | ':') || c.is_control();
@@ -223,7 +223,7 @@ fn check_title(annotations: &BTreeMap<String, String>) -> Result<(), String> {
     Ok(())
 }
 
-/// What a descriptor names. The error goes on after what it is.
+/// Checks a descriptor. The error continues a sentence that begins with the descriptor's name.
 fn blob(descriptor: &OciDescriptor, media_type: &str, bytes_max: u64) -> Result<Blob, String> {
     if descriptor.media_type != media_type {
         return Err(format!("is of type {}, not {media_type}", quoted(&descriptor.media_type)));

@@ -1,35 +1,35 @@
-//! Manifests and indexes as the specification of OCI images has them, of which folders and registries are made. The order of what is
-//! in them counts: a manifest's digest names the package.
+//! Manifests and indexes of the OCI image specification, of which directories and registries consist. The order of fields matters: the
+//! digest of a manifest names the package.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// The type of an index.
+/// The media type of an index.
 pub const OCI_IMAGE_INDEX_MEDIA_TYPE: &str = "application/vnd.oci.image.index.v1+json";
-/// The type of a manifest.
+/// The media type of a manifest.
 pub const OCI_IMAGE_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// A manifest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OciImageManifest {
-    /// 2.
+    /// Always 2.
     pub schema_version: u8,
-    /// Its type.
+    /// The media type.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
-    /// Its config.
+    /// The config.
     pub config: OciDescriptor,
-    /// What it is made of.
+    /// The layers.
     pub layers: Vec<OciDescriptor>,
-    /// The manifest that it refers to.
+    /// The manifest that this one refers to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<OciDescriptor>,
-    /// What it is, if it is no image.
+    /// The artifact type, if it is not an image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
-    /// What registries show.
+    /// Annotations that registries show.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub annotations: Option<BTreeMap<String, String>>,
 }
@@ -48,23 +48,23 @@ impl Default for OciImageManifest {
     }
 }
 
-/// Bytes, by their digest.
+/// A reference to bytes by their digest.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OciDescriptor {
-    /// Their type.
+    /// The media type of the bytes.
     pub media_type: String,
-    /// Their digest.
+    /// The digest of the bytes.
     pub digest: String,
-    /// How many they are.
+    /// The number of bytes.
     pub size: i64,
-    /// Where they can be had, too.
+    /// Additional download URLs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub urls: Option<Vec<String>>,
-    /// What registries show.
+    /// Annotations that registries show.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub annotations: Option<BTreeMap<String, String>>,
-    /// What they are, of a manifest that is no image.
+    /// The artifact type, if it is a manifest that is not an image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
 }
@@ -73,17 +73,17 @@ pub struct OciDescriptor {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OciImageIndex {
-    /// 2.
+    /// Always 2.
     pub schema_version: u8,
-    /// Its type.
+    /// The media type.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
     /// The manifests.
     pub manifests: Vec<ImageIndexEntry>,
-    /// What it is, if it is none of images.
+    /// The artifact type, if it is not an index of images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
-    /// What registries show.
+    /// Annotations that registries show.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub annotations: Option<BTreeMap<String, String>>,
 }
@@ -92,19 +92,19 @@ pub struct OciImageIndex {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageIndexEntry {
-    /// Its type.
+    /// The media type of the manifest.
     pub media_type: String,
-    /// Its digest.
+    /// The digest of the manifest.
     pub digest: String,
-    /// Its bytes.
+    /// The length of the manifest in bytes.
     pub size: i64,
-    /// What it runs on, which is of no use here and kept as it is.
+    /// The platform, which is not used and is kept unchanged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<Value>,
-    /// What registries show, and the tag.
+    /// Annotations that registries show, including the tag.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub annotations: Option<BTreeMap<String, String>>,
-    /// What it is, if it is no image.
+    /// The artifact type, if it is not an image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
 }

@@ -1,30 +1,30 @@
-//! What registries give and say, whatever their kind.
+//! Results of registries of any kind.
 
 use millstream_base::error::Error;
 use millstream_base::package_name::PackageName;
 use semver::Version;
 
-/// A package as it came from a registry: all digests fit, nothing else was checked.
+/// A package from a registry: its digests match, nothing else was checked.
 #[derive(Clone, Debug)]
 pub struct Fetched {
-    /// The manifest as it is.
+    /// The bytes of the manifest.
     pub manifest: Vec<u8>,
     /// The component.
     pub component: Vec<u8>,
 }
 
-/// A package that a search found.
+/// A search result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchHit {
-    /// Its name.
+    /// The package's name.
     pub name: PackageName,
-    /// Its versions, the newest first.
+    /// The versions, newest first.
     pub versions: Vec<Version>,
-    /// What it is for, where the registry tells without a download.
+    /// The description, if the registry gives it without a download.
     pub description: String,
 }
 
-/// The error of a push: the version is there with other bytes, and what a version means must not change.
+/// The error of a push if the version exists with other bytes: a version must never change.
 pub fn taken(place: &str, version: &Version) -> Error {
     Error::job(format!(
         "{place} has version {version} already, with other bytes; give the plugin a new version, build it and push that"

@@ -1,4 +1,4 @@
-//! What folders and OCI registries have in common when they list versions and packages.
+//! Lists of versions and packages, for directories and OCI registries.
 
 use super::found::SearchHit;
 use crate::package::manifest;
@@ -7,10 +7,10 @@ use millstream_base::package_name::{PackageName, PackageRequest};
 use semver::Version;
 use std::fmt::Display;
 
-/// How many versions a message lists.
+/// Maximum versions in a message.
 const VERSIONS_SHOWN: usize = 10;
 
-/// The version that is wanted, of those that are there.
+/// Chooses the requested version among the existing ones.
 pub fn choose<'a>(wanted: &PackageRequest, there: &'a [Version], registry: &dyn Display) -> Result<&'a Version> {
     let found = match &wanted.version {
         Some(version) => there.iter().find(|other| *other == version),
@@ -19,7 +19,7 @@ pub fn choose<'a>(wanted: &PackageRequest, there: &'a [Version], registry: &dyn 
     found.ok_or_else(|| missing(wanted, there, registry))
 }
 
-/// There is no such package. `there`: the versions that are.
+/// The error of a package or version that does not exist. `there` has the existing versions.
 pub fn missing(wanted: &PackageRequest, there: &[Version], registry: &dyn Display) -> Error {
     let name = &wanted.name;
     let list = listed(there);
@@ -32,7 +32,7 @@ pub fn missing(wanted: &PackageRequest, there: &[Version], registry: &dyn Displa
     })
 }
 
-/// Versions in words, the newest first.
+/// Formats versions, newest first.
 pub fn listed(versions: &[Version]) -> String {
     let mut sorted: Vec<&Version> = versions.iter().collect();
     sorted.sort_by(|a, b| b.cmp(a));
@@ -43,13 +43,13 @@ pub fn listed(versions: &[Version]) -> String {
     }
 }
 
-/// The version that a search shows of a package, and reads its description from.
+/// The version of a package that a search shows and whose description it reads.
 pub fn shown(versions: &[Version]) -> Option<&Version> {
     let released = versions.iter().filter(|version| version.pre.is_empty()).max();
     released.or_else(|| versions.iter().max())
 }
 
-/// A package of a search, if all words occur in its name or its description.
+/// Returns a search result if all words occur in its name or description.
 pub fn hit(name: &PackageName, mut versions: Vec<Version>, description: String, words: &[String]) -> Option<SearchHit> {
     versions.sort_by(|a, b| b.cmp(a));
     let text = format!("{name} {}", description.to_lowercase());
@@ -57,7 +57,7 @@ pub fn hit(name: &PackageName, mut versions: Vec<Version>, description: String, 
     found.then(|| SearchHit { name: name.clone(), versions, description })
 }
 
-/// What a package is for, as its manifest says; empty where that is none of a package.
+/// The description in a package's manifest; empty if the manifest is not one of a package.
 pub fn description(manifest: &[u8], shown: &str) -> String {
     manifest::read(manifest, shown).map(|layout| layout.description).unwrap_or_default()
 }

@@ -1,7 +1,7 @@
-//! A registry as the OCI distribution specification has it.
+//! A registry of the OCI distribution specification.
 //!
-//! `oci-client` talks to it, in a process of its own with limits (`obey`): the library reads answers without a bound and
-//! takes some for granted, and here they are anybody's. What comes back is compared with its digests once more.
+//! `oci-client` talks to it in a separate process with limits (`obey`): the library reads responses without a bound and trusts some of
+//! them, but registries are hostile. The results are checked against their digests again.
 
 mod address;
 mod ask;

@@ -1,4 +1,4 @@
-//! A signature as an artifact that refers to the package it is of, as the OCI specification has it since 1.1.
+//! A signature as an artifact that refers to its package, as in the OCI specification since 1.1.
 
 use crate::package::manifest::{Blob, PackedPackage};
 use crate::package::oci::{ImageIndexEntry, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest};
@@ -6,12 +6,12 @@ use crate::trust::signature::{BYTES_MAX, MEDIA_TYPE};
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
 
-/// The config of an artifact that has none, as the specification names it.
+/// The config type of an artifact without a config, from the specification.
 const EMPTY_MEDIA_TYPE: &str = "application/vnd.oci.empty.v1+json";
-/// Its content.
+/// The content of that config.
 pub const EMPTY: &[u8] = b"{}";
 
-/// The manifest of a signature of this package.
+/// Builds the manifest of a signature of this package.
 pub fn manifest(package: &PackedPackage, signature: &[u8]) -> Result<Vec<u8>> {
     let manifest = OciImageManifest {
         media_type: Some(OCI_IMAGE_MEDIA_TYPE.into()),
@@ -24,15 +24,15 @@ pub fn manifest(package: &PackedPackage, signature: &[u8]) -> Result<Vec<u8>> {
     serde_json::to_vec(&manifest).map_err(Error::bug)
 }
 
-/// The entry of a manifest in an index. `artifact_type`: of what is no package.
+/// Builds the entry of a manifest in an index. `artifact_type` is set for signatures.
 pub fn entry(manifest: &[u8], artifact_type: Option<&str>) -> ImageIndexEntry {
     let OciDescriptor { media_type, digest, size, .. } = descriptor(OCI_IMAGE_MEDIA_TYPE, manifest);
     let artifact_type = artifact_type.map(str::to_owned);
     ImageIndexEntry { media_type, digest, size, platform: None, annotations: None, artifact_type }
 }
 
-/// Where the bytes of the signature are, by a manifest that anybody may have written; `None` where it is no signature of
-/// the package with this digest.
+/// Parses the untrusted manifest of a signature, and returns where its bytes are; `None` if it is not a signature of the package with
+/// this digest.
 pub fn read(manifest: &[u8], package: &Digest) -> Option<Blob> {
     let manifest: OciImageManifest = serde_json::from_slice(manifest).ok()?;
     let subject = manifest.subject?;

@@ -1,7 +1,7 @@
 //! Keys of signers: ed25519, in files of the user.
 //!
-//! A secret key is a file that only its user can read (`keys/<signer>.secret`). A new key for the same signer takes its place
-//! and the old one is kept beside it, out of use: what it has signed stays signed until those who trust it revoke it.
+//! A secret key is a file that only its user can read (`keys/<signer>.secret`). A new key for the same signer replaces it, and the old
+//! one is kept as retired: its signatures stay valid until users revoke it.
 
 use millstream_base::durable;
 use millstream_base::error::{Error, Result};
@@ -17,24 +17,24 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Bytes of the file of a secret key.
+/// Maximum bytes of the file of a secret key.
 const FILE_BYTES_MAX: u64 = 4096;
-/// Files of secret keys that are listed.
+/// Maximum files of secret keys that are listed.
 const LISTED_MAX: usize = 1_000;
-/// What the text of a public key begins with.
+/// The prefix of a public key's text.
 const ALGORITHM: &str = "ed25519:";
-/// The ending of the file of a secret key.
+/// The extension of the file of a secret key.
 const SECRET: &str = "secret";
-/// The ending of one that another took the place of.
+/// The extension of the file of a retired key.
 const RETIRED: &str = "retired";
 
-/// The name of a signer: written as the name of a package, so that it is safe in paths.
+/// The name of a signer. It has the form of a package name, so that it is safe in paths.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Signer(String);
 
 impl Signer {
-    /// As text.
+    /// The name as a string.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -75,13 +75,13 @@ impl fmt::Display for Signer {
     }
 }
 
-/// A key that others know a signer by; `ed25519:` and 64 hexadecimal digits as text.
+/// A signer's public key; as text `ed25519:` and 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PublicKey([u8; 32]);
 
 impl PublicKey {
-    /// Whether the owner of the key has signed this.
+    /// Verifies a signature of this key.
     pub fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&ED25519, &self.0).verify(message, signature).is_ok()
     }
@@ -121,9 +121,9 @@ impl fmt::Display for PublicKey {
     }
 }
 
-/// The folder of the user's own keys: `$MILLSTREAM_CONFIG/keys`, see [`super::config::config_folder`].
-pub fn folder() -> Result<PathBuf> {
-    Ok(super::config::config_folder()?.join("keys"))
+/// The directory of the user's own keys: `$MILLSTREAM_CONFIG/keys`, see [`super::config::config_dir`].
+pub fn dir() -> Result<PathBuf> {
+    Ok(super::config::config_dir()?.join("keys"))
 }
 
 /// A key that signs.
@@ -144,19 +144,19 @@ struct KeyFile {
 
 /// One of the user's own keys.
 pub struct OwnKey {
-    /// Whose it is.
+    /// The name of the key's owner.
     pub signer: Signer,
-    /// What others know it by.
+    /// The public key.
     pub public: PublicKey,
-    /// Whether another took its place.
+    /// Whether another key replaced it.
     pub is_retired: bool,
 }
 
 impl SecretKey {
-    /// The user's key of this name.
+    /// Reads the user's key with this name.
     pub fn of_user(name: &str) -> Result<SecretKey> {
         let name: Signer = name.parse()?;
-        let path = file_of(&folder()?, &name);
+        let path = file_of(&dir()?, &name);
         match read(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Error::job(format!(
                 "key {name} not found in {}; create it: millstream key new {name}",
@@ -169,11 +169,11 @@ impl SecretKey {
         }
     }
 
-    /// Makes a key in this folder. `rotate`: it takes the place of the one that there is.
-    pub fn make(folder: &Path, name: &Signer, rotate: bool) -> Result<SecretKey> {
-        let path = file_of(folder, name);
+    /// Creates a key in this directory. With `rotate`, it replaces the existing one.
+    pub fn make(dir: &Path, name: &Signer, rotate: bool) -> Result<SecretKey> {
+        let path = file_of(dir, name);
         let failed = |e: io::Error| Error::environment(format!("the key {}: {e}", path.display()));
-        private::folder(folder).map_err(failed)?;
+        private::dir(dir).map_err(failed)?;
         match read(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(failed(e)),
@@ -184,7 +184,7 @@ impl SecretKey {
             }
             Ok(old) => {
                 let digits = old.public.to_string().chars().skip(ALGORITHM.len()).take(16).collect::<String>();
-                fs::rename(&path, folder.join(format!("{name}.{digits}.{RETIRED}"))).map_err(failed)?;
+                fs::rename(&path, dir.join(format!("{name}.{digits}.{RETIRED}"))).map_err(failed)?;
             }
         }
         let mut seed = [0; 32];
@@ -195,7 +195,7 @@ impl SecretKey {
         Ok(key)
     }
 
-    /// What others know it by.
+    /// Returns the public key.
     pub fn public(&self) -> Result<PublicKey> {
         <[u8; 32]>::try_from(self.pair.public_key().as_ref()).map(PublicKey).map_err(Error::bug)
     }
@@ -211,7 +211,7 @@ impl SecretKey {
         Some(SecretKey { name: file.signer, pair })
     }
 
-    /// The file appears with all its bytes, or not at all, and takes no other's place.
+    /// Writes the file atomically, and never over an existing one.
     fn write(&self, path: &Path, seed: &[u8; 32]) -> io::Result<()> {
         let public = self.public().map_err(io::Error::other)?;
         let file = KeyFile { signer: self.name.clone(), public, secret: hex::encode(seed) };
@@ -222,13 +222,13 @@ impl SecretKey {
     }
 }
 
-/// All keys of the user, by signer, those in use first.
+/// Lists all keys of the user, by signer, active ones first.
 pub fn own() -> Result<Vec<OwnKey>> {
-    let folder = folder()?;
+    let dir = dir()?;
     let failed = |path: &Path, e| Error::environment(format!("{}: {e}", path.display()));
-    let entries = match fs::read_dir(&folder) {
+    let entries = match fs::read_dir(&dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(failed(&folder, e)),
+        Err(e) => return Err(failed(&dir, e)),
         Ok(entries) => entries,
     };
     let mut own = Vec::new();
@@ -244,15 +244,15 @@ pub fn own() -> Result<Vec<OwnKey>> {
     Ok(own)
 }
 
-fn file_of(folder: &Path, name: &Signer) -> PathBuf {
-    folder.join(format!("{name}.{SECRET}"))
+fn file_of(dir: &Path, name: &Signer) -> PathBuf {
+    dir.join(format!("{name}.{SECRET}"))
 }
 
 fn shown(path: &Path) -> String {
     path.parent().unwrap_or(path).display().to_string()
 }
 
-/// Errors never hold what the file does.
+/// Reads the file of a secret key. Errors never show its content.
 fn read(path: &Path) -> io::Result<KeyFile> {
     let mut text = String::new();
     private::open(path)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;

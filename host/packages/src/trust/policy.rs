@@ -1,12 +1,13 @@
-//! What may be used: the user's policy, and the operator's, which the user and job authors cannot widen.
+//! What may be used: the user's policy and the operator's, which users and job authors cannot widen.
 //!
-//! Both files have the same form (`file`; `docs/how-to/share-plugins.md`). What one of them forbids is forbidden. A file knows signers by its
-//! own keys, and those whom the operator names by the operator's alone; what one of them has revoked is revoked for all.
+//! Both files have the same form (`file`; `docs/how-to/share-plugins.md`). What one of them forbids is forbidden. A file defines signers by
+//! its own keys, except signers that the operator defines: only the operator's keys count for these. What one file revokes is revoked for
+//! all.
 
 mod file;
 mod place;
 
-use super::config::config_folder;
+use super::config::config_dir;
 use super::key::{PublicKey, Signer};
 use super::signature::{self, Signed};
 use crate::limits::PACKAGE_SIGNATURES_MAX;
@@ -21,27 +22,27 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// The operator's policy.
+/// The path of the operator's policy.
 pub const OPERATORS_FILE: &str = "/etc/millstream/policy.toml";
-/// The name of the user's policy in [`config_folder`].
+/// The name of the user's policy in [`config_dir`].
 pub const USERS_FILE: &str = "policy.toml";
-/// The variable that names one more policy. It can only forbid.
+/// The variable that names an additional policy. It can only forbid.
 pub const FURTHER_FILE: &str = "MILLSTREAM_POLICY";
 
 /// All policies together.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     operators: PolicyFile,
-    /// The user's, and the one that [`FURTHER_FILE`] names.
+    /// The user's policy, and the one that [`FURTHER_FILE`] names.
     others: Vec<PolicyFile>,
 }
 
 impl Policy {
-    /// Reads both files; a file that is not there says nothing, one that cannot be read is an error.
+    /// Reads both files. A missing file has no effect; an unreadable file is an error.
     pub fn load() -> Result<Policy> {
         let further = std::env::var_os(FURTHER_FILE).filter(|path| !path.is_empty()).map(PathBuf::from);
-        // Where it is not known which the user's policy is, nothing may pass for want of it.
-        let config = config_folder().map_err(|_| {
+        // Without a known user policy, nothing may be allowed by default.
+        let config = config_dir().map_err(|_| {
             Error::environment(
                 "neither HOME nor MILLSTREAM_CONFIG is set, so your policy and what you have revoked are unknown; \
                  set HOME, or MILLSTREAM_CONFIG to the directory of your settings (it may be empty)",
@@ -66,7 +67,7 @@ impl Policy {
         Ok(Policy { operators, others })
     }
 
-    /// Whether packages of this registry (as [`crate::registry::Registry`] shows itself) may be used at all.
+    /// Checks whether packages of this registry (in the text form of [`crate::registry::Registry`]) may be used.
     pub fn allows(&self, registry: &str) -> Result<()> {
         let place = RegistryPlace::of(registry)?;
         for file in self.files() {
@@ -81,7 +82,7 @@ impl Policy {
         Ok(())
     }
 
-    /// Whether a job may name a plugin by its path, which no registry and no signer vouches for.
+    /// Checks whether a job may name a plugin by its path, for which no registry and no signer vouches.
     pub fn allows_path(&self, plugin: &Path) -> Result<()> {
         match self.files().find(|file| file.paths == Some(false)) {
             None => Ok(()),
@@ -94,8 +95,7 @@ impl Policy {
         }
     }
 
-    /// Whether this package of this registry may be used with these signatures. Returns the names of those who signed it
-    /// and are trusted.
+    /// Checks whether a package of a registry may be used with these signatures. Returns the names of the trusted signers.
     pub fn check(
         &self,
         registry: &str,
@@ -122,7 +122,7 @@ impl Policy {
         let trusted: BTreeSet<&Signer> =
             self.files().flat_map(|file| self.trusted(file, &signed)).map(|signed| &signed.signer).collect();
         match signed.iter().find(|signed| self.is_revoked(&signed.key)) {
-            // Who has a stolen key can sign; whoever knows better has signed beside it.
+            // A revoked key alone is an error; with a trusted signature as well, the package may be used.
             Some(Signed { signer, key }) if trusted.is_empty() => Err(Error::job(format!(
                 "{shown} may not be used: its only signer is {signer}, with a revoked key ({key}); ask {signer} to \
                  sign it again, and then run `millstream pull`"
@@ -131,12 +131,12 @@ impl Policy {
         }
     }
 
-    /// Whether somebody has revoked this key.
+    /// Whether any policy revokes this key.
     pub fn is_revoked(&self, key: &PublicKey) -> bool {
         self.files().any(|file| file.revoked.keys.contains(key))
     }
 
-    /// All signers with their keys, and the file that knows them.
+    /// Returns all signers with their keys, and the file that defines them.
     pub fn signers(&self) -> Vec<(&Signer, &PublicKey, String)> {
         let mut all = Vec::new();
         for file in self.files() {
@@ -147,12 +147,12 @@ impl Policy {
         all
     }
 
-    /// The keys that the operator gives a signer, if any.
+    /// Returns the operator's keys for a signer, if any.
     pub fn keys_of_operator(&self, signer: &Signer) -> Option<&[PublicKey]> {
         self.operators.signers.get(signer).map(Vec::as_slice)
     }
 
-    /// All that is revoked, as text.
+    /// Returns everything that is revoked, as text.
     pub fn revoked(&self) -> BTreeSet<String> {
         let keys = self.files().flat_map(|file| file.revoked.keys.iter().map(ToString::to_string));
         keys.chain(self.files().flat_map(|file| file.revoked.manifests.iter().map(ToString::to_string))).collect()
@@ -162,14 +162,14 @@ impl Policy {
         std::iter::once(&self.operators).chain(&self.others)
     }
 
-    /// The signatures that count for a file.
+    /// Returns the signatures that are valid for a file.
     fn trusted<'a>(&'a self, file: &'a PolicyFile, signed: &'a [Signed]) -> impl Iterator<Item = &'a Signed> {
         signed
             .iter()
             .filter(|signed| self.keys(file, &signed.signer).contains(&signed.key) && !self.is_revoked(&signed.key))
     }
 
-    /// The keys of a signer, as a file has them. Whom the operator names has no other keys.
+    /// Returns the keys of a signer for a file. Signers that the operator defines have no other keys.
     fn keys<'a>(&'a self, file: &'a PolicyFile, signer: &Signer) -> &'a [PublicKey] {
         let own = || file.signers.get(signer).map(Vec::as_slice);
         self.keys_of_operator(signer).or_else(own).unwrap_or_default()
@@ -194,7 +194,7 @@ impl Policy {
         Err(Error::job(message))
     }
 
-    /// What else there is to say of a signer whose signature does not count.
+    /// Adds to the message why a signer's signature is not valid.
     fn why(&self, signer: &Signer, file: &PolicyFile, signed: &[Signed], message: &mut String) {
         let keys = self.keys(file, signer);
         let _ = match signed.iter().find(|signed| signed.signer == *signer) {

@@ -1,7 +1,7 @@
-//! A signature: says that a signer vouches for the package with this manifest, under this name and version.
+//! A signature: a signer vouches for the package with this manifest, under this name and version.
 //!
-//! As JSON: `signer`, `key` (which of the signer's), `name`, `version`, `manifest` and `signature`, in hexadecimal digits. What
-//! is signed is the text of all others, a line each, under a line that says what it is, so that it stands for nothing else.
+//! It is JSON: `signer`, `key` (one of the signer's), `name`, `version`, `manifest` and `signature`, in hexadecimal digits. The signed
+//! text has all other fields, one per line, after a line that names the purpose, so that it cannot be used for anything else.
 
 use super::key::{PublicKey, SecretKey, Signer};
 use millstream_base::digest::Digest;
@@ -12,12 +12,12 @@ use millstream_base::package_name::PackageName;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-/// The type of a signature as an artifact beside the package that it is of.
+/// The media type of a signature as an artifact next to its package.
 pub const MEDIA_TYPE: &str = "application/vnd.millstream.signature.v1+json";
-/// Bytes of one signature.
+/// Maximum bytes of one signature.
 pub const BYTES_MAX: usize = 16 << 10;
 
-/// A signature as it is written.
+/// The JSON form of a signature.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SignatureFile {
@@ -29,7 +29,7 @@ struct SignatureFile {
     signature: String,
 }
 
-/// Who has signed a package: the key is the one that has, the name is what its owner says.
+/// The signer of a package: the key that signed, and the name that its owner claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signed {
     /// The signer.
@@ -53,8 +53,8 @@ pub fn sign(key: &SecretKey, name: &PackageName, version: &Version, manifest: &D
     serde_json::to_vec(&written).map_err(Error::bug)
 }
 
-/// Who has made this signature of this package; `None` where it is not one, or of something else. Whether the key is that
-/// signer's is for policies to say.
+/// Verifies a signature of this package; `None` if it is invalid or of something else. Policies decide whether the key is really that
+/// signer's.
 pub fn read(bytes: &[u8], name: &PackageName, version: &Version, manifest: &Digest) -> Option<Signed> {
     if bytes.len() > BYTES_MAX {
         return None;
@@ -71,7 +71,7 @@ pub fn read(bytes: &[u8], name: &PackageName, version: &Version, manifest: &Dige
     holds.then_some(Signed { signer: written.signer, key: written.key })
 }
 
-/// None of the texts has a line break, so no two of what is signed have the same bytes.
+/// The signed text. No field has a line break, so no two signed texts have the same bytes.
 fn message(signer: &Signer, key: &PublicKey, name: &PackageName, version: &Version, manifest: &Digest) -> Vec<u8> {
     format!("millstream signature of a package, version 1\n{signer}\n{key}\n{name}\n{version}\n{manifest}\n")
         .into_bytes()

@@ -1,5 +1,5 @@
-//! Asks a program that somebody else wrote, with bounds on its time and its output. It is ended with all that it has started in
-//! its process group, and nobody waits for what left that group.
+//! Runs an external program with limits on its time and output. It is ended with all processes of its group; processes that left the group
+//! are not waited for.
 
 use super::GOING_LOOK_EVERY;
 use std::io::{self, Error, ErrorKind, Read, Write};
@@ -9,20 +9,19 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What a program answered.
+/// The result of an external program.
 #[derive(Debug)]
 pub struct HelperEnd {
-    /// What it wrote to standard output.
+    /// Its standard output.
     pub output: Vec<u8>,
     /// Whether its exit code was 0.
     pub succeeded: bool,
 }
 
-/// Starts a program, found as a shell finds it, gives it `input` and waits until it has ended. What it writes to standard error is
-/// dropped.
+/// Starts a program, found through `PATH`, writes `input` to it, and waits until it exits. Its standard error is dropped.
 ///
 /// # Errors
-/// It could not be started, ended too late (`TimedOut`), or wrote too much.
+/// It could not be started, took too long (`TimedOut`), or wrote too much.
 pub fn ask(
     program: &str,
     arguments: &[&str],
@@ -37,7 +36,7 @@ pub fn ask(
     let mut group = Group(child);
     let (stdin, stdout) = (group.0.stdin.take(), group.0.stdout.take());
     let input = input.to_vec();
-    // Nobody waits for these threads: somebody who left the group may keep the pipes open.
+    // These threads are not joined: a process that left the group may keep the pipes open.
     thread::Builder::new().spawn(move || stdin.map(|mut stdin| stdin.write_all(&input)))?;
     let (sender, output) = channel();
     thread::Builder::new().spawn(move || {
@@ -61,14 +60,13 @@ pub fn ask(
     }
 }
 
-/// A process and those that it starts: none of them is left behind.
+/// A process and its process group, which is killed on drop.
 struct Group(Child);
 
 impl Drop for Group {
     fn drop(&mut self) {
         if let Ok(group) = libc::pid_t::try_from(self.0.id()) {
-            // SAFETY: the call touches no memory. The number is that of our child's group for as long as it is not waited for, or
-            // somebody is in it.
+            // SAFETY: the call touches no memory. The group id belongs to our child until it is waited for and its group is empty.
             unsafe { libc::kill(-group, libc::SIGKILL) };
         }
         let _ = self.0.wait();

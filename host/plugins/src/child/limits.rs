@@ -1,11 +1,11 @@
-//! What a child process may use up. It sets these limits for itself before it reads a byte that somebody else made.
+//! Resource limits of a child process. It sets them for itself before it reads untrusted bytes.
 
 use std::io;
 use std::thread;
 
 /// Most that it may use.
 pub struct Limits {
-    /// How long the other process waits for it.
+    /// How long the parent process waits for it.
     pub seconds: u64,
     /// Memory of its own.
     pub memory_bytes_max: u64,
@@ -17,7 +17,7 @@ pub struct Limits {
 pub fn take_on(limits: &Limits) -> io::Result<()> {
     let Limits { seconds, memory_bytes_max, files_max } = *limits;
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
-    // The waiting process looks at the clock; this is for the case that it cannot.
+    // The parent process enforces the deadline; this is the fallback.
     let processor_seconds = seconds.saturating_add(1).saturating_mul(cores);
     set(libc::RLIMIT_DATA, memory_bytes_max)?;
     set(libc::RLIMIT_CPU, processor_seconds)?;
@@ -37,8 +37,7 @@ fn set(resource: Resource, most: u64) -> io::Result<()> {
     let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the call writes to `now` alone.
     check(unsafe { libc::getrlimit(resource, &mut now) })?;
-    // At the end of its processor time a process is told so by a signal of its own; a second later it is killed by a
-    // common one.
+    // At the end of its CPU time, a process receives a distinct signal; one second later it is killed with SIGKILL.
     let hard = if resource == libc::RLIMIT_CPU { most.saturating_add(1) } else { most };
     // What the user allows may be less already.
     let hard = now.rlim_max.min(hard);
@@ -50,7 +49,7 @@ fn set(resource: Resource, most: u64) -> io::Result<()> {
 /// The waiting process may have blocked signals for itself (a job does, to stop gracefully), and children inherit that. Safe between
 /// `fork` and `exec`.
 pub fn signals_as_usual() -> io::Result<()> {
-    // SAFETY: all bytes zero are a valid `sigset_t`, the calls write to it alone, and the old set is not asked for.
+    // SAFETY: all bytes zero are a valid `sigset_t`, the calls write to it alone, and the old set is not requested.
     check(unsafe {
         let mut none = std::mem::zeroed();
         libc::sigemptyset(&mut none);

@@ -3,31 +3,31 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// The file of the program, where whoever runs here is none and knows where it is.
+/// The path of the program, set by processes that are not the program itself.
 static NAMED: OnceLock<PathBuf> = OnceLock::new();
 
 /// The command `millstream`.
 pub struct Program {
-    /// Its file.
+    /// The path of the program.
     pub file: PathBuf,
-    /// Whether it is the one that runs here, so that both are of one version.
+    /// Whether it is this process's own program, so that both have the same version.
     pub is_this: bool,
 }
 
 impl Program {
     const NAME: &str = "millstream";
 
-    /// From now on it is this file, and nothing else takes its place. The first word counts.
+    /// Sets the path of the program. The first call wins.
     pub fn name(file: PathBuf) {
         let _ = NAMED.set(file);
     }
 
-    /// Whether somebody has said which file it is.
+    /// Whether the path was set.
     pub fn is_named() -> bool {
         NAMED.get().is_some()
     }
 
-    /// That which was named; else this program where it is `millstream`, else one beside it or one folder up.
+    /// Finds the program: the path that was set; otherwise this program if it is `millstream`; otherwise one next to it or one directory up.
     pub fn find() -> Option<Program> {
         if let Some(file) = NAMED.get() {
             return Some(Program { file: file.clone(), is_this: false });
@@ -36,13 +36,13 @@ impl Program {
         if this.file_name()? == Program::NAME {
             return Some(Program { file: this, is_this: true });
         }
-        // Another version was installed meanwhile. This one has no name any more, and is still there.
+        // Another version was installed meanwhile. The file of this one was deleted, but can still be executed.
         if this.file_name()?.to_str()?.strip_suffix(" (deleted)") == Some(Program::NAME) {
             return Some(Program { file: "/proc/self/exe".into(), is_this: true });
         }
-        let folder = this.parent()?;
-        let places = [Some(folder), folder.parent()];
-        let files = places.into_iter().flatten().map(|folder| folder.join(Program::NAME));
+        let dir = this.parent()?;
+        let places = [Some(dir), dir.parent()];
+        let files = places.into_iter().flatten().map(|dir| dir.join(Program::NAME));
         files.into_iter().find(|file| Path::is_file(file)).map(|file| Program { file, is_this: false })
     }
 }

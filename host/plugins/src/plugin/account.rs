@@ -1,7 +1,7 @@
-//! What the calls of a plugin cost: CPU time, time in the guest and in the host, rows, bytes, memory, traps.
+//! Costs of a plugin's calls: CPU time, time in the guest and in the host, rows, bytes, memory, traps.
 //!
-//! A short call costs a look at the thread's CPU clock, a handful at the monotonic one and a lock that nobody else holds:
-//! less than a microsecond together, most of it the CPU clock, which is a system call.
+//! A short call costs one reading of the thread's CPU clock, a few readings of the monotonic clock, and an uncontended lock: less than a
+//! microsecond, most of it for the CPU clock, which is a system call.
 
 use super::bindings::BatchOut;
 use super::calls::{self, NotedCall};
@@ -15,16 +15,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The time that a shorter call took is taken for its CPU time, which saves the second look at that clock: a thread that
-/// did other things in between would be wrong by less than this.
+/// For shorter calls, the elapsed time counts as CPU time, which saves the second reading of that clock. The error is at most this long.
 const SHORT: Duration = Duration::from_micros(100);
 
-/// What the calls of one plugin for one stage on one worker cost. Cheap to clone; clones count together.
+/// Costs of the calls of one plugin for one stage on one worker. Cheap to clone; clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub struct Account(Arc<Mutex<Costs>>);
 
-/// Costs of calls. All attempts count, those that failed and those of a search for guilty rows too. The names of the
-/// fields are those in statuses and metrics.
+/// Costs of calls. All attempts count, also failed ones and those that search for failing rows. The names of the fields are those in
+/// statuses and metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Costs {
     /// Calls, whatever came of them.
@@ -33,14 +32,14 @@ pub struct Costs {
     pub instances: u64,
     /// CPU time of calls from the first to the last step of the host, in nanoseconds.
     pub cpu_ns: u64,
-    /// Time in the component, in nanoseconds by the clock on the wall: its functions, its copies of arguments and results.
+    /// Wall-clock time in the component, in nanoseconds: its functions, and its copies of arguments and results.
     pub guest_ns: u64,
-    /// The rest of the time of calls, in nanoseconds by the clock on the wall: making instances, preparing arguments,
-    /// checking results, and what the component asks of the host while it runs.
+    /// The remaining wall-clock time of calls, in nanoseconds: creating instances, preparing arguments, checking results, and imports that the
+    /// component calls.
     pub host_ns: u64,
     /// Rows passed; of world `aggregate` those of `lift`.
     pub rows_in: u64,
-    /// Rows taken as output; of world `aggregate` those of `lower`. New states and accumulators are none.
+    /// Rows taken as output; for world `aggregate`, those of `lower`. New states and accumulators do not count.
     pub rows_out: u64,
     /// Bytes of columns passed: rows, keys, states and accumulators.
     pub bytes_in: u64,
@@ -104,10 +103,10 @@ impl Account {
     }
 }
 
-/// What one call costs, while it runs; it goes to the account when the call has ended.
+/// Costs of one running call; they are added to the account when the call ends.
 #[derive(Default)]
 pub struct CallCosts {
-    /// Where it goes.
+    /// The account to add to.
     pub account: Account,
     began: Option<CallStart>,
     costs: Costs,
@@ -133,17 +132,17 @@ impl CallCosts {
         self.costs.bytes_in = self.costs.bytes_in.saturating_add(columns.bytes());
     }
 
-    /// The call passes so many rows of the stage's input.
+    /// Counts rows of the stage's input that the call passes.
     pub fn passes_rows(&mut self, rows: usize) {
         self.costs.rows_in = self.costs.rows_in.saturating_add(rows as u64);
     }
 
-    /// An instance is made for the call.
+    /// Counts an instance created for the call.
     pub fn instance_made(&mut self) {
         self.costs.instances = self.costs.instances.saturating_add(1);
     }
 
-    /// The component was left after this time, in which it asked the host for things.
+    /// Counts the time until the component returned, including the time of imports that it called.
     pub fn left_guest(&mut self, took: Duration, guest: &Guest) {
         self.costs.guest_ns = nanoseconds(took.saturating_sub(guest.time_in_imports));
         self.costs.memory_bytes_max = guest.memory.now;

@@ -1,4 +1,4 @@
-//! How much one call may return: an absolute limit, and so many times its input.
+//! How much one call may return: an absolute limit, and a multiple of its input.
 
 use super::arrow_types::shared_bytes;
 use super::lower::Lowered;
@@ -8,7 +8,7 @@ use millstream_base::job::spec::PluginLimits;
 use millstream_base::limits::PLUGIN_CALL_ROWS_MAX;
 use millstream_base::units;
 
-/// How much a call passes to the plugin, all its batches together.
+/// Size of a call's input, for all its batches together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InputSize {
     /// Rows.
@@ -20,7 +20,7 @@ pub struct InputSize {
 }
 
 impl InputSize {
-    /// Of these batches.
+    /// Computes the size of these batches.
     pub fn of<'a>(batches: impl IntoIterator<Item = &'a Lowered>) -> InputSize {
         batches.into_iter().fold(InputSize::default(), |sum, batch| InputSize {
             rows: sum.rows.saturating_add(u64::from(batch.rows())),
@@ -29,8 +29,8 @@ impl InputSize {
         })
     }
 
-    /// How many times the call has the time, or the fuel, of one call: once, unless a single key made it longer than calls
-    /// are. It depends on that key's rows alone, so it is the same on any number of workers.
+    /// Multiplier for the time or fuel of the call: 1, unless a single key exceeds the usual size of calls. It depends on the rows of that key
+    /// only, so it is the same for any number of workers.
     pub fn times(&self) -> u64 {
         self.longest.div_ceil(PLUGIN_CALL_ROWS_MAX as u64).max(1)
     }
@@ -48,7 +48,7 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// Of a call that is given so much. A row may be without bytes, and bytes may be one row: what is more counts.
+    /// Computes the limit for a call with this input. Rows may have no bytes, and all bytes may be in one row: the larger bound applies.
     pub fn new(limits: PluginLimits, given: InputSize) -> Allowance {
         let input = given.rows.max(given.bytes);
         let expanded = input.saturating_mul(limits.expansion_max);
@@ -60,7 +60,7 @@ impl Allowance {
         }
     }
 
-    /// An error, in words with what to do, where a call returns more rows.
+    /// Fails if a call returns more rows; the error has a message and what to do.
     pub fn check_rows(&self, rows: u32) -> Result<(), (String, &'static str)> {
         let allowed = self.rows_max;
         if u64::from(rows) <= allowed {
@@ -73,7 +73,7 @@ impl Allowance {
         Err((format!("it returned {rows} rows, more than {}", self.by_expansion(&allowed.to_string())), EXPANSION))
     }
 
-    /// An error, in words with what to do, where rows that share values would be more bytes if each had its own.
+    /// Fails if rows that share values would exceed the limit with separate values; the error has a message and what to do.
     pub fn check_shared(&self, rows: &RecordBatch) -> Result<(), (String, &'static str)> {
         let sum = |sum: u64, column: &ArrayRef| sum.saturating_add(shared_bytes(column));
         match rows.columns().iter().fold(0, sum) > self.bytes_max {
@@ -82,7 +82,7 @@ impl Allowance {
         }
     }
 
-    /// The words for a call that returned more bytes, and what to do.
+    /// The message for a call that returned more bytes, and what to do.
     pub fn too_many_bytes(&self) -> (String, &'static str) {
         if self.bytes_max == self.limits.output_bytes_max {
             let advice = "Raise `limits.output` of the stage, or give the plugin smaller batches.";

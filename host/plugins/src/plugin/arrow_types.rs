@@ -1,5 +1,5 @@
-//! Arrow types that plugins may use beside the types of jobs. A few bytes must not stand for many: what a plugin returns is
-//! limited by its bytes, and whoever writes rows down, or makes rows of nulls, writes down every one of them.
+//! Arrow types that plugins may use in addition to the types of jobs. A few bytes must not expand to many: a plugin's result is limited by
+//! its bytes, but writing rows, or creating rows of nulls, materializes every value.
 
 use crate::limits::PLUGIN_FIXED_BYTES_MAX;
 use arrow::array::{Array, ArrayRef, AsArray};
@@ -8,7 +8,7 @@ use arrow::datatypes::DataType;
 /// Rows of a dictionary that are looked at together.
 const ROWS_AT_A_TIME: usize = 1 << 16;
 
-/// An error in words where a plugin may not use this type.
+/// Fails if a plugin may not use this type; the error is the message.
 pub fn check(kind: &DataType) -> Result<(), String> {
     match kind {
         DataType::Dictionary(_, values) if !is_plain(values) => {
@@ -29,8 +29,7 @@ fn is_plain(values: &DataType) -> bool {
     values.is_primitive() || matches!(values, Utf8 | LargeUtf8 | Binary | LargeBinary)
 }
 
-/// The bits that each row takes at least, whatever it holds. An error where rows may share what they hold, or where the
-/// elements of a list take none.
+/// Returns the minimum bits per row, whatever its value. Fails if rows may share values, or if list elements take no space.
 fn bits(kind: &DataType) -> Result<u64, String> {
     use DataType::{
         Binary, Boolean, FixedSizeBinary, FixedSizeList, LargeBinary, LargeList, LargeUtf8, List, Map, Null, Struct,

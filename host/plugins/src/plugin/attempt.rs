@@ -27,7 +27,7 @@ use wasmtime::component::ComponentExportIndex;
 
 /// Calls the functions of one plugin, once each, for one stage on one worker thread.
 pub struct Attempts {
-    /// Where it is called.
+    /// The instances that are called.
     pub instances: Instances,
     /// See [`StageUse::calls_are_fixed`].
     pub calls_are_fixed: bool,
@@ -72,7 +72,7 @@ impl Attempts {
         }
     }
 
-    /// What the plugin counted so far.
+    /// The plugin's counters so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -82,7 +82,7 @@ impl Attempts {
         std::mem::replace(&mut self.counters, counters)
     }
 
-    /// Whether the plugin may ask others, which must not be asked more often than the job needs.
+    /// Whether the plugin may send requests to other systems, which must not be repeated unnecessarily.
     pub fn asks_others(&self) -> bool {
         self.asks_others
     }
@@ -275,8 +275,8 @@ impl Attempts {
         self.instances.settle(Some(context.batch.0), &self.counters, checked)
     }
 
-    /// The rows that a call emits, of which it may return any number within its allowance. Their number is looked at before
-    /// anything is made of them: rows without columns cost a guest nothing.
+    /// Takes the rows that a call emits, up to its allowance. Their number is checked before anything is built: rows without columns cost a
+    /// guest nothing.
     fn rows(&self, given: InputSize, raw: BatchOut) -> Result<RecordBatch, OutputFault> {
         Allowance::new(self.instances.callee.limits, given).check_rows(raw.rows)?;
         self.lifted(given, self.output("the rows", None), raw)

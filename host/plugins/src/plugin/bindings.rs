@@ -351,5 +351,5 @@ pub type RowsArgs<'a> = (BatchIn<'a>,);
 pub type CommitArgs = (u64,);
 /// Arguments of `cogroup`.
 pub type CogroupArgs<'a> = (Context<'a>, WitCogroups<'a>);
-/// What every function returns.
+/// The result type of every function.
 pub type Returned<T> = (Result<T, GuestError>,);

@@ -1,10 +1,10 @@
 //! Compiled code on disk, so that a job starts in milliseconds.
 //!
-//! Compiled code runs with the rights of this process, so it is only taken from a folder that nobody else can use, and
-//! only if this user's Millstream wrote it: beside each file stands its authentication code (HMAC-SHA256), made with a key
-//! of the user that lies elsewhere. So a folder that was copied, shared or restored from somewhere is no way in, and
-//! neither are code under the name of another component, half a file, and a pair of files of two writers: all of them are
-//! compiled again. The folders above are not looked at, since who can swap the folder still has no key.
+//! Compiled code runs with the rights of this process. It is therefore only loaded from a directory that no other user can access, and only
+//! if this user's Millstream wrote it: each file has an authentication code (HMAC-SHA256) next to it, with a key that is stored elsewhere.
+//! A copied, shared or restored directory is therefore no attack vector. Code under the name of another component, partial files, and
+//! files from two writers are detected and compiled again. Parent directories are not checked, because replacing the directory does not
+//! give access to the key.
 
 mod refusals;
 
@@ -26,10 +26,10 @@ use wasmtime::component::Component;
 /// A SHA-256 digest.
 pub type DigestBytes = [u8; 32];
 
-/// The digest of what is compiled of a component: all but what it says of itself in custom sections, in which no code is.
-/// So what `millstream build` compiled to ask a plugin about its columns is there when the plugin is used.
+/// The digest of what is compiled: the component without its metadata in custom sections, which contain no code. So the code that
+/// `millstream build` compiled to describe a plugin is found when the plugin is used.
 pub fn code_digest(component: &[u8]) -> DigestBytes {
-    // What cannot be read cannot be compiled either; its refusal is kept under this name.
+    // What cannot be parsed cannot be compiled either; its rejection is stored under this name.
     without_words(component).unwrap_or_else(|_| Sha256::digest(component).into())
 }
 
@@ -49,11 +49,10 @@ fn without_words(component: &[u8]) -> wasmparser::Result<DigestBytes> {
     Ok(digest.finalize().into())
 }
 
-/// Files in the folder that are none of ours go when they are this old: what a process left behind that was killed while
-/// it wrote.
+/// Age at which foreign files in the directory are deleted: leftovers of a process that was killed while writing.
 const LEFT_BEHIND: Duration = Duration::from_secs(3_600);
 
-/// What an authentication code is for, so that none stands for something else.
+/// The purpose of an authentication code, so that none is valid for anything else.
 #[derive(Clone, Copy)]
 enum CacheFileKind {
     Code,
@@ -71,7 +70,7 @@ impl CacheFileKind {
         }
     }
 
-    /// How many of them are kept.
+    /// Maximum files that are kept.
     fn files_max(self) -> usize {
         match self {
             CacheFileKind::Code | CacheFileKind::Refusal => COMPILED_FILES_MAX,
@@ -80,34 +79,35 @@ impl CacheFileKind {
     }
 }
 
-/// Characters of a file's name that tell of which key it is.
+/// Characters of a file's name that identify its key.
 const PREFIX_CHARS: usize = 16;
 
-/// The variable of the environment that names the folder of compiled code and of its key.
+/// The environment variable with the directory of compiled code and of its key.
 const PLACE: &str = "MILLSTREAM_CACHE";
 
-/// Who holds it compiles; others wait.
+/// The process that holds it compiles; others wait.
 pub struct Turn(#[expect(dead_code, reason = "the lock goes with the file")] Option<File>);
 
-/// The folder of compiled code.
+/// The directory of compiled code.
 pub struct Cache {
-    folder: PathBuf,
+    dir: PathBuf,
     key: Key,
-    /// What the names of its files begin with: others share the folder who have other keys, and cannot use each other's files.
+    /// Prefix of its files: other users with other keys may share the directory, and cannot use each other's files.
     prefix: String,
 }
 
 impl Cache {
-    /// The cache in the folder that [`PLACE`] names, else the user's. `None`, said in the log, where there is none that can be trusted.
+    /// Opens the cache in the directory that [`PLACE`] names, or else the user's. `None` if none can be trusted, which is logged.
     pub fn of_user() -> Option<Cache> {
-        let untrusted = |folder: &Path, e: &io::Error| {
-            tracing::warn!("compiled plugins are not cached in {}: {e}", folder.display());
+        let untrusted = |dir: &Path, e: &io::Error| {
+            tracing::warn!("compiled plugins are not cached in {}: {e}", dir.display());
         };
         if let Some(place) = std::env::var_os(PLACE).filter(|place| !place.is_empty()).map(PathBuf::from) {
-            // Its key lies in it: whoever names a folder trusts all of it.
+            // Its key is inside: naming a directory means trusting all of it.
             let opened = match place.is_absolute() {
-                true => private::folder(&place)
-                    .and_then(|()| Cache::open(&place.join("compiled"), &place.join("cache.key"))),
+                true => {
+                    private::dir(&place).and_then(|()| Cache::open(&place.join("compiled"), &place.join("cache.key")))
+                }
                 false => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{PLACE} must be an absolute path"))),
             };
             return opened.inspect_err(|e| untrusted(&place, e)).ok();
@@ -121,18 +121,18 @@ impl Cache {
             );
             return None;
         };
-        let folder = cache.join("millstream").join("compiled");
-        Cache::open(&folder, &state.join("millstream").join("cache.key")).inspect_err(|e| untrusted(&folder, e)).ok()
+        let dir = cache.join("millstream").join("compiled");
+        Cache::open(&dir, &state.join("millstream").join("cache.key")).inspect_err(|e| untrusted(&dir, e)).ok()
     }
 
-    /// The cache in this folder, with the key in this file. Both are made where they are missing.
-    pub fn open(folder: &Path, key: &Path) -> io::Result<Cache> {
-        private::folder(folder)?;
+    /// Opens the cache in this directory, with the key in this file. Creates both if they are missing.
+    pub fn open(dir: &Path, key: &Path) -> io::Result<Cache> {
+        private::dir(dir)?;
         let key = Key::open(key).map_err(|e| io::Error::new(e.kind(), format!("the key {}: {e}", key.display())))?;
         let mut id = Hmac::<Sha256>::new_from_slice(key.bytes()).map_err(io::Error::other)?;
         id.update(b"millstream names\n");
         let prefix = hex::encode(&id.finalize().into_bytes()).chars().take(PREFIX_CHARS).collect();
-        Ok(Cache { folder: folder.to_owned(), key, prefix })
+        Ok(Cache { dir: dir.to_owned(), key, prefix })
     }
 
     /// The name under which the code of a component is kept: it depends on [`code_digest`], on wasmtime and on all
@@ -144,7 +144,7 @@ impl Cache {
         hex::encode(&all.0.finalize())
     }
 
-    /// Takes compiled code from the cache; `None` where there is none, or none that is whole and ours.
+    /// Loads compiled code; `None` if it is missing, incomplete, or not ours.
     pub fn load(&self, engine: &Engine, name: &str) -> Option<Component> {
         let code = self.path(name, CacheFileKind::Code);
         let mut bytes = Vec::new();
@@ -158,19 +158,19 @@ impl Cache {
             }
             return None;
         }
-        // SAFETY: the bytes are those that `store` wrote: their authentication code says so, whose key only this user has.
-        // They come from the very file that was checked, which only this user can write to; what stands at its path by
-        // now does not matter, as folders above may be those of others.
+        // SAFETY: the bytes are those that `store` wrote: their authentication code proves it, and only this user has its key.
+        // They are read from the file that was checked, which only this user can write. What its path names by now does not
+        // matter, as other users may own parent directories.
         let loaded = unsafe { Component::deserialize(engine, &bytes) };
         loaded.inspect_err(|e| tracing::warn!("{}: {e:#}; the plugin is compiled again", code.display())).ok()
     }
 
-    /// Waits until nobody else compiles for this name, at most so long: what takes minutes is done once a machine. Where that cannot
-    /// be told, each process compiles for itself.
+    /// Waits until no other process compiles this name, for at most `longest`: what takes minutes is done once per machine. If this cannot be
+    /// determined, each process compiles.
     pub fn turn(&self, name: &str, longest: Duration) -> Turn {
         const LOOK_EVERY: Duration = Duration::from_millis(20);
-        let path = self.folder.join(format!("{}-{name}.lock", self.prefix));
-        let Ok(file) = private::open_or_make(&path) else { return Turn(None) };
+        let path = self.dir.join(format!("{}-{name}.lock", self.prefix));
+        let Ok(file) = private::open_or_create(&path) else { return Turn(None) };
         let until = Instant::now().checked_add(longest);
         loop {
             match file.try_lock() {
@@ -183,14 +183,14 @@ impl Cache {
         }
     }
 
-    /// Keeps compiled code. A failure costs time at the next start, nothing else, so it is only said.
+    /// Stores compiled code. A failure only makes the next startup slower, so it is only logged.
     pub fn store(&self, name: &str, code: &[u8]) {
         if let Err(e) = self.keep(name, CacheFileKind::Code, code) {
-            tracing::warn!("the compiled plugin is not cached in {}: {e}", self.folder.display());
+            tracing::warn!("the compiled plugin is not cached in {}: {e}", self.dir.display());
         }
     }
 
-    /// The functions of a runtime that were kept; empty where there are none.
+    /// Returns the stored functions of a runtime; empty if there are none.
     pub fn functions(&self, name: &str) -> Vec<u8> {
         let mut bytes = Vec::new();
         let read = self.authentic(name, CacheFileKind::Functions).and_then(|mut file| {
@@ -203,7 +203,7 @@ impl Cache {
     /// Keeps functions of a runtime. A failure costs time, nothing else.
     pub fn keep_functions(&self, name: &str, functions: &[u8]) {
         if let Err(e) = self.keep(name, CacheFileKind::Functions, functions) {
-            tracing::debug!("compiled functions are not cached in {}: {e}", self.folder.display());
+            tracing::debug!("compiled functions are not cached in {}: {e}", self.dir.display());
         }
     }
 
@@ -215,7 +215,7 @@ impl Cache {
         self.prune()
     }
 
-    /// Opens a file that was kept under this name, if it is whole and ours, at its beginning.
+    /// Opens a stored file at its beginning, if it is complete and ours.
     fn authentic(&self, name: &str, purpose: CacheFileKind) -> io::Result<File> {
         let path = self.path(name, purpose);
         let mut file = private::open(&path)?;
@@ -242,12 +242,12 @@ impl Cache {
     }
 
     fn path(&self, name: &str, purpose: CacheFileKind) -> PathBuf {
-        self.folder.join(format!("{}-{name}.{}", self.prefix, purpose.extension()))
+        self.dir.join(format!("{}-{name}.{}", self.prefix, purpose.extension()))
     }
 
     /// Readers see the old file or the new one, never a part.
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
         file.write_all(bytes)?;
         file.persist(path).map(drop).map_err(|e| e.error)
     }
@@ -279,7 +279,7 @@ impl Cache {
 
     fn files(&self, which: impl Fn(&Path) -> bool) -> io::Result<Vec<CachedFile>> {
         let mut files = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
+        for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
             match fs::symlink_metadata(&path) {
                 Ok(found) if !found.is_dir() && which(&path) => {
@@ -292,20 +292,20 @@ impl Cache {
     }
 }
 
-/// A file of the folder.
+/// A file of the directory.
 struct CachedFile {
     modified: SystemTime,
     bytes: u64,
     path: PathBuf,
 }
 
-/// The file that was not used for the longest time goes first, so what a job loads at each start stays. Where that cannot be noted it may be
-/// compiled once more.
+/// Marks a file as used. The least recently used file is deleted first, so what a job loads at each startup stays. If it cannot be marked,
+/// it may be compiled again.
 fn was_used(file: &File) {
     file.set_modified(SystemTime::now()).ok();
 }
 
-/// Where the authentication code of a file stands: `x.code` has `x.code.mac`.
+/// The path of a file's authentication code: `x.code` has `x.code.mac`.
 fn mac_of(path: &Path) -> PathBuf {
     path.with_added_extension("mac")
 }

@@ -1,4 +1,4 @@
-//! Calls of a plugin for one stage on one worker, and what happens where one fails.
+//! Calls of a plugin for one stage on one worker, and what happens if one fails.
 
 use super::account::Account;
 use super::attempt::Attempts;
@@ -14,7 +14,7 @@ use super::trial::Fallback;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::batch::slices::RowBytes;
 use millstream_base::batch::widen::widened;
 use millstream_base::context::CallContext;
@@ -25,20 +25,19 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Calls one plugin for one stage on one worker thread. Every error names stage, plugin, version and batch.
-/// Batches passed in hold exactly the columns that the description names; see [`Description::input`]. Whole numbers are
-/// given to it as floats where it reads such.
+/// Calls one plugin for one stage on one worker thread. Every error names stage, plugin, version and batch. Batches passed in have exactly
+/// the columns that the description names; see [`Description::input`]. Integers are converted if the plugin reads floats.
 ///
-/// With [`OnError::Reject`] the rows that make a call fail are refused, as if the plugin had refused them itself, and the
-/// call's result is that of the others. A failure that no row is to blame for is an error all the same.
+/// With [`OnError::Reject`], the rows that make a call fail are rejected, as if the plugin had rejected them itself, and the result is that
+/// of the other rows. A failure that no row caused is an error anyway.
 pub struct Caller {
     attempts: Attempts,
     on_error: OnError,
     schemas: Schemas,
-    /// Where the plugin is on trial.
+    /// The previous version, while the plugin is on trial.
     before: Option<Fallback>,
     input: SchemaRef,
-    /// Of world `cogroup`.
+    /// The inputs of world `cogroup`.
     inputs: Vec<SchemaRef>,
 }
 
@@ -51,12 +50,12 @@ impl Caller {
         Caller { attempts, on_error, schemas, before: None, input, inputs }
     }
 
-    /// From now on the plugin is on trial: what cannot be done with it is done with the one before.
+    /// Puts the plugin on trial: if a call fails, the previous version makes it.
     pub fn on_trial(&mut self, before: Fallback) {
         self.before = Some(before);
     }
 
-    /// Makes a call with the plugin, or with the one before it where this one has failed.
+    /// Calls the plugin, or the previous version if the plugin has failed.
     fn try_out<T>(&mut self, call: impl Fn(&mut Caller) -> Result<T>) -> Result<T> {
         let Some(before) = self.before.clone() else { return call(self) };
         if !before.is_back() {
@@ -74,12 +73,12 @@ impl Caller {
         call(self)
     }
 
-    /// What the plugin counted so far.
+    /// The plugin's counters so far.
     pub fn counters(&self) -> &Counters {
         self.attempts.counters()
     }
 
-    /// What its calls cost so far.
+    /// The costs of its calls so far.
     pub fn account(&self) -> &Account {
         &self.attempts.instances.bill.account
     }
@@ -125,12 +124,12 @@ impl Caller {
         self.update_wide(context, wide.as_ref().unwrap_or(groups))
     }
 
-    /// As [`Caller::update`], of rows as the plugin reads them.
+    /// Like [`Caller::update`], for rows already converted to the plugin's columns.
     fn update_wide(&mut self, context: CallContext, groups: &Groups) -> Result<Updated> {
         if !groups.may_refuse_timers() {
             return self.update_once(context, groups);
         }
-        // What is made of them may have to be made again, and counts only once.
+        // The call may have to be repeated, and must count only once.
         let counters = Counters::default();
         let own = self.attempts.count_for(counters.clone());
         let updated = self.update_once(context, groups);
@@ -175,7 +174,7 @@ impl Caller {
     }
 
     fn cogroup_now(&mut self, context: CallContext, groups: &Cogroups) -> Result<Cogrouped> {
-        // All of them, whether or not the description has so many: what the plugin says of each is checked.
+        // All inputs, even if the description has fewer: what the plugin says about each is checked.
         let inputs = groups.inputs.iter().enumerate().map(|(place, (rows, ends))| {
             let rows = match self.inputs.get(place) {
                 Some(needs) => widened(rows, needs).map_err(Error::arrow)?.into_owned(),
@@ -197,9 +196,9 @@ impl Caller {
         }
     }
 
-    /// World `aggregate`: the rows of which no accumulator can be made, where a failing call rejects rows; [`Caller::lift`]
-    /// is to be called with the others.
-    pub fn refused(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Vec<RefusedRow>> {
+    /// World `aggregate`: finds rows for which no accumulator can be built, if a failing call rejects rows. Call [`Caller::lift`] with the
+    /// other rows.
+    pub fn refused(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Vec<RejectedRow>> {
         if self.on_error == OnError::Fail || rows.num_rows() == 0 {
             return Ok(Vec::new());
         }
@@ -207,14 +206,14 @@ impl Caller {
         let mut all = Vec::new();
         for slice in RowBytes::of([rows]).slices(rows.num_rows(), PLUGIN_CALL_MAX) {
             let refused = self.refused_of_call(context, &rows.slice(slice.start, slice.len()))?;
-            let placed = |refusal: RefusedRow| RefusedRow { row: refusal.row + slice.start as u32, ..refusal };
+            let placed = |refusal: RejectedRow| RejectedRow { row: refusal.row + slice.start as u32, ..refusal };
             all.extend(refused.into_iter().map(placed));
         }
         Ok(all)
     }
 
-    fn refused_of_call(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Vec<RefusedRow>> {
-        // What it counts and says here it counts and says again when the good rows are lifted.
+    fn refused_of_call(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Vec<RejectedRow>> {
+        // Its counts and log lines are repeated when the good rows are lifted.
         let counters = self.attempts.count_for(Counters::default());
         self.attempts.instances.set_quiet(true);
         let refused = match self.located(rows.num_rows(), |attempts| attempts.lift(context, rows)) {
@@ -253,14 +252,14 @@ impl Caller {
         })
     }
 
-    /// World `aggregate`: accumulators combined pair by pair. No row is to blame where this fails.
+    /// World `aggregate`: combines accumulators pair by pair. A failure blames no row.
     pub fn combine(&mut self, context: CallContext, left: &RecordBatch, right: &RecordBatch) -> Result<RecordBatch> {
         self.row_by_row([left, right], |own, [left, right]| {
             Ok(own.attempts.located(|attempts| attempts.combine(context, left, right))?)
         })
     }
 
-    /// World `aggregate`: the output row of each accumulator. No row is to blame where this fails.
+    /// World `aggregate`: computes the output row of each accumulator. A failure blames no row.
     pub fn lower(
         &mut self,
         context: CallContext,
@@ -272,14 +271,14 @@ impl Caller {
         })
     }
 
-    /// World `aggregate`: accumulators taken out again, pair by pair. No row is to blame where this fails.
+    /// World `aggregate`: removes accumulators, pair by pair. A failure blames no row.
     pub fn inverse(&mut self, context: CallContext, whole: &RecordBatch, part: &RecordBatch) -> Result<RecordBatch> {
         self.row_by_row([whole, part], |own, [whole, part]| {
             Ok(own.attempts.located(|attempts| attempts.inverse(context, whole, part))?)
         })
     }
 
-    /// Calls a function that makes a row of each row of these batches, with as many rows at a time as a call may have.
+    /// Calls a function that returns one row for each row of these batches, with as many rows per call as allowed.
     fn row_by_row<const N: usize>(
         &mut self,
         batches: [&RecordBatch; N],
@@ -299,8 +298,8 @@ impl Caller {
         concat_batches(&first.schema(), &made).map_err(Error::arrow)
     }
 
-    /// Makes a call; where its failure is the last word, and it took too long, once more to see where it stands. A row that is
-    /// called alone is: which rows stand together in a call must not show in what is told of those that are refused.
+    /// Makes a call. If it took too long and its failure is final, calls once more to find the source line. A call on a single row is final:
+    /// the message about a rejected row must not depend on the other rows of its call.
     fn located<T>(
         &mut self,
         rows: usize,
@@ -312,7 +311,7 @@ impl Caller {
         }
     }
 
-    /// Where the failure ends the job: the same with the row that it stands at.
+    /// If the failure fails the job, adds the row that caused it.
     fn with_culprit(
         &mut self,
         failure: CallFailure,
@@ -328,8 +327,8 @@ impl Caller {
         }
     }
 
-    /// Refused rows stand in the order of the rows where some may have been found to be guilty, in whatever calls.
-    fn in_order(&self, refused: &mut [RefusedRow]) {
+    /// Sorts rejected rows by row, because a search may find them in any order.
+    fn in_order(&self, refused: &mut [RejectedRow]) {
         if self.on_error == OnError::Reject {
             refused.sort_by_key(|refusal| refusal.row);
         }

@@ -1,4 +1,4 @@
-//! The longest calls of plugins that each thread has made lately, for traces. Nothing is kept before somebody wants them.
+//! The longest recent plugin calls of each thread, for traces. Nothing is recorded until traces are wanted.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,22 +18,22 @@ thread_local! {
 pub struct NotedCall {
     /// When it began.
     pub began: Instant,
-    /// How long it took, with what the host does for it.
+    /// Duration of the call, including the host's work.
     pub took: Duration,
     /// Rows passed.
     pub rows_in: u64,
     /// Rows taken.
     pub rows_out: u64,
-    /// What ended it where it failed: `time`, `memory`, `trap` …
+    /// The trap that ended it, if it failed: `time`, `memory`, `trap` …
     pub failed: Option<&'static str>,
 }
 
-/// What [`take`] gives.
+/// The result of [`take`].
 #[derive(Debug, Default)]
 pub struct NotedCalls {
-    /// The longest.
+    /// The longest calls.
     pub longest: Vec<NotedCall>,
-    /// How many there were.
+    /// Number of all calls.
     pub all: u64,
 }
 
@@ -42,7 +42,7 @@ pub fn want() {
     WANTED.store(true, Ordering::Relaxed);
 }
 
-/// Whether somebody wants them.
+/// Whether traces want calls.
 pub fn wanted() -> bool {
     WANTED.load(Ordering::Relaxed)
 }
@@ -62,7 +62,7 @@ pub fn take() -> NotedCalls {
     NOTED.with_borrow_mut(std::mem::take)
 }
 
-/// Keeps so many of those that took the longest, and `more` where it is one of them.
+/// Keeps the longest items, including `more` if it is one of them.
 pub fn keep_longest<T, K: Ord>(kept: &mut Vec<T>, more: T, most: usize, took: impl Fn(&T) -> K) {
     if kept.len() < most {
         kept.push(more);

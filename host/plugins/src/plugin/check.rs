@@ -19,7 +19,7 @@ const TYPE_BYTES_MAX: usize = 16 << 10;
 /// Bytes of a plugin's `doc`; the rest is cut.
 const DOC_BYTES_MAX: usize = 4096;
 
-/// Makes a description of what `describe` returned. Errors are words for the plugin's author.
+/// Converts the result of `describe` to a description. Errors are messages for the plugin's author.
 pub fn description(world: World, raw: bindings::WitDescription) -> Result<Description, String> {
     name("its name", &raw.name)?;
     name("its version", &raw.version)?;
@@ -55,7 +55,7 @@ pub fn description(world: World, raw: bindings::WitDescription) -> Result<Descri
     })
 }
 
-/// The same for world `cogroup`.
+/// Like [`description`], for world `cogroup`.
 pub fn cogroup_description(raw: bindings::CogroupDescription) -> Result<Description, String> {
     name("its name", &raw.name)?;
     name("its version", &raw.version)?;
@@ -87,7 +87,7 @@ pub fn cogroup_description(raw: bindings::CogroupDescription) -> Result<Descript
     })
 }
 
-/// The same for world `source`, which reads nothing of the job.
+/// Like [`description`], for world `source`, which reads no input.
 pub fn reader_description(raw: bindings::ReaderDescription) -> Result<Description, String> {
     name("its name", &raw.name)?;
     name("its version", &raw.version)?;
@@ -113,7 +113,7 @@ pub fn reader_description(raw: bindings::ReaderDescription) -> Result<Descriptio
     })
 }
 
-/// The same for world `sink`, which returns no rows.
+/// Like [`description`], for world `sink`, which returns no rows.
 pub fn writer_description(raw: bindings::WriterDescription) -> Result<Description, String> {
     name("its name", &raw.name)?;
     name("its version", &raw.version)?;

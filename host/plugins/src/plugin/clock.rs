@@ -1,6 +1,6 @@
-//! The clock of time limits: a thread that moves an engine's epoch, by which running code sees that its time is over.
-//! Time is counted in ticks of this clock, not of the system's, so that a process which a signal stopped and let go on
-//! finds its calls with the time left that they had.
+//! The clock of time limits: a thread that advances an engine's epoch, by which running code sees that its time is over. Time is counted in
+//! ticks of this clock, not of the system's. A process that was stopped and continued by signals thus finds its calls with their remaining
+//! time.
 
 use crate::limits::{PLUGIN_CLOCK_PATIENCE_MS, PLUGIN_CLOCK_SILENCE_MS_MAX};
 use millstream_base::error::{Error, Result};
@@ -12,19 +12,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 use wasmtime::Engine;
 
-/// How often it ticks; a call is stopped at most two ticks late.
+/// Interval of ticks; a call is stopped at most two ticks late.
 const TICK: Duration = Duration::from_millis(5);
 
-/// After so many ticks it is asked whether a call is still wanted, where there is somebody to ask: 50 ms.
+/// Number of ticks between checks whether a call is still wanted, if there is such a check: 50 ms.
 pub const ASK_EVERY: u64 = 10;
 
-/// How far the clock of an engine has come.
+/// The progress of an engine's clock.
 pub struct EpochClock {
     began: Instant,
     ticks: AtomicU64,
     /// Up to when ticks are counted, in microseconds since it began.
     moved_us: AtomicU64,
-    /// How it ended, where it should not have.
+    /// Why it stopped unexpectedly.
     broken: OnceLock<Error>,
 }
 
@@ -54,8 +54,7 @@ impl EpochClock {
         }
     }
 
-    /// Ticks by the system's clock until `tick` says that there is nothing left to tick for. A panic does not stop it:
-    /// without it no time limit would hold.
+    /// Ticks by the system's clock until `tick` returns `None`. A panic does not stop it, because without it no time limit works.
     fn keep_ticking(&self, mut tick: impl FnMut() -> Option<()>) {
         loop {
             let ticked = catch_unwind(AssertUnwindSafe(|| self.catch_up(&mut tick)));
@@ -66,7 +65,7 @@ impl EpochClock {
         }
     }
 
-    /// Ticks as often as time has passed: a sleep takes longer than it should, and so little errors would add up.
+    /// Ticks once per elapsed interval: sleeps take longer than requested, and small errors would add up.
     fn catch_up(&self, tick: &mut impl FnMut() -> Option<()>) -> Option<()> {
         let (ticks, moved_us) = passed(self.moved_us.load(Relaxed), micros(self.began.elapsed()));
         for _ in 0..ticks {
@@ -83,8 +82,7 @@ impl EpochClock {
         self.ticks.load(Relaxed)
     }
 
-    /// An error where the clock stands still, since then no call can be stopped. After the whole process stood still it
-    /// is given a moment to go on.
+    /// Fails if the clock has stopped, because then no call can be stopped. If the whole process was stopped, it gets a moment to continue.
     pub fn check(&self) -> Result<()> {
         if let Some(error) = self.broken.get() {
             return Err(error.clone());
@@ -114,15 +112,15 @@ impl EpochClock {
         silence_us <= PLUGIN_CLOCK_SILENCE_MS_MAX * 1000
     }
 
-    /// A clock that has stood still for so long.
+    /// A clock that stopped this long ago.
     #[cfg(test)]
     pub fn standing_still(silence: Duration) -> EpochClock {
         EpochClock { began: Instant::now().checked_sub(silence).unwrap(), ..EpochClock::new() }
     }
 }
 
-/// How many ticks there are between two times, and up to when they count. A gap in which the process cannot have run is
-/// one tick.
+/// Returns the number of ticks between two times, and the time up to which they count. A gap in which the process cannot have run is one
+/// tick.
 fn passed(moved_us: u64, now_us: u64) -> (u64, u64) {
     let (gap_us, tick_us) = (now_us.saturating_sub(moved_us), micros(TICK));
     if gap_us > PLUGIN_CLOCK_SILENCE_MS_MAX * 1000 {
@@ -136,7 +134,7 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The ticks after which a call that may take so long is stopped; zero: never.
+/// The number of ticks after which a call with this limit is stopped; zero: never.
 pub fn deadline(limit: Duration) -> u64 {
     // Far beyond the life of any process, and far from overflow.
     const NEVER: u64 = 1 << 60;

@@ -1,8 +1,8 @@
-//! Compiling a component in a process of its own, with limits on time and memory: a component that compiles for ever is
-//! no defect of a compiler, so the compiler must be one that can be killed.
+//! Compiles a component in a separate process, with limits on time and memory. A component that takes forever to compile is not a defect of
+//! a compiler, so the compiler must be killable.
 //!
-//! The bytes go to `millstream compile-component` through its standard input, and the code comes back through its
-//! standard output. Whether both processes mean the same code is told by the cache's key, which both compute.
+//! The bytes go to `millstream compile-component` through its standard input, and the code returns through its standard output. Both
+//! processes compute the cache's key, which shows whether they mean the same code.
 
 mod functions;
 mod order;
@@ -24,10 +24,10 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 use wasmtime::Engine;
 
-/// Why there is no code: words that go on after the name of the plugin.
+/// Why compilation failed; the message follows the plugin's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompileFailure {
-    /// Who can mend it.
+    /// Who can fix it.
     pub kind: Kind,
     /// What happened and what to do.
     pub words: String,
@@ -100,7 +100,7 @@ pub fn compile(
     }
 }
 
-/// The code, and the functions behind it.
+/// Splits the output into the code and the functions after it.
 fn apart(mut output: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
     let Some((length, _)) = output.split_first_chunk() else { return (output, Vec::new()) };
     let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
@@ -113,7 +113,7 @@ fn apart(mut output: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
 enum NoCode {
     /// The process would make code that this one cannot run.
     OtherCode,
-    /// Said in words.
+    /// A failure with a message.
     Failed(CompileFailure),
 }
 
@@ -176,8 +176,8 @@ fn run(program: &Path, order: &CompileOrder, bytes: &[u8]) -> io::Result<Process
     child::run_to_its_end("the process that compiles a plugin", program, &task)
 }
 
-/// Compiles in this process: without a limit on time and memory. The engine is one that goes when the code is made, as a
-/// compiler keeps what its largest function took for the next one, and a process that runs plugins has no use for that.
+/// Compiles in this process, without a limit on time and memory. The engine is dropped with its compiler, which would otherwise keep the
+/// memory of its largest function.
 fn here(kind: CodeKind, bytes: &[u8], why: &str) -> Result<Vec<u8>, CompileFailure> {
     static SAID: Once = Once::new();
     SAID.call_once(|| {

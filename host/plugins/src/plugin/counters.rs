@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Counts by name of the counter.
 pub type CounterValues = BTreeMap<String, u64>;
 
-/// What a stage's plugin counted on one worker. Cheap to clone; clones count together.
+/// Counters of a stage's plugin on one worker. Cheap to clone; clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub struct Counters(Arc<Mutex<CounterState>>);
 
 #[derive(Debug, Default)]
 struct CounterState {
     sums: CounterValues,
-    /// What each batch counted and nobody took yet; `None` where nobody will.
+    /// Counts of each batch that were not taken yet; `None` if they will not be taken.
     batches: Option<BTreeMap<BatchId, CounterValues>>,
 }
 
@@ -58,8 +58,8 @@ impl Counters {
     }
 }
 
-/// Adds counts. How many names a stage may make is bounded where it makes them; here, where those of several workers and
-/// starts come together, names are dropped beyond what any stage may make.
+/// Adds counts. The number of names is bounded where a stage creates them. Here, counts of several workers and runs meet, and names beyond
+/// that bound are dropped.
 pub fn add(sums: &mut CounterValues, counted: CounterValues) {
     for (counter, amount) in counted {
         if let Some(sum) = sums.get_mut(&counter) {

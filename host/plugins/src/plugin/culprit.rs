@@ -1,5 +1,5 @@
-//! Which row or key a failing call stands at, where a stage does not reject rows: the job ends, and its author is told what to look at.
-//! Calls on halves of the input, in fresh instances, find the first one that fails by itself, in as many calls as its number has bits.
+//! Finds the row or key that makes a call fail, if a stage does not reject rows: the job fails, and the error shows the row. Calls on halves
+//! of the input, in new instances, find the first row that fails alone: a binary search.
 
 use super::attempt::Attempts;
 use super::counters::Counters;
@@ -14,9 +14,9 @@ use std::ops::Range;
 const COLUMNS_SHOWN_MAX: usize = 12;
 const VALUE_BYTES_MAX: usize = 80;
 
-/// The failure of a call, with the first row (or key) that fails by itself. `what` names them, `parts` is how many there are, `call`
-/// makes a call with some of them, and `shown` says what one holds. Unchanged where the limits were met, as each call may take as long
-/// again, and where none fails alone.
+/// Adds to a failure the first row (or key) that fails alone. `what` names rows or keys, `parts` is their number, `call` makes a call with
+/// some of them, and `shown` formats one. Unchanged if a limit was exceeded, because each call may take as long again, and if none fails
+/// alone.
 pub fn named(
     attempts: &mut Attempts,
     failure: CallFailure,
@@ -28,7 +28,7 @@ pub fn named(
     if !looks || parts == 0 || attempts.asks_others() {
         return failure;
     }
-    // They count nothing, and repeat no words in the log.
+    // These calls count nothing, and do not repeat log lines.
     let own = attempts.count_for(Counters::default());
     attempts.instances.set_quiet(true);
     let found = first(parts, |range| call(attempts, range));
@@ -42,7 +42,7 @@ pub fn named(
     }
 }
 
-/// The first of so many parts with which a call fails, where all of them together fail; `None`: it does not fail alone.
+/// Finds the first part that makes a call fail, if all parts together fail; `None` if it does not fail alone.
 fn first(parts: usize, mut call: impl FnMut(Range<usize>) -> Result<(), CallFailure>) -> Option<usize> {
     let (mut range, mut known) = (0..parts, true);
     while range.len() > 1 {
@@ -57,7 +57,7 @@ fn first(parts: usize, mut call: impl FnMut(Range<usize>) -> Result<(), CallFail
     (known || call(range.clone()).is_err_and(|failure| failure.trap.is_some())).then_some(range.start)
 }
 
-/// What a row holds: `user = ann, amount = -3`.
+/// Formats a row: `user = ann, amount = -3`.
 pub fn row_in_words(rows: &RecordBatch, row: usize) -> String {
     let schema = rows.schema();
     let value = |(name, column): (&String, &ArrayRef)| {

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 /// The call that an instance is in.
 #[derive(Clone, Copy, Debug)]
 pub struct CurrentCall {
-    /// Its batch; `None` in `describe`.
+    /// The batch; `None` in `describe`.
     pub batch: Option<u64>,
     /// The batch time, in microseconds since 1970; 0 in `describe`.
     pub time_us: i64,
     /// When it began.
     pub began: Instant,
-    /// How many times it has the time, or the fuel, of one call.
+    /// Multiplier for its time or fuel.
     pub times: u64,
     /// The rows that it is given.
     pub rows: u64,
@@ -22,7 +22,7 @@ pub struct CurrentCall {
     pub rows_before: u64,
 }
 
-/// The time of a call that has so many times that of one; zero: no limit.
+/// The time of a call with this multiplier; zero: no limit.
 pub fn time(limits: &PluginLimits, times: u64) -> Duration {
     limits.time_max.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX))
 }
@@ -45,12 +45,12 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// Of a call that began then and may take so long; zero: for ever.
+    /// The deadline of a call that began at this time with this limit; zero: no limit.
     pub fn new(began: Instant, time_max: Duration) -> Deadline {
         Deadline { time_max, end: began.checked_add(time_max).filter(|_| !time_max.is_zero()) }
     }
 
-    /// How long it may still wait.
+    /// The remaining time.
     pub fn left(&self) -> Duration {
         let most = Duration::from_millis(PLUGIN_WAIT_MS_MAX);
         self.end.map_or(most, |end| end.saturating_duration_since(Instant::now()))

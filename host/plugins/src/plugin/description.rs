@@ -4,8 +4,8 @@ use arrow::datatypes::{Schema, SchemaRef};
 use millstream_base::batch::nested;
 use std::sync::Arc;
 
-/// What a plugin says of itself for a config and an input; see `description` in `wit/types.wit`. In world `cogroup` `input`
-/// is the first of `inputs`; in others it is the only one.
+/// A plugin's description for a config and an input; see `description` in `wit/types.wit`. In world `cogroup`, `input` is the first of
+/// `inputs`; in others it is the only one.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct Description {
@@ -20,7 +20,7 @@ pub struct Description {
     /// Which of these columns are written out.
     pub written: Arc<WrittenColumns>,
     pub inverse: bool,
-    /// World `sink`: whether it knows which batch was the last one that it committed.
+    /// World `sink`: whether it reports the last batch that it committed.
     pub exactly_once: bool,
     pub config_schema: String,
 }
@@ -28,28 +28,28 @@ pub struct Description {
 /// The columns of a plugin that are written out.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct WrittenColumns {
-    /// Of each input.
+    /// For each input.
     pub inputs: Vec<WrittenOut>,
-    /// Of the rows that it returns.
+    /// For the rows that it returns.
     pub output: WrittenOut,
-    /// Of states or accumulators.
+    /// For states or accumulators.
     pub state: WrittenOut,
-    /// Of keys, where it says which it takes; else see [`WrittenOut::of_named`].
+    /// For keys, if it declares them; otherwise see [`WrittenOut::of_named`].
     pub key: WrittenOut,
 }
 
-/// Which columns of a schema cross the boundary written out: as text, as files hold them. They are those that the plugin describes
-/// by the name that job files have for the type (`date`, `decimal(12,2)`, `list<int64>`), not by Arrow's.
+/// The columns that are passed as text, in the form used in files. The plugin describes them by the type's name in job files (`date`,
+/// `decimal(12,2)`, `list<int64>`), not by Arrow's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WrittenOut(pub Vec<bool>);
 
 impl WrittenOut {
-    /// Of columns that a plugin does not describe, as those of any key: it is told of their types by these names.
+    /// For columns that a plugin does not describe, such as those of any key: the plugin receives their types by these names.
     pub fn of_named(schema: &Schema) -> WrittenOut {
         WrittenOut(schema.fields().iter().map(|field| nested::name_of(field.data_type()).is_some()).collect())
     }
 
-    /// Whether the column at this place is.
+    /// Whether the column at this index is passed as text.
     pub fn has(&self, place: usize) -> bool {
         self.0.get(place).copied().unwrap_or(false)
     }

@@ -17,20 +17,20 @@ use wasmtime::{
     WasmFeatures,
 };
 
-/// The same where the process has little, and how much more there is whenever that is used up: then the memory moves.
+/// Reserved bytes in a process with little address space, also each time that a memory grows beyond it and moves.
 const MEMORY_RESERVED_BYTES_COMPACT: u64 = 16 << 20;
-/// Bytes around it that nobody can touch, so that an access to a field of something needs no check of its own.
+/// Inaccessible bytes around a memory, so that accesses with small offsets need no bounds check.
 const MEMORY_GUARD_BYTES_COMPACT: u64 = 64 << 10;
 
 /// An engine, and what plugins are offered on it.
 pub struct Machine {
-    /// What its code is.
+    /// The kind of its code.
     pub kind: CodeKind,
     /// The engine.
     pub engine: Engine,
     /// The imports of every plugin.
     pub linker: Linker<Guest>,
-    /// What stops calls that take too long, where a clock does.
+    /// The clock that stops calls that take too long, if a clock does.
     pub clock: Option<Arc<EpochClock>>,
 }
 
@@ -47,8 +47,8 @@ impl Machine {
     }
 }
 
-/// An engine for this kind of code that has no clock and reserves no memory before it is used; code of functions is taken from
-/// `functions` and put into it.
+/// Creates an engine for this kind of code without a clock, and without memory reserved in advance. Code of functions is read from and
+/// written to `functions`.
 pub fn compiler(kind: CodeKind, functions: Option<Arc<impl CacheStore + 'static>>) -> Result<Engine> {
     let mut config = deterministic(kind);
     let kept = functions.map_or(Ok(()), |functions| config.enable_incremental_compilation(functions).map(drop));
@@ -76,10 +76,10 @@ fn new(kind: CodeKind) -> Result<Engine> {
     Ok(engine)
 }
 
-/// What WebAssembly plugins may use: what toolchains make today, and nothing that is young, that is kept in heaps which no
-/// limit of ours counts, or that runs beside the call. So these are off: threads and shared memory, garbage collection,
-/// references to functions by type, exceptions, memories of 64 bits and of other page sizes, stack switching, and of the
-/// component model everything asynchronous, `error-context`, lists of fixed length, maps and 64 bits.
+/// WebAssembly features that plugins may use: what toolchains emit today. Excluded is what is new, what uses heaps that our limits do not
+/// count, and what runs concurrently with the call. So these are off: threads and shared memory, garbage collection, typed function
+/// references, exceptions, memories with 64 bits or other page sizes, stack switching, and of the component model everything asynchronous,
+/// `error-context`, lists of fixed length, maps and 64 bits.
 const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .difference(WasmFeatures::GC_TYPES)
     .union(WasmFeatures::COMPONENT_MODEL)
@@ -124,10 +124,9 @@ fn deterministic(kind: CodeKind) -> Config {
     config
 }
 
-/// What instructions cost, in fuel: at most about a nanosecond for 1, so that the fuel of a second lasts for a second at
-/// most whatever a plugin does. Most cost 1; those that take much longer, or as long as their operands are large, cost
-/// accordingly. What no cost of instructions can tell is memory that is touched here and there, far from any cache: loads
-/// and stores that do nothing else take two to four times as long.
+/// Fuel costs of instructions: at most about a nanosecond per unit, so that the fuel of a second lasts at most one second. Most cost 1;
+/// those that are slower, or whose time grows with their operands, cost accordingly. Cache misses cannot be modeled: loads and stores far
+/// from any cache take two to four times as long.
 fn costs() -> OperatorCost {
     let mut costs = OperatorCost::new();
     for slow in [
@@ -175,9 +174,9 @@ fn costs() -> OperatorCost {
     costs
 }
 
-/// An instance lives for one call, so what counts is how cheap the next one is. A finished instance leaves pages
-/// resident, and the kernel is asked (PAGEMAP_SCAN, Linux 6.7) which of them were written, so that the next one finds
-/// its memory without page faults and only what was written is cleared.
+/// An instance lives for one call, so creating the next one must be cheap. A finished instance leaves pages resident. The kernel reports
+/// which of them were written (PAGEMAP_SCAN, Linux 6.7). The next instance thus has its memory without page faults, and only written pages
+/// are cleared.
 fn pool() -> InstanceAllocationStrategy {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(PLUGIN_INSTANCES_MAX)

@@ -1,5 +1,5 @@
-//! The story of a failed call: which stage, plugin, version and batch; what happened, in the guest's own words where
-//! it left any; its backtrace; and what to do.
+//! The error of a failed call: stage, plugin, version and batch; what happened, with the guest's own message if there is one; its backtrace;
+//! and what to do.
 
 mod cause;
 mod frames;
@@ -23,24 +23,24 @@ use wasmtime::WasmBacktrace;
 /// A call that failed.
 #[derive(Clone, Debug)]
 pub struct CallFailure {
-    /// What ended it; `None`: the plugin is not to blame, so neither are its rows.
+    /// The trap that ended it; `None` if neither the plugin nor its rows are to blame.
     pub trap: Option<Trap>,
-    /// What happened, in a line or a few.
+    /// What happened, in one or a few lines.
     pub reason: String,
     /// Names of the functions that were being called, the innermost first, one a line.
     pub backtrace: Option<String>,
-    /// The whole story.
+    /// The complete error.
     pub error: Error,
-    /// Where in it the functions stand that were being called.
+    /// The part of the error that lists the call stack.
     pub frames_at: Range<usize>,
 }
 
-/// What is wrong with the result of a call.
+/// Why the result of a call is not accepted.
 #[derive(Debug)]
 pub enum OutputFault {
-    /// It is not what the interface promises.
+    /// It violates the interface.
     Invalid(String),
-    /// It is too much; with what to do.
+    /// It is too large; with what to do.
     TooMuch(String, &'static str),
 }
 
@@ -109,7 +109,7 @@ impl CallFailure {
         }
     }
 
-    /// Says what was being called in these lines, and not in the names of functions; `head` tells what the lines are.
+    /// Replaces the call stack with these lines; `head` introduces them.
     pub fn with_calls(mut self, head: &str, calls: &str, limits: &PluginLimits) -> CallFailure {
         let mut told = format!("\n  {head}");
         indent(&mut told, calls);
@@ -123,8 +123,8 @@ impl CallFailure {
         self
     }
 
-    /// Says at which row it failed, in a line of its own: before the advice in the last line, or behind the plugin's own words, which
-    /// come without.
+    /// Adds the row at which it failed, on its own line: before the advice in the last line, or after the plugin's own message, which has no
+    /// advice.
     pub fn with_culprit(mut self, words: &str) -> CallFailure {
         let message = &mut self.error.message;
         let advice = message.rfind('\n').filter(|_| self.trap != Some(Trap::Error));
@@ -132,7 +132,7 @@ impl CallFailure {
         self
     }
 
-    /// The failure of a call that returned an error by itself.
+    /// The failure of a call that returned an error.
     pub fn returned(identity: &CallIdentity, batch: Option<u64>, error: super::bindings::GuestError) -> CallFailure {
         use super::bindings::GuestError::{Config, Input, Internal};
         // A config is wrong for every row.

@@ -2,14 +2,14 @@
 
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::buffer::ScalarBuffer;
-use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::batch::rejected::RejectedRow;
 
-/// What `process` returns.
+/// The result of `process`.
 pub struct Processed {
     /// The rows, with the described output schema.
     pub rows: RecordBatch,
-    /// Rows of the input that are refused.
-    pub rejections: Vec<RefusedRow>,
+    /// Rejected input rows.
+    pub rejections: Vec<RejectedRow>,
 }
 
 /// The groups of an update call; see `groups` in `wit/update.wit`.
@@ -19,7 +19,7 @@ pub struct Groups {
     pub keys: RecordBatch,
     /// The columns that the plugin reads, sorted by group.
     pub rows: RecordBatch,
-    /// Where each group's rows end.
+    /// End of each group's rows.
     pub ends: UInt32Array,
     /// The old states, one row a group.
     pub states: RecordBatch,
@@ -27,9 +27,9 @@ pub struct Groups {
     pub known: BooleanArray,
     /// Whether this is the last call of an idle key.
     pub timed_out: BooleanArray,
-    /// Whether it would be, if the key had no rows; it has some.
+    /// Whether the timeout would be due if the key had no new rows.
     pub overdue: BooleanArray,
-    /// How many timers each group's key has set; empty where the stage has none.
+    /// Number of timers that each group's key has set; empty if the stage has none.
     pub timers: Vec<u32>,
     /// The timers for which groups are called; without meaning for a plugin that does not import `timers`.
     pub due: DueTimes,
@@ -40,13 +40,13 @@ pub struct Groups {
 /// Timers that are due, by group; see `due-times` in `wit/timers.wit`.
 #[derive(Clone, Debug, Default)]
 pub struct DueTimes {
-    /// Where each group's times end.
+    /// End of each group's times.
     pub ends: ScalarBuffer<u32>,
     /// The times, in microseconds.
     pub times_us: ScalarBuffer<i64>,
 }
 
-/// What a plugin asked for during a call of `update`: that its group be called at a time, or no longer.
+/// A timer that a call of `update` sets or cancels for a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimerChange {
     /// The group.
@@ -57,7 +57,7 @@ pub struct TimerChange {
     pub is_set: bool,
 }
 
-/// What `update` returns; see `updated` in `wit/update.wit`.
+/// The result of `update`; see `updated` in `wit/update.wit`.
 pub struct Updated {
     /// The new states, one row a group.
     pub states: RecordBatch,
@@ -65,13 +65,13 @@ pub struct Updated {
     pub kept: BooleanArray,
     /// Emitted rows.
     pub output: RecordBatch,
-    /// Rows of the groups that are refused.
-    pub rejections: Vec<RefusedRow>,
+    /// Rejected rows of the groups.
+    pub rejections: Vec<RejectedRow>,
     /// Timers set and cancelled, in order.
     pub timers: Vec<TimerChange>,
     /// Groups that were not called after all, as none of their rows was left; their states are the old ones.
     pub untouched: Vec<u32>,
-    /// Groups of which no row was left, whether they were called or not.
+    /// Groups whose rows were all rejected, whether they were called or not.
     pub emptied: Vec<u32>,
 }
 
@@ -83,10 +83,10 @@ pub struct Cogroups {
     pub inputs: Vec<(RecordBatch, UInt32Array)>,
 }
 
-/// What `cogroup` returns.
+/// The result of `cogroup`.
 pub struct Cogrouped {
     /// Emitted rows.
     pub rows: RecordBatch,
-    /// For each input rows that are refused.
-    pub rejections: Vec<Vec<RefusedRow>>,
+    /// Rejected rows of each input.
+    pub rejections: Vec<Vec<RejectedRow>>,
 }

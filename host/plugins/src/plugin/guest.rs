@@ -23,26 +23,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
-/// How many lines at level error an error message repeats: the first ones of a call, and the last.
+/// Number of log lines at level error that an error message repeats: the first ones of a call, and the last.
 const ERROR_LINES_KEPT: usize = 10;
 
-/// What the instances of one stage on one worker use up together, one after the other.
+/// Resources that the instances of one stage on one worker use together, one after another.
 pub struct StageBudget {
     identity: Arc<CallIdentity>,
     limits: PluginLimits,
     log: Mutex<LogBudget>,
     /// Names of counters, of all calls.
     counters: Mutex<BTreeSet<String>>,
-    /// Tells how much memory instances have.
+    /// Reports the memory of instances.
     holder: Holder,
     /// Whether lines of the log are not written.
     quiet: AtomicBool,
-    /// The same for good.
+    /// Like `quiet`, but permanently.
     mute: AtomicBool,
 }
 
 impl StageBudget {
-    /// Of a stage on a worker.
+    /// Creates the budget of a stage on a worker.
     pub fn new(identity: Arc<CallIdentity>, limits: PluginLimits) -> StageBudget {
         let log = Mutex::new(LogBudget::new(identity.clone(), &limits));
         let [quiet, mute] = [false; 2].map(AtomicBool::new);
@@ -87,7 +87,7 @@ pub struct Guest {
     pub batch: Option<u64>,
     /// The call.
     pub call: CurrentCall,
-    /// What the call may return.
+    /// How much the call may return.
     pub allowance: Allowance,
     /// Bytes of its linear memories.
     pub memory: Growth,
@@ -99,35 +99,35 @@ pub struct Guest {
     pub error_lines: Vec<String>,
     /// Timers of this call.
     pub timers: CallTimers,
-    /// What stands behind `wasi:` imports, where the plugin has used one.
+    /// The implementation of `wasi:` imports, once the plugin has used one.
     pub wasi: Option<Box<Wasi>>,
     net: Net,
-    /// How long the host worked in this call on what the component asked for.
+    /// Time that the host spent in imports during this call.
     pub time_in_imports: Duration,
     /// Lines of the log that were dropped in this call.
     pub log_lines_dropped: u64,
-    /// Where it stood, if it is called only to see that: then it writes no line of the log and counts nothing.
+    /// Its source locations, if the call is only made to find them: then it logs and counts nothing.
     pub places: Option<CallPlaces>,
-    /// Ticks of the clock that the call has left behind those that it was given.
+    /// Remaining ticks of the call beyond the current slice.
     pub ticks_left: u64,
     counted: BTreeMap<String, u64>,
 }
 
-/// What a call is told of its timers, and what it asks for.
+/// Timers of a call: those that are due, and the changes it requests.
 #[derive(Default)]
 pub struct CallTimers {
-    /// Those that are due.
+    /// Due timers.
     pub due: DueTimes,
-    /// Those set and cancelled, in order; at most [`PLUGIN_TIMER_CHANGES_MAX`] and one more.
+    /// Timers set and cancelled, in order; at most [`PLUGIN_TIMER_CHANGES_MAX`] and one more.
     pub changes: Vec<TimerChange>,
 }
 
-/// What grows in an instance, all of a kind together.
+/// A resource of an instance that grows, all of a kind together.
 pub struct Growth {
     max: u64,
-    /// How much there is.
+    /// Current amount.
     pub now: u64,
-    /// Whether the limit refused it more, in this call.
+    /// Whether the limit prevented growth during this call.
     pub refused: bool,
 }
 
@@ -136,8 +136,8 @@ impl Growth {
         Growth { max, now: 0, refused: false }
     }
 
-    /// By how much it may grow from here to there; `None`: not so far. What is beyond the component's own limit the engine
-    /// refuses, and so it is no growth.
+    /// Returns by how much it may grow; `None` if that exceeds the limit. Growth beyond the component's own maximum is rejected by the engine,
+    /// so it does not count.
     fn grow(&mut self, current: usize, desired: usize, own_max: Option<usize>) -> Option<u64> {
         let growth = desired.saturating_sub(current) as u64;
         let within = self.now.saturating_add(growth) <= self.max;
@@ -175,31 +175,31 @@ impl Guest {
         }
     }
 
-    /// What stands behind `wasi:` imports, made when the plugin first uses one.
+    /// The implementation of `wasi:` imports, created when the plugin first uses one.
     pub fn wasi(&mut self) -> &mut Wasi {
         let Guest { wasi, shared, stage, call, .. } = self;
         wasi.get_or_insert_with(|| Box::new(Wasi::new(&shared.identity, stage, &shared.limits, *call)))
     }
 
-    /// Its sockets, and whom it may connect to; nobody while it only describes itself.
+    /// Its sockets, and the addresses that it may connect to; none during `describe`.
     pub fn net(&mut self) -> NetCall<'_> {
         let grant = (!self.shared.identity.describes()).then_some(&self.stage.grant);
         NetCall { net: &mut self.net, grant, sockets_max: self.shared.limits.handles_max }
     }
 
-    /// What its network refused in this call that the job does not grant.
+    /// Takes the network access in this call that the job does not grant.
     pub fn take_denied(&mut self) -> Option<String> {
         self.net.take_denied()
     }
 
-    /// How long an import may wait that is asked to wait for so long: no longer than the call.
+    /// Returns how long an import with this timeout may wait: never longer than the call.
     pub fn wait_of(&self, timeout_ms: u32) -> Duration {
         let time_max = time(&self.shared.limits, self.call.times);
         let left = Deadline::new(self.call.began, time_max).left() * 9 / 10;
         Duration::from_millis(timeout_ms.into()).min(left)
     }
 
-    /// What becomes of the call whose ticks are over.
+    /// Decides how a call whose ticks are over continues.
     pub fn time_is_over(&mut self) -> UpdateDeadline {
         let next = self.ticks_left.min(clock::ASK_EVERY);
         if next == 0 || !interrupt::is_wanted() {
@@ -251,7 +251,7 @@ impl Guest {
                 WitLevel::Error => tracing::error!(stage, source, sink, plugin, batch, "{line}"),
             }
         }
-        // A panic's words are kept even where the log is full or quiet: they are what the error message is made of.
+        // The message of a panic is kept even if the log is full or quiet: the error message needs it.
         if level == WitLevel::Error {
             if self.error_lines.len() == ERROR_LINES_KEPT {
                 // Some runtimes say first what has happened, others last.
@@ -278,14 +278,14 @@ impl Guest {
         }
     }
 
-    /// Notes what is asked of a timer.
+    /// Records a requested change of a timer.
     pub fn change_timer(&mut self, group: u32, at_us: i64, is_set: bool) {
         if self.timers.changes.len() <= PLUGIN_TIMER_CHANGES_MAX {
             self.timers.changes.push(TimerChange { group, at_us, is_set });
         }
     }
 
-    /// A granted file; an error in words for the plugin.
+    /// Returns a granted file. The error is a message for the plugin.
     pub fn file(&self, name: &str) -> Result<&Bytes, String> {
         self.stage.grant.files.get(name).ok_or_else(|| {
             let names: Vec<&str> = self.stage.grant.files.keys().map(String::as_str).collect();
@@ -301,14 +301,14 @@ impl Drop for Guest {
     }
 }
 
-/// How many bytes of the log a message takes, with what indents its further lines.
+/// Number of log bytes of a message, including the indentation of its further lines.
 fn logged_bytes(message: &str) -> usize {
     let kept = message.as_bytes().get(..PLUGIN_LOG_LINE_BYTES_MAX).unwrap_or(message.as_bytes());
     kept.len() + 4 * kept.iter().filter(|byte| **byte == b'\n').count()
 }
 
-/// Whether a memory could not grow since the system has no more, and not since it is as large as it can be. The engine's error
-/// has words only; those of the system end with its number.
+/// Whether a memory could not grow because the system has no more, and not because it reached its maximum. The engine's error is only text;
+/// those of the system end with a number.
 fn is_of_system(error: &wasmtime::Error) -> bool {
     format!("{error:#}").contains("(os error ")
 }
@@ -319,7 +319,7 @@ impl ResourceLimiter for Guest {
         let Some(growth) = self.memory.grow(current, desired, own_max) else { return Ok(false) };
         if let Err(error) = memory::ask(growth) {
             self.memory.now = before;
-            // No row is to blame. An error ends the call, whatever the guest would make of a refusal.
+            // No row is to blame. An error ends the call, however the guest would handle the rejection.
             self.no_memory = Some(error.clone());
             return Err(wasmtime::Error::new(error));
         }
@@ -331,7 +331,7 @@ impl ResourceLimiter for Guest {
         if !is_of_system(&error) {
             return Ok(());
         }
-        // There may be more when the batch runs again, so this too decides about no row.
+        // There may be more memory on a replay, so this must not reject rows either.
         let words = format!("its memory cannot grow: {error:#}{}", addresses::advice());
         self.no_memory = Some(Error::memory(words));
         Err(error)

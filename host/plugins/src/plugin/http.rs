@@ -1,5 +1,5 @@
-//! Requests over HTTP, as a job grants them: to these hosts, with these methods, so many, so large, and no longer than the
-//! call may run. An answer that redirects is an answer; following it is a request of its own, which must be granted too.
+//! HTTP requests that a job grants: to these hosts, with these methods, limited in number and size, and no longer than the call may run.
+//! Redirects are not followed: following one is another request, which must be granted too.
 
 mod addresses;
 mod allow;
@@ -34,7 +34,7 @@ pub struct Requests {
 /// The end of a request's own work: its connection.
 type HttpDriver = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
-/// An answer that is still to come.
+/// A pending response.
 type HttpResponse = Box<dyn Future<Output = Result<(http::Response<WasiBody>, HttpDriver), Error>> + Send>;
 
 impl Requests {
@@ -57,7 +57,7 @@ impl Requests {
         self.made = 0;
     }
 
-    /// Whether a request may be made; if not, why, once in the log and once for the plugin.
+    /// Checks whether a request is granted. If not, the reason goes to the log once and to the plugin.
     fn check(&mut self, request: &http::Request<WasiBody>) -> Result<(), Error> {
         self.made = self.made.saturating_add(1);
         let refused = if self.batch.is_none() && self.identity.describes() {
@@ -84,7 +84,7 @@ impl Requests {
     }
 }
 
-/// The plugin is told of errors, and logs those that matter to it; the crate would log each, without saying whose it is.
+/// The plugin receives errors, and logs those that matter; the crate would log all without naming the plugin.
 impl WasiHttpHooks for Requests {
     fn p2_error_from_connect(&mut self, error: &std::io::Error) -> ErrorCode {
         match error.kind() {
@@ -106,7 +106,7 @@ impl WasiHttpHooks for Requests {
         if let Err(error) = self.check(&request) {
             return Box::new(std::future::ready(Err(error)));
         }
-        // What is left of the call after them is for what the plugin makes of no answer.
+        // The rest of the call's time is for the plugin to handle a missing response.
         let left = self.deadline.left() * 9 / 10;
         let asked = options.unwrap_or_default();
         let within = |asked: Option<Duration>| asked.unwrap_or(left).min(left);
@@ -142,7 +142,7 @@ impl WasiHttpHooks for Requests {
     }
 }
 
-/// A body that fails where it gets too long.
+/// A body that fails beyond its limit.
 fn limited<B>(body: B, too_long: fn(Option<u64>) -> Error) -> WasiBody
 where
     B: http_body::Body<Data = bytes::Bytes, Error = Error> + Send + 'static,

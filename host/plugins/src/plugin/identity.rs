@@ -3,20 +3,20 @@
 /// The function by which a plugin says what it does.
 pub const DESCRIBE: &str = "describe";
 
-/// Who is called, and for whom, for messages.
+/// The plugin and the stage of a call, for messages.
 #[derive(Clone, Debug)]
 pub struct CallIdentity {
-    /// The stage, source or sink; `None` where there is none yet.
+    /// The stage, source or sink; `None` if there is none yet.
     pub stage: Option<String>,
-    /// What that is.
+    /// The role of the plugin there.
     pub role: Role,
-    /// Name and version, or the file as long as they are unknown.
+    /// Name and version, or the file while they are unknown.
     pub plugin: String,
-    /// The function that is called where no batch is.
+    /// The called function, if there is no batch.
     pub outside: &'static str,
 }
 
-/// What uses a plugin.
+/// The part of a job that uses a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Role {
@@ -26,7 +26,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// As people say it.
+    /// The word for messages.
     pub fn word(self) -> &'static str {
         match self {
             Role::Stage => "stage",
@@ -51,7 +51,7 @@ impl CallIdentity {
         (named(Role::Stage), named(Role::Source), named(Role::Sink), &self.plugin)
     }
 
-    /// Whether the plugin is only asked what it does.
+    /// Whether the call is `describe`.
     pub fn describes(&self) -> bool {
         self.outside == DESCRIBE
     }

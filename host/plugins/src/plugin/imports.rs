@@ -1,4 +1,4 @@
-//! What a plugin may ask of the host: `log`, `metrics`, `files`, `stage`, `timers`, `net`.
+//! Host functions for plugins: `log`, `metrics`, `files`, `stage`, `timers`, `net`.
 
 use super::bindings::{self, Schema, WitLevel};
 use super::groups::DueTimes;
@@ -14,7 +14,7 @@ use wasmtime::{AsContextMut, StoreContextMut, Trap};
 /// The context of a call of an import.
 type ImportCall<'a> = StoreContextMut<'a, Guest>;
 
-/// An interface, where the time that the host works for the guest is noted.
+/// An interface whose calls are timed as host time.
 struct TimedInterface<'a>(LinkerInstance<'a, Guest>);
 
 impl TimedInterface<'_> {
@@ -146,7 +146,7 @@ fn offer_net(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 /// Takes the fuel that a call of an import costs, where calls are metered by fuel: the engine does not see what the host
 /// does for a plugin.
 pub fn charge(cx: &mut ImportCall<'_>, bytes: usize) -> wasmtime::Result<()> {
-    // An error tells that the engine does not count fuel.
+    // An error means that the engine does not count fuel.
     let Ok(fuel) = cx.get_fuel() else { return Ok(()) };
     let cost = PLUGIN_IMPORT_FUEL.saturating_add(bytes as u64);
     cx.set_fuel(fuel.saturating_sub(cost))?;

@@ -1,4 +1,4 @@
-//! Instances of a plugin: they are made, called under their limits, and thrown away.
+//! Instances of a plugin: they are created, called under their limits, and dropped.
 
 use super::account::CallCosts;
 use super::allowance::{Allowance, InputSize};
@@ -25,26 +25,26 @@ use std::time::{Duration, Instant};
 use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Instance, Lift, Lower};
 
-/// Calls functions of one plugin under one set of limits, in instances that live as long as they should.
+/// Calls functions of one plugin under one set of limits, in instances that live as long as configured.
 pub struct Instances {
-    /// What is called.
+    /// The component to call.
     pub callee: Callee,
     /// Timers of the call: put in before, taken out after it.
     pub timers: CallTimers,
     /// The batch time of the calls to come, in microseconds.
     pub time_us: i64,
-    /// What the last call left.
+    /// The effects of the last call.
     pub last: LastCall,
-    /// What calls cost.
+    /// The costs of calls.
     pub bill: CallCosts,
-    /// Whether the instance lives on after the calls to come, however many it had and however much memory it has: nobody else
-    /// could go on with what it has begun.
+    /// Whether the instance is kept after the next calls, however many it had and however much memory it has: no other instance could continue
+    /// what it began.
     pub hold: bool,
     used: BatchUse,
     live: Option<LiveInstance>,
 }
 
-/// What is called, for which stage, and under which limits.
+/// The component to call, the stage, and the limits.
 pub struct Callee {
     pub loaded: Arc<Loaded>,
     pub identity: Arc<CallIdentity>,
@@ -52,33 +52,33 @@ pub struct Callee {
     pub limits: PluginLimits,
     /// Whether an instance lives on after a call.
     keep: bool,
-    /// Whether calls are made only to see where they stand.
+    /// Whether calls are only made to find their source lines.
     traces: bool,
     shared: Arc<StageBudget>,
 }
 
-/// What a call left beside its result.
+/// The effects of a call besides its result.
 #[derive(Default)]
 pub struct LastCall {
-    /// Its instructions, where they are counted.
+    /// Number of executed instructions, if they are counted.
     pub fuel_burnt: u64,
-    /// Where it stood, if it was made only to see that and took too long.
+    /// Its source location, if it was made to find that and took too long.
     pub story: Option<String>,
     counted: CounterValues,
 }
 
-/// What the calls of one batch have used so far.
+/// Resources that the calls of one batch have used so far.
 #[derive(Default)]
 struct BatchUse {
     batch: Option<u64>,
     /// Rows that they were given.
     rows: u64,
-    /// Bytes that they put out.
+    /// Bytes that they emitted.
     output_bytes: u64,
 }
 
 impl BatchUse {
-    /// That of this batch, which is another one than that of the last call where a batch begins.
+    /// The use of this batch; it starts from zero when a batch begins.
     fn of(&mut self, batch: Option<u64>) -> &mut BatchUse {
         if self.batch != batch {
             *self = BatchUse { batch, ..BatchUse::default() };
@@ -94,8 +94,8 @@ struct LiveInstance {
 }
 
 impl Instances {
-    /// No instance yet. `keep`: whether an instance lives on after a call. Where calls are metered by fuel none does: what
-    /// a call does must not depend on the calls before it, as rows are rejected by it, and alike when a batch runs again.
+    /// Starts without an instance. `keep`: whether an instance is kept after a call. With fuel none is: a call must not depend on earlier calls,
+    /// because it decides which rows are rejected, and a replay must reject the same rows.
     pub fn new(
         loaded: Arc<Loaded>,
         identity: CallIdentity,
@@ -109,7 +109,7 @@ impl Instances {
         Instances::of(Callee { loaded, identity, stage, limits, keep, traces: false, shared })
     }
 
-    /// For the same stage and under other limits, to see where calls stand.
+    /// Creates instances for the same stage with other limits, to find the source lines of calls.
     pub fn beside(&self, limits: PluginLimits) -> Instances {
         let Callee { loaded, identity, stage, .. } = &self.callee;
         let (loaded, identity, stage) = (loaded.clone(), identity.clone(), stage.clone());
@@ -140,7 +140,7 @@ impl Instances {
         self.live = None;
     }
 
-    /// From now on calls write no lines of the log, or do again: what they say is in the stories of those that fail.
+    /// Turns off the log lines of calls, or on again: failed calls have them in their errors.
     pub fn set_quiet(&self, quiet: bool) {
         self.callee.shared.set_quiet(quiet);
     }
@@ -169,7 +169,7 @@ impl Instances {
                 .get_typed_func::<P, Returned<R>>(&mut live.store, index)
                 .and_then(|function| function.call(&mut live.store, arguments));
             self.left(&mut live, entered.elapsed());
-            // Whatever the plugin made of the refusal.
+            // This fails the call, however the plugin handled the denial.
             if let Some(denied) = live.store.data_mut().take_denied() {
                 let identity = &self.callee.identity;
                 // Of a plugin that only describes itself no grant would help.
@@ -191,11 +191,11 @@ impl Instances {
         called
     }
 
-    /// An instance for the next call: the one that lived on after the last, or a new one.
+    /// Returns an instance for the next call: the one kept after the last call, or a new one.
     fn ready(&mut self, batch: Option<u64>, given: InputSize) -> Result<LiveInstance, CallFailure> {
         let allowance = Allowance::new(self.callee.limits, given);
         let call = self.next_call(batch, given);
-        // Where no instance can be made, all that a call may burn counts as burnt.
+        // If no instance can be created, all fuel of the call counts as used.
         self.last.fuel_burnt = fuel(&self.callee.limits, call.times);
         let mut live = match self.live.take() {
             Some(mut live) => {
@@ -226,7 +226,7 @@ impl Instances {
         self.last.story = live.store.data().places.as_ref().and_then(CallPlaces::story);
     }
 
-    /// Lets an instance live on where it may.
+    /// Keeps an instance if allowed.
     fn keep(&mut self, live: LiveInstance) {
         let memory_low = live.store.data().memory.now <= self.callee.limits.memory_bytes_max / 2;
         let is_young = memory_low && live.calls < PLUGIN_CALLS_PER_INSTANCE_MAX;
@@ -258,8 +258,8 @@ impl Instances {
         settled
     }
 
-    /// A call of a batch puts out so many bytes more. Where those of all its calls are too many no row is to blame: how many
-    /// calls there are, and on which worker, is not the same each time.
+    /// Adds output bytes of a call to its batch. If the calls of a batch emit too much together, no row is to blame: the number of calls, and
+    /// their workers, differ between replays.
     fn check_batch(&mut self, batch: Option<u64>, bytes: u64) -> Result<(), CallFailure> {
         let used = self.used.of(batch);
         used.output_bytes = used.output_bytes.saturating_add(bytes);
@@ -282,7 +282,7 @@ impl Instances {
         let used = self.used.of(batch);
         let (rows, rows_before) = (given.longest, used.rows);
         used.rows = rows_before.saturating_add(rows);
-        // Only to see where a call stands it is given no more time than others, however many rows a key has.
+        // A call to find a source line gets no more time than others, however many rows a key has.
         let times = if self.callee.traces { 1 } else { given.times() };
         CurrentCall { batch, time_us: self.time_us, began: Instant::now(), times, rows, rows_before }
     }

@@ -1,5 +1,5 @@
-//! How calls are interrupted that run on a thread which has to hear of other things, too, as Python's does of Ctrl-C: while the
-//! plugin runs, the clock of its time limit asks now and then whether it is still wanted.
+//! Interrupts calls on a thread that must also handle other events, such as Ctrl-C in Python. While the plugin runs, the clock of its time
+//! limit periodically checks whether it is still wanted.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -21,14 +21,14 @@ pub fn while_wanted<T>(is_wanted: impl Fn() -> bool + 'static, work: impl FnOnce
     work()
 }
 
-/// Whether there is anybody to ask on this thread.
+/// Whether this thread has such a check.
 pub(super) fn is_anybody_asked() -> bool {
     ASKED.with_borrow(Option::is_some)
 }
 
-/// Whether the call is still wanted, as far as anybody says.
+/// Whether the call is still wanted; true without a check.
 pub(super) fn is_wanted() -> bool {
-    // Whoever is asked may call plugins in turn.
+    // The check itself may call plugins.
     let asked = ASKED.with_borrow(Clone::clone);
     asked.is_none_or(|is_wanted| is_wanted())
 }

@@ -1,5 +1,5 @@
-//! The guest to Arrow. Nothing that a guest returns is trusted: every buffer is checked before an Arrow array is made
-//! of it. Errors are words for the plugin's author; who and when is added by the caller.
+//! Converts guest values to Arrow. Nothing from a guest is trusted: every buffer is checked before an Arrow array is built from it. Errors
+//! are messages for the plugin's author; the caller adds plugin and batch.
 
 use super::bindings::{BatchOut, ColumnOut, Rejection};
 use super::description::WrittenOut;
@@ -11,7 +11,7 @@ use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuff
 use arrow::datatypes::{ArrowNativeType, DataType, Field, SchemaRef};
 use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::root_as_message;
-use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::batch::types::ColumnType;
 use millstream_base::decode::written_out;
 use millstream_base::limits::PLUGIN_REASON_BYTES_MAX;
@@ -19,18 +19,18 @@ use millstream_base::panics::caught;
 use millstream_base::shown::printable;
 use std::sync::Arc;
 
-/// What a batch of a guest must be.
+/// The expected form of a guest's batch.
 #[derive(Clone, Copy)]
 pub struct ExpectedBatch<'a> {
-    /// What it is called in errors, as "the new states".
+    /// Its name in errors, for example "the new states".
     pub what: &'a str,
     /// The described schema.
     pub schema: &'a SchemaRef,
     /// Which of its columns are written out.
     pub written: &'a WrittenOut,
-    /// How many rows there must be, where that is known.
+    /// The expected number of rows, if known.
     pub rows: Option<usize>,
-    /// Which rows count, where some do not; under these may stand anything.
+    /// The rows that are used, if not all are; the others may have any content.
     pub counts: Option<&'a BooleanBuffer>,
 }
 
@@ -101,7 +101,7 @@ pub fn lift_column(field: &Field, rows: usize, column: ColumnOut) -> Result<Arra
     })
 }
 
-/// As [`lift_column`], of a column that is written out.
+/// Like [`lift_column`], for a column that is passed as text.
 fn lift_written(
     field: &Field,
     rows: usize,
@@ -113,8 +113,8 @@ fn lift_written(
     written_out::read(field, texts.as_string(), counts)
 }
 
-/// Checks the refused rows of a call that was given `rows` rows: each exists and comes once. Long reasons are cut.
-pub fn rejections(rows: usize, raw: Vec<Rejection>) -> Result<Vec<RefusedRow>, String> {
+/// Checks the rejected rows of a call with `rows` rows: each exists and is unique. Long reasons are cut.
+pub fn rejections(rows: usize, raw: Vec<Rejection>) -> Result<Vec<RejectedRow>, String> {
     if raw.len() > rows {
         return Err(format!("{} rows are rejected of {rows} given", raw.len()));
     }
@@ -126,7 +126,7 @@ pub fn rejections(rows: usize, raw: Vec<Rejection>) -> Result<Vec<RefusedRow>, S
     if let Some(twice) = indexes.windows(2).find_map(|pair| (pair[0] == pair[1]).then_some(pair[0])) {
         return Err(format!("row {twice} is rejected twice"));
     }
-    let refusal = |raw: Rejection| RefusedRow::new(raw.row, printable(&raw.reason, PLUGIN_REASON_BYTES_MAX));
+    let refusal = |raw: Rejection| RejectedRow::new(raw.row, printable(&raw.reason, PLUGIN_REASON_BYTES_MAX));
     Ok(raw.into_iter().map(refusal).collect())
 }
 
@@ -151,7 +151,7 @@ fn nulls(field: &Field, rows: usize, raw: Vec<u8>) -> Result<Option<NullBuffer>,
     Ok(Some(nulls))
 }
 
-/// A buffer that typed access may be made of: the allocator's alignment nearly always suffices; else it is copied.
+/// Aligns a buffer for typed access. The allocator's alignment nearly always suffices; otherwise it is copied.
 fn aligned<T: ArrowNativeType>(raw: Vec<u8>) -> Buffer {
     if raw.as_ptr().align_offset(align_of::<T>()) == 0 {
         return Buffer::from_vec(raw);
@@ -169,7 +169,7 @@ fn numbers<T: ArrowNativeType>(rows: usize, raw: Vec<u8>) -> Result<ScalarBuffer
     Ok(ScalarBuffer::new(aligned::<T>(raw), 0, rows))
 }
 
-/// Offsets that begin at 0, never fall, and end where the data ends.
+/// Checks offsets: they begin at 0, never decrease, and end at the end of the data.
 fn offsets(rows: usize, raw: Vec<u8>, data_bytes: usize) -> Result<OffsetBuffer<i32>, String> {
     let count = rows.checked_add(1).ok_or("too many rows")?;
     if count.checked_mul(size_of::<i32>()) != Some(raw.len()) {
@@ -189,7 +189,7 @@ fn offsets(rows: usize, raw: Vec<u8>, data_bytes: usize) -> Result<OffsetBuffer<
     if usize::try_from(last) != Ok(data_bytes) {
         return Err(format!("`offsets` ends with {last}, but `data` has {data_bytes} bytes"));
     }
-    // SAFETY: there is at least one offset, the first is 0 and none is less than the one before it.
+    // SAFETY: there is at least one offset, the first is 0 and none is less than the previous one.
     Ok(unsafe { OffsetBuffer::new_unchecked(offsets) })
 }
 
@@ -209,9 +209,8 @@ fn check_utf8(offsets: &OffsetBuffer<i32>, data: &[u8]) -> Result<(), String> {
     }
 }
 
-/// The column of an Arrow IPC stream. The push decoder allocates no more than it is given, whatever lengths the stream
-/// claims, since [`check_ipc`] has refused what may grow. Arrow checks the buffers, but may panic on streams that are
-/// malformed otherwise.
+/// Reads the column of an Arrow IPC stream. The push decoder allocates no more than its input, whatever lengths the stream claims, because
+/// [`check_ipc`] has rejected what may grow. Arrow checks the buffers, but may panic on streams that are malformed in other ways.
 fn ipc(wanted: &DataType, rows: usize, stream: Vec<u8>) -> Result<ArrayRef, String> {
     check_ipc(&stream)
         .map_err(|words| format!("`data` is not an Arrow IPC stream that plugins may return: {words}"))?;
@@ -251,9 +250,9 @@ fn ipc(wanted: &DataType, rows: usize, stream: Vec<u8>) -> Result<ArrayRef, Stri
     }
 }
 
-/// Walks through the messages of a stream as its decoder does, and refuses those that a few bytes can make expensive:
-/// compressed ones, which say themselves how much memory they want, and dictionaries that grow piece by piece, each time by
-/// a copy of the whole. Buffers that do not lie within their message are refused, too: Arrow would panic.
+/// Walks through the messages of a stream as its decoder does, and rejects those that a few bytes can make expensive: compressed ones,
+/// which declare how much memory they need, and dictionaries that grow piece by piece, each time with a complete copy. Buffers outside
+/// their message are rejected too, because Arrow would panic.
 fn check_ipc(stream: &[u8]) -> Result<(), String> {
     let mut rest = stream;
     while !rest.is_empty() {
@@ -285,7 +284,7 @@ fn check_ipc(stream: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks what a message says of the body behind it, which has so many bytes.
+/// Checks the lengths in a message against its body of this many bytes.
 fn check_lengths(batch: arrow::ipc::RecordBatch<'_>, body: u64) -> Result<(), String> {
     let end = |buffer: &arrow::ipc::Buffer| {
         let (offset, length) = (u64::try_from(buffer.offset()).ok()?, u64::try_from(buffer.length()).ok()?);

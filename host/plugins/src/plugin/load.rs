@@ -2,7 +2,7 @@
 //! reading its world and its imports from its type, without running any of it.
 
 mod exports;
-mod folder;
+mod dir;
 
 use super::cache::{Cache, DigestBytes, code_digest};
 use super::code_kind::CodeKind;
@@ -15,9 +15,9 @@ use super::outline::{self, Outline};
 use super::releases::{MIGRATOR, ours};
 use crate::limits::PLUGINS_UNUSED_MAX;
 use crate::sections::{has_section, section};
+pub use dir::{find, is_plugin_dir};
 use exports::Exports;
 pub use exports::{AggregateCalls, Calls, SinkCalls, SourceCalls};
-pub use folder::{find, is_plugin_folder};
 use millstream_base::error::{Error, Result};
 use millstream_base::hex;
 use millstream_base::limits::COMPONENT_BYTES_MAX;
@@ -43,34 +43,34 @@ pub struct Loaded {
     pub cached: bool,
     /// Names of the interfaces that it imports.
     pub imports: Vec<String>,
-    /// What the component consists of.
+    /// Number of its parts.
     pub size: Size,
-    /// Whether its calls can tell in which line of the author's code they stand.
+    /// Whether its SDK can report the source line of a call.
     pub traces: bool,
     /// The interface that it exports: `millstream:plugin/transformer@0.1.0`.
     pub interface: String,
-    /// What its code runs on.
+    /// The engine of its code.
     pub machine: Arc<Machine>,
-    /// All but the instance itself.
+    /// Everything but the instance itself.
     pub pre: InstancePre<Guest>,
-    /// Where `describe` is.
+    /// The index of `describe`.
     pub describe: ComponentExportIndex,
-    /// Where the functions of its world are.
+    /// The indexes of its world's functions.
     pub calls: Calls,
 }
 
-/// A component file by path and digest, as its code is made.
+/// A component file by path and digest, with the kind of its code.
 type LoadKey = (PathBuf, DigestBytes, CodeKind);
 
-/// Loads components, each file once while somebody uses it, with an engine for each kind of code.
+/// Loads components, each file once while it is used, with one engine per kind of code.
 pub struct Loader {
     machines: Mutex<HashMap<CodeKind, Arc<Machine>>>,
     cache: Option<Cache>,
     loaded: Mutex<LoadedPlugins>,
 }
 
-/// What was loaded. A job that is upgraded again and again loads many versions in one process, so what nobody uses any more is
-/// gone; but for those loaded last, which whoever looked at their world is about to load again.
+/// Loaded components. A job that is upgraded often loads many versions in one process. Unused ones are dropped, except the most recently
+/// loaded, which a caller that inspected their world is about to load again.
 #[derive(Default)]
 struct LoadedPlugins {
     used: HashMap<LoadKey, Weak<Loaded>>,
@@ -107,7 +107,7 @@ impl Loader {
         Ok(machine)
     }
 
-    /// Loads a component file or the component of a plugin folder.
+    /// Loads a component file or the component of a plugin directory.
     pub fn load(&self, path: &Path, options: &LoadOptions) -> Result<Arc<Loaded>> {
         let kind = options.code_kind();
         let machine = self.machine(kind)?;
@@ -149,7 +149,7 @@ impl Loader {
             None => {
                 let time_max = options.compile_time_max;
                 let _turn = self.cache.as_ref().map(|cache| cache.turn(&key, time_max));
-                // Whoever had the turn before has compiled it.
+                // The process that compiled before this one has compiled it.
                 match kept() {
                     Some(component) => (component, true),
                     None => (self.compile(machine, file, bytes, &key, time_max)?, false),
@@ -196,11 +196,11 @@ impl Loader {
         if let Some(refused) = self.cache.as_ref().and_then(|cache| cache.refused(key, time_max)) {
             return Err(failed(refused));
         }
-        tracing::info!("compiling plugin {} (cached for the next start)", file.display());
+        tracing::info!("compiling plugin {} (cached for the next startup)", file.display());
         let _shown = progress::of(&format!("compiling plugin {}, for the first time", file.display()));
         let cache = self.cache.as_ref();
         let made = compile::compile(&machine.engine, machine.kind, cache, key, bytes, time_max).and_then(|code| {
-            // SAFETY: the code was made by this program for this engine just now, and came through a pipe of its own.
+            // SAFETY: this program just made the code for this engine, and it came through a private pipe.
             let component = unsafe { Component::deserialize(&machine.engine, &code) };
             Ok((component.map_err(|e| compile::CompileFailure::unfit(&format!("{e:#}")))?, code))
         });

@@ -9,15 +9,15 @@ use std::time::Duration;
 pub struct LoadOptions {
     /// How its calls are stopped.
     pub metering: Metering,
-    /// Its call stack, in bytes.
+    /// Size of the call stack, in bytes.
     pub stack_bytes_max: u64,
-    /// How long compiling may take.
+    /// Maximum duration of compilation.
     pub compile_time_max: Duration,
-    /// Whether it may ask over HTTP.
+    /// Whether it may send HTTP requests.
     pub http: bool,
     /// The digest that the file must have; `None`: any.
     pub pinned: Option<millstream_base::digest::Digest>,
-    /// Who has signed it and is trusted; `None`: it is no package.
+    /// The trusted signers; `None` if it is not a package.
     pub signers: Option<Vec<String>>,
 }
 
@@ -28,7 +28,7 @@ impl Default for LoadOptions {
 }
 
 impl LoadOptions {
-    /// As a job says.
+    /// Returns the options of a plugin in a job.
     pub fn of(spec: &PluginSpec) -> LoadOptions {
         let metering = match (spec.on_error, spec.limits.time_max.is_zero()) {
             (OnError::Reject, _) => Metering::Fuel,

@@ -1,4 +1,4 @@
-//! How much one stage's plugin may log on one worker: lines and bytes a second, whatever instances come and go.
+//! How much one stage's plugin may log on one worker: lines and bytes per second, across instances.
 
 use super::identity::CallIdentity;
 use millstream_base::job::spec::PluginLimits;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What was logged in the current second, and what was dropped.
+/// Log lines and bytes of the current second, and dropped lines.
 pub struct LogBudget {
     identity: Arc<CallIdentity>,
     lines_max: u64,
@@ -22,14 +22,14 @@ pub struct LogBudget {
 }
 
 impl LogBudget {
-    /// Of a stage.
+    /// Creates the budget of a stage.
     pub fn new(identity: Arc<CallIdentity>, limits: &PluginLimits) -> LogBudget {
         let (lines_max, bytes_max) = (limits.log_lines_per_second_max, limits.log_bytes_per_second_max);
         let (second, told) = (Instant::now(), None);
         LogBudget { identity, lines_max, bytes_max, second, lines: 0, bytes: 0, dropped: 0, told, counters_told: false }
     }
 
-    /// Whether a line may be logged now; if not, it counts as dropped.
+    /// Whether a line may be logged now; otherwise it counts as dropped.
     pub fn take(&mut self, bytes: usize) -> bool {
         self.take_at(Instant::now(), bytes)
     }
@@ -47,7 +47,7 @@ impl LogBudget {
         true
     }
 
-    /// Tells how many lines were dropped, once a second at most.
+    /// Reports how many lines were dropped, at most once per second.
     pub fn tell(&mut self) {
         if self.dropped > 0
             && let Some(dropped) = self.take_dropped(Instant::now())
@@ -78,7 +78,7 @@ impl LogBudget {
         );
     }
 
-    /// Tells, once, that a counter was dropped.
+    /// Reports, once, that a counter was dropped.
     pub fn tell_of_counters(&mut self, counters_max: u64) {
         if !std::mem::replace(&mut self.counters_told, true) {
             let (stage, source, sink, plugin) = self.identity.fields();

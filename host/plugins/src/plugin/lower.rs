@@ -10,7 +10,7 @@ use millstream_base::batch::types::ColumnType;
 use millstream_base::batch::{json, nested};
 use std::sync::Arc;
 
-/// A schema in the words of the interface. Types that job files can name have that name, see [`WrittenOut`].
+/// Converts a schema to the interface's form. Types with a name in job files get that name, see [`WrittenOut`].
 ///
 /// [`WrittenOut`]: super::WrittenOut
 pub fn schema(schema: &arrow::datatypes::Schema) -> Schema {
@@ -61,7 +61,7 @@ impl Lowered {
         Ok(Lowered { rows, columns: columns.collect::<Result<_, _>>()? })
     }
 
-    /// Its rows.
+    /// Number of rows.
     pub fn rows(&self) -> u32 {
         self.rows
     }
@@ -124,12 +124,12 @@ fn bytes<T: ByteArrayType<Offset = i32>>(array: &GenericByteArray<T>) -> (Option
     } else {
         offsets.iter().map(|offset| offset - first).collect::<ScalarBuffer<i32>>().into_inner()
     };
-    // An Arrow array's own offsets are within its values: arrow checked that when it was made.
+    // An Arrow array's own offsets are within its values: arrow checked that when it was built.
     let length = usize::try_from(last - first).unwrap_or(0);
     (Some(rebased), array.values().slice_with_length(usize::try_from(first).unwrap_or(0), length))
 }
 
-/// One column as an Arrow IPC stream.
+/// Encodes one column as an Arrow IPC stream.
 fn ipc(array: &ArrayRef, field: &Arc<arrow::datatypes::Field>) -> Result<Buffer, String> {
     let schema = Arc::new(arrow::datatypes::Schema::new(vec![field.clone()]));
     let mut stream = Vec::with_capacity(array.get_array_memory_size() + 1024);

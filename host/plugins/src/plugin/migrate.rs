@@ -19,16 +19,16 @@ use millstream_base::ids::BatchTime;
 
 /// Some of the states that another version of a plugin made.
 pub struct OldStates<'a> {
-    /// That version; empty where it is not known.
+    /// That version; empty if unknown.
     pub version: &'a str,
     /// The time of the last batch that it ran, which is the time of the call.
     pub time: BatchTime,
-    /// The states, a row a key.
+    /// The states, one row per key.
     pub rows: &'a RecordBatch,
 }
 
 impl Plugin {
-    /// Whether it can take over states of its other versions.
+    /// Whether it can migrate state of its other versions.
     pub fn migrates(&self) -> bool {
         matches!(self.loaded.calls, Calls::Update { migrate: Some(_), .. })
     }
@@ -73,7 +73,7 @@ impl Plugin {
             Allowance::new(stage.limits, given).check_shared(&new)?;
             Ok(new)
         });
-        // What it counts belongs to no batch.
+        // Its counts belong to no batch.
         instances.settle(None, &Counters::default(), checked)
     }
 }

@@ -11,7 +11,7 @@ const METADATA: [IpAddr; 4] = [
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
 ];
 
-/// Whether no name of somebody else may lead to an address. Addresses of interfaces are looked up each time, as they change.
+/// Whether an address must not be reached through a foreign host name. Addresses of interfaces are read each time, because they change.
 pub fn is_near(address: IpAddr) -> bool {
     matches(address, is_own)
 }
@@ -50,7 +50,7 @@ fn embedded(ip: Ipv6Addr) -> Vec<Ipv4Addr> {
     let last = v4([12, 13, 14, 15]);
     match ip.segments() {
         [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => vec![last],
-        // Of a local NAT64 nobody knows how long its prefix is, which decides where the address stands. It has no `0.…`.
+        // The prefix length of a local NAT64 is unknown, and decides where the address is. It has no `0.…`.
         [0x64, 0xff9b, 1, ..] => {
             let all = [v4([6, 7, 9, 10]), v4([7, 9, 10, 11]), v4([9, 10, 11, 12]), last];
             all.into_iter().filter(|ip| ip.octets()[0] != 0).collect()

@@ -1,7 +1,7 @@
-//! What a component asks for and how large it is, read from its bytes before anything is compiled or run.
+//! The imports and the size of a component, read from its bytes before anything is compiled or run.
 //!
-//! Nothing is validated here: compiling does that, in a process of its own. Reading takes time by the size of the file
-//! and hardly any memory, whatever the bytes are.
+//! Nothing is validated here: compilation does that, in a separate process. Reading takes time linear in the size of the file and hardly
+//! any memory, whatever the bytes are.
 
 mod offered;
 mod types;
@@ -17,18 +17,18 @@ use wasmparser::{
     Payload, SectionLimited, TypeBounds,
 };
 
-/// What a component asks for, and its size.
+/// The imports and the size of a component.
 #[derive(Clone, Debug, Default)]
 pub struct ComponentNeeds {
-    /// Names of the imports that do something: those that only define types are left out.
+    /// Names of imports with functions; those that only define types are omitted.
     pub imports: Vec<String>,
     /// Names of the exports.
     pub exports: Vec<String>,
-    /// What it consists of.
+    /// Number of its parts.
     pub size: Size,
 }
 
-/// How many of what a component has, all that it holds inside included.
+/// Number of each kind of part in a component, including nested ones.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Size {
     /// Sections.
@@ -51,16 +51,16 @@ pub struct Size {
     pub memories: u64,
     /// Tables that modules define.
     pub tables: u64,
-    /// Components within components, or types within types, at the deepest place.
+    /// Maximum nesting of components, or of types.
     pub nesting: u64,
 }
 
-/// Why bytes are not taken, in words that go on after the name of the plugin.
+/// Why bytes are rejected; the message follows the plugin's name.
 #[derive(Debug, PartialEq, Eq)]
 pub enum UnreadableComponent {
-    /// They are no component.
+    /// They are not a component.
     Damaged(String),
-    /// It is larger than a limit.
+    /// A part exceeds a limit.
     TooLarge(String),
 }
 
@@ -108,7 +108,7 @@ impl Size {
     }
 }
 
-/// Where reading stands.
+/// State of the parser.
 struct TypeReading<'a> {
     bytes: &'a [u8],
     needs: ComponentNeeds,

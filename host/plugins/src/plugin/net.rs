@@ -1,5 +1,4 @@
-//! Connections and datagrams of a plugin, to and from where the job grants them. Sockets belong to an instance, and are gone
-//! with it.
+//! Connections and datagrams of a plugin, to and from addresses that the job grants. Sockets belong to an instance, and are closed with it.
 
 use super::bindings::{WitDatagram, WitNetFault};
 use super::http::is_below;
@@ -17,17 +16,17 @@ use std::time::{Duration, Instant};
 pub struct Net {
     sockets: BTreeMap<u32, Socket>,
     last: u32,
-    /// What was refused first that does not pass by itself: what the job does not grant, or a server that is not who it should be.
+    /// The first permanent denial: what the job does not grant, or a server whose identity is wrong.
     denied: Option<String>,
 }
 
 impl Net {
-    /// What was refused in this call that the job does not grant, in words with what to do.
+    /// Takes the denial of this call; the message says what to do.
     pub fn take_denied(&mut self) -> Option<String> {
         self.denied.take()
     }
 
-    /// Refuses something for good. The call fails with these words, whatever the plugin makes of them.
+    /// Denies something permanently. The call fails with this message, however the plugin handles it.
     fn deny(&mut self, words: String) -> WitNetFault {
         self.denied.get_or_insert_with(|| words.clone());
         WitNetFault::Failed(words)
@@ -43,7 +42,7 @@ enum Socket {
 
 /// A connection, whatever it is carried by.
 trait Carries: Read + Write {
-    /// How long reading waits, or writing; zero: not at all.
+    /// Sets how long reads and writes wait; zero: not at all.
     fn waits(&self, time: Duration) -> std::io::Result<()>;
 }
 
@@ -65,7 +64,7 @@ impl Carries for Secured {
 impl Drop for Socket {
     fn drop(&mut self) {
         if let Socket::Tls(stream) = self {
-            // So that the other side knows that this is the end. Nobody waits for it.
+            // Tells the peer that the stream is complete. It is not waited for.
             stream.conn.send_close_notify();
             let _ = stream.sock.set_nonblocking(true);
             let _ = stream.conn.write_tls(&mut stream.sock);
@@ -77,14 +76,14 @@ impl Drop for Socket {
 pub struct NetCall<'a> {
     /// The sockets.
     pub net: &'a mut Net,
-    /// What the job grants; `None`: nothing may be asked of others now.
+    /// The job's grants; `None` if no requests are allowed now.
     pub grant: Option<&'a Granted>,
-    /// How many sockets there may be.
+    /// Maximum number of sockets.
     pub sockets_max: u64,
 }
 
 impl NetCall<'_> {
-    /// Connects, to the first address of the name that answers.
+    /// Connects to the first address of the name that accepts.
     pub fn connect(&mut self, host: &str, port: u16, time: Duration) -> Result<u32, WitNetFault> {
         // Where both are granted what is safer is meant.
         let tls = self.grant.and_then(|grant| grant.tls.as_ref()).filter(|tls| grants(&tls.servers, host, port));
@@ -99,7 +98,7 @@ impl NetCall<'_> {
             }
             match TcpStream::connect_timeout(&address, left) {
                 Ok(stream) => {
-                    // A plugin that writes in small pieces waits for answers.
+                    // A plugin that writes in small pieces waits for responses.
                     let _ = stream.set_nodelay(true);
                     let Some(tls) = tls else { return self.keep(Socket::Tcp(stream)) };
                     let left = end.saturating_duration_since(Instant::now());
@@ -111,7 +110,7 @@ impl NetCall<'_> {
                 }
                 Err(error) => {
                     last = match fault(&error) {
-                        // What the system says does not tell where.
+                        // The system's message does not name the address.
                         WitNetFault::Failed(words) => WitNetFault::Failed(format!("{host}:{port}: {words}")),
                         other => other,
                     }
@@ -121,7 +120,7 @@ impl NetCall<'_> {
         Err(last)
     }
 
-    /// Reads what is there.
+    /// Reads available bytes.
     pub fn read(&mut self, socket: u32, bytes_max: u32, time: Duration) -> Result<Vec<u8>, WitNetFault> {
         let stream = self.tcp(socket)?;
         let mut bytes = vec![0; (bytes_max.clamp(1, PLUGIN_NET_READ_BYTES_MAX)) as usize];
@@ -275,7 +274,7 @@ impl NetCall<'_> {
     }
 }
 
-/// Whether a list of `host:port` has this host and port. `*.example.com` stands for all names below it.
+/// Whether a list of `host:port` has this host and port. `*.example.com` covers all names below it.
 fn grants(list: &[String], host: &str, port: u16) -> bool {
     let host = bare(host).to_ascii_lowercase();
     list.iter().filter_map(|granted| granted.rsplit_once(':')).any(|(of, at)| {
@@ -295,8 +294,8 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, WitNetFault> {
     found.map(Iterator::collect).map_err(|error| WitNetFault::Failed(format!("`{host}` cannot be looked up: {error}")))
 }
 
-/// The system takes no wait of nothing, and may round up what is short by some milliseconds: who waits for nothing asks for no
-/// blocking as well, or a sender that is as quick as the rounding holds a plugin that wants only what is there.
+/// Rounds a wait for the system, which does not accept zero and may round up a few milliseconds. Zero therefore also means non-blocking:
+/// otherwise a sender as fast as the rounding would block a plugin that wants only available bytes.
 fn waits(time: Duration) -> Duration {
     time.max(Duration::from_millis(1))
 }
@@ -399,7 +398,7 @@ mod tests {
         assert!(matches!(call(&mut net, &grant).read(socket, 1, SHORT), Err(WitNetFault::Failed(_))));
     }
 
-    /// A plugin that takes all that is there would else never be done while a sender is as quick as the system's shortest wait.
+    /// Otherwise a plugin that reads all available bytes would never finish while a sender is as fast as the system's shortest wait.
     #[test]
     fn who_waits_for_nothing_hears_at_once_that_nothing_is_there() {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();

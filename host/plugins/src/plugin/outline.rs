@@ -9,16 +9,16 @@ use millstream_base::error::{Error, Kind, Result};
 use millstream_base::shown::printable;
 use std::path::Path;
 
-/// What a component is.
+/// The outline of a component.
 #[derive(Clone, Debug)]
 pub struct Outline {
     /// The world that it implements.
     pub world: World,
     /// The interface that makes it a plugin: `millstream:plugin/transformer@0.1.0`.
     pub interface: String,
-    /// Whether it can take over states of other versions of itself.
+    /// Whether it can migrate state of other versions of itself.
     pub migrates: bool,
-    /// What it imports and exports, and its size.
+    /// Its imports, exports and size.
     pub needs: ComponentNeeds,
 }
 
@@ -36,7 +36,7 @@ impl Outline {
         ours(&self.interface).map_or("", |(_, version)| version)
     }
 
-    /// What it asks for, a phrase for each kind of import.
+    /// The permissions that it requests, one phrase per kind of import.
     pub fn asks_in_words(&self) -> Vec<&'static str> {
         needs::in_words(&self.needs.imports)
     }
@@ -48,14 +48,13 @@ impl Outline {
 /// # Errors
 /// `Plugin`: it does not; the message says why.
 pub fn check(file: &Path, bytes: &[u8]) -> Result<World> {
-    // Whoever builds it is its author.
+    // The user who builds it is its author.
     let of_author = |kind| if kind == Kind::Job { Kind::Plugin } else { kind };
     let outline = Outline::of(file, bytes).map_err(|error| Error { kind: of_author(error.kind), ..error })?;
     Ok(outline.world)
 }
 
-/// Reads what a component is, and refuses what is too large, not granted, or of a version that this host does not speak,
-/// before anything is compiled.
+/// Reads the outline of a component. Rejects what is too large, not granted, or of an unsupported version, before anything is compiled.
 pub fn read(file: &Path, bytes: &[u8], options: &LoadOptions) -> Result<Outline> {
     check_is_component(file, bytes)?;
     let needs = ComponentNeeds::of(bytes).map_err(|why| match why {
@@ -70,12 +69,12 @@ pub fn read(file: &Path, bytes: &[u8], options: &LoadOptions) -> Result<Outline>
     Ok(Outline { world, interface, migrates: migrates(file, world, &needs.exports)?, needs })
 }
 
-/// Every import must be one that the plugin is offered.
+/// Checks that every import is offered to the plugin.
 pub fn check_imports(file: &Path, imports: &[String], world: Option<World>, options: &LoadOptions) -> Result<()> {
     needs::check(imports, world, options).map_err(|words| Error::job(format!("plugin {} {words}", file.display())))
 }
 
-/// Says what a file is that is no component, by its first bytes.
+/// Fails if a file is not a component, and says what it is, by its first bytes.
 fn check_is_component(file: &Path, bytes: &[u8]) -> Result<()> {
     let what = match bytes {
         [b'\0', b'a', b's', b'm', _, 0, 1, 0, ..] => return Ok(()),
@@ -107,7 +106,7 @@ fn interface(file: &Path, exports: &[String]) -> Result<(String, World)> {
             None => Err(Error::job(format!("plugin {shown} {}", needs_other(version)))),
         },
         [] => {
-            // A world that this host has never heard of is of a version that it has not either.
+            // An unknown world belongs to an unknown version.
             let later = exports.iter().filter_map(|name| ours(name)).find(|(_, version)| release(version).is_none());
             if let Some((_, version)) = later {
                 return Err(Error::job(format!("plugin {shown} {}", needs_other(version))));
@@ -129,7 +128,7 @@ fn interface(file: &Path, exports: &[String]) -> Result<(String, World)> {
     }
 }
 
-/// Whether it exports what takes over states.
+/// Whether it exports the function that migrates state.
 fn migrates(file: &Path, world: World, exports: &[String]) -> Result<bool> {
     let shown = file.display();
     let found = exports.iter().filter_map(|name| ours(name)).find(|(interface, _)| *interface == MIGRATOR);
@@ -144,7 +143,7 @@ fn migrates(file: &Path, world: World, exports: &[String]) -> Result<bool> {
     }
 }
 
-/// It exports an interface that the version never had.
+/// The error of a component that exports an interface which its version does not have.
 fn has_none(file: &Path, interface: &str, version: &str) -> Error {
     Error::job(format!(
         "plugin {} exports {interface} of millstream:plugin@{version}, which has none: build it again with an SDK for \

@@ -1,18 +1,18 @@
-//! What an SDK tells of the places at which a call stands, as lines of the log; see [`super::traced`].
+//! Source locations of a call, which an SDK reports as lines of the log; see [`super::traced`].
 
 use crate::limits::{PLUGIN_PLACES_MAX, PLUGIN_WORDS_BYTES_MAX};
 use millstream_base::shown::printable;
 use std::collections::HashMap;
 
-/// Stands before the config of such a call, and before what the SDK tells.
+/// Prefix of the config of such a call, and of the SDK's reports.
 pub const SIGN: char = '\u{1}';
 
-/// What a call told of the places at which it stood.
+/// The source locations that a call reported.
 #[derive(Debug, Default)]
 pub struct CallPlaces {
-    /// How it came to each place when it told that last.
+    /// The call stack of each location when it was last reported.
     known: HashMap<String, String>,
-    /// Where it stood last.
+    /// The last location.
     last: Option<String>,
 }
 
@@ -23,7 +23,7 @@ impl CallPlaces {
         let (place, calls) = told.split_once('\n').map_or((told, None), |(place, calls)| (place, Some(calls)));
         match calls {
             Some(calls) => {
-                // Those that it stands at again and again it tells again.
+                // Locations that recur are reported again.
                 if self.known.len() >= PLUGIN_PLACES_MAX {
                     self.known.clear();
                 }
@@ -39,7 +39,7 @@ impl CallPlaces {
         }
     }
 
-    /// How it came to where it stood last; `None`: it told nothing.
+    /// The call stack of the last location; `None` if none was reported.
     pub fn story(&self) -> Option<String> {
         let story = printable(self.known.get(self.last.as_ref()?)?, PLUGIN_WORDS_BYTES_MAX);
         Some(story.trim_end().to_owned()).filter(|story| !story.is_empty())

@@ -1,8 +1,7 @@
-//! A component that has been started once, and is called once more when a plugin is built: what it holds then is kept.
+//! A component that has been started once, and is called again when a plugin is built; its memory is stored afterwards.
 //!
-//! CPython with the SDK is such a component. Starting it takes componentize-py 10 s, most of it for compiling CPython, and
-//! neither depends on the plugin. So both are kept, and a build only lets it import the plugin's modules. The technique is Wizer's
-//! (see `snapshot`), for components.
+//! CPython with the SDK is such a component. componentize-py takes 10 s to start it, mostly to compile CPython, and neither depends on the
+//! plugin. So both are stored, and a build only imports the plugin's modules. The technique is Wizer's (see `snapshot`), for components.
 
 mod call;
 
@@ -26,18 +25,18 @@ use wasmtime_wizer::{ComponentInstanceState, Wizer};
 /// Bytes that are kept of what it prints.
 const PRINTED_BYTES_MAX: usize = 1 << 16;
 
-/// What a component is called for.
+/// The call of a component, and its context.
 pub struct Preparation<'a> {
-    /// What it is, in words for errors.
+    /// The name of the component in errors.
     pub what: &'a str,
     /// A function of one of its core modules that gives 0, or else has said on standard error what is wrong.
     pub function: &'a str,
-    /// Folders that it may read, and their names for it.
-    pub folders: Vec<(PathBuf, String)>,
+    /// Directories that it may read, and the paths under which it sees them.
+    pub dirs: Vec<(PathBuf, String)>,
 }
 
-/// Calls a function of a component, and gives the component as it is then. While it runs it sees the folders and nothing else
-/// of the machine; what it imports beside WASI it cannot call.
+/// Calls a function of a component, and returns the component with its memory after the call. During the call it sees only these
+/// directories of the machine, and cannot call imports other than WASI.
 ///
 /// # Errors
 /// `Plugin`: the function failed; the message is what it printed.
@@ -48,32 +47,32 @@ pub fn called(component: &[u8], preparation: &Preparation<'_>) -> Result<Vec<u8>
         let thread = thread.spawn_scoped(scope, || call(component, preparation));
         let thread = thread.map_err(|error| Error::environment(format!("no thread: {error}")))?;
         thread.join().map_err(|panic| {
-            Error::bug(format!("{} panicked: {}", preparation.what, millstream_base::threads::words(&*panic)))
+            Error::bug(format!("{} panicked: {}", preparation.what, millstream_base::threads::message(&*panic)))
         })?
     })
 }
 
 fn call(component: &[u8], preparation: &Preparation<'_>) -> Result<Vec<u8>> {
-    let Preparation { what, function, folders } = preparation;
+    let Preparation { what, function, dirs } = preparation;
     let failed = |error: wasmtime::Error| Error::bug(format!("{what} cannot be prepared: {error:?}"));
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(|error| Error::environment(format!("no runtime: {error}")))?;
     let wizer = Wizer::new();
     let (context, instrumented) = wizer.instrument_component(component).map_err(failed)?;
     let instrumented = call::offered(&instrumented, function).map_err(failed)?;
-    // As code of plugins is made, so that both have the functions of the runtime in common.
+    // Compiled like plugins, so that both share the functions of the runtime.
     let (engine, compiled) = code(what, &instrumented)?;
     let printed = MemoryOutputPipe::new(PRINTED_BYTES_MAX);
     let mut wasi = WasiCtxBuilder::new();
     wasi.stderr(printed.clone());
-    for (folder, name) in folders {
-        wasi.preopened_dir(folder, name, FsPerms::ReadOnly).map_err(failed)?;
+    for (dir, name) in dirs {
+        wasi.preopened_dir(dir, name, FsPerms::ReadOnly).map_err(failed)?;
     }
     let mut linker = Linker::new(&engine);
     wasmtime_wasi::p2::add_to_linker_sync(&mut linker).map_err(failed)?;
     refuse_others(&mut linker, &compiled).map_err(failed)?;
     let mut store = Store::new(&engine, PreparingHost { wasi: wasi.build(), table: ResourceTable::new() });
-    // Nobody moves the epoch on.
+    // Nothing advances the epoch.
     store.set_epoch_deadline(1);
     let instance = linker.instantiate(&mut store, &compiled).map_err(failed)?;
     let entry = instance.get_typed_func::<(), (i32,)>(&mut store, *function).map_err(failed)?;
@@ -94,7 +93,7 @@ fn call(component: &[u8], preparation: &Preparation<'_>) -> Result<Vec<u8>> {
     Ok(made)
 }
 
-/// What it imports beside the harmless part of WASI are calls of the host, which there is none of, and requests over HTTP.
+/// Other imports than the harmless part of WASI are host functions, which do not exist here, and HTTP requests; calling them fails.
 fn refuse_others(linker: &mut Linker<PreparingHost>, component: &Component) -> wasmtime::Result<()> {
     let engine = linker.engine().clone();
     for (interface, import) in component.component_type().imports(&engine) {
@@ -120,12 +119,12 @@ fn refuse_others(linker: &mut Linker<PreparingHost>, component: &Component) -> w
     Ok(())
 }
 
-/// How the names of these interfaces begin.
+/// Name prefix of these interfaces.
 const HTTP: &str = "wasi:http/";
 /// Resources that they have from elsewhere.
 const OF_IO: [&str; 4] = ["input-stream", "output-stream", "pollable", "io-error"];
 
-/// What requests and answers are made of. There are none while a component is prepared.
+/// The resource type of requests and responses. None exist while a component is prepared.
 struct Request;
 
 /// Compiles it, or takes the code from the cache.
@@ -141,14 +140,14 @@ fn code(what: &str, component: &[u8]) -> Result<(Engine, Component)> {
     let time_max = options.compile_time_max;
     let code = compile::compile(&engine, kind, cache.as_ref(), &key, component, time_max)
         .map_err(|failure| Error { kind: failure.kind, message: format!("{what} {}", failure.words) })?;
-    // SAFETY: the code was made by this program for this engine just now, and came through a pipe of its own.
+    // SAFETY: this program just made the code for this engine, and it came through a private pipe.
     let compiled = unsafe { Component::deserialize(&engine, &code) };
     let compiled = compiled.map_err(|e| Error { kind: Kind::Bug, message: format!("{what} does not fit: {e:#}") })?;
     cache.iter().for_each(|cache| cache.store(&key, &code));
     Ok((engine, compiled))
 }
 
-/// What a component sees while it is prepared.
+/// The host of a component while it is prepared.
 struct PreparingHost {
     wasi: WasiCtx,
     table: ResourceTable,
@@ -168,7 +167,7 @@ struct CalledComponent {
 }
 
 impl CalledComponent {
-    /// What one of Wizer's functions gives; they stand in an instance that it has added.
+    /// Calls one of Wizer's functions; they are in an instance that it has added.
     fn get<R: Lift + 'static>(&mut self, instance: &str, function: &str) -> Option<R> {
         let found = self.find(instance, function);
         self.has_missed |= found.is_none();

@@ -1,4 +1,4 @@
-//! World `source`: one instance reads one partition, for as long as it can.
+//! World `source`: one instance reads one partition, for as long as possible.
 
 use super::allowance::{Allowance, InputSize};
 use super::bindings::{WitNext, WitPolled};
@@ -15,7 +15,7 @@ use super::tally::ConnectorTally;
 use super::trap::Trap;
 use crate::limits::{PLUGIN_PARTITION_NAME_BYTES_MAX, PLUGIN_POSITION_BYTES_MAX};
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::reading::{ReadContent, ReadPartition, ReadRows, ReadTrouble};
+use millstream_base::batch::reading::{ReadContent, ReadError, ReadPartition, ReadRows};
 use millstream_base::error::Error;
 use millstream_base::limits::PLUGIN_REASON_BYTES_MAX;
 use millstream_base::shown::printable;
@@ -28,7 +28,7 @@ use std::time::Duration;
 pub struct Reader {
     instances: Instances,
     loaded: Arc<Loaded>,
-    /// Who is called, by function.
+    /// The identity of calls, by function.
     identity: CallIdentity,
     config: String,
     output: SchemaRef,
@@ -48,8 +48,7 @@ impl Reader {
         Ok(reader)
     }
 
-    /// Lets its calls cost and count beside those of others who read for the source. What it waits for in them counts as time of the
-    /// host.
+    /// Adds its costs and counts to those of the source's other readers. Waits inside imports count as host time.
     pub fn tally_in(&mut self, tally: &ConnectorTally) {
         self.instances.bill.account = tally.account.clone();
         self.counters = tally.counters.clone();
@@ -74,7 +73,7 @@ impl Reader {
         &mut self,
         function: &'static str,
         call: impl FnOnce(&mut Instances, &SourceCalls) -> Result<(), CallFailure>,
-    ) -> Result<(), ReadTrouble> {
+    ) -> Result<(), ReadError> {
         let heard = self.call(function, call).and_then(|()| self.settled(Ok(())));
         heard.map_err(|failure| self.told(failure))
     }
@@ -111,12 +110,11 @@ impl Reader {
         })
     }
 
-    /// What the plugin says of itself decides: an error that it returned passes, unless it is about its config. What the job does
-    /// not grant does not pass by itself.
-    fn told(&mut self, failure: CallFailure) -> ReadTrouble {
+    /// Converts a failure. The plugin's own errors are transient, except those about its config. A denied grant is permanent.
+    fn told(&mut self, failure: CallFailure) -> ReadError {
         match failure.trap {
-            Some(Trap::Error) => ReadTrouble::Passing(failure.reason),
-            _ => ReadTrouble::Lasting(failure.error),
+            Some(Trap::Error) => ReadError::Transient(failure.reason),
+            _ => ReadError::Permanent(failure.error),
         }
     }
 
@@ -133,8 +131,8 @@ impl ReadPartition for Reader {
         self.instances.is_live()
     }
 
-    /// Asked in an instance of its own.
-    fn partitions(&mut self) -> Result<Vec<String>, ReadTrouble> {
+    /// Lists the partitions, in a separate instance.
+    fn partitions(&mut self) -> Result<Vec<String>, ReadError> {
         self.instances.end();
         let config = self.config.clone();
         let asked = self.call("partitions", |instances, calls| {
@@ -145,7 +143,7 @@ impl ReadPartition for Reader {
         checked.map_err(|failure| self.told(failure))
     }
 
-    fn open(&mut self, partition: &str, position: Option<&[u8]>) -> Result<(), ReadTrouble> {
+    fn open(&mut self, partition: &str, position: Option<&[u8]>) -> Result<(), ReadError> {
         self.instances.end();
         let config = self.config.clone();
         self.tell("open", |instances, calls| {
@@ -153,7 +151,7 @@ impl ReadPartition for Reader {
         })
     }
 
-    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadTrouble> {
+    fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadError> {
         let limits = &self.instances.callee.limits;
         // A source makes rows of nothing, so only the limits themselves count.
         let given = InputSize { rows: limits.output_rows_max, bytes: limits.output_bytes_max, longest: 0 };
@@ -168,11 +166,11 @@ impl ReadPartition for Reader {
         checked.map_err(|failure| self.told(failure))
     }
 
-    fn durable(&mut self, position: &[u8]) -> Result<(), ReadTrouble> {
+    fn durable(&mut self, position: &[u8]) -> Result<(), ReadError> {
         self.tell("durable", |instances, calls| instances.call(None, &calls.durable, InputSize::default(), (position,)))
     }
 
-    fn published(&mut self, position: &[u8]) -> Result<(), ReadTrouble> {
+    fn published(&mut self, position: &[u8]) -> Result<(), ReadError> {
         self.tell("published", |instances, calls| {
             instances.call(None, &calls.published, InputSize::default(), (position,))
         })

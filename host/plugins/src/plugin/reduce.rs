@@ -1,7 +1,7 @@
 //! Aggregates by a plugin of world `aggregate`: lift, combine, lower.
 //!
-//! Accumulators of one key are combined in rounds: neighbours first, then the results of neighbours, so that n
-//! accumulators of a key take log2(n) calls on whole columns and the order of arrival is kept.
+//! Accumulators of one key are combined in rounds: neighbors first, then the results of neighbors. So n accumulators of a key take log2(n)
+//! calls on columns, and the order of arrival is kept.
 
 use super::caller::Caller;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
@@ -19,7 +19,7 @@ pub struct Reduced {
     pub keys: Vec<ArrayRef>,
     /// The accumulators.
     pub accumulators: RecordBatch,
-    /// The encoded keys, by row; `None` where there is no key.
+    /// The encoded keys, by row; `None` if there is no key.
     pub encoded: Option<Keys>,
 }
 
@@ -102,7 +102,7 @@ fn combine_runs(
     Ok(rows)
 }
 
-/// The pairs of each run, which were combined, and behind them its last row where that had no other one beside it.
+/// Returns the combined pairs of each run, followed by its last row if that had no partner.
 fn with_odd_ones(rows: &RecordBatch, combined: RecordBatch, runs: &[u32]) -> Result<RecordBatch> {
     if runs.iter().all(|run| run % 2 == 0) {
         return Ok(combined);
@@ -135,7 +135,7 @@ pub fn split_keys(parts: &[RecordBatch], schema: &SchemaRef, keys: usize) -> Res
     Ok((all.columns()[..keys].to_vec(), accumulators))
 }
 
-/// The key columns as a batch of their own, as `lower` takes them.
+/// Returns the key columns as a separate batch, for `lower`.
 pub fn key_batch(input: &Schema, places: &[usize], keys: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
     let schema = Arc::new(input.project(places).map_err(Error::arrow)?);
     let options = RecordBatchOptions::new().with_row_count(Some(rows));

@@ -1,7 +1,7 @@
-//! Calls that failed are made again on fewer rows, in fresh instances, until the rows that make them fail are found:
-//! these are refused, and what comes out is what the others make.
+//! Repeats failed calls with fewer rows, in new instances, until the rows that make them fail are found. These are rejected, and the output
+//! is that of the other rows.
 //!
-//! Calls are counted, and what they burn; both depend on the rows alone, so that a batch that runs again refuses the same.
+//! Calls and their fuel are counted. Both depend on the rows only, so that a replay rejects the same rows.
 
 mod cogroup;
 mod undelivered;
@@ -23,7 +23,7 @@ use crate::limits::PLUGIN_ATTEMPTS_FUEL_CALLS;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::context::CallContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::PLUGIN_REASON_BYTES_MAX;
@@ -32,27 +32,27 @@ use std::ops::Range;
 
 /// The columns of what calls return.
 pub struct Schemas {
-    /// Of rows.
+    /// The schema of output rows.
     pub output: SchemaRef,
-    /// Of accumulators.
+    /// The schema of accumulators.
     pub accumulators: SchemaRef,
 }
 
-/// What is told of a row that made a call fail.
+/// The report on a row that made a call fail.
 pub struct RowFailure {
     reason: String,
     backtrace: Option<String>,
 }
 
 impl RowFailure {
-    /// Of a call on this row alone.
+    /// The report of a call on this row alone.
     pub fn of(failure: CallFailure) -> RowFailure {
         let reason = printable(&failure.reason, PLUGIN_REASON_BYTES_MAX);
         RowFailure { reason, backtrace: failure.backtrace }
     }
 
-    fn refuse(self, row: u32) -> RefusedRow {
-        RefusedRow { row, reason: self.reason, backtrace: self.backtrace }
+    fn refuse(self, row: u32) -> RejectedRow {
+        RejectedRow { row, reason: self.reason, backtrace: self.backtrace }
     }
 }
 
@@ -80,7 +80,7 @@ impl Trials<'_> {
         trials
     }
 
-    /// From now on there may be so many as the limits say, for a call on so many rows.
+    /// Sets the limits for a call on this many rows.
     fn bound(&mut self, rows: usize) {
         let limits = self.attempts.instances.callee.limits;
         let times = InputSize { longest: rows as u64, ..InputSize::default() }.times();
@@ -88,14 +88,14 @@ impl Trials<'_> {
         self.fuel_left = fuel(&limits, times).saturating_mul(PLUGIN_ATTEMPTS_FUEL_CALLS);
     }
 
-    /// From now on there may be any number. For calls whose rows depend on the number of workers, as those of several keys
-    /// do: which rows are refused must not.
+    /// Removes the limit on calls, for calls whose rows depend on the number of workers, such as those of several keys: which rows are rejected
+    /// must not depend on it.
     fn unbound(&mut self) {
         (self.calls_left, self.fuel_left) = (u64::MAX, u64::MAX);
     }
 
-    /// Makes a call on so many rows, those aside that are known to be good, if one is left. An error where it fails and no row is
-    /// to blame, as where it has none. What is told of a row is told of a call that has no other to blame.
+    /// Makes a call on this many rows that are not known to be good, if a call is left. Fails if the call fails without a row to blame. The
+    /// report on a row is that of a call with no other row to blame.
     fn call<T>(
         &mut self,
         rows: usize,
@@ -120,7 +120,7 @@ impl Trials<'_> {
         }
     }
 
-    /// As [`Trials::call`], where it is not known yet whether the result is used: it counts for these counters.
+    /// Like [`Trials::call`], if it is not known yet whether the result is used: it counts for these counters.
     fn try_call<T>(
         &mut self,
         rows: usize,
@@ -133,7 +133,7 @@ impl Trials<'_> {
         answer
     }
 
-    /// Why rows are refused that were not found to be guilty, as there are no more calls to look.
+    /// The reason for rows that are rejected without a search, because no calls are left.
     fn not_found(&self) -> RowFailure {
         let calls = self.attempts.instances.callee.limits.attempts_max;
         let reason = format!(
@@ -145,14 +145,14 @@ impl Trials<'_> {
         RowFailure { reason: printable(&reason, PLUGIN_REASON_BYTES_MAX), backtrace: None }
     }
 
-    /// The refusals of what a search found; `row` says where a place among the rows that were looked at is.
-    fn refusals<T>(&self, found: &mut SearchResult<T, RowFailure>, row: impl Fn(usize) -> u32) -> Vec<RefusedRow> {
+    /// Converts the result of a search to rejections; `row` maps an index among the searched rows to the row.
+    fn refusals<T>(&self, found: &mut SearchResult<T, RowFailure>, row: impl Fn(usize) -> u32) -> Vec<RejectedRow> {
         let bad = found.bad.drain(..).map(|(place, story)| story.refuse(row(place))).collect::<Vec<_>>();
         bad.into_iter().chain(found.rest.clone().map(|place| self.not_found().refuse(row(place)))).collect()
     }
 }
 
-/// Searches; what is known of the call on all rows is not asked again.
+/// Searches; a known result of the call on all rows is not computed again.
 fn search_from<T>(
     rows: usize,
     known: RowFailure,
@@ -189,19 +189,19 @@ pub fn process(
     Ok(Processed { rows: concat_batches(&schemas.output, &pieces).map_err(Error::arrow)?, rejections })
 }
 
-/// Which of so many rows a call refuses, whose results are thrown away.
+/// Finds the rows that a call rejects; its results are dropped.
 pub fn refused(
     trials: &mut Trials<'_>,
     known: RowFailure,
     call: impl Fn(&mut Attempts, Range<usize>) -> Result<(), CallFailure>,
     rows: usize,
-) -> Result<Vec<RefusedRow>> {
+) -> Result<Vec<RejectedRow>> {
     if !trials.attempts.calls_are_fixed {
         trials.unbound();
     }
     let mut found =
         search_from(rows, known, |range| trials.call(range.len(), |attempts| call(attempts, range.clone())))?;
-    // Guilty ones in order, and the rest behind them.
+    // Failing rows in order, then the rest.
     Ok(trials.refusals(&mut found, |row| row as u32))
 }
 
@@ -226,6 +226,6 @@ pub fn lift(
 }
 
 /// Refusals of a piece that begins at this row.
-fn shifted(refusals: Vec<RefusedRow>, start: usize) -> impl Iterator<Item = RefusedRow> {
-    refusals.into_iter().map(move |refusal| RefusedRow { row: refusal.row + start as u32, ..refusal })
+fn shifted(refusals: Vec<RejectedRow>, start: usize) -> impl Iterator<Item = RejectedRow> {
+    refusals.into_iter().map(move |refusal| RejectedRow { row: refusal.row + start as u32, ..refusal })
 }

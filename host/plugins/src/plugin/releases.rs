@@ -1,9 +1,8 @@
 //! The released versions of `millstream:plugin`, and what a component of each may have.
 //!
-//! A component that was built for one of them runs on every later host. What a release has is never taken away and never
-//! changes its type, and a later one only adds interfaces; so an adapter is a row of this table, and the linker offers
-//! today's functions under the older names. `wit/released/` holds the same as WIT, `tests/compat/` a component of each
-//! world of each release.
+//! A component built for one of them runs on every later host. A release never loses anything or changes a type, and later releases only
+//! add interfaces. So an adapter is a row of this table, and the linker offers today's functions under the older names. `wit/released/` has
+//! the same as WIT, `tests/compat/` a component of each world of each release.
 
 use super::world::World;
 use millstream_base::limits::NAME_BYTES_MAX;
@@ -18,23 +17,23 @@ pub const OFFERED: [&str; 6] = ["log", "metrics", "files", "stage", TIMERS, NET]
 /// The interface with which plugins of world `source` connect to others.
 pub const NET: &str = "net";
 
-/// The interface with which plugins of world `update` ask for calls at a time.
+/// The interface with which plugins of world `update` request calls at a time.
 pub const TIMERS: &str = "timers";
 
 /// One release.
 #[derive(Debug)]
 pub struct Release {
-    /// Its version.
+    /// The version of the interface.
     pub version: &'static str,
     /// The interfaces that make a component a plugin of some world.
     pub worlds: &'static [&'static str],
-    /// Those that a component may export beside it.
+    /// Interfaces that a component may export in addition to its world.
     pub beside: &'static [&'static str],
-    /// What components may import; `timers` in world `update` only, `net` in worlds `source` and `sink`.
+    /// Interfaces that components may import; `timers` in world `update` only, `net` in worlds `source` and `sink`.
     pub imports: &'static [&'static str],
 }
 
-/// All of them, the oldest first.
+/// All releases, oldest first.
 pub const RELEASES: [Release; 4] = [
     Release {
         version: "0.1.0",
@@ -93,7 +92,7 @@ pub fn ours(name: &str) -> Option<(&str, &str)> {
     name.strip_prefix("millstream:plugin/")?.split_once('@')
 }
 
-/// What is wrong with a component of a version that is none of the released ones, as it goes on after the plugin's name.
+/// The error of a component with an unreleased version; it follows the plugin's name.
 pub fn needs_other(version: &str) -> String {
     format!(
         "needs millstream:plugin@{}, and this host supports {VERSION}: install a Millstream that supports it, or \

@@ -1,37 +1,36 @@
-//! Which rows make a call fail: a search in calls on fewer of them. A pure function over a call.
+//! Finds the rows that make a call fail, with calls on fewer of them. A pure function over a call.
 //!
-//! A call on all rows is followed by calls on the halves of what fails, from the first row on, until the first guilty one
-//! stands alone. What succeeds on the way is kept, so that no row is in two calls that succeed. One guilty row among n costs
-//! about log2(n) calls, and guilty rows close to each other about one each: the next call is as wide as the last distance
-//! between two of them makes it seem right.
+//! After a call on all rows, calls on halves of what fails follow, from the first row on, until the first failing row is alone. Successful
+//! results on the way are kept, so that no row is in two successful calls. One failing row among n costs about log2(n) calls. Adjacent
+//! failing rows cost about one call each: the next call is as wide as the last distance between two of them suggests.
 
 use std::ops::Range;
 
 #[cfg(test)]
 mod tests;
 
-/// What a call on some rows said.
+/// The result of a call on some rows.
 pub enum TriedRows<T, F> {
-    /// It succeeded.
+    /// The call succeeded.
     Good(T),
-    /// It failed.
+    /// The call failed.
     Bad(F),
-    /// It was not made: there were calls enough.
+    /// The call was not made, because the limit of calls was reached.
     Spent,
 }
 
-/// What a search found, in the order of the rows. `good`, `bad` and `rest` together are all rows, each once.
+/// The result of a search, in the order of the rows. `good`, `bad` and `rest` together have each row once.
 pub struct SearchResult<T, F> {
     /// Calls that succeeded.
     pub good: Vec<(Range<usize>, T)>,
-    /// Rows that fail by themselves.
+    /// Rows that fail alone.
     pub bad: Vec<(usize, F)>,
-    /// What was left when there were calls enough; may be empty.
+    /// Rows left when the limit of calls was reached; may be empty.
     pub rest: Range<usize>,
 }
 
-/// Searches among so many rows; the first call is on all of them. Rows that fail together only, as for a limit on memory,
-/// are in smaller calls that succeed. An error of a call ends the search.
+/// Searches among this many rows; the first call is on all of them. Rows that only fail together, for example by a memory limit, are in
+/// smaller calls that succeed. An error of a call ends the search.
 pub fn search<T, F, E>(
     rows: usize,
     mut call: impl FnMut(Range<usize>) -> Result<TriedRows<T, F>, E>,
@@ -50,7 +49,7 @@ pub fn search<T, F, E>(
             TriedRows::Bad(failure) => (end - start == 1).then_some(failure),
             TriedRows::Spent => return Ok(SearchResult { rest: start..rows, ..found }),
         };
-        // A call up to `end` failed, so that there is a guilty row in `start..end` if each row stands for itself.
+        // A call up to `end` failed, so there is a failing row in `start..end` if rows are independent.
         let mut widest = 1;
         while start < end && alone.is_none() {
             let middle = start + (end - start).div_ceil(2);

@@ -10,27 +10,27 @@ use std::time::{Duration, Instant};
 /// A connection.
 pub type Secured = StreamOwned<ClientConnection, TcpStream>;
 
-/// How the host speaks TLS for a plugin.
+/// How the host uses TLS for a plugin.
 #[derive(Clone, Debug)]
 pub struct TlsClient {
-    /// With which servers, as `host:port`.
+    /// The servers with TLS, as `host:port`.
     pub servers: Vec<String>,
-    /// Who is trusted.
+    /// The trusted CAs.
     pub config: Arc<ClientConfig>,
-    /// What TLS has against a server of this name, in words with what to do; `None`: the error is not about that.
+    /// Explains a TLS error for a server of this name, with what to do; `None` if the error is not about TLS.
     pub refused: fn(&io::Error, &str) -> Option<String>,
 }
 
 /// Why a connection could not be secured.
 #[derive(Debug)]
 pub enum Unsecured {
-    /// It was not done in time, or the connection broke: it may pass.
+    /// The deadline passed, or the connection broke: transient.
     Broken(io::Error),
-    /// Something that does not go away by itself, in words.
+    /// A permanent error, with its message.
     Refused(String),
 }
 
-/// A connection until some time, however little comes at once.
+/// A connection with a deadline, however few bytes arrive at a time.
 struct DeadlineStream<'a> {
     stream: &'a mut TcpStream,
     end: Instant,
@@ -64,7 +64,7 @@ impl Write for DeadlineStream<'_> {
 }
 
 impl TlsClient {
-    /// Begins to speak TLS with the server of this name, within this time.
+    /// Starts TLS with the server of this name, within this time.
     pub fn secure(&self, mut stream: TcpStream, name: &str, time: Duration) -> Result<Secured, Unsecured> {
         let server = ServerName::try_from(name.to_owned())
             .map_err(|_| Unsecured::Refused(format!("`{name}` is not a valid name for a certificate")))?;

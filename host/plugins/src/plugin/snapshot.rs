@@ -9,7 +9,7 @@ use wasmparser::{Data, DataKind, Parser, Payload};
 use wasmtime::{Caller, Config, Engine, Extern, ExternType, Instance, Linker, Module, OptLevel, Store, Val};
 use wasmtime_wizer::{InstanceState, SnapshotVal, ValType, Wizer};
 
-/// What reactors of WASI 0.1 are started by.
+/// The function that starts a WASI 0.1 reactor.
 const START: &str = "_initialize";
 /// Imports of WASI 0.1.
 const WASI: &str = "wasi_snapshot_preview1";
@@ -22,11 +22,11 @@ const BADF: i32 = 8;
 /// Errno: an address outside of memory.
 const FAULT: i32 = 21;
 
-/// A module that has been started: its memory and globals are as they are after `_initialize`, which it has no more. While it
-/// starts there is no machine to see: clocks begin at 0, random numbers are always the same, nothing can be read.
+/// Returns a started module: its memory and globals are those after `_initialize`, which it no longer has. During the start it sees no
+/// machine: clocks begin at 0, random numbers are always the same, nothing can be read.
 ///
 /// # Errors
-/// `Plugin`: it cannot be started, or calls what it imports while it starts.
+/// `Plugin`: it cannot be started, or calls an import during the start.
 pub fn started(module: &[u8]) -> Result<Vec<u8>> {
     let kept = kept(module, |store, instance| {
         let start = instance.get_typed_func::<(), ()>(&mut *store, START).map_err(failed)?;
@@ -35,12 +35,12 @@ pub fn started(module: &[u8]) -> Result<Vec<u8>> {
     without_empty_segments(&kept).map_err(|error| failed(error.into()))
 }
 
-/// A module whose allocator has this much memory from the beginning. Those of Rust ask for some with the first allocation of
-/// every instance, which then changes the address space of the process: twice a call, as the next instance begins without it, and
-/// each time behind whatever else does so there. A module that has no `cabi_realloc` is as it was.
+/// Returns a module whose allocator has this much memory from the beginning. Rust's allocator requests some with the first allocation of
+/// every instance, which changes the address space of the process twice per call, and waits for other changes. A module without
+/// `cabi_realloc` stays unchanged.
 ///
 /// # Errors
-/// `Plugin`: it cannot allocate so much.
+/// `Plugin`: it cannot allocate this much.
 pub fn with_heap(module: &[u8], bytes: i32) -> Result<Vec<u8>> {
     const REALLOC: &str = "cabi_realloc";
     const ALIGN: i32 = 16;
@@ -89,9 +89,8 @@ fn kept(module: &[u8], run: impl FnOnce(&mut Store<StartingHost>, &Instance) -> 
     runtime.block_on(wizer.snapshot(&context, &mut StartedModule { store, instance })).map_err(failed)
 }
 
-/// The module without data segments that hold nothing. Wizer leaves one of these in the place of each that the module had, in
-/// case code refers to them by number; a large program of Go has as many as a module may have. Where the module does not count
-/// its segments beforehand, no code can refer to them.
+/// Removes empty data segments. Wizer leaves one for each segment of the module, in case code refers to them by number; a large Go program
+/// has as many as a module may have. If the module has no segment count, no code can refer to them.
 fn without_empty_segments(module: &[u8]) -> Result<Vec<u8>, wasmparser::BinaryReaderError> {
     let mut made = wasm_encoder::Module::new();
     let mut is_counted = false;
@@ -107,7 +106,7 @@ fn without_empty_segments(module: &[u8]) -> Result<Vec<u8>, wasmparser::BinaryRe
                     };
                     if !data.is_empty() {
                         let mut offset = offset_expr.get_binary_reader();
-                        // The encoder writes the end by itself.
+                        // The encoder adds the end itself.
                         let offset = offset.read_bytes(offset.bytes_remaining().saturating_sub(1))?;
                         section.active(memory_index, &ConstExpr::raw(offset.iter().copied()), data.iter().copied());
                     }
@@ -124,7 +123,7 @@ fn without_empty_segments(module: &[u8]) -> Result<Vec<u8>, wasmparser::BinaryRe
     Ok(made.finish())
 }
 
-/// What a module sees while it starts.
+/// The host of a module during its start.
 #[derive(Default)]
 struct StartingHost {
     time_ns: i64,
@@ -140,7 +139,7 @@ impl StartingHost {
     }
 }
 
-/// Answers what runtimes ask for when they start; anything else ends the start.
+/// Implements what runtimes call when they start; anything else fails the start.
 fn linker(module: &Module) -> wasmtime::Result<Linker<StartingHost>> {
     let mut linker = Linker::new(module.engine());
     linker.func_wrap(WASI, "random_get", |mut caller: Caller<'_, StartingHost>, to: i32, length: i32| {
@@ -162,7 +161,7 @@ fn linker(module: &Module) -> wasmtime::Result<Linker<StartingHost>> {
         linker.func_wrap(WASI, done, |_: i32, _: i32| 0_i32)?;
     }
     linker.func_wrap(WASI, "sched_yield", || 0_i32)?;
-    // Go sleeps a little before it says why it cannot go on. All that is waited for has come.
+    // Go sleeps briefly before it reports a fatal error. All waits end immediately.
     linker.func_wrap(
         WASI,
         "poll_oneoff",
@@ -170,7 +169,7 @@ fn linker(module: &Module) -> wasmtime::Result<Linker<StartingHost>> {
             write(&mut caller, to, &count.to_le_bytes())
         },
     )?;
-    // There are no descriptors: that is what programs look for when they start.
+    // There are no preopened descriptors, which programs search for when they start.
     linker.func_wrap(WASI, "fd_prestat_get", |_: i32, _: i32| BADF)?;
     linker.func_wrap(WASI, "fd_fdstat_get", |_: i32, _: i32| BADF)?;
     linker.func_wrap(WASI, "fd_fdstat_set_flags", |_: i32, _: i32| BADF)?;
@@ -184,7 +183,7 @@ fn linker(module: &Module) -> wasmtime::Result<Linker<StartingHost>> {
     for import in module.imports() {
         let ExternType::Func(ty) = import.ty() else { continue };
         let name = format!("{} of {}", import.name(), import.module());
-        // Fails for those that stand above, which is as it should be.
+        // Fails for the functions defined above, as intended.
         let _ = linker.func_new(import.module(), import.name(), ty, move |_, _, _| {
             wasmtime::bail!("it calls {name}, which it can only do when it is called itself")
         });
@@ -192,7 +191,7 @@ fn linker(module: &Module) -> wasmtime::Result<Linker<StartingHost>> {
     Ok(linker)
 }
 
-/// Keeps what the module prints: so many pieces, of which address and length stand in its memory.
+/// Keeps what the module prints: `count` pieces, whose addresses and lengths are in its memory.
 fn print(mut caller: Caller<'_, StartingHost>, pieces: i32, count: i32, to: i32) -> wasmtime::Result<i32> {
     let Some(Extern::Memory(memory)) = caller.get_export("memory") else { wasmtime::bail!("it exports no memory") };
     let (data, world) = memory.data_and_store_mut(&mut caller);
@@ -211,7 +210,7 @@ fn print(mut caller: Caller<'_, StartingHost>, pieces: i32, count: i32, to: i32)
     write(&mut caller, to, &written.to_le_bytes())
 }
 
-/// Writes into the module's memory; the answer is errno.
+/// Writes into the module's memory; the result is an errno.
 fn write(caller: &mut Caller<'_, StartingHost>, to: i32, bytes: &[u8]) -> wasmtime::Result<i32> {
     let Some(Extern::Memory(memory)) = caller.get_export("memory") else { wasmtime::bail!("it exports no memory") };
     memory.write(caller, to as u32 as usize, bytes)?;
@@ -233,7 +232,7 @@ impl InstanceState for StartedModule {
             (Some(Val::F32(bits)), _) => SnapshotVal::F32(bits),
             (Some(Val::F64(bits)), _) => SnapshotVal::F64(bits),
             (Some(Val::V128(value)), _) => SnapshotVal::V128(value.as_u128()),
-            // Wizer has exported what it asks for, and takes numbers only.
+            // Wizer has exported what it requests, and accepts numbers only.
             (_, ValType::I64) => SnapshotVal::I64(0),
             _ => SnapshotVal::I32(0),
         }
@@ -251,7 +250,7 @@ impl InstanceState for StartedModule {
 mod tests {
     use super::*;
 
-    /// What becomes of a module whose start does this.
+    /// Starts a module whose start does this.
     fn start(does: &str) -> Result<String> {
         let text = format!(
             r#"(module
@@ -287,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_module_has_memory_to_allocate_from_the_beginning() {
-        // Takes the next bytes, and gives back what is behind the last ones.
+        // Takes the next bytes, and returns the address after the last ones.
         let text = "(module (memory (export \"memory\") 1) (global $next (mut i32) (i32.const 65536))
              (func (export \"cabi_realloc\") (param $old i32) (param $length i32) (param $align i32) (param $bytes i32)
                (result i32)
@@ -329,7 +328,7 @@ mod tests {
 
     #[test]
     fn segments_that_code_refers_to_stay() {
-        // `data.drop` Wizer refuses. What stands before `$d` is empty when the module has started.
+        // Wizer rejects `data.drop`. The segments before `$d` are empty after the start.
         let text = "(module (memory (export \"memory\") 1) (data (i32.const 0) \"a\") (data $d \"x\")
              (func (export \"_initialize\"))
              (func (export \"f\") (memory.init $d (i32.const 8) (i32.const 0) (i32.const 1))))";

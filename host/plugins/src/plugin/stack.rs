@@ -1,10 +1,10 @@
-//! Whether the stack of a thread has room for a plugin's. wasmtime runs a guest on the stack of the thread that calls it,
-//! and takes for granted that the limit of the guest's stack lies within: where it does not, the process dies.
+//! Checks that the stack of a thread has room for a plugin's. wasmtime runs a guest on the stack of the calling thread, and assumes that the
+//! guest's stack limit is within it; otherwise the process dies.
 
 use millstream_base::limits::THREAD_STACK_BYTES_RESERVED;
 use std::cell::Cell;
 
-/// An error in words where the stack of this thread has no room for so many bytes and for what the host needs.
+/// Fails if the stack of this thread has no room for this many bytes and for the host; the error is the message.
 pub fn check(stack_bytes_max: u64) -> Result<(), String> {
     let (needed, room) = (stack_bytes_max.saturating_add(THREAD_STACK_BYTES_RESERVED), room());
     if needed <= room {
@@ -30,7 +30,7 @@ fn room() -> u64 {
     (std::ptr::from_ref(&here).addr()).saturating_sub(lowest) as u64
 }
 
-/// Where this thread's stack ends; where the system does not tell, as if it were of a usual size.
+/// The lowest address of this thread's stack; an estimate with the usual size if the system does not report it.
 fn lowest_address() -> usize {
     const USUAL_BYTES: usize = 2 << 20;
     let here = 0u8;
@@ -38,7 +38,7 @@ fn lowest_address() -> usize {
     #[cfg(target_os = "linux")]
     {
         let mut attributes = std::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
-        // SAFETY: the first call fills `attributes` where it returns 0; only then are they read, and freed once.
+        // SAFETY: the first call fills `attributes` if it returns 0; only then are they read, and freed once.
         unsafe {
             if libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) != 0 {
                 return usual;
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn a_thread_must_have_room() {
-        // What a thread gets may be more than it asks for: the stack of one that has ended.
+        // A thread may get more than it requests: the stack of one that has exited.
         let in_thread = || {
             let room = room();
             (room, check(room - THREAD_STACK_BYTES_RESERVED - (64 << 10)), check(room))

@@ -10,29 +10,29 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What a stage gives a plugin: everything but the batches.
+/// What a stage passes to a plugin, except batches.
 #[derive(Clone, Debug)]
 pub struct StageUse {
     /// The stage's name, for messages.
     pub stage: String,
     /// The stage's config as JSON text.
     pub config: String,
-    /// The stage's key columns; none where it has no key.
+    /// The stage's key columns; none if it has no key.
     pub key: SchemaRef,
-    /// How long an instance lives.
+    /// The lifetime of an instance.
     pub instance: InstanceSpec,
-    /// What it may use up.
+    /// The resource limits.
     pub limits: PluginLimits,
-    /// What it may use beyond its input.
+    /// The granted permissions.
     pub grant: Granted,
-    /// What a failing call does.
+    /// The effect of a failing call.
     pub on_error: OnError,
     /// Whether calls on rows as they come in have the same ones on any number of workers.
     pub calls_are_fixed: bool,
 }
 
 impl StageUse {
-    /// Of a stage that says nothing.
+    /// A stage with all defaults.
     pub fn new(stage: &str) -> StageUse {
         StageUse {
             stage: stage.to_owned(),
@@ -47,18 +47,18 @@ impl StageUse {
     }
 }
 
-/// What a plugin may know of the stage that uses it.
+/// What a plugin can read about the stage that uses it.
 #[derive(Debug)]
 pub struct Stage {
     /// The columns of the rows that a call passes, by input.
     pub inputs: Vec<SchemaRef>,
     /// The stage's key columns.
     pub key: SchemaRef,
-    /// What it may use beyond its input.
+    /// The granted permissions.
     pub grant: Granted,
 }
 
-/// What a plugin may use beyond its input.
+/// Permissions of a plugin beyond its input.
 #[derive(Clone, Debug, Default)]
 pub struct Granted {
     /// Contents of files, by name.
@@ -69,18 +69,18 @@ pub struct Granted {
     pub http: Option<HttpGrant>,
     /// Servers that it may connect to over TCP, as `host:port`.
     pub tcp: Vec<String>,
-    /// With which of them the host speaks TLS for it, and how.
+    /// The servers among them with TLS, and its settings.
     pub tls: Option<TlsClient>,
-    /// Addresses at which it may take datagrams, and to which it may send some, as `host:port`.
+    /// Addresses at which it may receive datagrams, and to which it may send them, as `host:port`.
     pub udp: Vec<String>,
 }
 
 impl Granted {
-    /// Files, which are read from this folder, variables and requests, as a stage may grant them. Connections are for ends of a job.
-    pub fn of_stage(grant: &GrantSpec, folder: &Path) -> Result<Granted> {
+    /// Resolves the grants of a stage: files, read from this directory, variables and requests. Connections are for sources and sinks.
+    pub fn of_stage(grant: &GrantSpec, dir: &Path) -> Result<Granted> {
         let mut files = BTreeMap::new();
         for (name, path) in &grant.files {
-            let path = folder.join(path);
+            let path = dir.join(path);
             let bytes = regular::read_at_most(&path, GRANTED_FILE_BYTES_MAX)
                 .map_err(|e| Error::job(format!("granted file `{name}`: cannot read {}: {e}", path.display())))?;
             files.insert(name.clone(), bytes.into());

@@ -1,13 +1,13 @@
-//! What those who connect a plugin to other systems cost and count together.
+//! Costs and counts of all instances that connect a plugin to other systems.
 
 use super::account::Account;
 use super::counters::Counters;
 
-/// What all readers of a source plugin, or all writers of a sink plugin, cost and count. They come and go while the job runs.
+/// Costs and counts of all readers of a source plugin, or of all writers of a sink plugin, which change while the job runs.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectorTally {
-    /// What their calls cost.
+    /// Costs of their calls.
     pub account: Account,
-    /// What they count.
+    /// Their counters.
     pub counters: Counters,
 }

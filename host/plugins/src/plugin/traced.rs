@@ -1,11 +1,10 @@
-//! Where a call stood that took too long, in lines of the author's code. An engine inside a component, as CPython or QuickJS,
-//! shows only its own functions to the host. So the call is made once more, in an instance of its own and for a short while,
-//! and the SDK tells all the time where it stands. What it told last is the answer; nothing else of that call is used.
+//! Finds the source line of a call that took too long. An interpreter inside a component, such as CPython or QuickJS, shows only its own
+//! functions to the host. So the call is repeated in a separate instance for a short time, and the SDK continuously reports its location.
+//! The last report is the result; nothing else of that call is used.
 //!
-//! That it is such a call the SDK sees by the config, which then has [`SIGN`] before it: no JSON begins so, and asking costs
-//! other calls nothing. It tells places as lines of the log that begin with the same sign: `\u{1}12` says that it stands at
-//! place 12, and `\u{1}12\n…` with which calls it has come there as well. A component that can do this has a section
-//! ([`TRACES`](crate::sections::section::TRACES)) that says so.
+//! The SDK recognizes such a call by the config, which has [`SIGN`] as its prefix: no JSON begins with it, so other calls pay nothing. It
+//! reports locations as log lines with the same prefix: `\u{1}12` for location 12, and `\u{1}12\n…` with the call stack as well. A
+//! component that supports this has the section [`TRACES`](crate::sections::section::TRACES).
 
 use super::attempt::Attempts;
 use super::code_kind::Metering;
@@ -18,7 +17,7 @@ use crate::limits::{PLUGIN_FUEL_PER_SECOND, PLUGIN_TRACE_TIME_MS_MAX};
 use millstream_base::job::spec::PluginLimits;
 use std::time::Duration;
 
-/// Limits of such a call: those of any, but for the time, or the instructions, which are as many and no more than a few seconds'.
+/// The limits of such a call: the usual ones, but at most a few seconds of time or fuel.
 fn limits(limits: &PluginLimits) -> PluginLimits {
     let most = Duration::from_millis(PLUGIN_TRACE_TIME_MS_MAX);
     let fuel_most = PLUGIN_FUEL_PER_SECOND / 1000 * PLUGIN_TRACE_TIME_MS_MAX;
@@ -26,7 +25,7 @@ fn limits(limits: &PluginLimits) -> PluginLimits {
     PluginLimits { time_max, fuel_max: limits.fuel_max.map(|fuel| fuel.min(fuel_most)), ..*limits }
 }
 
-/// Makes a call, and once more where it takes too long, to see where it stands. `call` is given the config to pass.
+/// Makes a call, and repeats it if it takes too long, to find its source line. `call` receives the config to pass.
 pub fn located<T>(
     instances: &mut Instances,
     config: &str,
@@ -42,7 +41,7 @@ pub fn located<T>(
 }
 
 impl Attempts {
-    /// The same for a call of a stage.
+    /// Like [`located`], for a call of a stage.
     pub fn located<T>(&mut self, call: impl Fn(&mut Attempts) -> Result<T, CallFailure>) -> Result<T, CallFailure> {
         let failure = match call(self) {
             Err(failure) => failure,
@@ -69,8 +68,8 @@ fn took_too_long(failure: &CallFailure) -> bool {
     matches!(failure.trap, Some(Trap::Time | Trap::Fuel))
 }
 
-/// What makes a call once more. `None` where nothing is to be seen: the call failed otherwise, the plugin cannot tell, or a
-/// second call could have an effect outside.
+/// Returns the instances for a repeated call. `None` if it cannot help: the call failed in another way, the plugin does not support it, or
+/// a second call could have an external effect.
 fn tracing(instances: &Instances, failure: &CallFailure) -> Option<Instances> {
     if !took_too_long(failure) || !instances.callee.loaded.traces || instances.callee.stage.grant.http.is_some() {
         return None;
@@ -78,7 +77,7 @@ fn tracing(instances: &Instances, failure: &CallFailure) -> Option<Instances> {
     Some(instances.beside(limits(&instances.callee.limits)))
 }
 
-/// The failure, with where the call stood when it was made again.
+/// Adds the source line of the repeated call to the failure.
 fn seen(failure: CallFailure, again: &Instances, called: Result<(), CallFailure>) -> CallFailure {
     match (called, &again.last.story) {
         (Err(other), Some(story)) if took_too_long(&other) => {
@@ -92,7 +91,7 @@ fn seen(failure: CallFailure, again: &Instances, called: Result<(), CallFailure>
             );
             failure.with_calls(&head, story, &again.callee.limits)
         }
-        // What is told of a rejected row must be the same when its batch runs again, so the batch has to.
+        // The report on a rejected row must be the same on a replay, so the batch is replayed instead.
         (Err(other), _) if other.trap.is_none() && again.callee.loaded.machine.kind.metering == Metering::Fuel => other,
         _ => failure,
     }

@@ -1,38 +1,38 @@
 //! What ends a call.
 
-/// What ended a call.
+/// Why a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-// Statuses and metrics call the one that WebAssembly calls so a trap, too.
+// Statuses and metrics also use "trap" for WebAssembly's own traps.
 #[allow(clippy::enum_variant_names)]
 pub enum Trap {
-    /// It ran for too long.
+    /// The time limit.
     Time,
-    /// It ran too many instructions.
+    /// The limit on instructions.
     Fuel,
-    /// It needed too much memory.
+    /// The memory limit.
     Memory,
-    /// Its tables got too large.
+    /// The limit on tables.
     Tables,
-    /// Its call stack overflowed.
+    /// A stack overflow.
     Stack,
-    /// It returned too much.
+    /// The limit on output.
     Output,
-    /// It held too many handles.
+    /// The limit on handles.
     Handles,
-    /// It consists of too many instances, memories or tables.
+    /// The limit on instances, memories or tables.
     Instances,
-    /// It panicked or aborted, or did what WebAssembly does not allow, as a division by zero.
+    /// A panic, an abort, or a WebAssembly trap such as a division by zero.
     Trap,
-    /// What it returned is not valid.
+    /// An invalid result.
     Invalid,
-    /// It returned an error by itself.
+    /// An error that the plugin returned.
     Error,
-    /// Its call broke the component model's rules.
+    /// A violation of the component model's rules.
     Rules,
 }
 
 impl Trap {
-    /// Its name in statuses and metrics.
+    /// The name in statuses and metrics.
     pub fn word(self) -> &'static str {
         match self {
             Trap::Time => "time",
@@ -54,7 +54,7 @@ impl Trap {
 /// Why a host call ends the call of a plugin.
 #[derive(Debug)]
 pub struct Stopped {
-    /// What it counts as.
+    /// The kind of trap.
     pub trap: Trap,
     /// What happened.
     pub words: String,

@@ -1,6 +1,6 @@
-//! A plugin on trial: where a call of it fails, the one that it replaced makes that call, and all that follow.
+//! A plugin on trial: if one of its calls fails, the version that it replaced makes that call and all that follow.
 //!
-//! So `millstream run --watch` outlives a version that throws. Both must read, keep and return the same columns.
+//! So `millstream run --watch` survives a broken version. Both versions must read, keep and return the same columns.
 
 use super::Plugin;
 use super::description::Description;
@@ -9,7 +9,7 @@ use millstream_base::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The version before the one that is on trial, on all workers of this process.
+/// The previous version of a plugin on trial, for all workers of this process.
 #[derive(Clone)]
 pub struct Fallback(Arc<FallbackPlugin>);
 
@@ -18,7 +18,7 @@ struct FallbackPlugin {
     stage: StageUse,
     description: Description,
     failed: AtomicBool,
-    /// Hears of the first call that failed.
+    /// Receives the error of the first call that failed.
     tell: Box<dyn Fn(&Error) + Send + Sync>,
 }
 

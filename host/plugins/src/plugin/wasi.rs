@@ -1,10 +1,9 @@
-//! What stands behind the `wasi:` imports of a plugin. Nothing there tells it anything about the machine, so that a batch
-//! that runs again sees the same: clocks are virtual, random numbers have a seed, standard output and error are the log,
-//! standard input is empty, and there are no folders and no arguments. The environment and HTTP are what the job grants.
+//! The implementation of a plugin's `wasi:` imports. Nothing in it depends on the machine, so that a replay sees the same: clocks are
+//! virtual, random numbers are seeded, standard output and error are the log, standard input is empty, and there are no directories and no
+//! arguments. The job grants the environment and HTTP.
 //!
-//! Host calls are not stopped by the clock of time limits, and burn no fuel. So each counts as some instructions, and its
-//! bytes as one each, up to what a call of the plugin may burn; each wait ends with the time limit; and nothing is made as
-//! large as a guest says before it is checked.
+//! The clock of time limits does not stop host calls, and they burn no fuel. So each counts as some instructions, and each of its bytes as
+//! one, up to the call's fuel. Each wait ends at the time limit. Sizes that a guest requests are checked before anything is allocated.
 
 mod clocks;
 pub mod offer;
@@ -31,9 +30,9 @@ use wasmtime_wasi_http::WasiHttpCtx;
 
 /// The state of one instance.
 pub struct Wasi {
-    /// What its handles stand for.
+    /// The objects of its handles.
     pub table: ResourceTable,
-    /// Its requests over HTTP.
+    /// Its HTTP requests.
     pub requests: Requests,
     /// Limits of what it says in requests.
     pub http: WasiHttpCtx,
@@ -71,7 +70,7 @@ impl Wasi {
         wasi
     }
 
-    /// A call begins: clocks, random numbers and what it used up begin anew, so that no call depends on those before it.
+    /// Begins a call: clocks, random numbers and used resources are reset, so that no call depends on earlier ones.
     pub fn begin(&mut self, call: CurrentCall) {
         self.clock.begin(call.time_us);
         self.random = BatchRandom::new(&self.stage, call.batch);
@@ -80,7 +79,7 @@ impl Wasi {
         self.requests.begin(call.batch, self.deadline);
     }
 
-    /// Counts a host call that moves so many bytes.
+    /// Counts a host call that moves this many bytes.
     pub fn charge(&mut self, bytes: u64) -> Result<(), Stopped> {
         self.work = self.work.saturating_add(PLUGIN_IMPORT_FUEL).saturating_add(bytes);
         if self.work <= self.work_max {

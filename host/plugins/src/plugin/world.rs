@@ -18,7 +18,7 @@ pub enum World {
 }
 
 impl World {
-    /// Whether it is an end of the path, which may talk to others, and no stage.
+    /// Whether it is a source or sink, which may use connections, and not a stage.
     pub fn is_end(self) -> bool {
         matches!(self, World::Source | World::Sink)
     }

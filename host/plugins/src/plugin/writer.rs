@@ -1,4 +1,4 @@
-//! World `sink`: one instance writes the batches of a sink, for as long as it can.
+//! World `sink`: one instance writes the batches of a sink, for as long as possible.
 
 use super::allowance::InputSize;
 use super::bindings::{Rejection, WitIdentity, WitOwner};
@@ -16,10 +16,10 @@ use super::trap::Trap;
 use crate::limits::PLUGIN_BATCH_ID_MAX;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use millstream_base::batch::rejected::{RefusedRow, together, without_nulls};
+use millstream_base::batch::rejected::{RejectedRow, merge_rejections, without_nulls};
 use millstream_base::batch::slices::RowBytes;
 use millstream_base::batch::widen::widened;
-use millstream_base::batch::writing::{WriteBatches, WriteTrouble};
+use millstream_base::batch::writing::{WriteBatches, WriteError};
 use millstream_base::error::{Error, Kind};
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::limits::PLUGIN_CALL_MAX;
@@ -31,10 +31,10 @@ use std::sync::Arc;
 pub struct Writer {
     instances: Instances,
     loaded: Arc<Loaded>,
-    /// Who is called, by function.
+    /// The identity of calls, by function.
     identity: CallIdentity,
     config: String,
-    /// The columns that it reads, and their places in the rows of the sink.
+    /// The columns that it reads, and their indexes in the rows of the sink.
     input: SchemaRef,
     written: WrittenOut,
     reads: Vec<usize>,
@@ -55,7 +55,7 @@ impl Writer {
         Writer::of(loaded, sink, plugin, (description.input.clone(), written), reads)
     }
 
-    /// Only to be asked what is there.
+    /// Creates a writer only to read the last committed batch.
     pub(super) fn that_asks(loaded: Arc<Loaded>, sink: StageUse) -> Result<Writer, Error> {
         let plugin = loaded.file.display().to_string();
         Writer::of(loaded, sink, plugin, (Arc::new(Schema::empty()), WrittenOut::default()), Vec::new())
@@ -80,7 +80,7 @@ impl Writer {
         }
     }
 
-    /// Lets its calls cost and count beside those of others who wrote for the sink before.
+    /// Adds its costs and counts to those of the sink's earlier writers.
     pub fn tally_in(&mut self, tally: &ConnectorTally) {
         self.instances.bill.account = tally.account.clone();
         self.counters = tally.counters.clone();
@@ -109,25 +109,25 @@ impl Writer {
         &mut self,
         function: &'static str,
         call: impl FnOnce(&mut Instances, Option<u64>, &SinkCalls) -> Result<(), CallFailure>,
-    ) -> Result<(), WriteTrouble> {
+    ) -> Result<(), WriteError> {
         let heard = self.call(function, call).and_then(|()| self.settled(Ok(())));
         heard.map_err(|failure| self.told(failure))
     }
 
-    /// What the plugin says of itself decides: an `internal` error passes, one about its config or the rows does not. What the job
-    /// does not grant does not pass by itself.
-    fn told(&mut self, failure: CallFailure) -> WriteTrouble {
+    /// Converts a failure. The plugin's own `internal` errors are transient; those about its config or the rows are permanent, and so is a
+    /// denied grant.
+    fn told(&mut self, failure: CallFailure) -> WriteError {
         self.instances.end();
         (self.instances.hold, self.batch) = (false, None);
         let passes = (failure.trap, failure.error.kind) == (Some(Trap::Error), Kind::Plugin);
         match passes {
-            true => WriteTrouble::Passing(failure.reason),
-            false => WriteTrouble::Lasting(failure.error),
+            true => WriteError::Transient(failure.reason),
+            false => WriteError::Permanent(failure.error),
         }
     }
 
     /// Writes some rows that fit into one call, and have all columns of the sink.
-    fn write_piece(&mut self, rows: RecordBatch) -> Result<Vec<RefusedRow>, CallFailure> {
+    fn write_piece(&mut self, rows: RecordBatch) -> Result<Vec<RejectedRow>, CallFailure> {
         let arrow = |error| CallFailure::other(Error::arrow(error));
         let (rows, nulls) = without_nulls(rows, &self.reads, &self.input).map_err(arrow)?;
         if rows.num_rows() == 0 {
@@ -144,7 +144,7 @@ impl Writer {
             instances.call(batch, &calls.write, InputSize::of([&lowered]), (lowered.batch(&columns),))
         })?;
         let refused = self.settled(lift::rejections(rows.num_rows(), refused).map_err(OutputFault::from))?;
-        Ok(together(nulls, refused))
+        Ok(merge_rejections(nulls, refused))
     }
 
     /// A batch that the other side is said to hold.
@@ -161,8 +161,8 @@ impl Writer {
 }
 
 impl WriteBatches for Writer {
-    /// Asked in an instance of its own.
-    fn committed(&mut self, job: &str, job_id: &str) -> Result<Option<BatchId>, WriteTrouble> {
+    /// Reads the last committed batch, in a separate instance.
+    fn committed(&mut self, job: &str, job_id: &str) -> Result<Option<BatchId>, WriteError> {
         self.instances.end();
         let (config, sink) = (self.config.clone(), self.sink());
         let identity = WitIdentity { job, job_id, sink: &sink };
@@ -178,7 +178,7 @@ impl WriteBatches for Writer {
         self.instances.is_live()
     }
 
-    fn open(&mut self, owner: &Owner) -> Result<Option<BatchId>, WriteTrouble> {
+    fn open(&mut self, owner: &Owner) -> Result<Option<BatchId>, WriteError> {
         self.instances.end();
         (self.instances.hold, self.batch) = (false, None);
         let (config, sink, input) = (self.config.clone(), self.sink(), lower::schema(&self.input));
@@ -190,26 +190,26 @@ impl WriteBatches for Writer {
         opened.and_then(|held| self.held(held)).map_err(|failure| self.told(failure))
     }
 
-    fn begin(&mut self, batch: BatchId, time: BatchTime) -> Result<(), WriteTrouble> {
-        // Nobody else could go on with the batch.
+    fn begin(&mut self, batch: BatchId, time: BatchTime) -> Result<(), WriteError> {
+        // No other instance could continue the batch.
         (self.instances.hold, self.batch) = (true, Some(batch));
         self.tell("begin", |instances, of, calls| {
             instances.call(of, &calls.begin, InputSize::default(), (batch.0, time.0))
         })
     }
 
-    fn write(&mut self, rows: &RecordBatch) -> Result<Vec<RefusedRow>, WriteTrouble> {
+    fn write(&mut self, rows: &RecordBatch) -> Result<Vec<RejectedRow>, WriteError> {
         let bytes = RowBytes::of_columns(rows, &self.reads);
         let mut refused = Vec::new();
         for piece in bytes.slices(rows.num_rows(), PLUGIN_CALL_MAX).into_iter().filter(|piece| !piece.is_empty()) {
             let before = u32::try_from(piece.start).unwrap_or(u32::MAX);
             let more = self.write_piece(rows.slice(piece.start, piece.len())).map_err(|failure| self.told(failure))?;
-            refused.extend(more.into_iter().map(|row| RefusedRow { row: row.row.saturating_add(before), ..row }));
+            refused.extend(more.into_iter().map(|row| RejectedRow { row: row.row.saturating_add(before), ..row }));
         }
         Ok(refused)
     }
 
-    fn commit(&mut self) -> Result<(), WriteTrouble> {
+    fn commit(&mut self) -> Result<(), WriteError> {
         let id = self.batch.unwrap_or_default().0;
         self.instances.hold = false;
         self.tell("commit", |instances, batch, calls| {

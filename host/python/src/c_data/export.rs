@@ -1,4 +1,4 @@
-//! Rows that other libraries are handed.
+//! Exports rows to other libraries.
 
 use super::format;
 use super::{CArray, CSchema, CStream, FLAG_DICTIONARY_ORDERED, FLAG_MAP_KEYS_SORTED, FLAG_NULLABLE, SCHEMA, STREAM};
@@ -12,7 +12,7 @@ use pyo3::types::PyCapsule;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::ptr::{self, NonNull};
 
-/// What a schema that was handed out holds.
+/// The private data of an exported schema.
 struct SchemaParts {
     _format: CString,
     _name: CString,
@@ -20,7 +20,7 @@ struct SchemaParts {
     dictionary: *mut CSchema,
 }
 
-/// What an array that was handed out holds.
+/// The private data of an exported array.
 struct ArrayParts {
     _buffers: Vec<Buffer>,
     pointers: Vec<*const c_void>,
@@ -28,14 +28,14 @@ struct ArrayParts {
     dictionary: *mut CArray,
 }
 
-/// What a stream that was handed out holds.
+/// The private data of an exported stream.
 struct StreamParts {
     field: Field,
     rows: std::vec::IntoIter<RecordBatch>,
     error: CString,
 }
 
-/// A capsule with a stream of these rows.
+/// Returns a capsule with a stream of these rows.
 pub fn stream_capsule(py: Python<'_>, schema: SchemaRef, rows: Vec<RecordBatch>) -> PyResult<Bound<'_, PyCapsule>> {
     let parts = StreamParts { field: field_of(&schema), rows: rows.into_iter(), error: CString::default() };
     let stream = CStream {
@@ -45,23 +45,23 @@ pub fn stream_capsule(py: Python<'_>, schema: SchemaRef, rows: Vec<RecordBatch>)
         release: Some(release_stream),
         private_data: Box::into_raw(Box::new(parts)).cast(),
     };
-    // SAFETY: the destructor takes what is put in, unless another library has taken it before.
-    unsafe { PyCapsule::new_with_pointer_and_destructor(py, boxed(stream), STREAM, Some(drop_stream)) }
+    // SAFETY: the destructor drops the content, unless another library has moved it out before.
+    unsafe { PyCapsule::new_with_pointer_and_destructor(py, into_raw(stream), STREAM, Some(drop_stream)) }
 }
 
-/// A capsule with a schema.
+/// Returns a capsule with a schema.
 pub fn schema_capsule<'py>(py: Python<'py>, schema: &SchemaRef) -> PyResult<Bound<'py, PyCapsule>> {
     let schema = c_schema(&field_of(schema)).map_err(PyValueError::new_err)?;
     // SAFETY: as above.
-    unsafe { PyCapsule::new_with_pointer_and_destructor(py, boxed(schema), SCHEMA, Some(drop_schema)) }
+    unsafe { PyCapsule::new_with_pointer_and_destructor(py, into_raw(schema), SCHEMA, Some(drop_schema)) }
 }
 
-fn boxed<T>(value: T) -> NonNull<c_void> {
+fn into_raw<T>(value: T) -> NonNull<c_void> {
     NonNull::from(Box::leak(Box::new(value))).cast()
 }
 
 unsafe extern "C" fn drop_stream(capsule: *mut ffi::PyObject) {
-    // SAFETY: Python calls it once, with the capsule that was made above. One that was taken is empty.
+    // SAFETY: Python calls it once, with the capsule that was created above. One that was consumed is empty.
     unsafe { drop(Box::from_raw(ffi::PyCapsule_GetPointer(capsule, STREAM.as_ptr()).cast::<CStream>())) };
 }
 
@@ -77,7 +77,7 @@ fn field_of(schema: &SchemaRef) -> Field {
 const EINVAL: c_int = 22;
 
 unsafe extern "C" fn stream_schema(stream: *mut CStream, to: *mut CSchema) -> c_int {
-    // SAFETY: whoever calls it has a stream that is alive, and an empty place for a schema.
+    // SAFETY: the caller passes a live stream, and a pointer to an empty schema.
     unsafe {
         let parts = &mut *(*stream).private_data.cast::<StreamParts>();
         match c_schema(&parts.field) {
@@ -85,8 +85,8 @@ unsafe extern "C" fn stream_schema(stream: *mut CStream, to: *mut CSchema) -> c_
                 ptr::write(to, schema);
                 0
             }
-            Err(words) => {
-                parts.error = CString::new(words).unwrap_or_default();
+            Err(message) => {
+                parts.error = CString::new(message).unwrap_or_default();
                 EINVAL
             }
         }
@@ -94,7 +94,7 @@ unsafe extern "C" fn stream_schema(stream: *mut CStream, to: *mut CSchema) -> c_
 }
 
 unsafe extern "C" fn stream_next(stream: *mut CStream, to: *mut CArray) -> c_int {
-    // SAFETY: whoever calls it has a stream that is alive, and an empty place for an array.
+    // SAFETY: the caller passes a live stream, and a pointer to an empty array.
     unsafe {
         let parts = &mut *(*stream).private_data.cast::<StreamParts>();
         let array = match parts.rows.next() {
@@ -107,19 +107,19 @@ unsafe extern "C" fn stream_next(stream: *mut CStream, to: *mut CArray) -> c_int
 }
 
 unsafe extern "C" fn stream_error(stream: *mut CStream) -> *const c_char {
-    // SAFETY: whoever calls it has a stream that is alive.
+    // SAFETY: the caller passes a live stream.
     unsafe { (*(*stream).private_data.cast::<StreamParts>()).error.as_ptr() }
 }
 
 unsafe extern "C" fn release_stream(stream: *mut CStream) {
-    // SAFETY: it is called once, with a stream that was made above.
+    // SAFETY: it is called once, with a stream that was created above.
     unsafe {
         drop(Box::from_raw((*stream).private_data.cast::<StreamParts>()));
         (*stream).release = None;
     }
 }
 
-/// A schema for another library; in words what cannot be handed over.
+/// Returns a schema for another library, or a message if the type cannot be exported.
 fn c_schema(field: &Field) -> Result<CSchema, String> {
     let kind = field.data_type();
     let (text, members) = format::write(kind)
@@ -156,7 +156,8 @@ fn c_schema(field: &Field) -> Result<CSchema, String> {
 }
 
 unsafe extern "C" fn release_schema(schema: *mut CSchema) {
-    // SAFETY: it is called once, with a schema that was made above; members that another library has taken are empty.
+    // SAFETY: it is called once, with a schema that was created above. Members that another library has moved out are
+    // empty.
     unsafe {
         let parts = Box::from_raw((*schema).private_data.cast::<SchemaParts>());
         for child in parts.children {
@@ -169,12 +170,12 @@ unsafe extern "C" fn release_schema(schema: *mut CSchema) {
     }
 }
 
-/// An array for another library.
+/// Returns an array for another library.
 fn c_array(data: &ArrayData) -> CArray {
     let kind = data.data_type();
     let mut buffers: Vec<Option<Buffer>> = Vec::new();
     if !matches!(kind, DataType::Null) {
-        buffers.push(data.nulls().map(|nulls| bits(nulls, data.offset())));
+        buffers.push(data.nulls().map(|nulls| validity_bits(nulls, data.offset())));
     }
     buffers.extend(data.buffers().iter().cloned().map(Some));
     if matches!(kind, DataType::Utf8View | DataType::BinaryView) {
@@ -205,8 +206,8 @@ fn c_array(data: &ArrayData) -> CArray {
     }
 }
 
-/// The bits of values that are there, from this place on.
-fn bits(nulls: &NullBuffer, offset: usize) -> Buffer {
+/// Returns the validity bits from this offset on.
+fn validity_bits(nulls: &NullBuffer, offset: usize) -> Buffer {
     if nulls.offset() == offset {
         return nulls.buffer().clone();
     }
@@ -217,7 +218,8 @@ fn bits(nulls: &NullBuffer, offset: usize) -> Buffer {
 }
 
 unsafe extern "C" fn release_array(array: *mut CArray) {
-    // SAFETY: it is called once, with an array that was made above; members that another library has taken are empty.
+    // SAFETY: it is called once, with an array that was created above. Members that another library has moved out are
+    // empty.
     unsafe {
         let parts = Box::from_raw((*array).private_data.cast::<ArrayParts>());
         for child in parts.children {

@@ -1,9 +1,9 @@
-//! The types of columns as the interface writes them.
+//! The format strings of types in the interface.
 
 use arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, TimeUnit};
 use std::sync::Arc;
 
-/// The type of this format, with its members; `None`: none that is read here.
+/// Returns the type of this format with its members, or `None` if it is not supported.
 pub fn parse(format: &str, mut children: Vec<FieldRef>, keys_sorted: bool) -> Option<DataType> {
     let unit = |letter: &str| {
         Some(match letter {
@@ -68,7 +68,7 @@ pub fn parse(format: &str, mut children: Vec<FieldRef>, keys_sorted: bool) -> Op
     })
 }
 
-/// How the interface writes a type, and its members; `None`: it is none that is handed over here.
+/// Returns the format of a type and its members, or `None` if it is not supported.
 pub fn write(kind: &DataType) -> Option<(String, Vec<FieldRef>)> {
     let unit = |unit: &TimeUnit| match unit {
         TimeUnit::Second => 's',
@@ -123,14 +123,14 @@ pub fn write(kind: &DataType) -> Option<(String, Vec<FieldRef>)> {
             members.push(item.clone());
             format!("+w:{items}")
         }
-        // The values are told beside it.
+        // The values are exported in a separate structure.
         DataType::Dictionary(keys, _) => return write(keys),
         _ => return None,
     };
     Some((text, members))
 }
 
-/// A field of a dictionary's values.
+/// Returns the field of a dictionary's values.
 pub fn values(kind: &DataType) -> Option<FieldRef> {
     match kind {
         DataType::Dictionary(_, values) => Some(Arc::new(Field::new("", values.as_ref().clone(), true))),

@@ -1,53 +1,54 @@
-//! How two processes make sure of each other, within TLS and before anything else is said:
+//! Mutual authentication of two processes, within TLS and before any other data:
 //!
-//! | who | says |
+//! | end | sends |
 //! |---|---|
-//! | the one that connects | its [`Hello`] and a number that it used for nothing before |
-//! | the one that listens | the same of its own, and a proof that it knows the key |
-//! | the one that connects | its proof |
+//! | the connecting end | its [`Hello`] and a number that it has never used before |
+//! | the listening end | its own hello and number, and a proof that it knows the key |
+//! | the connecting end | its proof |
 //!
-//! A proof is an HMAC over both hellos and both numbers, so one that was heard earlier proves nothing. Its key is made of the job's key and
-//! of what only the two ends of this connection with TLS have (`running/peer_trust`), so one that was heard elsewhere proves nothing either,
-//! also where somebody between the two speaks TLS with each of them.
+//! A proof is an HMAC over both hellos and both numbers, so a replayed proof is invalid. Its key is derived from the
+//! job's key and from a secret that only the two ends of this TLS connection share (`running/peer_trust`). So a proof
+//! of another connection is invalid too, even if a man in the middle has a TLS connection to each end.
 
 use millstream_base::ids::Generation;
 use millstream_base::private::random;
 use ring::hmac;
 use std::io;
 
-/// What a process says first, so that nobody else is taken for one.
+/// The first bytes of a process, so that no other program is taken for one.
 pub const MAGIC: [u8; 8] = *b"mllstrm7";
-/// Magic, the fields of [`Hello`], the purpose and the number.
+/// The magic, the fields of [`Hello`], the purpose and the number.
 pub const HELLO_BYTES: usize = 80;
 /// Bytes of a proof.
 pub const PROOF_BYTES: usize = 32;
 
-/// What processes tell each other when they connect: what they run must be the same.
+/// What processes exchange when they connect. They must run the same job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// Its place in `--hosts`.
+    /// The index of the process in `--hosts`.
     pub process: u32,
-    /// How many there are.
+    /// The number of processes.
     pub processes: u32,
-    /// Workers of each process.
+    /// Workers per process.
     pub workers: u32,
     /// A digest of the job: of its streams, their columns and its plugins.
     pub job: u64,
-    /// Of this start, as far as the process knows it; 0: not yet. Process 0 tells the others what it has claimed when it
-    /// lets them in.
+    /// The generation of this start, if the process knows it; 0 if not yet. Process 0 sends the generation that it has
+    /// claimed when it admits the others.
     pub generation: Generation,
-    /// Of which machines it is, where the job was given others while it ran (`running/layout`); 0: of those that it was started with.
+    /// The ID of the machines, if they were given to the job while it ran (`running/layout`). 0 means those of the
+    /// start.
     pub layout: u64,
 }
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionPurpose {
     /// Batches.
     Dataflow,
     /// Signs of life, see [`crate::liveness`].
     Liveness,
-    /// Questions about the other process, see [`crate::control`].
+    /// Requests about the other process, see [`crate::control`].
     Questions,
 }
 
@@ -64,12 +65,12 @@ impl ConnectionPurpose {
     }
 }
 
-/// What one end says first, as it goes over the connection.
+/// The first message of one end, as it is sent.
 #[derive(Clone, Copy)]
 pub struct HelloBytes(pub [u8; HELLO_BYTES]);
 
 impl HelloBytes {
-    /// The words of a process, with a new number.
+    /// Encodes the hello of a process, with a new random number.
     pub fn new(hello: Hello, purpose: ConnectionPurpose) -> io::Result<HelloBytes> {
         let mut bytes = [0; HELLO_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
@@ -84,62 +85,62 @@ impl HelloBytes {
         Ok(HelloBytes(bytes))
     }
 
-    /// What is said; it counts for nothing before it is proven. `None`: for a purpose that there is not.
+    /// Decodes the hello. It is not trusted before it is proven. `None` for an unknown purpose.
     pub fn hello(&self) -> Option<(Hello, ConnectionPurpose)> {
         let bytes = &self.0;
-        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
-        let purpose = ConnectionPurpose::ALL.into_iter().find(|purpose| purpose.number() == word(36))?;
-        let generation = Generation(long(28));
-        let (process, processes, workers) = (word(8), word(12), word(16));
-        let hello = Hello { process, processes, workers, job: long(20), generation, layout: long(40) };
+        let word_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let long_at = |at: usize| u64::from(word_at(at)) | u64::from(word_at(at + 4)) << 32;
+        let purpose = ConnectionPurpose::ALL.into_iter().find(|purpose| purpose.number() == word_at(36))?;
+        let generation = Generation(long_at(28));
+        let (process, processes, workers) = (word_at(8), word_at(12), word_at(16));
+        let hello = Hello { process, processes, workers, job: long_at(20), generation, layout: long_at(40) };
         Some((hello, purpose))
     }
 }
 
-/// The end of a connection that speaks.
+/// The end of a connection that sends a proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionEnd {
-    /// It connects.
+    /// The connecting end.
     Connects,
-    /// It listens.
+    /// The listening end.
     Listens,
 }
 
-/// What both ends of one connection have said.
+/// The hellos of both ends of one connection.
 pub struct Transcript {
     key: hmac::Key,
-    /// The hello of the end that connects, then that of the end that listens.
-    said: [u8; 2 * HELLO_BYTES],
+    /// The hello of the connecting end, then that of the listening end.
+    hellos: [u8; 2 * HELLO_BYTES],
 }
 
 impl Transcript {
-    /// Of these hellos; `key`: what both ends prove that they know.
+    /// Creates the transcript of these hellos. `key` is the key that both ends prove to know.
     pub fn new(key: hmac::Key, connects: &HelloBytes, listens: &HelloBytes) -> Transcript {
-        let mut said = [0; 2 * HELLO_BYTES];
-        said[..HELLO_BYTES].copy_from_slice(&connects.0);
-        said[HELLO_BYTES..].copy_from_slice(&listens.0);
-        Transcript { key, said }
+        let mut hellos = [0; 2 * HELLO_BYTES];
+        hellos[..HELLO_BYTES].copy_from_slice(&connects.0);
+        hellos[HELLO_BYTES..].copy_from_slice(&listens.0);
+        Transcript { key, hellos }
     }
 
-    /// What only an end with the key can say.
+    /// Returns the proof of an end. Only an end with the key can compute it.
     pub fn proof(&self, of: ConnectionEnd) -> [u8; PROOF_BYTES] {
         let mut bytes = [0; PROOF_BYTES];
-        bytes.copy_from_slice(hmac::sign(&self.key, &self.labelled(proof_label(of))).as_ref());
+        bytes.copy_from_slice(hmac::sign(&self.key, &self.with_label(proof_label(of))).as_ref());
         bytes
     }
 
-    /// Whether this is the proof of that end. Takes the same time for every wrong one.
+    /// Returns whether this is the proof of that end, in constant time.
     pub fn proves(&self, of: ConnectionEnd, proof: &[u8; PROOF_BYTES]) -> bool {
-        hmac::verify(&self.key, &self.labelled(proof_label(of)), proof).is_ok()
+        hmac::verify(&self.key, &self.with_label(proof_label(of)), proof).is_ok()
     }
 
-    fn labelled(&self, label: &Label) -> Vec<u8> {
-        [&label[..], &self.said[..]].concat()
+    fn with_label(&self, label: &Label) -> Vec<u8> {
+        [&label[..], &self.hellos[..]].concat()
     }
 }
 
-/// What a proof begins with. Both are of one length, so that neither is the other.
+/// The start of a proof. Both labels have the same length, so neither can be a prefix of the other.
 type Label = [u8; 31];
 
 fn proof_label(of: ConnectionEnd) -> &'static Label {
@@ -150,8 +151,8 @@ fn proof_label(of: ConnectionEnd) -> &'static Label {
 }
 
 impl Hello {
-    /// Whether the other belongs to other machines than this one, as process 0 has them, and one of both was given them while the job
-    /// ran: process 0 tells which there are now.
+    /// Returns whether the other process has other machines than this one, and process 0 can report the current ones.
+    /// For that, one of both is process 0, and one of both layouts was given while the job ran.
     pub fn is_elsewhere(self, other: Hello) -> bool {
         let of_first = self.process == 0 || other.process == 0;
         let is_given = self.layout != 0 || other.layout != 0;
@@ -159,7 +160,7 @@ impl Hello {
         of_first && is_given && !same && self.job == other.job
     }
 
-    /// Why the other cannot take part with this one; `None`: it can.
+    /// Returns why the other process cannot take part with this one, or `None` if it can.
     pub fn differs(self, other: Hello) -> Option<String> {
         let (what, own, others) = if self.processes != other.processes {
             ("--processes", self.processes.to_string(), other.processes.to_string())
@@ -187,8 +188,8 @@ mod tests {
         let hello = |process| Hello { process, processes: 3, workers: 2, job: 7, generation: Generation(9), layout: 0 };
         let keys = [1, 2].map(|byte| hmac::Key::new(hmac::HMAC_SHA256, &[byte; 32]));
         let key = |number: usize| keys[number].clone();
-        let said = |process| HelloBytes::new(hello(process), ConnectionPurpose::Liveness).unwrap();
-        let (connects, listens) = (said(1), said(0));
+        let hellos = |process| HelloBytes::new(hello(process), ConnectionPurpose::Liveness).unwrap();
+        let (connects, listens) = (hellos(1), hellos(0));
         assert_eq!(connects.hello(), Some((hello(1), ConnectionPurpose::Liveness)));
         assert_eq!(listens.hello().map(|(hello, _)| hello), Some(hello(0)));
         let mut unknown = connects;
@@ -200,8 +201,8 @@ mod tests {
         assert!(!right.proves(ConnectionEnd::Listens, &proof), "a proof that comes back is none");
         let others = [
             Transcript::new(key(1), &connects, &listens),
-            Transcript::new(key(0), &said(1), &listens),
-            Transcript::new(key(0), &connects, &said(0)),
+            Transcript::new(key(0), &hellos(1), &listens),
+            Transcript::new(key(0), &connects, &hellos(0)),
             Transcript::new(key(0), &listens, &connects),
         ];
         assert!(others.iter().all(|other| !other.proves(ConnectionEnd::Connects, &proof)));

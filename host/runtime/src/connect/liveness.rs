@@ -1,9 +1,11 @@
-//! Whether the other processes of a job still live. timely does not say so to a process that sends nothing: it would
-//! wait for a dead peer for ever. So every two processes keep one more connection, on which both ends send a byte every so
-//! often; the end of the connection or silence means that the other is lost, also where only the way between these two is cut.
+//! Detects whether the other processes of a job are alive. timely does not: a process that only receives would wait for
+//! a dead peer indefinitely. So every two processes keep one more connection, on which both ends send a byte
+//! periodically. If it is closed or silent, the other process is considered lost, even if only the network between
+//! these two is interrupted.
 //!
-//! That begins as soon as two are connected: while some of them still wait for others, for as long as that takes, they tell
-//! each other that they live. From when all are there, who loses one of the others ends, and the rest lose it then.
+//! This begins as soon as two processes are connected. While some of them still wait for others, they send signs of
+//! life for as long as that takes. After all are connected, a process that loses another one ends, and the rest then
+//! lose it.
 
 use super::sealed::Sealed;
 use crate::limits::{LIVENESS_FAILED_MS_MAX, LIVENESS_MS, LIVENESS_SILENCE_MS_MAX};
@@ -17,10 +19,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 const BEAT: u8 = b'.';
-/// The sender has ended well; its silence means nothing from now on.
+/// The sender has ended successfully, so its silence is no error.
 const GOODBYE: u8 = b'!';
 
-/// The watch over other processes. Dropping it ends it without a goodbye: the others lose this process.
+/// Watches the other processes. Dropping it ends the watch without a goodbye, so the others lose this process.
 pub struct Liveness {
     watched: Arc<PeerWatch>,
 }
@@ -41,16 +43,16 @@ struct PeerWatch {
 #[derive(Default)]
 struct WatchState {
     peers: Vec<WatchedPeer>,
-    /// Second handles of the dataflow's connections; `None` as long as not all processes are there.
+    /// Second handles of the dataflow's connections. `None` until all processes are connected.
     dataflow: Option<Vec<Sealed>>,
     ended: bool,
-    /// It was told that one is lost.
-    told: bool,
+    /// The loss of a process was reported.
+    is_reported: bool,
 }
 
 impl Liveness {
-    /// A watch over nobody yet. `on_lost` is called once, from another thread, as soon as one of all is lost. `failed`: whether the job
-    /// has failed here; what has not ended a while after that is cut off from the others.
+    /// Starts a watch without peers. `on_lost` is called once, from another thread, when a peer is lost. `failed`
+    /// returns whether the job has failed here. If it has not ended some time after that, its connections are closed.
     pub fn start(
         on_lost: impl Fn(Error) + Send + Sync + 'static,
         failed: impl Fn() -> bool + Send + 'static,
@@ -64,7 +66,7 @@ impl Liveness {
         Ok(liveness)
     }
 
-    /// Watches the other end of this connection as well.
+    /// Also watches the other end of this connection.
     pub fn watch(&self, link: Sealed) -> Result<WatchedPeer> {
         let broken = |error| Error::environment(format!("cannot watch the other processes: {error}"));
         let silence_max = Duration::from_millis(LIVENESS_SILENCE_MS_MAX);
@@ -83,16 +85,16 @@ impl Liveness {
         Ok(peer)
     }
 
-    /// All processes are there: it is told from now on when one of them is lost, and the connections of the dataflow are broken then, so
-    /// that nothing waits for a process that only hangs. `peers`: those that belong to it.
-    pub fn all_there(&self, peers: &[WatchedPeer], dataflow: Vec<Sealed>) {
+    /// Records that all processes are connected. From now on a loss is reported, and closes the dataflow's connections,
+    /// so that nothing waits for a process that does not respond. `peers`: the processes of the job.
+    pub fn all_connected(&self, peers: &[WatchedPeer], dataflow: Vec<Sealed>) {
         self.watched.state().dataflow = Some(dataflow);
         if peers.iter().any(WatchedPeer::is_lost) {
-            self.watched.lose(lost_connection());
+            self.watched.report_loss(lost_connection());
         }
     }
 
-    /// The job has ended well: the others are told that this process goes on purpose.
+    /// Notifies the others that the job has ended successfully and this process exits on purpose.
     pub fn goodbye(self) {
         self.watched.end();
         self.watched.send(GOODBYE);
@@ -102,13 +104,13 @@ impl Liveness {
 impl Drop for Liveness {
     fn drop(&mut self) {
         self.watched.end();
-        // The others read what was sent before.
-        self.watched.shut(Shutdown::Write);
+        // The others still read what was sent before.
+        self.watched.shutdown_all(Shutdown::Write);
     }
 }
 
 impl WatchedPeer {
-    /// Whether it has gone without a goodbye, or says nothing any more.
+    /// Returns whether the process closed its connection without a goodbye, or is silent.
     pub fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
     }
@@ -116,7 +118,7 @@ impl WatchedPeer {
 
 fn spawn(name: &str, what: &str, watched: &Arc<PeerWatch>, work: impl FnOnce() + Send + 'static) -> Result<()> {
     let watched = watched.clone();
-    threads::start(name, what, move |error| watched.lose(error), work).map(drop)
+    threads::start(name, what, move |error| watched.report_loss(error), work).map(drop)
 }
 
 impl PeerWatch {
@@ -133,15 +135,15 @@ impl PeerWatch {
         self.state().peers.clone()
     }
 
-    /// A send that fails means nothing: the end that reads finds out why.
+    /// Sends a byte to all peers. A failed send is ignored: the reading end detects the cause.
     fn send(&self, byte: u8) {
         for mut peer in self.peers().into_iter().filter(|peer| !peer.is_lost()) {
             let _ = peer.link.write_all(&[byte]);
         }
     }
 
-    /// They may be closed already.
-    fn shut(&self, how: Shutdown) {
+    /// Closes the connections. They may already be closed.
+    fn shutdown_all(&self, how: Shutdown) {
         for peer in self.peers() {
             let _ = peer.link.socket().shutdown(how);
         }
@@ -154,7 +156,7 @@ impl PeerWatch {
             if failed()
                 && failing.get_or_insert_with(Instant::now).elapsed() > Duration::from_millis(LIVENESS_FAILED_MS_MAX)
             {
-                return self.break_off();
+                return self.disconnect();
             }
             let state = self.state();
             if !state.ended {
@@ -164,7 +166,7 @@ impl PeerWatch {
         }
     }
 
-    /// Reads until the other says goodbye or is lost.
+    /// Reads until the other process says goodbye or is lost.
     fn listen(&self, mut peer: WatchedPeer) {
         let mut bytes = [0; 64];
         loop {
@@ -174,27 +176,27 @@ impl PeerWatch {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Ok(0) | Err(_) => {
                     peer.lost.store(true, Ordering::Release);
-                    // Also where it hears us, and only we do not hear it.
+                    // This also covers the case that only one direction is interrupted.
                     let _ = peer.link.socket().shutdown(Shutdown::Both);
                     let all_there = self.state().dataflow.is_some();
-                    // Until then it may come again, and whoever waits for it looks for itself.
+                    // Until then it may reconnect, and the thread that waits for it checks it.
                     return if all_there {
-                        self.lose(lost_connection())
+                        self.report_loss(lost_connection())
                     };
                 }
             }
         }
     }
 
-    /// The others lose this process, and nothing of it waits for them.
-    fn break_off(&self) {
-        self.lose(lost_connection());
-        self.shut(Shutdown::Both);
+    /// Makes the others lose this process, and closes its connections so that it does not wait for them.
+    fn disconnect(&self) {
+        self.report_loss(lost_connection());
+        self.shutdown_all(Shutdown::Both);
     }
 
-    fn lose(&self, error: Error) {
+    fn report_loss(&self, error: Error) {
         let mut state = self.state();
-        if state.ended || std::mem::replace(&mut state.told, true) {
+        if state.ended || std::mem::replace(&mut state.is_reported, true) {
             return;
         }
         let dataflow = state.dataflow.take();
@@ -213,12 +215,12 @@ mod tests {
     use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
     use std::time::Instant;
 
-    /// Watches these; a message for each call of the closure.
+    /// Watches these connections. The receiver gets a message per call of `on_lost`.
     fn watched(liveness: Vec<Sealed>, dataflow: Vec<Sealed>) -> (Liveness, Receiver<()>) {
         let (sender, calls) = channel();
         let watch = Liveness::start(move |_| sender.send(()).unwrap(), || false).unwrap();
         let peers: Vec<_> = liveness.into_iter().map(|link| watch.watch(link).unwrap()).collect();
-        watch.all_there(&peers, dataflow);
+        watch.all_connected(&peers, dataflow);
         (watch, calls)
     }
 
@@ -243,13 +245,13 @@ mod tests {
         }
     }
 
-    /// As where a worker ended before it could tell the others, which then wait for each other.
+    /// Simulates a worker that ended before it could notify the others, which then wait for each other.
     #[test]
     fn who_has_failed_and_does_not_end_breaks_its_connections() {
         let ((near, far), (data, mut data_far)) = (pair(), pair());
         let (sender, calls) = channel();
         let failed = Liveness::start(move |_| sender.send(()).unwrap(), || true).unwrap();
-        failed.all_there(&[failed.watch(near).unwrap()], vec![data]);
+        failed.all_connected(&[failed.watch(near).unwrap()], vec![data]);
         let (_other, lost) = watched(vec![far], Vec::new());
         calls.recv_timeout(Duration::from_secs(10)).unwrap();
         lost.recv_timeout(Duration::from_secs(10)).unwrap();
@@ -264,7 +266,7 @@ mod tests {
         let silence = Duration::from_millis(LIVENESS_SILENCE_MS_MAX + 500);
         assert_eq!(first_calls.recv_timeout(silence), Err(RecvTimeoutError::Timeout));
         first.goodbye();
-        // The second lives on for longer than a silence may last.
+        // The second process lives longer than the allowed silence.
         assert_eq!(second_calls.recv_timeout(silence), Err(RecvTimeoutError::Timeout));
         second.goodbye();
         assert!(first_calls.recv_timeout(Duration::from_millis(100)).is_err());

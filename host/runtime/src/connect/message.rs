@@ -1,50 +1,51 @@
-//! What timely sends between processes: messages with a header that says which worker sends it, to which, and how long it
-//! is. timely believes a header, so each is looked at before timely sees it.
+//! The messages that timely sends between processes. A header states the sending worker, the receiving workers and the
+//! length. timely trusts headers, so each one is validated before timely sees it.
 
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 
-/// Six numbers of eight bytes, the largest byte first: channel, sender, first receiver, the one behind the last, length,
-/// number of the message.
+/// Six big-endian numbers of eight bytes: channel, sender, first receiver, end of the receivers (exclusive), length,
+/// and number of the message.
 const HEADER_BYTES: usize = 48;
-/// Bytes of one message; a column of a batch holds at most half as much.
+/// Maximum bytes of one message. A column of a batch holds at most half of that.
 const MESSAGE_BYTES_MAX: u64 = 4 << 30;
 
-/// How far the messages from one process have been checked.
+/// Validates the messages from one process as they arrive.
 pub struct Messages {
-    /// The workers of the process that sends.
+    /// The workers of the sending process.
     from: Range<u64>,
     /// The workers of this process.
     to: Range<u64>,
     header: [u8; HEADER_BYTES],
     header_bytes: usize,
-    /// Bytes of the message that are still to come.
-    left: u64,
+    /// Remaining bytes of the current message.
+    bytes_left: u64,
     ended: bool,
 }
 
 impl Messages {
-    /// Between these two processes, where each has so many workers.
+    /// Creates the state for these two processes with `workers` workers each.
     pub fn between(from: u32, to: u32, workers: u32) -> Messages {
         let workers_of = |process: u32| {
             let first = u64::from(process) * u64::from(workers);
             first..first + u64::from(workers)
         };
         let (from, to) = (workers_of(from), workers_of(to));
-        Messages { from, to, header: [0; HEADER_BYTES], header_bytes: 0, left: 0, ended: false }
+        Messages { from, to, header: [0; HEADER_BYTES], header_bytes: 0, bytes_left: 0, ended: false }
     }
 
-    /// Checks the bytes that came next.
+    /// Checks the next bytes.
     pub fn check(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            if self.left > 0 {
-                let body = usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
-                self.left -= body as u64;
+            if self.bytes_left > 0 {
+                let body =
+                    usize::try_from(self.bytes_left).map_or(bytes.len(), |bytes_left| bytes_left.min(bytes.len()));
+                self.bytes_left -= body as u64;
                 bytes = &bytes[body..];
                 continue;
             }
             if self.ended {
-                return Err(wrong("bytes after the last message"));
+                return Err(invalid_data("bytes after the last message"));
             }
             let count = bytes.len().min(HEADER_BYTES - self.header_bytes);
             self.header[self.header_bytes..self.header_bytes + count].copy_from_slice(&bytes[..count]);
@@ -58,28 +59,30 @@ impl Messages {
         Ok(())
     }
 
-    /// A header is there.
+    /// Handles a complete header.
     fn begin(&mut self) -> io::Result<()> {
         let (numbers, _) = self.header.as_chunks::<8>();
         let numbers: Vec<u64> = numbers.iter().map(|bytes| u64::from_be_bytes(*bytes)).collect();
-        let [_, sender, first, end, length, _] = numbers[..] else { return Err(wrong("a message without a header")) };
+        let [_, sender, first, end, length, _] = numbers[..] else {
+            return Err(invalid_data("a message without a header"));
+        };
         if length == 0 {
             self.ended = true;
             return Ok(());
         }
         if !self.from.contains(&sender) || first < self.to.start || end > self.to.end || first >= end {
-            return Err(wrong("a message between workers that do not exist"));
+            return Err(invalid_data("a message between workers that do not exist"));
         }
         if length > MESSAGE_BYTES_MAX {
-            return Err(wrong("a message that exceeds the size limit"));
+            return Err(invalid_data("a message that exceeds the size limit"));
         }
-        self.left = length;
+        self.bytes_left = length;
         Ok(())
     }
 }
 
-fn wrong(words: &str) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, words)
+fn invalid_data(message: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, message)
 }
 
 #[cfg(test)]
@@ -91,7 +94,7 @@ mod tests {
         [header, vec![9; length.min(100) as usize]].concat()
     }
 
-    /// Of process 2 to process 1, with three workers each, in pieces of these bytes.
+    /// Checks bytes from process 2 to process 1, with three workers each, in pieces of `piece` bytes.
     fn checked(bytes: &[u8], piece: usize) -> Result<(), String> {
         let mut messages = Messages::between(2, 1, 3);
         bytes.chunks(piece).try_for_each(|piece| messages.check(piece)).map_err(|error| error.to_string())

@@ -1,9 +1,10 @@
-//! The open port of a process. Anybody may knock; a thread of its own hears all of them at once, each for a short while,
-//! and lets in who knows the key. Until this process is ready, those who were let in hear that it lives.
+//! The open port of a process. Any client may connect. One thread authenticates all clients concurrently, each for a
+//! limited time, and admits those that know the key. Until this process is ready, admitted processes receive signs of
+//! life.
 
 use super::hello::{ConnectionEnd, ConnectionPurpose, HELLO_BYTES, Hello, HelloBytes, MAGIC, PROOF_BYTES, Transcript};
-use super::records::exported;
-use super::sealed::{FRAME_BYTES_MAX, Opener, Sealer, both};
+use super::records::export_secret;
+use super::sealed::{FRAME_BYTES_MAX, Opener, Sealer, split};
 use super::status::{STATUS_EVERY, Status};
 use crate::limits::{HELLO_MS_MAX, STRANGERS_MAX};
 use millstream_base::error::{Error, Result};
@@ -24,36 +25,36 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
-/// How often it is told in the log that connections were refused.
-const REFUSED_TOLD_EVERY: Duration = Duration::from_secs(10);
-/// After connections cannot be taken, as there are no files left to open.
+/// Minimum interval between log messages about rejected connections.
+const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// The pause after a connection cannot be accepted because no more files can be opened.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The connection of another process that knows the key.
+/// A connection from another process that knows the key.
 pub struct PeerConnection {
-    /// What it runs.
+    /// What the other process runs.
     pub hello: Hello,
-    /// What its connection is for.
+    /// The purpose of the connection.
     pub purpose: ConnectionPurpose,
     /// The connection.
     pub socket: std::net::TcpStream,
-    /// What seals our words and opens its own.
+    /// Encrypts sent data and decrypts received data.
     pub seals: (Sealer, Opener),
 }
 
 /// The open port. Dropping it closes it.
 pub struct PeerPort {
-    /// Whether processes are let in; the thread ends when this is dropped.
+    /// Whether processes are admitted. The thread ends when this is dropped.
     ready: Option<watch::Sender<bool>>,
     admitted: Receiver<Result<PeerConnection>>,
     thread: Option<JoinHandle<()>>,
     waiting: WaitingProcesses,
 }
 
-/// How many connections of each process wait until this one is ready.
+/// The number of connections per process that wait until this one is ready.
 type WaitingProcesses = Arc<Mutex<BTreeMap<u32, usize>>>;
 
-/// What the tasks that admit connections share.
+/// The shared state of the tasks that admit connections.
 struct Admission {
     own: Hello,
     trust: PeerTrust,
@@ -61,21 +62,21 @@ struct Admission {
     hosts: Vec<String>,
     ready: watch::Receiver<bool>,
     admitted: Sender<Result<PeerConnection>>,
-    /// How many may wait until this process is ready.
-    places: Arc<Semaphore>,
+    /// Limits how many connections may wait until this process is ready.
+    wait_slots: Arc<Semaphore>,
     refused: Mutex<RefusalNotice>,
     waiting: WaitingProcesses,
 }
 
-/// When a refused connection was last logged, and how many were since.
+/// When a rejected connection was last logged, and the number since.
 #[derive(Default)]
 struct RefusalNotice {
-    told: Option<Instant>,
+    logged_at: Option<Instant>,
     since: u64,
 }
 
 impl PeerPort {
-    /// Opens it: whoever connects is asked from now on who it is.
+    /// Opens the port. From now on clients are authenticated.
     pub fn open(listener: TcpListener, own: Hello, cluster: &Cluster) -> Result<PeerPort> {
         let failed = |error: io::Error| Error::environment(format!("cannot wait for the other processes: {error}"));
         listener.set_nonblocking(true).map_err(failed)?;
@@ -84,20 +85,21 @@ impl PeerPort {
         let (sender, admitted) = channel();
         let (failing, closing) = (sender.clone(), sender.clone());
         let waiting = WaitingProcesses::default();
-        let places = usize::try_from(own.processes).unwrap_or(usize::MAX).saturating_mul(6).min(Semaphore::MAX_PERMITS);
+        let wait_slots =
+            usize::try_from(own.processes).unwrap_or(usize::MAX).saturating_mul(6).min(Semaphore::MAX_PERMITS);
         let admission = Admission {
             own,
             trust: cluster.trust.clone(),
             hosts: cluster.hosts.clone(),
             ready: is_ready,
             admitted: sender,
-            places: Arc::new(Semaphore::new(places)),
+            wait_slots: Arc::new(Semaphore::new(wait_slots)),
             refused: Mutex::default(),
             waiting: waiting.clone(),
         };
         let serve = move || {
             if let Err(error) = runtime.block_on(async { serve(listener, Arc::new(admission)).await }) {
-                // Nobody waits for anybody any more where the start has failed.
+                // The receiver is dropped if the start has failed.
                 let _ = closing
                     .send(Err(Error::environment(format!("the port for the other processes is closed: {error}"))));
             }
@@ -109,20 +111,20 @@ impl PeerPort {
         Ok(PeerPort { ready: Some(ready), admitted, thread: Some(thread), waiting })
     }
 
-    /// This process knows all that those who come must know: they are let in from now on.
+    /// Admits processes from now on, because this process knows what they need.
     pub fn ready(&self) {
         if let Some(ready) = &self.ready {
-            // Nobody listens where the thread has failed, which `next` tells.
+            // There is no receiver if the thread has failed, which `next` reports.
             let _ = ready.send(true);
         }
     }
 
-    /// How many processes have proven who they are, and wait until this one is ready.
+    /// Returns how many processes have been authenticated, and wait until this one is ready.
     pub fn waiting(&self) -> usize {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// The next process that is let in; `None` where none came in this time.
+    /// Returns the next admitted process, or `None` after `within`.
     pub fn next(&self, within: Duration) -> Result<Option<PeerConnection>> {
         match self.admitted.recv_timeout(within) {
             Ok(connection) => connection.map(Some),
@@ -138,14 +140,14 @@ impl Drop for PeerPort {
     fn drop(&mut self) {
         drop(self.ready.take());
         if let Some(thread) = self.thread.take() {
-            // It has told its error itself.
+            // The thread has already reported its error.
             let _ = thread.join();
         }
     }
 }
 
-/// Takes connections until the port is closed. At most [`STRANGERS_MAX`] are heard at a time: where more come, the one
-/// that has been silent for longest goes, so that a crowd that only stands there keeps nobody out.
+/// Accepts connections until the port is closed. At most [`STRANGERS_MAX`] are read before authentication. If more
+/// arrive, the one that has been silent longest is closed, so a mass of idle connections blocks no process.
 async fn serve(listener: TcpListener, admission: Arc<Admission>) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let mut ready = admission.ready.clone();
@@ -163,99 +165,99 @@ async fn serve(listener: TcpListener, admission: Arc<Admission>) -> io::Result<(
         let full = strangers.len() >= STRANGERS_MAX || accepted.is_err();
         if let (true, Some(oldest)) = (full, strangers.pop_front()) {
             oldest.abort();
-            admission.refuse("more connections at the same time than processes open", None);
+            admission.log_rejection("more connections at the same time than processes open", None);
         }
         match accepted {
             Ok((socket, from)) => {
-                strangers.push_back(tokio::spawn(hear(socket, from, admission.clone())).abort_handle())
+                strangers.push_back(tokio::spawn(handle(socket, from, admission.clone())).abort_handle())
             }
             Err(error) => {
-                admission.refuse(&error.to_string(), None);
+                admission.log_rejection(&error.to_string(), None);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-/// Hears one that has connected: for a short while until it has proven who it is, then until it can be let in.
-async fn hear(socket: TcpStream, from: SocketAddr, admission: Arc<Admission>) {
+/// Handles a new connection: authenticates it within a short time, then waits until it can be admitted.
+async fn handle(socket: TcpStream, from: SocketAddr, admission: Arc<Admission>) {
     let time_max = Duration::from_millis(HELLO_MS_MAX);
-    let heard = match tokio::time::timeout(time_max, greet(socket, &admission)).await {
-        Ok(heard) => heard,
+    let result = match tokio::time::timeout(time_max, authenticate(socket, &admission)).await {
+        Ok(result) => result,
         Err(_) => Err("it did not identify itself in time as a process of a job".to_owned()),
     };
-    match heard {
+    match result {
         Ok((socket, (hello, _, seals))) if admission.own.is_elsewhere(hello) => {
-            let told = tokio::time::timeout(time_max, tell_layout(socket, seals, &admission)).await;
+            let sent = tokio::time::timeout(time_max, send_layout(socket, seals, &admission)).await;
             tracing::debug!(
                 "process {} has other machines, and hears which there are: {}",
                 hello.process,
-                matches!(told, Ok(Ok(())))
+                matches!(sent, Ok(Ok(())))
             );
         }
         Ok((socket, (hello, purpose, seals))) => {
-            let Ok(place) = admission.places.clone().try_acquire_owned() else {
-                return admission.refuse("more processes wait than the job has", Some(from));
+            let Ok(permit) = admission.wait_slots.clone().try_acquire_owned() else {
+                return admission.log_rejection("more processes wait than the job has", Some(from));
             };
-            // A task of its own: it is no stranger any more.
+            // This is a separate task, since the process is now authenticated.
             tokio::spawn(async move {
-                let _place = place;
-                let _waits = admission.waits(hello.process);
+                let _permit = permit;
+                let _waits = admission.add_waiting(hello.process);
                 wait(socket, hello, purpose, seals, &admission).await;
             });
         }
-        Err(why) => admission.refuse(&why, Some(from)),
+        Err(why) => admission.log_rejection(&why, Some(from)),
     }
 }
 
 type CheckedHello = (Hello, ConnectionPurpose, (Sealer, Opener));
 
-/// Both ends make sure of each other, with certificates where the processes have them.
-async fn greet(socket: TcpStream, admission: &Admission) -> Result<(TcpStream, CheckedHello), String> {
-    socket.set_nodelay(true).map_err(lost)?;
+/// Authenticates both ends, with certificates if the processes have them.
+async fn authenticate(socket: TcpStream, admission: &Admission) -> Result<(TcpStream, CheckedHello), String> {
+    socket.set_nodelay(true).map_err(lost_message)?;
     let peers = admission.trust.peers();
-    let refused = |error: io::Error| peers.refused(&error).unwrap_or_else(|| lost(error));
+    let refused = |error: io::Error| peers.refused(&error).unwrap_or_else(|| lost_message(error));
     let mut stream = TlsAcceptor::from(peers.listens()).accept(socket).await.map_err(refused)?;
-    let secret = exported(stream.get_ref().1).map_err(lost)?;
-    let (hello, purpose) = meet(&mut stream, admission, &secret).await?;
+    let secret = export_secret(stream.get_ref().1).map_err(lost_message)?;
+    let (hello, purpose) = prove(&mut stream, admission, &secret).await?;
     let host = admission.hosts.get(hello.process as usize).map_or("", String::as_str);
     let (socket, connection) = stream.into_inner();
     peers
         .is_for(connection.peer_certificates(), name_in(host))
         .map_err(|why| format!("it claims to be process {}, at {host} in --hosts: {why}", hello.process))?;
-    Ok((socket, (hello, purpose, both(connection.into(), peers))))
+    Ok((socket, (hello, purpose, split(connection.into(), peers))))
 }
 
-fn lost(error: io::Error) -> String {
+fn lost_message(error: io::Error) -> String {
     let why = match error.kind() {
-        // The library says it at length.
+        // The library's message is long.
         io::ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
         _ => error.to_string(),
     };
     format!("it did not identify itself as a process of a job ({why})")
 }
 
-/// Both ends prove what they know, see [`super::hello`].
-async fn meet(
+/// Both ends prove that they know the key, see [`super::hello`].
+async fn prove(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     admission: &Admission,
     exported: &[u8; EXPORTED_BYTES],
 ) -> Result<(Hello, ConnectionPurpose), String> {
     let foreign = || "it is not a process of a job, or has another version".to_owned();
     let mut said = HelloBytes([0; HELLO_BYTES]);
-    // The magic first: a stranger may say less than a hello and wait for an answer.
-    stream.read_exact(&mut said.0[..MAGIC.len()]).await.map_err(lost)?;
+    // Read the magic first: another program may send less than a hello and wait for a response.
+    stream.read_exact(&mut said.0[..MAGIC.len()]).await.map_err(lost_message)?;
     if !said.0.starts_with(&MAGIC) {
         return Err(foreign());
     }
-    stream.read_exact(&mut said.0[MAGIC.len()..]).await.map_err(lost)?;
+    stream.read_exact(&mut said.0[MAGIC.len()..]).await.map_err(lost_message)?;
     let (hello, purpose) = said.hello().ok_or_else(foreign)?;
-    let own = HelloBytes::new(admission.own, purpose).map_err(lost)?;
+    let own = HelloBytes::new(admission.own, purpose).map_err(lost_message)?;
     let transcript = Transcript::new(admission.trust.proof_key(exported), &said, &own);
-    stream.write_all(&[&own.0[..], &transcript.proof(ConnectionEnd::Listens)].concat()).await.map_err(lost)?;
-    stream.flush().await.map_err(lost)?;
+    stream.write_all(&[&own.0[..], &transcript.proof(ConnectionEnd::Listens)].concat()).await.map_err(lost_message)?;
+    stream.flush().await.map_err(lost_message)?;
     let mut proof = [0; PROOF_BYTES];
-    stream.read_exact(&mut proof).await.map_err(lost)?;
+    stream.read_exact(&mut proof).await.map_err(lost_message)?;
     if !transcript.proves(ConnectionEnd::Connects, &proof) {
         return Err("it does not have the key of the job's processes".to_owned());
     }
@@ -263,13 +265,13 @@ async fn meet(
         return Ok((hello, purpose));
     }
     match admission.own.differs(hello) {
-        // The other has found the same, and says so.
+        // The other end finds the same difference, and reports it.
         Some(difference) => Err(difference),
         None => Ok((hello, purpose)),
     }
 }
 
-/// Tells a process that this one lives, until it is ready or the other is gone; then it is let in.
+/// Sends signs of life until this process is ready or the other one has disconnected. Then admits the process.
 async fn wait(
     mut socket: TcpStream,
     hello: Hello,
@@ -295,26 +297,26 @@ async fn wait(
     }
     let Ok(socket) = socket.into_std() else { return };
     if socket.set_nonblocking(false).is_ok() {
-        // Nobody waits for it any more where the start has failed.
+        // The receiver is dropped if the start has failed.
         let _ = admission.admitted.send(Ok(PeerConnection { hello, purpose, socket, seals }));
     }
 }
 
-/// Tells a process that has other machines on which ones the job runs, where this is process 0.
-async fn tell_layout(mut socket: TcpStream, mut seals: (Sealer, Opener), admission: &Admission) -> io::Result<()> {
+/// If this is process 0, sends the job's current machines to a process that has other ones.
+async fn send_layout(mut socket: TcpStream, mut seals: (Sealer, Opener), admission: &Admission) -> io::Result<()> {
     if admission.own.process != 0 {
         return Ok(());
     }
     let workers = usize::try_from(admission.own.workers).ok();
-    let told = serde_json::to_vec(&JobLayout { workers, hosts: admission.hosts.clone() }).map_err(io::Error::other)?;
-    let status = Status::Elsewhere(told.len() as u64);
-    for piece in std::iter::once(&status.bytes()[..]).chain(told.chunks(FRAME_BYTES_MAX)) {
+    let sent = serde_json::to_vec(&JobLayout { workers, hosts: admission.hosts.clone() }).map_err(io::Error::other)?;
+    let status = Status::Elsewhere(sent.len() as u64);
+    for piece in std::iter::once(&status.bytes()[..]).chain(sent.chunks(FRAME_BYTES_MAX)) {
         socket.write_all(seals.0.seal(piece)?).await?;
     }
     socket.shutdown().await
 }
 
-/// A connection that waits.
+/// A waiting connection.
 struct WaitingConnection<'a> {
     waiting: &'a WaitingProcesses,
     process: u32,
@@ -332,17 +334,17 @@ impl Drop for WaitingConnection<'_> {
 }
 
 impl Admission {
-    /// Counts a process among those that wait.
-    fn waits(&self, process: u32) -> WaitingConnection<'_> {
+    /// Adds a process to those that wait.
+    fn add_waiting(&self, process: u32) -> WaitingConnection<'_> {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner).entry(process).or_default() += 1;
         WaitingConnection { waiting: &self.waiting, process }
     }
 
-    /// Tells that somebody was refused; no more than a line every now and then, however many come.
-    fn refuse(&self, why: &str, from: Option<SocketAddr>) {
+    /// Logs a rejected connection, but at most one line per interval, however many are rejected.
+    fn log_rejection(&self, why: &str, from: Option<SocketAddr>) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         refused.since += 1;
-        if refused.told.is_some_and(|told| told.elapsed() < REFUSED_TOLD_EVERY) {
+        if refused.logged_at.is_some_and(|logged_at| logged_at.elapsed() < REFUSAL_LOG_INTERVAL) {
             return;
         }
         let from = from.map_or_else(String::new, |from| format!("{from}: "));
@@ -350,6 +352,6 @@ impl Admission {
             1 => tracing::warn!("a connection was rejected: {from}{why}"),
             more => tracing::warn!("{more} connections were rejected, the last one: {from}{why}"),
         }
-        *refused = RefusalNotice { told: Some(Instant::now()), since: 0 };
+        *refused = RefusalNotice { logged_at: Some(Instant::now()), since: 0 };
     }
 }

@@ -1,8 +1,8 @@
-//! Connecting to a process that is before this one in `--hosts`, however late it starts.
+//! Connects to a process that is before this one in `--hosts`, even if that process starts much later.
 
 use super::hello::{ConnectionEnd, ConnectionPurpose, HELLO_BYTES, Hello, HelloBytes, MAGIC, PROOF_BYTES, Transcript};
-use super::records::exported;
-use super::sealed::{Opener, Sealed, Sealer, both};
+use super::records::export_secret;
+use super::sealed::{Opener, Sealed, Sealer, split};
 use super::status::{STATUS_SILENCE_MAX, Status};
 use crate::limits::HELLO_MS_MAX;
 use millstream_base::error::{Error, Result};
@@ -17,18 +17,18 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 const TRY_AGAIN: Duration = Duration::from_millis(100);
-/// What process 0 may say of the job's machines.
-const TOLD_BYTES_MAX: usize = 1 << 20;
-/// Between two looks whether the job has this machine again.
+/// Maximum size of a description of the job's machines.
+const LAYOUT_BYTES_MAX: usize = 1 << 20;
+/// The pause between checks whether this machine belongs to the job again.
 const ELSEWHERE_PAUSE: Duration = Duration::from_secs(1);
-/// Processes that are started together are there after less; until then it is no warning that one is not.
+/// Processes that start together are connected after less time. Until then a missing one is no warning.
 const STARTING_MAX: Duration = Duration::from_secs(10);
 
-/// Why a connection has not come about.
+/// Why a connection was not established.
 enum ConnectFailure {
-    /// It may the next time.
+    /// The next attempt may succeed.
     Now(io::Error),
-    /// The other runs something else.
+    /// The other process runs something else.
     Differs(String),
     /// Process 0 runs the job on these machines.
     Elsewhere(JobLayout),
@@ -40,14 +40,14 @@ impl From<io::Error> for ConnectFailure {
     }
 }
 
-/// A process of the job that is to be reached, and when to give up.
+/// A process of the job to connect to, and when to cancel.
 #[derive(Clone, Copy)]
 pub struct PeerToReach<'a> {
-    /// Of the process that calls.
+    /// The cluster of this process.
     pub cluster: &'a Cluster,
-    /// The number of the other one.
+    /// The number of the other process.
     pub process: usize,
-    /// Whether it is no longer needed: one of those that were reached before is gone.
+    /// Returns whether the connection is no longer needed, because an earlier peer is lost.
     pub is_over: &'a dyn Fn() -> bool,
 }
 
@@ -57,26 +57,26 @@ impl PeerToReach<'_> {
     }
 }
 
-/// Connects to this process, and waits until it is ready. An error where it runs something else.
+/// Connects to this process, and waits until it is ready. Fails if it runs something else.
 pub fn reach(caller: &PeerToReach<'_>, mut own: Hello, purpose: ConnectionPurpose) -> Result<(Sealed, Generation)> {
     let PeerToReach { cluster, process, is_over } = caller;
     let host = caller.host();
     let began = Instant::now();
     let (mut told, mut warned) = (None, false);
     loop {
-        match greet(caller, own, purpose) {
+        match connect_once(caller, own, purpose) {
             Ok(reached) => return Ok(reached),
             Err(ConnectFailure::Differs(difference)) => return Err(Error::job(format!("at {host}: {difference}"))),
             Err(ConnectFailure::Elsewhere(layout))
                 if cluster.hosts == layout.hosts && layout.workers == Some(own.workers as usize) =>
             {
-                // The same, however each of both has come to it.
+                // The machines are the same, although the two processes learned of them differently.
                 own.layout = if own.layout == 0 { layout.id() } else { 0 };
             }
             Err(ConnectFailure::Elsewhere(layout))
-                if cluster.own_host().is_some_and(|own| layout.place_of(own).is_some()) =>
+                if cluster.own_host().is_some_and(|own| layout.index_of_host(own).is_some()) =>
             {
-                let _ = cluster.layout.told.set(layout);
+                let _ = cluster.layout.reported.set(layout);
                 return Err(lost_connection());
             }
             Err(ConnectFailure::Elsewhere(_)) if is_over() => return Err(lost_connection()),
@@ -92,17 +92,17 @@ pub fn reach(caller: &PeerToReach<'_>, mut own: Hello, purpose: ConnectionPurpos
             Err(ConnectFailure::Now(_)) if is_over() => return Err(lost_connection()),
             Err(ConnectFailure::Now(error)) => {
                 let starting = began.elapsed() < STARTING_MAX && error.kind() != ErrorKind::InvalidData;
-                let words = error.to_string();
-                if told.as_ref() != Some(&words) || (!starting && !warned) {
+                let message = error.to_string();
+                if told.as_ref() != Some(&message) || (!starting && !warned) {
                     let line = format!(
-                        "cannot connect to process {process} at {host} ({words}); retrying until it is reachable"
+                        "cannot connect to process {process} at {host} ({message}); retrying until it is reachable"
                     );
                     if starting {
                         tracing::info!("{line}");
                     } else {
                         tracing::warn!("{line}");
                     }
-                    (told, warned) = (Some(words), !starting);
+                    (told, warned) = (Some(message), !starting);
                 }
                 std::thread::sleep(TRY_AGAIN);
             }
@@ -111,7 +111,7 @@ pub fn reach(caller: &PeerToReach<'_>, mut own: Hello, purpose: ConnectionPurpos
 }
 
 /// Connects once.
-fn greet(
+fn connect_once(
     caller: &PeerToReach<'_>,
     own: Hello,
     purpose: ConnectionPurpose,
@@ -122,21 +122,21 @@ fn greet(
     let socket = connect(host, time_max)?;
     socket.set_nodelay(true)?;
     socket.set_write_timeout(Some(time_max))?;
-    // For all that is said, not for each byte of it.
-    let mut heard = UntilDeadline { socket: &socket, deadline: Instant::now() + time_max };
-    let ((mut sealer, mut opener), secret) = secure(&mut heard, trust.peers(), host)?;
+    // The deadline covers everything that is sent, not each byte.
+    let mut reader = UntilDeadline { socket: &socket, deadline: Instant::now() + time_max };
+    let ((mut sealer, mut opener), secret) = handshake(&mut reader, trust.peers(), host)?;
     let said = HelloBytes::new(own, purpose)?;
     (&socket).write_all(sealer.seal(&said.0)?)?;
     let mut other = HelloBytes([0; HELLO_BYTES]);
-    opened(&mut opener, &mut heard, &mut other.0)?;
+    read_exact(&mut opener, &mut reader, &mut other.0)?;
     if !other.0.starts_with(&MAGIC) {
-        return Err(stranger("the server there is not a process of a job, or has another version").into());
+        return Err(invalid_data("the server there is not a process of a job, or has another version").into());
     }
     let mut proof = [0; PROOF_BYTES];
-    opened(&mut opener, &mut heard, &mut proof)?;
+    read_exact(&mut opener, &mut reader, &mut proof)?;
     let transcript = Transcript::new(trust.proof_key(&secret), &said, &other);
     if !transcript.proves(ConnectionEnd::Listens, &proof) {
-        return Err(stranger(
+        return Err(invalid_data(
             "the server there does not have the key of this process; give all processes the same file with \
              --cluster-key",
         )
@@ -144,7 +144,7 @@ fn greet(
     }
     (&socket).write_all(sealer.seal(&transcript.proof(ConnectionEnd::Connects))?)?;
     let Some((hello, _)) = other.hello() else {
-        return Err(stranger("the server there is a process of another version").into());
+        return Err(invalid_data("the server there is a process of another version").into());
     };
     if usize::try_from(hello.process) != Ok(process) {
         return Err(ConnectFailure::Differs(format!(
@@ -153,35 +153,35 @@ fn greet(
         )));
     }
     if own.is_elsewhere(hello) {
-        return Err(elsewhere(&mut heard, &mut opener)?);
+        return Err(read_layout(&mut reader, &mut opener)?);
     }
     if let Some(difference) = own.differs(hello) {
         return Err(ConnectFailure::Differs(difference));
     }
-    let generation = welcome(&socket, &mut opener, caller)?;
+    let generation = await_welcome(&socket, &mut opener, caller)?;
     socket.set_read_timeout(None)?;
     socket.set_write_timeout(None)?;
     Ok((Sealed::new(socket, (sealer, opener)), generation))
 }
 
-/// Both ends greet each other, with their certificates where they have such, and agree on what only they have.
-fn secure(
-    heard: &mut UntilDeadline<'_>,
+/// Performs the TLS handshake, with certificates if configured, and exports the shared secret of both ends.
+fn handshake(
+    reader: &mut UntilDeadline<'_>,
     peers: &Peers,
     host: &str,
 ) -> io::Result<((Sealer, Opener), [u8; EXPORTED_BYTES])> {
     let mut connection = peers.connects(name_in(host))?;
     while connection.is_handshaking() {
-        connection.complete_io(heard).map_err(|error| in_words(error, peers))?;
+        connection.complete_io(reader).map_err(|error| to_io_error(error, peers))?;
     }
-    let secret = exported(&connection)?;
-    Ok((both(connection.into(), peers), secret))
+    let secret = export_secret(&connection)?;
+    Ok((split(connection.into(), peers), secret))
 }
 
-/// What is wrong with the other end, or with this one, as the other says.
-fn in_words(error: io::Error, peers: &Peers) -> io::Error {
+/// Describes what is wrong with the other end, or with this one as reported by the other.
+fn to_io_error(error: io::Error, peers: &Peers) -> io::Error {
     match peers.refused(&error) {
-        Some(words) => stranger(&words),
+        Some(message) => invalid_data(&message),
         None if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
             let why = match peers.are_certified() {
                 true => "it may not have been started with --cluster-tls",
@@ -193,44 +193,44 @@ fn in_words(error: io::Error, peers: &Peers) -> io::Error {
     }
 }
 
-/// Fills `bytes` with what the other says.
-fn opened(opener: &mut Opener, heard: &mut UntilDeadline<'_>, mut bytes: &mut [u8]) -> io::Result<()> {
+/// Fills `bytes` with data from the other end.
+fn read_exact(opener: &mut Opener, reader: &mut UntilDeadline<'_>, mut bytes: &mut [u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        match opener.read(&mut *heard, bytes)? {
-            0 => return Err(closed()),
+        match opener.read(&mut *reader, bytes)? {
+            0 => return Err(closed_error()),
             count => bytes = &mut bytes[count..],
         }
     }
     Ok(())
 }
 
-/// What process 0 says of the machines that the job has.
-fn elsewhere(heard: &mut UntilDeadline<'_>, opener: &mut Opener) -> io::Result<ConnectFailure> {
+/// Reads the job's current machines from process 0.
+fn read_layout(reader: &mut UntilDeadline<'_>, opener: &mut Opener) -> io::Result<ConnectFailure> {
     let mut status = [0; Status::BYTES];
-    opened(opener, heard, &mut status)?;
+    read_exact(opener, reader, &mut status)?;
     let length = match Status::read(&status) {
-        Some(Status::Elsewhere(length)) => usize::try_from(length).ok().filter(|length| *length <= TOLD_BYTES_MAX),
+        Some(Status::Elsewhere(length)) => usize::try_from(length).ok().filter(|length| *length <= LAYOUT_BYTES_MAX),
         _ => None,
     };
-    let Some(length) = length else { return Err(stranger("it sent an invalid list of the job's machines")) };
+    let Some(length) = length else { return Err(invalid_data("it sent an invalid list of the job's machines")) };
     let mut told = vec![0; length];
-    opened(opener, heard, &mut told)?;
-    let layout = serde_json::from_slice(&told).map_err(|error| stranger(&error.to_string()))?;
+    read_exact(opener, reader, &mut told)?;
+    let layout = serde_json::from_slice(&told).map_err(|error| invalid_data(&error.to_string()))?;
     Ok(ConnectFailure::Elsewhere(layout))
 }
 
-/// Waits until the other is ready: one that still opens its sinks may need long for it. It says all the while that it
-/// lives.
-fn welcome(socket: &TcpStream, opener: &mut Opener, caller: &PeerToReach<'_>) -> io::Result<Generation> {
+/// Waits until the other process is ready, which may take long while it opens its sinks. It sends signs of life
+/// meanwhile.
+fn await_welcome(socket: &TcpStream, opener: &mut Opener, caller: &PeerToReach<'_>) -> io::Result<Generation> {
     let (began, mut told) = (Instant::now(), false);
     loop {
-        let mut heard = UntilDeadline { socket, deadline: Instant::now() + STATUS_SILENCE_MAX };
+        let mut reader = UntilDeadline { socket, deadline: Instant::now() + STATUS_SILENCE_MAX };
         let mut status = [0; Status::BYTES];
-        opened(opener, &mut heard, &mut status)?;
+        read_exact(opener, &mut reader, &mut status)?;
         match Status::read(&status) {
             Some(Status::Welcome(generation)) => return Ok(generation),
             Some(Status::Elsewhere(_)) => {
-                return Err(stranger("it sent another list of the job's machines than before"));
+                return Err(invalid_data("it sent another list of the job's machines than before"));
             }
             Some(Status::Taken) => return Err(io::Error::other("another process with the same number takes part")),
             Some(Status::Wait) if (caller.is_over)() => return Err(io::Error::other("it is no longer needed")),
@@ -240,16 +240,16 @@ fn welcome(socket: &TcpStream, opener: &mut Opener, caller: &PeerToReach<'_>) ->
                 told = true;
             }
             Some(Status::Wait) => {}
-            None => return Err(stranger("the server there sent a message that this version does not support")),
+            None => return Err(invalid_data("the server there sent a message that this version does not support")),
         }
     }
 }
 
-fn stranger(words: &str) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, words)
+fn invalid_data(message: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, message)
 }
 
-/// Connects to the first of the host's addresses that answers.
+/// Connects to the first of the host's addresses that accepts the connection.
 fn connect(host: &str, time_max: Duration) -> io::Result<TcpStream> {
     let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
     for address in host.to_socket_addrs()? {
@@ -261,11 +261,11 @@ fn connect(host: &str, time_max: Duration) -> io::Result<TcpStream> {
     Err(last)
 }
 
-fn closed() -> io::Error {
+fn closed_error() -> io::Error {
     io::Error::new(ErrorKind::UnexpectedEof, "it closed the connection")
 }
 
-/// A connection that is read until the deadline, and no longer.
+/// A connection that is read until a deadline.
 struct UntilDeadline<'a> {
     socket: &'a TcpStream,
     deadline: Instant,

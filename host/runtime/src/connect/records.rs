@@ -1,5 +1,5 @@
-//! The two directions of a connection, which speaks TLS. rustls keeps both in one place: it is held while bytes are sealed or opened, and
-//! never while a socket is read or written, so that neither direction waits for the other.
+//! The two directions of a TLS connection. rustls keeps both in one object. It is locked while bytes are encrypted or
+//! decrypted, but never while a socket is read or written, so neither direction waits for the other.
 
 use millstream_connectors::tls::peers::Peers;
 use millstream_engine::running::peer_trust::EXPORTED_BYTES;
@@ -8,18 +8,18 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bytes that are taken from a socket at a time.
+/// Bytes read from a socket at a time.
 const TAKEN_BYTES: usize = 64 << 10;
 
-/// What was taken from a socket at a time; it stays with whoever reads.
+/// A buffer with data read from a socket. The reader keeps it.
 #[derive(Default)]
 pub struct Taken {
     bytes: Vec<u8>,
-    /// What of it was not opened yet.
-    left: Range<usize>,
+    /// The range that is not decrypted yet.
+    remaining: Range<usize>,
 }
 
-/// A connection whose ends have greeted each other.
+/// A connection after its TLS handshake.
 #[derive(Clone)]
 pub struct Records {
     connection: Arc<Mutex<Connection>>,
@@ -27,9 +27,9 @@ pub struct Records {
 }
 
 impl Records {
-    /// Of this one, between these processes.
+    /// Wraps this connection between these processes.
     pub fn new(mut connection: Connection, peers: Peers) -> Records {
-        // All that is sealed is taken out at once.
+        // All encrypted bytes are taken out immediately.
         connection.set_buffer_limit(None);
         Records { connection: Arc::new(Mutex::new(connection)), peers }
     }
@@ -38,7 +38,7 @@ impl Records {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts these bytes, as they go over the connection, behind what `wire` has.
+    /// Encrypts these bytes and appends them to `wire`.
     pub fn seal(&self, plain: &[u8], wire: &mut Vec<u8>) -> io::Result<()> {
         let mut connection = self.lock();
         connection.writer().write_all(plain)?;
@@ -48,43 +48,45 @@ impl Records {
         Ok(())
     }
 
-    /// Opens into `to` what comes next from the socket; 0: the connection has ended. Where an error follows, nothing of it counts.
+    /// Decrypts the next bytes from the socket into `to`. Returns 0 at the end of the connection. After an error, the
+    /// content of `to` is undefined.
     pub fn open(&self, socket: &mut impl Read, taken: &mut Taken, to: &mut [u8]) -> io::Result<usize> {
         loop {
-            let count = self.take_out(taken, to)?;
+            let count = self.read_buffered(taken, to)?;
             if count > 0 || to.is_empty() {
                 return Ok(count);
             }
             taken.bytes.resize(TAKEN_BYTES, 0);
             match socket.read(&mut taken.bytes) {
                 Ok(0) => return Ok(0),
-                Ok(count) => taken.left = 0..count,
+                Ok(count) => taken.remaining = 0..count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Opens what was taken, as much as `to` has room for. What came with the greeting is there before anything was taken.
-    fn take_out(&self, taken: &mut Taken, to: &mut [u8]) -> io::Result<usize> {
+    /// Decrypts buffered data, as much as `to` has room for. Data that came with the handshake is available before any
+    /// was read.
+    fn read_buffered(&self, taken: &mut Taken, to: &mut [u8]) -> io::Result<usize> {
         let (mut connection, mut count) = (self.lock(), 0);
         loop {
-            let state = connection.process_new_packets().map_err(|error| self.in_words(error))?;
+            let state = connection.process_new_packets().map_err(|error| self.to_io_error(error))?;
             let next = count + state.plaintext_bytes_to_read().min(to.len() - count);
             connection.reader().read_exact(&mut to[count..next])?;
             count = next;
-            if taken.left.is_empty() || count == to.len() {
+            if taken.remaining.is_empty() || count == to.len() {
                 return Ok(count);
             }
-            let mut left = &taken.bytes[taken.left.clone()];
-            if connection.read_tls(&mut left)? == 0 {
+            let mut remaining = &taken.bytes[taken.remaining.clone()];
+            if connection.read_tls(&mut remaining)? == 0 {
                 return Err(io::Error::new(ErrorKind::InvalidData, "bytes after the end of a connection"));
             }
-            taken.left.start = taken.left.end - left.len();
+            taken.remaining.start = taken.remaining.end - remaining.len();
         }
     }
 
-    fn in_words(&self, error: rustls::Error) -> io::Error {
+    fn to_io_error(&self, error: rustls::Error) -> io::Error {
         let error = io::Error::new(ErrorKind::InvalidData, error);
         match self.peers.refused(&error) {
             Some(words) => io::Error::new(ErrorKind::InvalidData, words),
@@ -93,7 +95,7 @@ impl Records {
     }
 }
 
-/// What only the two ends of this connection have.
-pub fn exported<Data>(connection: &rustls::ConnectionCommon<Data>) -> io::Result<[u8; EXPORTED_BYTES]> {
+/// Exports the secret that only the two ends of this connection share.
+pub fn export_secret<Data>(connection: &rustls::ConnectionCommon<Data>) -> io::Result<[u8; EXPORTED_BYTES]> {
     connection.export_keying_material([0; EXPORTED_BYTES], b"EXPORTER-millstream-peer", None).map_err(io::Error::other)
 }

@@ -1,5 +1,5 @@
-//! A connection of which every piece is sealed with keys that only its two ends have, and counted, in records of TLS (`records`): what
-//! somebody else puts in, leaves out or sends once more ends the connection, and nothing of it is used.
+//! An encrypted connection, whose TLS records (`records`) are authenticated and counted. Data that an attacker inserts,
+//! drops or repeats ends the connection, and none of it is used.
 
 use super::message::Messages;
 use super::records::{Records, Taken};
@@ -10,17 +10,17 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use timely::communication::allocator::zero_copy::stream::Stream;
 
-/// Bytes that are sealed at a time: what becomes of them is kept until it is sent.
+/// Bytes encrypted at a time. The encrypted bytes are buffered until they are sent.
 pub const FRAME_BYTES_MAX: usize = 128 << 10;
 
-/// Seals what goes in one direction.
+/// Encrypts one direction.
 pub struct Sealer {
     records: Records,
     frame: Vec<u8>,
 }
 
 impl Sealer {
-    /// The next bytes as they go over the connection. Takes at most [`FRAME_BYTES_MAX`].
+    /// Returns the next bytes as they are sent. Takes at most [`FRAME_BYTES_MAX`].
     pub fn seal(&mut self, plain: &[u8]) -> io::Result<&[u8]> {
         self.frame.clear();
         self.records.seal(plain, &mut self.frame)?;
@@ -28,16 +28,16 @@ impl Sealer {
     }
 }
 
-/// Opens what comes from the other direction.
+/// Decrypts the other direction.
 pub struct Opener {
     records: Records,
     taken: Taken,
-    /// Checks what is in it.
+    /// Validates the messages, if set.
     messages: Option<Messages>,
 }
 
 impl Opener {
-    /// Reads what was sealed next.
+    /// Reads the next decrypted bytes.
     pub fn read(&mut self, mut socket: impl Read, to: &mut [u8]) -> io::Result<usize> {
         if self.messages.is_some() {
             fault::thread("connection");
@@ -50,14 +50,14 @@ impl Opener {
     }
 }
 
-/// Both directions of a connection with these processes, whose ends have greeted each other.
-pub fn both(connection: rustls::Connection, peers: &Peers) -> (Sealer, Opener) {
+/// Returns both directions of a connection with these processes, after its TLS handshake.
+pub fn split(connection: rustls::Connection, peers: &Peers) -> (Sealer, Opener) {
     let records = Records::new(connection, peers.clone());
     let opener = Opener { records: records.clone(), taken: Taken::default(), messages: None };
     (Sealer { records, frame: Vec::new() }, opener)
 }
 
-/// A connection between two processes that know each other. Clones are handles of the same connection: one may read while
+/// A connection between two authenticated processes. Clones are handles of the same connection: one may read while
 /// another writes.
 #[derive(Clone)]
 pub struct Sealed {
@@ -67,18 +67,18 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    /// A connection whose ends have made sure of each other.
+    /// Creates it from a connection whose ends have authenticated each other.
     pub fn new(socket: TcpStream, (sealer, opener): (Sealer, Opener)) -> Sealed {
         let (sealer, opener) = (Arc::new(Mutex::new(sealer)), Arc::new(Mutex::new(opener)));
         Sealed { socket: Arc::new(socket), sealer, opener }
     }
 
-    /// The connection itself.
+    /// Returns the socket.
     pub fn socket(&self) -> &TcpStream {
         &self.socket
     }
 
-    /// Checks from now on that what comes are messages of timely's, between these workers.
+    /// Validates from now on that the received data are timely messages between these workers.
     pub fn expect(&self, messages: Messages) {
         self.opener().messages = Some(messages);
     }
@@ -121,7 +121,7 @@ impl Stream for Sealed {
     }
 }
 
-/// Two ends of one connection.
+/// Returns two ends of one connection.
 #[cfg(test)]
 pub fn pair() -> (Sealed, Sealed) {
     use rustls::{ClientConnection, ServerConnection};
@@ -143,7 +143,7 @@ pub fn pair() -> (Sealed, Sealed) {
     }
     let (far, listens) = listening.join().unwrap();
     let [near, far] = [(near, connects.into()), (far, listens.into())]
-        .map(|(socket, connection)| Sealed::new(socket, both(connection, &peers)));
+        .map(|(socket, connection)| Sealed::new(socket, split(connection, &peers)));
     (near, far)
 }
 
@@ -153,15 +153,15 @@ mod tests {
     use millstream_base::random::Random;
     use rustls::{Connection, ServerConnection};
 
-    /// What seals at one end of a connection, and what opens at the other; each has greeted the other in memory.
-    fn greeted(peers: &Peers) -> (Sealer, Opener) {
+    /// Returns the sealer of one end and the opener of the other, after a TLS handshake in memory.
+    fn handshake_pair(peers: &Peers) -> (Sealer, Opener) {
         let mut connects = Connection::from(peers.connects("other").unwrap());
         let mut listens = Connection::from(ServerConnection::new(peers.listens()).unwrap());
         while connects.is_handshaking() || listens.is_handshaking() {
             pass(&mut connects, &mut listens);
             pass(&mut listens, &mut connects);
         }
-        (both(connects, peers).0, both(listens, peers).1)
+        (split(connects, peers).0, split(listens, peers).1)
     }
 
     fn pass(from: &mut Connection, to: &mut Connection) {
@@ -176,9 +176,9 @@ mod tests {
         }
     }
 
-    /// What one end sends of these pieces, where each of them ends, and who opens it.
+    /// Returns the encrypted pieces, the end of each, and the opener.
     fn sealed(peers: &Peers, pieces: &[Vec<u8>]) -> (Vec<u8>, Vec<usize>, Opener) {
-        let (mut sealer, opener) = greeted(peers);
+        let (mut sealer, opener) = handshake_pair(peers);
         let (mut wire, mut ends) = (Vec::new(), vec![0]);
         for piece in pieces {
             wire.extend_from_slice(sealer.seal(piece).unwrap());
@@ -187,7 +187,7 @@ mod tests {
         (wire, ends, opener)
     }
 
-    /// What is read until the end, or until an error.
+    /// Reads until the end or until an error.
     fn opened(mut opener: Opener, mut wire: &[u8]) -> (Vec<u8>, Option<io::Error>) {
         let (mut all, mut bytes) = (Vec::new(), [0; 1000]);
         loop {
@@ -210,18 +210,18 @@ mod tests {
         let pieces = [1, 15, 16, 17, 60].map(&mut piece);
         let (sent, bytes) = (pieces.concat(), sealed(&peers, &pieces).0.len());
         let mut bits = Random(6);
-        // Every byte with a flipped bit, and the end at every byte. The keys are others each time.
+        // Flips a bit in every byte, and cuts at every byte. The keys differ each time.
         for byte in 0..bytes {
             let (mut wire, ends, opener) = sealed(&peers, &pieces);
             wire[byte] ^= 1 << bits.below(8);
             let (read, _) = opened(opener, &wire);
-            // What a record is called in front of its length means nothing.
+            // The type of a record, in front of its length, has no effect.
             let named = ends.iter().any(|end| (*end..end + 3).contains(&byte));
             assert!(sent.starts_with(&read) && (named || read.len() < sent.len()), "byte {byte}");
             let (wire, ends, opener) = sealed(&peers, &pieces);
-            let there = ends.iter().filter(|end| **end <= byte).count() - 1;
+            let complete = ends.iter().filter(|end| **end <= byte).count() - 1;
             let (read, error) = opened(opener, &wire[..byte]);
-            assert!(error.is_none() && read == pieces[..there].concat(), "byte {byte}");
+            assert!(error.is_none() && read == pieces[..complete].concat(), "byte {byte}");
         }
         for (numbers, what) in [
             (&[0, 0][..], "a piece comes twice"),
@@ -232,7 +232,7 @@ mod tests {
             let wire: Vec<u8> = numbers.iter().flat_map(|at| wire[ends[*at]..ends[at + 1]].to_vec()).collect();
             assert!(opened(opener, &wire).1.is_some(), "{what}");
         }
-        // Of another connection between the same processes.
+        // Data from another connection between the same processes.
         let ((wire, ..), (_, _, other)) = (sealed(&peers, &pieces), sealed(&peers, &pieces));
         assert!(matches!(opened(other, &wire), (read, Some(_)) if read.is_empty()));
     }
@@ -241,7 +241,7 @@ mod tests {
     fn a_record_too_large_is_refused_before_it_is_kept() {
         let peers = Peers::uncertified().unwrap();
         for length in [(18 << 10) + 1, u16::MAX] {
-            let (_, opener) = greeted(&peers);
+            let (_, opener) = handshake_pair(&peers);
             let [high, low] = length.to_be_bytes();
             let (read, error) = opened(opener, &[&[0x17, 3, 3, high, low][..], &[0; 64]].concat());
             assert!(read.is_empty() && error.is_some(), "{length}");

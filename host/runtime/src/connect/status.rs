@@ -1,31 +1,31 @@
-//! What the end that listens tells the one that has connected, once both know each other: sealed, and of one size.
+//! What the listening end sends to the connecting one after authentication: encrypted, with a fixed size.
 
 use millstream_base::ids::Generation;
 use std::time::Duration;
 
-/// How often a process that is not ready yet says that it lives.
+/// How often a process that is not ready yet sends a sign of life.
 pub const STATUS_EVERY: Duration = Duration::from_secs(1);
-/// One that is silent for longer is lost.
+/// A process that is silent for longer is considered lost.
 pub const STATUS_SILENCE_MAX: Duration = Duration::from_secs(5);
 
-/// How it stands.
+/// The status of the listening process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It lives, and is not ready.
+    /// It is alive, and not ready.
     Wait,
-    /// The other takes part, in this generation.
+    /// The other process is admitted, with this generation.
     Welcome(Generation),
-    /// A process of the same number takes part already.
+    /// A process with the same number is already connected.
     Taken,
-    /// The job runs on other machines than the other has; so many bytes that name them follow.
+    /// The job runs on other machines than the other process has. A description of that many bytes follows.
     Elsewhere(u64),
 }
 
 impl Status {
-    /// How many bytes a status has.
+    /// The size of a status in bytes.
     pub const BYTES: usize = 9;
 
-    /// As they are sent.
+    /// Encodes the status.
     pub fn bytes(self) -> [u8; Status::BYTES] {
         let (kind, number) = match self {
             Status::Wait => (0, 0),
@@ -38,7 +38,7 @@ impl Status {
         bytes
     }
 
-    /// What was sent; `None`: nothing of these.
+    /// Decodes a status. Returns `None` if it is invalid.
     pub fn read(bytes: &[u8]) -> Option<Status> {
         let (kind, number) = bytes.split_first()?;
         let number = u64::from_le_bytes(number.try_into().ok()?);

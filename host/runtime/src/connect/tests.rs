@@ -3,7 +3,7 @@ use super::*;
 use millstream_base::error::Kind;
 use millstream_connectors::tls::peers::Peers;
 use millstream_engine::running::cluster_key::ClusterKey;
-use millstream_engine::running::layout::{JobLayout, LayoutNews};
+use millstream_engine::running::layout::{JobLayout, LayoutUpdate};
 use millstream_engine::running::peer_trust::PeerTrust;
 use rustls::{ServerConnection, StreamOwned};
 use std::io::Read;
@@ -13,7 +13,7 @@ fn hello(process: u32, generation: u64) -> Hello {
     Hello { process, processes: 3, workers: 2, job: 7, generation: Generation(generation), layout: 0 }
 }
 
-/// A watch that nobody listens to.
+/// Starts a watch whose reports are ignored.
 fn watch() -> Liveness {
     Liveness::start(|_| {}, || false).unwrap()
 }
@@ -26,15 +26,16 @@ fn greeted(
     process: usize,
     host: &str,
 ) -> (Sealed, Generation) {
-    let (hosts, layout) = (vec![host.to_owned(); process + 1], LayoutNews::default());
+    let (hosts, layout) = (vec![host.to_owned(); process + 1], LayoutUpdate::default());
     let cluster = Cluster { process: own.process as usize, hosts, listen: None, trust: trust.clone(), layout };
     reach(&PeerToReach { cluster: &cluster, process, is_over: &|| false }, own, purpose).unwrap()
 }
 
-/// A process that connects, with the watch over it.
+/// A process that connects, with its watch.
 type Connecting = thread::JoinHandle<(Connected, Liveness)>;
 
-/// The hosts of three processes, what they trust, and what starts the next of them in the order of the hosts, with its number and generation.
+/// Returns the hosts and the trust of three processes, and a function that starts the next process in the order of the
+/// hosts.
 fn three() -> (Vec<String>, PeerTrust, impl FnMut(u32, u64) -> Connecting) {
     let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let hosts: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
@@ -46,7 +47,7 @@ fn three() -> (Vec<String>, PeerTrust, impl FnMut(u32, u64) -> Connecting) {
             hosts: all.clone(),
             listen: None,
             trust: trust.clone(),
-            layout: LayoutNews::default(),
+            layout: LayoutUpdate::default(),
         };
         let port = PeerPort::open(listeners.next().unwrap(), hello(process, 0), &cluster).unwrap();
         thread::spawn(move || {
@@ -57,21 +58,21 @@ fn three() -> (Vec<String>, PeerTrust, impl FnMut(u32, u64) -> Connecting) {
     (hosts, key, start)
 }
 
-/// Over the connections for questions.
+/// Checks the connections for requests.
 #[track_caller]
 fn what_one_sends_the_other_reads(one: &Connected, other: &Connected) {
     let (mut near, mut far) = (one.questions[0].1.clone(), other.questions[0].1.clone());
     near.write_all(b"it lives").unwrap();
-    let mut heard = [0; 8];
-    far.read_exact(&mut heard).unwrap();
-    assert_eq!(&heard, b"it lives");
+    let mut received = [0; 8];
+    far.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"it lives");
 }
 
 #[test]
 fn all_learn_the_generation_and_a_process_that_died_meanwhile_gets_its_place_again() {
     let (hosts, key, mut start) = three();
     let first = start(0, 42);
-    // Process 2 says hello and dies.
+    // Process 2 sends its hello and dies.
     drop(greeted(hello(2, 0), &key, ConnectionPurpose::Dataflow, 0, &hosts[0]));
     let others = [start(1, 0), start(2, 0)];
     let (first, _alive) = first.join().unwrap();
@@ -80,13 +81,13 @@ fn all_learn_the_generation_and_a_process_that_died_meanwhile_gets_its_place_aga
     let others = others.map(|other| other.join().unwrap());
     assert!(others.iter().all(|(other, _)| other.generation.0 == 42 && other.sockets.iter().flatten().count() == 2));
     assert!(
-        !first.sockets.iter().flatten().any(|socket| closed(socket.socket())),
+        !first.sockets.iter().flatten().any(|socket| is_closed(socket.socket())),
         "every connection is one that lives"
     );
     what_one_sends_the_other_reads(&others[0].0, &first);
 }
 
-/// The machine of process 1 goes while process 0 waits for process 2: nothing tells process 0 of it, and it is there again.
+/// The machine of process 1 fails while process 0 waits for process 2, without notice. Then it returns.
 #[test]
 fn a_process_that_says_nothing_any_more_gives_its_place_to_the_next_one() {
     let (hosts, key, mut start) = three();
@@ -101,7 +102,7 @@ fn a_process_that_says_nothing_any_more_gives_its_place_to_the_next_one() {
     what_one_sends_the_other_reads(&others[0].0, &first);
 }
 
-/// Process 0 was started again, and process 1 was not yet: process 2 is not paired with it, and process 1 ends.
+/// Process 0 was restarted, process 1 was not yet. Process 2 is not paired with process 1, and process 1 ends.
 #[test]
 fn processes_of_different_starts_never_pair() {
     let listeners: Vec<_> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
@@ -115,14 +116,14 @@ fn processes_of_different_starts_never_pair() {
             hosts,
             listen: None,
             trust: key.clone(),
-            layout: LayoutNews::default(),
+            layout: LayoutUpdate::default(),
         };
         let port = PeerPort::open(listeners.next().unwrap(), hello(process, 0), &cluster).unwrap();
         thread::spawn(move || {
             connect(&cluster, hello(process, generation), port, &watch()).map(|peers| peers.generation.0)
         })
     };
-    // Neither of them ends: the one is not told that its peers are gone, as where a machine is.
+    // Neither of them ends: like the peers of a failed machine, they are not notified.
     let _zeros = [start(0, 0, 5), start(0, 1, 6)];
     let one = start(1, 0, 0);
     let until = |condition: &dyn Fn() -> bool| {
@@ -150,20 +151,20 @@ fn who_waits_hears_that_the_other_lives_until_it_is_ready() {
         hosts: vec![host.clone()],
         listen: None,
         trust: key.clone(),
-        layout: LayoutNews::default(),
+        layout: LayoutUpdate::default(),
     };
     let port = PeerPort::open(listener, hello(0, 0), &cluster).unwrap();
     let waiting = thread::spawn(move || greeted(hello(1, 0), &key, ConnectionPurpose::Liveness, 0, &host).1);
-    // Longer than a silence: what is waited for is that nothing happens.
+    // Longer than the allowed silence: the test waits for something not to happen.
     assert!(port.next(STATUS_SILENCE_MAX + Duration::from_millis(500)).unwrap().is_none());
     assert!(!waiting.is_finished());
     port.ready();
-    let connection = port.next(LOOK_EVERY).unwrap().unwrap();
-    let_in(connection, Status::Welcome(Generation(3))).unwrap();
+    let connection = port.next(PORT_CHECK_INTERVAL).unwrap().unwrap();
+    send_status(connection, Status::Welcome(Generation(3))).unwrap();
     assert_eq!(waiting.join().unwrap(), Generation(3));
 }
 
-/// The job was given a third machine while it ran, and a process comes that was started before that.
+/// The job was given a third machine while it ran, and a process connects that was started earlier.
 #[test]
 fn who_comes_with_other_machines_hears_which_ones_there_are() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -173,17 +174,17 @@ fn who_comes_with_other_machines_hears_which_ones_there_are() {
         |hosts: &[&str]| JobLayout { workers: Some(2), hosts: hosts.iter().map(|host| (*host).to_owned()).collect() };
     let given = machines(&[&host, "b:1", "c:1"]);
     let at = |process, hosts: &[String], id| {
-        let layout = LayoutNews { id, ..LayoutNews::default() };
+        let layout = LayoutUpdate { id, ..LayoutUpdate::default() };
         Cluster { process, hosts: hosts.to_vec(), listen: None, trust: trust.clone(), layout }
     };
     let zero = at(0, &given.hosts, given.id());
     let port = PeerPort::open(listener, Hello { layout: given.id(), ..hello(0, 0) }, &zero).unwrap();
     let before = at(1, &given.hosts[..2], 0);
     let caller = PeerToReach { cluster: &before, process: 0, is_over: &|| false };
-    let told = reach(&caller, Hello { processes: 2, ..hello(1, 0) }, ConnectionPurpose::Dataflow);
-    assert_eq!(told.err().map(|error| error.kind), Some(Kind::Peer));
-    assert_eq!((before.layout.told.get(), port.waiting()), (Some(&given), 0));
-    // One that was started with the same machines takes part, whoever else was given them.
+    let result = reach(&caller, Hello { processes: 2, ..hello(1, 0) }, ConnectionPurpose::Dataflow);
+    assert_eq!(result.err().map(|error| error.kind), Some(Kind::Peer));
+    assert_eq!((before.layout.reported.get(), port.waiting()), (Some(&given), 0));
+    // A process that was started with the same machines takes part.
     let same = at(1, &given.hosts, 0);
     let waiting = thread::spawn(move || {
         let caller = PeerToReach { cluster: &same, process: 0, is_over: &|| false };
@@ -195,20 +196,21 @@ fn who_comes_with_other_machines_hears_which_ones_there_are() {
     });
     assert!(is_there && !waiting.is_finished());
     port.ready();
-    let connection = port.next(LOOK_EVERY).unwrap().unwrap();
+    let connection = port.next(PORT_CHECK_INTERVAL).unwrap().unwrap();
     assert_eq!(connection.hello.process, 1);
-    let_in(connection, Status::Welcome(Generation(4))).unwrap();
+    send_status(connection, Status::Welcome(Generation(4))).unwrap();
     assert_eq!(waiting.join().unwrap().unwrap(), Generation(4));
 }
 
-/// It speaks TLS with both, and passes on what they say: what each proves is of its own connection, and holds for no other.
+/// The man in the middle has a TLS connection to each end and forwards data. Each proof is valid only for its own
+/// connection.
 #[test]
 fn who_sits_between_two_processes_is_taken_for_neither() {
     let (listener, between) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
     let (far, host) = (listener.local_addr().unwrap(), between.local_addr().unwrap().to_string());
     let trust = PeerTrust::with_key(ClusterKey::generate().unwrap()).unwrap();
     let at = |process| {
-        let (hosts, layout) = (vec![host.clone(); 2], LayoutNews::default());
+        let (hosts, layout) = (vec![host.clone(); 2], LayoutUpdate::default());
         Cluster { process, hosts, listen: None, trust: trust.clone(), layout }
     };
     let port = PeerPort::open(listener, hello(0, 0), &at(0)).unwrap();

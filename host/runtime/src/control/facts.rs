@@ -1,4 +1,4 @@
-//! How a job stands, as its processes tell it and as they add up.
+//! The status of a job, as reported by its processes and summed up.
 
 use super::partitions::PartitionsStatus;
 use millstream_base::ids::{BatchId, BatchTime};
@@ -6,38 +6,38 @@ use millstream_base::memory;
 use millstream_base::time;
 use millstream_engine::running::Running;
 use millstream_engine::running::upgrade::UpgradeStatus;
-use millstream_metrics::{Committed, PluginId, Snapshot};
+use millstream_metrics::{CommitProgress, PluginId, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-/// How one process of a job stands.
+/// The status of one process of a job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ProcessStatus {
     /// The version of Millstream.
     pub version: String,
-    /// The id of the process.
+    /// The process ID.
     pub pid: u32,
-    /// Its number, from 0. Process 0 knows about batches.
+    /// The number of the process, from 0. Process 0 knows about batches.
     pub process: usize,
-    /// What is the same for the whole job, and what adds up.
+    /// The values that are equal for all processes, and those that add up.
     #[serde(flatten)]
     pub status: JobStatus,
 }
 
-/// How a job stands. `millstream status --json` prints one as a JSON object with these names:
+/// The status of a job. `millstream status --json` prints one as a JSON object with these names:
 ///
-/// - `job`: the job's name; `file`: its file; `processes`: how many run it; `answered`: how many of them are in this
-///   answer; `workers`: their worker threads; `busy`: of each its number, `worker`, and for how much of the last ten
-///   seconds it has worked, `percent`
-/// - `since_us`, `now_us`: when the first of them began to run it, and when they answered; microseconds since 1970
+/// - `job`: the job's name; `file`: its file; `processes`: how many run it; `answered`: how many of them are included;
+///   `workers`: their worker threads; `busy`: for each its number, `worker`, and for how much of the last ten seconds it has
+///   worked, `percent`
+/// - `since_us`, `now_us`: when the first of them began to run it, and when they responded; microseconds since 1970
 /// - `batches_begun`, `batches_committed`: since then
-/// - `last_batch`, `last_batch_time_us`: the last batch that is committed, and its time; null where there is none yet
-/// - `memory_bytes`, `memory_bytes_max`: what is resident of its processes, and what may be; `memory_tight`: whether one of them has
-///   used up most of it, so that sources wait
+/// - `last_batch`, `last_batch_time_us`: the last committed batch, and its time; null if there is none yet
+/// - `memory_bytes`, `memory_bytes_max`: resident memory of its processes, and its limit; `memory_tight`: whether one of
+///   them has used most of it, so that sources wait
 /// - `sources`, `stages`, `sinks`: lists, in the job's order, see [`PartStatus`]
-/// - `upgrade`: the one that is under way, or the last one, see [`UpgradeStatus`]; absent where there was none
+/// - `upgrade`: the current one, or the last one, see [`UpgradeStatus`]; absent if there was none
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct JobStatus {
@@ -67,41 +67,45 @@ pub struct JobStatus {
     pub upgrade: Option<UpgradeStatus>,
 }
 
-/// How much a worker has to do.
+/// The load of a worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerBusy {
-    /// Its number in the job.
+    /// The number of the worker in the job.
     pub worker: usize,
     /// For how much of the last ten seconds it has worked.
     pub percent: u64,
 }
 
-/// A source, stage or sink: its `name`, `rows` put out (of a sink: committed), `rows_per_second` of the last ten seconds, rows `rejected`, those of them that nothing
-/// reads (`unread_rejected`), rows that came too `late`, the `plugin` of a stage, source or sink as it runs now, the `counters` of its plugin by name, and in `plugins` for each
-/// of its plugins `name`, `version`, `digest` and what its calls cost, see [`Costs`](millstream_plugins::plugin::Costs). Of a source that reads topics,
-/// `behind`: records that are there and in no batch yet; `partitions`: their `count` and the `furthest` behind, each with `name`, `position`,
-/// `behind` and the newest event time by stage (`times_us`). Of one that is polled, `rows` since this start instead of `behind`, and where its
-/// places are no numbers, `place` instead of `position`.
+/// A source, stage or sink, with these fields:
+///
+/// - `name`; `rows` emitted (by a sink: committed); `rows_per_second` of the last ten seconds; `rejected` rows;
+///   `unread_rejected`: those that nothing reads; `late`: rows that came too late
+/// - `plugin` that runs now; `counters` of its plugin by name; `plugins`: for each of its plugins `name`, `version`,
+///   `digest` and the cost of its calls, see [`Costs`](millstream_plugins::plugin::Costs)
+/// - for a source that reads topics: `behind`: available records that are in no batch yet; `partitions`: their `count` and
+///   the `furthest` behind, each with `name`, `position`, `behind` and the newest event time by stage (`times_us`)
+/// - for a polled source: `rows` since this start instead of `behind`, and `index` instead of `position` if its positions
+///   are not numbers
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PartStatus {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Of a stage with a plugin of its own, or a source or sink that is one: the one that runs now.
+    /// For a stage with its own plugin, or a source or sink that is one: the plugin that runs now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plugin: Option<PluginId>,
-    /// Of a source whose server says how much there is: records that are in no batch yet.
+    /// For a source whose server reports its end: the number of records that are in no batch yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behind: Option<u64>,
-    /// Of a source with partitions: how far they are read.
+    /// For a source with partitions: how far they are read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<PartitionsStatus>,
-    /// What it counted: counters since the job's first start where it keeps checkpoints, all else since this one.
+    /// The counts: counters since the job's first start if it keeps checkpoints, everything else since this one.
     #[serde(flatten)]
     pub counts: Snapshot,
 }
 
 impl ProcessStatus {
-    /// How this process stands now.
+    /// Returns the current status of this process.
     pub(super) fn of(running: &Running, file: &Path, since: BatchTime) -> ProcessStatus {
         let spec = &running.graph.spec;
         let mut all = running.metrics.snapshot();
@@ -124,16 +128,16 @@ impl ProcessStatus {
             partitions: None,
             counts: all.remove(counted).unwrap_or_default(),
         };
-        let clocks = running.metrics.batches().told_clocks();
+        let clocks = running.metrics.batches().reported_clocks();
         let clocks: Vec<_> = clocks
             .into_iter()
-            .filter_map(|(place, clocks)| {
-                let stage = spec.stages.get(place.checked_sub(spec.sources.len())?)?;
+            .filter_map(|(index, clocks)| {
+                let stage = spec.stages.get(index.checked_sub(spec.sources.len())?)?;
                 Some((stage.name.as_str(), clocks))
             })
             .collect();
-        let Committed { batches, last } = running.metrics.batches_committed();
-        let (process, processes) = running.options.place();
+        let CommitProgress { batches, last } = running.metrics.batches_committed();
+        let (process, processes) = running.options.process_and_count();
         let (memory_bytes_max, memory_bytes) = memory::budget::state();
         let status = JobStatus {
             job: spec.name.clone(),
@@ -157,7 +161,7 @@ impl ProcessStatus {
             sources: spec
                 .sources
                 .iter()
-                .zip(&running.ends.inboxes)
+                .zip(&running.endpoints.inboxes)
                 .enumerate()
                 .map(|(number, (source, inbox))| {
                     let behind = inbox.as_ref().and_then(|inbox| inbox.state().behind);
@@ -181,7 +185,7 @@ impl ProcessStatus {
 }
 
 impl JobStatus {
-    /// Adds what another process of the job says.
+    /// Adds the status of another process of the job.
     pub fn add(&mut self, other: JobStatus) {
         self.answered += other.answered;
         self.workers += other.workers;
@@ -196,7 +200,7 @@ impl JobStatus {
         if self.last_batch < other.last_batch {
             (self.last_batch, self.last_batch_time_us) = (other.last_batch, other.last_batch_time_us);
         }
-        // Process 0 is the first that is asked, and knows best; each has seen a share of the rows.
+        // Process 0 is queried first and has the authoritative status. Each process has seen a share of the rows.
         match (&mut self.upgrade, other.upgrade) {
             (Some(own), Some(other)) if own.id == other.id => {
                 if let (Some(report), Some(more)) = (&mut own.shadow, other.shadow) {
@@ -213,10 +217,10 @@ impl JobStatus {
 }
 
 fn add_parts(sums: &mut Vec<PartStatus>, others: Vec<PartStatus>) {
-    let places: BTreeMap<String, usize> =
-        sums.iter().enumerate().map(|(place, part)| (part.name.clone(), place)).collect();
+    let indices: BTreeMap<String, usize> =
+        sums.iter().enumerate().map(|(index, part)| (part.name.clone(), index)).collect();
     for other in others {
-        match places.get(&other.name).and_then(|place| sums.get_mut(*place)) {
+        match indices.get(&other.name).and_then(|index| sums.get_mut(*index)) {
             Some(sum) => {
                 sum.counts.add(other.counts);
                 sum.behind = match (sum.behind, other.behind) {

@@ -1,9 +1,10 @@
-//! Questions about the other processes of the job, over a connection with each of them that serves nothing else: whoever asks one process how
-//! the job stands hears of all. Nothing of the job depends on these connections; one that breaks leaves a process without an answer.
+//! Requests about the other processes of the job, over a separate connection with each of them. So a client that
+//! queries one process gets the status of all. The job does not depend on these connections. If one breaks, that
+//! process gives no response.
 //!
-//! A message is what it is, a number, how many bytes follow, and these: a question as [`super::ControlQuestion`] is written, or the answer
-//! to the question of that number. Who asks does not wait for long, and nobody makes the other keep more than an answer for each question
-//! that it has put itself.
+//! A message consists of its type, a number, the length of the body, and the body. The body is a request in the format
+//! of [`super::ControlQuestion`], or the response to the request of that number. Waiting is limited, and a process can
+//! make the other one keep at most one response per request that the other one has sent itself.
 
 use crate::connect::Sealed;
 use millstream_base::error::Error;
@@ -18,25 +19,25 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-/// How long an answer is waited for. Whoever asks this process waits longer.
+/// How long a response is awaited. A client of this process waits longer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
-/// How long the other may take nothing of what is sent.
+/// How long the other process may accept no data.
 const SEND_TIME_MAX: Duration = Duration::from_secs(2);
-/// A question.
+/// Maximum size of a request.
 const QUESTION_BYTES_MAX: u32 = 16 << 10;
-/// An answer.
+/// Maximum size of a response.
 const ANSWER_BYTES_MAX: u32 = 16 << 20;
-/// What is kept of an answer before more of it has come.
+/// The buffer for a response grows by this size as data arrives.
 const PIECE_BYTES: usize = 64 << 10;
-/// Questions of one process that are answered at a time; more have no answer.
+/// Maximum number of concurrent requests of one process. More get no response.
 const ANSWERED_MAX: usize = 4;
 
 const QUESTION: u8 = 1;
 const ANSWER: u8 = 2;
-/// Bytes of what it is, the number and the length.
+/// Bytes of type, number and length.
 const HEAD_BYTES: usize = 13;
 
-/// The other processes of a job, as far as they can be asked.
+/// The other processes of a job that can be queried.
 #[derive(Default)]
 pub struct OtherProcesses {
     links: BTreeMap<usize, Arc<Link>>,
@@ -46,13 +47,13 @@ pub struct OtherProcesses {
 struct Link {
     process: usize,
     connection: Sealed,
-    /// Held while a message is written, so that no other comes between its pieces.
+    /// Held while a message is written, so that messages do not interleave.
     writing: Mutex<()>,
-    asked: Mutex<PendingRequests>,
+    pending: Mutex<PendingRequests>,
     answering: AtomicUsize,
 }
 
-/// The requests that this process has sent to another and that are not answered yet.
+/// The requests that this process has sent to another one, and that have no response yet.
 #[derive(Default)]
 struct PendingRequests {
     last: u64,
@@ -61,14 +62,14 @@ struct PendingRequests {
 }
 
 impl OtherProcesses {
-    /// With these connections, by process.
+    /// Creates it from these connections, by process.
     pub fn new(connections: Vec<(usize, Sealed)>) -> OtherProcesses {
         let link = |(process, connection)| {
             let link = Link {
                 process,
                 connection,
                 writing: Mutex::default(),
-                asked: Mutex::default(),
+                pending: Mutex::default(),
                 answering: AtomicUsize::new(0),
             };
             (process, Arc::new(link))
@@ -76,19 +77,19 @@ impl OtherProcesses {
         OtherProcesses { links: connections.into_iter().map(link).collect() }
     }
 
-    /// Hears each of the others on a thread of its own until the connection ends. `answer` makes the answer to a question, on a thread of
-    /// this runtime's; `failed` hears of a panic.
-    pub fn hear(
+    /// Reads the messages of each process on its own thread until the connection ends. `answer` creates the response to
+    /// a request, on a thread of this runtime. `failed` is called with a panic.
+    pub fn listen(
         &self,
         runtime: &Handle,
         answer: impl Fn(&[u8]) -> Vec<u8> + Clone + Send + Sync + 'static,
         failed: impl Fn(Error) + Clone + Send + Sync + 'static,
     ) -> Vec<JoinHandle<()>> {
-        let hear = |link: &Arc<Link>| {
+        let listen = |link: &Arc<Link>| {
             let (link, runtime) = (link.clone(), runtime.clone());
             let (answer, failing, failed) = (answer.clone(), failed.clone(), failed.clone());
-            let hear = move || {
-                if let Err(error) = link.hear(&runtime, &answer, &failed) {
+            let listen = move || {
+                if let Err(error) = link.listen(&runtime, &answer, &failed) {
                     tracing::warn!(
                         "process {} is no longer queried for its status: it sent an invalid message: {error}",
                         link.process
@@ -96,9 +97,9 @@ impl OtherProcesses {
                 }
                 link.close();
             };
-            threads::start("millstream-questions", "the thread that hears another process's questions", failing, hear)
+            threads::start("millstream-questions", "the thread that hears another process's questions", failing, listen)
         };
-        let started = self.links.values().map(hear).collect::<Result<Vec<_>, _>>();
+        let started = self.links.values().map(listen).collect::<Result<Vec<_>, _>>();
         started.unwrap_or_else(|error| {
             tracing::warn!("the status of other processes cannot be queried: {error}");
             self.close();
@@ -106,7 +107,7 @@ impl OtherProcesses {
         })
     }
 
-    /// The answer of another process, or why there is none.
+    /// Returns the response of another process, or why there is none.
     pub async fn ask(&self, process: usize, question: Vec<u8>) -> Result<Vec<u8>, String> {
         let Some(link) = self.links.get(&process).cloned() else {
             return Err(format!("this process has no connection with a process {process}"));
@@ -123,46 +124,46 @@ impl OtherProcesses {
             Ok(Ok(bytes)) => Ok(bytes),
             Ok(Err(_)) => Err("the connection with it has ended".into()),
             Err(_) => {
-                link.asked().waiting.remove(&number);
+                link.pending().waiting.remove(&number);
                 Err(format!("it has not responded in {ANSWER_TIME_MAX:?}; it may be stopped"))
             }
         }
     }
 
-    /// Ends all connections, so that nobody waits for them.
+    /// Closes all connections, so that nothing waits for them.
     pub fn close(&self) {
         self.links.values().for_each(|link| link.close());
     }
 }
 
 impl Link {
-    fn asked(&self) -> MutexGuard<'_, PendingRequests> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> MutexGuard<'_, PendingRequests> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn close(&self) {
-        let mut asked = self.asked();
-        asked.closed = true;
-        // Who waits hears that nothing will come.
-        asked.waiting.clear();
-        // It may be closed already.
+        let mut pending = self.pending();
+        pending.closed = true;
+        // Dropping the senders wakes the waiting requests.
+        pending.waiting.clear();
+        // It may already be closed.
         let _ = self.connection.socket().shutdown(Shutdown::Both);
     }
 
-    /// The number of a new question, and where the answer will be.
+    /// Returns the number of a new request, and a receiver for the response.
     fn begin(&self) -> Option<(u64, oneshot::Receiver<Vec<u8>>)> {
-        let mut asked = self.asked();
-        if asked.closed {
+        let mut pending = self.pending();
+        if pending.closed {
             return None;
         }
         let (sender, answer) = oneshot::channel();
-        asked.last += 1;
-        let number = asked.last;
-        asked.waiting.insert(number, sender);
+        pending.last += 1;
+        let number = pending.last;
+        pending.waiting.insert(number, sender);
         Some((number, answer))
     }
 
-    /// Sends a message. What is left of one that cannot be sent ends the connection.
+    /// Sends a message. If it cannot be sent completely, the connection ends.
     fn send(&self, what: u8, number: u64, bytes: &[u8]) -> io::Result<()> {
         let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
         let head = [&[what][..], &number.to_le_bytes(), &length.to_le_bytes()].concat();
@@ -176,17 +177,17 @@ impl Link {
         sent
     }
 
-    /// Reads messages until the connection ends; an error where they are none.
-    fn hear(
+    /// Reads messages until the connection ends. Fails if one is invalid.
+    fn listen(
         self: &Arc<Self>,
         runtime: &Handle,
         answer: &(impl Fn(&[u8]) -> Vec<u8> + Clone + Send + Sync + 'static),
         failed: &(impl Fn(Error) + Clone + Send + Sync + 'static),
     ) -> io::Result<()> {
-        let wrong = |words: &str| io::Error::new(ErrorKind::InvalidData, words.to_owned());
+        let invalid = |message: &str| io::Error::new(ErrorKind::InvalidData, message.to_owned());
         let mut connection = self.connection.clone();
         let mut head = [0; HEAD_BYTES];
-        // Where the other has gone, its end is told elsewhere.
+        // The loss of the other process is reported elsewhere.
         while connection.read_exact(&mut head).is_ok() {
             let (what, rest) = (head[0], &head[1..]);
             let (number, length) = rest.split_at(8);
@@ -199,19 +200,20 @@ impl Link {
                 }
                 ANSWER if length <= ANSWER_BYTES_MAX => {
                     let Ok(answer) = take(&mut connection, length) else { return Ok(()) };
-                    // Nobody may wait any more.
-                    if let Some(waits) = self.asked().waiting.remove(&number) {
+                    // The request may have been canceled.
+                    if let Some(waits) = self.pending().waiting.remove(&number) {
                         let _ = waits.send(answer);
                     }
                 }
-                QUESTION | ANSWER => return Err(wrong("a message that exceeds the size limit")),
-                _ => return Err(wrong("a message of an unknown kind")),
+                QUESTION | ANSWER => return Err(invalid("a message that exceeds the size limit")),
+                _ => return Err(invalid("a message of an unknown kind")),
             }
         }
         Ok(())
     }
 
-    /// Answers a question while the next ones are heard: two processes that answer each other at once must not wait for each other.
+    /// Responds to a request while further messages are read: two processes that query each other must not wait for
+    /// each other.
     fn answer(
         self: &Arc<Self>,
         number: u64,
@@ -228,7 +230,7 @@ impl Link {
         let answering = runtime.spawn_blocking(move || {
             millstream_base::fault::thread("millstream-peer-answer");
             let bytes = answer(&question);
-            // Who has gone needs no answer, and one that is too large would not be taken.
+            // The other process may have exited, and would reject a response that is too large.
             if bytes.len() <= ANSWER_BYTES_MAX as usize {
                 let _ = link.send(ANSWER, number, &bytes);
             }
@@ -244,7 +246,7 @@ impl Link {
     }
 }
 
-/// Reads so many bytes; room is made as they come.
+/// Reads `length` bytes. The buffer grows as they arrive.
 fn take(connection: &mut Sealed, length: u32) -> io::Result<Vec<u8>> {
     let (mut bytes, mut left) = (Vec::new(), length as usize);
     while left > 0 {
@@ -266,12 +268,12 @@ mod tests {
         Builder::new_current_thread().enable_all().build().unwrap()
     }
 
-    /// Two processes, 0 and 1, which answer with what they were asked, many times over.
+    /// Returns two processes, 0 and 1, that respond with the request, repeated `times` times.
     fn both(times: usize) -> [OtherProcesses; 2] {
         let (near, far) = pair();
         let others = [OtherProcesses::new(vec![(1, near)]), OtherProcesses::new(vec![(0, far)])];
         for own in &others {
-            own.hear(&Handle::current(), move |question| question.repeat(times), |error| panic!("{error}"));
+            own.listen(&Handle::current(), move |question| question.repeat(times), |error| panic!("{error}"));
         }
         others
     }
@@ -279,7 +281,7 @@ mod tests {
     #[test]
     fn both_ask_and_answer_at_once_however_large_answers_are() {
         runtime().block_on(async {
-            // Far more than the system keeps of what was sent and not read.
+            // Far more than the system buffers.
             let [zero, one] = both(2 << 20);
             for _ in 0..3 {
                 let (first, second) = tokio::join!(zero.ask(1, b"zero".to_vec()), one.ask(0, b"one!".to_vec()));
@@ -301,7 +303,7 @@ mod tests {
             runtime().block_on(async {
                 let (near, mut far) = pair();
                 let own = OtherProcesses::new(vec![(1, near)]);
-                let threads = own.hear(&Handle::current(), <[u8]>::to_vec, |error| panic!("{error}"));
+                let threads = own.listen(&Handle::current(), <[u8]>::to_vec, |error| panic!("{error}"));
                 far.write_all(&head).unwrap();
                 threads.into_iter().for_each(|thread| thread.join().unwrap());
                 assert_eq!(own.ask(1, Vec::new()).await.unwrap_err(), "the connection with it has ended");
@@ -314,10 +316,10 @@ mod tests {
         runtime().block_on(async {
             let (near, mut far) = pair();
             let own = OtherProcesses::new(vec![(1, near)]);
-            own.hear(&Handle::current(), <[u8]>::to_vec, |error| panic!("{error}"));
+            own.listen(&Handle::current(), <[u8]>::to_vec, |error| panic!("{error}"));
             let silent = own.ask(1, b"?".to_vec()).await.unwrap_err();
             assert!(silent.starts_with("it has not responded in"), "{silent}");
-            // An answer to what nobody asks any more, and to what nobody asked.
+            // A response to a canceled request, and one to a request that was never sent.
             for number in [1_u64, 77] {
                 let head = [&[ANSWER][..], &number.to_le_bytes(), &3_u32.to_le_bytes(), b"abc"].concat();
                 far.write_all(&head).unwrap();

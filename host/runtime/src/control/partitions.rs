@@ -1,5 +1,5 @@
-//! How far the partitions of a source are read, and how far their event time has come: those that are furthest behind, as there may
-//! be many.
+//! How far the partitions of a source are read, and how far their event time has advanced. Only those furthest behind
+//! are listed, as there may be many.
 
 use millstream_base::batch::{partition, topic};
 use millstream_base::inbox::Inbox;
@@ -9,45 +9,46 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Partitions of a source that are told of one by one.
+/// Maximum number of partitions of a source that are listed.
 const PARTITIONS_MAX: usize = 100;
 
 /// The partitions of a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionsStatus {
-    /// How many there are.
+    /// The number of partitions.
     pub count: u64,
-    /// Those that are furthest behind, the furthest first: a hundred at most.
+    /// The partitions furthest behind, the furthest first: at most a hundred.
     pub furthest: Vec<PartitionStatus>,
 }
 
 /// A partition of a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionStatus {
-    /// Its name, as `orders/3`.
+    /// The name, for example `orders/3`.
     pub name: String,
-    /// The process that reads it, where there are several.
+    /// The process that reads it, if there are several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<usize>,
-    /// The offset that the next batch begins at; absent where places are not numbers.
+    /// The offset at which the next batch begins. Absent if positions are not numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
-    /// Up to where it is read, in the words of its server or of the plugin that reads it, where these are no number.
+    /// The position up to which it is read, as text of its server or plugin, if positions are not numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
-    /// Records that came of it since this start, where that is counted.
+    /// Records received from it since this start, if they are counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
-    /// Records from there on that its server has; absent where that is not known.
+    /// Further records that the server has. Absent if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behind: Option<u64>,
-    /// The newest event time that was seen in it, by the stage whose `time` says what that is.
+    /// The newest event time seen in it, by the stage whose `time` defines it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub times_us: BTreeMap<String, i64>,
 }
 
 impl PartitionsStatus {
-    /// Of the source with this number; `None`: it has none, or does not tell of them. `process`: this one, of several. `clocks`: by stage.
+    /// Returns the status for the source with this number, or `None` if it has no partitions or does not report them.
+    /// `process`: this process, if there are several. `clocks`: by stage.
     pub(super) fn of(
         source: usize,
         inbox: &Inbox,
@@ -58,7 +59,7 @@ impl PartitionsStatus {
         if read.is_empty() {
             return None;
         }
-        let told = read.into_iter().map(|read| {
+        let listed = read.into_iter().map(|read| {
             let id = partition::clock_of(source as u32, &read.name);
             let times = clocks.iter().filter_map(|(stage, clocks)| Some(((*stage).to_owned(), *clocks.get(&id)?)));
             PartitionStatus {
@@ -71,20 +72,20 @@ impl PartitionsStatus {
                 times_us: times.collect(),
             }
         });
-        let mut status = PartitionsStatus { count: 0, furthest: told.collect() };
+        let mut status = PartitionsStatus { count: 0, furthest: listed.collect() };
         status.count = status.furthest.len() as u64;
         status.cut();
         Some(status)
     }
 
-    /// Adds those that another process reads.
+    /// Adds the partitions that another process reads.
     pub fn add(&mut self, other: PartitionsStatus) {
         self.count = self.count.saturating_add(other.count);
         self.furthest.extend(other.furthest);
         self.cut();
     }
 
-    /// Those that matter most come first: many records behind, then old times.
+    /// Keeps the most important partitions: many records behind first, then old event times.
     fn cut(&mut self) {
         self.furthest.sort_by(|a, b| {
             let order = |one: &PartitionStatus| (Reverse(one.behind), one.times_us.values().min().copied());

@@ -1,8 +1,8 @@
-//! A socket on which the supervisor of a job is told to run it with other workers, beside those of the processes that run it.
+//! The socket on which the supervisor of a job receives scale requests, in addition to the sockets of its processes.
 
 use super::ask::ask_one;
 use super::socket::{self, ListeningSocket};
-use super::{CLIENT_TIME_MAX, PAUSE, QUESTION_BYTES_MAX, may_ask};
+use super::{CLIENT_TIME_MAX, PAUSE, QUESTION_BYTES_MAX, is_allowed};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
 use millstream_base::threads;
@@ -16,79 +16,79 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
-/// How long a supervisor may take to answer.
+/// How long a supervisor may take to respond.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// What a supervisor can be asked.
+/// A request to a supervisor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub enum ScaleQuestion {
     /// Run the job with other workers, in this many processes on this machine.
     Scale {
-        /// Workers of each process; `None`: as many as now.
+        /// Workers per process. `None` keeps the current number.
         workers: Option<usize>,
-        /// `None`: as many as now.
+        /// `None` keeps the current number.
         processes: Option<usize>,
-        /// The machines of the next processes, one on each, where it is not one supervisor that runs all of them.
+        /// The machines of the next processes, one on each, if no single supervisor runs all of them.
         #[serde(default)]
         hosts: Vec<String>,
     },
-    /// How far that has come.
+    /// Return the status of a rescaling.
     Scaling {
-        /// Which time.
+        /// The ID of the rescaling.
         id: u64,
     },
 }
 
-/// What it answers.
+/// A response of a supervisor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScaleAnswer {
-    /// How far it has come.
+    /// The status of the rescaling.
     Scaling(ScaleStatus),
-    /// It cannot be; for a person to read.
+    /// The request is rejected. For people to read.
     Refused(String),
-    /// Nobody asked this supervisor for that.
+    /// This supervisor does not know the rescaling.
     Unknown,
 }
 
-/// How far a job has come on its way to other workers.
+/// The status of a rescaling.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScaleStatus {
-    /// Which time.
+    /// The ID of the rescaling.
     pub id: u64,
-    /// What is done, or was done last.
+    /// The current or last step.
     pub step: ScaleStep,
 }
 
-/// The steps of it.
+/// The steps of a rescaling.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScaleStep {
-    /// The job does not run yet; the new processes start as soon as it does.
+    /// The job does not run yet. The new processes start when it does.
     Waiting,
-    /// The new processes are started, and load the newest checkpoint.
+    /// The new processes have started, and load the newest checkpoint.
     Loading,
-    /// They have loaded it, and follow those that come.
+    /// They have loaded it, and follow newer ones.
     Following {
         /// The last batch that they have loaded.
         batch: BatchId,
     },
-    /// The old processes work on what they have received, and make their last checkpoint.
+    /// The old processes process what they have received, and make their last checkpoint.
     Ending,
-    /// The new ones take the job over.
+    /// The new processes take the job over.
     TakingOver,
     /// Batches begin again.
     Done {
-        /// For how long none began, in microseconds, where the old processes told when they began their last one.
+        /// How long no batch began, in microseconds, if the old processes reported when they began their last one.
         pause_us: Option<i64>,
     },
-    /// The new ones have failed, or the job was ended meanwhile; for a person to read.
+    /// The new processes have failed, or the job has ended meanwhile. For people to read.
     Failed(String),
 }
 
 impl ScaleStep {
-    /// Whether nothing follows.
+    /// Returns whether this is the last step.
     pub fn is_over(&self) -> bool {
         matches!(self, ScaleStep::Done { .. } | ScaleStep::Failed(_))
     }
@@ -101,8 +101,8 @@ pub struct SupervisorControl {
 }
 
 impl SupervisorControl {
-    /// Answers questions about the job of this file; `number`: of the process where this runs one of several. Where that is not possible, as another supervisor of it does, this one runs it all
-    /// the same.
+    /// Serves requests about the job of this file. `number`: of the process, if this supervisor runs one of several. If
+    /// the socket is not available, because another supervisor has it, this one still runs the job.
     pub fn listen(
         file: &Path,
         number: usize,
@@ -144,13 +144,13 @@ fn listen_until(stopped: oneshot::Receiver<()>, file: &Path, number: usize, answ
     })
 }
 
-/// One at a time: hardly anybody asks.
+/// Serves one client at a time, since requests are rare.
 async fn listen(file: &Path, number: usize, answer: &ScaleAnswers) -> Result<()> {
     let socket = ListeningSocket::bind(file, &socket::supervisor_of(number)).await?;
     loop {
         match socket.listener.accept().await {
-            // Whoever goes away or is too slow has no answer.
-            Ok((client, _)) if may_ask(&client) => {
+            // A client that disconnects or is too slow gets no response.
+            Ok((client, _)) if is_allowed(&client) => {
                 drop(tokio::time::timeout(CLIENT_TIME_MAX, serve(client, answer)).await);
             }
             Ok(_) => {}
@@ -172,7 +172,7 @@ async fn serve(mut client: UnixStream, answer: &ScaleAnswers) -> io::Result<()> 
     writing.write_all(&line).await
 }
 
-/// Asks the supervisor on this machine that runs the job of this file; `None`: none does.
+/// Sends a request to the supervisor on this machine that runs the job of this file. `None` if there is none.
 pub fn ask_supervisor(file: &Path, question: &ScaleQuestion) -> Result<Option<ScaleAnswer>> {
     let failed = |error: &dyn std::fmt::Display| {
         Error::environment(format!("the supervisor of the job {} does not respond: {error}", file.display()))
@@ -180,7 +180,7 @@ pub fn ask_supervisor(file: &Path, question: &ScaleQuestion) -> Result<Option<Sc
     let mut line = serde_json::to_vec(question).map_err(Error::bug)?;
     line.push(b'\n');
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
-    for path in socket::of_supervisor(file)? {
+    for path in socket::supervisor_sockets(file)? {
         let asked = async { tokio::time::timeout(ANSWER_TIME_MAX, ask_one(&path, &line)).await };
         let answer = runtime.block_on(asked).map_err(|_| failed(&"it may be stopped"))?;
         if let Some(answer) = answer.map_err(|error| failed(&error))? {

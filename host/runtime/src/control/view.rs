@@ -1,4 +1,4 @@
-//! All that is told of a running job: what the page, its JSON and `/metrics` show, from one answer.
+//! The complete view of a running job: what the page, its JSON and `/metrics` show, in one response.
 
 use super::facts::{JobStatus, ProcessStatus};
 use millstream_base::ids::BatchTime;
@@ -12,111 +12,111 @@ use millstream_engine::running::Running;
 use millstream_metrics::Snapshot;
 use millstream_metrics::batches::BatchesView;
 use millstream_metrics::frequent_keys::HotKeys;
-use millstream_metrics::refused::RefusedRow;
+use millstream_metrics::refused::RejectedRow;
 use millstream_metrics::spread::Spread;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Batches that one answer tells of.
+/// Maximum number of batches in one response.
 const BATCHES_MAX: usize = 240;
 
-/// What whoever asks knows already, by the numbers that the process gave. Nothing of it: what is left out.
+/// What the client already knows, by the numbers that the process assigned. The response omits it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct KnownNumbers {
     /// The last commit.
     pub commit: u64,
-    /// The last refused row.
+    /// The last rejected row.
     pub refused: u64,
     /// The last line of the log.
     pub log: u64,
 }
 
-/// How one process of a job stands, in all that is known.
+/// The complete view of one process of a job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ProcessView {
-    /// What `millstream status` tells.
+    /// The status that `millstream status` prints.
     pub process: ProcessStatus,
-    /// How the job is made.
+    /// The structure of the job.
     pub graph: JobGraph,
-    /// By part, in the order of the graph's.
+    /// By part, in the order of the graph's parts.
     pub parts: Vec<PartFacts>,
-    /// What became of batches.
+    /// Facts about batches.
     pub batches: BatchesView,
-    /// The last checkpoints, where this process publishes them.
+    /// The last checkpoints, if this process publishes them.
     pub checkpoints: Vec<CheckpointFacts>,
     /// Lines of the log, the oldest first.
     pub log: Vec<LogLine>,
 }
 
-/// How a job is made.
+/// The structure of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobGraph {
     /// Sources, then stages, then sinks.
     pub parts: Vec<GraphPart>,
-    /// The batch interval; zero: a batch as soon as data waits.
+    /// The batch interval. 0 means that a batch begins as soon as data waits.
     pub interval_us: u64,
     /// Whether batches have virtual times.
     pub virtual_time: bool,
-    /// Batches that may be in flight.
+    /// Maximum number of batches in flight.
     pub in_flight_max: u64,
-    /// Where checkpoints are kept.
+    /// Where checkpoints are stored.
     pub checkpoints: Option<String>,
-    /// How often one is made, in words.
+    /// How often a checkpoint is made, as text.
     pub checkpoint_every: Option<String>,
 }
 
 /// A source, stage or sink of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GraphPart {
-    /// Its name.
+    /// The name.
     pub name: String,
     /// `source`, `stage` or `sink`.
     pub role: String,
-    /// As the job file has it: `kafka`, `plugin`, `sql`, `postgres` …
+    /// The kind as in the job file: `kafka`, `plugin`, `sql`, `postgres` …
     pub kind: String,
     /// The streams that it reads.
     pub from: Vec<String>,
-    /// Nobody wrote it: the table of a stage, or the rows that are given back to it.
+    /// Whether it is not in the job file: the table of a stage, or the rows that are retried.
     #[serde(default)]
     pub hidden: bool,
-    /// What its plugin may use beside its input, in words.
+    /// What its plugin may use in addition to its input, as text.
     #[serde(default)]
     pub grants: Vec<String>,
-    /// Of a stage to which `millstream retry` gives rows back: the sinks whose files that command reads by itself.
+    /// For a stage with a retry source: the sinks whose files `millstream retry` reads by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries_from: Option<Vec<String>>,
 }
 
-/// What is known of a part beside what the status tells.
+/// Facts about a part in addition to its status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PartFacts {
-    /// Of a source: records that wait.
+    /// For a source: waiting records.
     pub waiting_rows: u64,
     /// Their bytes.
     pub waiting_bytes: u64,
-    /// About how many bytes may wait.
+    /// The approximate maximum of waiting bytes.
     pub waiting_bytes_max: u64,
-    /// Of a source: since when it has nothing to read, in milliseconds; zero: it has.
+    /// For a source: for how long it has had no input, in milliseconds. 0 if it has input.
     pub idle_ms: u64,
-    /// Of a source: nothing more will come.
+    /// For a source: whether it has ended.
     pub finished: bool,
-    /// Of a stage: rows, keys, windows and timers that it keeps.
+    /// For a stage: the rows, keys, windows and timers in its state.
     pub state_rows: u64,
-    /// The bytes that these take.
+    /// The bytes of the state.
     pub state_bytes: u64,
-    /// How these lie over key groups, where that is known.
+    /// The distribution of the state over key groups, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spread: Option<Spread>,
-    /// Of a stage with a key: those that come most often.
+    /// For a stage with a key: the most frequent keys.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hot_keys: Option<HotKeys>,
 }
 
 impl ProcessView {
-    /// How this process stands now.
+    /// Returns the current view of this process.
     pub(super) fn of(running: &Running, file: &Path, since: BatchTime, known: KnownNumbers) -> ProcessView {
         let counts = running.metrics.snapshot();
         let checkpoints = running.checkpoints.as_ref();
@@ -130,7 +130,7 @@ impl ProcessView {
         }
     }
 
-    /// Adds how another process of the job stands.
+    /// Adds the view of another process of the job.
     pub fn add(&mut self, other: ProcessView) {
         self.process.status.add(other.process.status);
         for (sum, more) in self.parts.iter_mut().zip(other.parts) {
@@ -157,21 +157,21 @@ impl ProcessView {
             *sum = sum.saturating_add(more);
         }
         for (known, more) in batches.watermarks_us.iter_mut().zip(other.batches.watermarks_us) {
-            // Every worker shows the same; what comes later is no older.
+            // Every worker reports the same, and later values are newer.
             *known = (*known).max(more);
         }
         batches.refused.extend(other.batches.refused);
         self.log.extend(other.log);
     }
 
-    /// The status of the job.
+    /// Returns the status of the job.
     pub fn status(&self) -> &JobStatus {
         &self.process.status
     }
 
-    /// The last numbers that it tells of, with those that were known before.
+    /// Returns the last numbers that this view contains, or those that were known before.
     pub fn known(&self, before: KnownNumbers) -> KnownNumbers {
-        let last = |row: Option<&RefusedRow>| row.map(|row| row.number);
+        let last = |row: Option<&RejectedRow>| row.map(|row| row.number);
         KnownNumbers {
             commit: self.batches.committed.last().map_or(before.commit, |batch| batch.commit),
             refused: last(self.batches.refused.last()).unwrap_or(before.refused),
@@ -182,7 +182,7 @@ impl ProcessView {
 
 fn parts(running: &Running, counts: &BTreeMap<String, Snapshot>) -> Vec<PartFacts> {
     let spec = &running.graph.spec;
-    let sources = spec.sources.iter().zip(&running.ends.inboxes).map(|(_, inbox)| {
+    let sources = spec.sources.iter().zip(&running.endpoints.inboxes).map(|(_, inbox)| {
         let Some(inbox) = inbox else { return PartFacts { finished: true, ..PartFacts::default() } };
         let (state, (waiting_bytes, waiting_bytes_max)) = (inbox.state(), inbox.fill());
         let (idle_ms, finished) = (state.idle_ms, state.finished);
@@ -245,7 +245,7 @@ fn graph(graph: &Graph) -> JobGraph {
         interval_us: u64::try_from(spec.batch.as_micros()).unwrap_or(u64::MAX),
         virtual_time: spec.clock == ClockSpec::Manual,
         in_flight_max: spec.in_flight_max,
-        // It may hold the value of a variable.
+        // It may contain the value of a variable.
         checkpoints: checkpoint.map(|checkpoint| millstream_base::secrets::hide(&checkpoint.dir).into_owned()),
         checkpoint_every: checkpoint.map(|checkpoint| match checkpoint.every {
             CheckpointEvery::Time(time) => format!("{time:?}"),
@@ -254,12 +254,12 @@ fn graph(graph: &Graph) -> JobGraph {
     }
 }
 
-/// What plugins were granted, by the names of what it is.
+/// Describes the permissions granted to plugins, by name and kind.
 fn grants<'a>(plugins: impl IntoIterator<Item = &'a PluginSpec>) -> Vec<String> {
     let all = plugins.into_iter().flat_map(|plugin| {
         let grant = &plugin.grant;
         let named = |what: &'static str, names: Vec<&String>| {
-            // They may hold the value of a variable.
+            // They may contain the value of a variable.
             names
                 .into_iter()
                 .map(move |name| format!("{what} {}", millstream_base::secrets::hide(name)))

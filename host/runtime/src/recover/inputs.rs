@@ -1,5 +1,5 @@
-//! Whether the files that a start is going to read again, or to read on, are still there and long enough. Looked at
-//! before the job is claimed, so that a start without them is refused with nothing touched.
+//! Checks that the files that a start is going to replay or to continue still exist and are long enough. This is done
+//! before the job is claimed, so a start without them is rejected before anything changes.
 
 use millstream_base::batch::partition::{Share, source_of};
 use millstream_base::batch::position::{Position, Positions, move_all};
@@ -9,7 +9,7 @@ use millstream_base::job::spec::{Origin, SourceSpec};
 use millstream_connectors::receiver::{outage::Outage, replay};
 use millstream_engine::checkpoint::plan::{self, LogHeads};
 use millstream_engine::checkpoint::positions::PositionTable;
-use millstream_engine::checkpoint::resolve::Resume;
+use millstream_engine::checkpoint::resolve::ResumePlan;
 use millstream_engine::checkpoint::store::Store;
 use millstream_engine::checkpoint::types::{Manifest, TableOf};
 use millstream_engine::graph::Graph;
@@ -19,27 +19,28 @@ use std::path::Path;
 /// What is needed of a file.
 #[derive(Default)]
 struct NeededInput {
-    /// Its first bytes, so many.
+    /// The number of bytes needed from its start.
     bytes: u64,
-    /// The first batch to run again that holds some of them, and the batch before it.
+    /// The first batch to replay that needs some of them, and the batch before it.
     planned: Option<(BatchId, BatchId)>,
 }
 
-/// An error where a file of a source that process 0 receives, or lists, is missing or has shrunk; it says which, and what to do.
+/// Fails if a file of a source that process 0 receives, or lists, is missing or has shrunk. The error names the file
+/// and what to do.
 pub fn check(
     graph: &Graph,
     store: &dyn Store,
     manifest: &Manifest,
     logs: &[LogHeads],
-    resume: &Resume,
+    resume: &ResumePlan,
     processes: usize,
 ) -> Result<()> {
     let sources = graph.spec.sources.iter().enumerate();
     let mine = sources.filter(|(number, source)| source.kind.share(*number, (0, processes)).is_some());
     for (_, source) in mine.filter(|(_, source)| reads_files(source)) {
-        let needed = needed(source, store, manifest, logs, resume)?;
+        let needed = needed_inputs(source, store, manifest, logs, resume)?;
         for (name, needed) in needed.iter().filter(|(_, needed)| needed.bytes > 0) {
-            look(source, &graph.spec.origin, name, needed)?;
+            check_file(source, &graph.spec.origin, name, needed)?;
         }
     }
     Ok(())
@@ -47,18 +48,18 @@ pub fn check(
 
 fn reads_files(source: &SourceSpec) -> bool {
     let kind = &source.kind;
-    kind.file().or(kind.folder()).or(kind.retry_folder()).is_some()
+    kind.file().or(kind.dir()).or(kind.retry_dir()).is_some()
 }
 
-/// What a start reads of the files of a source, by their names.
-fn needed(
+/// Returns what a start reads of the files of a source, by name.
+fn needed_inputs(
     source: &SourceSpec,
     store: &dyn Store,
     manifest: &Manifest,
     logs: &[LogHeads],
-    resume: &Resume,
+    resume: &ResumePlan,
 ) -> Result<BTreeMap<String, NeededInput>> {
-    let mut positions = held(source, store, manifest, resume)?;
+    let mut positions = held_positions(source, store, manifest, resume)?;
     let mut needed: BTreeMap<String, NeededInput> = BTreeMap::new();
     let mut before = BTreeMap::new();
     let mut last = resume.checkpoint;
@@ -86,9 +87,9 @@ fn needed(
         },
     )?;
     move_all(&mut positions, moved.into_values().flatten());
-    // A followed file that is not there is told by its receiver, and the job goes on without it.
+    // A missing file that is followed is reported by its receiver, and the job continues without it.
     positions.retain(|_, _| source.kind.log().is_none());
-    // Where a line is a batch, the mark of a position is a row of one.
+    // If each line is a batch, the mark of a position is a row of one.
     let ends = !source.kind.gives_batches();
     for (name, position) in positions.into_iter().filter(|(_, position)| !ends || !position.ended()) {
         let needed = needed.entry(name).or_default();
@@ -97,8 +98,13 @@ fn needed(
     Ok(needed)
 }
 
-/// The positions of a source in the checkpoint that is going to be loaded.
-fn held(source: &SourceSpec, store: &dyn Store, manifest: &Manifest, resume: &Resume) -> Result<Positions> {
+/// Returns the positions of a source in the checkpoint that is going to be loaded.
+fn held_positions(
+    source: &SourceSpec,
+    store: &dyn Store,
+    manifest: &Manifest,
+    resume: &ResumePlan,
+) -> Result<Positions> {
     let loaded = manifest.checkpoints.iter().find(|checkpoint| checkpoint.batch == resume.checkpoint);
     let tables = loaded.into_iter().flat_map(|checkpoint| &checkpoint.tables);
     let mut tables = tables.filter(|table| table.of == TableOf::Source && !resume.dropped.contains(&table.name));
@@ -106,21 +112,21 @@ fn held(source: &SourceSpec, store: &dyn Store, manifest: &Manifest, resume: &Re
     Ok(PositionTable::load(table, Share::ALL, store)?.positions().clone())
 }
 
-fn look(source: &SourceSpec, origin: &Origin, file: &str, needed: &NeededInput) -> Result<()> {
+fn check_file(source: &SourceSpec, origin: &Origin, file: &str, needed: &NeededInput) -> Result<()> {
     let at = Position { offset: needed.bytes, mark: 0 };
     let (path, what) = match (replay::file_of(source, origin, file, at), source.kind.log()) {
-        (Some(path), _) => match look_at(source, &path, needed)? {
+        (Some(path), _) => match read_failure(source, &path, needed)? {
             Some(what) => (path, what),
             None => return Ok(()),
         },
         (None, Some(path)) => {
-            (origin.folder.join(path), "is another file now, and neither the original nor a copy is next to it".into())
+            (origin.dir.join(path), "is another file now, and neither the original nor a copy is next to it".into())
         }
         (None, None) => return Ok(()),
     };
     let (name, bytes, path) = (&source.name, needed.bytes, path.display());
     let choice = match needed.planned {
-        // Its input would be lost silently, or read again from elsewhere.
+        // Its input would be lost silently, or be read again from another position.
         Some((batch, BatchId(0))) => format!(
             "batch {batch}, which must be replayed, needs it. Restore it unchanged, or start from scratch with \
              `--fresh`"
@@ -137,8 +143,8 @@ fn look(source: &SourceSpec, origin: &Origin, file: &str, needed: &NeededInput) 
     Err(Error::job(format!("source `{name}`: `{path}`, whose first {bytes} bytes are in batches, {what}; {choice}")))
 }
 
-/// Why a file cannot be read again. One that is not there is waited for.
-fn look_at(source: &SourceSpec, path: &Path, needed: &NeededInput) -> Result<Option<String>> {
+/// Returns why a file cannot be read again, if so. A missing file is waited for.
+fn read_failure(source: &SourceSpec, path: &Path, needed: &NeededInput) -> Result<Option<String>> {
     let pause = |time| {
         std::thread::sleep(time);
         true

@@ -1,16 +1,16 @@
-//! What the tables of the last start meant, where that is needed to see whether the job may go on with them.
+//! The meanings of the tables of the last start, if they decide whether the job may continue with them.
 
 use millstream_base::error::{Error, Result};
 use millstream_engine::checkpoint::meaning::is_comparable;
 use millstream_engine::checkpoint::record;
-use millstream_engine::checkpoint::resolve::{MeaningsBefore, StartFacts, StartRequest, needs_record};
+use millstream_engine::checkpoint::resolve::{PreviousMeanings, StartFacts, StartRequest, needs_record};
 use millstream_engine::checkpoint::store::Store;
 use millstream_engine::checkpoint::types::{JobStart, Manifest, TableOf};
 use millstream_engine::graph::Graph;
 use std::collections::BTreeSet;
 
-/// Looks at the job of the last start where its state may mean something else now. The reason where that is needed, and cannot be
-/// done.
+/// Compares with the job of the last start, in case its state now has another meaning. Returns why that is needed but
+/// not possible, if so.
 pub(super) fn compare(
     graph: &Graph,
     store: &dyn Store,
@@ -30,18 +30,18 @@ pub(super) fn compare(
     }
     let known = |name: &String| newest.tables.iter().any(|table| table.of == TableOf::Source && table.name == *name);
     let names = graph.spec.sources.iter().map(|source| source.name.clone());
-    // Whatever is read in place of a source that is given up.
+    // This includes everything that replaces a removed source.
     let new: BTreeSet<String> = names.filter(|name| !known(name) || given_up.contains(name)).collect();
     match of_start(graph, store, last, &given_up) {
         Ok((tables, has_variables)) => {
             if without_sources {
                 wanted.meanings = graph.meanings(&new);
             }
-            found.before = Some(MeaningsBefore { tables, has_variables, without_sources });
+            found.before = Some(PreviousMeanings { tables, has_variables, without_sources });
             None
         }
         Err(error) => {
-            // With digests of this version it is known that something has changed.
+            // Digests of this version prove that something has changed.
             let is_known = |manifest: &Manifest| {
                 let tables = manifest.newest().into_iter().flat_map(|newest| &newest.tables);
                 tables.filter(|table| !table.meaning.state.is_empty()).any(|table| is_comparable(&table.meaning.state))
@@ -58,13 +58,14 @@ fn of_start(
     unnamed: &BTreeSet<String>,
 ) -> Result<(millstream_engine::checkpoint::meaning::Meanings, bool)> {
     let record = record::read(store, start)?;
-    let folder = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot create a directory: {e}")))?;
-    let before = graph.of_other(record::job(store, &record, folder.path())?)?;
+    let dir = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot create a directory: {e}")))?;
+    let before = graph.of_other(record::job(store, &record, dir.path())?)?;
     Ok((before.meanings(unnamed), record.has_variables))
 }
 
-/// What `--drop-state` names: of a query over all rows also the table of its totals, which has another name.
-pub(super) fn dropped(graph: &Graph, names: &[String], manifest: Option<&Manifest>) -> Vec<String> {
+/// Returns the tables that `--drop-state` names. For a query over all rows this includes the table of its totals, which
+/// has another name.
+pub(super) fn dropped_tables(graph: &Graph, names: &[String], manifest: Option<&Manifest>) -> Vec<String> {
     let tables = || manifest.and_then(Manifest::newest).into_iter().flat_map(|newest| &newest.tables);
     let held = |name: &str| tables().any(|table| table.name == name || table.name.split('.').next() == Some(name));
     let queries = graph.queries();

@@ -1,4 +1,4 @@
-//! Which state files of checkpoints a start can use.
+//! Determines which state files of checkpoints a start can use.
 
 use millstream_base::error::Result;
 use millstream_base::threads;
@@ -11,11 +11,11 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
-/// So many threads look at large files side by side.
+/// Maximum number of threads that check large files concurrently.
 const THREADS_MAX: usize = 8;
 
-/// The state files of checkpoints that are missing or damaged, with the reason. Files that they share are read once, and those that
-/// were read before this process took the job over are only looked for.
+/// Returns the missing or damaged state files of checkpoints, with the reason. Shared files are read once. Files that
+/// were read before this process took the job over are only checked for existence.
 pub fn damaged(
     store: &dyn Store,
     checkpoints: &[Checkpoint],
@@ -25,27 +25,27 @@ pub fn damaged(
     let files = checkpoints.iter().flat_map(|checkpoint| &checkpoint.tables).flat_map(|table| &table.files);
     let objects: BTreeSet<&String> = objects.iter().collect();
     let was_read = |file: &StateFile| {
-        options.ahead.as_ref().is_some_and(|ahead| ahead.is_whole(file)) && objects.contains(&file.path)
+        options.ahead.as_ref().is_some_and(|ahead| ahead.is_intact(file)) && objects.contains(&file.path)
     };
     let files: BTreeMap<&String, &StateFile> =
         files.filter(|file| !was_read(file)).map(|file| (&file.path, file)).collect();
     let (indexed, others): (Vec<&StateFile>, Vec<&StateFile>) =
         files.into_values().partition(|file| !file.footer.is_empty());
-    // Of these only some bytes at a time are in memory, of others all.
-    let mut damaged = some_at_once(store, &indexed)?;
+    // Of these files only some bytes are in memory at a time. Other files are loaded completely.
+    let mut damaged = damaged_of_indexed(store, &indexed)?;
     for file in others {
-        damaged.extend(what_is_wrong(store, file)?);
+        damaged.extend(damage_of(store, file)?);
     }
     Ok(damaged)
 }
 
-/// The same of these files, some side by side.
-fn some_at_once(store: &dyn Store, files: &[&StateFile]) -> Result<BTreeMap<String, String>> {
+/// Checks these files, some of them concurrently.
+fn damaged_of_indexed(store: &dyn Store, files: &[&StateFile]) -> Result<BTreeMap<String, String>> {
     let next = AtomicUsize::new(0);
     let check = || {
         let mut damaged = Vec::new();
         while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-            damaged.extend(what_is_wrong(store, file)?);
+            damaged.extend(damage_of(store, file)?);
         }
         Ok(damaged)
     };
@@ -60,17 +60,17 @@ fn some_at_once(store: &dyn Store, files: &[&StateFile]) -> Result<BTreeMap<Stri
     })
 }
 
-/// What is wrong with a file, if anything is, with its path.
-fn what_is_wrong(store: &dyn Store, told: &StateFile) -> Result<Option<(String, String)>> {
-    // Batches of those with an index have checksums of their own, which are looked at again before a row is used: nothing has to be
-    // decoded.
-    let file = if told.footer.is_empty() { None } else { store.open(&told.path)? };
+/// Returns the path of a file and what is wrong with it, if anything.
+fn damage_of(store: &dyn Store, expected: &StateFile) -> Result<Option<(String, String)>> {
+    // The batches of a file with an index have their own checksums, which are checked before a row is used. So nothing
+    // is decoded here.
+    let file = if expected.footer.is_empty() { None } else { store.open(&expected.path)? };
     let checked = match file {
-        Some(file) => state_file::check_file(told, &file),
-        None => match store.read(&told.path)? {
-            None => return Ok(Some((told.path.clone(), "it is missing".to_owned()))),
-            Some(bytes) => state_file::decode(told, &bytes).map(drop),
+        Some(file) => state_file::check_file(expected, &file),
+        None => match store.read(&expected.path)? {
+            None => return Ok(Some((expected.path.clone(), "it is missing".to_owned()))),
+            Some(bytes) => state_file::decode(expected, &bytes).map(drop),
         },
     };
-    Ok(checked.err().map(|error| (told.path.clone(), error.message)))
+    Ok(checked.err().map(|error| (expected.path.clone(), error.message)))
 }

@@ -1,14 +1,14 @@
-//! What stands for traces in builds without OpenTelemetry.
+//! Replaces traces in builds without OpenTelemetry.
 
 use millstream_base::built;
 use millstream_engine::running::Running;
 use std::sync::Arc;
 
-/// The thread that sends: there is none.
+/// The thread that sends traces. It does not exist in this build.
 pub(super) enum Traces {}
 
 impl Traces {
-    /// Says that nothing is sent, where the environment names a receiver.
+    /// Warns that nothing is sent, if the environment names a receiver.
     pub fn start(_running: &Arc<Running>) -> Option<Traces> {
         let wanted = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
         if wanted.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty())) {
@@ -17,7 +17,7 @@ impl Traces {
         None
     }
 
-    /// All batches are committed that will be.
+    /// Same as in builds with OpenTelemetry.
     pub fn end(self) {
         match self {}
     }

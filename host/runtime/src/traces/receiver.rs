@@ -1,5 +1,5 @@
-//! Where spans go: a receiver of OTLP over HTTP, as the standard variables of OpenTelemetry name it. Requests are made by the client
-//! that sinks and sources use, with its TLS and its bounds.
+//! The destination of spans: an OTLP receiver over HTTP, from the standard OpenTelemetry variables. Requests use the
+//! same client as sinks and sources, with its TLS and its limits.
 
 use bytes::Bytes;
 use millstream_connectors::http::{Client, Fault, HttpRequest, Server};
@@ -16,21 +16,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Mutex as AsyncMutex;
 
-/// The general variable, and the one for spans alone, which counts more.
+/// The variable for spans, which takes precedence, and the general one.
 const ENDPOINT: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 const PROTOCOL: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
 const TIMEOUT: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
-/// How long an answer may take, in milliseconds.
+/// How long a response may take, in milliseconds.
 const TIMEOUT_MS: u64 = 10_000;
-/// Of an answer nothing is needed.
+/// The content of a response is not used.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
-/// The value of the first of these variables that has one.
+/// Returns the value of the first of these variables that has one.
 fn variable(names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| env::var(name).ok().filter(|value| !value.trim().is_empty()))
 }
 
-/// Whether the environment asks for spans.
+/// Returns whether the environment requests spans.
 pub(super) fn is_wanted() -> bool {
     let says = |name, word: &str| variable(&[name]).is_some_and(|value| value.trim().eq_ignore_ascii_case(word));
     variable(&ENDPOINT).is_some() && !says("OTEL_SDK_DISABLED", "true") && !says("OTEL_TRACES_EXPORTER", "none")
@@ -40,29 +40,29 @@ pub(super) fn is_wanted() -> bool {
 pub(super) struct Receiver {
     exporter: SpanExporter,
     last: Arc<Mutex<LastRequest>>,
-    /// For messages, without what stands behind `?`.
+    /// The address for messages, without the part after `?`.
     pub place: String,
 }
 
-/// What became of the last request.
+/// The outcome of the last request.
 #[derive(Default)]
 struct LastRequest {
-    /// Why there was no answer, or none that is good.
-    words: String,
-    /// Another try would have the same answer.
-    lasting: bool,
+    /// Why there was no successful response.
+    message: String,
+    /// Whether a retry would fail in the same way.
+    is_permanent: bool,
 }
 
-/// Why spans were not taken.
+/// Why spans were not accepted.
 pub(super) struct NotTaken {
-    /// For a person.
-    pub words: String,
-    /// The same spans are refused again.
-    pub lasting: bool,
+    /// The message for people.
+    pub message: String,
+    /// Whether the same spans would be rejected again.
+    pub is_permanent: bool,
 }
 
 impl Receiver {
-    /// The one that the environment names; an error says what is wrong with it.
+    /// Returns the receiver that the environment names. The error says what is wrong with it.
     pub fn of_environment(job: &str) -> Result<Receiver, String> {
         let wanted = variable(&PROTOCOL).unwrap_or_else(|| "http/protobuf".into());
         let protocol = match wanted.trim().to_ascii_lowercase().as_str() {
@@ -79,7 +79,7 @@ impl Receiver {
         let server = Server::of(endpoint.trim(), Tls::default()).map_err(|wrong| format!("the endpoint {wrong}"))?;
         server.check()?;
         let time_max = variable(&TIMEOUT).and_then(|ms| ms.trim().parse().ok()).unwrap_or(TIMEOUT_MS);
-        let (place, last) = (server.place().to_owned(), Arc::<Mutex<LastRequest>>::default());
+        let (place, last) = (server.display_url().to_owned(), Arc::<Mutex<LastRequest>>::default());
         let client = TraceClient {
             client: AsyncMutex::new(Client::new(server)),
             time_max: Duration::from_millis(time_max),
@@ -96,12 +96,12 @@ impl Receiver {
     pub async fn take(&self, spans: Vec<SpanData>) -> Result<(), NotTaken> {
         let Err(error) = self.exporter.export(spans).await else { return Ok(()) };
         let last = std::mem::take(&mut *self.last.lock().unwrap_or_else(PoisonError::into_inner));
-        let words = if last.words.is_empty() { error.to_string() } else { last.words };
-        Err(NotTaken { words, lasting: last.lasting })
+        let message = if last.message.is_empty() { error.to_string() } else { last.message };
+        Err(NotTaken { message, is_permanent: last.is_permanent })
     }
 }
 
-/// Who sends: as the environment says, or this program and job.
+/// Returns the sender's identity: from the environment, or this program and job.
 fn resource(job: &str) -> Resource {
     let named = variable(&["OTEL_SERVICE_NAME"]).is_some()
         || variable(&["OTEL_RESOURCE_ATTRIBUTES"]).is_some_and(|all| all.contains("service.name="));
@@ -114,7 +114,7 @@ fn resource(job: &str) -> Resource {
     if named { builder.build() } else { builder.with_service_name("millstream").build() }
 }
 
-/// Our HTTP client behind the interface of the library for traces.
+/// Adapts Millstream's HTTP client to the interface of the tracing library.
 struct TraceClient {
     client: AsyncMutex<Client>,
     time_max: Duration,
@@ -132,24 +132,25 @@ impl TraceClient {
         let (head, body) = request.into_parts();
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         let asked = HttpRequest { method: head.method, path, headers: head.headers, body };
-        let answer = self.client.lock().await.ask(&asked, self.time_max, ANSWER_BYTES_MAX).await;
-        let (words, lasting) = match &answer {
+        let answer = self.client.lock().await.request_reply(&asked, self.time_max, ANSWER_BYTES_MAX).await;
+        let (message, is_permanent) = match &answer {
             Ok(reply) => {
                 let status = reply.status;
                 let passing = status.is_server_error() || status == 408 || status == 429;
                 (format!("it replies {status}"), !passing)
             }
-            Err(Fault::Passing(words)) => (words.clone(), false),
-            // It may be mended there, so the spans are not the reason.
-            Err(Fault::Lasting(words)) => (words.clone(), false),
+            Err(Fault::Transient(message)) => (message.clone(), false),
+            // The receiver's configuration may be fixed, so the spans are not the cause.
+            Err(Fault::Permanent(message)) => (message.clone(), false),
         };
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = LastRequest { words: words.clone(), lasting };
-        let reply = answer.map_err(|_| words)?;
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
+            LastRequest { message: message.clone(), is_permanent };
+        let reply = answer.map_err(|_| message)?;
         Ok(Response::builder().status(reply.status).body(reply.body)?)
     }
 }
 
-// As `#[async_trait]` writes it.
+// This is the expansion of `#[async_trait]`.
 impl HttpClient for TraceClient {
     fn send_bytes<'a, 'async_trait>(
         &'a self,

@@ -1,30 +1,31 @@
-//! A committed batch as spans: one of the batch, in it one of each part that worked on it, and in those of stages the longest
-//! calls of their plugins. Pure: the same batch gives the same spans with the same ids, so one that is sent twice is there once.
+//! Converts a committed batch to spans. The batch has one span, which contains one per part that worked on it. Those of
+//! stages contain the longest calls of their plugins. The conversion is pure: the same batch gives the same spans and
+//! IDs, so a repeated send has no effect.
 
-use millstream_metrics::batch_facts::{PartPlace, PartTimes};
-use millstream_metrics::calls::{CallTimes, TracedBatch};
+use millstream_metrics::batch_facts::{PartIndex, PartTimes};
+use millstream_metrics::calls::{BatchTrace, CallTimes};
 use opentelemetry::trace::{Event, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use std::time::{Duration, SystemTime};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-/// What spans say of a job beside its batches.
+/// What spans contain about a job in addition to its batches.
 pub(super) struct Job {
-    /// By place: the role of a part, and its name.
+    /// By index: the role of a part, and its name.
     pub parts: Vec<(&'static str, String)>,
-    /// Drawn by each start of a process, so that its batches have traces of their own.
+    /// Drawn at random by each start of a process, so that its batches have their own traces.
     pub seed: [u8; 16],
 }
 
-/// The trace of a batch.
+/// Returns the trace ID of a batch.
 pub(super) fn trace_of(job: &Job, batch: u64) -> TraceId {
     TraceId::from(xxh3_128(&[job.seed.as_slice(), &batch.to_be_bytes()].concat()).max(1))
 }
 
-/// All spans of a batch, the batch's own first.
-pub(super) fn of(job: &Job, traced: &TracedBatch) -> Vec<SpanData> {
-    let TracedBatch { facts, calls } = traced;
+/// Returns all spans of a batch, the batch's own first.
+pub(super) fn of(job: &Job, traced: &BatchTrace) -> Vec<SpanData> {
+    let BatchTrace { facts, calls } = traced;
     let trace = trace_of(job, facts.batch.0);
     let begun = SystemTime::UNIX_EPOCH + Duration::from_micros(facts.begun_us.max(0).unsigned_abs());
     let at = |us: u32| begun + Duration::from_micros(us.into());
@@ -51,13 +52,13 @@ pub(super) fn of(job: &Job, traced: &TracedBatch) -> Vec<SpanData> {
         let text = [trace.to_bytes().as_slice(), what.as_bytes(), &number.to_be_bytes()].concat();
         SpanId::from(xxh3_64(&text).max(1))
     };
-    let whole = |name: &'static str, value: u64| KeyValue::new(name, i64::try_from(value).unwrap_or(i64::MAX));
-    let whole_batch = id("batch", 0);
+    let integer = |name: &'static str, value: u64| KeyValue::new(name, i64::try_from(value).unwrap_or(i64::MAX));
+    let batch_span = id("batch", 0);
     let mut attributes = vec![
-        whole("millstream.batch", facts.batch.0),
-        whole("millstream.rows", facts.rows),
-        whole("millstream.bytes", facts.bytes),
-        whole("millstream.calls", calls.all),
+        integer("millstream.batch", facts.batch.0),
+        integer("millstream.rows", facts.rows),
+        integer("millstream.bytes", facts.bytes),
+        integer("millstream.calls", calls.all),
     ];
     let waits = [
         ("millstream.waited_for_interval_us", facts.waits.interval_us),
@@ -66,19 +67,19 @@ pub(super) fn of(job: &Job, traced: &TracedBatch) -> Vec<SpanData> {
         ("millstream.waited_for_memory_us", facts.waits.memory_us),
         ("millstream.waited_for_upgrade_us", facts.waits.upgrade_us),
     ];
-    attributes.extend(waits.into_iter().filter(|(_, us)| *us > 0).map(|(name, us)| whole(name, us)));
+    attributes.extend(waits.into_iter().filter(|(_, us)| *us > 0).map(|(name, us)| integer(name, us)));
     let committed = facts.committed_us.unwrap_or(0);
-    let batch = add(whole_batch, SpanId::INVALID, "batch".into(), (0, committed), attributes);
-    let named = |place: PartPlace| job.parts.get(usize::from(place)).map(|(role, name)| (*role, name.as_str()));
+    let batch = add(batch_span, SpanId::INVALID, "batch".into(), (0, committed), attributes);
+    let named = |index: PartIndex| job.parts.get(usize::from(index)).map(|(role, name)| (*role, name.as_str()));
     for PartTimes { part, from_us, to_us, busy_us } in &facts.parts {
         let Some((role, name)) = named(*part) else { continue };
         let attributes = vec![
             KeyValue::new("millstream.part", name.to_owned()),
             KeyValue::new("millstream.role", role),
-            whole("millstream.busy_us", u64::from(*busy_us)),
+            integer("millstream.busy_us", u64::from(*busy_us)),
         ];
         let own = id("part", usize::from(*part));
-        add(own, whole_batch, format!("{role} {name}"), (*from_us, *to_us), attributes);
+        add(own, batch_span, format!("{role} {name}"), (*from_us, *to_us), attributes);
     }
     let mut failed = Vec::new();
     for (number, call) in calls.longest.iter().enumerate() {
@@ -86,23 +87,23 @@ pub(super) fn of(job: &Job, traced: &TracedBatch) -> Vec<SpanData> {
         let CallTimes { part, from_us, took_us, rows_in, rows_out, .. } = *call;
         // The work on old batches is not kept.
         let known = facts.parts.iter().any(|times| times.part == part);
-        let parent = if known { id("part", usize::from(part)) } else { whole_batch };
+        let parent = if known { id("part", usize::from(part)) } else { batch_span };
         let attributes = vec![
             KeyValue::new("millstream.part", name.to_owned()),
-            whole("millstream.rows_in", rows_in),
-            whole("millstream.rows_out", rows_out),
+            integer("millstream.rows_in", rows_in),
+            integer("millstream.rows_out", rows_out),
         ];
         let times = (from_us, from_us.saturating_add(took_us));
-        let place = add(id("call", number), parent, format!("call {name}"), times, attributes);
-        failed.extend(call.failed.map(|trap| (place, trap)));
+        let index = add(id("call", number), parent, format!("call {name}"), times, attributes);
+        failed.extend(call.failed.map(|trap| (index, trap)));
     }
     let steps = [("planned", facts.planned_us), ("all stages done", facts.ready_us)];
     if let Some(batch) = all.get_mut(batch) {
         let happened = steps.into_iter().filter_map(|(what, us)| Some((what, us?)));
         batch.events.events.extend(happened.map(|(what, us)| Event::new(what, at(us), Vec::new(), 0)));
     }
-    for (place, trap) in failed {
-        if let Some(call) = all.get_mut(place) {
+    for (index, trap) in failed {
+        if let Some(call) = all.get_mut(index) {
             call.status = Status::error(trap);
         }
     }
@@ -137,7 +138,7 @@ mod tests {
             ..BatchFacts::default()
         };
         let calls = BatchCalls { longest: vec![call(1, None), call(1, Some("time")), call(0, None)], all: 12 };
-        let traced = TracedBatch { facts, calls };
+        let traced = BatchTrace { facts, calls };
         let spans = of(&job, &traced);
         let names: Vec<&str> = spans.iter().map(|span| &*span.name).collect();
         assert_eq!(names, ["batch", "source in", "stage s", "call s", "call s", "call in"]);

@@ -1,5 +1,5 @@
-//! `min` and `max` of floats for many groups. DataFusion's begin with the smallest and the largest number, which are none
-//! of the values where all of these are infinite, and what they say of a NaN depends on where it stands.
+//! `min` and `max` of floats for many groups. DataFusion's begin with the smallest and the largest finite number, which is wrong if all values are
+//! infinite. Their result for a NaN depends on its position.
 
 use arrow::array::{Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray};
 use arrow::datatypes::{DataType, Float16Type, Float32Type, Float64Type};
@@ -9,7 +9,7 @@ use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-/// An accumulator for the smallest or largest value of each group; `None`: DataFusion's own is right.
+/// Returns an accumulator for the smallest or largest value of each group; `None` if DataFusion's own is correct.
 pub fn groups_accumulator(name: &str, arguments: &AccumulatorArgs<'_>) -> Option<Box<dyn GroupsAccumulator>> {
     let wins = match name {
         "min" => Ordering::Less,
@@ -25,9 +25,9 @@ pub fn groups_accumulator(name: &str, arguments: &AccumulatorArgs<'_>) -> Option
 }
 
 struct Extremes<T: ArrowPrimitiveType> {
-    /// How a value compares with those that it takes the place of, in an order in which NaN is the largest.
+    /// How a value compares with those that it replaces, in an order in which NaN is the largest.
     wins: Ordering,
-    /// `None`: there was no value.
+    /// `None` if there was no value.
     best: Vec<Option<T::Native>>,
 }
 

@@ -1,4 +1,4 @@
-//! Makes accumulators of one call of an aggregate, again and again.
+//! Creates accumulators of one call of an aggregate, repeatedly.
 
 use super::plain_accumulator;
 use arrow::datatypes::{FieldRef, Schema};
@@ -8,7 +8,7 @@ use datafusion::logical_expr::{Accumulator, AggregateUDF};
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use std::sync::Arc;
 
-/// See above.
+/// See the module.
 pub struct AccumulatorFactory {
     function: Arc<AggregateUDF>,
     name: String,
@@ -23,7 +23,7 @@ pub struct AccumulatorFactory {
 }
 
 impl AccumulatorFactory {
-    /// Of this call.
+    /// Creates the factory of this call.
     pub fn new(function: &Arc<AggregateUDF>, arguments: &AccumulatorArgs<'_>) -> AccumulatorFactory {
         AccumulatorFactory {
             function: function.clone(),
@@ -39,7 +39,7 @@ impl AccumulatorFactory {
         }
     }
 
-    /// One that has seen no rows.
+    /// Returns an accumulator without rows.
     pub fn accumulator(&self) -> Result<Box<dyn Accumulator>> {
         let arguments = AccumulatorArgs {
             return_field: self.return_field.clone(),

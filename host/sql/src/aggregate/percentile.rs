@@ -1,5 +1,5 @@
-//! `percentile_cont`, between two values as far as it says. DataFusion's goes on in millionths of the way, and takes the
-//! place from the top for the rest of 1, which misses it by what 1 - 0.9 is not 0.1.
+//! `percentile_cont` with exact interpolation. DataFusion's interpolates in millionths, and computes positions from the top as the rest of 1, which
+//! is inexact since 1 - 0.9 is not 0.1.
 
 use super::super::budget;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Builder, ListBuilder};
@@ -10,24 +10,24 @@ use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::{Accumulator, EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::expressions::Literal;
 
-/// The name of the function.
+/// Name of the function.
 pub const NAME: &str = "percentile_cont";
 
-/// An accumulator for one percentile; `None`: DataFusion says what is wrong with it, or gives null.
+/// Returns an accumulator for one percentile; `None` if DataFusion reports an error, or returns null.
 pub fn accumulator(arguments: &AccumulatorArgs<'_>) -> Option<Box<dyn Accumulator>> {
-    let percentile = Percentile::of(arguments)?;
+    let percentile = Percentile::new(arguments)?;
     Some(Box::new(OnePercentile { percentile, distinct: arguments.is_distinct, values: Vec::new() }))
 }
 
-/// The same for many groups.
+/// As [`accumulator`], for many groups.
 pub fn groups_accumulator(arguments: &AccumulatorArgs<'_>) -> Option<Box<dyn GroupsAccumulator>> {
     if arguments.is_distinct {
         return None;
     }
-    Some(Box::new(GroupPercentiles { percentile: Percentile::of(arguments)?, values: Vec::new() }))
+    Some(Box::new(GroupPercentiles { percentile: Percentile::new(arguments)?, values: Vec::new() }))
 }
 
-/// Which value of those that are there is wanted.
+/// The requested percentile.
 #[derive(Debug)]
 struct Percentile {
     /// From 0 to 1.
@@ -38,7 +38,7 @@ struct Percentile {
 }
 
 impl Percentile {
-    fn of(arguments: &AccumulatorArgs<'_>) -> Option<Percentile> {
+    fn new(arguments: &AccumulatorArgs<'_>) -> Option<Percentile> {
         let part = match arguments.exprs.get(1)?.downcast_ref::<Literal>()?.value() {
             ScalarValue::Float64(Some(part)) => *part,
             ScalarValue::Float32(Some(part)) => f64::from(*part),
@@ -49,26 +49,26 @@ impl Percentile {
         (kind.is_floating() && (0.0..=1.0).contains(&part)).then_some(Percentile { part, descending, kind })
     }
 
-    /// The value at the place, or between the two around it.
-    fn within(&self, values: &mut [f64]) -> Option<f64> {
+    /// Returns the value at the position, interpolated between its neighbors.
+    fn value_at(&self, values: &mut [f64]) -> Option<f64> {
         let last = values.len().checked_sub(1)?;
         let order = |a: &f64, b: &f64| if self.descending { b.total_cmp(a) } else { a.total_cmp(b) };
         let exact = self.part * last as f64;
-        // A place such as 0.29 * 100 is whole, though neither float is exactly what is written.
-        let whole = (exact - exact.round()).abs() <= exact * f64::EPSILON;
-        let exact = if whole { exact.round() } else { exact };
-        let place = (exact as usize).min(last);
-        let (_, lower, above) = values.select_nth_unstable_by(place, order);
+        // A position such as 0.29 * 100 is an integer, though neither float is exact.
+        let rounded = (exact - exact.round()).abs() <= exact * f64::EPSILON;
+        let exact = if rounded { exact.round() } else { exact };
+        let index = (exact as usize).min(last);
+        let (_, lower, above) = values.select_nth_unstable_by(index, order);
         let lower = *lower;
-        let upper = above.iter().copied().min_by(order).filter(|_| !whole);
-        Some(upper.map_or(lower, |upper| between(lower, upper, exact - place as f64)))
+        let upper = above.iter().copied().min_by(order).filter(|_| !rounded);
+        Some(upper.map_or(lower, |upper| interpolate(lower, upper, exact - index as f64)))
     }
 
     fn scalar(&self, value: Option<f64>) -> Result<ScalarValue> {
         ScalarValue::Float64(value).cast_to(&self.kind)
     }
 
-    /// Lists of values, as what is put together with others.
+    /// Returns lists of values as states, which can be merged.
     fn lists<'a>(&self, lists: impl Iterator<Item = &'a [f64]>) -> Result<ArrayRef> {
         let mut out = ListBuilder::new(Float64Builder::new());
         for values in lists {
@@ -80,8 +80,8 @@ impl Percentile {
     }
 }
 
-/// The number a part of the way from one to the other.
-fn between(lower: f64, upper: f64, part: f64) -> f64 {
+/// Interpolates between two numbers.
+fn interpolate(lower: f64, upper: f64, part: f64) -> f64 {
     let way = upper - lower;
     if lower == upper {
         lower
@@ -92,14 +92,14 @@ fn between(lower: f64, upper: f64, part: f64) -> f64 {
     }
 }
 
-/// The values that are not null.
+/// Reads the values, with nulls as `None`.
 fn numbers(values: Option<&ArrayRef>) -> Result<Vec<Option<f64>>> {
     let values = values.ok_or_else(|| internal_datafusion_err!("a percentile of no column"))?;
     let values = cast(values, &DataType::Float64)?;
     Ok(values.as_primitive::<Float64Type>().iter().collect())
 }
 
-/// The lists that were put out.
+/// Reads the lists from states.
 fn lists(states: &[ArrayRef]) -> Result<Vec<Option<ArrayRef>>> {
     let lists = states.first().and_then(|states| states.as_list_opt::<i32>());
     Ok(lists.ok_or_else(|| internal_datafusion_err!("a percentile of other states than its own"))?.iter().collect())
@@ -108,7 +108,7 @@ fn lists(states: &[ArrayRef]) -> Result<Vec<Option<ArrayRef>>> {
 #[derive(Debug)]
 struct OnePercentile {
     percentile: Percentile,
-    /// Whether a value that is there several times counts once.
+    /// Whether duplicate values count once.
     distinct: bool,
     values: Vec<f64>,
 }
@@ -128,7 +128,7 @@ impl Accumulator for OnePercentile {
             self.values.sort_unstable_by(f64::total_cmp);
             self.values.dedup_by_key(|value| value.to_bits());
         }
-        self.percentile.scalar(self.percentile.within(&mut self.values))
+        self.percentile.scalar(self.percentile.value_at(&mut self.values))
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
@@ -178,7 +178,7 @@ impl GroupsAccumulator for GroupPercentiles {
         let mut out = Float64Builder::with_capacity(groups.len());
         for values in &mut groups {
             budget::check()?;
-            out.append_option(self.percentile.within(values));
+            out.append_option(self.percentile.value_at(values));
         }
         Ok(cast(&out.finish(), &self.percentile.kind)?)
     }

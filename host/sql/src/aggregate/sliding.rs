@@ -1,9 +1,8 @@
-//! An aggregate over a frame that moves on, put together from the rows that are in it: nothing is taken out of a sum, as
-//! floats that were added cannot be taken out again exactly, and never after an infinity or NaN.
+//! An aggregate over a moving frame that is assembled from the rows in it. Nothing is subtracted from a sum, as added floats cannot be subtracted
+//! exactly, and never after an infinity or NaN.
 //!
-//! The rows of a frame are two stacks. Of those behind the bound only one accumulator is kept; of those before it one for
-//! each row, of this row and all up to the bound, so that the oldest row goes by throwing its accumulator away. When none
-//! is left, the bound moves to the newest row.
+//! The rows of a frame are two stacks. For the rows after the bound, a single accumulator is kept. Before it each row has one, for this row and all
+//! up to the bound. So the oldest row is removed by dropping its accumulator. When none is left, the bound moves to the newest row.
 
 use super::factory::AccumulatorFactory;
 use arrow::array::{Array, ArrayRef};
@@ -13,29 +12,29 @@ use std::collections::VecDeque;
 
 type AccumulatorState = Vec<ScalarValue>;
 
-/// See above.
+/// See the module.
 #[derive(Debug)]
 pub struct SlidingAccumulator {
     make: AccumulatorFactory,
-    /// The accumulator of each row before the bound, of it and those behind it; the oldest row last.
+    /// The accumulator of each row before the bound, for it and those after it; the oldest row last.
     before: Vec<AccumulatorState>,
-    /// The rows behind the bound, in pieces, the oldest first.
-    behind: VecDeque<Vec<ArrayRef>>,
-    /// The accumulator of these.
+    /// The rows after the bound, in pieces, the oldest first.
+    after: VecDeque<Vec<ArrayRef>>,
+    /// The accumulator of these rows.
     sum: Box<dyn Accumulator>,
 }
 
 impl SlidingAccumulator {
-    /// Over a frame without rows.
+    /// Creates an accumulator of a frame without rows.
     pub fn new(make: AccumulatorFactory) -> Result<SlidingAccumulator> {
         let sum = make.accumulator()?;
-        Ok(SlidingAccumulator { make, before: Vec::new(), behind: VecDeque::new(), sum })
+        Ok(SlidingAccumulator { make, before: Vec::new(), after: VecDeque::new(), sum })
     }
 
     /// Moves the bound to the newest row.
-    fn turn(&mut self) -> Result<()> {
+    fn move_bound(&mut self) -> Result<()> {
         let mut newer: Option<AccumulatorState> = None;
-        for piece in std::mem::take(&mut self.behind).into_iter().rev() {
+        for piece in std::mem::take(&mut self.after).into_iter().rev() {
             let rows = piece.first().map_or(0, |column| column.len());
             for row in (0..rows).rev() {
                 let mut one = self.make.accumulator()?;
@@ -63,16 +62,16 @@ impl Accumulator for SlidingAccumulator {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         if values.first().is_some_and(|column| !column.is_empty()) {
             self.sum.update_batch(values)?;
-            self.behind.push_back(values.to_vec());
+            self.after.push_back(values.to_vec());
         }
         Ok(())
     }
 
-    /// The rows that leave are always the oldest.
+    /// Removes the oldest rows, which always leave first.
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         for _ in 0..values.first().map_or(0, |column| column.len()) {
             if self.before.is_empty() {
-                self.turn()?;
+                self.move_bound()?;
             }
             self.before.pop().ok_or_else(|| exec_datafusion_err!("a frame loses rows that it never had"))?;
         }
@@ -84,15 +83,15 @@ impl Accumulator for SlidingAccumulator {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let mut whole = self.make.accumulator()?;
+        let mut complete = self.make.accumulator()?;
         if let Some(before) = self.before.last() {
-            merge(&mut *whole, before)?;
+            merge(&mut *complete, before)?;
         }
-        if !self.behind.is_empty() {
-            let behind = self.sum.state()?;
-            merge(&mut *whole, &behind)?;
+        if !self.after.is_empty() {
+            let after = self.sum.state()?;
+            merge(&mut *complete, &after)?;
         }
-        whole.evaluate()
+        complete.evaluate()
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {

@@ -1,5 +1,4 @@
-//! `sum` of whole numbers, counted with 128 bits, so that it tells when it does not fit, where DataFusion's goes on with
-//! another number.
+//! `sum` of integers, computed with 128 bits, so that overflow is detected. DataFusion's returns a wrong number.
 
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray};
 use arrow::datatypes::{
@@ -14,14 +13,14 @@ use std::fmt::Debug;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// A type that is summed here.
-trait WholeNumber: ArrowPrimitiveType<Native: Into<i128> + TryFrom<i128>> + Debug + Send + Sync {}
+/// An integer type that is summed here.
+trait Integer: ArrowPrimitiveType<Native: Into<i128> + TryFrom<i128>> + Debug + Send + Sync {}
 
-impl<T: ArrowPrimitiveType<Native: Into<i128> + TryFrom<i128>> + Debug + Send + Sync> WholeNumber for T {}
+impl<T: ArrowPrimitiveType<Native: Into<i128> + TryFrom<i128>> + Debug + Send + Sync> Integer for T {}
 
-/// An accumulator for such a sum, whose rows can be taken out again; `None`: DataFusion's own is right.
+/// Returns an accumulator for such a sum, which can also subtract rows; `None` if DataFusion's own is correct.
 pub fn accumulator(arguments: &AccumulatorArgs<'_>) -> Option<Box<dyn Accumulator>> {
-    fn make<T: WholeNumber>(kind: &DataType, distinct: bool) -> Box<dyn Accumulator> {
+    fn make<T: Integer>(kind: &DataType, distinct: bool) -> Box<dyn Accumulator> {
         match distinct {
             true => Box::new(DistinctSum::<T> { kind: kind.clone(), values: HashMap::new(), sum: 0, of: PhantomData }),
             false => Box::new(Sum::<T> { kind: kind.clone(), sum: 0, rows: 0, of: PhantomData }),
@@ -40,9 +39,9 @@ pub fn accumulator(arguments: &AccumulatorArgs<'_>) -> Option<Box<dyn Accumulato
     })
 }
 
-/// The same for many groups.
+/// As [`accumulator`], for many groups.
 pub fn groups_accumulator(arguments: &AccumulatorArgs<'_>) -> Option<Box<dyn GroupsAccumulator>> {
-    fn make<T: WholeNumber>(kind: &DataType) -> Box<dyn GroupsAccumulator> {
+    fn make<T: Integer>(kind: &DataType) -> Box<dyn GroupsAccumulator> {
         Box::new(GroupSums::<T> { kind: kind.clone(), sums: Vec::new(), any: Vec::new(), of: PhantomData })
     }
     if arguments.is_distinct {
@@ -66,19 +65,19 @@ fn too_large(kind: &DataType) -> datafusion::common::DataFusionError {
     exec_datafusion_err!("a sum does not fit {kind}; write sum(cast(… as double)), or sum(cast(… as decimal(38, 0)))")
 }
 
-/// A sum as it leaves the accumulator.
-fn narrow<T: WholeNumber>(sum: i128, kind: &DataType) -> Result<T::Native> {
+/// Converts a sum to the output type; fails if it overflows.
+fn narrow<T: Integer>(sum: i128, kind: &DataType) -> Result<T::Native> {
     T::Native::try_from(sum).map_err(|_| too_large(kind))
 }
 
-fn scalar<T: WholeNumber>(sum: Option<T::Native>, kind: &DataType) -> Result<ScalarValue> {
+fn scalar<T: Integer>(sum: Option<T::Native>, kind: &DataType) -> Result<ScalarValue> {
     let one = PrimitiveArray::<T>::from_iter([sum]).with_data_type(kind.clone());
     ScalarValue::try_from_array(&one, 0)
 }
 
-fn numbers<T: WholeNumber>(values: &[ArrayRef]) -> Result<&PrimitiveArray<T>> {
+fn numbers<T: Integer>(values: &[ArrayRef]) -> Result<&PrimitiveArray<T>> {
     let column = values.first().and_then(|values| values.as_primitive_opt::<T>());
-    column.ok_or_else(|| internal_datafusion_err!("a sum over other values than it was made for"))
+    column.ok_or_else(|| internal_datafusion_err!("a sum over values of another type"))
 }
 
 /// One sum.
@@ -86,12 +85,12 @@ fn numbers<T: WholeNumber>(values: &[ArrayRef]) -> Result<&PrimitiveArray<T>> {
 struct Sum<T> {
     kind: DataType,
     sum: i128,
-    /// Rows with a value.
+    /// Number of rows with a value.
     rows: u64,
     of: PhantomData<T>,
 }
 
-impl<T: WholeNumber> Accumulator for Sum<T> {
+impl<T: Integer> Accumulator for Sum<T> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         for value in numbers::<T>(values)?.iter().flatten() {
             self.sum = self.sum.checked_add(value.into()).ok_or_else(|| too_large(&self.kind))?;
@@ -130,17 +129,17 @@ impl<T: WholeNumber> Accumulator for Sum<T> {
     }
 }
 
-/// A sum of values that count once.
+/// A sum of distinct values.
 #[derive(Debug)]
 struct DistinctSum<T> {
     kind: DataType,
-    /// How often each is there.
+    /// The count of each value.
     values: HashMap<i128, u64>,
     sum: i128,
     of: PhantomData<T>,
 }
 
-impl<T: WholeNumber> DistinctSum<T> {
+impl<T: Integer> DistinctSum<T> {
     fn add(&mut self, values: &PrimitiveArray<T>) -> Result<()> {
         for value in values.iter().flatten() {
             let value: i128 = value.into();
@@ -154,7 +153,7 @@ impl<T: WholeNumber> DistinctSum<T> {
     }
 }
 
-impl<T: WholeNumber> Accumulator for DistinctSum<T> {
+impl<T: Integer> Accumulator for DistinctSum<T> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.add(numbers::<T>(values)?)
     }
@@ -203,7 +202,7 @@ impl<T: WholeNumber> Accumulator for DistinctSum<T> {
     }
 }
 
-/// A sum for each group.
+/// One sum per group.
 struct GroupSums<T> {
     kind: DataType,
     sums: Vec<i128>,
@@ -212,7 +211,7 @@ struct GroupSums<T> {
     of: PhantomData<T>,
 }
 
-impl<T: WholeNumber> GroupsAccumulator for GroupSums<T> {
+impl<T: Integer> GroupsAccumulator for GroupSums<T> {
     fn update_batch(
         &mut self,
         values: &[ArrayRef],

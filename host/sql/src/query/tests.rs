@@ -45,7 +45,7 @@ fn shown(rows: &[RecordBatch]) -> String {
     lines.collect::<Vec<_>>().join(", ")
 }
 
-fn answer(prepared: &Prepared, values: &[(&str, i64)]) -> String {
+fn result(prepared: &Prepared, values: &[(&str, i64)]) -> String {
     let other = RecordBatch::new_empty(orders().1);
     shown(&prepared.run(context(), vec![rows(values), other]).unwrap())
 }
@@ -55,7 +55,7 @@ fn a_plan_runs_again_over_other_rows() {
     let values = [("b", 2), ("a", 1), ("b", 5), ("a", 1), ("c", 2)];
     let cases = [
         ("select word, count(*) as n from words group by word", "b|2, a|2, c|1"),
-        // Equal rows stay in the order in which they came.
+        // Equal rows keep the order of arrival.
         ("select word, n from words order by n desc", "b|5, b|2, c|2, a|1, a|1"),
         ("select word, sum(n) as total from words group by word order by total desc, word limit 2", "b|7, a|2"),
         (
@@ -80,16 +80,16 @@ fn a_plan_runs_again_over_other_rows() {
             rows.sort();
             rows
         };
-        let first = answer(&prepared, &values);
+        let first = result(&prepared, &values);
         if text.contains(" join ") || text.contains(" in (") {
             assert_eq!(sorted(first.clone()), sorted(expected.into()), "{text}");
         } else {
             assert_eq!(first, expected, "{text}");
         }
-        let one = answer(&prepared, &[("z", 1)]);
-        let fresh = answer(&query(text, &[]).prepare("made", &[], SqlLimits::default()).unwrap(), &[("z", 1)]);
+        let one = result(&prepared, &[("z", 1)]);
+        let fresh = result(&query(text, &[]).prepare("made", &[], SqlLimits::default()).unwrap(), &[("z", 1)]);
         assert_eq!(one, fresh, "{text}");
-        assert_eq!(answer(&prepared, &values), first, "{text}");
+        assert_eq!(result(&prepared, &values), first, "{text}");
     }
 }
 
@@ -99,19 +99,19 @@ fn a_query_may_be_as_deep_as_it_is_accepted() {
         let value = "abs(".repeat(levels) + "n" + &")".repeat(levels);
         Query::new(&format!("select {value} as n from words"), vec![words(), orders()], &[], &[])
     };
-    // On a thread with the stack of a worker.
-    assert_eq!(answer(&deep(40).unwrap().prepare("made", &[], SqlLimits::default()).unwrap(), &[("a", -2)]), "2");
+    // On a thread with the stack size of a worker.
+    assert_eq!(result(&deep(40).unwrap().prepare("made", &[], SqlLimits::default()).unwrap(), &[("a", -2)]), "2");
     assert!(deep(60).unwrap_err().message.starts_with("it is nested too deeply"));
 }
 
 #[test]
 fn a_batch_without_rows_is_answered() {
     assert_eq!(
-        answer(&query("select count(*) as n from words", &[]).prepare("made", &[], SqlLimits::default()).unwrap(), &[]),
+        result(&query("select count(*) as n from words", &[]).prepare("made", &[], SqlLimits::default()).unwrap(), &[]),
         "0"
     );
     let by_word = query("select word, count(*) as n from words group by word", &[]);
-    assert_eq!(answer(&by_word.prepare("made", &[], SqlLimits::default()).unwrap(), &[]), "");
+    assert_eq!(result(&by_word.prepare("made", &[], SqlLimits::default()).unwrap(), &[]), "");
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn what_cannot_be_computed_names_the_batch() {
 
 #[test]
 fn groups_come_in_the_order_in_which_they_begin() {
-    // More rows than one step works on.
+    // More rows than one step processes at a time.
     let values: Vec<(String, i64)> = (0..40_000).map(|row| (format!("w{}", (row * 7919) % 1_013), row)).collect();
     let values: Vec<(&str, i64)> = values.iter().map(|(word, n)| (word.as_str(), *n)).collect();
     let prepared = query("select word, min(n) as first from words group by word", &[])
@@ -294,7 +294,7 @@ fn a_condition_stays_with_its_own_side_of_a_join() {
                 where b.n > coalesce(a.n, 3) and b.n < 100";
     let prepared = query(text, &[]).prepare("made", &[], SqlLimits::default()).unwrap();
     let values = [("x", 5), ("y", 9), ("x", 16), ("y", 17), ("z", 18), ("w", 11)];
-    assert_eq!(answer(&prepared, &values), "x|5|6, z||8");
+    assert_eq!(result(&prepared, &values), "x|5|6, z||8");
 }
 
 #[test]
@@ -316,8 +316,8 @@ fn what_would_give_other_rows_than_sql_says_is_refused() {
         ("select n from words where word is distinct from 'a' and n > 1", "write parentheses around"),
         ("select n from words where n = 1 or word is not distinct from 'a' is true", "write parentheses around"),
     ] {
-        let told = mistake_in(text);
-        assert!(told.contains(words), "{text}: {told}");
+        let error_text = mistake_in(text);
+        assert!(error_text.contains(words), "{text}: {error_text}");
     }
     for text in [
         "select word from words where n not in (select n from words where word = 'a')",

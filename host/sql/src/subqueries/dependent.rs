@@ -1,7 +1,7 @@
-//! A query for all values of the columns that it takes from outside at once: its rows, with these values beside them.
+//! A subquery for all values of its outer columns at once: its rows, with these values as columns.
 
-use super::references::{Places, all_bound, bound, columns_of, free, is_lateral, moved};
-use super::{Unnester, only};
+use super::references::{ColumnMap, bind, bind_all, columns_of, free, is_lateral, move_outer};
+use super::{Unnester, project_to};
 use crate::budget;
 use datafusion::common::{Column, DFSchema, ExprSchema as _, JoinConstraint, Result, ScalarValue, plan_err};
 use datafusion::functions::core::expr_fn::coalesce;
@@ -15,27 +15,27 @@ use datafusion::logical_expr::{
 };
 use std::sync::Arc;
 
-/// A column that is true in rows that were found.
-pub const THERE: &str = "__there";
+/// A column that is true in matching rows.
+pub const EXISTS_COLUMN: &str = "__there";
 
-/// The name of a column for one from outside; columns of the query have other names.
-pub fn key_name(place: usize) -> String {
-    format!("__key_{place}")
+/// Returns the name of the key column for an outer column; columns of the query have other names.
+pub fn key_name(index: usize) -> String {
+    format!("__key_{index}")
 }
 
-fn total_name(place: usize) -> String {
-    format!("__total_{place}")
+fn total_name(index: usize) -> String {
+    format!("__total_{index}")
 }
 
-/// The values from outside.
+/// The values of outer columns.
 pub struct Domain {
-    /// Columns that a query takes from outside.
+    /// Outer columns of a query.
     outer: Vec<Column>,
-    /// What they are columns of.
+    /// The plan that has these columns.
     base: LogicalPlan,
 }
 
-/// Rows for all values from outside: the query's own columns, and behind them these values.
+/// Rows for all outer values: the query's own columns, followed by these values.
 pub struct DependentRows {
     pub plan: LogicalPlan,
     pub keys: Vec<Column>,
@@ -46,22 +46,22 @@ impl Domain {
         Domain { outer: outer.to_vec(), base }
     }
 
-    /// The values, each once, under names of their own.
+    /// Returns the distinct values, under names of their own.
     fn values(&self, name: &str) -> Result<DependentRows> {
         let columns = self.outer.iter().enumerate();
-        let columns = columns.map(|(place, column)| Expr::Column(column.clone()).alias(key_name(place)));
+        let columns = columns.map(|(index, column)| Expr::Column(column.clone()).alias(key_name(index)));
         let columns: Vec<Expr> = columns.collect();
         let plan = LogicalPlanBuilder::from(self.base.clone()).project(columns)?.distinct()?.alias(name)?.build()?;
         let keys = plan.schema().columns();
         Ok(DependentRows { plan, keys })
     }
 
-    fn places<'a>(&'a self, keys: &'a [Column]) -> Vec<(&'a Column, &'a Column)> {
+    fn column_map<'a>(&'a self, keys: &'a [Column]) -> Vec<(&'a Column, &'a Column)> {
         self.outer.iter().zip(keys).collect()
     }
 }
 
-/// The conditions that columns are the same, null like null, as keys of a join.
+/// Returns the conditions that columns are equal, with equal nulls, as keys of a join.
 pub fn equal(left: &[Column], of_left: &DFSchema, right: &[Column], of_right: &DFSchema) -> Result<Vec<Expr>> {
     let mut conditions = Vec::new();
     for (left, right) in left.iter().zip(right) {
@@ -82,7 +82,7 @@ pub fn equal(left: &[Column], of_left: &DFSchema, right: &[Column], of_right: &D
 }
 
 impl Unnester {
-    /// The rows of a query for all values.
+    /// Returns the rows of a query for all values.
     pub(super) fn dependent(&mut self, plan: LogicalPlan, of: &Domain) -> Result<DependentRows> {
         budget::check()?;
         if free(&plan).is_empty() {
@@ -94,7 +94,7 @@ impl Unnester {
             LogicalPlan::Filter(filter) => {
                 let input = filter.input.schema().clone();
                 let rows = self.below(filter.input, of)?;
-                let predicate = bound(filter.predicate, &input, &of.places(&rows.keys))?;
+                let predicate = bind(filter.predicate, &input, &of.column_map(&rows.keys))?;
                 rows.map(|plan| Ok(LogicalPlan::Filter(Filter::try_new(predicate, plan)?)))
             }
             LogicalPlan::Projection(projection) => self.projected(projection, of),
@@ -107,12 +107,12 @@ impl Unnester {
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => {
                 let input = sort.input.schema().clone();
                 let rows = self.below(sort.input, of)?;
-                let expr = sorts(sort.expr, &input, &of.places(&rows.keys))?;
+                let expr = sorts(sort.expr, &input, &of.column_map(&rows.keys))?;
                 rows.map(|input| Ok(LogicalPlan::Sort(SortRows { expr, input, fetch: None })))
             }
             LogicalPlan::Limit(limit) => self.limited(limit, of),
-            LogicalPlan::Join(join) if is_lateral(&join) => self.beside(join, of),
-            LogicalPlan::Join(join) => self.both(join, of),
+            LogicalPlan::Join(join) if is_lateral(&join) => self.lateral_rows(join, of),
+            LogicalPlan::Join(join) => self.join_rows(join, of),
             LogicalPlan::Union(union) => self.union(union, of),
             LogicalPlan::Unnest(unnest) => self.unnested(unnest, of),
             _ => plan_err!("a subquery cannot name columns of the outer query here; write it as a join"),
@@ -126,7 +126,7 @@ impl Unnester {
     fn projected(&mut self, projection: Projection, of: &Domain) -> Result<DependentRows> {
         let input = projection.input.schema().clone();
         let rows = self.below(projection.input, of)?;
-        let made = all_bound(projection.expr, &input, &of.places(&rows.keys))?;
+        let made = bind_all(projection.expr, &input, &of.column_map(&rows.keys))?;
         rows.project(made)
     }
 
@@ -141,22 +141,22 @@ impl Unnester {
         }
         let input = aggregate.input.schema().clone();
         let rows = self.below(aggregate.input, of)?;
-        let places = of.places(&rows.keys);
-        let groups = all_bound(aggregate.group_expr, &input, &places)?;
-        let calls = all_bound(aggregate.aggr_expr, &input, &places)?;
+        let column_map = of.column_map(&rows.keys);
+        let groups = bind_all(aggregate.group_expr, &input, &column_map)?;
+        let calls = bind_all(aggregate.aggr_expr, &input, &column_map)?;
         let keys = rows.keys.iter().cloned().map(Expr::Column);
-        let (own, whole) = (groups.len(), groups.is_empty());
+        let (own, complete) = (groups.len(), groups.is_empty());
         let groups: Vec<Expr> = groups.into_iter().chain(keys).collect();
         let made = Aggregate::try_new(Arc::new(rows.plan), groups, calls.clone())?;
-        // The keys stand between groups and totals.
+        // The keys are between groups and totals.
         let mut from = made.schema.columns();
         from.drain(own..own + of.outer.len());
         let made = DependentRows { plan: LogicalPlan::Aggregate(made), keys: rows.keys };
         let to = aggregate.schema.columns();
-        if whole { self.with_empty(made, &calls, from, to, of) } else { renamed(made, from, to) }
+        if complete { self.with_empty(made, &calls, from, to, of) } else { renamed(made, from, to) }
     }
 
-    /// An aggregate of all rows has a row where there are none, too.
+    /// Adds the rows of an aggregate over no rows.
     fn with_empty(
         &mut self,
         made: DependentRows,
@@ -166,19 +166,19 @@ impl Unnester {
         of: &Domain,
     ) -> Result<DependentRows> {
         let name = self.name();
-        let keys = made.keys.iter().enumerate().map(|(place, key)| Expr::Column(key.clone()).alias(key_name(place)));
+        let keys = made.keys.iter().enumerate().map(|(index, key)| Expr::Column(key.clone()).alias(key_name(index)));
         let totals = from.iter().enumerate();
-        let totals = totals.map(|(place, total)| Expr::Column(total.clone()).alias(total_name(place)));
-        let columns: Vec<Expr> = keys.chain(totals).chain([lit(true).alias(THERE)]).collect();
+        let totals = totals.map(|(index, total)| Expr::Column(total.clone()).alias(total_name(index)));
+        let columns: Vec<Expr> = keys.chain(totals).chain([lit(true).alias(EXISTS_COLUMN)]).collect();
         let made = LogicalPlanBuilder::from(made.plan).project(columns)?.alias(name.as_str())?.build()?;
         let of_name = |column: String| Column::new(Some(name.as_str()), column);
-        let keys: Vec<Column> = (0..of.outer.len()).map(|place| of_name(key_name(place))).collect();
+        let keys: Vec<Column> = (0..of.outer.len()).map(|index| of_name(key_name(index))).collect();
         let values = of.values(&self.name())?;
         let conditions = equal(&values.keys, values.plan.schema(), &keys, made.schema())?;
-        let there = of_name(THERE.into());
+        let exists_column = of_name(EXISTS_COLUMN.into());
         let mut totals = Vec::new();
-        for (place, (call, to)) in calls.iter().zip(to).enumerate() {
-            let column = of_name(total_name(place));
+        for (index, (call, to)) in calls.iter().zip(to).enumerate() {
+            let column = of_name(total_name(index));
             let kind = made.schema().field_from_column(&column)?.data_type().clone();
             let total = Expr::Column(column);
             let empty = match call.clone().unalias() {
@@ -187,7 +187,9 @@ impl Unnester {
             };
             let total = match empty.is_null() {
                 true => total,
-                false => when(Expr::Column(there.clone()).is_null(), Expr::Literal(empty, None)).otherwise(total)?,
+                false => {
+                    when(Expr::Column(exists_column.clone()).is_null(), Expr::Literal(empty, None)).otherwise(total)?
+                }
             };
             totals.push(total.alias_qualified(to.relation, to.name));
         }
@@ -198,7 +200,7 @@ impl Unnester {
     fn windowed(&mut self, window: Window, of: &Domain) -> Result<DependentRows> {
         let (input, columns) = (window.input.schema().clone(), window.schema.columns());
         let rows = self.below(window.input, of)?;
-        let mut calls = all_bound(window.window_expr, &input, &of.places(&rows.keys))?;
+        let mut calls = bind_all(window.window_expr, &input, &of.column_map(&rows.keys))?;
         for call in &mut calls {
             let (relation, name) = call.qualified_name();
             let mut inner = call.clone().unalias();
@@ -218,7 +220,7 @@ impl Unnester {
         };
         let input = Arc::unwrap_or_clone(limit.input);
         let (rows, order) = match input {
-            // Each of its rows is one of those below.
+            // Each of its rows comes from one input row.
             LogicalPlan::Projection(mut projection) => {
                 let below = Limit { input: projection.input, skip: limit.skip, fetch: limit.fetch };
                 projection.input = Arc::new(LogicalPlan::Limit(below));
@@ -227,7 +229,7 @@ impl Unnester {
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => {
                 let schema = sort.input.schema().clone();
                 let rows = self.below(sort.input, of)?;
-                let order = sorts(sort.expr, &schema, &of.places(&rows.keys))?;
+                let order = sorts(sort.expr, &schema, &of.column_map(&rows.keys))?;
                 (rows, order)
             }
             input => (self.dependent(input, of)?, Vec::new()),
@@ -240,15 +242,15 @@ impl Unnester {
         let number = Expr::WindowFunction(Box::new(number)).alias(&name);
         let plan = LogicalPlan::Window(Window::try_new(vec![number], Arc::new(rows.plan))?);
         let number = || Expr::Column(Column::new_unqualified(&name));
-        let bound = |rows: usize| lit(i64::try_from(rows).unwrap_or(i64::MAX));
-        let mut conditions = vec![number().gt(bound(skip))];
-        conditions.extend(fetch.map(|fetch| number().lt_eq(bound(skip.saturating_add(fetch)))));
+        let literal = |rows: usize| lit(i64::try_from(rows).unwrap_or(i64::MAX));
+        let mut conditions = vec![number().gt(literal(skip))];
+        conditions.extend(fetch.map(|fetch| number().lt_eq(literal(skip.saturating_add(fetch)))));
         let predicate = conjunction(conditions).unwrap_or_else(|| lit(true));
         let plan = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(plan))?);
-        Ok(DependentRows { plan: only(columns, plan)?, keys: rows.keys })
+        Ok(DependentRows { plan: project_to(columns, plan)?, keys: rows.keys })
     }
 
-    fn both(&mut self, join: Join, of: &Domain) -> Result<DependentRows> {
+    fn join_rows(&mut self, join: Join, of: &Domain) -> Result<DependentRows> {
         use JoinType::{Full, Inner, Left, LeftAnti, LeftMark, LeftSemi, Right, RightAnti, RightMark, RightSemi};
         let columns: Vec<Column> = join.schema.columns();
         let schema = join.schema.clone();
@@ -273,8 +275,8 @@ impl Unnester {
         let mut merged = schema.as_ref().clone();
         merged.merge(left.plan.schema());
         merged.merge(right.plan.schema());
-        let places = of.places(&keys);
-        let one = |part: Expr| bound(part, &merged, &places);
+        let column_map = of.column_map(&keys);
+        let one = |part: Expr| bind(part, &merged, &column_map);
         let on = join.on.into_iter().map(|(a, b)| Ok((one(a)?, one(b)?))).collect::<Result<Vec<_>>>()?;
         let mut conditions = Vec::new();
         if !left.keys.is_empty() && !right.keys.is_empty() {
@@ -295,34 +297,34 @@ impl Unnester {
         let plan = LogicalPlan::Join(made);
         if !full {
             let own = columns.into_iter().chain(keys.iter().cloned()).collect();
-            return Ok(DependentRows { plan: only(own, plan)?, keys });
+            return Ok(DependentRows { plan: project_to(own, plan)?, keys });
         }
         let name = self.name();
-        let merge = |(place, (a, b)): (usize, (&Column, &Column))| {
+        let merge = |(index, (a, b)): (usize, (&Column, &Column))| {
             let either = coalesce(vec![Expr::Column(a.clone()), Expr::Column(b.clone())]);
-            either.alias_qualified(Some(name.as_str()), key_name(place))
+            either.alias_qualified(Some(name.as_str()), key_name(index))
         };
         let merged = left.keys.iter().zip(&right.keys).enumerate().map(merge);
         let made: Vec<Expr> = columns.into_iter().map(Expr::Column).chain(merged).collect();
-        let keys = (0..of.outer.len()).map(|place| Column::new(Some(name.as_str()), key_name(place))).collect();
+        let keys = (0..of.outer.len()).map(|index| Column::new(Some(name.as_str()), key_name(index))).collect();
         let plan = LogicalPlan::Projection(Projection::try_new(made, Arc::new(plan))?);
         Ok(DependentRows { plan, keys })
     }
 
-    /// A `lateral` query takes what it needs from the rows before it, where all is now.
-    fn beside(&mut self, join: Join, of: &Domain) -> Result<DependentRows> {
+    /// Rewrites a `lateral` join: its query takes its outer columns from the rows before it, which include everything now.
+    fn lateral_rows(&mut self, join: Join, of: &Domain) -> Result<DependentRows> {
         let columns = join.schema.columns();
         let input = join.schema.clone();
         let before = join.left.schema().as_ref().clone();
         let left = self.below(join.left, of)?;
-        let places = of.places(&left.keys);
-        let right = moved(Arc::unwrap_or_clone(join.right), &mut vec![before], &places)?;
-        let filter = join.filter.map(|part| bound(part, &input, &places)).transpose()?;
+        let column_map = of.column_map(&left.keys);
+        let right = move_outer(Arc::unwrap_or_clone(join.right), &mut vec![before], &column_map)?;
+        let filter = join.filter.map(|part| bind(part, &input, &column_map)).transpose()?;
         let (left_plan, right) = (Arc::new(left.plan), Arc::new(right));
         let Join { on, join_type, null_equality, .. } = join;
         let made = Join::try_new(left_plan, right, on, filter, join_type, JoinConstraint::On, null_equality, false)?;
         let own = columns.into_iter().chain(left.keys.iter().cloned()).collect();
-        Ok(DependentRows { plan: only(own, LogicalPlan::Join(made))?, keys: left.keys })
+        Ok(DependentRows { plan: project_to(own, LogicalPlan::Join(made))?, keys: left.keys })
     }
 
     fn union(&mut self, union: Union, of: &Domain) -> Result<DependentRows> {
@@ -331,9 +333,9 @@ impl Unnester {
             let width = input.schema().fields().len();
             let rows = self.below(input, of)?;
             let own = columns_of(&rows.plan).take(width).enumerate();
-            let own = own.map(|(place, column)| column.alias(format!("__column_{place}")));
+            let own = own.map(|(index, column)| column.alias(format!("__column_{index}")));
             let keys = rows.keys.iter().cloned().map(Expr::Column).enumerate();
-            let keys = keys.map(|(place, key)| key.alias(key_name(place)));
+            let keys = keys.map(|(index, key)| key.alias(key_name(index)));
             let all = own.chain(keys).collect();
             inputs.push(Arc::new(LogicalPlan::Projection(Projection::try_new(all, Arc::new(rows.plan))?)));
         }
@@ -347,7 +349,7 @@ impl Unnester {
         let keys = keys.into_iter().map(|key| Expr::Column(key.clone()).alias_qualified(Some(name.as_str()), key.name));
         let all = own.into_iter().chain(keys).collect();
         let plan = LogicalPlan::Projection(Projection::try_new(all, Arc::new(made))?);
-        let keys = (0..of.outer.len()).map(|place| Column::new(Some(name.as_str()), key_name(place))).collect();
+        let keys = (0..of.outer.len()).map(|index| Column::new(Some(name.as_str()), key_name(index))).collect();
         Ok(DependentRows { plan, keys })
     }
 
@@ -357,7 +359,7 @@ impl Unnester {
         let plan = LogicalPlanBuilder::from(rows.plan);
         let plan = plan.unnest_columns_with_options(unnest.exec_columns, unnest.options)?.build()?;
         let own = columns.into_iter().chain(rows.keys.iter().cloned()).collect();
-        Ok(DependentRows { plan: only(own, plan)?, keys: rows.keys })
+        Ok(DependentRows { plan: project_to(own, plan)?, keys: rows.keys })
     }
 }
 
@@ -366,7 +368,7 @@ impl DependentRows {
         Ok(DependentRows { plan: step(Arc::new(self.plan))?, keys: self.keys })
     }
 
-    /// These columns, and the keys.
+    /// Projects to these columns, and the keys.
     fn project(self, mut columns: Vec<Expr>) -> Result<DependentRows> {
         columns.extend(self.keys.iter().cloned().map(Expr::Column));
         self.map(|plan| Ok(LogicalPlan::Projection(Projection::try_new(columns, plan)?)))
@@ -381,6 +383,6 @@ fn renamed(rows: DependentRows, from: Vec<Column>, to: Vec<Column>) -> Result<De
     rows.project(from.into_iter().zip(to).map(rename).collect())
 }
 
-fn sorts(sorts: Vec<Sort>, input: &DFSchema, places: &Places<'_>) -> Result<Vec<Sort>> {
-    sorts.into_iter().map(|sort| Ok(Sort { expr: bound(sort.expr, input, places)?, ..sort })).collect()
+fn sorts(sorts: Vec<Sort>, input: &DFSchema, column_map: &ColumnMap<'_>) -> Result<Vec<Sort>> {
+    sorts.into_iter().map(|sort| Ok(Sort { expr: bind(sort.expr, input, column_map)?, ..sort })).collect()
 }

@@ -1,20 +1,20 @@
-//! `lateral`: a query in `from` that names columns of what stands before it.
+//! `lateral`: a query in `from` that names columns of the preceding tables.
 
 use super::dependent::{Domain, equal};
 use super::references::free;
-use super::{Unnester, only};
+use super::{Unnester, project_to};
 use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Join, JoinType, LogicalPlan, LogicalPlanBuilder};
 use std::sync::Arc;
 
-/// The query without the mark that it is one.
-fn unmarked(plan: LogicalPlan) -> Result<LogicalPlan> {
+/// Returns the query without its lateral marker.
+fn without_marker(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(match plan {
         LogicalPlan::Subquery(within) => Arc::unwrap_or_clone(within.subquery),
         LogicalPlan::SubqueryAlias(alias) => {
             let name = alias.alias.clone();
-            LogicalPlanBuilder::from(unmarked(Arc::unwrap_or_clone(alias.input))?).alias(name)?.build()?
+            LogicalPlanBuilder::from(without_marker(Arc::unwrap_or_clone(alias.input))?).alias(name)?.build()?
         }
         other => other,
     })
@@ -27,7 +27,7 @@ impl Unnester {
             return plan_err!("`lateral` goes with an inner join or a left join");
         }
         let left = self.plan(Arc::unwrap_or_clone(join.left))?;
-        let right = unmarked(Arc::unwrap_or_clone(join.right))?;
+        let right = without_marker(Arc::unwrap_or_clone(join.right))?;
         let outer = free(&right);
         if let Some(missing) = outer.iter().find(|column| !left.schema().has_column(column)) {
             return plan_err!("a `lateral` query names `{}`, which does not come before it", missing.name);
@@ -47,6 +47,6 @@ impl Unnester {
             join.null_equality,
             false,
         )?;
-        only(columns, self.plan(LogicalPlan::Join(joined))?)
+        project_to(columns, self.plan(LogicalPlan::Join(joined))?)
     }
 }

@@ -1,4 +1,4 @@
-//! A value as it is, of a type that may be null.
+//! An unchanged value of a nullable type.
 
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, exec_err};
@@ -7,10 +7,10 @@ use datafusion::logical_expr::{
 };
 use std::sync::{Arc, LazyLock};
 
-/// The value of an expression.
+/// Returns the nullable value of an expression.
 pub fn nullable(value: Expr) -> Expr {
     static NULLABLE: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
-        // Volatile, so that it is not computed of a constant when the query is planned.
+        // Volatile, so that it is not folded for a constant when the query is planned.
         let signature = Signature::any(1, Volatility::Volatile);
         Arc::new(ScalarUDF::new_from_impl(Nullable { signature }))
     });

@@ -1,4 +1,4 @@
-//! Columns that a subquery takes from outside.
+//! Outer columns of a subquery.
 
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result};
@@ -8,7 +8,7 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, Join, LogicalPlan};
 use std::sync::Arc;
 
-/// The query within an expression.
+/// Returns the query in an expression.
 pub fn subquery_of(part: &Expr) -> Option<&Subquery> {
     match part {
         Expr::Exists(exists) => Some(&exists.subquery),
@@ -19,20 +19,20 @@ pub fn subquery_of(part: &Expr) -> Option<&Subquery> {
     }
 }
 
-/// Whether there is a query within an expression.
+/// Returns whether an expression contains a query.
 pub fn has_subquery(part: &Expr) -> bool {
     part.exists(|part| Ok(subquery_of(part).is_some())).unwrap_or(false)
 }
 
-/// The columns of a plan, as expressions.
+/// Returns the columns of a plan, as expressions.
 pub fn columns_of(plan: &LogicalPlan) -> impl Iterator<Item = Expr> {
     plan.schema().columns().into_iter().map(Expr::Column)
 }
 
-/// A plan as a query within an expression.
+/// Wraps a plan as a query in an expression.
 pub fn subquery(plan: LogicalPlan) -> Subquery {
     let mut outer = Vec::new();
-    // Nothing in it fails.
+    // The visitor never fails.
     let _ = collect(&plan, &mut Vec::new(), &mut |part| {
         if !outer.contains(part) {
             outer.push(part.clone());
@@ -41,10 +41,10 @@ pub fn subquery(plan: LogicalPlan) -> Subquery {
     Subquery { subquery: Arc::new(plan), outer_ref_columns: outer, spans: Default::default() }
 }
 
-/// The columns from outside, each once.
+/// Returns the distinct outer columns.
 pub fn free(plan: &LogicalPlan) -> Vec<Column> {
     let mut found = Vec::new();
-    // Nothing in it fails.
+    // The visitor never fails.
     let _ = collect(plan, &mut Vec::new(), &mut |part| match part {
         Expr::OuterReferenceColumn(_, column) if !found.contains(column) => found.push(column.clone()),
         _ => {}
@@ -52,7 +52,7 @@ pub fn free(plan: &LogicalPlan) -> Vec<Column> {
     found
 }
 
-/// The columns of the rows at hand that an expression with a query names, also within that query.
+/// Returns the columns of the current rows that an expression with a query names, also within that query.
 pub fn named(part: &Expr) -> Vec<Column> {
     let mut all: Vec<Column> = part.column_refs().into_iter().cloned().collect();
     if let Some(within) = subquery_of(part) {
@@ -61,7 +61,7 @@ pub fn named(part: &Expr) -> Vec<Column> {
     all
 }
 
-/// Visits references to columns outside of a plan. `shadows`: what a query within it finds before it looks there.
+/// Visits references to outer columns of a plan. `shadows` has the scopes that an inner query searches first.
 fn collect(plan: &LogicalPlan, shadows: &mut Vec<DFSchema>, visit: &mut dyn FnMut(&Expr)) -> Result<()> {
     plan.apply_expressions(|expr| {
         expr.apply(|part| {
@@ -90,39 +90,39 @@ fn collect(plan: &LogicalPlan, shadows: &mut Vec<DFSchema>, visit: &mut dyn FnMu
     plan.inputs().into_iter().try_for_each(|input| collect(input, shadows, visit))
 }
 
-/// Where columns from outside are now.
-pub type Places<'a> = [(&'a Column, &'a Column)];
+/// Current columns of outer columns.
+pub type ColumnMap<'a> = [(&'a Column, &'a Column)];
 
-/// The expression with columns of its rows for those from outside. `input`: the rows that it is computed of.
-pub fn bound(expr: Expr, input: &DFSchema, places: &Places<'_>) -> Result<Expr> {
+/// Replaces outer columns by columns of the expression's rows, which are those of `input`.
+pub fn bind(expr: Expr, input: &DFSchema, column_map: &ColumnMap<'_>) -> Result<Expr> {
     expr.transform_up(|part| match &part {
-        Expr::OuterReferenceColumn(_, column) => match place_of(column, places) {
-            Some(place) => Ok(Transformed::yes(Expr::Column(place.clone()))),
+        Expr::OuterReferenceColumn(_, column) => match current_column(column, column_map) {
+            Some(index) => Ok(Transformed::yes(Expr::Column(index.clone()))),
             None => Ok(Transformed::no(part)),
         },
-        _ => below(part, &mut vec![input.clone()], places),
+        _ => below(part, &mut vec![input.clone()], column_map),
     })
     .data()
 }
 
-/// The same of several that columns get their names from.
-pub fn all_bound(parts: Vec<Expr>, input: &DFSchema, places: &Places<'_>) -> Result<Vec<Expr>> {
+/// As [`bind`], for several expressions that name columns.
+pub fn bind_all(parts: Vec<Expr>, input: &DFSchema, column_map: &ColumnMap<'_>) -> Result<Vec<Expr>> {
     let names = NamePreserver::new_for_projection();
     let one = |part: Expr| {
         let name = names.save(&part);
-        Ok(name.restore(bound(part, input, places)?))
+        Ok(name.restore(bind(part, input, column_map)?))
     };
     parts.into_iter().map(one).collect()
 }
 
-fn place_of<'a>(column: &Column, places: &Places<'a>) -> Option<&'a Column> {
-    places.iter().find(|(from, _)| *from == column).map(|(_, to)| *to)
+fn current_column<'a>(column: &Column, column_map: &ColumnMap<'a>) -> Option<&'a Column> {
+    column_map.iter().find(|(from, _)| *from == column).map(|(_, to)| *to)
 }
 
-/// A query within an expression names the same columns at their new places.
-fn below(part: Expr, shadows: &mut Vec<DFSchema>, places: &Places<'_>) -> Result<Transformed<Expr>> {
+/// Replaces outer columns in a query within an expression.
+fn below(part: Expr, shadows: &mut Vec<DFSchema>, column_map: &ColumnMap<'_>) -> Result<Transformed<Expr>> {
     let mut change = |within: &Subquery| -> Result<Subquery> {
-        let plan = moved(Arc::unwrap_or_clone(within.subquery.clone()), shadows, places)?;
+        let plan = move_outer(Arc::unwrap_or_clone(within.subquery.clone()), shadows, column_map)?;
         Ok(Subquery { spans: within.spans.clone(), ..subquery(plan) })
     };
     Ok(match part {
@@ -143,22 +143,22 @@ fn below(part: Expr, shadows: &mut Vec<DFSchema>, places: &Places<'_>) -> Result
     })
 }
 
-/// A plan with other columns from outside.
-pub fn moved(plan: LogicalPlan, shadows: &mut Vec<DFSchema>, places: &Places<'_>) -> Result<LogicalPlan> {
+/// Replaces outer columns of a plan.
+pub fn move_outer(plan: LogicalPlan, shadows: &mut Vec<DFSchema>, column_map: &ColumnMap<'_>) -> Result<LogicalPlan> {
     let names = NamePreserver::new(&plan);
     let input = merge_schema(&plan.inputs());
     let plan = plan.map_expressions(|expr| {
         let name = names.save(&expr);
         let made = expr.transform_up(|part| match &part {
             Expr::OuterReferenceColumn(field, column) if !shadows.iter().any(|schema| schema.has_column(column)) => {
-                match place_of(column, places) {
-                    Some(place) => Ok(Transformed::yes(Expr::OuterReferenceColumn(field.clone(), place.clone()))),
+                match current_column(column, column_map) {
+                    Some(index) => Ok(Transformed::yes(Expr::OuterReferenceColumn(field.clone(), index.clone()))),
                     None => Ok(Transformed::no(part)),
                 }
             }
             _ => {
                 shadows.push(input.clone());
-                let made = below(part, shadows, places);
+                let made = below(part, shadows, column_map);
                 shadows.pop();
                 made
             }
@@ -169,17 +169,17 @@ pub fn moved(plan: LogicalPlan, shadows: &mut Vec<DFSchema>, places: &Places<'_>
         && is_lateral(join)
     {
         let mut join = join.clone();
-        join.left = Arc::new(moved(Arc::unwrap_or_clone(join.left), shadows, places)?);
+        join.left = Arc::new(move_outer(Arc::unwrap_or_clone(join.left), shadows, column_map)?);
         shadows.push(join.left.schema().as_ref().clone());
-        let right = moved(Arc::unwrap_or_clone(join.right), shadows, places);
+        let right = move_outer(Arc::unwrap_or_clone(join.right), shadows, column_map);
         shadows.pop();
         join.right = Arc::new(right?);
         return Ok(LogicalPlan::Join(join));
     }
-    plan.data.map_children(|child| Ok(Transformed::yes(moved(child, shadows, places)?))).data()
+    plan.data.map_children(|child| Ok(Transformed::yes(move_outer(child, shadows, column_map)?))).data()
 }
 
-/// Whether the right side of a join is a `lateral` query. DataFusion marks it, unless only a query within it names the columns.
+/// Returns whether the right side of a join is a `lateral` query. DataFusion marks it, unless only a query within it names the columns.
 pub fn is_lateral(join: &Join) -> bool {
     is_marked(&join.right) || free(&join.right).iter().any(|column| join.left.schema().has_column(column))
 }

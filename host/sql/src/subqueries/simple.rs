@@ -1,4 +1,4 @@
-//! Subqueries that DataFusion plans rightly.
+//! Subqueries that DataFusion plans correctly.
 
 use super::references::{free, has_subquery};
 use datafusion::common::{DFSchema, ExprSchema as _};
@@ -7,7 +7,7 @@ use datafusion::logical_expr::{Aggregate, BinaryExpr, Expr, Filter, LogicalPlan,
 use datafusion::logical_expr::{Distinct, FetchType};
 use millstream_base::batch::keys::has_floats;
 
-/// `exists` over conditions directly over rows.
+/// Returns whether it is an `exists` with conditions directly over rows.
 pub fn exists(plan: &LogicalPlan) -> bool {
     let LogicalPlan::Filter(filter) = plan else { return false };
     free(&filter.input).is_empty()
@@ -15,7 +15,7 @@ pub fn exists(plan: &LogicalPlan) -> bool {
         && conditions(filter).all(|condition| has_own_names(condition, filter.input.schema()))
 }
 
-/// An aggregate of all rows that are equal to those outside in columns.
+/// Returns whether it is an aggregate of all rows that equal the outer ones in some columns.
 pub fn scalar(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Projection(Projection { expr, input, .. }) => {
@@ -36,12 +36,12 @@ pub fn scalar(plan: &LogicalPlan) -> bool {
     }
 }
 
-/// The conditions on columns from outside.
+/// Returns the conditions on outer columns.
 fn conditions(filter: &Filter) -> impl Iterator<Item = &Expr> {
     split_conjunction(&filter.predicate).into_iter().filter(|condition| condition.contains_outer())
 }
 
-/// Whether no other column has the name of one that is named.
+/// Returns whether the named columns have unique names.
 fn has_own_names(condition: &Expr, schema: &DFSchema) -> bool {
     condition.column_refs().iter().all(|column| schema.fields_with_unqualified_name(&column.name).len() == 1)
 }
@@ -58,7 +58,7 @@ fn is_equality(condition: &Expr, schema: &DFSchema) -> bool {
     }
 }
 
-/// Whether a query gives at most one row, for all that comes from outside.
+/// Returns whether a query returns at most one row, for any outer values.
 pub fn has_one_row(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Projection(projection) => has_one_row(&projection.input),
@@ -77,7 +77,7 @@ pub fn has_one_row(plan: &LogicalPlan) -> bool {
     }
 }
 
-/// Whether a group has one value for all that comes from outside.
+/// Returns whether a group has one value for any outer values.
 fn is_fixed(group: &Expr, input: &LogicalPlan) -> bool {
     if matches!(group, Expr::Literal(..) | Expr::OuterReferenceColumn(..)) {
         return true;

@@ -1,8 +1,8 @@
-//! What `exists`, `in`, `any`, `all` and scalar subqueries give, written as joins and conditions.
+//! Results of `exists`, `in`, `any`, `all` and scalar subqueries, as joins and conditions.
 
-use super::dependent::{Domain, THERE, equal, key_name};
+use super::dependent::{Domain, EXISTS_COLUMN, equal, key_name};
 use super::references::{columns_of, free, has_subquery, subquery, subquery_of};
-use super::{Attached, Unnester, nullable, simple, with};
+use super::{Attached, Unnester, nullable, simple, with_column};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, DFSchema, ExprSchema as _, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, SetQuantifier};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 const VALUE: &str = "__value";
 
-/// Whether an expression is a query.
+/// Returns whether an expression is a query.
 pub fn is_subquery(part: &Expr) -> bool {
     subquery_of(part).is_some()
 }
@@ -22,18 +22,18 @@ pub fn is_subquery(part: &Expr) -> bool {
 /// Whether a query has rows.
 enum Existence {
     Known(bool),
-    /// If this one has.
+    /// True if this query has rows.
     Rows(Box<LogicalPlan>),
 }
 
 impl Unnester {
-    /// The expression with columns in the place of queries.
+    /// Replaces the queries in an expression by columns.
     pub(super) fn replaced(&mut self, expr: Expr, at: &mut Attached) -> Result<Expr> {
         expr.transform_up(|part| {
             Ok(Transformed::yes(match part {
                 Expr::Exists(Exists { subquery, negated }) => {
-                    let there = self.exists(Arc::unwrap_or_clone(subquery.subquery), at)?;
-                    if negated { not(there) } else { there }
+                    let exists_column = self.exists(Arc::unwrap_or_clone(subquery.subquery), at)?;
+                    if negated { not(exists_column) } else { exists_column }
                 }
                 Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
                     let value = self.prepared(*expr, at)?;
@@ -57,7 +57,7 @@ impl Unnester {
         .data()
     }
 
-    /// A value that is compared with others; one with queries in it becomes a column.
+    /// Prepares a value for comparison; one that contains queries becomes a column.
     pub(super) fn prepared(&mut self, value: Expr, at: &mut Attached) -> Result<Expr> {
         let value = if has_subquery(&value) { self.replaced(value, at)? } else { value };
         if has_subquery(&value) { self.column(value, at) } else { Ok(value) }
@@ -65,20 +65,20 @@ impl Unnester {
 
     fn column(&mut self, value: Expr, at: &mut Attached) -> Result<Expr> {
         let name = self.name();
-        at.plan = with(value.alias(&name), std::mem::replace(&mut at.plan, nothing()))?;
+        at.plan = with_column(value.alias(&name), std::mem::replace(&mut at.plan, empty_plan()))?;
         Ok(Expr::Column(Column::new_unqualified(name)))
     }
 
-    /// The condition that a query has rows, or none; `None`: the rows have been joined.
+    /// Returns the condition that a query has rows, or none; `None` if the rows have been joined instead.
     pub(super) fn rows_with(&mut self, plan: LogicalPlan, negated: bool, at: &mut Attached) -> Result<Option<Expr>> {
         let plan = match existence(plan)? {
-            Existence::Known(there) => return Ok(Some(lit(there != negated))),
+            Existence::Known(exists_column) => return Ok(Some(lit(exists_column != negated))),
             Existence::Rows(plan) => *plan,
         };
         let outer = free(&plan);
         if outer.is_empty() {
-            let there = self.exists(plan, at)?;
-            return Ok(Some(if negated { not(there) } else { there }));
+            let exists_column = self.exists(plan, at)?;
+            return Ok(Some(if negated { not(exists_column) } else { exists_column }));
         }
         if simple::exists(&plan) {
             let plan = self.simple(plan)?;
@@ -90,7 +90,7 @@ impl Unnester {
         Ok(None)
     }
 
-    /// The condition that a value is among those of a query, or is not; `None`: the rows have been joined.
+    /// Returns the condition that a value is in the result of a query, or is not; `None` if the rows have been joined instead.
     pub(super) fn rows_in(
         &mut self,
         value: Expr,
@@ -107,7 +107,7 @@ impl Unnester {
             let found = self.any(value, Operator::Eq, plan, at)?;
             return Ok(Some(if negated { not(found) } else { found }));
         }
-        // Nulls are looked for where the join has one key.
+        // The null handling requires a join with one key.
         let value = match value {
             value if negated && !matches!(value, Expr::Column(_)) => self.column(value, at)?,
             value => value,
@@ -120,26 +120,26 @@ impl Unnester {
         Ok(Some(Expr::InSubquery(InSubquery { expr: Box::new(value), subquery: subquery(plan), negated })))
     }
 
-    /// Whether a query has rows.
+    /// Returns whether a query has rows, as an expression.
     fn exists(&mut self, plan: LogicalPlan, at: &mut Attached) -> Result<Expr> {
         let plan = match existence(plan)? {
-            Existence::Known(there) => return Ok(lit(there)),
+            Existence::Known(exists_column) => return Ok(lit(exists_column)),
             Existence::Rows(plan) => *plan,
         };
         let outer = free(&plan);
         if outer.is_empty() {
             let count = count_udaf().call(vec![lit(1_i64)]).alias(VALUE);
             let counted = LogicalPlanBuilder::from(plan).limit(0, Some(1))?.aggregate(Vec::<Expr>::new(), [count])?;
-            let there = Expr::Column(Column::new_unqualified(VALUE)).gt(lit(0_i64)).alias(THERE);
-            return self.scalar(counted.project([there])?.build()?, at);
+            let exists_column = Expr::Column(Column::new_unqualified(VALUE)).gt(lit(0_i64)).alias(EXISTS_COLUMN);
+            return self.scalar(counted.project([exists_column])?.build()?, at);
         }
         let (found, keys) = self.found(plan, &outer, at)?;
-        let there = Column::new(keys[0].relation.clone(), THERE);
+        let exists_column = Column::new(keys[0].relation.clone(), EXISTS_COLUMN);
         self.joined(found, JoinType::Left, &outer, &keys, at)?;
-        Ok(Expr::Column(there).is_not_null())
+        Ok(Expr::Column(exists_column).is_not_null())
     }
 
-    /// `value op any (plan)`, with null where that is not known.
+    /// Rewrites `value op any (plan)`, with null if unknown.
     fn any(&mut self, value: Expr, op: Operator, plan: LogicalPlan, at: &mut Attached) -> Result<Expr> {
         let found = self.exists(matching(plan.clone(), op, &value, at)?, at)?;
         if matches!(op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom) {
@@ -157,7 +157,7 @@ impl Unnester {
         cases.otherwise(lit(false))
     }
 
-    /// The value of a query of at most one row.
+    /// Returns the value of a query of at most one row.
     fn scalar(&mut self, plan: LogicalPlan, at: &mut Attached) -> Result<Expr> {
         let outer = free(&plan);
         if outer.is_empty() {
@@ -178,25 +178,25 @@ impl Unnester {
         let domain = self.domain(&outer, at)?;
         let rows = self.dependent(plan, &domain)?;
         let name = self.name();
-        let keys = rows.keys.iter().enumerate().map(|(place, key)| Expr::Column(key.clone()).alias(key_name(place)));
+        let keys = rows.keys.iter().enumerate().map(|(index, key)| Expr::Column(key.clone()).alias(key_name(index)));
         let made: Vec<Expr> = keys.chain([Expr::Column(value).alias(VALUE)]).collect();
         let made = LogicalPlanBuilder::from(self.plan(rows.plan)?).project(made)?.alias(name.as_str())?.build()?;
-        let keys: Vec<Column> = (0..outer.len()).map(|place| Column::new(Some(&name), key_name(place))).collect();
+        let keys: Vec<Column> = (0..outer.len()).map(|index| Column::new(Some(&name), key_name(index))).collect();
         self.joined(made, JoinType::Left, &outer, &keys, at)?;
         Ok(Expr::Column(Column::new(Some(name), VALUE)))
     }
 
-    /// The values from outside for which a query has rows, each once, with a column that is true.
+    /// Returns the distinct outer values for which a query has rows, with a column that is true.
     fn found(&mut self, plan: LogicalPlan, outer: &[Column], at: &Attached) -> Result<(LogicalPlan, Vec<Column>)> {
         let domain = self.domain(outer, at)?;
         let rows = self.dependent(plan, &domain)?;
         let name = self.name();
-        let keys = rows.keys.iter().enumerate().map(|(place, key)| Expr::Column(key.clone()).alias(key_name(place)));
+        let keys = rows.keys.iter().enumerate().map(|(index, key)| Expr::Column(key.clone()).alias(key_name(index)));
         let keys: Vec<Expr> = keys.collect();
         let made = LogicalPlanBuilder::from(self.plan(rows.plan)?).project(keys)?.distinct()?.build()?;
-        let made = with(lit(true).alias(THERE), made)?;
+        let made = with_column(lit(true).alias(EXISTS_COLUMN), made)?;
         let made = LogicalPlanBuilder::from(made).alias(name.as_str())?.build()?;
-        let keys = (0..outer.len()).map(|place| Column::new(Some(&name), key_name(place))).collect();
+        let keys = (0..outer.len()).map(|index| Column::new(Some(&name), key_name(index))).collect();
         Ok((made, keys))
     }
 
@@ -221,12 +221,12 @@ impl Unnester {
         at: &mut Attached,
     ) -> Result<()> {
         let conditions = equal(outer, at.plan.schema(), keys, with.schema())?;
-        let plan = std::mem::replace(&mut at.plan, nothing());
+        let plan = std::mem::replace(&mut at.plan, empty_plan());
         at.plan = LogicalPlanBuilder::from(plan).join_on(with, kind, conditions)?.build()?;
         Ok(())
     }
 
-    /// A query that is left to DataFusion; what it reads is not.
+    /// Leaves a query to DataFusion, and rewrites its inputs.
     fn simple(&mut self, plan: LogicalPlan) -> Result<LogicalPlan> {
         match free(&plan).is_empty() {
             true => self.plan(plan),
@@ -235,14 +235,14 @@ impl Unnester {
     }
 }
 
-fn nothing() -> LogicalPlan {
+fn empty_plan() -> LogicalPlan {
     LogicalPlan::EmptyRelation(datafusion::logical_expr::EmptyRelation {
         produce_one_row: false,
         schema: Arc::new(DFSchema::empty()),
     })
 }
 
-/// A query of one value, which is null where there is no row. DataFusion looks at the type of the column alone.
+/// Makes the value of a query nullable, as it is null without rows. DataFusion considers the type of the column alone.
 fn maybe_null(plan: LogicalPlan) -> Result<LogicalPlan> {
     let column = single(&plan)?;
     if plan.schema().field(0).is_nullable() {
@@ -252,14 +252,14 @@ fn maybe_null(plan: LogicalPlan) -> Result<LogicalPlan> {
     LogicalPlanBuilder::from(plan).project([value])?.build()
 }
 
-/// A query whose value has this name: DataFusion puts the columns beside it that it joins by, which may have its own.
+/// Renames the value of a query. DataFusion adds the join columns, which may have the same name.
 fn called(plan: LogicalPlan, name: &str) -> Result<LogicalPlan> {
     let LogicalPlan::Projection(Projection { expr, input, .. }) = plan else { return Ok(plan) };
     let expr = expr.into_iter().map(|value| value.unalias().alias(name)).collect();
     Ok(LogicalPlan::Projection(Projection::try_new(expr, input)?))
 }
 
-/// The column of a query that has one.
+/// Returns the single column of a query.
 fn single(plan: &LogicalPlan) -> Result<Column> {
     match <[Column; 1]>::try_from(plan.schema().columns()) {
         Ok([column]) => Ok(column),
@@ -267,7 +267,7 @@ fn single(plan: &LogicalPlan) -> Result<Column> {
     }
 }
 
-/// The rows of a query whose value passes the comparison. The condition goes as far down as it can.
+/// Filters the rows of a query by a comparison of its value. The condition is pushed down as far as possible.
 fn matching(plan: LogicalPlan, op: Operator, value: &Expr, at: &Attached) -> Result<LogicalPlan> {
     let column = single(&plan)?;
     let value = value.clone().transform_up(|part| match part {
@@ -294,7 +294,7 @@ fn matching(plan: LogicalPlan, op: Operator, value: &Expr, at: &Attached) -> Res
     }
 }
 
-/// Whether a query has rows, without all that does not matter to it.
+/// Simplifies a query of which only the existence of rows matters.
 fn existence(plan: LogicalPlan) -> Result<Existence> {
     use datafusion::logical_expr::{FetchType, SkipType};
     let below = |input: Arc<LogicalPlan>| existence(Arc::unwrap_or_clone(input));

@@ -1,8 +1,8 @@
-//! All functions with arguments that nobody means: nothing panics, takes all memory, does not end or ends the process. The
-//! functions are those that there are, so one that comes with a new version of the library is tried as well.
+//! All functions with extreme arguments: no panic, no excessive memory, no endless loop, and no crash of the process. The functions are the
+//! registered ones, so one that a new version of the library adds is tested as well.
 //!
-//! Each part runs in a process of its own, which tells what it tries before it does: a process that is gone, or does
-//! not go on, shows which call it was. `MILLSTREAM_SEED` and `MILLSTREAM_CALLS` in the environment try others, and more.
+//! Each part runs in a separate process, which reports each call before it is made. So if the process exits, or stops responding, the call is known.
+//! `MILLSTREAM_SEED` and `MILLSTREAM_CALLS` in the environment select other calls, and more.
 
 use crate::expression::Expression;
 use crate::query::Query;
@@ -23,21 +23,21 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// No call may take longer, its planning included.
+/// Maximum time of a call, including planning.
 const TIME_MAX: Duration = Duration::from_secs(8);
-/// When a process that tells nothing any more has stopped.
-const SILENT_MAX: Duration = Duration::from_secs(60);
-/// What a process may take in all.
+/// A process without output for this long does not respond.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// Maximum resident memory of a process.
 const RESIDENT_BYTES_MAX: u64 = 1 << 30;
-/// What it may ask for, so that a call that wants everything ends its process, and not the machine.
+/// Maximum address space, so that a call that allocates everything ends its process, and not the machine.
 const ADDRESSES_BYTES_MAX: u64 = 16 << 30;
 
 const LIMITS: SqlLimits = SqlLimits { memory_bytes_max: 8 << 20, time_max: TIME_MAX };
 
-/// Says to a process which part it is to try.
+/// Selects the part that a process tests.
 const PART: &str = "MILLSTREAM_EXTREMES";
 
-/// Arguments, by what they are.
+/// Arguments by kind.
 const ARGUMENTS: [&[&str]; 5] = [
     &["i", "f", "t", "b", "y", "at"],
     &[
@@ -118,7 +118,7 @@ const ARGUMENTS: [&[&str]; 5] = [
     ],
 ];
 const COLUMNS: &[&str] = ARGUMENTS[0];
-/// What functions of functions take.
+/// Arguments of higher-order functions.
 const LAMBDAS: &[&str] = &["x -> x", "x -> x + 9223372036854775807", "(x, y) -> x > y", "x -> repeat(x, 1000000)"];
 
 fn rows() -> RecordBatch {
@@ -131,7 +131,8 @@ fn rows() -> RecordBatch {
         ("y".into(), ColumnType::Binary),
         ("at".into(), ColumnType::Timestamp),
     ]);
-    let whole = [None, Some(0), Some(-1), Some(i64::MIN), Some(i64::MAX), Some(64), Some(1_000_000_000_000), Some(3)];
+    let complete =
+        [None, Some(0), Some(-1), Some(i64::MIN), Some(i64::MAX), Some(64), Some(1_000_000_000_000), Some(3)];
     let floats = [
         None,
         Some(-0.0),
@@ -157,7 +158,7 @@ fn rows() -> RecordBatch {
     let times =
         [None, Some(0), Some(i64::MIN), Some(i64::MAX), Some(-1), Some(253_402_300_800_000_000), Some(1), Some(2)];
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(Int64Array::from(whole.to_vec())),
+        Arc::new(Int64Array::from(complete.to_vec())),
         Arc::new(Float64Array::from(floats.to_vec())),
         Arc::new(StringArray::from(texts.to_vec())),
         Arc::new(BooleanArray::from(vec![None, Some(true), Some(false), None, Some(true), Some(true), None, None])),
@@ -177,14 +178,14 @@ fn from_environment(name: &str) -> Option<u64> {
     env::var(name).ok().map(|number| number.parse().unwrap())
 }
 
-/// One part, in its process.
+/// One part, in its own process.
 struct ExtremesRun {
     random: Random,
-    /// How often each function is tried with each number of arguments.
+    /// Calls per function and number of arguments.
     calls: usize,
     rows: RecordBatch,
-    /// How often each function gave something.
-    answers: BTreeMap<String, usize>,
+    /// Number of results of each function.
+    results: BTreeMap<String, usize>,
     wrong: Vec<String>,
 }
 
@@ -192,7 +193,7 @@ impl ExtremesRun {
     fn new() -> ExtremesRun {
         let random = Random(from_environment("MILLSTREAM_SEED").unwrap_or(11));
         let calls = from_environment("MILLSTREAM_CALLS").unwrap_or(10) as usize;
-        ExtremesRun { random, calls, rows: rows(), answers: BTreeMap::new(), wrong: Vec::new() }
+        ExtremesRun { random, calls, rows: rows(), results: BTreeMap::new(), wrong: Vec::new() }
     }
 
     fn of(&mut self, from: &[&'static str]) -> &'static str {
@@ -204,7 +205,7 @@ impl ExtremesRun {
         self.of(ARGUMENTS[kind])
     }
 
-    /// Arguments of any kind or of one, or others that were taken, with one of them changed.
+    /// Returns arguments of any kind or of one, or previously accepted ones with one of them changed.
     fn arguments(&mut self, count: usize, taken: &[Vec<&'static str>]) -> Vec<&'static str> {
         let mut given: Vec<&str> = (0..count).map(|_| self.argument()).collect();
         match self.random.below(4) {
@@ -213,17 +214,17 @@ impl ExtremesRun {
                 given = (0..count).map(|_| self.of(kind)).collect();
             }
             1 | 2 if count > 0 && !taken.is_empty() => {
-                let place = self.random.below(count as u64) as usize;
-                let other = given[place];
+                let index = self.random.below(count as u64) as usize;
+                let other = given[index];
                 given.clone_from(&taken[self.random.below(taken.len() as u64) as usize]);
-                given[place] = other;
+                given[index] = other;
             }
             _ => {}
         }
         given
     }
 
-    /// Tries one call; whether it is of a kind that is computed.
+    /// Tries one call. Returns whether its kind is computed.
     fn one(
         &mut self,
         name: &str,
@@ -233,34 +234,34 @@ impl ExtremesRun {
         writeln!(std::io::stdout(), "trying {text}").unwrap();
         let began = Instant::now();
         let done = work(BatchContext::new(BatchId(1), BatchTime(0)), &self.rows);
-        let mut wrong = |words: String| self.wrong.push(format!("{text}: {words}"));
+        let mut wrong = |message: String| self.wrong.push(format!("{text}: {message}"));
         if began.elapsed() > TIME_MAX {
             wrong(format!("took {:?}", began.elapsed()));
         }
         assert!(resident_bytes() < RESIDENT_BYTES_MAX, "{text} took {} bytes", resident_bytes());
-        let answered = self.answers.entry(name.to_owned()).or_default();
+        let count = self.results.entry(name.to_owned()).or_default();
         let planned = done.is_some();
         match done {
-            Some(Ok(())) => *answered += 1,
-            Some(Err(words)) if words.contains("mistake of Millstream") => wrong(words),
+            Some(Ok(())) => *count += 1,
+            Some(Err(message)) if message.contains("mistake of Millstream") => wrong(message),
             _ => {}
         }
         planned
     }
 
-    /// An expression over the rows, and over none.
+    /// Tries an expression over the rows, and over none.
     fn expression(&mut self, name: &str, text: &str) -> bool {
         self.one(name, text, |context, rows| {
             let made = match Expression::new(text, &rows.schema()) {
                 Ok(made) => made,
-                Err(error) => return refused(&error.to_string()),
+                Err(error) => return rejection(&error.to_string()),
             };
             let compute = |rows: &RecordBatch| match made.evaluate_within(context, rows, LIMITS) {
                 Ok(values) if values.len() == rows.num_rows() => Ok(()),
                 Ok(_) => Err("a mistake of Millstream: a value for each row is missing".into()),
                 Err(error) => Err(error.to_string()),
             };
-            Some(any_answer(compute, rows))
+            Some(any_result(compute, rows))
         })
     }
 
@@ -269,20 +270,20 @@ impl ExtremesRun {
             let made = Query::new(text, vec![("rows".into(), rows.schema())], &[], &[]);
             let prepared = match made.and_then(|query| query.prepare("made", &[], LIMITS)) {
                 Ok(prepared) => prepared,
-                Err(error) => return refused(&error.to_string()),
+                Err(error) => return rejection(&error.to_string()),
             };
             let run = |rows: &RecordBatch| {
                 prepared.run(context, vec![rows.clone()]).map(drop).map_err(|error| error.to_string())
             };
-            Some(any_answer(run, rows))
+            Some(any_result(run, rows))
         })
     }
 
-    /// Most functions must have been computed, or else the test does not try them.
+    /// Checks that most functions were computed; otherwise the test would not test them.
     fn check(self, least: usize) {
         let never: BTreeSet<&str> =
-            self.answers.iter().filter(|(_, answers)| **answers == 0).map(|(name, _)| name.as_str()).collect();
-        let (all, computed) = (self.answers.len(), self.answers.len() - never.len());
+            self.results.iter().filter(|(_, results)| **results == 0).map(|(name, _)| name.as_str()).collect();
+        let (all, computed) = (self.results.len(), self.results.len() - never.len());
         assert!(self.wrong.is_empty(), "{} are wrong:\n{}", self.wrong.len(), self.wrong.join("\n"));
         assert!(computed >= least, "only {computed} of {all} functions were computed, never {never:?}");
         writeln!(std::io::stdout(), "computed {computed} of {all}, never {never:?}").unwrap();
@@ -291,24 +292,25 @@ impl ExtremesRun {
 
 type FunctionResult = Result<(), String>;
 
-/// What becomes of all rows, of none, and of each alone where not all of them together have an answer.
-fn any_answer(compute: impl Fn(&RecordBatch) -> FunctionResult, rows: &RecordBatch) -> FunctionResult {
-    let (none, mut answers) = (compute(&rows.slice(0, 0)), vec![compute(rows)]);
-    if answers.iter().any(FunctionResult::is_err) {
-        answers.extend((0..rows.num_rows()).map(|row| compute(&rows.slice(row, 1))));
+/// Returns the result for all rows, for none, or for each row alone if all rows together have no result.
+fn any_result(compute: impl Fn(&RecordBatch) -> FunctionResult, rows: &RecordBatch) -> FunctionResult {
+    let (none, mut results) = (compute(&rows.slice(0, 0)), vec![compute(rows)]);
+    if results.iter().any(FunctionResult::is_err) {
+        results.extend((0..rows.num_rows()).map(|row| compute(&rows.slice(row, 1))));
     }
-    let ours = |answer: &FunctionResult| answer.as_ref().is_err_and(|words| words.contains("mistake of Millstream"));
-    if let Some(mistake) = answers.iter().chain([&none]).find(|answer| ours(answer)) {
-        return mistake.clone();
+    let internal =
+        |result: &FunctionResult| result.as_ref().is_err_and(|message| message.contains("mistake of Millstream"));
+    if let Some(internal_error) = results.iter().chain([&none]).find(|result| internal(result)) {
+        return internal_error.clone();
     }
-    // Without a row nearly everything has an answer.
-    let answered = answers.iter().position(FunctionResult::is_ok).unwrap_or(0);
-    answers.swap_remove(answered)
+    // Without rows nearly everything has a result.
+    let first_ok = results.iter().position(FunctionResult::is_ok).unwrap_or(0);
+    results.swap_remove(first_ok)
 }
 
-/// What was refused when it was planned. A mistake of ours is none of the call.
-fn refused(words: &str) -> Option<FunctionResult> {
-    words.contains("mistake of Millstream").then(|| Err(words.to_owned()))
+/// Returns what planning rejected. An internal error does not count as a rejection.
+fn rejection(message: &str) -> Option<FunctionResult> {
+    message.contains("mistake of Millstream").then(|| Err(message.to_owned()))
 }
 
 fn scalar_functions() {
@@ -396,18 +398,18 @@ fn operators() {
         "extract(century from a)",
     ] {
         for _ in 0..4 * trial.calls {
-            let of = |trial: &mut ExtremesRun, letter: char| (letter, trial.argument());
+            let of = |trial: &mut ExtremesRun, character: char| (character, trial.argument());
             let given = [of(&mut trial, 'a'), of(&mut trial, 'b'), of(&mut trial, 'c')];
             let mut text = String::new();
             let mut last = ' ';
-            for (place, letter) in form.char_indices() {
-                let next = form[place + letter.len_utf8()..].chars().next().unwrap_or(' ');
+            for (index, character) in form.char_indices() {
+                let next = form[index + character.len_utf8()..].chars().next().unwrap_or(' ');
                 let alone = !last.is_alphanumeric() && !next.is_alphanumeric();
-                match given.iter().find(|(name, _)| alone && *name == letter) {
+                match given.iter().find(|(name, _)| alone && *name == character) {
                     Some((_, argument)) => text.push_str(&format!("({argument})")),
-                    None => text.push(letter),
+                    None => text.push(character),
                 }
-                last = letter;
+                last = character;
             }
             trial.expression(form, &text);
         }
@@ -476,7 +478,7 @@ const PARTS: [(&str, fn()); 4] = [
     ("aggregates and window functions", aggregates_and_window_functions),
 ];
 
-/// In a process of its own: tries a part.
+/// Tests a part, in its own process.
 fn tried(part: &str) {
     let limit = libc::rlimit { rlim_cur: ADDRESSES_BYTES_MAX, rlim_max: ADDRESSES_BYTES_MAX };
     // SAFETY: the call only reads the two numbers.
@@ -505,14 +507,14 @@ fn extreme_arguments_break_nothing() {
         let errors = std::thread::spawn(move || errors.lines().map_while(Result::ok).collect::<Vec<_>>().join("\n"));
         let mut last = String::new();
         loop {
-            match lines.recv_timeout(SILENT_MAX) {
+            match lines.recv_timeout(IDLE_MAX) {
                 Ok(line) if line.starts_with("trying ") => last = line,
                 Ok(line) if line.starts_with("computed ") => println!("{part}: {line}"),
                 Ok(_) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
                     process.kill().unwrap();
-                    panic!("{part}: nothing for {SILENT_MAX:?} after {last}");
+                    panic!("{part}: nothing for {IDLE_MAX:?} after {last}");
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Queries that DataFusion alone refuses, or answers otherwise than SQL does.
+//! Queries that DataFusion alone rejects, or evaluates differently from SQL.
 
 use crate::query::Query;
 use arrow::array::{
@@ -48,8 +48,8 @@ fn query(text: &str) -> millstream_base::error::Result<Query> {
     Query::new(text, vec![("x".into(), rows().schema())], &[], &[])
 }
 
-/// Rows of this query, cells with `|` between; what it is refused for, or stops with.
-fn answer(text: &str) -> String {
+/// Returns the rows of this query, cells separated by `|`; or its error.
+fn result(text: &str) -> String {
     let query = match query(text) {
         Ok(query) => query,
         Err(error) => return format!("refused: {}", error.message.lines().next().unwrap()),
@@ -68,15 +68,15 @@ fn answer(text: &str) -> String {
 }
 
 #[track_caller]
-fn answers(cases: &[(&str, &str)]) {
+fn results(cases: &[(&str, &str)]) {
     for (text, expected) in cases {
-        assert_eq!(answer(text), *expected, "{text}");
+        assert_eq!(result(text), *expected, "{text}");
     }
 }
 
 #[test]
 fn rows_are_joined_by_what_is_cast() {
-    answers(&[
+    results(&[
         ("select a.id, b.id as other from x a join x b on a.d = b.e", "1|1 3|3"),
         ("select a.id, b.id as other from x a join x b on a.d = b.id", "1|1 3|3"),
         ("select a.id, b.id as other from x a join x b on try_cast(a.k as bigint) = b.id", "1|1 3|2"),
@@ -93,7 +93,7 @@ fn rows_are_joined_by_what_is_cast() {
     ]);
 }
 
-/// What a column is called stays as it was.
+/// Column names stay unchanged.
 #[test]
 fn casts_keep_the_names_of_columns() {
     let named = |text: &str, expected: &[&str]| {
@@ -106,7 +106,7 @@ fn casts_keep_the_names_of_columns() {
     named("select try_cast(k as bigint), count(*) as n from x group by rollup(try_cast(k as bigint))", &["x.k", "n"]);
     named("select max(try_cast(k as bigint)) from x", &["max(x.k)"]);
     named("select distinct try_cast(k as bigint) from x", &["x.k"]);
-    answers(&[
+    results(&[
         (
             "select try_cast(k as bigint) as v, count(*) as n from x group by rollup(try_cast(k as bigint)) order by 1, 2",
             "1|1 2|1 |1 |3",
@@ -127,7 +127,7 @@ fn floats_within_others_are_compared_as_floats() {
                  from x union all select 4, -cast('NaN' as double) from x where id = 1";
     for of in ["named_struct('a', f, 'b', 1)", "[f, 1.0]", "[[f]]", "[named_struct('a', f)]"] {
         let rows = format!("with z as ({zeros}), r as (select id, {of} as v from z)");
-        let one = |query: &str| answer(&format!("{rows} {query}"));
+        let one = |query: &str| result(&format!("{rows} {query}"));
         assert_eq!(one("select count(*) as n from r group by v order by 1"), "2 2", "{of}");
         assert_eq!(one("select count(*) as n from (select distinct v from r)"), "2", "{of}");
         assert_eq!(one("select count(distinct v) as n from r"), "2", "{of}");
@@ -137,10 +137,10 @@ fn floats_within_others_are_compared_as_floats() {
     }
 }
 
-/// Columns that are computed of one in two ways are two.
+/// Two casts of one column are two columns.
 #[test]
 fn windows_over_several_casts_are_apart() {
-    answers(&[(
+    results(&[(
         "select id, rank() over (partition by cast(f / 2 as bigint) order by cast(f / 2 as text) desc) as n from x \
          order by id",
         "1|1 2|1 3|2",
@@ -149,7 +149,7 @@ fn windows_over_several_casts_are_apart() {
 
 #[test]
 fn rows_are_joined_by_fields_of_structs() {
-    answers(&[
+    results(&[
         ("select p.id, q.id as other from x p join x q on p.s.a = q.f order by 1", "1|1 2|2 3|3"),
         (
             "select p.id, q.id as other from x p join x q on upper(p.s.b) = upper(q.s.b) order by 1, 2",
@@ -185,10 +185,10 @@ fn any_aggregate_goes_over_frames_that_move() {
     ];
     for (call, expected) in cases {
         let text = format!("select id, {call} over (order by id rows between 1 preceding and current row) as r from x");
-        assert_eq!(answer(&text), expected, "{call}");
+        assert_eq!(result(&text), expected, "{call}");
     }
-    // Frames that lose several rows at a time, and one without rows.
-    answers(&[
+    // Frames that lose several rows at a time, and an empty one.
+    results(&[
         (
             "select id, string_agg(k, '') over (order by id * id range between 3 preceding and 1 preceding) as r from x",
             "1| 2|1 3|",
@@ -204,31 +204,31 @@ fn any_aggregate_goes_over_frames_that_move() {
     ]);
 }
 
-/// A frame of more rows than pieces are kept.
+/// A frame with more rows than the maximum number of pieces.
 #[test]
 fn frames_may_be_wide() {
     let text = "select count(*) as n, min(r) as least, max(r) as most from (select v, avg(distinct v) \
                 over (order by v rows between 199 preceding and current row) as r \
                 from (select unnest(range(1, 1001)) as v from x where id = 1)) where v >= 200";
-    assert_eq!(answer(text), "801|100.5|900.5");
+    assert_eq!(result(text), "801|100.5|900.5");
 }
 
 #[test]
 fn what_an_aggregate_does_not_take_is_refused() {
-    let refused = |text: &str| query(text).map(|_| ()).expect_err(text).message;
-    let told = refused("select approx_distinct(f) as r from x");
-    assert!(told.contains("`approx_distinct(…)` does not accept a value of type float64"), "{told}");
-    refused("select approx_distinct(f) as r from x group by k");
-    refused("select id, approx_distinct(f) over (order by id rows between 1 preceding and current row) as r from x");
-    refused("select approx_distinct(f) over (partition by k) as r from x");
-    let told = refused("select id, grouping(id) over () as r from x");
-    assert!(told.contains("`grouping(…)` is for queries with `group by`"), "{told}");
+    let rejected = |text: &str| query(text).map(|_| ()).expect_err(text).message;
+    let error_text = rejected("select approx_distinct(f) as r from x");
+    assert!(error_text.contains("`approx_distinct(…)` does not accept a value of type float64"), "{error_text}");
+    rejected("select approx_distinct(f) as r from x group by k");
+    rejected("select id, approx_distinct(f) over (order by id rows between 1 preceding and current row) as r from x");
+    rejected("select approx_distinct(f) over (partition by k) as r from x");
+    let error_text = rejected("select id, grouping(id) over () as r from x");
+    assert!(error_text.contains("`grouping(…)` is for queries with `group by`"), "{error_text}");
 }
 
 #[test]
 fn percentiles_lie_between_values_exactly() {
     let of = |call: &str, from: &str| {
-        answer(&format!("select {call} as p from (select unnest({from}) as v from x where id = 1)"))
+        result(&format!("select {call} as p from (select unnest({from}) as v from x where id = 1)"))
     };
     let floats = "range(0, 101)";
     assert_eq!(of("percentile_cont(0.29) within group (order by v * 1000000.0)", floats), "29000000.0");
@@ -242,12 +242,12 @@ fn percentiles_lie_between_values_exactly() {
     assert_eq!(of("percentile_cont(distinct v, 0.5)", "[1, 1, 1, 2, 4]"), "2.0");
     assert_eq!(of("percentile_cont(0.5) within group (order by v)", "[1, null, 2]"), "1.5");
     assert_eq!(of("percentile_cont(0.5) within group (order by v) filter (where v > 5)", "[1, 2]"), "");
-    // Numbers whose distance is none.
+    // Numbers whose distance is not a finite number.
     assert_eq!(of("percentile_cont(0.5) within group (order by v)", "[-1.7e308, 1.7e308]"), "0.0");
     let infinite = "[cast('-inf' as double), 1.0, cast('inf' as double), cast('inf' as double)]";
     assert_eq!(of("percentile_cont(0.25) within group (order by v)", infinite), "-inf");
     assert_eq!(of("percentile_cont(0.9) within group (order by v)", infinite), "inf");
-    answers(&[
+    results(&[
         (
             "select s.b as b, percentile_cont(0.25) within group (order by f) as p from x group by s.b order by 1",
             "Y|2.0 x|0.375",
@@ -264,10 +264,10 @@ fn percentiles_lie_between_values_exactly() {
     ]);
 }
 
-/// A row without a number is no neighbour of the largest number.
+/// A row without a number is not a neighbor of the largest number.
 #[test]
 fn bounds_of_frames_may_be_beyond_all_numbers() {
-    let over = |over: &str| answer(&format!("select id, count(*) over ({over}) as n from x order by id"));
+    let over = |over: &str| result(&format!("select id, count(*) over ({over}) as n from x order by id"));
     assert_eq!(over("order by i nulls last range between 1 preceding and 1 following"), "1|1 2|1 3|1");
     assert_eq!(over("order by i desc nulls first range between 1 preceding and 1 following"), "1|1 2|1 3|1");
     assert_eq!(over("order by -i nulls first range between 5 preceding and 5 following"), "1|1 2|1 3|1");
@@ -275,7 +275,7 @@ fn bounds_of_frames_may_be_beyond_all_numbers() {
     assert_eq!(over("order by i range between 9223372036854775807 preceding and 1 preceding"), "1|0 2|1 3|1");
     assert_eq!(over("partition by i order by i range between 1 preceding and 1 following"), "1|1 2|1 3|1");
     assert_eq!(over("order by i range between unbounded preceding and current row"), "1|1 2|2 3|3");
-    answers(&[(
+    results(&[(
         "select id, count(*) over (order by i range between 1 preceding and 1 following) as n, \
          row_number() over (order by i) as p, sum(id) over (order by i rows between 1 preceding and current row) as t \
          from x order by id",
@@ -293,13 +293,13 @@ fn branches_of_a_union_may_have_constants() {
             "1|2|1 1|1|2 2|2|1 2|2|2 3|3|1 3|2|2",
         ),
     ] {
-        assert_eq!(answer(&text), expected, "{text}");
+        assert_eq!(result(&text), expected, "{text}");
     }
 }
 
 #[test]
 fn rows_may_be_parted_by_what_is_equal_to_something_computed() {
-    answers(&[
+    results(&[
         ("select id, lead(id) over (partition by id) as l from x where abs(id) = id", "1| 2| 3|"),
         ("select k, row_number() over (partition by k) as n from x where lower(k) = k and k = 'x'", "x|1"),
         ("select k, row_number() over (partition by k) as n from x where lower(k) = k", "1|1 2|1 x|1"),

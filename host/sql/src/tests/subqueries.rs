@@ -1,4 +1,4 @@
-//! Queries within queries and joins, whose rows are those of PostgreSQL and DuckDB.
+//! Nested queries and joins, with the rows of PostgreSQL and DuckDB.
 
 use crate::query::Query;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
@@ -17,8 +17,8 @@ const TABLES: &str = "with one as (select * from x), \
     p as (select column1 as k, column2 as x from (values (1, 1), (2, 2))), \
     q as (select column1 as k, column2 as y from (values (2, 3), (3, 4)))";
 
-/// The rows of a query in any order, cells with `|` between; or what it is refused for.
-fn answer(text: &str) -> String {
+/// Returns the rows of a query in any order, cells separated by `|`; or its error.
+fn result(text: &str) -> String {
     let schema = schema_of(&[("id".to_owned(), ColumnType::Int64)]);
     let rows = RecordBatch::try_new(schema.clone(), vec![Arc::new(Int64Array::from(vec![1])) as ArrayRef]).unwrap();
     let query = match Query::new(&format!("{TABLES} {text}"), vec![("x".into(), schema)], &[], &[]) {
@@ -39,15 +39,15 @@ fn answer(text: &str) -> String {
 }
 
 #[track_caller]
-fn answers(cases: &[(&str, &str)]) {
+fn results(cases: &[(&str, &str)]) {
     for (text, expected) in cases {
-        assert_eq!(answer(text), *expected, "{text}");
+        assert_eq!(result(text), *expected, "{text}");
     }
 }
 
 #[test]
 fn a_null_among_values_is_not_in_nothing() {
-    answers(&[
+    results(&[
         ("select k from o where 3 not in (select ik from i)", ""),
         ("select k from o where not (3 in (select ik from i))", ""),
         ("select k from o where null not in (select ik from i)", ""),
@@ -71,7 +71,7 @@ fn a_null_among_values_is_not_in_nothing() {
 
 #[test]
 fn an_aggregate_has_always_a_row() {
-    answers(&[
+    results(&[
         ("select o.k from o where exists (select count(*) from i where i.ik = o.k)", " 1 2 4 5"),
         ("select o.k from o where not exists (select count(*) from i where i.ik = o.k)", ""),
         ("select o.k from o where exists (select count(*) from i where i.ik = o.k group by i.v)", "1 2 5"),
@@ -98,7 +98,7 @@ fn an_aggregate_has_always_a_row() {
 
 #[test]
 fn columns_from_outside_may_be_anywhere() {
-    answers(&[
+    results(&[
         (
             "select o.k from o where exists (select 1 from n left join q on n.k = q.k and q.y = o.k where q.k is null)",
             " 1 2 4 5",
@@ -139,13 +139,13 @@ fn columns_from_outside_may_be_anywhere() {
             "1|2 2|1 3|0",
         ),
     ]);
-    let refused = answer("select o.k, (select v from i where i.ik = o.k) as c from o");
-    assert!(refused.contains("must return at most one row; use an aggregate, or `limit 1`"), "{refused}");
+    let rejected = result("select o.k, (select v from i where i.ik = o.k) as c from o");
+    assert!(rejected.contains("must return at most one row; use an aggregate, or `limit 1`"), "{rejected}");
 }
 
 #[test]
 fn common_columns_are_those_of_the_side_with_all_rows() {
-    answers(&[
+    results(&[
         ("select k, x, y from p full join q using (k)", "1|1| 2|2|3 3||4"),
         ("select k, x, y from p right join q using (k)", "2|2|3 3||4"),
         ("select k, x, y from p left join q using (k)", "1|1| 2|2|3"),
@@ -161,8 +161,8 @@ fn common_columns_are_those_of_the_side_with_all_rows() {
         ("select k from p full join q using (k) where k > 1 order by k", "2 3"),
         ("select max(k) as m from (p full join q using (k)) where exists (select 1 from n where n.k = k)", "3"),
     ]);
-    // A name alone is the common column, also where the rows outside have one of that name.
-    answers(&[
+    // An unqualified name is the common column, even if outer rows have one with that name.
+    results(&[
         ("select x from p join q using (k) where k = 2", "2"),
         ("select x from p left join q using (k) where k in (select k from n where k < 2)", "1"),
         ("select k from o where exists (select 1 from p join q using (k) where k < 3)", " 1 2 4 5"),
@@ -175,13 +175,13 @@ fn common_columns_are_those_of_the_side_with_all_rows() {
             " 1 2 4 5",
         ),
     ]);
-    let refused = answer("select p.* from p full join q using (k)");
-    assert!(refused.contains("belong to no table"), "{refused}");
+    let rejected = result("select p.* from p full join q using (k)");
+    assert!(rejected.contains("belong to no table"), "{rejected}");
 }
 
 #[test]
 fn constants_are_groups() {
-    answers(&[
+    results(&[
         ("select 0 as g, count(*) as n from n group by g", "0|3"),
         ("select 2 as g, count(*) as n from n group by g", "2|3"),
         ("select -1 as g, k, count(*) as n from p group by g, k", "-1|1|1 -1|2|1"),
@@ -189,13 +189,13 @@ fn constants_are_groups() {
         ("select k, count(*) as n from p group by 1", "1|1 2|1"),
         ("select 7 as k, count(*) as n from p group by k", "7|1 7|1"),
     ]);
-    let refused = answer("select k, 1 as c, max(v) as m from n group by c");
-    assert!(refused.contains("neither in `group by`"), "{refused}");
+    let rejected = result("select k, 1 as c, max(v) as m from n group by c");
+    assert!(rejected.contains("neither in `group by`"), "{rejected}");
 }
 
 #[test]
 fn tests_of_truth_stand_in_inner_queries() {
-    answers(&[
+    results(&[
         ("select z, count(*) as c from (select k > 2 is true as z from o) group by z", "false|3 true|2"),
         ("select z, count(*) as c from (select k > 2 is not false as z from o) group by z", "false|2 true|3"),
         ("select distinct z from (select k > 2 is unknown as z from o)", "false true"),
@@ -207,7 +207,7 @@ fn tests_of_truth_stand_in_inner_queries() {
 #[test]
 fn shifted_rows_skip_nulls() {
     let rows = "(values (1, 7), (2, 5), (3, 1), (4, 9), (5, null), (6, 1)) as t(id, v)";
-    let over = |call: &str| answer(&format!("select id, {call} over (order by id) as r from {rows}"));
+    let over = |call: &str| result(&format!("select id, {call} over (order by id) as r from {rows}"));
     assert_eq!(over("lead(v, 2) ignore nulls"), "1|1 2|9 3|1 4| 5| 6|");
     assert_eq!(over("lead(v, 3) ignore nulls"), "1|9 2|1 3| 4| 5| 6|");
     assert_eq!(over("lead(v, 2, 0) ignore nulls"), "1|1 2|9 3|1 4|0 5|0 6|0");
@@ -218,7 +218,7 @@ fn shifted_rows_skip_nulls() {
 #[test]
 fn times_before_1970_are_cut_downwards() {
     let at = "timestamp '1969-12-31T23:59:59.999001'";
-    let cut = |to: &str| answer(&format!("select date_trunc('{to}', {at}) as c from x"));
+    let cut = |to: &str| result(&format!("select date_trunc('{to}', {at}) as c from x"));
     assert_eq!(cut("millisecond"), "1969-12-31T23:59:59.999Z");
     assert_eq!(cut("second"), "1969-12-31T23:59:59Z");
     assert_eq!(cut("hour"), "1969-12-31T23:00:00Z");
@@ -226,7 +226,7 @@ fn times_before_1970_are_cut_downwards() {
 
 #[test]
 fn decimals_fit_when_they_are_rounded() {
-    let of = |call: &str| answer(&format!("select {call} as r from x"));
+    let of = |call: &str| result(&format!("select {call} as r from x"));
     assert_eq!(of("cast(floor(cast(-999.9 as decimal(4, 1))) as bigint)"), "-1000");
     assert_eq!(of("cast(ceil(cast(999.9 as decimal(4, 1))) as bigint)"), "1000");
     assert_eq!(of("cast(ceil(cast(0.05 as decimal(3, 2))) as bigint)"), "1");
@@ -234,12 +234,12 @@ fn decimals_fit_when_they_are_rounded() {
     assert_eq!(of("cast(floor(cast(null as decimal(3, 2))) as bigint)"), "");
     let large = "select cast(avg(d) as text) as r from (select cast(column1 as decimal(38, 4)) as d from \
                  (values ('9999999999999999999999999999999999.0000'), ('1.0000')))";
-    assert_eq!(answer(large), "5000000000000000000000000000000000.0000");
+    assert_eq!(result(large), "5000000000000000000000000000000000.0000");
 }
 
 #[test]
 fn conditions_stay_above_totals() {
-    answers(&[
+    results(&[
         ("select n from (select count(*) as n from o) q where now() < timestamp '1960-01-01'", ""),
         ("select n from (select count(*) as n from o) q where null and n > 0", ""),
         ("select n from (select count(*) as n from o) q where (select max(k) from o) is null", ""),
@@ -262,17 +262,17 @@ fn groups_over_joined_groups_do_not_determine_each_other() {
         (format!("select distinct k, sum(1) over (order by k) as s from {pairs}"), "1|4 2|8"),
         (format!("select distinct k, sum(1) over (order by k) as s from (select * from {pairs})"), "1|4 2|8"),
     ] {
-        assert_eq!(answer(&text), expected, "{text}");
+        assert_eq!(result(&text), expected, "{text}");
     }
     let named = "w as (select v, n.k from i cross join (select k from n group by k) n group by v, n.k)";
     let text = format!(", {named} select distinct k, sum(1) over (order by k) as s from w");
-    assert_eq!(answer(&text), "1|4 2|8 3|12");
-    answers(&[("select k from o where 0 < any (select v from i where k > 1 group by v)", "2 4 5")]);
+    assert_eq!(result(&text), "1|4 2|8 3|12");
+    results(&[("select k from o where 0 < any (select v from i where k > 1 group by v)", "2 4 5")]);
 }
 
 #[test]
 fn a_value_may_have_the_name_of_a_column() {
-    answers(&[
+    results(&[
         ("select k, (select count(*) as ik from i where ik = o.k) as n from o", "1|1 2|2 4|0 5|1 |0"),
         ("select k, (select max(v) as k from n where n.k = o.k) as n from o", "1|10 2|20 4| 5| |"),
         ("select k from o where k < (select max(v) as k from n where n.k = o.k)", "1 2"),
@@ -288,13 +288,13 @@ fn sums_of_decimals_keep_their_type_beside_distinct_values() {
         (format!("select k, s from p left join {sums} on s > k where s > 1 or k = 1"), "1|60.0 2|60.0"),
         (format!("select k from o full join {sums} on true left join p using (k) where 0.25 in (select s from n)"), ""),
     ] {
-        assert_eq!(answer(&text), expected, "{text}");
+        assert_eq!(result(&text), expected, "{text}");
     }
 }
 
 #[test]
 fn branches_of_a_union_may_have_constants_in_order() {
-    answers(&[(
+    results(&[(
         "select k from o where 1 in (select o.k from n where o.k > 0 union all select 1 from n order by 1 desc limit 2)",
         " 1",
     )]);
@@ -302,7 +302,7 @@ fn branches_of_a_union_may_have_constants_in_order() {
 
 #[test]
 fn nulls_without_a_type_are_summed() {
-    answers(&[
+    results(&[
         ("select sum(z) as s, avg(z) as a, count(z) as c from (select null as z from o) q", "||0"),
         ("select sum(z) as s from (select null as z from o union all select k from o) q", "12"),
         (

@@ -1,4 +1,4 @@
-//! What the columns of `from` are called, where a name alone may be the common column of several tables.
+//! Column names of `from`, where an unqualified name may be the common column of several tables.
 
 use super::{Side, TableColumns, USING, common, is_common};
 use datafusion::sql::sqlparser::ast::{
@@ -9,33 +9,33 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The tables of a `select`.
 #[derive(Default)]
 pub struct Scope {
-    /// Common columns, and the table whose values they have; `None`: not known here.
+    /// Common columns, and the table whose values they have; `None` if unknown.
     owners: BTreeMap<String, Option<ObjectName>>,
-    /// Names that tables are called by.
+    /// Names or aliases of tables.
     tables: Vec<ObjectName>,
-    /// All columns; `None`: not known here.
+    /// All columns; `None` if unknown.
     columns: Option<BTreeSet<String>>,
-    /// Whether it has common columns that are not known here.
+    /// Whether it has unknown common columns.
     is_unclear: bool,
 }
 
-/// What a name without a table is.
+/// Resolution of an unqualified name.
 pub enum Meaning {
-    /// What DataFusion takes it for.
+    /// As DataFusion resolves it.
     Plain,
     /// The column of this table.
     Of(ObjectName),
-    /// It cannot be told here.
+    /// Unknown here.
     Unclear,
 }
 
-/// What a name is within these `select`s, the innermost last.
+/// Resolves a name within these `select`s, the innermost last.
 pub fn meaning(name: &str, scopes: &[Scope]) -> Meaning {
     let mut inner: Vec<&Scope> = Vec::new();
-    for (place, scope) in scopes.iter().enumerate().rev() {
+    for (level, scope) in scopes.iter().enumerate().rev() {
         match scope.owners.get(name) {
             None if scope.columns.as_ref().is_some_and(|columns| columns.contains(name)) => return Meaning::Plain,
-            None if scope.is_unclear && scopes[..place].iter().any(|scope| scope.may_have(name)) => {
+            None if scope.is_unclear && scopes[..level].iter().any(|scope| scope.may_have(name)) => {
                 return Meaning::Unclear;
             }
             None => inner.push(scope),
@@ -44,8 +44,8 @@ pub fn meaning(name: &str, scopes: &[Scope]) -> Meaning {
                 let hidden = inner.iter().any(|scope| scope.tables.iter().any(|table| Some(table) == owner.as_ref()));
                 return match owner {
                     Some(owner) if known && !hidden => Meaning::Of(owner.clone()),
-                    // DataFusion looks further outside, and finds nothing.
-                    _ if !scopes[..place].iter().any(|scope| scope.may_have(name)) => Meaning::Plain,
+                    // DataFusion searches further outside, and finds nothing.
+                    _ if !scopes[..level].iter().any(|scope| scope.may_have(name)) => Meaning::Plain,
                     _ => Meaning::Unclear,
                 };
             }
@@ -59,8 +59,8 @@ impl Scope {
         self.columns.as_ref().is_none_or(|columns| columns.contains(name)) || self.owners.contains_key(name)
     }
 
-    /// The tables of `from`.
-    pub fn of(from: &[TableWithJoins], columns: &TableColumns<'_>) -> Scope {
+    /// Returns the tables of `from`.
+    pub fn new(from: &[TableWithJoins], columns: &TableColumns<'_>) -> Scope {
         let mut all = Scope { columns: Some(BTreeSet::new()), ..Scope::default() };
         for one in from {
             all.join(Scope::of_joins(one, columns));
@@ -142,7 +142,7 @@ impl Scope {
     }
 }
 
-/// The columns of a query that can be named; `None`: not known here.
+/// Returns the columns of a query that can be named; `None` if unknown.
 pub fn names_of(query: &Query) -> Option<Vec<String>> {
     let mut body = query.body.as_ref();
     while let SetExpr::SetOperation { left, .. } = body {
@@ -161,7 +161,7 @@ pub fn names_of(query: &Query) -> Option<Vec<String>> {
             SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => {
                 names.extend(parts.last().map(|name| name.value.clone()));
             }
-            // It has a name that is no identifier.
+            // Its name is not an identifier.
             SelectItem::UnnamedExpr(_) => {}
             _ => return None,
         }
@@ -169,7 +169,7 @@ pub fn names_of(query: &Query) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// The common columns of a join.
+/// Returns the common columns of a join.
 fn names(constraint: &JoinConstraint, left: &[Scope], right: &Scope) -> Vec<String> {
     match constraint {
         JoinConstraint::Using(names) => {
@@ -184,7 +184,7 @@ fn names(constraint: &JoinConstraint, left: &[Scope], right: &Scope) -> Vec<Stri
     }
 }
 
-/// The table whose column a name is.
+/// Returns the table that owns the column of this name.
 fn owner(name: &str, tables: &[Scope]) -> Option<ObjectName> {
     if let Some(owner) = tables.iter().find_map(|table| table.owners.get(name)) {
         return owner.clone();

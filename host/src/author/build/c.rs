@@ -1,4 +1,4 @@
-//! C: clang compiles a project and the SDK to a core module for WASI, which gets our adapter where it needs one.
+//! C: clang compiles a project and the SDK to a core module for WASI. If necessary, Millstream's adapter is added.
 
 use super::failed;
 use crate::author::componentize;
@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use wasm_metadata::{AddMetadata, AddMetadataField};
 
-/// The dialect that tests of a project are compiled in as well, see its Makefile. Vectors, which split text several times faster and which every runtime of components has; names of functions for
-/// backtraces, but nothing else for debuggers.
+/// The dialect also used for the tests of a project, see its Makefile. Vectors split text several times faster, and
+/// every component runtime supports them. Function names are kept for backtraces, other debug information is not.
 const FLAGS: [&str; 7] =
     ["-std=gnu17", "-O3", "-msimd128", "-Wall", "-Wextra", "-mexec-model=reactor", "-Wl,--strip-debug"];
 
@@ -19,17 +19,17 @@ const INSTALL: &str = "clang cannot build for WebAssembly: its linker, C library
     on Debian:  apt-get install --no-install-recommends clang lld wasi-libc libclang-rt-14-dev-wasm32\n  \
     elsewhere:  unpack wasi-sdk, and set WASI_SDK_PATH to its folder";
 
-/// Compiles a project to a component; `work` is an empty folder for what is made on the way. What clang says goes to standard
-/// error.
+/// Compiles a project to a component. `work` is an empty directory for intermediate files. clang's messages go to
+/// standard error.
 pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
     let Code::C { sdk } = &project.code else { return Err(Error::bug("no project in C")) };
     let world = project.world_in_wit();
     let module = work.join("core.wasm");
-    let program = tools::find(Tool::Clang, &project.folder)?;
+    let program = tools::find(Tool::Clang, &project.dir)?;
     let mut clang = Command::new(&program);
     clang
-        // Paths in messages, and in the component, start from there.
-        .current_dir(&project.folder)
+        // Paths in messages, and in the component, are relative to this directory.
+        .current_dir(&project.dir)
         .arg(clang::TARGET)
         .args(FLAGS)
         .args(defines(&project.about))
@@ -37,11 +37,11 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
         .arg(format!("-I{sdk}/generated/{world}"))
         .arg("-o")
         .arg(&module)
-        .args(own_sources(&project.folder)?)
+        .args(own_sources(&project.dir)?)
         .args(sdk_sources(project, sdk, &world)?)
         .stdin(Stdio::null());
     if terminal::draws() && terminal::has_colours() {
-        // It would not see the terminal.
+        // clang would not detect the terminal.
         clang.arg("-fcolor-diagnostics");
     }
     let status = tools::status(&mut clang)
@@ -54,37 +54,38 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
         });
     }
     let core = millstream_base::regular::read(&module).map_err(|error| failed("read", &module, &error))?;
-    componentize::component(named(&core, &project.about.name)?, &world)
+    componentize::component(add_name(&core, &project.about.name)?, &world)
 }
 
-/// Puts the plugin's name into a core module, which backtraces show before those of its functions.
-fn named(core: &[u8], name: &str) -> Result<Vec<u8>> {
+/// Adds the plugin's name to a core module. Backtraces show it before function names.
+fn add_name(core: &[u8], name: &str) -> Result<Vec<u8>> {
     let mut added = AddMetadata::default();
     added.name = AddMetadataField::Set(name.into());
     added.to_wasm(core).map_err(|error| Error::plugin(format!("no name can be put into it: {error:#}")))
 }
 
-/// What the manifest says, as the SDK takes it.
+/// Returns the facts in the manifest as macros for the SDK.
 fn defines(about: &ProjectFacts) -> [String; 3] {
     [("NAME", &about.name), ("VERSION", &about.version), ("DOC", &about.description)]
         .map(|(what, text)| format!("-DMS_PLUGIN_{what}={}", literal(text)))
 }
 
-/// A text as C writes it.
+/// Returns a string literal in C.
 fn literal(text: &str) -> String {
     let escaped = text.bytes().map(|byte| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b' ' | b'.' | b',' | b'-' => char::from(byte).to_string(),
-        // Three digits always: a digit that follows is not a part of it.
+        // Always three digits, so that a following digit does not belong to it.
         other => format!("\\{other:03o}"),
     });
     format!("\"{}\"", escaped.collect::<String>())
 }
 
-/// The `.c` files of the project and of its `src`, but those of tests, by name. Relative to the project's folder.
-fn own_sources(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut sources = c_files(folder, "")?;
-    if folder.join("src").is_dir() {
-        sources.extend(c_files(folder, "src")?);
+/// Returns the `.c` files of the project and of its `src`, except those of tests, sorted by name. Relative to the
+/// project's directory.
+fn own_sources(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut sources = c_files(dir, "")?;
+    if dir.join("src").is_dir() {
+        sources.extend(c_files(dir, "src")?);
     }
     let is_test = |path: &PathBuf| {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -92,15 +93,15 @@ fn own_sources(folder: &Path) -> Result<Vec<PathBuf>> {
     };
     sources.retain(|path| !is_test(path));
     if sources.is_empty() {
-        return Err(Error::job(format!("{} has no .c file except tests", folder.display())));
+        return Err(Error::job(format!("{} has no .c file except tests", dir.display())));
     }
     Ok(sources)
 }
 
-/// The files of the SDK for a world.
+/// Returns the files of the SDK for a world.
 fn sdk_sources(project: &Project, sdk: &str, world: &str) -> Result<Vec<PathBuf>> {
     let source = Path::new(sdk).join("src");
-    let mut sources = c_files(&project.folder, &source.to_string_lossy()).map_err(|error| {
+    let mut sources = c_files(&project.dir, &source.to_string_lossy()).map_err(|error| {
         let advice = "Is `sdk` in plugin.toml the directory of Millstream's SDK for C?";
         Error { message: format!("{}\n{advice}", error.message), ..error }
     })?;
@@ -109,11 +110,11 @@ fn sdk_sources(project: &Project, sdk: &str, world: &str) -> Result<Vec<PathBuf>
     Ok(sources)
 }
 
-/// The `.c` files in a folder within another one, by name.
-fn c_files(base: &Path, folder: &str) -> Result<Vec<PathBuf>> {
-    let inside = base.join(folder);
+/// Returns the `.c` files in a subdirectory, sorted by name.
+fn c_files(base: &Path, dir: &str) -> Result<Vec<PathBuf>> {
+    let inside = base.join(dir);
     let entries = std::fs::read_dir(&inside).map_err(|error| failed("read", &inside, &error))?;
-    let names = entries.flatten().map(|entry| Path::new(folder).join(entry.file_name()));
+    let names = entries.flatten().map(|entry| Path::new(dir).join(entry.file_name()));
     let mut files: Vec<PathBuf> = names.filter(|name| name.extension().is_some_and(|ending| ending == "c")).collect();
     files.sort();
     Ok(files)
@@ -132,14 +133,14 @@ mod tests {
 
     #[test]
     fn tests_are_no_sources_of_a_plugin() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let touch = |name: &str| std::fs::write(folder.path().join(name), "").expect(name);
+        let dir = tempfile::tempdir().expect("a folder");
+        let touch = |name: &str| std::fs::write(dir.path().join(name), "").expect(name);
         ["test_plugin.c", "plugin_test.c", "test.c", "notes.txt"].into_iter().for_each(touch);
-        let nothing = own_sources(folder.path()).expect_err("no source");
+        let nothing = own_sources(dir.path()).expect_err("no source");
         assert!(nothing.message.contains("no .c file"), "{nothing}");
-        std::fs::create_dir(folder.path().join("src")).expect("a folder");
+        std::fs::create_dir(dir.path().join("src")).expect("a folder");
         ["plugin.c", "contest.c", "src/more.c"].into_iter().for_each(touch);
         let names = ["contest.c", "plugin.c", "src/more.c"].map(PathBuf::from);
-        assert_eq!(own_sources(folder.path()).expect("sources"), names);
+        assert_eq!(own_sources(dir.path()).expect("sources"), names);
     }
 }

@@ -1,6 +1,7 @@
-//! What a plugin says of its columns, asked when it is built, so that whoever gets it knows without running it.
+//! The columns of a plugin, queried during the build, so that users of the component know them without running it.
 //!
-//! It is asked about no columns and an empty config, and about the config and the columns of each case of its project.
+//! The plugin is queried without columns and with an empty config, and with the config and the columns of each case of
+//! its project.
 
 use crate::author::cases::{self, DescribeQuestion};
 use crate::author::failed;
@@ -13,25 +14,26 @@ use millstream_plugins::plugin::{Description, LoadOptions, Plugin, PluginHost, S
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// Questions that are put to a plugin.
+/// Maximum number of queries.
 const QUESTIONS_MAX: usize = 50;
 
-/// What it answered.
+/// The responses of a plugin.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribedPlugin {
-    /// See [`PackageFacts::schemas`](millstream_packages::package::facts::PackageFacts); `None`: it could not be asked.
+    /// See [`PackageFacts::schemas`](millstream_packages::package::facts::PackageFacts). `None` if it could not be
+    /// queried.
     pub schemas: Option<Vec<Value>>,
-    /// The JSON Schema of its config; empty where it says none.
+    /// The JSON Schema of its config. Empty if it has none.
     pub config_schema: String,
 }
 
-/// Asks a component; `work` is a folder for what is made on the way. One that cannot be asked, or fails at some questions,
-/// is no failure of the build: the host says what is wrong when it is used.
+/// Queries a component. `work` is a directory for intermediate files. A component that cannot be queried, or fails for
+/// some queries, does not fail the build: the host reports the error when it is used.
 pub fn ask(component: &[u8], project: &Project, work: &Path) -> Result<DescribedPlugin> {
     let file = work.join(format!("{}.wasm", project.about.name));
     std::fs::write(&file, component).map_err(|error| failed("write", &file, &error))?;
     let untold = |error: &Error| tracing::warn!("the component will not describe its columns: {error}");
-    // It may import all that a job could grant. It gets none of it but files and variables of cases.
+    // Everything that a job could grant may be imported. Only files and variables of cases are provided.
     let options = LoadOptions { http: true, ..LoadOptions::default() };
     let plugin = match PluginHost::new().and_then(|host| host.load(&file, &options)) {
         Ok(plugin) => plugin,
@@ -41,11 +43,11 @@ pub fn ask(component: &[u8], project: &Project, work: &Path) -> Result<Described
         }
     };
     let mut answers = DescribedPlugin { schemas: Some(Vec::new()), ..DescribedPlugin::default() };
-    let questions = cases::questions(&project.folder);
+    let questions = cases::questions(&project.dir);
     for question in [DescribeQuestion::default()].iter().chain(&questions).take(QUESTIONS_MAX) {
         match answer(&plugin, question) {
             Ok(description) => answers.add(question, &description),
-            // It refuses this config or these columns, as it may.
+            // It may reject this config or these columns.
             Err(error) if error.kind == Kind::Job => {}
             Err(error) => untold(&error),
         }
@@ -64,7 +66,7 @@ fn answer(plugin: &Plugin, question: &DescribeQuestion) -> Result<Description> {
 }
 
 impl DescribedPlugin {
-    /// Notes an answer, as long as all of them fit.
+    /// Adds a response, while all of them fit.
     fn add(&mut self, question: &DescribeQuestion, description: &Description) {
         let Some(schemas) = &mut self.schemas else { return };
         let entry = entry(question, description);
@@ -78,7 +80,7 @@ impl DescribedPlugin {
     }
 }
 
-/// An answer as components carry it.
+/// Returns a response in the form stored in components.
 pub fn entry(question: &DescribeQuestion, said: &Description) -> Value {
     let config: Value = serde_json::from_str(&question.config).unwrap_or_default();
     json!({

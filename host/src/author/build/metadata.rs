@@ -1,4 +1,4 @@
-//! Puts into a component what its project says of it, see [`Package`](millstream_plugins::sections::PackageSections).
+//! Embeds a project's metadata into its component, see [`Package`](millstream_plugins::sections::PackageSections).
 
 use super::described::DescribedPlugin;
 use crate::author::new::SDK_VERSION;
@@ -11,21 +11,21 @@ use wasm_encoder::{ComponentSection, CustomSection};
 use wasm_metadata::{AddMetadata, AddMetadataField};
 use wasmparser::BinaryReader;
 
-/// Puts what a project says of itself, and its plugin when it was asked, into its component. The same project gives the
-/// same bytes.
-pub fn embed(component: &[u8], project: &Project, answers: &DescribedPlugin) -> Result<Vec<u8>> {
+/// Embeds the facts about a project, and the responses of its plugin if it was queried, into its component. The same
+/// project gives the same bytes.
+pub fn embed(component: &[u8], project: &Project, description: &DescribedPlugin) -> Result<Vec<u8>> {
     let about = &project.about;
-    let wrong =
+    let invalid =
         |error: &dyn std::fmt::Display| Error::plugin(format!("nothing can be put into the component: {error}"));
-    let component = without_ours(component).map_err(|error| wrong(&error))?;
+    let component = without_own_sections(component).map_err(|error| invalid(&error))?;
     let mut added = AddMetadata::default();
     added.name = AddMetadataField::Set(about.name.clone());
     added.language = vec![(project.language().to_string(), String::new())];
     added.processed_by = vec![("millstream".into(), env!("CARGO_PKG_VERSION").into())];
     added.sdk = sdk(project).into_iter().collect();
-    let mut component = added.to_wasm(&component).map_err(|error| wrong(&format_args!("{error:#}")))?;
+    let mut component = added.to_wasm(&component).map_err(|error| invalid(&format_args!("{error:#}")))?;
     let (authors, readme) = (about.authors.join(", "), readme(project));
-    let (schemas, config_schema, grants) = declared(project, answers)?;
+    let (schemas, config_schema, grants) = declarations(project, description)?;
     let texts = [
         (section::VERSION, &about.version),
         (section::DESCRIPTION, &about.description),
@@ -42,15 +42,15 @@ pub fn embed(component: &[u8], project: &Project, answers: &DescribedPlugin) -> 
     Ok(component)
 }
 
-/// Puts a section without content behind a component.
+/// Appends a section without content to a component.
 pub fn with_section(component: &mut Vec<u8>, name: &str) {
     CustomSection { name: name.into(), data: [].as_slice().into() }.append_to_component(component);
 }
 
-/// What the plugin answered and what the project wants to be granted, as JSON; empty where there is nothing to say.
-fn declared(project: &Project, answers: &DescribedPlugin) -> Result<(String, String, String)> {
-    let schemas = answers.schemas.as_ref().map(serde_json::to_string).transpose().map_err(Error::bug)?;
-    let config_schema: Option<Value> = serde_json::from_str(&answers.config_schema).ok();
+/// Returns the plugin's responses and requested permissions as JSON. Empty if there are none.
+fn declarations(project: &Project, description: &DescribedPlugin) -> Result<(String, String, String)> {
+    let schemas = description.schemas.as_ref().map(serde_json::to_string).transpose().map_err(Error::bug)?;
+    let config_schema: Option<Value> = serde_json::from_str(&description.config_schema).ok();
     let config_schema = config_schema.map(|schema| schema.to_string()).unwrap_or_default();
     let wants = project.grants != Grants::default();
     let grants = if wants { serde_json::to_string(&project.grants).map_err(Error::bug)? } else { String::new() };
@@ -63,14 +63,14 @@ fn declared(project: &Project, answers: &DescribedPlugin) -> Result<(String, Str
     Ok((schemas.unwrap_or_default(), config_schema, grants))
 }
 
-/// The SDK in the project and its version, if `millstream new` put it there.
+/// Returns the SDK in the project and its version, if `millstream new` put it there.
 pub(super) fn sdk(project: &Project) -> Option<(String, String)> {
-    let version = millstream_base::regular::read_to_string(project.folder.join(SDK_VERSION)).ok()?;
+    let version = millstream_base::regular::read_to_string(project.dir.join(SDK_VERSION)).ok()?;
     Some((format!("millstream {}", project.language()), version.trim().to_owned()))
 }
 
 fn readme(project: &Project) -> String {
-    let text = millstream_base::regular::read_to_string(project.folder.join("README.md")).unwrap_or_default();
+    let text = millstream_base::regular::read_to_string(project.dir.join("README.md")).unwrap_or_default();
     if text.len() > README_BYTES_MAX {
         tracing::warn!(
             "README.md has {} bytes and is not stored in the component; at most {README_BYTES_MAX} fit",
@@ -81,8 +81,9 @@ fn readme(project: &Project) -> String {
     text
 }
 
-/// A component without the sections of these texts that a tool has put there: of two with one name readers take either.
-fn without_ours(component: &[u8]) -> wasmparser::Result<Vec<u8>> {
+/// Removes the sections of these texts that another tool has embedded: readers may use either of two sections with the
+/// same name.
+fn without_own_sections(component: &[u8]) -> wasmparser::Result<Vec<u8>> {
     let mut reader = BinaryReader::new(component, 0);
     let mut kept = reader.read_bytes(8)?.to_vec();
     while !reader.eof() {

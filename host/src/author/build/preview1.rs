@@ -1,24 +1,24 @@
-//! Components of core modules that were compiled for WASI 0.1 (`wasi_snapshot_preview1`), as compilers of Go and C make
-//! them: an adapter of our own stands between them and WASI 0.2. `sdk/preview1/README.md` tells what it does.
+//! Creates components from core modules that were compiled for WASI 0.1 (`wasi_snapshot_preview1`), for example by Go
+//! and C compilers. Millstream's adapter translates to WASI 0.2. `sdk/preview1/README.md` describes it.
 
 use millstream_base::error::{Error, Result};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-/// The adapter, in the text format of WebAssembly.
+/// The adapter, in the WebAssembly text format.
 const ADAPTER: &str = include_str!("../../../../sdk/preview1/adapter.wat");
-/// What it imports.
+/// The imports of the adapter.
 const ADAPTER_WIT: &str = include_str!("../../../../sdk/preview1/adapter.wit");
 /// The name of WASI 0.1 in core modules.
 const PREVIEW1: &str = "wasi_snapshot_preview1";
 
-/// Makes a component of a core module with a section that describes its world (`component-type`), as the bindings of C
-/// bring it along.
+/// Creates a component from a core module with a section that describes its world (`component-type`), as provided by
+/// the C bindings.
 ///
 /// # Errors
-/// `Plugin`: the module exports not what its world says, or imports what nobody has.
+/// `Plugin`: the exports of the module do not match its world, or it has an unknown import.
 pub fn component(core: &[u8]) -> Result<Vec<u8>> {
-    let mut adapter = wat::parse_str(ADAPTER).map_err(|error| broken(&error))?;
+    let mut adapter = wat::parse_str(ADAPTER).map_err(|error| embedded_file_error(&error))?;
     describe(&mut adapter, [("adapter.wit", ADAPTER_WIT)].into_iter(), "adapter")?;
     let encoded = ComponentEncoder::default()
         .validate(true)
@@ -28,19 +28,19 @@ pub fn component(core: &[u8]) -> Result<Vec<u8>> {
     encoded.map_err(|error| Error::plugin(format!("cannot convert it to a component: {error:#}")))
 }
 
-/// Puts the section that describes its world into a core module. `files` are WIT files of one package, by name.
+/// Adds the section that describes its world to a core module. `files` are WIT files of one package, by name.
 pub fn describe<'f>(core: &mut Vec<u8>, files: impl Iterator<Item = (&'f str, &'f str)>, world: &str) -> Result<()> {
     let mut sources = wit_parser::SourceMap::default();
     files.for_each(|(name, text)| sources.push_str(name, text));
-    let group = sources.parse().map_err(|(_, error)| broken(&error))?;
+    let group = sources.parse().map_err(|(_, error)| embedded_file_error(&error))?;
     let mut resolve = Resolve::default();
-    let package = resolve.push_group(group).map_err(|error| broken(&error))?;
-    let world = resolve.select_world(&[package], Some(world)).map_err(|error| broken(&error))?;
-    embed_component_metadata(core, &resolve, world, StringEncoding::UTF8).map_err(|error| broken(&error))
+    let package = resolve.push_group(group).map_err(|error| embedded_file_error(&error))?;
+    let world = resolve.select_world(&[package], Some(world)).map_err(|error| embedded_file_error(&error))?;
+    embed_component_metadata(core, &resolve, world, StringEncoding::UTF8).map_err(|error| embedded_file_error(&error))
 }
 
-/// Our own files do not fit together.
-fn broken(error: &dyn std::fmt::Display) -> Error {
+/// Returns the error for inconsistent embedded files.
+fn embedded_file_error(error: &dyn std::fmt::Display) -> Error {
     Error::bug(format!("the adapter or the interface of plugins cannot be read: {error:#}"))
 }
 
@@ -48,7 +48,8 @@ fn broken(error: &dyn std::fmt::Display) -> Error {
 mod tests {
     use super::*;
 
-    /// A core module as a compiler for WASI 0.1 makes it: it writes, reads both clocks, sleeps, and draws a number.
+    /// A core module as created by a compiler for WASI 0.1: it writes, reads both clocks, sleeps, and draws a random
+    /// number.
     const PROGRAM: &str = r#"(module
         (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "clock_time_get" (func (param i32 i64 i32) (result i32)))

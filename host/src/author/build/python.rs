@@ -1,7 +1,7 @@
-//! Python: a component of CPython and the SDK, started (`base`), imports the plugin's module and the packages that it needs, and
-//! is kept as it is then.
+//! Python: a started component of CPython and the SDK (`base`) imports the plugin's module and its packages. Then its
+//! state is saved.
 
-mod at_once;
+mod componentize;
 mod base;
 mod packages;
 mod parts;
@@ -20,85 +20,91 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// The time zones for `zoneinfo`, which a component has no files of. A project that names `tzdata` itself gets the version that
-/// it names.
+/// The time zones for `zoneinfo`, for which a component has no files. A project that depends on `tzdata` itself gets
+/// its own version.
 const TZDATA: &str = "tzdata==2026.6";
 
-/// What is in a project's folder and not of its program.
-const LEFT_OUT: [&str; 4] = ["cases", "sdk", "testdata", "__pycache__"];
+/// Entries of a project's directory that are not part of its program.
+const EXCLUDED: [&str; 4] = ["cases", "sdk", "testdata", "__pycache__"];
 
-/// Compiles a project to a component; `work` is an empty folder for what is made on the way.
+/// Compiles a project to a component. `work` is an empty directory for intermediate files.
 pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
     let (Code::Python { module, paths, dependencies }, Some(world)) = (&project.code, project.world) else {
         return Err(Error::bug("no project of Python"));
     };
     let real = |path: &Path| path.canonicalize().map_err(|error| failed("read", path, &error));
-    let (folder, work) = (real(&project.folder)?, real(work)?);
-    if !folder.join(format!("{module}.py")).is_file() && !folder.join(module).join("__init__.py").is_file() {
+    let (dir, work) = (real(&project.dir)?, real(work)?);
+    if !dir.join(format!("{module}.py")).is_file() && !dir.join(module).join("__init__.py").is_file() {
         return Err(Error::plugin(format!("{module}.py is missing, the module that pyproject.toml names")));
     }
-    let sdk = sdk(&folder, paths)?;
+    let sdk = sdk(&dir, paths)?;
     let mut modules = vec![work.join("10")];
-    copy(&folder, &work.join("10"), &LEFT_OUT)?;
-    for path in paths.iter().filter(|path| !is_sdk(&folder.join(path))) {
+    copy(&dir, &work.join("10"), &EXCLUDED)?;
+    for path in paths.iter().filter(|path| !is_sdk(&dir.join(path))) {
         let to = work.join(format!("{}", 10 + modules.len()));
-        copy(&folder.join(path), &to, &LEFT_OUT)?;
+        copy(&dir.join(path), &to, &EXCLUDED)?;
         modules.push(to);
     }
     let mut dependencies = dependencies.clone();
-    if !dependencies.iter().any(|wanted| packages::is_of(wanted, "tzdata")) && names_zones(&work)? {
+    if !dependencies.iter().any(|wanted| packages::is_package(wanted, "tzdata")) && names_zones(&work)? {
         dependencies.push(TZDATA.into());
     }
-    modules.extend(packages::install(&folder, &dependencies)?);
+    modules.extend(packages::install(&dir, &dependencies)?);
     let wit = project.world_in_wit();
     let http = project.grants.http.is_some() && sdk.join(parts::WIT_WITH_HTTP).is_dir();
-    let parts = BaseParts { project: &folder, sdk: &sdk, world, wit: &wit, migrates: project.migrates, http };
-    let component = if base::is_possible(&parts) {
+    let parts = BaseParts { project: &dir, sdk: &sdk, world, wit: &wit, migrates: project.migrates, http };
+    let component = if base::is_supported(&parts) {
         same_times(&work)?;
-        prepared(project, module, &PythonBase::of(&parts, &work)?, &modules, &work)?
+        import_plugin(project, module, &PythonBase::of(&parts, &work)?, &modules, &work)?
     } else {
-        at_once::component(project, module, &parts, &modules, &work)?
+        componentize::component(project, module, &parts, &modules, &work)?
     };
-    let mut component = sockets::without(&component)
+    let mut component = sockets::remove_imports(&component)
         .map_err(|error| Error::bug(format!("componentize-py made a component that is not understood: {error}")))?;
-    // Those of before could not tell where calls stand.
+    // Older SDKs cannot locate calls.
     if sdk.join("millstream/trace.py").is_file() {
         with_section(&mut component, section::TRACES);
     }
     Ok(component)
 }
 
-/// Lets the component import the plugin. Its folders have numbers for names, as those of componentize-py.
-fn prepared(project: &Project, module: &str, base: &PythonBase, modules: &[PathBuf], work: &Path) -> Result<Vec<u8>> {
+/// Makes the component import the plugin. Its directories are named by numbers, as componentize-py does.
+fn import_plugin(
+    project: &Project,
+    module: &str,
+    base: &PythonBase,
+    modules: &[PathBuf],
+    work: &Path,
+) -> Result<Vec<u8>> {
     let names: Vec<String> = (10..).take(modules.len()).map(|number| format!("/{number}")).collect();
     let about = &project.about;
     let order = serde_json::json!({
         "module": module,
         "about": { "name": about.name, "version": about.version, "doc": about.description },
-        // The project's own modules come before the SDK's, those of other folders and of packages behind them.
+        // The project's own modules precede the SDK's. Modules of other directories and of packages follow.
         "before": names.get(..1),
         "behind": names.get(1..),
     });
-    let folder = work.join("order");
-    write(&folder.join("order.json"), order.to_string().as_bytes())?;
-    same_times(&folder)?;
-    let mut folders = base.folders();
-    folders.push((folder, "/2".into()));
-    folders.extend(modules.iter().cloned().zip(names));
+    let dir = work.join("order");
+    write(&dir.join("order.json"), order.to_string().as_bytes())?;
+    same_times(&dir)?;
+    let mut dirs = base.dirs();
+    dirs.push((dir, "/2".into()));
+    dirs.extend(modules.iter().cloned().zip(names));
     let (what, function) = ("CPython with the SDK", base::LOAD);
-    called(&base.component, &Preparation { what, function, folders }).map_err(|error| match error.kind {
-        Kind::Plugin => Error::plugin(format!("its modules cannot be imported:\n{}", told(&error.message))),
+    called(&base.component, &Preparation { what, function, dirs }).map_err(|error| match error.kind {
+        Kind::Plugin => Error::plugin(format!("its modules cannot be imported:\n{}", sdk_error(&error.message))),
         _ => error,
     })
 }
 
-/// The folder with the SDK, among those that the manifest names.
-fn sdk(folder: &Path, paths: &[String]) -> Result<PathBuf> {
-    let sdk = paths.iter().map(|path| folder.join(path)).find(|path| is_sdk(path));
+/// Returns the directory with the SDK, among those in the manifest.
+fn sdk(dir: &Path, paths: &[String]) -> Result<PathBuf> {
+    let sdk = paths.iter().map(|path| dir.join(path)).find(|path| is_sdk(path));
     sdk.ok_or_else(|| {
-        let manifest = folder.join("pyproject.toml");
+        let manifest = dir.join("pyproject.toml");
         Error::job(format!(
-            "{}: write where the SDK is, as in\n  [tool.millstream]\n  paths = [\"sdk\"]",
+            "{}: set the path of the SDK, for example\n  [tool.millstream]\n  paths = [\"sdk\"]",
             manifest.display()
         ))
     })
@@ -108,10 +114,10 @@ fn is_sdk(path: &Path) -> bool {
     path.join("millstream/glue.py").is_file()
 }
 
-/// Whether a module of the project in this folder uses time zones.
-fn names_zones(folder: &Path) -> Result<bool> {
-    for entry in fs::read_dir(folder).map_err(|error| failed("read", folder, &error))? {
-        let path = entry.map_err(|error| failed("read", folder, &error))?.path();
+/// Returns whether a module of the project in this directory uses time zones.
+fn names_zones(dir: &Path) -> Result<bool> {
+    for entry in fs::read_dir(dir).map_err(|error| failed("read", dir, &error))? {
+        let path = entry.map_err(|error| failed("read", dir, &error))?.path();
         let is_ours = path.join("millstream/glue.py").is_file();
         let names = if path.is_dir() {
             !is_ours && names_zones(&path)?
@@ -129,9 +135,9 @@ fn names_zones(folder: &Path) -> Result<bool> {
     Ok(false)
 }
 
-/// Copies the files of a folder, but hidden ones and those of these names. All of them get the same time: CPython remembers
-/// it, and a component must not tell when it was made.
-fn copy(from: &Path, to: &Path, left_out: &[&str]) -> Result<()> {
+/// Copies the files of a directory, except hidden ones and those with these names. All get the same time: CPython
+/// stores it, and a component must not depend on its build time.
+fn copy(from: &Path, to: &Path, excluded: &[&str]) -> Result<()> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(from).map_err(|error| failed("read", from, &error))? {
         entries.push(entry.map_err(|error| failed("read", from, &error))?.file_name());
@@ -139,12 +145,12 @@ fn copy(from: &Path, to: &Path, left_out: &[&str]) -> Result<()> {
     entries.sort_unstable();
     for name in entries {
         let text = name.to_string_lossy();
-        if text.starts_with('.') || left_out.contains(&&*text) || text.ends_with(".wasm") {
+        if text.starts_with('.') || excluded.contains(&&*text) || text.ends_with(".wasm") {
             continue;
         }
         let (source, target) = (from.join(&name), to.join(&name));
         if source.is_dir() {
-            copy(&source, &target, left_out)?;
+            copy(&source, &target, excluded)?;
         } else {
             write(&target, &millstream_base::regular::read(&source).map_err(|error| failed("read", &source, &error))?)?;
         }
@@ -153,8 +159,8 @@ fn copy(from: &Path, to: &Path, left_out: &[&str]) -> Result<()> {
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(|error| failed("create", folder, &error))?;
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(|error| failed("create", dir, &error))?;
     }
     let written = fs::write(path, content).and_then(|()| {
         let file = fs::File::options().append(true).open(path)?;
@@ -163,14 +169,14 @@ fn write(path: &Path, content: &[u8]) -> Result<()> {
     written.map_err(|error| failed("write", path, &error))
 }
 
-/// What the SDK says of an error, among what componentize-py says.
-fn told(words: &str) -> &str {
-    let (_, after) = words.split_once("<<<millstream ").unwrap_or(("", words));
-    after.split_once(">>>").map_or(after, |(told, _)| told).trim_end()
+/// Returns the SDK's error message within the output of componentize-py.
+fn sdk_error(output: &str) -> &str {
+    let (_, after) = output.split_once("<<<millstream ").unwrap_or(("", output));
+    after.split_once(">>>").map_or(after, |(sdk_error, _)| sdk_error).trim_end()
 }
 
-/// The program of this name beside another one, or on the `PATH`.
-fn beside(tool: &Path, name: &str) -> PathBuf {
+/// Returns the program with this name next to another one, or on the `PATH`.
+fn sibling(tool: &Path, name: &str) -> PathBuf {
     let own = tool.canonicalize().unwrap_or_else(|_| tool.into()).with_file_name(OsStr::new(name));
     if own.is_file() { own } else { name.into() }
 }

@@ -1,4 +1,4 @@
-//! Expected rows against rows that came out.
+//! Compares expected rows with actual rows.
 
 use chrono::{DateTime, SecondsFormat};
 use millstream_base::error::{Error, Result};
@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// Rows of one list that a difference shows.
+/// Maximum number of rows of one list in a difference.
 const ROWS_SHOWN_MAX: usize = 10;
 
-/// The rows of a batch, as a `queue` sink writes them and as `expected.jsonl` has them.
+/// The rows of a batch, in the format of a `queue` sink and of `expected.jsonl`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BatchLine {
@@ -22,18 +22,18 @@ pub(super) struct BatchLine {
 }
 
 impl BatchLine {
-    /// Rows of a batch.
+    /// Creates the line of a batch.
     pub(super) fn of_rows(batch: u64, rows: Vec<Value>) -> BatchLine {
-        BatchLine { batch: Some(batch), time: None, rows: rows.into_iter().map(plain).collect() }
+        BatchLine { batch: Some(batch), time: None, rows: rows.into_iter().map(normalize).collect() }
     }
 
-    /// All rows of these, as of one batch.
-    pub(super) fn together(lines: Vec<BatchLine>) -> BatchLine {
+    /// Merges all rows into one batch.
+    pub(super) fn merge(lines: Vec<BatchLine>) -> BatchLine {
         BatchLine::of_rows(1, lines.into_iter().flat_map(|line| line.rows).collect())
     }
 }
 
-/// The lines of a file; one that does not say its batch is of the batch of its number.
+/// Reads the lines of a file. If a line has no batch number, its line number is used.
 pub(super) fn read_lines(path: &Path) -> Result<Vec<BatchLine>> {
     let text = read_text(path)?;
     let mut lines = Vec::new();
@@ -50,25 +50,25 @@ pub(super) fn read_lines(path: &Path) -> Result<Vec<BatchLine>> {
         if !batches.insert(batch) {
             return Err(Error::job(format!("{}:{number}: batch {batch} appears twice", path.display())));
         }
-        line.rows = line.rows.into_iter().map(plain).collect();
+        line.rows = line.rows.into_iter().map(normalize).collect();
         lines.push(line);
     }
     Ok(lines)
 }
 
-/// The batches whose times are expected.
-pub(super) fn timed(lines: &[BatchLine]) -> BTreeSet<u64> {
+/// Returns the batches whose times are expected.
+pub(super) fn timed_batches(lines: &[BatchLine]) -> BTreeSet<u64> {
     lines.iter().filter(|line| line.time.is_some()).filter_map(|line| line.batch).collect()
 }
 
-/// The lines of a file that has these rows; those without rows are left out.
-pub(super) fn written(lines: &[BatchLine]) -> String {
+/// Returns the lines of a file with these rows. Lines without rows are omitted.
+pub(super) fn to_lines(lines: &[BatchLine]) -> String {
     let with_rows = lines.iter().filter(|line| !line.rows.is_empty());
     let line = |line: &BatchLine| format!("{}\n", serde_json::json!({ "batch": line.batch, "rows": line.rows }));
     with_rows.map(line).collect()
 }
 
-/// Takes the columns out of rows that came out which no expected row names.
+/// Removes the columns from actual rows that no expected row names.
 pub(super) fn keep_columns_of(expected: &[BatchLine], got: &mut [BatchLine]) {
     let members = |row: &'_ Value| row.as_object().into_iter().flat_map(|row| row.keys().cloned()).collect::<Vec<_>>();
     let named: BTreeSet<String> = expected.iter().flat_map(|line| line.rows.iter().flat_map(members)).collect();
@@ -77,7 +77,7 @@ pub(super) fn keep_columns_of(expected: &[BatchLine], got: &mut [BatchLine]) {
     }
 }
 
-/// What is not as expected in the first batch that differs. A batch that is not there counts as one without rows.
+/// Describes the first batch that differs. A missing batch has no rows.
 pub(super) fn difference(expected: &[BatchLine], got: &[BatchLine], ordered: bool) -> Option<String> {
     let by_batch = |lines: &[BatchLine]| -> BTreeMap<u64, BatchLine> {
         lines.iter().map(|line| (line.batch.unwrap_or_default(), line.clone())).collect()
@@ -97,13 +97,13 @@ pub(super) fn difference(expected: &[BatchLine], got: &[BatchLine], ordered: boo
 fn differing_time(expected: &BatchLine, got: &BatchLine) -> Option<String> {
     let time = expected.time.as_ref()?;
     let got = got.time.as_deref().unwrap_or("none");
-    (moment(time) != moment(got)).then(|| format!("  expected time {time}\n  got time      {got}"))
+    (normalize_time(time) != normalize_time(got)).then(|| format!("  expected time {time}\n  got time      {got}"))
 }
 
-/// What is not as expected in rows, in lines for a person to read.
+/// Describes the differences of rows, as lines for people.
 pub(super) fn differing_rows(expected: &[Value], got: &[Value], ordered: bool) -> Option<String> {
     let mut text = String::new();
-    let (missing, unexpected) = (without(expected, got), without(got, expected));
+    let (missing, unexpected) = (remaining(expected, got), remaining(got, expected));
     if !missing.is_empty() || !unexpected.is_empty() {
         show(&mut text, "missing    ", &missing);
         show(&mut text, "unexpected ", &unexpected);
@@ -115,8 +115,8 @@ pub(super) fn differing_rows(expected: &[Value], got: &[Value], ordered: bool) -
     (!text.is_empty()).then_some(text)
 }
 
-/// The rows that are left of `rows` when each of `others` takes one away that equals it.
-fn without(rows: &[Value], others: &[Value]) -> Vec<Value> {
+/// Returns the rows that remain when each of `others` removes an equal one from `rows`.
+fn remaining(rows: &[Value], others: &[Value]) -> Vec<Value> {
     let mut taken: BTreeMap<String, usize> = BTreeMap::new();
     for other in others {
         *taken.entry(other.to_string()).or_default() += 1;
@@ -140,8 +140,8 @@ fn show(text: &mut String, what: &str, rows: &[Value]) {
     }
 }
 
-/// A text that is a time, in the form that sinks write; other texts as they are. So `…05Z` is `…05.000000Z`.
-fn moment(text: &str) -> Cow<'_, str> {
+/// Returns a time in the form that sinks write, and other strings unchanged. So `…05Z` becomes `…05.000000Z`.
+fn normalize_time(text: &str) -> Cow<'_, str> {
     match DateTime::parse_from_rfc3339(text) {
         Ok(time) if time.timestamp_subsec_nanos().is_multiple_of(1_000) => {
             time.to_utc().to_rfc3339_opts(SecondsFormat::Micros, true).into()
@@ -150,20 +150,20 @@ fn moment(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The value in a form in which equal values have equal texts: `1.0` is `1`, a time has microseconds, and members are
+/// Normalizes a value so that equal values have equal text: `1.0` becomes `1`, a time has microseconds, and members are
 /// sorted.
-pub(super) fn plain(value: Value) -> Value {
-    /// Up to here every whole float is exactly one integer.
+pub(super) fn normalize(value: Value) -> Value {
+    /// Up to this limit, every integral float is exactly one integer.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match value {
         Value::Number(number) => match number.as_f64() {
             Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() <= EXACT => (float as i64).into(),
             _ => Value::Number(number),
         },
-        Value::String(text) => Value::String(moment(&text).into_owned()),
-        Value::Array(values) => values.into_iter().map(plain).collect(),
+        Value::String(text) => Value::String(normalize_time(&text).into_owned()),
+        Value::Array(values) => values.into_iter().map(normalize).collect(),
         Value::Object(members) => {
-            let sorted: BTreeMap<String, Value> = members.into_iter().map(|(name, v)| (name, plain(v))).collect();
+            let sorted: BTreeMap<String, Value> = members.into_iter().map(|(name, v)| (name, normalize(v))).collect();
             sorted.into_iter().collect()
         }
         other => other,

@@ -1,4 +1,5 @@
-//! The peers of a case: servers on this machine that say what text files want them to say to a plugin, and keep what they heard.
+//! The peers of a case: servers on this machine that follow scripts in text files, and record what they receive from a
+//! plugin.
 
 mod escape;
 mod http;
@@ -7,7 +8,7 @@ mod tcp;
 mod udp;
 
 use super::compare::read_text;
-pub use escape::escaped;
+pub use escape::escape;
 
 use millstream_base::error::{Error, Result};
 use millstream_base::threads;
@@ -22,48 +23,48 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Bytes of a message, or of a request with its body.
+/// Maximum bytes of a message, or of a request with its body.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
-/// Bytes of all messages that a peer hears in one run of a case, as they are shown.
+/// Maximum bytes of all messages that a peer receives in one run of a case, in escaped form.
 const HEARD_BYTES_MAX: usize = 64 << 20;
-/// Connections to a peer at a time.
+/// Maximum number of concurrent connections to a peer.
 const CONNECTIONS_MAX: usize = 64;
 /// How long a peer waits for the end of connections that a plugin has left.
-const SETTLES_WITHIN: Duration = Duration::from_secs(10);
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// A peer as `case.toml` has it.
+/// A peer as in `case.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PeerSpec {
     kind: Kind,
-    /// Bytes of each message; lines where it is left out.
+    /// The number of bytes of each message. Without it, messages are lines.
     bytes: Option<usize>,
-    /// Headers of requests that count.
+    /// The recorded headers of requests.
     #[serde(default)]
     headers: Vec<String>,
 }
 
-/// How a peer is reached.
+/// The protocol of a peer.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 enum Kind {
-    /// A server over TCP: lines, or messages of a fixed length.
+    /// A TCP server: lines, or messages of a fixed length.
     Tcp,
-    /// A server of HTTP.
+    /// An HTTP server.
     Http,
-    /// One who hears datagrams, and answers them.
+    /// Receives datagrams, and responds to them.
     Udp,
-    /// One who sends datagrams to the plugin, which listens.
+    /// Sends datagrams to the plugin, which listens.
     UdpSender,
 }
 
-/// All peers of a case. They have their addresses as long as it runs.
+/// All peers of a case. They keep their addresses while it runs.
 pub struct Peers(Vec<Peer>);
 
 struct Peer {
     name: String,
     kind: Kind,
-    /// Where it is reached; of a sender, where the plugin listens.
+    /// The address of the peer. For a sender, that of the plugin.
     address: SocketAddr,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -71,14 +72,14 @@ struct Peer {
     sent: bool,
 }
 
-/// What the threads of a peer share.
+/// The shared state of the threads of a peer.
 struct Shared {
     spec: PeerSpec,
     /// The name of the file with the script.
     file: String,
     script: Script,
     state: Mutex<State>,
-    /// Told when a connection has ended, or a while has passed without a datagram.
+    /// Notified when a connection has ended, or an interval has passed without a datagram.
     changed: Condvar,
     stops: AtomicBool,
 }
@@ -86,56 +87,57 @@ struct Shared {
 #[derive(Default)]
 struct State {
     values: Values,
-    /// The messages so far, a line each.
-    heard: Vec<String>,
-    heard_bytes: usize,
-    /// What was heard first that no rule is for, or what else went wrong.
-    trouble: Option<String>,
-    /// Connections that are open, by number.
+    /// The messages so far, one per line.
+    received: Vec<String>,
+    received_bytes: usize,
+    /// The first message without a rule, or another error.
+    error: Option<String>,
+    /// Open connections, by number.
     connections: BTreeMap<u64, TcpStream>,
     last: u64,
-    /// Where a connection comes from that only tells that all before it were taken.
+    /// The address of a connection that marks that all earlier connections were accepted.
     mark: Option<SocketAddr>,
-    /// How often nothing came for a while.
+    /// How many intervals have passed without a datagram.
     idle: u64,
 }
 
 impl Peers {
-    /// Starts the peers of a case; their scripts stand in its folder. An error is a mistake in the case, or of this machine.
-    pub fn start(specs: &BTreeMap<String, PeerSpec>, folder: &Path) -> Result<Peers> {
+    /// Starts the peers of a case, whose scripts are in its directory. An error is that of the case, or of this
+    /// machine.
+    pub fn start(specs: &BTreeMap<String, PeerSpec>, dir: &Path) -> Result<Peers> {
         let mut peers = Peers(Vec::new());
         for (name, spec) in specs {
-            let wrong =
-                |words: String| Error::job(format!("{}: peer `{name}`: {words}", folder.join("case.toml").display()));
+            let invalid =
+                |message: String| Error::job(format!("{}: peer `{name}`: {message}", dir.join("case.toml").display()));
             let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
             if name.is_empty() || !name.chars().all(is_word) {
-                return Err(wrong("its name is not of a-z, 0-9, `_` and `-`".into()));
+                return Err(invalid("its name is not of a-z, 0-9, `_` and `-`".into()));
             }
             if spec.bytes.is_some_and(|bytes| spec.kind != Kind::Tcp || !(1..=MESSAGE_BYTES_MAX).contains(&bytes)) {
-                return Err(wrong(format!("`bytes` is the length of messages over TCP, 1 to {MESSAGE_BYTES_MAX}")));
+                return Err(invalid(format!("`bytes` is the length of messages over TCP, 1 to {MESSAGE_BYTES_MAX}")));
             }
             if !spec.headers.is_empty() && spec.kind != Kind::Http {
-                return Err(wrong("`headers` are those of requests over HTTP".into()));
+                return Err(invalid("`headers` are those of requests over HTTP".into()));
             }
-            let path = folder.join(format!("{name}.txt"));
-            let script =
-                Script::read(&read_text(&path)?).map_err(|words| Error::job(format!("{}:{words}", path.display())))?;
+            let path = dir.join(format!("{name}.txt"));
+            let script = Script::read(&read_text(&path)?)
+                .map_err(|message| Error::job(format!("{}:{message}", path.display())))?;
             peers.0.push(Peer::start(name, spec, script)?);
         }
         Ok(peers)
     }
 
-    /// The text with the address of each peer in the place of its name in braces.
+    /// Replaces the name of each peer in braces by its address.
     pub fn addressed(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, peer| text.replace(&peer.placeholder(), &peer.address.to_string()))
     }
 
-    /// The other way: what is the same in each run.
+    /// Replaces addresses by names, so that the text is the same in each run.
     pub fn named(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, peer| text.replace(&peer.address.to_string(), &peer.placeholder()))
     }
 
-    /// Forgets everything, as if nobody had been there.
+    /// Resets the peers to their initial state.
     pub fn reset(&mut self) {
         self.settle();
         for peer in &mut self.0 {
@@ -146,36 +148,36 @@ impl Peers {
         }
     }
 
-    /// Lets the plugin, which is doing nothing now, get the datagrams that are for it, once it listens.
+    /// Sends the datagrams to the idle plugin, once it listens.
     pub fn send(&mut self) {
         self.0.iter_mut().for_each(Peer::send);
     }
 
-    /// The same as an error of the plugin.
+    /// Returns the first peer error as an error of the plugin.
     pub fn check(&self) -> Result<()> {
-        self.trouble().map_or(Ok(()), |words| Err(Error::plugin(words)))
+        self.error().map_or(Ok(()), |message| Err(Error::plugin(message)))
     }
 
-    /// Waits until all is heard of what a plugin said that is gone, and looks whether anything was wrong with it.
+    /// Waits until everything from a stopped plugin was received, and returns the first error.
     pub fn check_to_the_end(&self) -> Result<()> {
         self.settle();
         self.check()
     }
 
-    /// Waits until all is heard of what a plugin said that is gone.
+    /// Waits until everything from a stopped plugin was received.
     pub fn settle(&self) {
         self.0.iter().for_each(Peer::settle);
     }
 
-    /// The first thing that went wrong at a peer.
-    pub fn trouble(&self) -> Option<String> {
-        self.0.iter().find_map(|peer| Some(format!("peer `{}`: {}", peer.name, peer.shared.state().trouble.clone()?)))
+    /// Returns the first error at a peer.
+    pub fn error(&self) -> Option<String> {
+        self.0.iter().find_map(|peer| Some(format!("peer `{}`: {}", peer.name, peer.shared.state().error.clone()?)))
     }
 
-    /// What each peer has heard, a line a message.
-    pub fn heard(&self) -> impl Iterator<Item = (&str, String)> {
+    /// Returns what each peer has received, one message per line.
+    pub fn received(&self) -> impl Iterator<Item = (&str, String)> {
         self.0.iter().filter(|peer| peer.kind != Kind::UdpSender).map(|peer| {
-            let lines = peer.shared.state().heard.iter().map(|line| format!("{line}\n")).collect::<String>();
+            let lines = peer.shared.state().received.iter().map(|line| format!("{line}\n")).collect::<String>();
             (peer.name.as_str(), self.named(&lines))
         })
     }
@@ -206,7 +208,7 @@ impl Peer {
                 let socket = UdpSocket::bind(here).map_err(failed)?;
                 (socket.local_addr().map_err(failed)?, Some(Box::new(move || udp::serve(&own, &socket))))
             }
-            // The plugin is to have it.
+            // The plugin will bind it.
             Kind::UdpSender => (UdpSocket::bind(here).and_then(|socket| socket.local_addr()).map_err(failed)?, None),
         };
         let failing = shared.clone();
@@ -221,7 +223,7 @@ impl Peer {
         format!("{{{}}}", self.name)
     }
 
-    /// Waits until connections have been taken and come to their ends, or until no datagram comes.
+    /// Waits until connections were accepted and have ended, or until no more datagrams arrive.
     fn settle(&self) {
         if matches!(self.kind, Kind::Tcp | Kind::Http) {
             self.shared.take_all(self.address);
@@ -230,13 +232,13 @@ impl Peer {
     }
 
     fn send(&mut self) {
-        // Whoever listens has the address. The plugin is not called just now, so nobody is in its way.
+        // If the address is in use, the plugin listens. It is not being called now, so this bind does not interfere.
         if self.kind != Kind::UdpSender || self.sent || UdpSocket::bind(self.address).is_ok() {
             return;
         }
         self.sent = true;
-        if let Err(words) = udp::send(&self.shared, self.address) {
-            self.shared.fails(words);
+        if let Err(message) = udp::send(&self.shared, self.address) {
+            self.shared.fails(message);
         }
     }
 }
@@ -246,11 +248,11 @@ impl Drop for Peer {
         self.shared.stops.store(true, Ordering::Release);
         self.shared.settle(self.kind);
         if matches!(self.kind, Kind::Tcp | Kind::Http) {
-            // So that who listens looks up.
+            // Wakes the listening thread.
             drop(TcpStream::connect(self.address));
         }
         if let Some(thread) = self.thread.take() {
-            // What it said in a panic is told.
+            // The thread has already reported its panic.
             let _ = thread.join();
         }
     }
@@ -261,19 +263,19 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fails(&self, words: String) {
-        self.state().trouble.get_or_insert(words);
+    fn fails(&self, message: String) {
+        self.state().error.get_or_insert(message);
     }
 
-    /// Takes connections, each on a thread.
+    /// Accepts connections, each on its own thread.
     fn listen(self: &Arc<Shared>, listener: &TcpListener, serve: fn(&Shared, TcpStream)) {
         for connection in listener.incoming() {
             if self.stops.load(Ordering::Acquire) {
                 return;
             }
             let begun = connection.map_err(|error| error.to_string()).and_then(|stream| self.begin(stream, serve));
-            if let Err(words) = begun {
-                self.fails(format!("a connection could not be accepted: {words}"));
+            if let Err(message) = begun {
+                self.fails(format!("a connection could not be accepted: {message}"));
             }
         }
     }
@@ -310,60 +312,63 @@ impl Shared {
         }
     }
 
-    /// What is said without being asked.
+    /// Returns what is sent without a request.
     fn greeting(&self) -> Result<Reply, String> {
-        self.script.greeting.said(&self.state().values)
+        self.script.greeting.reply(&self.state().values)
     }
 
-    /// Keeps a message, and finds what is answered; `None`: nothing can be.
-    fn hear(&self, message: &[u8]) -> Option<Reply> {
-        let shown = escaped(message);
+    /// Records a message, and returns the response, or `None` if there is none.
+    fn receive(&self, message: &[u8]) -> Option<Reply> {
+        let shown = escape(message);
         let mut state = self.state();
-        state.heard_bytes += shown.len();
-        if state.heard_bytes > HEARD_BYTES_MAX {
-            state.trouble.get_or_insert_with(|| format!("it received more than {HEARD_BYTES_MAX} bytes"));
+        state.received_bytes += shown.len();
+        if state.received_bytes > HEARD_BYTES_MAX {
+            state.error.get_or_insert_with(|| format!("it received more than {HEARD_BYTES_MAX} bytes"));
             return None;
         }
-        let words = match self.script.heard(message, &mut state.values) {
+        let message = match self.script.received(message, &mut state.values) {
             Some(Ok(reply)) => {
-                state.heard.push(shown);
+                state.received.push(shown);
                 return Some(reply);
             }
-            Some(Err(words)) => format!("{} cannot answer `{shown}`: {words}", self.file),
+            Some(Err(message)) => format!("{} cannot answer `{shown}`: {message}", self.file),
             None => format!("no rule of {} is for what the plugin says: {shown}", self.file),
         };
-        state.heard.push(shown);
-        state.trouble.get_or_insert(words);
+        state.received.push(shown);
+        state.error.get_or_insert(message);
         None
     }
 
-    /// Waits until all connections are taken that a plugin has made, which may be gone: they wait in a queue of the system, and
-    /// one of our own is behind them in it.
+    /// Waits until all connections of a plugin were accepted, even closed ones. They are in a queue of the system, and
+    /// a connection of our own follows them.
     fn take_all(&self, address: SocketAddr) {
         let mark = || {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
             socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
             self.state().mark = socket.local_addr()?.as_socket();
-            socket.connect_timeout(&address.into(), SETTLES_WITHIN).map(|()| socket)
+            socket.connect_timeout(&address.into(), SETTLE_TIME_MAX).map(|()| socket)
         };
         let made = mark();
         let mut state = self.state();
         if made.is_ok() {
             let waits = |state: &mut State| state.mark.is_some();
-            state =
-                self.changed.wait_timeout_while(state, SETTLES_WITHIN, waits).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .changed
+                .wait_timeout_while(state, SETTLE_TIME_MAX, waits)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         state.mark = None;
     }
 
-    /// Waits until connections have come to their ends, or until no datagram comes.
+    /// Waits until connections have ended, or until no more datagrams arrive.
     fn settle(&self, kind: Kind) {
-        let end = Instant::now() + SETTLES_WITHIN;
+        let end = Instant::now() + SETTLE_TIME_MAX;
         let mut state = self.state();
         let idle = state.idle;
         while match kind {
             Kind::Tcp | Kind::Http => !state.connections.is_empty(),
-            // One wait may have begun before.
+            // One interval may have begun earlier.
             Kind::Udp => state.idle < idle + 2,
             Kind::UdpSender => false,
         } {
@@ -379,7 +384,7 @@ impl Shared {
     }
 }
 
-/// Tells, on every way out, that a connection has ended.
+/// Reports on every exit that a connection has ended.
 struct EndNotice {
     shared: Arc<Shared>,
     number: u64,
@@ -388,14 +393,14 @@ struct EndNotice {
 impl Drop for EndNotice {
     fn drop(&mut self) {
         if let Some(stream) = self.shared.state().connections.remove(&self.number) {
-            // Another handle of it may be open still.
+            // Another handle of it may still be open.
             let _ = stream.shutdown(Shutdown::Both);
         }
         self.shared.changed.notify_all();
     }
 }
 
-/// The file with what a peer is to hear.
+/// Returns the file with what a peer must receive.
 pub fn expected_file(name: &str) -> String {
     format!("expected-{name}.txt")
 }

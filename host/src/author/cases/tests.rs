@@ -1,22 +1,22 @@
-//! Cases that a runner makes up.
+//! Cases with a simulated runner.
 
 use super::*;
 use std::cell::RefCell;
 use tempfile::TempDir;
 
 fn plugin(cases: &[(&str, &str)]) -> TempDir {
-    let folder = TempDir::new().unwrap();
+    let dir = TempDir::new().unwrap();
     for (path, text) in cases {
-        let path = folder.path().join("cases").join(path);
+        let path = dir.path().join("cases").join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
-    folder
+    dir
 }
 
-/// Runs the cases with a job that puts out the same for every case.
-fn report(folder: &Path, result: Result<&str>) -> Result<CasesReport> {
-    run_with(folder, false, &|job| {
+/// Runs the cases with a job that emits the same for every case.
+fn report(dir: &Path, result: Result<&str>) -> Result<CasesReport> {
+    run_with(dir, false, &|job| {
         let text: toml::Table = toml::from_str(&job.text).unwrap();
         let output = text["sinks"]["output"]["path"].as_str().unwrap();
         fs::write(output, result.clone()?).unwrap();
@@ -30,32 +30,32 @@ const INPUT: (&str, &str) = ("one/input.jsonl", "[{\"value\":\"a b\"}]\n[]\n");
 #[test]
 fn a_case_becomes_a_job_that_runs_with_one_worker_and_with_two() {
     let case = "schema = { word = \"text\" }\nkey = [\"word\"]\nconfig = { by = 2 }\ntimeout = \"3s\"\nbatch = \"2s\"";
-    let folder = plugin(&[("one/case.toml", case), INPUT, ("one/expected.jsonl", "")]);
+    let dir = plugin(&[("one/case.toml", case), INPUT, ("one/expected.jsonl", "")]);
     let jobs = RefCell::new(Vec::new());
-    let report = run_with(folder.path(), false, &|job| {
+    let report = run_with(dir.path(), false, &|job| {
         let text: toml::Table = toml::from_str(&job.text).unwrap();
         fs::write(text["sinks"]["output"]["path"].as_str().unwrap(), "").unwrap();
-        jobs.borrow_mut().push((job.workers, job.folder.clone(), text));
+        jobs.borrow_mut().push((job.workers, job.dir.clone(), text));
         Ok(())
     })
     .unwrap();
     assert!(report.passed(), "{report}");
     let jobs = jobs.into_inner();
     assert_eq!([jobs[0].0, jobs[1].0], [1, 2]);
-    let (_, case_folder, job) = &jobs[0];
+    let (_, case_dir, job) = &jobs[0];
     millstream_base::job::parse(
         &toml::to_string(job).unwrap(),
         millstream_connectors::kinds::all(),
         Path::new("job"),
-        case_folder,
+        case_dir,
         &[],
     )
     .unwrap();
-    assert_eq!(case_folder, &folder.path().join("cases/one"));
+    assert_eq!(case_dir, &dir.path().join("cases/one"));
     assert_eq!(job["batch"].as_str(), Some("2s"));
     assert_eq!(job["sources"]["input"]["schema"]["word"].as_str(), Some("text"));
     let stage = &job["stages"]["stage"];
-    assert_eq!(stage["plugin"].as_str(), fs::canonicalize(folder.path()).unwrap().to_str());
+    assert_eq!(stage["plugin"].as_str(), fs::canonicalize(dir.path()).unwrap().to_str());
     assert_eq!(stage["config"]["by"].as_integer(), Some(2));
     assert_eq!((stage["key"][0].as_str(), stage["timeout"].as_str()), (Some("word"), Some("3s")));
     assert!(stage.get("emit").is_none());
@@ -64,10 +64,10 @@ fn a_case_becomes_a_job_that_runs_with_one_worker_and_with_two() {
 #[test]
 fn a_case_may_have_several_inputs() {
     let case = "key = \"k\"\ninputs = [{ name = \"z\", schema = { k = \"text\" } }, { name = \"a\", schema = { k = \"text\" } }]";
-    let folder =
+    let dir =
         plugin(&[("one/case.toml", case), ("one/z.jsonl", "[]"), ("one/a.jsonl", "[]"), ("one/expected.jsonl", "")]);
     let jobs = RefCell::new(Vec::new());
-    let report = run_with(folder.path(), false, &|job| {
+    let report = run_with(dir.path(), false, &|job| {
         let job: toml::Table = toml::from_str(&job.text).unwrap();
         fs::write(job["sinks"]["output"]["path"].as_str().unwrap(), "").unwrap();
         jobs.borrow_mut().push(job);
@@ -86,37 +86,37 @@ fn a_case_may_have_several_inputs() {
     );
 }
 
-fn report_of_one(folder: &TempDir) -> String {
-    report(folder.path(), Ok("")).unwrap_err().message
+fn report_of_one(dir: &TempDir) -> String {
+    report(dir.path(), Ok("")).unwrap_err().message
 }
 
 #[test]
 fn differences_name_case_workers_and_rows() {
     let expected = ("one/expected.jsonl", "{\"batch\":1,\"rows\":[{\"value\":\"a\"}]}\n");
-    let folder = plugin(&[CASE, INPUT, expected]);
+    let dir = plugin(&[CASE, INPUT, expected]);
     let right = "{\"batch\":1,\"time\":\"t\",\"rows\":[{\"value\":\"a\"}]}\n{\"batch\":2,\"rows\":[]}\n";
-    assert!(report(folder.path(), Ok(right)).unwrap().passed());
-    let wrong = report(folder.path(), Ok("{\"batch\":1,\"rows\":[{\"value\":\"b\"}]}\n")).unwrap();
+    assert!(report(dir.path(), Ok(right)).unwrap().passed());
+    let wrong = report(dir.path(), Ok("{\"batch\":1,\"rows\":[{\"value\":\"b\"}]}\n")).unwrap();
     assert!(!wrong.passed());
     assert_eq!(
         wrong.to_string(),
         "FAIL  one\n      with 1 worker: batch 1:\n        missing      {\"value\":\"a\"}\n        \
          unexpected   {\"value\":\"b\"}\n1 case, 1 failed\n"
     );
-    let failed = report(folder.path(), Err(Error::plugin("it trapped"))).unwrap();
+    let failed = report(dir.path(), Err(Error::plugin("it trapped"))).unwrap();
     assert!(failed.to_string().contains("with 1 worker: the job failed: it trapped"), "{failed}");
 }
 
 #[test]
 fn expected_errors_and_cases_that_do_not_say() {
-    let folder = plugin(&[CASE, INPUT, ("one/expected-error.txt", "no such column\n")]);
-    assert!(report(folder.path(), Err(Error::job("x: no such column `a`"))).unwrap().passed());
-    let other = report(folder.path(), Err(Error::job("a trap"))).unwrap();
+    let dir = plugin(&[CASE, INPUT, ("one/expected-error.txt", "no such column\n")]);
+    assert!(report(dir.path(), Err(Error::job("x: no such column `a`"))).unwrap().passed());
+    let other = report(dir.path(), Err(Error::job("a trap"))).unwrap();
     assert!(other.to_string().contains("another error") && other.to_string().contains("a trap"), "{other}");
-    let none = report(folder.path(), Ok("")).unwrap();
+    let none = report(dir.path(), Ok("")).unwrap();
     assert!(none.to_string().contains("the job did not fail"), "{none}");
-    let folder = plugin(&[CASE, INPUT]);
-    let unknown = report(folder.path(), Ok("{\"batch\":1,\"rows\":[]}\n")).unwrap();
+    let dir = plugin(&[CASE, INPUT]);
+    let unknown = report(dir.path(), Ok("{\"batch\":1,\"rows\":[]}\n")).unwrap();
     assert!(!unknown.passed() && unknown.to_string().contains("      {\"batch\":1,\"rows\":[]}"), "{unknown}");
 }
 

@@ -1,4 +1,4 @@
-//! What is told of a plugin, as text and for programs.
+//! Tests of the description of a plugin, as text and as JSON.
 
 #[allow(dead_code)]
 #[path = "../../../plugins/src/plugin/tests/hand.rs"]
@@ -17,8 +17,8 @@ fn identity() -> Vec<u8> {
 
 #[test]
 fn inspect_shows_what_a_plugin_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("hand.wasm");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("hand.wasm");
     fs::write(&file, identity()).unwrap();
     let (text, _) = of_loaded(&hand::host().load(&file, &LoadOptions::default()).unwrap()).unwrap();
     for expected in [
@@ -36,8 +36,8 @@ fn inspect_shows_what_a_plugin_is() {
 
 #[test]
 fn inspect_says_it_to_programs_too() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("hand.wasm");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("hand.wasm");
     fs::write(&file, identity()).unwrap();
     let (_, said) = of_loaded(&hand::host().load(&file, &LoadOptions::default()).unwrap()).unwrap();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The words of `millstream inspect` for a plugin.
+//! Formats the text of `millstream inspect` for a plugin.
 
 use super::Inspected;
 use millstream_packages::package::difference::in_words as columns;
@@ -6,7 +6,7 @@ use millstream_plugins::sections::in_words;
 use serde_json::Value;
 use std::fmt::Write as _;
 
-/// Lines of name and value, values below each other.
+/// Lines of name and value, with aligned values.
 struct Lines(String);
 
 impl Lines {
@@ -15,7 +15,7 @@ impl Lines {
         let _ = writeln!(self.0, "{:<15}{value}", format!("{name}:"));
     }
 
-    /// A line where there is something to say.
+    /// Adds a line if the value is not empty.
     fn some(&mut self, name: &str, value: &str) {
         if !value.is_empty() {
             self.add(name, value);
@@ -25,8 +25,8 @@ impl Lines {
 
 pub(super) fn of(inspected: &Inspected) -> String {
     let mut lines = Lines(String::new());
-    let answer = inspected.answer();
-    let said = answer.or(inspected.answers.first());
+    let response = inspected.response();
+    let said = response.or(inspected.responses.first());
     let name = |name: &str, version: &str| [name, version].join(" ").trim().to_owned();
     let package = &inspected.facts.said;
     match said {
@@ -36,8 +36,8 @@ pub(super) fn of(inspected: &Inspected) -> String {
             let differs = |written: &str, said: &str| !written.is_empty() && written != said;
             if differs(&package.name, text(said, "name")) || differs(&package.version, text(said, "version")) {
                 let written = name(&package.name, &package.version);
-                let words = format!("in its sections it is {written}: it was changed after it was built");
-                lines.add("otherwise", &words);
+                let text = format!("in its sections it is {written}: it was changed after it was built");
+                lines.add("otherwise", &text);
             }
         }
         None => lines.some("plugin", &name(&package.name, &package.version)),
@@ -45,31 +45,32 @@ pub(super) fn of(inspected: &Inspected) -> String {
     if said.is_none_or(|said| text(said, "doc").trim() != package.description.trim()) {
         lines.some("description", &package.description);
     }
-    told(inspected, &mut lines);
+    add_sections(inspected, &mut lines);
     facts(inspected, &mut lines);
-    match answer {
-        Some(answer) => columns_of(answer, inspected, &mut lines),
+    match response {
+        Some(response) => columns_of(response, inspected, &mut lines),
         None => {
-            let why = match inspected.refused.as_str() {
+            let why = match inspected.refusal.as_str() {
                 "" => String::new(),
-                words => format!(" (without any it says: {words})"),
+                text => format!(" (without any it says: {text})"),
             };
             lines.add("schemas", &format!("they depend on the stage's config or input{why}"));
         }
     }
-    let others = inspected.answers.iter().filter(|other| answer.is_none_or(|answer| !same_columns(answer, other)));
+    let others =
+        inspected.responses.iter().filter(|other| response.is_none_or(|response| !same_columns(response, other)));
     for other in others {
         lines.add("for example", &example(other));
     }
     lines.0
 }
 
-fn text<'a>(answer: &'a Value, part: &str) -> &'a str {
-    answer.get(part).and_then(Value::as_str).unwrap_or_default()
+fn text<'a>(response: &'a Value, part: &str) -> &'a str {
+    response.get(part).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// What the component's sections tell beside its name.
-fn told(inspected: &Inspected, lines: &mut Lines) {
+/// Adds what the component's sections contain in addition to its name.
+fn add_sections(inspected: &Inspected, lines: &mut Lines) {
     let package = &inspected.facts.said;
     lines.some("license", &package.license);
     lines.some("authors", &package.authors);
@@ -82,7 +83,7 @@ fn told(inspected: &Inspected, lines: &mut Lines) {
     }
 }
 
-/// What the component is.
+/// Adds the facts about the component.
 fn facts(inspected: &Inspected, lines: &mut Lines) {
     let facts = &inspected.facts;
     let or_nothing = |list: String| if list.is_empty() { "nothing".to_owned() } else { list };
@@ -104,47 +105,47 @@ fn facts(inspected: &Inspected, lines: &mut Lines) {
     }
 }
 
-fn columns_of(answer: &Value, inspected: &Inspected, lines: &mut Lines) {
-    let inputs = answer.get("inputs").and_then(Value::as_array);
+fn columns_of(response: &Value, inspected: &Inspected, lines: &mut Lines) {
+    let inputs = response.get("inputs").and_then(Value::as_array);
     let inputs: Vec<String> = inputs.into_iter().flatten().map(|input| columns(Some(input))).collect();
     // A source has none.
     lines.some("reads", &inputs.join("\n"));
-    lines.add("returns", &columns(answer.get("output")));
-    if has_state(answer) {
-        lines.add("state", &columns(answer.get("state")));
+    lines.add("returns", &columns(response.get("output")));
+    if has_state(response) {
+        lines.add("state", &columns(response.get("state")));
     }
     if !inputs.is_empty() {
-        lines.add("key", &columns(answer.get("key")));
+        lines.add("key", &columns(response.get("key")));
     }
-    if answer.get("inverse") == Some(&Value::Bool(true)) {
+    if response.get("inverse") == Some(&Value::Bool(true)) {
         lines.add("inverse", "yes");
     }
     match &inspected.facts.config_schema {
         Value::Null => lines.add("config", "any"),
-        Value::String(words) => lines.add("config", words),
+        Value::String(text) => lines.add("config", text),
         schema => lines.add("config", &schema.to_string()),
     }
 }
 
-fn has_state(answer: &Value) -> bool {
-    answer.get("state").and_then(Value::as_array).is_some_and(|columns| !columns.is_empty())
+fn has_state(response: &Value) -> bool {
+    response.get("state").and_then(Value::as_array).is_some_and(|columns| !columns.is_empty())
 }
 
 fn same_columns(one: &Value, other: &Value) -> bool {
     ["inputs", "output", "state", "key"].iter().all(|part| one.get(part) == other.get(part))
 }
 
-/// What it answered about a config and an input.
-fn example(answer: &Value) -> String {
-    let config = answer.get("config").map(Value::to_string).unwrap_or_default();
-    let state = if has_state(answer) { format!(", state {}", columns(answer.get("state"))) } else { String::new() };
-    if answer.get("inputs").and_then(Value::as_array).is_some_and(Vec::is_empty) {
-        return format!("config {config}: returns {}", columns(answer.get("output")));
+/// Describes the response for a config and an input.
+fn example(response: &Value) -> String {
+    let config = response.get("config").map(Value::to_string).unwrap_or_default();
+    let state = if has_state(response) { format!(", state {}", columns(response.get("state"))) } else { String::new() };
+    if response.get("inputs").and_then(Value::as_array).is_some_and(Vec::is_empty) {
+        return format!("config {config}: returns {}", columns(response.get("output")));
     }
     format!(
         "config {config}, input {}: reads {}, returns {}{state}",
-        columns(answer.get("given")),
-        columns(answer.get("inputs")),
-        columns(answer.get("output"))
+        columns(response.get("given")),
+        columns(response.get("inputs")),
+        columns(response.get("output"))
     )
 }

@@ -1,18 +1,19 @@
-//! Which names a project may have: the name is that of a package, a folder, a file and, in most languages, a function.
+//! The allowed names of a project. The name is that of a package, a directory, a file and, in most languages, a
+//! function.
 
 use crate::author::language::Language;
 use millstream_base::error::{Error, Result};
 
-/// Bytes of a project's name.
+/// Maximum bytes of a project's name.
 const NAME_BYTES_MAX: usize = 64;
 
-/// Words of Rust, and names that cargo keeps for itself.
+/// Rust keywords, and names reserved by cargo.
 const RUST: &str = "abstract alloc as async await become box break build const continue core crate deps do dyn else enum \
     examples extern false final fn for gen if impl in incremental let loop macro match millstream-sdk mod move mut override \
     priv proc-macro pub ref return self serde static std struct super test trait true try type typeof union unsafe unsized \
     use virtual where while yield";
 
-/// Words of Python, the modules of its standard library, which a plugin's module would hide, and the SDK's own.
+/// Python keywords, the modules of its standard library, which a plugin's module would hide, and the SDK's names.
 const PYTHON: &str = "abc aifc and antigravity argparse array as assert ast async asynchat asyncio asyncore atexit audioop \
     await base64 bdb binascii bisect break builtins bz2 calendar cases cgi cgitb chunk class cmath cmd code codecs codeop \
     collections colorsys compileall componentize-py compression concurrent configparser contextlib contextvars continue copy \
@@ -31,7 +32,7 @@ const PYTHON: &str = "abc aifc and antigravity argparse array as assert ast asyn
     types typing unicodedata unittest urllib uu uuid venv warnings wave weakref webbrowser while winreg winsound with \
     wit-world wsgiref xdrlib xml xmlrpc yield zipapp zipfile zipimport zlib zoneinfo";
 
-/// Words of JavaScript and TypeScript, and modules of Node, whose names npm does not allow.
+/// JavaScript and TypeScript keywords, and Node modules, whose names npm does not allow.
 const JAVASCRIPT: &str = "any arguments as assert async await boolean break buffer case catch class cluster console const \
     constants continue crypto debugger declare default delete dgram dns do domain else enum eval events export extends false \
     finally for fs function get http http2 https if implements import in inspector instanceof interface is let \
@@ -40,7 +41,7 @@ const JAVASCRIPT: &str = "any arguments as assert async await boolean break buff
     throw timers tls true try tty type typeof undefined unknown url util v8 var vm void wasi while with worker-threads \
     yield zlib";
 
-/// Words of Go, names that it declares before, and packages of its standard library.
+/// Go keywords, predeclared names, and packages of its standard library.
 const GO: &str = "all any append archive bool break bufio byte bytes cap case cases chan clear close cmd cmp complex \
     complex128 complex64 compress const container context continue copy crypto database debug default defer delete else \
     embed encoding error errors expvar fallthrough false flag float32 float64 fmt for func go goto hash html if image \
@@ -49,7 +50,7 @@ const GO: &str = "all any append archive bool break bufio byte bytes cap case ca
     rune runtime sdk select slices sort std strconv string strings struct structs switch sync syscall test testing text \
     time true type uint uint16 uint32 uint64 uint8 uintptr unicode unique unsafe var vendor weak";
 
-/// Words of C, and functions and types of its library, which a plugin's function would collide with.
+/// C keywords, and functions and types of its library, with which a plugin's function would collide.
 const C: &str = "abort abs acos asin assert atan atan2 atexit atof atoi atol auto bool break bsearch calloc case cbrt ceil \
     char clock close connect const continue copysign cos cosh ctime default difftime div do double dup else enum environ erf \
     errno exit exp exp2 expm1 extern fabs false fclose fdim feof ferror fflush fgetc fgets float floor fma fmax fmin fmod \
@@ -61,7 +62,7 @@ const C: &str = "abort abs acos asin assert atan atan2 atexit atof atoi atol aut
     strcat strchr strcmp strcpy strdup strlen strncmp strncpy strstr strtod strtol struct switch system tan tanh tgamma \
     time tolower toupper true trunc typedef ungetc union unlink unsigned void volatile wait while write";
 
-/// Refuses a name that is none, or that the language would not take.
+/// Rejects an invalid name, or one that the language does not allow.
 pub fn check(name: &str, language: Language) -> Result<()> {
     let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let fits = name.len() <= NAME_BYTES_MAX

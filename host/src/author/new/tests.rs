@@ -1,10 +1,10 @@
 use super::*;
 
 const WORLDS: [&str; 6] = ["transform", "update", "aggregate", "cogroup", "source", "sink"];
-/// Every file of a folder, as text where it is text.
-fn files(folder: &Path) -> Vec<(PathBuf, String)> {
+/// Returns every file of a directory with its text.
+fn files(dir: &Path) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("entries") {
+    for entry in std::fs::read_dir(dir).expect("entries") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             found.extend(files(&path));
@@ -23,12 +23,12 @@ fn a_project_bears_its_name_and_needs_nothing_above_it() {
     for language in Language::ALL.into_iter().filter(|language| TEMPLATES.get_dir(language.word()).is_some()) {
         for world in WORLDS {
             let name = format!("tally-{}-{world}", language.word());
-            let folder = create(parent.path(), &name, world, language).expect("a project");
+            let dir = create(parent.path(), &name, world, language).expect("a project");
             made += 1;
-            for (path, text) in files(&folder) {
+            for (path, text) in files(&dir) {
                 let lower = text.to_lowercase();
                 let placeholder = ["my-plugin", "my_plugin", "myplugin"].into_iter().find(|word| lower.contains(word));
-                let of_sdk = path.strip_prefix(&folder).expect("inside").starts_with("sdk");
+                let of_sdk = path.strip_prefix(&dir).expect("inside").starts_with("sdk");
                 assert!(of_sdk || placeholder.is_none(), "{}: {placeholder:?}", path.display());
                 assert!(of_sdk || !text.contains("../.."), "{} leads out of the project", path.display());
                 let name = path.to_string_lossy();
@@ -36,7 +36,7 @@ fn a_project_bears_its_name_and_needs_nothing_above_it() {
                     assert!(!name.contains(left_out), "{name}");
                 }
             }
-            let read = |file: &str| std::fs::read_to_string(folder.join(file)).expect(file);
+            let read = |file: &str| std::fs::read_to_string(dir.join(file)).expect(file);
             let (file, begin) = match world {
                 "source" => ("expected.jsonl", "{\"rows\":[{\"number\":0"),
                 "sink" => ("expected-server.txt", "OPEN "),
@@ -55,7 +55,7 @@ fn a_project_bears_its_name_and_needs_nothing_above_it() {
     assert_eq!(std::fs::read_dir(parent.path()).expect("entries").count(), made, "nothing else is left behind");
 }
 
-/// What a project in a language other than Rust says of itself is read as it stands; cargo is asked elsewhere.
+/// The manifest of a project in a language other than Rust is parsed directly. cargo is tested elsewhere.
 #[test]
 fn the_manifest_of_a_project_is_complete() {
     let parent = tempfile::tempdir().expect("a folder");
@@ -63,8 +63,8 @@ fn the_manifest_of_a_project_is_complete() {
     for language in others.filter(|language| TEMPLATES.get_dir(language.word()).is_some()) {
         for world in WORLDS {
             let name = format!("tally-{}-{world}", language.word());
-            let folder = create(parent.path(), &name, world, language).expect("a project");
-            let project = crate::author::project::Project::read(&folder).expect("a manifest");
+            let dir = create(parent.path(), &name, world, language).expect("a project");
+            let project = crate::author::project::Project::read(&dir).expect("a manifest");
             assert_eq!(project.about.name, name);
             assert_eq!(project.about.version, "0.1.0", "{name}");
             assert!(!project.about.license.is_empty(), "{name}");
@@ -78,8 +78,8 @@ fn the_manifest_of_a_project_is_complete() {
 #[test]
 fn a_rust_project_does_not_lean_on_our_workspace() {
     let parent = tempfile::tempdir().expect("a folder");
-    let folder = create(parent.path(), "tally", "update", Language::Rust).expect("a project");
-    let read = |file: &str| std::fs::read_to_string(folder.join(file)).expect(file);
+    let dir = create(parent.path(), "tally", "update", Language::Rust).expect("a project");
+    let read = |file: &str| std::fs::read_to_string(dir.join(file)).expect(file);
     assert!(read("Cargo.toml").contains("path = \"sdk\""));
     assert!(read("Cargo.toml").contains("name = \"tally\""));
     assert!(read("Cargo.toml").contains("\ndescription = \"\"\n"), "{}", read("Cargo.toml"));
@@ -108,10 +108,10 @@ fn wrong_names_and_worlds_are_refused() {
         let message = refused(name, "transform", language);
         assert!(message.contains("is a reserved word of"), "{name} in {language}: {message}");
     }
-    // The struct of the plugin would be that of its rows.
+    // The plugin's struct would have the name of its rows' struct.
     let twice = refused("sale", "aggregate", Rust);
     assert!(twice.contains("the example uses the name `sale`"), "{twice}");
-    // The name that the demo suggests is the template's.
+    // The demo suggests the name of the template.
     for language in Language::ALL {
         let named = tempfile::tempdir().expect("a folder");
         let made = create(named.path(), "my-plugin", "transform", language);

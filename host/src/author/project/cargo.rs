@@ -1,4 +1,4 @@
-//! The project of a `Cargo.toml`, as cargo knows it.
+//! Reads a project from its `Cargo.toml`, using cargo.
 
 use super::{Code, Grants, Project, ProjectFacts};
 use crate::author::build::rust::toolchain;
@@ -25,7 +25,7 @@ struct CargoPackage {
     authors: Vec<String>,
     manifest_path: PathBuf,
     targets: Vec<CargoTarget>,
-    /// `[package.metadata]`: what others than cargo read.
+    /// `[package.metadata]`, which is for tools other than cargo.
     #[serde(default)]
     metadata: Value,
 }
@@ -44,9 +44,9 @@ struct CargoTarget {
     crate_types: Vec<String>,
 }
 
-/// The project of a `Cargo.toml`, as cargo knows it: a workspace may say a part of it.
-pub fn project(folder: &Path, manifest: &Path) -> Result<Project> {
-    let here = folder.display();
+/// Reads the project of a `Cargo.toml`, using cargo: a workspace may define parts of it.
+pub fn project(dir: &Path, manifest: &Path) -> Result<Project> {
+    let here = dir.display();
     let manifest = manifest.canonicalize().map_err(|error| failed("read", manifest, &error))?;
     let output = toolchain::find()?
         .cargo()
@@ -56,8 +56,8 @@ pub fn project(folder: &Path, manifest: &Path) -> Result<Project> {
         .output()
         .map_err(|error| Error::environment(format!("cannot run cargo: {error}")))?;
     if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr);
-        return Err(Error::plugin(format!("{here}: cargo cannot read the project\n{}", words.trim_end())));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        return Err(Error::plugin(format!("{here}: cargo cannot read the project\n{}", stderr.trim_end())));
     }
     let metadata: CargoMetadata = serde_json::from_slice(&output.stdout)
         .map_err(|error| Error::environment(format!("cargo's metadata of {here} cannot be read: {error}")))?;
@@ -76,7 +76,7 @@ pub fn project(folder: &Path, manifest: &Path) -> Result<Project> {
         ours.map_err(|error| Error::job(format!("{here}/Cargo.toml: package.metadata.millstream: {error}")))?;
     let MillstreamMetadata { grants } = ours.unwrap_or_default();
     Ok(Project {
-        folder: folder.into(),
+        dir: dir.into(),
         world: None,
         migrates: false,
         grants,

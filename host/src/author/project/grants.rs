@@ -1,4 +1,4 @@
-//! What a plugin wants to be granted, as its manifest says: `grants` beside what else is Millstream's there.
+//! The permissions that a plugin requests in its manifest: `grants` among Millstream's keys there.
 //!
 //! ```toml
 //! [grants]
@@ -7,46 +7,46 @@
 //! http = { hosts = ["api.example.com"], methods = ["GET"] }
 //! ```
 //!
-//! It asks, and grants nothing: that is up to jobs.
+//! These are requests. Only jobs grant permissions.
 
 use millstream_base::job::spec::HttpGrant;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What a plugin wants to be granted.
+/// The permissions that a plugin requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grants {
-    /// Files, by the name it knows them by, and what each is.
+    /// Files, by the name that it uses, with descriptions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, String>,
-    /// Variables of its environment, and what each is.
+    /// Environment variables, with descriptions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// Requests over HTTP.
+    /// HTTP requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<Http>,
 }
 
-/// Requests that a plugin wants to make, as in `grant.http` of a job file.
+/// HTTP requests that a plugin wants to make, as in `grant.http` of a job file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Http {
-    /// Hosts, as `api.example.com` or `*.example.com`.
+    /// Hosts, for example `api.example.com` or `*.example.com`.
     pub hosts: Vec<String>,
-    /// Methods; those that only read where it says none.
+    /// Methods. Without any, only the read-only ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub methods: Vec<String>,
 }
 
 impl Grants {
-    /// Whether a job could grant it. The error says what not.
+    /// Checks that a job could grant this. The error says what is invalid.
     pub fn check(&self) -> Result<(), String> {
         let Some(http) = &self.http else { return Ok(()) };
         let mut grant = HttpGrant::to(&http.hosts);
         if !http.methods.is_empty() {
             grant = grant.methods(&http.methods);
         }
-        millstream_plugins::plugin::check_http_grant(&grant).map_err(|words| format!("`grants`: {words}"))
+        millstream_plugins::plugin::check_http_grant(&grant).map_err(|message| format!("`grants`: {message}"))
     }
 }

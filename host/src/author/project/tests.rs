@@ -1,10 +1,10 @@
 use super::*;
 
-/// A project of one file, read.
+/// Reads a project of one file.
 fn read(manifest: &str, text: &str) -> Result<Project, String> {
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join(manifest), text).expect("a file");
-    Project::read(folder.path()).map_err(|error| error.message.replace(&folder.path().display().to_string(), "FOLDER"))
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join(manifest), text).expect("a file");
+    Project::read(dir.path()).map_err(|error| error.message.replace(&dir.path().display().to_string(), "FOLDER"))
 }
 
 fn about(license: &str, authors: &[&str]) -> ProjectFacts {

@@ -20,7 +20,7 @@ fn versions_are_found_in_what_tools_print() {
     assert!(version("2") > version("1.99.9"));
 }
 
-/// The lock has the versions that the table names, so that there is one place to change.
+/// The lock file has the versions of the table, so that there is one place to change.
 #[test]
 fn the_packages_of_npm_are_those_of_the_table() {
     let manifest: serde_json::Value = serde_json::from_str(include_str!("npm/package.json")).expect("JSON");
@@ -49,12 +49,12 @@ fn what_is_known_to_work_will_do() {
     }
 }
 
-/// A program in a folder of its own that prints this.
+/// Creates a program that prints this.
 #[cfg(unix)]
-fn program(folder: &Path, name: &str, prints: &str) -> PathBuf {
+fn program(dir: &Path, name: &str, prints: &str) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
-    std::fs::create_dir_all(folder).expect("a folder");
-    let path = folder.join(name);
+    std::fs::create_dir_all(dir).expect("a folder");
+    let path = dir.join(name);
     std::fs::write(&path, format!("#!/bin/sh\n{prints}\n")).expect("a file");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("permissions");
     path
@@ -71,15 +71,15 @@ fn a_tool_beside_the_project_is_taken_if_it_will_do() {
 
     program(&own, "componentize-py", "echo componentize-py 0.1.2");
     assert_eq!(
-        fit(Tool::ComponentizePy, &path).expect_err("too old"),
+        check_version(Tool::ComponentizePy, &path).expect_err("too old"),
         "is version 0.1.2, but 0.25 or newer is required"
     );
     program(&own, "componentize-py", "echo broken pipes >&2; exit 3");
-    let why = fit(Tool::ComponentizePy, &path).expect_err("it does not run");
+    let why = check_version(Tool::ComponentizePy, &path).expect_err("it does not run");
     assert_eq!(why, "does not run (exit status: 3): broken pipes");
 }
 
-/// Node need not be started to know the version.
+/// Node is not started to determine the version.
 #[cfg(unix)]
 #[test]
 fn a_program_of_npm_has_the_version_of_its_package() {

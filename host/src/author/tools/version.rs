@@ -1,15 +1,15 @@
-//! Versions of tools, as they print them.
+//! Parses the versions that tools print.
 
 use std::fmt::{self, Display};
 use std::path::Path;
 
-/// Numbers with dots between them. More numbers are newer: `1.24` < `1.24.1`.
+/// Numbers separated by dots. A version with more numbers is newer: `1.24` < `1.24.1`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ToolVersion(Vec<u64>);
 
 impl ToolVersion {
-    /// The first version in a text, as in `go version go1.26.8 linux/amd64` and `v20.20.2`; a number without a dot counts
-    /// where there is none with.
+    /// Returns the first version in a text, for example in `go version go1.26.8 linux/amd64` and `v20.20.2`. A number
+    /// without a dot is used if there is none with a dot.
     pub fn in_text(text: &str) -> Option<ToolVersion> {
         let all = || {
             let runs = text.split(|c: char| !c.is_ascii_digit() && c != '.');
@@ -21,7 +21,7 @@ impl ToolVersion {
         all().find(|version| version.0.len() > 1).or_else(|| all().next())
     }
 
-    /// The first number.
+    /// Returns the first number.
     pub fn major(&self) -> Option<u64> {
         self.0.first().copied()
     }
@@ -34,13 +34,13 @@ impl Display for ToolVersion {
     }
 }
 
-/// The version of the npm package that a program is from, if it is from one: starting Node to ask takes much longer. A
-/// script in `bin` beside `node_modules` stands for the program of its name there.
+/// Returns the version of the npm package to which a program belongs, if any: starting Node takes much longer. A script
+/// in `bin` next to `node_modules` represents the program with its name there.
 pub fn of_npm_package(program: &Path) -> Option<ToolVersion> {
-    let beside = program.parent()?.parent()?.join("node_modules/.bin").join(program.file_name()?);
-    let real = beside.canonicalize().or_else(|_| program.canonicalize()).ok()?;
-    let in_modules = |folder: &&Path| {
-        let parent = folder.parent().and_then(Path::file_name).unwrap_or_default();
+    let linked = program.parent()?.parent()?.join("node_modules/.bin").join(program.file_name()?);
+    let real = linked.canonicalize().or_else(|_| program.canonicalize()).ok()?;
+    let in_modules = |dir: &&Path| {
+        let parent = dir.parent().and_then(Path::file_name).unwrap_or_default();
         parent == "node_modules" || parent.to_string_lossy().starts_with('@')
     };
     let package = real.ancestors().skip(1).find(in_modules)?;

@@ -1,4 +1,4 @@
-//! What stands for completions and manual pages in builds without them.
+//! Replaces completions and manual pages in builds without them.
 
 use clap::Args;
 use millstream_base::built;
@@ -16,15 +16,16 @@ pub struct CompletionsArguments {
 #[derive(Args)]
 pub struct ManPagesArguments {
     /// Directory
-    _folder: PathBuf,
+    #[arg(value_name = "FOLDER")]
+    _dir: PathBuf,
 }
 
-/// Makes no script.
+/// Fails, as there is no script in this build.
 pub fn completions(_arguments: &CompletionsArguments) -> Result<String> {
     Err(Error::job(built::absent("`millstream completions`", "author")))
 }
 
-/// Makes no pages.
+/// Fails, as there are no pages in this build.
 pub fn man_pages(_arguments: &ManPagesArguments) -> Result<String> {
     Err(Error::job(built::absent("`millstream man-pages`", "author")))
 }

@@ -1,4 +1,4 @@
-//! What is known of a checkpoint folder.
+//! Collects the facts about a checkpoint directory.
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
@@ -16,40 +16,40 @@ use std::collections::BTreeMap;
 use std::fs::TryLockError;
 use std::path::Path;
 
-/// How the identity of a source begins whose rows the plans keep.
+/// Prefixes of the identity of a source whose rows are kept in plans.
 const RECEIVED: [&str; 3] = ["socket ", "raw-socket ", "http server"];
 
-/// The same where each of several servers has its own count.
+/// The same if each of several servers has its own count.
 const SERVERS: &str = "several ";
 
-/// A checkpoint folder as `--json` prints it.
+/// A checkpoint directory as `--json` prints it.
 #[derive(Debug, Serialize)]
-pub struct FolderFacts {
-    /// The folder or URL.
+pub struct DirFacts {
+    /// The directory or URL.
     pub place: String,
     pub job: String,
     pub job_id: String,
     pub generation: Generation,
-    /// Whether a process runs the job now; `None`: the store cannot tell.
+    /// Whether a process runs the job now. `None` if the store cannot tell.
     pub running: Option<bool>,
     pub starts: Vec<JobStart>,
     /// Oldest first.
     pub checkpoints: Vec<CheckpointFacts>,
     /// How far each source was read, by name, at the newest checkpoint.
     pub positions: BTreeMap<String, SourceFacts>,
-    /// Rows that each source received and that cannot be lost any more, where they cannot be read a second time: those
-    /// of planned batches, and those that a batch will hold. A sender that can goes on behind them. Of several servers each has its own,
-    /// behind the name of the source.
+    /// Rows that each source received durably, if they cannot be read a second time: rows of planned batches, and rows
+    /// of future ones. A sender can continue after them. Each of several servers has its own count, after the name of
+    /// the source.
     pub received: BTreeMap<String, u64>,
     /// Batches after the newest checkpoint that the next start replays.
     pub planned: Option<PlannedFacts>,
-    /// What lies in the folder, by what it is.
+    /// The content of the directory, by kind.
     pub stored: BTreeMap<String, StoredObjects>,
     /// What is missing or cannot be read.
     pub problems: Vec<String>,
 }
 
-/// One kept checkpoint.
+/// A kept checkpoint.
 #[derive(Debug, Serialize)]
 pub struct CheckpointFacts {
     pub batch: BatchId,
@@ -57,14 +57,14 @@ pub struct CheckpointFacts {
     pub written: i64,
     pub generation: Generation,
     pub files: usize,
-    /// Of all its files; checkpoints share files.
+    /// The size of all its files. Checkpoints share files.
     pub bytes: u64,
     pub tables: Vec<TableFacts>,
-    /// The last batch that each sink had committed, where it remembers that.
+    /// The last batch that each sink had committed, if the sink tracks that.
     pub sinks: BTreeMap<String, BatchId>,
 }
 
-/// One table of a checkpoint.
+/// A table of a checkpoint.
 #[derive(Debug, Serialize)]
 pub struct TableFacts {
     pub of: TableOf,
@@ -76,7 +76,7 @@ pub struct TableFacts {
     pub changes: FilesFacts,
 }
 
-/// Files of one sort.
+/// Files of one kind.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FilesFacts {
     pub files: usize,
@@ -99,23 +99,22 @@ pub struct PlannedFacts {
     pub batches: usize,
 }
 
-/// Objects of one folder.
+/// Objects of one directory.
 #[derive(Debug, Default, Serialize)]
 pub struct StoredObjects {
     pub objects: usize,
     pub bytes: u64,
 }
 
-impl FolderFacts {
-    /// Looks at a checkpoint folder. What cannot be read becomes one of the problems. `folder`: where it is if it is a
-    /// local one.
-    pub fn of(store: &dyn Store, manifest: &Manifest, folder: Option<&Path>) -> Result<FolderFacts> {
+impl DirFacts {
+    /// Reads a checkpoint directory. What cannot be read is listed in the problems. `dir`: its path if it is local.
+    pub fn of(store: &dyn Store, manifest: &Manifest, dir: Option<&Path>) -> Result<DirFacts> {
         let mut problems = Vec::new();
         let (mut stored, mut lengths) = (BTreeMap::new(), BTreeMap::new());
-        for folder in ["plans", "state", "jobs", "blobs"] {
-            let objects = store.list(folder).map_err(Error::environment)?;
+        for dir in ["plans", "state", "jobs", "blobs"] {
+            let objects = store.list(dir).map_err(Error::environment)?;
             let bytes = objects.iter().map(|object| object.bytes).sum();
-            stored.insert(folder.to_owned(), StoredObjects { objects: objects.len(), bytes });
+            stored.insert(dir.to_owned(), StoredObjects { objects: objects.len(), bytes });
             lengths.extend(objects.into_iter().map(|object| (object.path, object.bytes)));
         }
         missing(manifest, &lengths, &mut problems);
@@ -124,12 +123,12 @@ impl FolderFacts {
         let positions = newest.map(|checkpoint| positions(store, checkpoint, &mut note)).unwrap_or_default();
         let received = received(store, manifest, &positions).map_err(&mut note).unwrap_or_default();
         let planned = planned(store, manifest).map_err(&mut note).ok().flatten();
-        Ok(FolderFacts {
-            place: store.place(),
+        Ok(DirFacts {
+            place: store.location(),
             job: manifest.job.clone(),
             job_id: manifest.job_id.clone(),
             generation: manifest.generation,
-            running: folder.and_then(running),
+            running: dir.and_then(running),
             starts: manifest.starts.clone(),
             checkpoints: manifest.checkpoints.iter().map(CheckpointFacts::of).collect(),
             positions,
@@ -181,12 +180,12 @@ impl TableFacts {
     }
 }
 
-/// Notes the files of checkpoints that are not there, or not as long as they were.
+/// Reports the files of checkpoints that are missing or have another length.
 fn missing(manifest: &Manifest, lengths: &BTreeMap<String, u64>, problems: &mut Vec<String>) {
-    let mut told = std::collections::BTreeSet::new();
+    let mut reported = std::collections::BTreeSet::new();
     for checkpoint in &manifest.checkpoints {
         for file in checkpoint.tables.iter().flat_map(|table| &table.files) {
-            if lengths.get(&file.path) == Some(&file.bytes) || !told.insert(&file.path) {
+            if lengths.get(&file.path) == Some(&file.bytes) || !reported.insert(&file.path) {
                 continue;
             }
             problems.push(match lengths.get(&file.path) {
@@ -214,7 +213,7 @@ fn positions(
     sources
 }
 
-/// The rows of a source's table: file, offset and mark.
+/// Returns the rows of a source's table: file, offset and mark.
 fn files_of(rows: &arrow::array::RecordBatch) -> Result<Positions> {
     let text = rows.columns().first().and_then(|column| column.as_string_opt::<i32>());
     let number = |place: usize| rows.columns().get(place).and_then(|c| c.as_primitive_opt::<Int64Type>());
@@ -228,17 +227,18 @@ fn files_of(rows: &arrow::array::RecordBatch) -> Result<Positions> {
     Ok((0..file.len()).map(|row| (file.value(row).to_owned(), position(row))).collect())
 }
 
-/// Rows of a plan's log: the generation that wrote them, the first of them and how many there are.
+/// Rows of a plan's log: the generation that wrote them, the first row and the number of rows.
 type Rows = (Generation, u64, u64);
 
-/// By source. Rows are counted since the job's first start, so entries follow each other whichever start wrote them.
+/// Returns the received rows by source. Rows are counted since the job's first start, so entries are consecutive over
+/// all starts.
 fn received(
     store: &dyn Store,
     manifest: &Manifest,
     positions: &BTreeMap<String, SourceFacts>,
 ) -> Result<BTreeMap<String, u64>> {
     let newest = manifest.checkpoints.last().map_or(BatchId(0), |checkpoint| checkpoint.batch);
-    // By source, and the name of the position that counts them.
+    // By source and the name of the position that counts them.
     let mut entries: BTreeMap<(String, String), Vec<Rows>> = BTreeMap::new();
     for (name, facts) in positions {
         if RECEIVED.iter().any(|kind| facts.source.starts_with(kind)) {
@@ -254,7 +254,7 @@ fn received(
     let later = |_: &plan::LogName, head: &plan::Head| head.batch > newest;
     plan::read_entries(store, &logs, later, |name, entry| {
         let source = source_of(&entry.source);
-        // Other partitions count rows by themselves.
+        // Other partitions have their own counts.
         let counts = |file: &str| file.is_empty() || (counts_rows(file) && are_servers(source));
         for chunk in entry.chunks.iter().filter(|chunk| chunk.kept.is_some() && counts(&chunk.extent.file)) {
             let rows = (name.generation, chunk.extent.row, u64::from(chunk.rows));
@@ -283,10 +283,10 @@ fn planned(store: &dyn Store, manifest: &Manifest) -> Result<Option<PlannedFacts
     Ok(Some(PlannedFacts { first: *first, last: *last, batches: after.len() }))
 }
 
-/// Whether a process holds the lock of a local folder.
-pub fn running(folder: &Path) -> Option<bool> {
-    match millstream_base::regular::open(folder.join("lock")) {
-        // Shared, and given back at once.
+/// Returns whether a process holds the lock of a local directory.
+pub fn running(dir: &Path) -> Option<bool> {
+    match millstream_base::regular::open(dir.join("lock")) {
+        // A shared lock, released immediately.
         Ok(lock) => match lock.try_lock_shared() {
             Ok(()) => Some(false),
             Err(TryLockError::WouldBlock) => Some(true),

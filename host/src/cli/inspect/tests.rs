@@ -8,19 +8,19 @@ use std::fs;
 
 #[test]
 fn checkpoints_jobs_and_plugins_are_told_apart() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
     for made in ["checkpoint", "lost/plans", "lost/state", "lost/blobs", "plugin/state", "odd.toml"] {
         fs::create_dir_all(path(made)).unwrap();
     }
     fs::write(path("checkpoint/manifest.json"), "").unwrap();
-    assert_eq!(what(&path("checkpoint")).unwrap(), InspectedKind::Checkpoint);
-    assert_eq!(what(Path::new("s3://bucket/prefix")).unwrap(), InspectedKind::Checkpoint);
-    assert_eq!(what(&path("job.toml")).unwrap(), InspectedKind::Job);
-    assert_eq!(what(&path("odd.toml")).unwrap(), InspectedKind::Plugin);
-    assert_eq!(what(&path("plugin")).unwrap(), InspectedKind::Plugin);
-    assert_eq!(what(&path("plugin.wasm")).unwrap(), InspectedKind::Plugin);
-    let lost = what(&path("lost")).unwrap_err().message;
+    assert_eq!(detect_kind(&path("checkpoint")).unwrap(), InspectedKind::Checkpoint);
+    assert_eq!(detect_kind(Path::new("s3://bucket/prefix")).unwrap(), InspectedKind::Checkpoint);
+    assert_eq!(detect_kind(&path("job.toml")).unwrap(), InspectedKind::Job);
+    assert_eq!(detect_kind(&path("odd.toml")).unwrap(), InspectedKind::Plugin);
+    assert_eq!(detect_kind(&path("plugin")).unwrap(), InspectedKind::Plugin);
+    assert_eq!(detect_kind(&path("plugin.wasm")).unwrap(), InspectedKind::Plugin);
+    let lost = detect_kind(&path("lost")).unwrap_err().message;
     assert!(lost.ends_with("but no manifest.json; restore a copy of manifest.json"), "{lost}");
 }
 
@@ -29,7 +29,7 @@ fn source(source: &str, files: &[(&str, u64, i64)]) -> SourceFacts {
     SourceFacts { source: source.into(), files: files.collect() }
 }
 
-fn facts() -> FolderFacts {
+fn facts() -> DirFacts {
     let column = |name: &str, kind: &str| Column { name: name.into(), kind: kind.into(), nullable: false };
     let table = TableFacts {
         of: TableOf::Stage,
@@ -70,7 +70,7 @@ fn facts() -> FolderFacts {
         ("f".to_owned(), source("directory none", &[])),
         ("g".to_owned(), source("several sockets", &[("clock:a:1", 0, 0), ("rows:a:1", 7, 99)])),
     ]);
-    FolderFacts {
+    DirFacts {
         place: "/data/words".into(),
         job: "words".into(),
         job_id: "00ff".into(),
@@ -110,17 +110,17 @@ planned:       3 batches, 121 to 123; the next startup replays them
 stored:        state: 3 objects, 20.7 KiB
 problems:      state/x.arrow is missing; the checkpoint of batch 120 needs it
 ";
-    assert_eq!(words::of(&facts()), expected);
+    assert_eq!(text::of(&facts()), expected);
 }
 
 #[test]
-fn a_folder_whose_lock_is_held_belongs_to_a_running_job() {
-    let folder = tempfile::tempdir().unwrap();
-    assert_eq!(running(folder.path()), Some(false));
-    let lock = fs::File::create(folder.path().join("lock")).unwrap();
-    assert_eq!(running(folder.path()), Some(false));
+fn a_dir_whose_lock_is_held_belongs_to_a_running_job() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(running(dir.path()), Some(false));
+    let lock = fs::File::create(dir.path().join("lock")).unwrap();
+    assert_eq!(running(dir.path()), Some(false));
     lock.lock().unwrap();
-    assert_eq!(running(folder.path()), Some(true));
+    assert_eq!(running(dir.path()), Some(true));
     lock.unlock().unwrap();
-    assert_eq!(running(folder.path()), Some(false));
+    assert_eq!(running(dir.path()), Some(false));
 }

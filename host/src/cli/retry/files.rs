@@ -1,4 +1,4 @@
-//! Files of rejected rows, as sinks wrote them, as JSON objects: one each, whatever the format.
+//! Reads files of rejected rows, as written by sinks, as JSON objects, one per row, for every format.
 
 use crate::program_limits::RETRY_FILE_BYTES_MAX;
 use bytes::Bytes;
@@ -14,15 +14,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Rows that are given back together, or not at all because they were before: those of a file or, of a queue, those of a
-/// batch, as the file grows.
+/// Rows that are retried together, or skipped together because they were retried before: those of a file. For a queue
+/// they are those of a batch, as the file grows.
 pub struct RetryUnit {
     /// The file, for messages.
-    pub place: String,
-    /// Of what the sink wrote.
+    pub position: String,
+    /// The digest of what the sink wrote.
     pub digest: u128,
-    /// Which it is of the files that several workers wrote alike, each of its own rows. Others that are alike are copies: all of them are
-    /// the first.
+    /// The number of this file among equal files of several workers, each with its own rows. Other equal files are
+    /// copies, and all have the number of the first.
     pub nth: u64,
     /// The rows.
     pub records: Vec<RejectedRecord>,
@@ -30,13 +30,13 @@ pub struct RetryUnit {
 
 /// A rejected row.
 pub struct RejectedRecord {
-    /// The file and where it stands there, for messages.
-    pub place: String,
+    /// The file and the position in it, for messages.
+    pub position: String,
     /// A JSON object.
     pub json: String,
 }
 
-/// What is in a file.
+/// The format of a file.
 #[derive(Clone, Copy)]
 enum FileKind {
     Json,
@@ -44,17 +44,17 @@ enum FileKind {
     Parquet,
 }
 
-/// How the names of files end that a folder is looked through for.
-const ENDS: [(&str, FileKind); 4] =
+/// The file extensions that are searched for in a directory.
+const EXTENSIONS: [(&str, FileKind); 4] =
     [("jsonl", FileKind::Json), ("json", FileKind::Json), ("csv", FileKind::Csv), ("parquet", FileKind::Parquet)];
 
-/// All rows of these files and folders. Files without rows are left out.
+/// Reads all rows of these files and directories. Files without rows are omitted.
 pub fn read(paths: &[PathBuf]) -> Result<Vec<RetryUnit>> {
     let mut units = Vec::new();
     for path in paths {
         let failed = |error| Error::job(format!("cannot read {}: {error}", path.display()));
         if std::fs::metadata(path).map_err(failed)?.is_dir() {
-            for (path, kind) in in_folder(path).map_err(failed)? {
+            for (path, kind) in in_dir(path).map_err(failed)? {
                 units.extend(of_file(&path, kind)?.into_iter().map(|unit| (unit, worker_of(&path))));
             }
         } else {
@@ -77,10 +77,10 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<RetryUnit>> {
     Ok(units.into_iter().map(|(unit, _)| unit).collect())
 }
 
-/// The files of a folder that may hold rows, by name.
-fn in_folder(folder: &Path) -> std::io::Result<Vec<(PathBuf, FileKind)>> {
+/// Returns the files of a directory that may contain rows, sorted by name.
+fn in_dir(dir: &Path) -> std::io::Result<Vec<(PathBuf, FileKind)>> {
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
+    for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         files.extend(kind_of(&path).filter(|_| !hidden && path.is_file()).map(|kind| (path, kind)));
@@ -91,17 +91,17 @@ fn in_folder(folder: &Path) -> std::io::Result<Vec<(PathBuf, FileKind)>> {
 
 fn kind_of(path: &Path) -> Option<FileKind> {
     let end = path.extension()?.to_str()?;
-    ENDS.iter().find(|(known, _)| known.eq_ignore_ascii_case(end)).map(|(_, kind)| *kind)
+    EXTENSIONS.iter().find(|(known, _)| known.eq_ignore_ascii_case(end)).map(|(_, kind)| *kind)
 }
 
-/// The error of something that no sink wrote of rejected rows.
-pub fn not_ours(place: impl std::fmt::Display, why: impl std::fmt::Display) -> Error {
+/// Returns the error for a file that no sink wrote for rejected rows.
+pub fn not_ours(position: impl std::fmt::Display, why: impl std::fmt::Display) -> Error {
     Error::job(format!(
-        "{place}: {why}; use a file that a sink wrote of `<stage>.rejected`, of kind `files` (json, csv, parquet) or `queue`"
+        "{position}: {why}; use a file that a sink wrote of `<stage>.rejected`, of kind `files` (json, csv, parquet) or `queue`"
     ))
 }
 
-/// The worker that wrote a file, as its name tells: `part-0000000001-003.jsonl`.
+/// Returns the worker that wrote a file, from its name: `part-0000000001-003.jsonl`.
 fn worker_of(path: &Path) -> Option<u64> {
     let (batch, worker) = path.file_stem()?.to_str()?.strip_prefix("part-")?.split_once('-')?;
     batch.parse::<u64>().ok()?;
@@ -123,10 +123,10 @@ fn of_file(path: &Path, kind: FileKind) -> Result<Vec<RetryUnit>> {
         FileKind::Csv => csv(&shown, &bytes)?,
         FileKind::Parquet => parquet(&shown, bytes.into())?,
     };
-    Ok(vec![RetryUnit { place: shown, digest, nth: 1, records }])
+    Ok(vec![RetryUnit { position: shown, digest, nth: 1, records }])
 }
 
-/// A line of a queue sink, as far as it tells it from others.
+/// A line of a queue sink, with the keys that identify it.
 #[derive(Deserialize)]
 struct QueueLine {
     #[serde(rename = "batch")]
@@ -135,67 +135,69 @@ struct QueueLine {
     _rows: Vec<IgnoredAny>,
 }
 
-/// JSON lines: one unit, or one for each batch where they are those of a queue.
+/// Parses JSON lines: one unit, or one per batch if they are those of a queue.
 fn lines(file: &str, bytes: &[u8]) -> Result<Vec<RetryUnit>> {
     let text = std::str::from_utf8(bytes).map_err(|error| not_ours(file, format!("it is not UTF-8 ({error})")))?;
-    let mut whole = RetryUnit { place: file.to_owned(), digest: xxh3_128(bytes), nth: 1, records: Vec::new() };
+    let mut file_unit = RetryUnit { position: file.to_owned(), digest: xxh3_128(bytes), nth: 1, records: Vec::new() };
     let mut batches = Vec::new();
     for (number, line) in (1..).zip(text.split_inclusive('\n')) {
-        let place = format!("{file}:{number}");
+        let position = format!("{file}:{number}");
         let content = line.trim();
         if content.is_empty() {
             continue;
         }
         if serde_json::from_str::<QueueLine>(content).is_ok() {
-            let rows = elements(content).map_err(|why| not_ours(&place, why))?;
-            let records =
-                rows.into_iter().map(|json| RejectedRecord { place: place.clone(), json: json.to_owned() }).collect();
+            let rows = elements(content).map_err(|why| not_ours(&position, why))?;
+            let records = rows
+                .into_iter()
+                .map(|json| RejectedRecord { position: position.clone(), json: json.to_owned() })
+                .collect();
             let digest = xxh3_128(content.as_bytes());
-            batches.push(RetryUnit { place: file.to_owned(), digest, nth: 1, records });
+            batches.push(RetryUnit { position: file.to_owned(), digest, nth: 1, records });
         } else if line.ends_with('\n') || !content.starts_with("{\"batch\":") || batches.is_empty() {
-            whole.records.push(RejectedRecord { place, json: content.to_owned() });
+            file_unit.records.push(RejectedRecord { position, json: content.to_owned() });
         }
-        // Else it is the last line of a queue, which is still being written.
+        // Otherwise it is the last line of a queue, which is still being written.
     }
-    if !whole.records.is_empty() {
-        batches.push(whole);
+    if !file_unit.records.is_empty() {
+        batches.push(file_unit);
     }
     Ok(batches)
 }
 
-/// The rows in a line of a queue sink, which has them behind all else.
+/// Returns the rows in a line of a queue sink. They are the last key.
 fn elements(line: &str) -> Result<Vec<&str>, String> {
     let (_, rows) = line.split_once("\"rows\":").ok_or("there are no rows")?;
-    array_elements(rows.trim_end().strip_suffix('}').ok_or("it is no object")?)
+    array_elements(rows.trim_end().strip_suffix('}').ok_or("it is not an object")?)
 }
 
-/// Each cell as a text, or null where it is empty without quotes.
+/// Parses CSV. Each cell becomes a string, or null if it is empty without quotes.
 fn csv(file: &str, bytes: &[u8]) -> Result<Vec<RejectedRecord>> {
     let text = std::str::from_utf8(bytes).map_err(|error| not_ours(file, format!("it is not UTF-8 ({error})")))?;
     let mut records = csv_records(text.strip_prefix('\u{FEFF}').unwrap_or(text)).into_iter();
     let Some((_, header)) = records.next() else { return Ok(Vec::new()) };
-    let wrong = |place: &str, why: String| not_ours(place, why);
-    let names = nullable_cells(header, b',').map_err(|why| wrong(file, format!("the header: {why}")))?;
+    let invalid = |position: &str, why: String| not_ours(position, why);
+    let names = nullable_cells(header, b',').map_err(|why| invalid(file, format!("the header: {why}")))?;
     let names: Vec<String> = names.into_iter().map(Option::unwrap_or_default).collect();
     let mut rows = Vec::new();
     for (line, record) in records {
-        let place = format!("{file}:{line}");
-        let cells = nullable_cells(record, b',').map_err(|why| wrong(&place, why))?;
+        let position = format!("{file}:{line}");
+        let cells = nullable_cells(record, b',').map_err(|why| invalid(&position, why))?;
         if cells.len() != names.len() {
-            return Err(wrong(&place, format!("{} cells, the header has {}", cells.len(), names.len())));
+            return Err(invalid(&position, format!("{} cells, the header has {}", cells.len(), names.len())));
         }
         let object = names.iter().cloned().zip(cells.into_iter().map(|cell| cell.map_or(Value::Null, Value::String)));
-        rows.push(RejectedRecord { place, json: Value::Object(object.collect()).to_string() });
+        rows.push(RejectedRecord { position, json: Value::Object(object.collect()).to_string() });
     }
     Ok(rows)
 }
 
-/// The records of a csv file without their line ends, and the lines in which they begin. Blank ones are left out.
+/// Returns the records of a CSV file without their line ends, and their line numbers. Blank ones are omitted.
 fn csv_records(text: &str) -> Vec<(usize, &str)> {
     let (mut records, mut begin, mut begin_line, mut line, mut inside) = (Vec::new(), 0, 1, 1, false);
     for (at, byte) in text.bytes().enumerate().chain([(text.len(), b'\n')]) {
         match byte {
-            // Two quotes that stand for one leave things as they are.
+            // A doubled quote toggles twice, so the state is unchanged.
             b'"' => inside = !inside,
             b'\n' => {
                 line += 1;
@@ -212,7 +214,7 @@ fn csv_records(text: &str) -> Vec<(usize, &str)> {
     records
 }
 
-/// The rows as the sinks write them as JSON.
+/// Reads the rows in the form in which sinks write them as JSON.
 fn parquet(file: &str, bytes: Bytes) -> Result<Vec<RejectedRecord>> {
     let broken = |error: &dyn std::fmt::Display| not_ours(file, format!("it cannot be read as parquet ({error})"));
     let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|error| broken(&error))?;
@@ -220,7 +222,7 @@ fn parquet(file: &str, bytes: Bytes) -> Result<Vec<RejectedRecord>> {
     for rows in builder.build().map_err(|error| broken(&error))? {
         let rows = rows.map_err(|error| broken(&error))?;
         for json in json::objects(&rows).map_err(|error| broken(&error))? {
-            records.push(RejectedRecord { place: format!("{file}, row {}", records.len() + 1), json });
+            records.push(RejectedRecord { position: format!("{file}, row {}", records.len() + 1), json });
         }
     }
     Ok(records)

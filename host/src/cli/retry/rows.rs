@@ -1,4 +1,4 @@
-//! What of rejected rows goes back to a stage: the columns of its input, checked as the stage needs them.
+//! Converts rejected rows to input rows of a stage: the columns of its input, with the checks of the stage.
 
 use super::files::{RejectedRecord, RetryUnit, not_ours};
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
@@ -18,29 +18,29 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The stage that takes rows back.
+/// The stage that rows are retried in.
 pub struct RetryStage {
     name: String,
-    /// The folder of all its rows.
-    pub folder: PathBuf,
-    /// Its inputs: the only one, or several by name.
+    /// The directory of all its rows.
+    pub dir: PathBuf,
+    /// Its inputs: a single one, or several by name.
     pub inputs: Vec<RetryInput>,
-    /// The names of the columns `reason` and `stage` among those of rejected rows.
+    /// The names of the columns `reason` and `stage` in rejected rows.
     reason: String,
     stage: String,
 }
 
 /// An input of the stage.
 pub struct RetryInput {
-    /// Its name, in a stage with several.
+    /// The name, in a stage with several inputs.
     name: Option<String>,
-    /// The source by which its rows come back.
+    /// The source that reads the retried rows.
     pub source: SourceSpec,
     schema: SchemaRef,
 }
 
 impl RetryStage {
-    /// The stage of this name, whose sources the graph has.
+    /// Returns the stage with this name. The graph must contain its sources.
     pub fn of(graph: &Graph, name: &str) -> Result<RetryStage> {
         let missing = || Error::bug(format!("stage `{name}` has no source for rows that are given back"));
         let node = graph.stages.iter().find(|stage| stage.name == name).ok_or_else(missing)?;
@@ -62,29 +62,30 @@ impl RetryStage {
             let source = source.ok_or_else(missing)?.clone();
             inputs.push(RetryInput { name: several.then(|| input.name.clone()), source, schema: input.schema.clone() });
         }
-        let (reason, stage) = story(node).ok_or_else(missing)?;
-        let folder = graph.spec.origin.folder.join(retry_source::folder(&graph.spec.name, name));
-        Ok(RetryStage { name: name.to_owned(), folder, inputs, reason, stage })
+        let (reason, stage) = story_columns(node).ok_or_else(missing)?;
+        let dir = graph.spec.origin.dir.join(retry_source::dir(&graph.spec.name, name));
+        Ok(RetryStage { name: name.to_owned(), dir, inputs, reason, stage })
     }
 
-    /// The rows of a unit as the files of the stage's inputs hold them, a line each, by input.
+    /// Returns the rows of a unit as in the files of the stage's inputs, one per line, by input.
     pub fn rows(&self, unit: &RetryUnit) -> Result<Vec<Vec<String>>> {
         if let [RetryInput { name: None, schema, .. }] = self.inputs.as_slice() {
-            return Ok(vec![encode(&unit.records, &self.own(&unit.records, schema)?)?]);
+            return Ok(vec![encode(&unit.records, &self.select_columns(&unit.records, schema)?)?]);
         }
         let mixed = schema_of(&["input", "row"].map(|name| (name.to_owned(), ColumnType::Text)));
-        let mixed = self.own(&unit.records, &mixed)?;
+        let mixed = self.select_columns(&unit.records, &mixed)?;
         let (names, rows) = (texts(&mixed, 0)?, texts(&mixed, 1)?);
         let mut by_input: Vec<Vec<RejectedRecord>> = self.inputs.iter().map(|_| Vec::new()).collect();
         for (row, record) in unit.records.iter().enumerate() {
             let name = names.is_valid(row).then(|| names.value(row));
-            let place = self.inputs.iter().position(|input| input.name.as_deref() == name);
-            let Some(rows_of) = place.and_then(|place| by_input.get_mut(place)).filter(|_| rows.is_valid(row)) else {
+            let position = self.inputs.iter().position(|input| input.name.as_deref() == name);
+            let Some(rows_of) = position.and_then(|position| by_input.get_mut(position)).filter(|_| rows.is_valid(row))
+            else {
                 let known: Vec<&str> = self.inputs.iter().filter_map(|input| input.name.as_deref()).collect();
                 let why = format!("not a row of an input of stage `{}`, which reads {}", self.name, known.join(", "));
-                return Err(not_ours(&record.place, why));
+                return Err(not_ours(&record.position, why));
             };
-            rows_of.push(RejectedRecord { place: record.place.clone(), json: rows.value(row).to_owned() });
+            rows_of.push(RejectedRecord { position: record.position.clone(), json: rows.value(row).to_owned() });
         }
         let mut written = Vec::new();
         for (input, records) in self.inputs.iter().zip(by_input) {
@@ -94,8 +95,8 @@ impl RetryStage {
         Ok(written)
     }
 
-    /// These columns of rejected rows, which must be of this stage as far as they tell.
-    fn own(&self, records: &[RejectedRecord], columns: &SchemaRef) -> Result<RecordBatch> {
+    /// Decodes these columns of rejected rows, and checks that this stage rejected them, if they contain that.
+    fn select_columns(&self, records: &[RejectedRecord], columns: &SchemaRef) -> Result<RecordBatch> {
         check_columns(records, columns, &[&self.reason])?;
         let stage = Field::new(&self.stage, ColumnType::Text.arrow(), true);
         let rows = decode(records, &with_fields(columns, [Arc::new(stage)]))?;
@@ -103,15 +104,15 @@ impl RetryStage {
         rows.project(&(0..columns.fields().len()).collect::<Vec<_>>()).map_err(Error::arrow)
     }
 
-    /// Whether the rows were rejected by this stage, as far as they tell.
+    /// Checks that this stage rejected the rows, if they contain that.
     fn check_stage(&self, records: &[RejectedRecord], rows: &RecordBatch) -> Result<()> {
         let stages = texts(rows, rows.num_columns().saturating_sub(1))?;
         let other =
             stages.iter().zip(records).find_map(|(stage, record)| Some((stage.filter(|s| *s != self.name)?, record)));
         match other {
             None => Ok(()),
-            Some((stage, RejectedRecord { place, .. })) => Err(Error::job(format!(
-                "{place}: the row was rejected by stage `{stage}`, not by `{}`; retry it in that stage",
+            Some((stage, RejectedRecord { position, .. })) => Err(Error::job(format!(
+                "{position}: the row was rejected by stage `{stage}`, not by `{}`; retry it in that stage",
                 self.name
             ))),
         }
@@ -122,34 +123,34 @@ fn is_foreign(field: &Field) -> bool {
     !ColumnType::of(field.data_type()).is_written()
 }
 
-/// The names of the columns `reason` and `stage`: columns of the input may have taken them.
-fn story(node: &StageNode) -> Option<(String, String)> {
+/// Returns the names of the columns `reason` and `stage`, which may differ if the input has columns with these names.
+fn story_columns(node: &StageNode) -> Option<(String, String)> {
     let fields = node.rejected.schema.fields();
     let reason_column = node.rejected.reason_at();
-    // Behind the reason comes the backtrace.
+    // The reason is followed by the backtrace.
     Some((fields.get(reason_column)?.name().clone(), fields.get(reason_column + 2)?.name().clone()))
 }
 
-fn texts(rows: &RecordBatch, place: usize) -> Result<&StringArray> {
-    let column = rows.columns().get(place).and_then(|column| column.as_string_opt::<i32>());
+fn texts(rows: &RecordBatch, position: usize) -> Result<&StringArray> {
+    let column = rows.columns().get(position).and_then(|column| column.as_string_opt::<i32>());
     column.ok_or_else(|| Error::bug("rejected rows without a column of text"))
 }
 
-/// Whether each record has all columns. A sink leaves none out, so that what lacks one is something else, and no null.
+/// Checks that each record has all columns. Sinks omit none, so a record without one is other data, not a null.
 fn check_columns(records: &[RejectedRecord], columns: &SchemaRef, more: &[&str]) -> Result<()> {
-    for RejectedRecord { place, json } in records {
+    for RejectedRecord { position, json } in records {
         let has: BTreeMap<String, IgnoredAny> =
-            serde_json::from_str(json).map_err(|error| not_ours(place, format!("not a JSON object ({error})")))?;
+            serde_json::from_str(json).map_err(|error| not_ours(position, format!("not a JSON object ({error})")))?;
         let names = columns.fields().iter().map(|field| field.name().as_str()).chain(more.iter().copied());
         if let Some(missing) = names.into_iter().find(|name| !has.contains_key(*name)) {
             let has: Vec<&str> = has.keys().map(String::as_str).collect();
-            return Err(not_ours(place, format!("column `{missing}` not found among {}", has.join(", "))));
+            return Err(not_ours(position, format!("column `{missing}` not found among {}", has.join(", "))));
         }
     }
     Ok(())
 }
 
-/// The rows of records; an error names the first that does not fit.
+/// Decodes records. An error names the first invalid one.
 fn decode(records: &[RejectedRecord], columns: &SchemaRef) -> Result<RecordBatch> {
     let mut source = retry_source::source("", "", None);
     source.with_columns(columns);
@@ -173,14 +174,14 @@ fn first_wrong(records: &[RejectedRecord], decoder: &mut Decoder) -> Error {
             let reason = texts(&rejected, 1).map_or_else(|error| error.message, |reasons| reasons.value(0).to_owned());
             return Error::job(format!(
                 "{}: the row does not fit the input of the stage: {reason}; correct it or remove it",
-                record.place
+                record.position
             ));
         }
     }
     Error::bug("a row was rejected that decodes alone")
 }
 
-/// Records as a source takes them in.
+/// Converts records to the chunks that a source receives.
 fn chunks(records: &[RejectedRecord]) -> Vec<Chunk> {
     let (mut chunks, mut bytes, mut ends) = (Vec::new(), Vec::new(), Vec::new());
     for RejectedRecord { json, .. } in records {
@@ -194,13 +195,13 @@ fn chunks(records: &[RejectedRecord]) -> Vec<Chunk> {
     chunks.into_iter().map(|(bytes, ends)| Chunk { bytes: bytes.into(), ends, ..Chunk::default() }).collect()
 }
 
-/// The rows as JSON, in the form that the source reads.
+/// Encodes the rows as the JSON that the source reads.
 fn encode(records: &[RejectedRecord], rows: &RecordBatch) -> Result<Vec<String>> {
     let lines = json::objects(rows).map_err(Error::bug)?;
     match lines.iter().zip(records).find(|(line, _)| line.len() as u64 >= RECORD_BYTES_MAX_MAX) {
         None => Ok(lines),
-        Some((_, RejectedRecord { place, .. })) => Err(Error::job(format!(
-            "{place}: the row is longer than {} MiB, more than a source reads; remove it",
+        Some((_, RejectedRecord { position, .. })) => Err(Error::job(format!(
+            "{position}: the row is longer than {} MiB, more than a source reads; remove it",
             RECORD_BYTES_MAX_MAX >> 20
         ))),
     }

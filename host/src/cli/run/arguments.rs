@@ -140,12 +140,12 @@ pub struct RunArguments {
     pub(super) layout: Option<u64>,
 }
 
-/// What `--process` says.
+/// The value of `--process`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessNumber {
-    /// This one.
+    /// This number.
     Number(usize),
-    /// The place of this machine's name among the addresses.
+    /// The index of this machine's name among the addresses.
     Auto,
 }
 
@@ -164,7 +164,7 @@ impl FromStr for ProcessNumber {
 }
 
 impl RunArguments {
-    /// The number of this process, where one was given; [`settle`] has made a number of whatever was said.
+    /// Returns the number of this process, if one was given. [`settle`] has replaced `auto` by a number.
     pub(in crate::cli) fn number(&self) -> Option<usize> {
         match self.process {
             Some(ProcessNumber::Number(number)) => Some(number),
@@ -172,13 +172,13 @@ impl RunArguments {
         }
     }
 
-    /// The number of this process; that of one that stands for all is 0.
+    /// Returns the number of this process. A process that represents all has number 0.
     pub(super) fn own_number(&self) -> usize {
         self.number().unwrap_or(0)
     }
 }
 
-/// Splits `key=value`.
+/// Parses `key=value`.
 pub fn parse_set(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),

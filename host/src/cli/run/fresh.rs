@@ -1,4 +1,4 @@
-//! `--fresh` forgets all that a checkpoint folder holds, so a person must say so.
+//! `--fresh` discards everything in a checkpoint directory, so a person must confirm it.
 
 use super::signals;
 use millstream_base::error::{Error, Result};
@@ -8,10 +8,10 @@ use millstream_base::shown;
 use millstream_engine::checkpoint::{manifest, store};
 use std::io::{self, BufRead, IsTerminal, Write};
 
-/// Returns when nothing would be forgotten, or the person at the terminal agreed. `Error` otherwise.
+/// Returns if nothing would be discarded or the person at the terminal has agreed. Otherwise fails.
 pub fn confirm(spec: &JobSpec, checkpoint: &CheckpointSpec) -> Result<()> {
-    let Some(mut what) = what_is_forgotten(spec, checkpoint)? else { return Ok(()) };
-    let given_back = spec.origin.folder.join(retry_source::folder(&spec.name, ""));
+    let Some(mut what) = what_is_discarded(spec, checkpoint)? else { return Ok(()) };
+    let given_back = spec.origin.dir.join(retry_source::dir(&spec.name, ""));
     if given_back.is_dir() {
         what += &format!(", and reads the retried rows in {} again", given_back.display());
     }
@@ -30,10 +30,10 @@ pub fn confirm(spec: &JobSpec, checkpoint: &CheckpointSpec) -> Result<()> {
     }
 }
 
-/// In words; `None`: there is nothing.
-fn what_is_forgotten(spec: &JobSpec, checkpoint: &CheckpointSpec) -> Result<Option<String>> {
-    let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
-    let place = store.place();
+/// Describes what is discarded, or returns `None` if there is nothing.
+fn what_is_discarded(spec: &JobSpec, checkpoint: &CheckpointSpec) -> Result<Option<String>> {
+    let store = store::open(&checkpoint.dir, &spec.origin.dir)?;
+    let place = store.location();
     Ok(match manifest::read(&*store) {
         Ok(None) => None,
         Ok(Some((manifest, _))) => Some(match manifest.checkpoints.last() {
@@ -42,7 +42,7 @@ fn what_is_forgotten(spec: &JobSpec, checkpoint: &CheckpointSpec) -> Result<Opti
             }
             None => format!("the received rows of the job `{}` in {place}", manifest.job),
         }),
-        // What cannot be read may well be the reason for beginning afresh.
+        // Unreadable content may be the reason to start from scratch.
         Err(error) => Some(format!("the contents of {place} ({error})")),
     })
 }

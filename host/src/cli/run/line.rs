@@ -1,4 +1,4 @@
-//! The line that tells, below rows and lines of the log, how the job stands: on a terminal, from the process that runs the job.
+//! The status line of the job, below rows and log lines: on a terminal, from the process that runs the job.
 
 use crate::page::numbers::{grouped, short, time};
 use crate::page::record::Record;
@@ -13,19 +13,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How soon something new is seen.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// Letters of the name of a part.
+/// How often new data is checked.
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
+/// Maximum characters of a part's name.
 const NAME_CHARS_MAX: usize = 40;
 
-/// The line, until this is dropped.
+/// The status line, until it is dropped.
 pub struct JobLine {
     ended: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl JobLine {
-    /// Shows how these jobs, of which there is one, stand. Where that is not possible, a job runs without it as well.
+    /// Shows the status of these jobs, of which there is one. If that is not possible, the job runs without the line.
     pub fn show(jobs: Arc<Jobs>) -> JobLine {
         let ended = Arc::new(AtomicBool::new(false));
         let until = ended.clone();
@@ -36,10 +36,10 @@ impl JobLine {
         let thread: Result<JoinHandle<()>> =
             threads::start("millstream-line", "the thread that shows the job status", failed, move || {
                 while !until.load(Ordering::Acquire) {
-                    jobs.looked_at();
-                    // Also where nothing is new: another process may have wiped it away.
-                    terminal::set_job(jobs.only(words).flatten());
-                    std::thread::park_timeout(LOOK_EVERY);
+                    jobs.mark_active();
+                    // Redraw even without news: another process may have overwritten the line.
+                    terminal::set_job(jobs.only(status_text).flatten());
+                    std::thread::park_timeout(CHECK_INTERVAL);
                 }
             });
         JobLine { ended, thread: thread.ok() }
@@ -51,22 +51,22 @@ impl Drop for JobLine {
         self.ended.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // A panic there has been told by the thread itself.
+            // The thread has already reported its panic.
             let _ = thread.join();
         }
         terminal::set_job(None);
     }
 }
 
-/// The most important first: what does not fit is cut off. `None`: nothing is known yet.
-fn words(record: &Record) -> Option<String> {
+/// Returns the line, the most important facts first, as the rest is cut off. `None` if nothing is known yet.
+fn status_text(record: &Record) -> Option<String> {
     let view = &record.view;
     if view.state != JobState::Running {
         return None;
     }
-    // The first words of the sentence that the page shows.
+    // The start of the sentence that the page shows.
     let summary = &view.diagnosis.summary;
-    let keeps_up = summary.split_once(": ").map_or(summary.trim_end_matches('.'), |(words, _)| words);
+    let keeps_up = summary.split_once(": ").map_or(summary.trim_end_matches('.'), |(status_text, _)| status_text);
     let mut facts = Vec::new();
     if let Some(batch) = view.status.last_batch {
         facts.push(format!("batch {}", grouped(batch.0)));
@@ -93,10 +93,10 @@ mod tests {
     #[test]
     fn the_most_important_of_a_job_is_in_a_line() {
         let mut record = Record::new("id", "job.toml", false);
-        assert_eq!(words(&record), None, "no process has answered");
+        assert_eq!(status_text(&record), None, "no process has answered");
         record.view.state = JobState::Running;
         record.view.diagnosis.summary = "A batch has been running for 1.5 s.".into();
-        assert_eq!(words(&record).unwrap(), "0 rows/s · A batch has been running for 1.5 s");
+        assert_eq!(status_text(&record).unwrap(), "0 rows/s · A batch has been running for 1.5 s");
         record.view.status.last_batch = Some(BatchId(1234));
         let batch =
             BatchFacts { time: BatchTime(100), begun_us: 1_100, committed_us: Some(2_000), ..BatchFacts::default() };
@@ -105,7 +105,7 @@ mod tests {
         diagnosis.summary = "Not keeping up: a batch takes 2.0 s, but the interval is 1.0 s.".into();
         diagnosis.keeps_up = Some(false);
         diagnosis.bottleneck = Some(Bottleneck { part: "a\u{1b}b".into(), busy_percent: 97 });
-        let line = words(&record).unwrap();
+        let line = status_text(&record).unwrap();
         assert_eq!(line, r"batch 1,234 · 0 rows/s · delay 3.0 ms · Not keeping up · `a\u{1b}b` is busy 97 %");
     }
 }

@@ -1,5 +1,5 @@
-//! The line that says where the page is. It comes when the job runs, so that the errors of a job that is refused do not stand behind it; a
-//! job that takes long to start shows it while it starts.
+//! The line with the address of the page. It appears when the job runs, so that it does not precede the errors of a
+//! rejected job. If a job takes long to start, the line appears during the start.
 
 use crate::page::{Jobs, Page};
 use millstream_base::error::Result;
@@ -9,20 +9,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-/// Most jobs that are refused are refused within this time: it takes longer if plugins are compiled, or a server is unreachable.
+/// Most rejected jobs are rejected within this time. It takes longer if plugins are compiled, or a server is
+/// unreachable.
 const SHOWN_AFTER: Duration = Duration::from_secs(5);
 
-/// The page about the job, which this process serves.
+/// The page about the job, served by this process.
 pub struct ServedPage {
-    /// Dropped at the end, which lets whoever asked for something have the answer.
+    /// Dropping it waits for running requests to be answered.
     pub(super) _page: Page,
-    /// The jobs that it shows.
+    /// The jobs that the page shows.
     pub jobs: Arc<Jobs>,
-    /// Shows where it is.
+    /// Shows its address.
     pub notice: PageNotice,
 }
 
-/// Shows the address of a page once. Dropped before that, it never does.
+/// Shows the address of a page once. If it is dropped earlier, the address is not shown.
 pub struct PageNotice {
     address: Arc<str>,
     shown: Arc<AtomicBool>,
@@ -30,7 +31,7 @@ pub struct PageNotice {
 }
 
 impl PageNotice {
-    /// For a page at this address, which includes its token.
+    /// Creates the notice for a page at this address, which includes its token.
     pub fn new(address: &str) -> Result<PageNotice> {
         let (sender, dropped) = channel::<()>();
         let notice = PageNotice { address: address.into(), shown: Arc::default(), _dropped: sender };
@@ -44,7 +45,7 @@ impl PageNotice {
         Ok(notice)
     }
 
-    /// The job runs.
+    /// Shows the address, because the job runs.
     pub fn show(&self) {
         show(&self.address, &self.shown);
     }

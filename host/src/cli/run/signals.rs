@@ -1,5 +1,5 @@
-//! SIGINT and SIGTERM. They are blocked before anything else happens and then taken one by one by a thread, so that none
-//! comes too early to be heard.
+//! SIGINT and SIGTERM. They are blocked at startup and then received one by one by a thread, so that none is lost at
+//! startup.
 
 use millstream_base::error::{Error, Result};
 use millstream_base::threads;
@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// What a job that was told to stop at once has to do it.
-const AT_ONCE: Duration = Duration::from_secs(1);
-/// A job that is still not started so long after it was told to stop (it waits for other processes) is not waited for.
+/// How long a job may take to stop immediately.
+const STOP_TIME_MAX: Duration = Duration::from_secs(1);
+/// A job that has not started this long after it was stopped (it waits for other processes) is not waited for.
 const STARTING_MAX: Duration = Duration::from_secs(2);
 
 fn signals() -> libc::sigset_t {
-    // SAFETY: all bytes zero are a valid `sigset_t`, and the calls write to it alone.
+    // SAFETY: a zeroed `sigset_t` is valid, and the calls write only to it.
     unsafe {
         let mut set = std::mem::zeroed();
         libc::sigemptyset(&mut set);
@@ -27,46 +27,46 @@ fn signals() -> libc::sigset_t {
     }
 }
 
-/// From now on signals wait until [`watch`] takes them: for threads that this one starts too, so call it first thing.
-/// Safe between `fork` and `exec`.
+/// Blocks signals until [`watch`] receives them. Threads started by this one inherit that, so call it first. Safe
+/// between `fork` and `exec`.
 pub fn block() -> io::Result<()> {
     mask(libc::SIG_BLOCK)
 }
 
-/// Undoes [`block`] for this thread, while it waits for a person.
+/// Reverts [`block`] for this thread, while it waits for a person.
 pub fn unblock() -> io::Result<()> {
     mask(libc::SIG_UNBLOCK)
 }
 
 fn mask(how: libc::c_int) -> io::Result<()> {
-    // SAFETY: the set is valid, and the old one is not asked for.
+    // SAFETY: the set is valid, and the old one is not requested.
     match unsafe { libc::pthread_sigmask(how, &signals(), std::ptr::null_mut()) } {
         0 => Ok(()),
         code => Err(io::Error::from_raw_os_error(code)),
     }
 }
 
-/// Calls `on_signal` for each signal that came since [`block`] and will come, from a thread of its own, until it
-/// returns `false`. `failed` is called where no signal is heard any more.
+/// Calls `on_signal` for each signal since [`block`], from its own thread, until it returns `false`. `failed` is called
+/// if signals can no longer be received.
 pub fn watch(
     failed: impl FnOnce(Error) + Send + 'static,
     mut on_signal: impl FnMut() -> bool + Send + 'static,
 ) -> Result<()> {
     let wait = move || {
         let (set, mut number) = (signals(), 0);
-        // SAFETY: both are valid for the call.
+        // SAFETY: both pointers are valid for the call.
         while unsafe { libc::sigwait(&set, &mut number) } != 0 || on_signal() {}
     };
     threads::start("millstream-signals", "the thread that waits for signals", failed, wait).map(drop)
 }
 
-/// Ends a process that nobody could stop any more.
-pub fn end_unheard(error: Error) {
+/// Exits a process that could no longer be stopped by signals.
+pub fn exit_unstoppable(error: Error) {
     tracing::error!("{error}");
     std::process::exit(1);
 }
 
-/// Stops the job of this process when signals come: the first gracefully, the second at once.
+/// Stops the job of this process on signals: the first one gracefully, the second one immediately.
 #[derive(Clone, Default)]
 pub struct StopOnSignals(Arc<StopShared>);
 
@@ -78,9 +78,9 @@ struct StopShared {
 
 #[derive(Default)]
 struct StopState {
-    asked: Option<Stop>,
+    requested: Option<Stop>,
     job: Option<Stopper>,
-    /// No signal is heard any more.
+    /// Signals can no longer be received.
     failed: Option<Error>,
 }
 
@@ -98,10 +98,10 @@ impl StopOnSignals {
         Ok(stop)
     }
 
-    /// The job is started. A signal that came before stops it now.
+    /// Records that the job has started. An earlier signal stops it now.
     pub fn started(&self, job: Stopper) {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(how) = state.asked {
+        if let Some(how) = state.requested {
             job.stop(how);
         }
         if let Some(error) = state.failed.take() {
@@ -110,17 +110,17 @@ impl StopOnSignals {
         state.job = Some(job);
     }
 
-    /// Whether somebody wants it to stop.
-    pub fn asked(&self) -> bool {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).asked.is_some()
+    /// Returns whether a stop was requested.
+    pub fn requested(&self) -> bool {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).requested.is_some()
     }
 
-    /// Whether the job was stopped at once.
-    pub fn at_once(&self) -> bool {
+    /// Returns whether the job was stopped immediately.
+    pub fn is_immediate(&self) -> bool {
         self.0.at_once.load(Ordering::Acquire)
     }
 
-    /// A job that nobody can stop any more ends.
+    /// Fails a job that could no longer be stopped by signals.
     fn fail(&self, error: Error) {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         match &state.job {
@@ -134,10 +134,10 @@ impl StopOnSignals {
             return;
         }
         tracing::info!("stopping; finishing batches in flight (again: stop immediately)");
-        let second = match self.ask(Stop::Graceful) {
+        let second = match self.request_stop(Stop::Graceful) {
             true => signals.recv().is_ok(),
             false => match signals.recv_timeout(STARTING_MAX) {
-                Err(RecvTimeoutError::Timeout) if self.ask(Stop::Graceful) => signals.recv().is_ok(),
+                Err(RecvTimeoutError::Timeout) if self.request_stop(Stop::Graceful) => signals.recv().is_ok(),
                 Err(_) => {
                     tracing::info!("stopped before the job was started");
                     std::process::exit(0);
@@ -148,17 +148,18 @@ impl StopOnSignals {
         if second {
             self.0.at_once.store(true, Ordering::Release);
             tracing::warn!("stopping immediately");
-            self.ask(Stop::Now);
-            // A job that does not even stop at once (a plugin or sink that hangs) must not hold the terminal.
-            thread::sleep(AT_ONCE);
+            self.request_stop(Stop::Now);
+            // A job that does not stop even immediately (a plugin or sink does not respond) must not block the
+            // terminal.
+            thread::sleep(STOP_TIME_MAX);
             std::process::exit(1);
         }
     }
 
-    /// Whether the job is started; where it is not, it will hear of it then.
-    fn ask(&self, how: Stop) -> bool {
+    /// Requests a stop. Returns whether the job has started. If not, it stops when it does.
+    fn request_stop(&self, how: Stop) -> bool {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.asked = Some(how);
+        state.requested = Some(how);
         state.job.iter().for_each(|job| job.stop(how));
         state.job.is_some()
     }

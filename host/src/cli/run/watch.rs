@@ -1,8 +1,9 @@
-//! `millstream run --watch`: a local component that is built anew takes the place of the one that runs, between two batches.
+//! `millstream run --watch`: a rebuilt local component replaces the running one, between two batches.
 //!
-//! The files are looked at again and again, as [`crate::author::watch`] does. One that changes is used when it has come to
-//! rest. What cannot take the place is told, and what runs goes on. What has taken the place is on trial
-//! ([`millstream_plugins::plugin::trial`]): where a call of it fails, the version before makes that call, and is put back here.
+//! The files are polled, as in [`crate::author::watch`]. A changed file is used once it no longer changes. If a
+//! component cannot be used, that is reported, and the running one continues. A new component is on trial
+//! ([`millstream_plugins::plugin::trial`]): if one of its calls fails, the previous version makes that call, and is
+//! restored here.
 
 use crate::cli::upgrade::running::{NextComponent, RunningJob};
 use millstream_base::digest::Digest;
@@ -23,30 +24,30 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-/// How often it looks.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// The polling interval.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// When a file was written, and how long it is; `None`: it is not there, as while it is replaced.
+/// When a file was written, and its length. `None` if it does not exist, for example while it is replaced.
 type FileStamp = Option<(SystemTime, u64)>;
 
 /// The component of a stage, source or sink.
 struct WatchedComponent {
-    /// Which, see [`PluginPart`].
+    /// The part, see [`PluginPart`].
     stage: String,
-    /// `plugin` as the job file has it.
+    /// `plugin` in the job file.
     plugin: String,
-    /// What it stands for, from the folder of the job.
+    /// The path of the plugin, relative to the directory of the job.
     path: PathBuf,
     seen: FileStamp,
-    /// It has changed, and may still be written.
+    /// Whether the file has changed, and may still be written.
     changed: bool,
-    /// A copy of the component that runs, as its file is replaced by the next build; `None`: it could not be copied.
+    /// A copy of the running component, as the next build replaces its file. `None` if it could not be copied.
     runs: Option<ComponentCopy>,
-    /// The version that has taken its place, while it has not failed.
+    /// The version that has replaced it, while it has not failed.
     trial: Option<TrialVersion>,
 }
 
-/// A copy of a component, in a file without a name: nothing of it is left, however this process ends.
+/// A copy of a component, in a file without a name, so that nothing of it is left after this process.
 #[derive(Clone)]
 struct ComponentCopy {
     file: Arc<File>,
@@ -54,13 +55,13 @@ struct ComponentCopy {
 }
 
 impl ComponentCopy {
-    /// Where other processes of this user read it.
+    /// Returns the path for other processes of this user.
     fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()))
     }
 }
 
-/// A version on trial: its upgrade, and the version before.
+/// A version on trial: its upgrade, and the previous version.
 struct TrialVersion {
     upgrade: u64,
     before: ComponentCopy,
@@ -72,27 +73,27 @@ pub fn start(file: &Path, job: &JobSpec) -> Result<()> {
     let own = plugins(job).into_iter().filter(|(_, plugin)| plugin.package().is_none());
     let mut all: Vec<_> = own
         .map(|(part, plugin)| {
-            let path = job.origin.folder.join(&plugin.path);
+            let path = job.origin.dir.join(&plugin.path);
             let (stage, plugin) = (part.id(), plugin.path.display().to_string());
-            let runs = component(&path).ok().and_then(|(_, bytes)| kept(&bytes));
-            WatchedComponent { stage, plugin, seen: seen(&path), path, changed: false, runs, trial: None }
+            let runs = component(&path).ok().and_then(|(_, bytes)| copy_of(&bytes));
+            WatchedComponent { stage, plugin, seen: file_stamp(&path), path, changed: false, runs, trial: None }
         })
         .collect();
     if all.is_empty() {
-        let words = "--watch: the job has no local component that could be rebuilt: its plugins are packages";
-        return Err(Error::job(format!("{}: {words}", file.display())));
+        let message = "--watch: the job has no local component that could be rebuilt: its plugins are packages";
+        return Err(Error::job(format!("{}: {message}", file.display())));
     }
     let failed = |error| tracing::error!("--watch has ended: {error}");
     let watching = threads::start("millstream-watch", "the thread that watches components", failed, move || {
         loop {
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(POLL_INTERVAL);
             all.iter_mut().for_each(|watched| watched.look(&file));
         }
     });
     watching.map(drop)
 }
 
-/// The plugins of a job, with the parts that have them.
+/// Returns the plugins of a job, with their parts.
 fn plugins(job: &JobSpec) -> Vec<(PluginPart<'_>, &PluginSpec)> {
     let sources = job.sources.iter().filter_map(|source| Some((PluginPart::Source(&source.name), source.plugin()?)));
     let stages = job
@@ -103,7 +104,7 @@ fn plugins(job: &JobSpec) -> Vec<(PluginPart<'_>, &PluginSpec)> {
     sources.chain(stages).chain(sinks).collect()
 }
 
-/// What a running job tells of a part.
+/// Returns the status of a part in the status of a job.
 fn part_of(status: JobStatus, part: PluginPart<'_>) -> Option<PartStatus> {
     let parts = match part {
         PluginPart::Source(_) => status.sources,
@@ -115,12 +116,12 @@ fn part_of(status: JobStatus, part: PluginPart<'_>) -> Option<PartStatus> {
 
 impl WatchedComponent {
     fn look(&mut self, job: &Path) {
-        let now = seen(&self.path);
+        let now = file_stamp(&self.path);
         let rests = now.is_some() && now == self.seen;
         self.changed |= now != self.seen;
         self.seen = now;
-        self.put_back_what_failed(job);
-        // A job that starts, or starts again, hears of it when it runs.
+        self.restore_failed(job);
+        // If the job is starting or restarting, it gets the component once it runs.
         if !self.changed || !rests {
             return;
         }
@@ -133,19 +134,19 @@ impl WatchedComponent {
             Ok(Some(UpgradeStatus { step: UpgradeStep::Dropped(why), from, .. })) => {
                 tracing::warn!("{part} continues with {}: {shown} was rebuilt but is not used: {why}", from.0);
             }
-            // The job itself has told.
+            // The job itself has reported it.
             Ok(_) => {}
             Err(error) => {
-                let words = &error.message;
-                tracing::warn!("{part} continues unchanged: {shown} was rebuilt but is not used: {words}");
+                let message = &error.message;
+                tracing::warn!("{part} continues unchanged: {shown} was rebuilt but is not used: {message}");
             }
         }
     }
 
-    /// Puts the version before in the place of one that was on trial and has failed.
-    fn put_back_what_failed(&mut self, job: &Path) {
+    /// Restores the previous version if the one on trial has failed.
+    fn restore_failed(&mut self, job: &Path) {
         let Some(TrialVersion { upgrade, before }) = &self.trial else { return };
-        // A job that ends, or was started again since, knows nothing of it.
+        // A job that is stopping, or was restarted, does not know the upgrade.
         let Ok(all) = RunningJob::find(job).and_then(|running| running.status(*upgrade)) else { return };
         if !all.iter().any(|status| matches!(status.step, UpgradeStep::Failed(_))) {
             return;
@@ -153,7 +154,7 @@ impl WatchedComponent {
         let before = before.clone();
         self.trial = None;
         let put = RunningJob::find(job).and_then(|running| {
-            let prepared = running.prepare(&self.stage, &self.built(&before.path(), &before.digest))?;
+            let prepared = running.prepare(&self.stage, &self.built_component(&before.path(), &before.digest))?;
             running.commit(prepared.id)
         });
         let (part, shown) = (PluginPart::of(&self.stage), self.path.display());
@@ -169,12 +170,13 @@ impl WatchedComponent {
         self.runs = Some(before);
     }
 
-    /// What was built here is no package, so nobody has signed it.
-    fn built<'a>(&'a self, file: &'a Path, digest: &'a Digest) -> NextComponent<'a> {
+    /// Returns the component of a file. It was built here and is no package, so it is not signed.
+    fn built_component<'a>(&'a self, file: &'a Path, digest: &'a Digest) -> NextComponent<'a> {
         NextComponent { plugin: &self.plugin, file, digest, signers: None }
     }
 
-    /// Has the job run what lies there now, unless that is what it `runs`, or the job file names another plugin by now.
+    /// Upgrades the job to the current component, unless that is what it `runs`, or the job file now names another
+    /// plugin.
     fn take(&mut self, job: &Path, runs: Option<PluginId>) -> Result<Option<UpgradeStatus>> {
         if edit::plugin_of(job, &self.stage)?.is_some_and(|plugin| plugin != self.plugin) {
             return Ok(None);
@@ -186,33 +188,33 @@ impl WatchedComponent {
             return Ok(None);
         }
         let running = RunningJob::find(job)?;
-        let before = self.runs.clone().filter(|kept| is_running(&kept.digest));
+        let before = self.runs.clone().filter(|copy_of| is_running(&copy_of.digest));
         let prepared = match before {
-            Some(_) => running.prepare_on_trial(&self.stage, &self.built(&file, &digest))?,
-            None => running.prepare(&self.stage, &self.built(&file, &digest))?,
+            Some(_) => running.prepare_on_trial(&self.stage, &self.built_component(&file, &digest))?,
+            None => running.prepare(&self.stage, &self.built_component(&file, &digest))?,
         };
         let status = running.commit(prepared.id)?;
         if matches!(status.step, UpgradeStep::Done { .. } | UpgradeStep::Failed(_)) {
             self.trial = before.map(|before| TrialVersion { upgrade: status.id, before });
-            self.runs = kept(&bytes);
+            self.runs = copy_of(&bytes);
         }
         Ok(Some(status))
     }
 }
 
-/// A copy of a component.
-fn kept(bytes: &[u8]) -> Option<ComponentCopy> {
+/// Returns a copy of a component.
+fn copy_of(bytes: &[u8]) -> Option<ComponentCopy> {
     let mut file = tempfile::tempfile().ok()?;
     file.write_all(bytes).ok()?;
     Some(ComponentCopy { file: Arc::new(file), digest: Digest::of(bytes) })
 }
 
-fn seen(path: &Path) -> FileStamp {
+fn file_stamp(path: &Path) -> FileStamp {
     let metadata = fs::metadata(component_file(path).ok()?).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }
 
-/// The component that a path stands for: its file and its bytes.
+/// Returns the component of a path: its file and its bytes.
 fn component(path: &Path) -> Result<(PathBuf, Vec<u8>)> {
     let file = component_file(path)?;
     let bytes = read_component(&file)?;

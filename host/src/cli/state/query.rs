@@ -1,4 +1,4 @@
-//! Queries over the tables.
+//! Queries over the state tables.
 
 use super::{Show, StageState};
 use arrow::array::RecordBatch;
@@ -27,10 +27,10 @@ use std::time::Duration;
 pub(super) fn answer(tables: &[StageState], sql: &str, json: bool, show: Show<'_>) -> Result<()> {
     let failed = |error: std::io::Error| Error::environment(format!("cannot run the query: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    // Whoever asks waits as long as he likes.
+    // The user may wait as long as the query takes.
     let limits = SqlLimits { time_max: Duration::ZERO, ..SqlLimits::default() };
-    let answer = budget::within(limits, || Ok(runtime.block_on(answer_within(tables, sql, json, limits, show))));
-    answer.unwrap_or_else(|error| Err(Error::job(words(error))))
+    let answer = budget::run_within(limits, || Ok(runtime.block_on(answer_within(tables, sql, json, limits, show))));
+    answer.unwrap_or_else(|error| Err(Error::job(error_message(error))))
 }
 
 pub(super) async fn answer_within(
@@ -54,35 +54,35 @@ pub(super) async fn answer_within(
         Ok(plan) => context.execute_logical_plan(plan).await,
         Err(error) => Err(error),
     };
-    let query = query.map_err(|error| Error::job(format!("{}\n{}", words(error), tables_in_words(tables))))?;
+    let query = query.map_err(|error| Error::job(format!("{}\n{}", error_message(error), describe_tables(tables))))?;
     let schema = Arc::new(query.schema().as_arrow().clone());
     let task = context.task_ctx();
     let plan = query.create_physical_plan().await.and_then(with_budget);
-    let told = |error: DataFusionError| match error.find_root() {
+    let to_error = |error: DataFusionError| match error.find_root() {
         DataFusionError::ResourcesExhausted(_) => {
-            Error::job(format!("the query cannot be run: {}", budget::no_room(limits.memory_bytes_max)))
+            Error::job(format!("the query cannot be run: {}", budget::memory_message(limits.memory_bytes_max)))
         }
-        _ => Error::job(words(error)),
+        _ => Error::job(error_message(error)),
     };
-    let mut stream = plan.and_then(|plan| execute_stream(plan, task.clone())).map_err(told)?;
+    let mut stream = plan.and_then(|plan| execute_stream(plan, task.clone())).map_err(to_error)?;
     if !json {
-        let (parts, _reserved) = collected(stream, &task).await.map_err(told)?;
+        let (parts, _reserved) = collected(stream, &task).await.map_err(to_error)?;
         return show(&shown(&schema, &parts)?);
     }
-    // Who reads may have enough of it long before all is there.
+    // The reader may exit long before the end, so rows are shown as they arrive.
     while let Some(part) = stream.next().await {
-        show(&json_lines(&part.map_err(told)?)?)?;
+        show(&json_lines(&part.map_err(to_error)?)?)?;
     }
     Ok(())
 }
 
-/// What is wrong with a query.
-pub(super) fn words(error: DataFusionError) -> String {
+/// Describes what is wrong with a query.
+pub(super) fn error_message(error: DataFusionError) -> String {
     let text = error.strip_backtrace().replace("datafusion.public.", "");
     format!("the query cannot be run: {text}")
 }
 
-pub(super) fn tables_in_words(tables: &[StageState]) -> String {
+pub(super) fn describe_tables(tables: &[StageState]) -> String {
     if tables.is_empty() {
         return "the checkpoint has no state of stages, so there are no tables".into();
     }

@@ -1,10 +1,10 @@
-//! What stands for queries over the tables in builds without SQL.
+//! Replaces queries over the tables in builds without SQL.
 
 use super::{Show, StageState};
 use millstream_base::built;
 use millstream_base::error::{Error, Result};
 
-/// Refuses the query.
+/// Rejects the query.
 pub(super) fn answer(_tables: &[StageState], _sql: &str, _json: bool, _show: Show<'_>) -> Result<()> {
     Err(Error::job(built::absent("SQL", "sql")))
 }

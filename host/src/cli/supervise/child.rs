@@ -1,7 +1,7 @@
-//! A worker process as its supervisor sees it.
+//! A worker process as seen by its supervisor.
 
 use super::decide::WorkerExit;
-use super::report::{self, VARIABLE, WorkerOrder, WorkerReport};
+use super::report::{self, SUPERVISOR_VARIABLE, WorkerOrder, WorkerReport};
 use crate::cli::run::signals;
 use crate::program_limits::{HEARTBEAT_SILENCE_MS_MAX, HEARTBEAT_STARVED_MS_MAX};
 use millstream_base::error::Kind;
@@ -21,18 +21,18 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a process that has closed its end may take to be gone.
-const GOING_MAX: Duration = Duration::from_secs(1);
-const GOING_LOOK_EVERY: Duration = Duration::from_millis(2);
-/// What tests plant, see [`millstream_base::fault`].
+/// How long a process that has closed its end may take to exit.
+const EXIT_TIME_MAX: Duration = Duration::from_secs(1);
+const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(2);
+/// The faults that tests inject, see [`millstream_base::fault`].
 const FAULT: &str = "MILLSTREAM_TEST_FAULT";
 
 /// A worker process. Dropping it kills it.
 pub struct WorkerProcess {
     process: process::Child,
-    /// The end that the child waits on: it dies when this closes.
+    /// The parent's end of the socket. The child exits when it closes.
     lifeline: UnixStream,
-    /// Since it last said something.
+    /// The time since its last report.
     quiet: Duration,
     ended: Option<Option<Kind>>,
     back: Option<BatchId>,
@@ -43,8 +43,8 @@ pub struct WorkerProcess {
 }
 
 impl WorkerProcess {
-    /// Starts the program with these arguments. It gets `key` over the socket that only it has. `say` is called with all that the process says, and with `None` when it
-    /// has closed its end.
+    /// Starts the program with these arguments. `key` is sent over the private socket, so it never appears in
+    /// arguments. `say` is called with each report of the process, and with `None` when the process has closed its end.
     pub fn start(
         program: &Path,
         arguments: Vec<OsString>,
@@ -55,14 +55,14 @@ impl WorkerProcess {
         let (own, others) = UnixStream::pair()?;
         let supervisor = process::id();
         let mut command = Command::new(program);
-        command.args(arguments).env(VARIABLE, supervisor.to_string()).stdin(OwnedFd::from(others));
-        // In a group of its own it does not get the terminal's Ctrl-C: the supervisor passes it on.
+        command.args(arguments).env(SUPERVISOR_VARIABLE, supervisor.to_string()).stdin(OwnedFd::from(others));
+        // In its own process group it does not receive the terminal's Ctrl-C. The supervisor forwards that.
         command.process_group(0);
         if let (true, Ok(faults)) = (again, std::env::var(FAULT)) {
             let once = ["kill@", "stop@", "panic@"];
-            let is_lasting = |fault: &&str| !once.iter().any(|kind| fault.starts_with(kind));
-            let lasting: Vec<&str> = faults.split(',').filter(is_lasting).collect();
-            command.env(FAULT, lasting.join(","));
+            let is_repeated = |fault: &&str| !once.iter().any(|kind| fault.starts_with(kind));
+            let repeated: Vec<&str> = faults.split(',').filter(is_repeated).collect();
+            command.env(FAULT, repeated.join(","));
         }
         // SAFETY: between fork and exec only system calls are made, and no memory is allocated.
         unsafe { command.pre_exec(move || die_with(supervisor).and_then(|()| signals::block())) };
@@ -72,8 +72,8 @@ impl WorkerProcess {
         let process = command.spawn()?;
         // The command holds the child's end of the socket.
         drop(command);
-        // Few bytes, for which a new socket has room. A child that is gone already is noticed below.
-        let _ = (&own).write_all(&report::passed(key));
+        // A new socket has room for these few bytes. The exit of a child that has already died is detected below.
+        let _ = (&own).write_all(&report::encode_key(key));
         let child = WorkerProcess {
             process,
             lifeline: own,
@@ -90,7 +90,8 @@ impl WorkerProcess {
             lines.filter_map(|line| WorkerReport::read(&line)).for_each(|report| say(Some(report)));
             say(None);
         };
-        // Nobody would hear of the process any more: it ends, as it does without a supervisor, and another one is started.
+        // Without this thread no report of the process would be read. The process exits, as it does without a
+        // supervisor, and is restarted.
         let failed = move |error| {
             tracing::error!("{error}");
             let _ = ending.shutdown(Shutdown::Both);
@@ -102,8 +103,8 @@ impl WorkerProcess {
         Ok(child)
     }
 
-    /// The process said this.
-    pub fn said(&mut self, report: &WorkerReport) {
+    /// Records a report of the process.
+    pub fn handle_report(&mut self, report: &WorkerReport) {
         self.quiet = Duration::ZERO;
         match report {
             WorkerReport::Ended(kind) => self.ended = Some(*kind),
@@ -122,13 +123,13 @@ impl WorkerProcess {
         }
     }
 
-    /// Whether its job runs, so that it does what it is told of it.
+    /// Returns whether its job runs, so that it obeys orders about it.
     pub fn is_running(&self) -> bool {
         self.running
     }
 
-    /// So much time has passed since the last look. A process that was silent for too long is killed.
-    pub fn look(&mut self, passed: Duration) {
+    /// Checks the process after `passed` time. Kills a process that was silent for too long.
+    pub fn check(&mut self, passed: Duration) {
         self.quiet += passed;
         let silent = |ms| self.quiet > Duration::from_millis(ms);
         if self.gone || self.hung || !silent(HEARTBEAT_SILENCE_MS_MAX) {
@@ -140,7 +141,7 @@ impl WorkerProcess {
         }
     }
 
-    /// Kills it because another one has ended.
+    /// Kills the process because another one has exited.
     pub fn follow(&mut self) {
         if !self.gone && !self.followed {
             self.followed = true;
@@ -148,53 +149,53 @@ impl WorkerProcess {
         }
     }
 
-    /// Tells it to do something. One that is gone hears nothing, which its end tells.
+    /// Sends an order. If the process has exited, the order is lost; the supervisor handles the exit.
     pub fn order(&self, order: &WorkerOrder) {
         let _ = (&self.lifeline).write_all(order.line().as_bytes());
     }
 
-    /// Asks it to stop.
+    /// Requests the process to stop.
     pub fn terminate(&self) {
         if let (false, Ok(id)) = (self.gone, libc::pid_t::try_from(self.process.id())) {
-            // SAFETY: `kill` takes two numbers. The process is not waited for yet, so that the id is still its own.
+            // SAFETY: `kill` takes two numbers. The process is not waited for yet, so the ID cannot have been reused.
             unsafe { libc::kill(id, libc::SIGTERM) };
         }
     }
 
-    /// Kills it.
+    /// Kills the process.
     pub fn kill(&mut self) {
-        // It may have ended by itself.
+        // It may already have exited.
         let _ = self.process.kill();
     }
 
-    /// Waits until it is gone, and says how it went; it has closed its end or was killed.
+    /// Waits for the exit of a process that has closed its end or was killed. Returns how it exited.
     pub fn wait(&mut self) -> WorkerExit {
-        let deadline = Instant::now() + GOING_MAX;
+        let deadline = Instant::now() + EXIT_TIME_MAX;
         let status = loop {
             match self.process.try_wait() {
                 Ok(Some(status)) => break Some(status),
-                Ok(None) if Instant::now() < deadline => thread::sleep(GOING_LOOK_EVERY),
+                Ok(None) if Instant::now() < deadline => thread::sleep(EXIT_POLL_INTERVAL),
                 Ok(None) => {
                     self.kill();
                     break self.process.wait().ok();
                 }
-                // Somebody else waited for it: it is gone.
+                // The process was already waited for elsewhere, so it has exited.
                 Err(_) => break None,
             }
         };
         self.gone = true;
-        self.how(status)
+        self.exit_of(status)
     }
 
-    fn how(&self, status: Option<ExitStatus>) -> WorkerExit {
+    fn exit_of(&self, status: Option<ExitStatus>) -> WorkerExit {
         let signal = status.and_then(|status| status.signal());
         let code = status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
         if let (Some(batch), Some(None) | None) = (self.back, self.ended) {
-            // All that it was to do is done, however it went from there.
+            // All its work is done, however it exited afterwards.
             return WorkerExit::Back(batch);
         }
         match (signal, self.ended) {
-            // What it said before counts, also where it was killed on its way out.
+            // An earlier report takes precedence, even if the process was killed while exiting.
             (_, Some(Some(kind))) => WorkerExit::Failed(kind, if signal.is_some() { 1 } else { code }),
             (Some(_), _) if self.hung => WorkerExit::Hung,
             (Some(_), _) if self.followed => WorkerExit::Followed,
@@ -207,15 +208,15 @@ impl WorkerProcess {
     }
 }
 
-/// Whether the thread that speaks for a process, or the process as long as it has none, could run and does not, as others have the
-/// processors: it is late, and not stuck.
+/// Returns whether the thread that reports for a process is ready to run but other threads have the processors. Such a
+/// process is late, not stuck. The process's main thread counts as long as it has no such thread.
 fn waits_for_processor(process: u32) -> bool {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
-    // The name in brackets may hold anything; its state stands behind it.
+    // The name in brackets may contain any character. The state follows it.
     let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
     let states = stats.filter_map(|stat| {
         let (head, state) = stat.rsplit_once(") ")?;
-        Some((head.ends_with(report::BEATING), state.starts_with('R')))
+        Some((head.ends_with(report::BEAT_THREAD), state.starts_with('R')))
     });
     states.max().is_some_and(|(_, is_ready)| is_ready)
 }

@@ -1,65 +1,65 @@
-//! What a supervisor does when worker processes have ended: pure decisions.
+//! What a supervisor does after worker processes have exited: pure decisions.
 
 use crate::program_limits::{RESTART_PAUSE_MS, RESTART_PAUSE_MS_MAX};
 use millstream_base::error::{Kind, MEMORY_EXIT_CODE};
 use millstream_base::ids::BatchId;
 use std::time::Duration;
 
-/// How a worker process ended.
+/// How a worker process exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerExit {
-    /// The job has ended well, or was stopped at once; with this exit code.
+    /// The job has ended successfully, or was stopped immediately. The value is the exit code.
     Done(u8),
-    /// The job has ended well, and is to go on from the checkpoint after this batch.
+    /// The job has ended successfully, and is to resume from the checkpoint after this batch.
     Back(BatchId),
-    /// With an error that it has printed, and this exit code.
+    /// It printed an error, and exited with this code.
     Failed(Kind, u8),
-    /// By this signal.
+    /// It was killed by this signal.
     Died(i32),
-    /// It did not answer and was killed.
+    /// It did not respond and was killed.
     Hung,
-    /// Without a word, with this exit code: a panic.
+    /// It exited with this code without a report: a panic.
     Silent(u8),
-    /// It was killed because another one had ended.
+    /// It was killed because another process had exited.
     Followed,
 }
 
-/// The end of a worker process.
+/// The exit of a worker process.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkerEnd {
-    /// Its number among those that the supervisor started.
+    /// The index of the process among the children of the supervisor.
     pub child: usize,
-    /// How.
+    /// How it exited.
     pub how: WorkerExit,
 }
 
-/// What is known beside the ends.
+/// What is known in addition to the exits.
 #[derive(Clone, Copy, Debug)]
 pub struct JobProgress {
-    /// The job was running at least once.
+    /// Whether the job has run at least once.
     pub ran: bool,
-    /// Batches were committed since the last start.
+    /// Whether batches were committed since the last start.
     pub progress: bool,
-    /// A signal asked the supervisor to stop.
+    /// Whether a signal requested the supervisor to stop.
     pub stopping: bool,
-    /// Process 0, which says what the generation of the job is, is on another machine.
+    /// Whether process 0, which decides the generation of the job, is on another machine.
     pub follows: bool,
 }
 
-/// What to do.
+/// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// End with this exit code.
+    /// Exit with this code.
     Exit(u8),
-    /// End with this error, for a person to read.
+    /// Fail with this message.
     GiveUp(String),
-    /// Start again after this pause; a line for the log.
+    /// Restart after this pause, with a line for the log.
     Again(Duration, String),
-    /// Start again from the checkpoint after this batch.
+    /// Restart from the checkpoint after this batch.
     Back(BatchId),
 }
 
-/// Failures in a row in which nothing was committed.
+/// Counts consecutive failures without a committed batch.
 #[derive(Clone, Copy, Debug)]
 pub struct FailureStreak {
     failures: u32,
@@ -67,25 +67,25 @@ pub struct FailureStreak {
 }
 
 impl FailureStreak {
-    /// None yet, and at most so many.
+    /// Creates an empty streak of at most `max` failures.
     pub fn new(max: u32) -> FailureStreak {
         FailureStreak { failures: 0, max }
     }
 
-    /// Decides, when all worker processes have ended. `ends` are in the order in which they ended.
+    /// Decides after all worker processes have exited. `ends` are in the order of the exits.
     pub fn decide(&mut self, ends: &[WorkerEnd], facts: JobProgress) -> Decision {
-        let lasting = |end: &WorkerEnd| match end.how {
-            // A panic in a thread is a bug; where it lasts, it ends the job after some tries.
+        let permanent_code = |end: &WorkerEnd| match end.how {
+            // A panic in a thread is a bug. If it persists, it fails the job after some retries.
             WorkerExit::Failed(Kind::Environment | Kind::Peer | Kind::Bug, _) => None,
-            // The others may have gone on while this machine stood still. Where process 0 is here, somebody has started the job
-            // elsewhere, and two of them would take it from each other for ever.
+            // The others may have continued while this machine was suspended. If process 0 is here, the job was started
+            // a second time elsewhere. Two instances would take the job from each other indefinitely.
             WorkerExit::Failed(Kind::TakenOver, _) if facts.follows => None,
             WorkerExit::Failed(_, code) => Some(code),
-            // It had no time for more than its words: it needs more memory than it may have, and would again.
+            // It had only time for its message. It needs more memory than the limit, and would again.
             WorkerExit::Silent(MEMORY_EXIT_CODE) => Some(MEMORY_EXIT_CODE),
             _ => None,
         };
-        if let Some(code) = ends.iter().find_map(lasting) {
+        if let Some(code) = ends.iter().find_map(permanent_code) {
             return Decision::Exit(code);
         }
         if let Some(WorkerExit::Back(batch)) = ends.iter().find(|end| end.child == 0).map(|end| end.how) {
@@ -96,21 +96,22 @@ impl FailureStreak {
                 )),
             };
         }
-        // Worker process 0 commits, so that the job is done when it says so.
+        // Worker process 0 commits, so the job is done when it reports that.
         if let Some(WorkerExit::Done(code)) = ends.iter().find(|end| end.child == 0).map(|end| end.how) {
             return Decision::Exit(code);
         }
-        let Some(first) = failed(ends) else { return Decision::Exit(1) };
-        let what = in_words(ends);
+        let Some(first) = first_failure(ends) else { return Decision::Exit(1) };
+        let what = describe_failure(ends);
         match first.how {
-            // Whoever runs the other process will see what it said. This one waits until that is there again, however often it goes.
+            // The operator of the other process sees its message. This process waits for its return, however often it
+            // fails.
             WorkerExit::Failed(Kind::Peer, _) if !facts.stopping && ends.len() == 1 => {
                 let pause = Duration::from_millis(RESTART_PAUSE_MS);
-                let again = "starting the worker process again, which waits until all are there";
-                Decision::Again(pause, format!("another process of the job is lost; {again}"))
+                let restart = "starting the worker process again, which waits until all are there";
+                Decision::Again(pause, format!("another process of the job is lost; {restart}"))
             }
             WorkerExit::Failed(Kind::TakenOver, _) if !facts.stopping => {
-                self.again("the others have gone on without this process", ends.len(), facts.progress)
+                self.restart("the other processes continued without this one", ends.len(), facts.progress)
             }
             WorkerExit::Failed(_, code) | WorkerExit::Silent(code) if facts.stopping || !facts.ran => {
                 Decision::Exit(code)
@@ -119,11 +120,11 @@ impl FailureStreak {
                 let rest = "what it had not committed comes when the job is started the next time";
                 Decision::GiveUp(format!("{what} while it stopped; {rest}"))
             }
-            _ => self.again(&what, ends.len(), facts.progress),
+            _ => self.restart(&what, ends.len(), facts.progress),
         }
     }
 
-    fn again(&mut self, what: &str, children: usize, progress: bool) -> Decision {
+    fn restart(&mut self, what: &str, children: usize, progress: bool) -> Decision {
         if progress {
             self.failures = 0;
         }
@@ -151,8 +152,8 @@ impl FailureStreak {
     }
 }
 
-/// The first of these that was no good end, and is not because of another one, where there is such a one.
-fn failed(ends: &[WorkerEnd]) -> Option<&WorkerEnd> {
+/// Returns the first exit that is a failure. Prefers one that was not caused by another failure.
+fn first_failure(ends: &[WorkerEnd]) -> Option<&WorkerEnd> {
     let is_failure =
         |end: &&WorkerEnd| !matches!(end.how, WorkerExit::Followed | WorkerExit::Done(_) | WorkerExit::Back(_));
     let lost_another = |end: &&WorkerEnd| matches!(end.how, WorkerExit::Failed(Kind::Peer, _));
@@ -160,9 +161,9 @@ fn failed(ends: &[WorkerEnd]) -> Option<&WorkerEnd> {
     failures().find(|end| !lost_another(end)).or_else(|| failures().next())
 }
 
-/// What went wrong, for a person to read.
-pub fn in_words(ends: &[WorkerEnd]) -> String {
-    let Some(end) = failed(ends) else { return "the worker process ended".into() };
+/// Returns a message that describes the failure.
+pub fn describe_failure(ends: &[WorkerEnd]) -> String {
+    let Some(end) = first_failure(ends) else { return "the worker process ended".into() };
     let name =
         if ends.len() > 1 || end.child > 0 { format!("worker process {}", end.child) } else { "worker process".into() };
     match end.how {
@@ -185,7 +186,7 @@ mod tests {
         FailureStreak::new(RESTARTS_MAX).decide(&ends, facts)
     }
 
-    fn again(hows: &[(usize, WorkerExit)], facts: JobProgress) -> Option<String> {
+    fn restart(hows: &[(usize, WorkerExit)], facts: JobProgress) -> Option<String> {
         match decide(hows, facts) {
             Decision::Again(_, words) => Some(words),
             _ => None,
@@ -195,19 +196,19 @@ mod tests {
     #[test]
     fn deaths_and_failures_of_the_environment_are_restarted() {
         assert_eq!(
-            again(&[(0, WorkerExit::Died(9))], RUNNING).unwrap(),
+            restart(&[(0, WorkerExit::Died(9))], RUNNING).unwrap(),
             "worker process died (signal 9); starting it again from the last checkpoint in 0.1 s (1 of 10)"
         );
         assert_eq!(
-            again(&[(1, WorkerExit::Hung), (0, WorkerExit::Followed)], RUNNING).unwrap(),
+            restart(&[(1, WorkerExit::Hung), (0, WorkerExit::Followed)], RUNNING).unwrap(),
             "worker process 1 does not respond and was killed; starting all 2 again from the last checkpoint in 0.1 s (1 \
              of 10)"
         );
-        assert!(again(&[(0, WorkerExit::Failed(Kind::Environment, 1))], RUNNING).is_some());
-        assert!(again(&[(0, WorkerExit::Failed(Kind::Bug, 1))], RUNNING).is_some(), "a panic in a thread");
-        assert!(again(&[(0, WorkerExit::Silent(101))], RUNNING).is_some());
-        // The others say that they are done when they are told so, but only process 0 commits.
-        assert!(again(&[(1, WorkerExit::Done(0)), (0, WorkerExit::Died(6))], RUNNING).is_some());
+        assert!(restart(&[(0, WorkerExit::Failed(Kind::Environment, 1))], RUNNING).is_some());
+        assert!(restart(&[(0, WorkerExit::Failed(Kind::Bug, 1))], RUNNING).is_some(), "a panic in a thread");
+        assert!(restart(&[(0, WorkerExit::Silent(101))], RUNNING).is_some());
+        // The other processes report that they are done when ordered to, but only process 0 commits.
+        assert!(restart(&[(1, WorkerExit::Done(0)), (0, WorkerExit::Died(6))], RUNNING).is_some());
     }
 
     #[test]
@@ -215,7 +216,7 @@ mod tests {
         let lost = [(0, WorkerExit::Failed(Kind::Peer, 1))];
         let starting = JobProgress { ran: false, ..RUNNING };
         for facts in [RUNNING, starting] {
-            assert!(again(&lost, facts).unwrap().starts_with("another process of the job is lost; "));
+            assert!(restart(&lost, facts).unwrap().starts_with("another process of the job is lost; "));
         }
         let ends: Vec<_> = lost.iter().map(|(child, how)| WorkerEnd { child: *child, how: *how }).collect();
         let mut streak = FailureStreak::new(1);
@@ -223,21 +224,21 @@ mod tests {
             assert!(matches!(streak.decide(&ends, RUNNING), Decision::Again(pause, _) if pause.as_millis() == 100));
         }
         assert_eq!(decide(&lost, JobProgress { stopping: true, ..RUNNING }), Decision::Exit(1));
-        // Where all are here, what the other one said counts.
+        // If all processes are on this machine, the report of the other one decides.
         let both = [lost[0], (1, WorkerExit::Failed(Kind::Environment, 1))];
         assert_eq!(decide(&both, starting), Decision::Exit(1));
-        assert!(again(&both, RUNNING).unwrap().starts_with("worker process 1 failed; starting all 2 again"));
+        assert!(restart(&both, RUNNING).unwrap().starts_with("worker process 1 failed; starting all 2 again"));
     }
 
     #[test]
     fn what_a_restart_does_not_mend_ends_the_job() {
         for kind in [Kind::Job, Kind::Plugin, Kind::TakenOver] {
             assert_eq!(decide(&[(0, WorkerExit::Failed(kind, 2))], RUNNING), Decision::Exit(2));
-            // Also where another one noticed first that its peer is gone.
+            // This also holds if another process detected first that its peer has exited.
             let ends = [(0, WorkerExit::Failed(Kind::Environment, 1)), (1, WorkerExit::Failed(kind, 2))];
             assert_eq!(decide(&ends, RUNNING), Decision::Exit(2));
         }
-        // Of memory: with an error, or when there was no time for one.
+        // Out of memory: with an error, or without time for one.
         for how in [WorkerExit::Failed(Kind::Memory, MEMORY_EXIT_CODE), WorkerExit::Silent(MEMORY_EXIT_CODE)] {
             assert_eq!(
                 decide(&[(0, WorkerExit::Failed(Kind::Environment, 1)), (1, how)], RUNNING),
@@ -256,8 +257,8 @@ mod tests {
         let starting = JobProgress { ran: false, ..RUNNING };
         for facts in [RUNNING, starting] {
             assert_eq!(decide(&lost, facts), Decision::Exit(2));
-            let words = again(&lost, JobProgress { follows: true, ..facts }).unwrap();
-            assert!(words.starts_with("the others have gone on without this process; starting it again "), "{words}");
+            let words = restart(&lost, JobProgress { follows: true, ..facts }).unwrap();
+            assert!(words.starts_with("the other processes continued without this one; starting it again "), "{words}");
         }
         assert_eq!(decide(&lost, JobProgress { follows: true, stopping: true, ..RUNNING }), Decision::Exit(2));
     }
@@ -275,8 +276,8 @@ mod tests {
         let back = WorkerExit::Back(BatchId(7));
         assert_eq!(decide(&[(0, back)], RUNNING), Decision::Back(BatchId(7)));
         assert_eq!(decide(&[(1, WorkerExit::Back(BatchId(7))), (0, back)], RUNNING), Decision::Back(BatchId(7)));
-        // Only process 0 knows that all is committed.
-        assert!(again(&[(1, back), (0, WorkerExit::Died(9))], RUNNING).is_some());
+        // Only process 0 knows that everything is committed.
+        assert!(restart(&[(1, back), (0, WorkerExit::Died(9))], RUNNING).is_some());
         let stopping = decide(&[(0, back)], JobProgress { stopping: true, ..RUNNING });
         assert!(matches!(stopping, Decision::GiveUp(words) if words.contains("--replay-from 7")));
     }

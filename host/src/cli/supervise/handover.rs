@@ -1,69 +1,71 @@
-//! A job on its way from the processes that run it to others with more or fewer workers.
+//! The handover of a job from the processes that run it to others with more or fewer workers.
 //!
-//! The new ones start beside the old ones and load the newest checkpoint. Once they have, the old ones make another one, so that
-//! little is left for the last; when that is loaded as well, they work on what they have received, make the last one, and end. Then,
-//! and not before all of them are gone, the new ones take the job over as any start does. Where a new one fails before, the old ones
-//! go on; where they are about to end or gone, as many are started again as there were.
+//! The new processes start next to the old ones and load the newest checkpoint. Then the old ones make another
+//! checkpoint, so that the last one differs little. When the new processes have loaded that as well, the old ones
+//! process the input that they have received, make the last checkpoint, and end. After all of them have exited, the new
+//! processes take the job over like any start. If a new process fails earlier, the old ones continue. If the old ones
+//! are about to end or have exited, the same number of processes is restarted.
 //!
-//! On several machines each has a supervisor, and that of process 0 *leads*: the others start a process that stands by when they are told,
-//! and let it take over when their own has ended for it. Which of both sets runs is decided by process 0 alone: whoever comes to it
-//! with other machines hears which ones there are.
+//! With several machines, each has a supervisor, and that of process 0 *leads*. The others start a standby process when
+//! notified, and let it take over after their own process has ended for it. Process 0 alone decides which of both sets
+//! runs: a process that connects with other machines is told the current ones.
 
 pub mod steps;
 
 use super::child::WorkerProcess;
 use super::layout::Layout;
 use super::report::{WorkerOrder, WorkerReport};
-use millstream_runtime::HandoverWord;
+use millstream_runtime::HandoverMessage;
 use millstream_runtime::control::{ScaleAnswer, ScaleQuestion, ScaleStatus, ScaleStep};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use steps::{HandoverStep, HandoverSteps};
 
-/// How long the new processes may take from when they may take the job over until they run it. Servers that are away are waited for.
+/// How long the new processes may take to run the job once they may take it over. They wait for unreachable servers.
 const TAKE_OVER_MAX: Duration = Duration::from_secs(60);
-/// How long the processes on other machines may be missing once process 0 has loaded the checkpoint.
+/// How long the processes on other machines may be missing after process 0 has loaded the checkpoint.
 const MISSING_MAX: Duration = Duration::from_secs(30);
 
-/// What somebody wants; what is not said stays.
-pub struct ScaleWish {
-    /// Workers of each process.
+/// A request for other workers. `None` keeps a value.
+pub struct ScaleRequest {
+    /// Workers per process.
     pub workers: Option<usize>,
-    /// Processes on this machine.
+    /// Number of processes on this machine.
     pub processes: Option<usize>,
-    /// Or the machines, with a process on each.
+    /// Alternatively, the machines, with one process on each.
     pub hosts: Vec<String>,
 }
 
-/// What others are told of it. Cheap to clone.
+/// Status of the current rescaling, shared with control clients. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct ScaleDesk(Arc<Mutex<DeskState>>);
 
 #[derive(Default)]
 struct DeskState {
-    /// Of the last request.
+    /// The status of the last request.
     status: Option<ScaleStatus>,
-    /// The job runs, so that a request is carried out at once.
+    /// Whether the job runs, so that a request is carried out immediately.
     runs: bool,
 }
 
 impl ScaleDesk {
-    /// Answers a question; `begin` is called with what is wanted where it is to be begun.
-    pub fn answer(&self, question: ScaleQuestion, begin: impl FnOnce(ScaleWish)) -> ScaleAnswer {
+    /// Answers a control request. Calls `begin` if a rescaling is to start.
+    pub fn answer(&self, question: ScaleQuestion, begin: impl FnOnce(ScaleRequest)) -> ScaleAnswer {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match (question, &held.status) {
             (ScaleQuestion::Scale { .. }, Some(status)) if !status.step.is_over() => {
                 ScaleAnswer::Refused("rescaling is already in progress; wait until it has ended".into())
             }
             (ScaleQuestion::Scale { workers, processes, hosts }, last) => {
-                // No other supervisor of the job has given it to anybody who still waits.
+                // The process ID makes the number unique: no client can wait for the same number from an earlier
+                // supervisor.
                 let first = u64::from(std::process::id()) << 32;
                 let id = last.as_ref().map_or(first, |last| last.id.saturating_add(1));
                 let step = if held.runs { ScaleStep::Loading } else { ScaleStep::Waiting };
                 let status = ScaleStatus { id, step };
                 held.status = Some(status.clone());
                 drop(held);
-                begin(ScaleWish { workers, processes, hosts });
+                begin(ScaleRequest { workers, processes, hosts });
                 ScaleAnswer::Scaling(status)
             }
             (ScaleQuestion::Scaling { id }, Some(status)) if status.id == id => ScaleAnswer::Scaling(status.clone()),
@@ -71,48 +73,48 @@ impl ScaleDesk {
         }
     }
 
-    /// It has come so far.
-    pub fn tell(&self, step: ScaleStep) {
+    /// Sets the step of the current request.
+    pub fn set_step(&self, step: ScaleStep) {
         if let Some(status) = &mut self.0.lock().unwrap_or_else(PoisonError::into_inner).status {
             status.step = step;
         }
     }
 
-    /// Whether the job runs.
+    /// Sets whether the job runs.
     pub fn set_runs(&self, runs: bool) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).runs = runs;
     }
 }
 
-/// A job on its way.
+/// A handover in progress.
 pub struct Handover {
-    /// Of the new processes.
+    /// The layout of the new processes.
     layout: Option<Layout>,
-    /// The new processes; none once they run the job.
+    /// The new processes. Empty once they run the job.
     pub children: Vec<WorkerProcess>,
-    /// By which what they say is known.
+    /// Identifies the new processes in events.
     pub round: u64,
     steps: HandoverSteps,
     since: Instant,
-    /// Since when processes on other machines are all that is missing.
+    /// Since when only processes on other machines are missing.
     missing: Option<Instant>,
     handed_us: Option<i64>,
-    /// The job is to have fewer machines, and those that leave wait for a checkpoint of the others.
+    /// Whether the job is to have fewer machines, and the leaving ones wait for a checkpoint of the others.
     pub leaves_some: bool,
     desk: ScaleDesk,
 }
 
 impl Handover {
-    /// The new processes were started; so many more are on other machines.
+    /// Creates the handover that this supervisor leads. `children` were started; `others` more are on other machines.
     pub fn new(layout: Layout, children: Vec<WorkerProcess>, round: u64, others: usize, desk: ScaleDesk) -> Handover {
         let steps = HandoverSteps::leading(children.len(), others);
         Handover::with(steps, layout, children, round, desk)
     }
 
-    /// As the supervisor of process 0 has said.
+    /// Creates a handover that is led by the supervisor of process 0.
     pub fn led(layout: Layout, children: Vec<WorkerProcess>, round: u64) -> Handover {
         let steps = HandoverSteps::led(children.len());
-        // Nobody asks this one how far it has come.
+        // This supervisor is not queried for the status.
         Handover::with(steps, layout, children, round, ScaleDesk::default())
     }
 
@@ -127,22 +129,22 @@ impl Handover {
         Handover { layout, children, round, steps, since, missing: None, handed_us: None, leaves_some: false, desk }
     }
 
-    /// Whether this supervisor leads.
+    /// Returns whether this supervisor leads.
     pub fn leads(&self) -> bool {
         self.steps.leads()
     }
 
-    /// Whether nothing has ended yet for the new processes.
+    /// Returns whether the handover can still be canceled: nothing has been ended for the new processes.
     pub fn can_be_given_up(&self) -> bool {
         self.steps.can_be_given_up()
     }
 
-    /// Whether it ends where another supervisor, or a process that runs the job, says this.
-    pub fn ends_at(&self, word: &HandoverWord) -> bool {
-        self.steps.ends_at(word)
+    /// Returns whether the handover ends when another supervisor, or a process that runs the job, sends this message.
+    pub fn ends_at(&self, message: &HandoverMessage) -> bool {
+        self.steps.ends_at(message)
     }
 
-    /// Decides something; the time of the last step is that of the change.
+    /// Makes a decision, and updates the time of the last step if the step changes.
     fn decide<T>(&mut self, decision: impl FnOnce(&mut HandoverSteps) -> T) -> T {
         let before = self.steps.step();
         let decided = decision(&mut self.steps);
@@ -152,8 +154,8 @@ impl Handover {
         decided
     }
 
-    /// A process that runs the job said something.
-    pub fn old_said(&mut self, child: usize, report: &WorkerReport) {
+    /// Handles a report of a process that runs the job.
+    pub fn handle_old_report(&mut self, child: usize, report: &WorkerReport) {
         match report {
             WorkerReport::Saved(batch) => self.decide(|steps| steps.saved(child, *batch)),
             WorkerReport::Handed(begun_us) => {
@@ -166,34 +168,35 @@ impl Handover {
         }
     }
 
-    /// A new process said something.
-    pub fn new_said(&mut self, child: usize, report: &WorkerReport) {
-        self.children.iter_mut().skip(child).take(1).for_each(|child| child.said(report));
+    /// Handles a report of a new process.
+    pub fn handle_new_report(&mut self, child: usize, report: &WorkerReport) {
+        self.children.iter_mut().skip(child).take(1).for_each(|child| child.handle_report(report));
         match report {
             WorkerReport::Waiting(count) => self.steps.waits(*count),
             WorkerReport::Loaded(batch) => {
                 self.steps.has_loaded(child, *batch);
                 if let Some(batch) = self.steps.loaded_by_all().filter(|_| self.can_be_given_up()) {
-                    self.desk.tell(ScaleStep::Following { batch });
+                    self.desk.set_step(ScaleStep::Following { batch });
                 }
             }
             _ => {}
         }
     }
 
-    /// A new process has ended, before it was to take the job over: whether the new ones are given up, and the old ones go on.
+    /// Handles the exit of a new process before it was to take over. Returns whether the handover is canceled and the
+    /// old processes continue.
     pub fn new_ended(&mut self, why: &str) -> bool {
         self.end_children();
         let is_given_up = self.decide(HandoverSteps::new_ended);
-        let words = if is_given_up { "the job continues unchanged" } else { "the job restarts unchanged" };
-        self.desk.tell(ScaleStep::Failed(format!("{why}; {words}")));
+        let outcome = if is_given_up { "the job continues unchanged" } else { "the job restarts unchanged" };
+        self.desk.set_step(ScaleStep::Failed(format!("{why}; {outcome}")));
         is_given_up
     }
 
-    /// The job has ended, or is about to, for another reason.
+    /// Cancels the handover because the job has ended, or is about to, for another reason.
     pub fn give_up(&mut self, why: &str) {
         self.end_children();
-        self.desk.tell(ScaleStep::Failed(why.to_owned()));
+        self.desk.set_step(ScaleStep::Failed(why.to_owned()));
     }
 
     fn end_children(&mut self) {
@@ -204,7 +207,7 @@ impl Handover {
         self.children.clear();
     }
 
-    /// Why the handover cannot go on, where processes on other machines do not come, or have gone.
+    /// Returns why the handover cannot continue if processes on other machines do not arrive, or have exited.
     pub fn misses_others(&mut self) -> Option<String> {
         let Some((others, ready)) = self.steps.misses_others() else {
             self.missing = None;
@@ -219,67 +222,68 @@ impl Handover {
         })
     }
 
-    /// What is to be done now.
+    /// Returns the next action.
     pub fn next(&mut self) -> HandoverStep {
         let since = self.since.elapsed();
         let step = self.decide(|steps| steps.next(since));
         if step == HandoverStep::HandOver {
-            self.desk.tell(ScaleStep::Ending);
+            self.desk.set_step(ScaleStep::Ending);
         }
         step
     }
 
-    /// The new processes run the job: how they are laid out, once.
+    /// Records that the new processes run the job. Returns their layout on the first call.
     pub fn runs(&mut self) -> Option<Layout> {
         self.steps.runs();
         self.layout.take()
     }
 
-    /// Whether the new processes were told to take the job over.
+    /// Returns whether the new processes were ordered to take the job over.
     pub fn is_taking_over(&self) -> bool {
         self.steps.is_taking_over()
     }
 
-    /// The old processes are gone, and have handed the job over: the new ones, which are told to take it. None where they failed.
+    /// Returns the new processes, which are ordered to take the job over. The old ones have exited and handed it over.
+    /// Empty if they failed.
     pub fn take_over(&mut self) -> Vec<WorkerProcess> {
         if !self.decide(HandoverSteps::take_over) {
             return Vec::new();
         }
-        self.desk.tell(ScaleStep::TakingOver);
+        self.desk.set_step(ScaleStep::TakingOver);
         self.children.iter().for_each(|child| child.order(&WorkerOrder::TakeOver));
         std::mem::take(&mut self.children)
     }
 
-    /// Whether the new ones take too long.
+    /// Returns whether the new processes take too long.
     pub fn is_late(&self) -> bool {
         let waits = self.leads() && self.is_taking_over() && !self.steps.is_running();
         waits && self.since.elapsed() >= TAKE_OVER_MAX
     }
 
-    /// What was decided up to now.
+    /// Returns the decisions made so far.
     pub fn steps(&self) -> &HandoverSteps {
         &self.steps
     }
 
-    /// How the new processes were laid out, where they are not known to run.
+    /// Returns the layout of the new processes, unless they are known to run.
     pub fn next_layout(&mut self) -> Option<Layout> {
         self.layout.take()
     }
 
-    /// Whether the new processes run the job.
+    /// Returns whether the new processes run the job.
     pub fn is_running(&self) -> bool {
         self.steps.is_running()
     }
 
-    /// The new ones were to take the job over, and did not come to run it.
-    pub fn has_not_taken_over(&self, why: &str) {
-        self.desk.tell(ScaleStep::Failed(format!("{why}; the job restarts unchanged")));
+    /// Reports that the new processes were to take the job over, but did not run it.
+    pub fn report_not_taken_over(&self, why: &str) {
+        self.desk.set_step(ScaleStep::Failed(format!("{why}; the job restarts unchanged")));
     }
 
-    /// Batches begin again: in words.
+    /// Records that batches begin again. Returns a message about the pause.
     pub fn begins(&self, at_us: i64) -> String {
         let pause_us = self.handed_us.map(|handed_us| at_us.saturating_sub(handed_us));
-        self.desk.tell(ScaleStep::Done { pause_us });
+        self.desk.set_step(ScaleStep::Done { pause_us });
         let pause =
             pause_us.map_or_else(String::new, |us| format!("; pause between batches: {:.2} s", us as f64 / 1e6));
         format!("the job has new workers{pause}")

@@ -1,13 +1,14 @@
-//! In which processes, and with how many workers, a supervisor runs its job: as its arguments say, until somebody asks for others.
+//! The processes and workers with which a supervisor runs its job: those of its arguments, until a scale request
+//! changes them.
 
 use crate::cli::run::arguments::RunArguments;
-use crate::cli::run::place::{PROCESSES_MAX, trust_of};
+use crate::cli::run::processes::{PROCESSES_MAX, trust_of};
 use millstream_base::error::{Error, Result};
 use millstream_runtime::{ClusterKey, JobLayout, LAYOUT_BYTES_MAX, LocalPorts};
 
 /// The processes of a job that one supervisor runs.
 pub struct Layout {
-    /// The `--process` of each child; `None` for the only one, which has that of the supervisor.
+    /// The `--process` of each child. `None` for a single child, which has the number of the supervisor.
     pub numbers: Vec<Option<usize>>,
     /// `--workers`
     pub workers: Option<usize>,
@@ -15,22 +16,23 @@ pub struct Layout {
     pub processes: Option<usize>,
     /// `--hosts`
     pub hosts: Vec<String>,
-    /// By which the job's processes know each other, where there are several.
+    /// The key with which the job's processes authenticate each other, if there are several.
     pub key: Option<ClusterKey>,
-    /// [`JobLayout::id`] of the machines that the job was given while it ran; 0: those of the arguments.
+    /// [`JobLayout::id`] of the machines that the job was given while it ran. 0 means those of the arguments.
     pub given: u64,
-    /// Held as long as the job runs so.
+    /// The reserved ports, held as long as the job runs with this layout.
     pub _ports: Option<LocalPorts>,
 }
 
 impl Layout {
-    /// As the arguments say.
+    /// Returns the layout of the arguments.
     pub fn of(arguments: &RunArguments, numbers: Vec<Option<usize>>, key: Option<ClusterKey>) -> Layout {
         let (workers, processes, hosts) = (arguments.workers, arguments.processes, arguments.hosts.clone());
         Layout { numbers, workers, processes, hosts, key, given: 0, _ports: None }
     }
 
-    /// The same with so many workers in each of so many processes, all on this machine; what is not said stays.
+    /// Returns this layout with `workers` workers in each of `processes` processes, all on this machine. `None` keeps a
+    /// value.
     pub fn scaled(&self, workers: Option<usize>, processes: Option<usize>) -> Result<Layout> {
         let workers = workers.or(self.workers);
         let count = processes.unwrap_or(self.numbers.len());
@@ -41,7 +43,7 @@ impl Layout {
             let (processes, hosts) = (None, Vec::new());
             return Ok(Layout { numbers: vec![None], workers, processes, hosts, key: None, given: 0, _ports: None });
         }
-        // The ports of those that run are theirs until they are gone.
+        // The ports of running processes stay in use until these have exited.
         let ports = LocalPorts::reserve(count)?;
         let (processes, hosts) = (Some(count), ports.hosts()?);
         let key = self.key.clone().map_or_else(ClusterKey::generate, Ok)?;
@@ -49,7 +51,7 @@ impl Layout {
         Ok(Layout { numbers, workers, processes, hosts, key: Some(key), given: 0, _ports: Some(ports) })
     }
 
-    /// The machines that a job gets whose process 0 is the one here, and was started by itself; what is not said stays.
+    /// Returns the machines of a job whose process 0 is this one and was started separately. `None` keeps a value.
     pub fn machines(&self, number: usize, workers: Option<usize>, hosts: Vec<String>) -> Result<JobLayout> {
         let first = self.hosts.first().map_or("", String::as_str);
         if number != 0 {
@@ -76,10 +78,11 @@ impl Layout {
         Ok(JobLayout { workers: workers.or(self.workers), hosts })
     }
 
-    /// With these machines, one process on each; `None`: none of them is the one of this process.
+    /// Returns the layout on these machines, with one process on each. `None` if none of them is the machine of this
+    /// process.
     pub fn on(&self, machines: &JobLayout, arguments: &RunArguments) -> Result<Option<Layout>> {
         let own = arguments.number().and_then(|number| arguments.hosts.get(number));
-        let Some(number) = own.and_then(|own| machines.place_of(own)) else { return Ok(None) };
+        let Some(number) = own.and_then(|own| machines.index_of_host(own)) else { return Ok(None) };
         let hosts = machines.hosts.clone();
         let key = match (&self.key, hosts.len()) {
             (Some(key), _) => Some(key.clone()),

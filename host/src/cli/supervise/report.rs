@@ -1,15 +1,15 @@
-//! What a worker process tells its supervisor: a word a line on a socket that is its standard input. The supervisor
-//! sends the key of the job's processes, and later perhaps some [`WorkerOrder`]s; when its end closes, it is gone, and the worker
-//! process ends with it.
+//! The protocol between a worker process and its supervisor: one message per line, on a socket that is the worker's
+//! standard input. The supervisor sends the key of the job's processes, and later [`WorkerOrder`]s. When its end
+//! closes, the supervisor has exited, and the worker process exits with it.
 
 use crate::program_limits::HEARTBEAT_MS;
 use millstream_base::error::{Error, Kind, Result};
 use millstream_base::fault;
 use millstream_base::ids::BatchId;
-use millstream_base::patience;
+use millstream_base::retry;
 use millstream_base::threads;
 use millstream_base::time;
-use millstream_runtime::{ClusterKey, HandoverWord, JobLayout, StandByNews, Stopper};
+use millstream_runtime::{ClusterKey, HandoverMessage, JobLayout, StandbyEvent, Stopper};
 use serde::Serialize;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
@@ -19,110 +19,113 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Names the supervisor's process id to its worker processes.
-pub const VARIABLE: &str = "MILLSTREAM_SUPERVISED";
+/// Passes the supervisor's process ID to its worker processes.
+pub const SUPERVISOR_VARIABLE: &str = "MILLSTREAM_SUPERVISED";
 
-/// How soon progress is told: a process that dies after it must not be taken for one that achieved nothing.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// The thread that tells the supervisor that its process lives.
-pub const BEATING: &str = "millstream-beat";
+/// How often progress is checked. It is short so that a process that dies after progress is not counted as one without.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(20);
+/// The name of the thread that reports that its process is alive.
+pub const BEAT_THREAD: &str = "millstream-beat";
 
-/// A job that began no batch for so long, since it could, had nothing for one.
+/// A job that began no batch for this long, although it could, had no input.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// A pause that lasts for so long is told: others may be what it waits for.
-const PAUSE_TOLD: Duration = Duration::from_secs(5);
+/// A pause of this length is reported: other processes may be waiting because of it.
+const PAUSE_REPORTED: Duration = Duration::from_secs(5);
 
-/// What a worker process says.
+/// A report of a worker process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorkerReport {
-    /// It lives.
+    /// It is alive.
     Beat,
-    /// Its job is started.
+    /// Its job has started.
     Running,
-    /// The furthest batch that a sink has committed, or after which a checkpoint is published, in this start.
+    /// The furthest batch that a sink has committed, or after which a checkpoint was published, in this start.
     Progress(BatchId),
-    /// Its job is about to have ended well, and is to be started again from the checkpoint after this batch.
+    /// Its job is about to end successfully, and is to be restarted from the checkpoint after this batch.
     Back(BatchId),
-    /// It stands by, and has loaded the checkpoint after this batch.
+    /// It is a standby process, and has loaded the checkpoint after this batch.
     Loaded(BatchId),
-    /// It stands by, and so many of the other processes wait at its port.
+    /// It is a standby process, and this many of the other processes wait at its port.
     Waiting(usize),
-    /// The job runs on other machines than this process was started with.
+    /// The job runs on other machines than those this process was started with.
     Elsewhere(JobLayout),
-    /// The supervisor on another machine said this.
-    Heard(HandoverWord),
-    /// The checkpoint that it was asked for is there, or a later one: after this batch.
+    /// The supervisor on another machine sent this message.
+    Heard(HandoverMessage),
+    /// The requested checkpoint, or a later one, exists: after this batch.
     Saved(BatchId),
-    /// It took a job over, and began a batch at this time (or could have, had there been anything for one), in microseconds.
+    /// It took a job over, and began a batch at this time, in microseconds. If there was no input, this is when it
+    /// could have begun one.
     Begins(i64),
-    /// Its job is about to have ended for others that take it over; when it began the last batch.
+    /// Its job is about to end for a handover. The value is when it began the last batch.
     Handed(i64),
-    /// For some time it has waited for a disk or a store that may be back, for this reason. Told again and again while that lasts.
+    /// It has been waiting for a disk or a store that may recover, for this reason. Sent repeatedly while the pause
+    /// lasts.
     Paused(String),
-    /// Its job has ended; `None`: well.
+    /// Its job has ended. `None` means successfully.
     Ended(Option<Kind>),
 }
 
-/// What its supervisor tells a worker process.
+/// An order of the supervisor to a worker process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorkerOrder {
-    /// To make a checkpoint soon, since others load it.
+    /// Make a checkpoint soon, since other processes load it.
     Save,
-    /// To end as the job does when it is stopped, since others take it over.
+    /// End as for a stop, since other processes take the job over.
     HandOver,
-    /// To take the job over: nobody runs it any more.
+    /// Take the job over: no other process runs it any longer.
     TakeOver,
-    /// To tell the supervisors on other machines something.
-    Tell(HandoverWord),
+    /// Send a message to the supervisors on other machines.
+    Tell(HandoverMessage),
 }
 
 const ORDERS: [(&str, WorkerOrder); 3] =
     [("save", WorkerOrder::Save), ("hand over", WorkerOrder::HandOver), ("take over", WorkerOrder::TakeOver)];
-/// An order, with its end of line.
+/// Maximum length of an order, including its end of line.
 const ORDER_BYTES_MAX: u64 = 64 << 10;
-/// In front of what is to be told.
-const TELL: &str = "tell ";
+/// Prefix of a message to forward.
+const TELL_PREFIX: &str = "tell ";
 
 impl WorkerOrder {
-    /// As it is sent.
+    /// Returns the line that is sent.
     pub fn line(&self) -> String {
         if let WorkerOrder::Tell(word) = self {
-            return written(TELL, word);
+            return json_line(TELL_PREFIX, word);
         }
-        ORDERS.iter().find(|(_, order)| order == self).map_or_else(String::new, |(words, _)| format!("{words}\n"))
+        ORDERS.iter().find(|(_, order)| order == self).map_or_else(String::new, |(text, _)| format!("{text}\n"))
     }
 
     fn read(line: &str) -> Option<WorkerOrder> {
-        let word = line.strip_prefix(TELL).and_then(|word| serde_json::from_str(word).ok()).map(WorkerOrder::Tell);
-        word.or_else(|| ORDERS.iter().find(|(words, _)| *words == line).map(|(_, order)| order.clone()))
+        let word =
+            line.strip_prefix(TELL_PREFIX).and_then(|word| serde_json::from_str(word).ok()).map(WorkerOrder::Tell);
+        word.or_else(|| ORDERS.iter().find(|(text, _)| *text == line).map(|(_, order)| order.clone()))
     }
 }
 
-/// A line of these words and something as JSON, which has no end of line in it.
-fn written(words: &str, value: &impl Serialize) -> String {
-    serde_json::to_string(value).map_or_else(|_| String::new(), |value| format!("{words}{value}\n"))
+/// Returns a line with this prefix and the value as JSON, which contains no line break.
+fn json_line(text: &str, value: &impl Serialize) -> String {
+    serde_json::to_string(value).map_or_else(|_| String::new(), |value| format!("{text}{value}\n"))
 }
 
-/// In front of the numbers of reports that have one.
-const PROGRESS: &str = "progress ";
-const BACK: &str = "back ";
-const LOADED: &str = "loaded ";
-const WAITING: &str = "waiting ";
+/// Prefixes of the reports that have a value.
+const PROGRESS_PREFIX: &str = "progress ";
+const BACK_PREFIX: &str = "back ";
+const LOADED_PREFIX: &str = "loaded ";
+const WAITING_PREFIX: &str = "waiting ";
 const ELSEWHERE: &str = "elsewhere ";
-const HEARD: &str = "heard ";
+const HEARD_PREFIX: &str = "heard ";
 const SAVED: &str = "saved ";
 const BEGINS: &str = "begins ";
 const HANDED: &str = "handed ";
 const PAUSED: &str = "paused ";
 
-const WORDS: [(&str, WorkerReport); 11] = [
+const REPORT_TEXTS: [(&str, WorkerReport); 11] = [
     ("beat", WorkerReport::Beat),
     ("running", WorkerReport::Running),
     ("ended done", WorkerReport::Ended(None)),
     ("ended job", WorkerReport::Ended(Some(Kind::Job))),
     ("ended plugin", WorkerReport::Ended(Some(Kind::Plugin))),
-    // What is read is the one above: a supervisor treats both alike.
+    // When parsed, the text above wins: a supervisor treats both alike.
     ("ended plugin", WorkerReport::Ended(Some(Kind::TooLarge))),
     ("ended environment", WorkerReport::Ended(Some(Kind::Environment))),
     ("ended peer", WorkerReport::Ended(Some(Kind::Peer))),
@@ -132,74 +135,75 @@ const WORDS: [(&str, WorkerReport); 11] = [
 ];
 
 impl WorkerReport {
-    /// `None`: a line that says nothing.
+    /// Parses a line. Returns `None` if it is not a report.
     pub fn read(line: &str) -> Option<WorkerReport> {
         let batch = |word| line.strip_prefix(word)?.parse().ok().map(BatchId);
         let time = |word| line.strip_prefix(word)?.parse().ok();
-        let numbered = batch(BACK).map(WorkerReport::Back).or_else(|| batch(PROGRESS).map(WorkerReport::Progress));
-        let numbered = numbered.or_else(|| batch(LOADED).map(WorkerReport::Loaded));
+        let numbered =
+            batch(BACK_PREFIX).map(WorkerReport::Back).or_else(|| batch(PROGRESS_PREFIX).map(WorkerReport::Progress));
+        let numbered = numbered.or_else(|| batch(LOADED_PREFIX).map(WorkerReport::Loaded));
         let numbered = numbered.or_else(|| batch(SAVED).map(WorkerReport::Saved));
-        let waiting = || line.strip_prefix(WAITING)?.parse().ok().map(WorkerReport::Waiting);
+        let waiting = || line.strip_prefix(WAITING_PREFIX)?.parse().ok().map(WorkerReport::Waiting);
         let elsewhere = || serde_json::from_str(line.strip_prefix(ELSEWHERE)?).ok().map(WorkerReport::Elsewhere);
-        let heard = || serde_json::from_str(line.strip_prefix(HEARD)?).ok().map(WorkerReport::Heard);
+        let heard = || serde_json::from_str(line.strip_prefix(HEARD_PREFIX)?).ok().map(WorkerReport::Heard);
         let paused = || serde_json::from_str(line.strip_prefix(PAUSED)?).ok().map(WorkerReport::Paused);
         let numbered = numbered.or_else(waiting).or_else(elsewhere).or_else(heard).or_else(paused);
         let numbered = numbered.or_else(|| time(BEGINS).map(WorkerReport::Begins));
         let numbered = numbered.or_else(|| time(HANDED).map(WorkerReport::Handed));
-        numbered.or_else(|| WORDS.iter().find(|(words, _)| *words == line).map(|(_, report)| report.clone()))
+        numbered.or_else(|| REPORT_TEXTS.iter().find(|(text, _)| *text == line).map(|(_, report)| report.clone()))
     }
 
     fn line(&self) -> String {
         match self {
-            WorkerReport::Waiting(count) => return format!("{WAITING}{count}\n"),
-            WorkerReport::Elsewhere(layout) => return written(ELSEWHERE, layout),
-            WorkerReport::Heard(word) => return written(HEARD, word),
-            WorkerReport::Paused(why) => return written(PAUSED, why),
-            WorkerReport::Back(batch) => return format!("{BACK}{batch}\n"),
-            WorkerReport::Progress(batch) => return format!("{PROGRESS}{batch}\n"),
-            WorkerReport::Loaded(batch) => return format!("{LOADED}{batch}\n"),
+            WorkerReport::Waiting(count) => return format!("{WAITING_PREFIX}{count}\n"),
+            WorkerReport::Elsewhere(layout) => return json_line(ELSEWHERE, layout),
+            WorkerReport::Heard(word) => return json_line(HEARD_PREFIX, word),
+            WorkerReport::Paused(why) => return json_line(PAUSED, why),
+            WorkerReport::Back(batch) => return format!("{BACK_PREFIX}{batch}\n"),
+            WorkerReport::Progress(batch) => return format!("{PROGRESS_PREFIX}{batch}\n"),
+            WorkerReport::Loaded(batch) => return format!("{LOADED_PREFIX}{batch}\n"),
             WorkerReport::Saved(batch) => return format!("{SAVED}{batch}\n"),
             WorkerReport::Begins(at_us) => return format!("{BEGINS}{at_us}\n"),
             WorkerReport::Handed(at_us) => return format!("{HANDED}{at_us}\n"),
             WorkerReport::Beat | WorkerReport::Running | WorkerReport::Ended(_) => {}
         }
-        WORDS.iter().find(|(_, report)| report == self).map_or_else(String::new, |(words, _)| format!("{words}\n"))
+        REPORT_TEXTS.iter().find(|(_, report)| report == self).map_or_else(String::new, |(text, _)| format!("{text}\n"))
     }
 }
 
-/// A worker process's end: beats from a thread of its own.
+/// The worker process's end of the protocol. It sends beats from its own thread.
 #[derive(Clone)]
 pub struct Reporter {
     socket: Arc<Mutex<UnixStream>>,
     job: Arc<Mutex<Option<Stopper>>>,
     orders: Arc<Orders>,
-    /// As the supervisor passed it.
+    /// The key that the supervisor passed.
     key: Option<ClusterKey>,
 }
 
-/// What the supervisor has ordered.
+/// The orders received from the supervisor.
 #[derive(Default)]
 struct Orders {
-    /// A checkpoint was asked for, and is not told yet.
+    /// A checkpoint was requested, and is not reported yet.
     save: AtomicBool,
     /// The job is to be taken over.
     take_over: Mutex<bool>,
     ordered: Condvar,
 }
 
-/// Bytes of the number in front of the key.
+/// Bytes of the length that precedes the key.
 const KEY_LENGTH_BYTES: usize = 2;
 
-/// The key as it is passed to a worker process: how many bytes it has, and the bytes.
-pub fn passed(key: Option<&ClusterKey>) -> Vec<u8> {
+/// Returns the key as it is passed to a worker process: its length in bytes, then the bytes.
+pub fn encode_key(key: Option<&ClusterKey>) -> Vec<u8> {
     let bytes = key.map_or(&[][..], ClusterKey::bytes);
-    // Keys are shorter than that.
+    // Keys are shorter than this limit.
     let length = u16::try_from(bytes.len()).unwrap_or(0);
     [&length.to_le_bytes()[..], bytes].concat()
 }
 
-/// Reads what [`passed`] made.
-fn receive(mut from: impl Read) -> io::Result<Option<ClusterKey>> {
+/// Reads what [`encode_key`] wrote.
+fn read_key(mut from: impl Read) -> io::Result<Option<ClusterKey>> {
     let mut length = [0; KEY_LENGTH_BYTES];
     from.read_exact(&mut length)?;
     let mut bytes = vec![0; u16::from_le_bytes(length).into()];
@@ -208,15 +212,15 @@ fn receive(mut from: impl Read) -> io::Result<Option<ClusterKey>> {
 }
 
 impl Reporter {
-    /// Of a process that a supervisor started; `None` otherwise.
+    /// Returns the reporter of a process that a supervisor started, or `None` for any other process.
     pub fn of_this_process() -> Result<Option<Reporter>> {
         let parent = std::os::unix::process::parent_id().to_string();
-        // Another parent: the variable was inherited by a program that a worker process started, or the supervisor is
-        // gone, which the socket tells.
-        let Some(supervisor) = std::env::var_os(VARIABLE) else { return Ok(None) };
+        // Another parent: either the variable was inherited by a program that a worker process started, or the
+        // supervisor has exited. The socket shows which.
+        let Some(supervisor) = std::env::var_os(SUPERVISOR_VARIABLE) else { return Ok(None) };
         if *supervisor != *parent {
-            let words = format!("{VARIABLE} names another process than the one that started this; unset it");
-            return Err(Error::job(words));
+            let text = format!("{SUPERVISOR_VARIABLE} names another process than the one that started this; unset it");
+            return Err(Error::job(text));
         }
         Reporter::start().map(Some).map_err(|error| Error::environment(format!("cannot report: {error}")))
     }
@@ -224,7 +228,7 @@ impl Reporter {
     fn start() -> io::Result<Reporter> {
         let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         let lifeline = socket.try_clone()?;
-        let key = receive(&lifeline)?;
+        let key = read_key(&lifeline)?;
         let reporter =
             Reporter { socket: Arc::new(Mutex::new(socket)), job: Arc::default(), orders: Arc::default(), key };
         let obeying = reporter.clone();
@@ -249,18 +253,18 @@ impl Reporter {
         let (beating, failing) = (reporter.clone(), reporter.clone());
         let failed = move |error| failing.fail(error);
         let work = move || beating.beat();
-        let started = threads::start(BEATING, "the thread that tells the supervisor of this process", failed, work);
+        let started = threads::start(BEAT_THREAD, "the thread that tells the supervisor of this process", failed, work);
         started.map_err(io::Error::other)?;
         Ok(reporter)
     }
 
-    /// A job whose supervisor would hear nothing more of it ends.
+    /// Fails a job whose supervisor would receive no more reports.
     fn fail(&self, error: Error) {
         loop {
             if let Some(job) = &*self.job.lock().unwrap_or_else(PoisonError::into_inner) {
                 return job.fail(error);
             }
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(PROGRESS_INTERVAL);
         }
     }
 
@@ -274,61 +278,62 @@ impl Reporter {
             }
             (WorkerOrder::HandOver, Some(job)) => {
                 fault::point("handover.ending");
-                // The others must know why the job ends before it does.
-                match job.tell(&HandoverWord::HandOver) {
+                // The other processes must know why the job ends before it does.
+                match job.send_message(&HandoverMessage::HandOver) {
                     Ok(()) => job.hand_over(),
-                    Err(error) => self.say(WorkerReport::Heard(HandoverWord::GiveUp(error.message))),
+                    Err(error) => self.say(WorkerReport::Heard(HandoverMessage::GiveUp(error.message))),
                 }
             }
             (WorkerOrder::Tell(word), Some(job)) => {
-                // Whoever gave up hears of it by itself.
-                if let Err(error) = job.tell(&word) {
-                    self.say(WorkerReport::Heard(HandoverWord::Failed(error.message)));
+                // The sender of a cancellation is notified by other means.
+                if let Err(error) = job.send_message(&word) {
+                    self.say(WorkerReport::Heard(HandoverMessage::Failed(error.message)));
                 }
             }
             (WorkerOrder::TakeOver, _) => {
                 *self.orders.take_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
                 self.orders.ordered.notify_all();
             }
-            // Nothing of it is asked of a process whose job is not started.
+            // A process whose job has not started needs none of these.
             (WorkerOrder::Save | WorkerOrder::HandOver | WorkerOrder::Tell(_), None) => {}
         }
     }
 
-    /// Waits until the job is to be taken over, no longer than this: whether it is.
+    /// Waits at most `time` for the order to take the job over. Returns whether it arrived.
     pub fn takes_over_within(&self, time: Duration) -> bool {
         let ordered = self.orders.take_over.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.orders.ordered.wait_timeout_while(ordered, time, |ordered| !*ordered);
         *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// How it stands with a job that is not started yet.
-    pub fn stands_by(&self, news: StandByNews) {
+    /// Reports the status of a job that has not started yet.
+    pub fn report_standby(&self, news: StandbyEvent) {
         self.say(match news {
-            StandByNews::Loaded(batch) => WorkerReport::Loaded(batch),
-            StandByNews::Waiting(count) => WorkerReport::Waiting(count),
+            StandbyEvent::Loaded(batch) => WorkerReport::Loaded(batch),
+            StandbyEvent::Waiting(count) => WorkerReport::Waiting(count),
         });
     }
 
-    /// The job runs on these machines.
-    pub fn elsewhere(&self, layout: &JobLayout) {
+    /// Reports that the job runs on these machines.
+    pub fn report_layout(&self, layout: &JobLayout) {
         self.say(WorkerReport::Elsewhere(layout.clone()));
     }
 
-    /// The job is about to have ended for others, and this is when it began its last batch.
-    pub fn handed(&self, begun_us: i64) {
+    /// Reports that the job is about to end for a handover, and when it began its last batch.
+    pub fn report_handed(&self, begun_us: i64) {
         self.say(WorkerReport::Handed(begun_us));
     }
 
-    /// Tells what was waited for. `since`: when the job was loaded that this process took over, until batches begin.
-    fn tell_steps(&self, job: &Stopper, since: &mut Option<Instant>, begins: &mut bool) {
+    /// Reports the steps that were waited for. `since`: when the job that this process took over was loaded; `None`
+    /// once batches begin.
+    fn report_steps(&self, job: &Stopper, since: &mut Option<Instant>, begins: &mut bool) {
         if self.orders.save.load(Ordering::Acquire)
             && let Some(batch) = job.saved()
         {
             self.orders.save.store(false, Ordering::Release);
             self.say(WorkerReport::Saved(batch));
         }
-        job.heard().into_iter().for_each(|word| self.say(WorkerReport::Heard(word)));
+        job.take_messages().into_iter().for_each(|word| self.say(WorkerReport::Heard(word)));
         if *begins || !job.is_loaded() {
             return;
         }
@@ -346,39 +351,39 @@ impl Reporter {
     fn beat(&self) {
         let (mut since, mut begins) = (None, false);
         let every = Duration::from_millis(HEARTBEAT_MS);
-        // On a machine with much to do a sleep takes many times as long as it says: what counts is the time that has passed.
+        // On a busy machine a sleep takes far longer than requested, so the elapsed time is measured.
         let (mut last, mut said): (_, Option<Instant>) = (BatchId(0), None);
         loop {
             let job = self.job.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let progress = job.as_ref().map_or(last, Stopper::progress);
-            job.iter().for_each(|job| self.tell_steps(job, &mut since, &mut begins));
+            job.iter().for_each(|job| self.report_steps(job, &mut since, &mut begins));
             if progress != last || said.is_none_or(|said| said.elapsed() >= every) {
                 self.say(if progress != last { WorkerReport::Progress(progress) } else { WorkerReport::Beat });
-                patience::paused_for(PAUSE_TOLD).into_iter().for_each(|why| self.say(WorkerReport::Paused(why)));
+                retry::paused_for(PAUSE_REPORTED).into_iter().for_each(|why| self.say(WorkerReport::Paused(why)));
                 (last, said) = (progress, Some(Instant::now()));
             }
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(PROGRESS_INTERVAL);
         }
     }
 
-    /// The key of the job's processes, where there are several.
+    /// Returns the key of the job's processes, if there are several.
     pub fn key(&self) -> Option<ClusterKey> {
         self.key.clone()
     }
 
-    /// The job is started.
-    pub fn running(&self, job: Stopper) {
+    /// Reports that the job has started, and keeps it.
+    pub fn report_running(&self, job: Stopper) {
         *self.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(job);
         self.say(WorkerReport::Running);
     }
 
-    /// The job is to be started again from the checkpoint after this batch.
-    pub fn goes_back(&self, batch: BatchId) {
+    /// Reports that the job is to be restarted from the checkpoint after this batch.
+    pub fn report_back(&self, batch: BatchId) {
         self.say(WorkerReport::Back(batch));
     }
 
-    /// The job has ended so.
-    pub fn ended<T>(&self, result: &Result<T>) {
+    /// Reports the job's result.
+    pub fn report_ended<T>(&self, result: &Result<T>) {
         self.say(WorkerReport::Ended(result.as_ref().err().map(|error| error.kind)));
     }
 
@@ -390,9 +395,9 @@ impl Reporter {
     }
 }
 
-/// Another supervisor may start the job as soon as this one's is gone.
+/// Exits immediately. Another supervisor may start the job as soon as this one has exited.
 fn end_with_supervisor() -> ! {
-    // SAFETY: it takes a number and does not return. Nothing may run on exit: the job is as good as killed.
+    // SAFETY: `_exit` takes a number and does not return. Nothing may run on exit: this is equivalent to a kill.
     unsafe { libc::_exit(1) }
 }
 
@@ -416,8 +421,8 @@ mod tests {
             WorkerReport::Handed(-1),
             WorkerReport::Waiting(3),
             WorkerReport::Elsewhere(layout()),
-            WorkerReport::Heard(HandoverWord::Prepare(layout())),
-            WorkerReport::Heard(HandoverWord::Failed("two\nlines".into())),
+            WorkerReport::Heard(HandoverMessage::Prepare(layout())),
+            WorkerReport::Heard(HandoverMessage::Failed("two\nlines".into())),
             WorkerReport::Paused("two\nlines".into()),
         ];
         let living = [WorkerReport::Beat, WorkerReport::Running, WorkerReport::Progress(BatchId(7))];
@@ -426,7 +431,7 @@ mod tests {
             assert_eq!((line.lines().count(), WorkerReport::read(line.trim_end())), (1, Some(report)), "{line:?}");
         }
         assert_eq!((WorkerReport::read("ended"), WorkerReport::read("back x")), (None, None));
-        let told = WorkerOrder::Tell(HandoverWord::GiveUp("why".into()));
+        let told = WorkerOrder::Tell(HandoverMessage::GiveUp("why".into()));
         for order in ORDERS.into_iter().map(|(_, order)| order).chain([told]) {
             assert_eq!(WorkerOrder::read(order.line().trim_end()), Some(order));
         }
@@ -435,9 +440,9 @@ mod tests {
     #[test]
     fn a_worker_process_gets_the_key_or_none() {
         let key = ClusterKey::generate().unwrap();
-        let received = receive(&passed(Some(&key))[..]).unwrap().unwrap();
+        let received = read_key(&encode_key(Some(&key))[..]).unwrap().unwrap();
         assert_eq!(received.bytes(), key.bytes());
-        assert!(receive(&passed(None)[..]).unwrap().is_none());
-        assert!(receive(&passed(Some(&key))[..20]).is_err());
+        assert!(read_key(&encode_key(None)[..]).unwrap().is_none());
+        assert!(read_key(&encode_key(Some(&key))[..20]).is_err());
     }
 }

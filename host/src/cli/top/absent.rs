@@ -1,4 +1,4 @@
-//! What stands for the view of a job on the terminal in builds without it.
+//! Replaces the terminal view of a job in builds without it.
 
 use clap::Args;
 use millstream_base::built;
@@ -12,7 +12,7 @@ pub struct TopArguments {
     _job: PathBuf,
 }
 
-/// Shows nothing.
+/// Fails, as the view does not exist in this build.
 pub fn top(_arguments: &TopArguments) -> Result<()> {
     Err(Error::job(built::absent("`millstream top`", "top")))
 }

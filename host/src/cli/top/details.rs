@@ -1,19 +1,19 @@
-//! What is known of one part, in lines.
+//! The details of one part, as lines.
 
 use super::state::{Line, ShownJob};
-use crate::cli::inspect::words::size;
-use crate::cli::status::words;
+use crate::cli::inspect::text::size;
+use crate::cli::status::text;
 use crate::page::numbers::{count, grouped, percent, time};
 use millstream_base::shown::harmless;
 
-/// Letters of a name, or of words.
+/// Maximum characters of a name or a text.
 const CHARS_MAX: usize = 2_000;
-/// Refused rows that are shown.
+/// Maximum number of rejected rows shown.
 const REFUSED_MAX: usize = 20;
 
-/// The lines: those without a space in front are heads.
-pub fn of(line: &Line<'_>, told: &ShownJob) -> Vec<String> {
-    let (now, view) = (&line.now, &told.view);
+/// Returns the lines. Those without leading space are headings.
+pub fn of(line: &Line<'_>, job: &ShownJob) -> Vec<String> {
+    let (now, view) = (&line.now, &job.view);
     let clean = |text: &str| harmless(text, CHARS_MAX);
     let mut lines = vec![format!("{} {} ({})", now.part.role, clean(&now.part.name), clean(&now.part.kind))];
     let mut fact = |name: &str, fact: String| lines.push(format!("    {name:9}{fact}"));
@@ -24,7 +24,7 @@ pub fn of(line: &Line<'_>, told: &ShownJob) -> Vec<String> {
     let counts = &now.counted.counts;
     let what = if now.part.role == "sink" { "rows" } else { "rows out" };
     fact(what, format!("{}, {} rows/s", grouped(counts.rows), grouped(counts.rows_per_second)));
-    let all_us = view.batches.busy_us.get(now.place).copied().unwrap_or(0);
+    let all_us = view.batches.busy_us.get(now.index).copied().unwrap_or(0);
     fact("busy", format!("{} % of the last ten seconds, {} in total", percent(now.busy), time(all_us)));
     let facts = now.facts;
     if let Some(fill) = now.fill() {
@@ -58,8 +58,8 @@ pub fn of(line: &Line<'_>, told: &ShownJob) -> Vec<String> {
         let (guest, calls) = (core_percent(line.cost.guest), grouped(line.cost.calls.round() as u64));
         fact("now", format!("{guest} % of a core in the guest, {calls} calls/s"));
     }
-    lines.extend(words::facts(now.counted).lines().map(clean));
-    let refused: Vec<_> = told.refused.iter().rev().filter(|row| row.part == now.part.name).take(REFUSED_MAX).collect();
+    lines.extend(text::facts(now.counted).lines().map(clean));
+    let refused: Vec<_> = job.refused.iter().rev().filter(|row| row.part == now.part.name).take(REFUSED_MAX).collect();
     if !refused.is_empty() && now.part.role != "sink" {
         lines.push("last rejected or late rows".into());
     }
@@ -74,7 +74,7 @@ pub fn of(line: &Line<'_>, told: &ShownJob) -> Vec<String> {
     lines
 }
 
-/// `28`, or `0.3`: what a plugin costs is often little.
+/// Formats a percentage, for example `28` or `0.3`, as the cost of a plugin is often low.
 pub fn core_percent(share: f64) -> String {
     let percent = share * 100.0;
     if percent > 0.0 && percent < 9.95 { format!("{percent:.1}") } else { format!("{percent:.0}") }

@@ -1,9 +1,9 @@
-//! What is on the screen: the job in some lines, its parts as a table, one of them in detail, or what keys do.
+//! Draws the screen: a summary of the job, its parts as a table, the details of one of them, or the help.
 
 use super::details;
-use super::look::Ink;
+use super::ink::Ink;
 use super::state::{Line, ScreenView, ViewState, refused};
-use crate::cli::inspect::words::size;
+use crate::cli::inspect::text::size;
 use crate::page::numbers::{count, grouped, percent, short, time};
 use crate::page::part;
 use crate::page::view::{JobState, Level};
@@ -14,16 +14,17 @@ use ratatui_core::layout::Rect;
 use ratatui_core::style::Style;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// From so many lines on the job is told with all that there is room for.
-const ROOMY: u16 = 18;
-/// Sentences below the parts.
+/// From this number of lines on, the summary is shown in full.
+const FULL_LINES_MIN: u16 = 18;
+/// Maximum number of sentences below the parts.
 const SENTENCES_MAX: usize = 4;
-/// Letters of a name: more than any terminal is wide.
+/// Maximum characters of a name: more than the width of any terminal.
 const NAME_CHARS_MAX: usize = 300;
-/// A part that works for so much of the time is marked as what others wait for.
+/// From this share of time on, the bottleneck is marked.
 const BUSY: f64 = 0.25;
 
-/// A column of the parts: its head, its width, and from which rank on it is left out where there is no room.
+/// A column of the table: its heading, its width, and its rank. If there is not enough room, columns with the highest
+/// ranks are omitted.
 struct Column {
     head: &'static str,
     width: usize,
@@ -32,9 +33,9 @@ struct Column {
 }
 
 const NAME_COLUMNS_MIN: usize = 14;
-const NAME_COLUMNS_WISHED: usize = 24;
+const NAME_COLUMNS_PREFERRED: usize = 24;
 
-/// In the order in which they stand, behind the name.
+/// The columns in the order of display, after the name.
 static COLUMNS: [Column; 11] = [
     Column { head: "KIND", width: 10, rank: 6, cell: |line| harmless(&line.now.part.kind, 10) },
     Column { head: "ROWS/S", width: 7, rank: 0, cell: |line| short(line.now.counted.counts.rows_per_second) },
@@ -46,7 +47,7 @@ static COLUMNS: [Column; 11] = [
         cell: |line| line.now.fill().map_or(dash(), |fill| format!("{}%", percent(fill))),
     },
     Column { head: "LAG", width: 8, rank: 3, cell: lag },
-    Column { head: "REFUSED", width: 7, rank: 2, cell: |line| some(refused(&line.now), short) },
+    Column { head: "REFUSED", width: 7, rank: 2, cell: |line| nonzero_or_dash(refused(&line.now), short) },
     Column { head: "GUEST", width: 6, rank: 5, cell: guest },
     Column {
         head: "CALLS/S",
@@ -54,8 +55,8 @@ static COLUMNS: [Column; 11] = [
         rank: 7,
         cell: |line| if line.cost.has_plugin { short(line.cost.calls as u64) } else { dash() },
     },
-    Column { head: "MEMORY", width: 10, rank: 8, cell: |line| some(line.cost.memory_bytes_max, size) },
-    Column { head: "STATE", width: 10, rank: 9, cell: |line| some(line.now.facts.state_bytes, size) },
+    Column { head: "MEMORY", width: 10, rank: 8, cell: |line| nonzero_or_dash(line.cost.memory_bytes_max, size) },
+    Column { head: "STATE", width: 10, rank: 9, cell: |line| nonzero_or_dash(line.now.facts.state_bytes, size) },
     Column { head: "ROWS", width: 14, rank: 10, cell: |line| grouped(line.now.counted.counts.rows) },
 ];
 
@@ -63,8 +64,8 @@ fn dash() -> String {
     "-".into()
 }
 
-fn some(number: u64, words: fn(u64) -> String) -> String {
-    if number == 0 { dash() } else { words(number) }
+fn nonzero_or_dash(number: u64, text: fn(u64) -> String) -> String {
+    if number == 0 { dash() } else { text(number) }
 }
 
 fn lag(line: &Line<'_>) -> String {
@@ -75,12 +76,12 @@ fn lag(line: &Line<'_>) -> String {
     }
 }
 
-/// It may be more than 100 %: each worker has a core.
+/// It may exceed 100 %, as each worker has a core.
 fn guest(line: &Line<'_>) -> String {
     if line.cost.has_plugin { format!("{}%", details::core_percent(line.cost.guest)) } else { dash() }
 }
 
-/// A pen on the screen: from line to line.
+/// A position on the screen that moves from line to line.
 struct Pen<'a> {
     buffer: &'a mut Buffer,
     area: Rect,
@@ -88,7 +89,7 @@ struct Pen<'a> {
 }
 
 impl Pen<'_> {
-    /// Lines that are left.
+    /// Returns the number of remaining lines.
     fn room(&self) -> u16 {
         self.area.bottom().saturating_sub(self.y)
     }
@@ -97,7 +98,7 @@ impl Pen<'_> {
         self.pieces(&[(text, style)]);
     }
 
-    /// A line of several pieces.
+    /// Writes a line of several pieces.
     fn pieces(&mut self, pieces: &[(&str, Style)]) {
         if self.room() == 0 {
             return;
@@ -111,45 +112,45 @@ impl Pen<'_> {
         self.y += 1;
     }
 
-    /// Words in as many lines as they need, but no more than these.
-    fn words(&mut self, text: &str, lines_max: usize, style: Style) {
-        wrapped(text, self.area.width.into(), lines_max).iter().for_each(|line| self.write(line, style));
+    /// Writes a text on as many lines as needed, up to `lines_max`.
+    fn write_wrapped(&mut self, text: &str, lines_max: usize, style: Style) {
+        wrap(text, self.area.width.into(), lines_max).iter().for_each(|line| self.write(line, style));
     }
 }
 
-/// Draws all of it.
-pub fn draw(look: &mut ViewState, ink: Ink, buffer: &mut Buffer, area: Rect) {
+/// Draws the screen.
+pub fn draw(view_state: &mut ViewState, ink: Ink, buffer: &mut Buffer, area: Rect) {
     let mut pen = Pen { buffer, area, y: area.y };
-    head(look, ink, &mut pen);
+    head(view_state, ink, &mut pen);
     // The last line is for the keys.
     let keys = Rect { y: area.bottom().saturating_sub(1), height: area.height.min(1), ..area };
     pen.area.height = pen.area.height.saturating_sub(1);
-    match look.shown {
-        ScreenView::Parts => parts(look, ink, &mut pen),
+    match view_state.shown {
+        ScreenView::Parts => parts(view_state, ink, &mut pen),
         ScreenView::Details(from) => {
             let lines = {
-                let all = look.lines();
-                all.get(look.chosen(&all)).map(|line| details::of(line, &look.told)).unwrap_or_default()
+                let all = view_state.lines();
+                all.get(view_state.chosen(&all)).map(|line| details::of(line, &view_state.job)).unwrap_or_default()
             };
-            look.shown = ScreenView::Details(scrolled(&lines, from, ink, &mut pen));
+            view_state.shown = ScreenView::Details(draw_scrolled(&lines, from, ink, &mut pen));
         }
         ScreenView::Help(from) => {
             let lines: Vec<String> = HELP.lines().map(str::to_owned).collect();
-            look.shown = ScreenView::Help(scrolled(&lines, from, ink, &mut pen));
+            view_state.shown = ScreenView::Help(draw_scrolled(&lines, from, ink, &mut pen));
         }
     }
     let mut pen = Pen { buffer: pen.buffer, area: keys, y: keys.y };
-    let words = match look.shown {
-        ScreenView::Parts => format!("q quit  Enter details  s sort: {}  ? help  ↑↓ choose", look.sort.word()),
+    let text = match view_state.shown {
+        ScreenView::Parts => format!("q quit  Enter details  s sort: {}  ? help  ↑↓ choose", view_state.sort.word()),
         _ => "Esc back  ↑↓ scroll  q quit".into(),
     };
-    pen.write(&words, ink.quiet());
+    pen.write(&text, ink.quiet());
 }
 
-/// How the job stands, in some lines.
-fn head(look: &ViewState, ink: Ink, pen: &mut Pen<'_>) {
-    let view = &look.told.view;
-    let (status, recent, roomy) = (&view.status, &view.batches.last_10_s, pen.area.height >= ROOMY);
+/// Draws the job status, on some lines.
+fn head(view_state: &ViewState, ink: Ink, pen: &mut Pen<'_>) {
+    let view = &view_state.job.view;
+    let (status, recent, roomy) = (&view.status, &view.batches.last_10_s, pen.area.height >= FULL_LINES_MIN);
     let name = harmless(if status.job.is_empty() { &view.file } else { &status.job }, NAME_CHARS_MAX);
     let since = time(status.now_us.saturating_sub(status.since_us).max(0).unsigned_abs());
     let workers = count(status.workers as u64, "worker");
@@ -169,11 +170,11 @@ fn head(look: &ViewState, ink: Ink, pen: &mut Pen<'_>) {
         None => Style::new(),
     };
     let summary = clean(&view.diagnosis.summary);
-    pen.words(&summary, if roomy || silent { 3 } else { 1 }, style);
+    pen.write_wrapped(&summary, if roomy || silent { 3 } else { 1 }, style);
     let old = if silent { ink.quiet() } else { Style::new() };
     let (come, gone) = part::rates(view);
     let last = status.last_batch.map_or_else(String::new, |batch| format!("  batch {}", grouped(batch.0)));
-    let delay = look.told.last.as_ref().and_then(|batch| part::delay_us(view, batch));
+    let delay = view_state.job.last.as_ref().and_then(|batch| part::delay_us(view, batch));
     let delay = delay.map_or_else(String::new, |us| format!("  delay {}", time(us)));
     let took = if recent.batches > 0 { format!("  takes {}", time(recent.took_p50_us)) } else { String::new() };
     let flying = view.batches.in_flight.len();
@@ -182,9 +183,9 @@ fn head(look: &ViewState, ink: Ink, pen: &mut Pen<'_>) {
         return;
     }
     let mut facts = Vec::new();
-    if look.comebacks > 0 {
-        let ago = time(view.now_us.saturating_sub(look.came_back_us).max(0).unsigned_abs());
-        facts.push(format!("restarted {}, {ago} ago", count(look.comebacks, "time")));
+    if view_state.restarts > 0 {
+        let ago = time(view.now_us.saturating_sub(view_state.restarted_us).max(0).unsigned_abs());
+        facts.push(format!("restarted {}, {ago} ago", count(view_state.restarts, "time")));
     }
     let most =
         if status.memory_bytes_max > 0 { format!(" of {}", size(status.memory_bytes_max)) } else { String::new() };
@@ -194,10 +195,10 @@ fn head(look: &ViewState, ink: Ink, pen: &mut Pen<'_>) {
         let ago = time(view.now_us.saturating_sub(last.published_us).max(0).unsigned_abs());
         facts.push(format!("checkpoint {ago} ago"));
     }
-    pen.words(&facts.join("  "), if roomy { 2 } else { 1 }, old);
+    pen.write_wrapped(&facts.join("  "), if roomy { 2 } else { 1 }, old);
 }
 
-fn parts(look: &mut ViewState, ink: Ink, pen: &mut Pen<'_>) {
+fn parts(view_state: &mut ViewState, ink: Ink, pen: &mut Pen<'_>) {
     let columns = columns(pen.area.width.into());
     let used: usize = columns.iter().map(|column| column.width + 1).sum();
     let names = usize::from(pen.area.width).saturating_sub(used);
@@ -206,22 +207,22 @@ fn parts(look: &mut ViewState, ink: Ink, pen: &mut Pen<'_>) {
         heads.push_str(&format!(" {:>width$}", column.head, width = column.width));
     }
     pen.write(&heads, ink.head());
-    let sentences = look.told.view.diagnosis.sentences.len().min(SENTENCES_MAX);
-    let below = if pen.area.height >= ROOMY { sentences as u16 } else { 0 };
+    let sentences = view_state.job.view.diagnosis.sentences.len().min(SENTENCES_MAX);
+    let below = if pen.area.height >= FULL_LINES_MIN { sentences as u16 } else { 0 };
     let room = usize::from(pen.room().saturating_sub(below).max(1));
-    let lines = look.lines();
-    let (chosen, lines_count) = (look.chosen(&lines), lines.len());
+    let lines = view_state.lines();
+    let (chosen, lines_count) = (view_state.chosen(&lines), lines.len());
     drop(lines);
-    let first = look.first(chosen, lines_count, room);
-    let view = &look.told.view;
+    let first = view_state.first(chosen, lines_count, room);
+    let view = &view_state.job.view;
     let (hot, silent) = (view.diagnosis.bottleneck.as_ref(), view.state != JobState::Running);
-    for (at, line) in look.lines().iter().enumerate().skip(first).take(room) {
+    for (at, line) in view_state.lines().iter().enumerate().skip(first).take(room) {
         let is_hot = !silent && line.now.busy >= BUSY && hot.is_some_and(|hot| hot.part == line.now.part.name);
         let mark = if is_hot { " ◄" } else { "" };
         let others = if line.branch.others.is_empty() { "" } else { " +" };
         let name = format!("{}{}{others}", line.branch.lines, harmless(&line.now.part.name, NAME_CHARS_MAX));
         let name = fitted(&name, names.saturating_sub(mark.width())) + mark;
-        let mut text = padded(&name, names);
+        let mut text = pad(&name, names);
         for column in &columns {
             let cell = fitted(&(column.cell)(line), column.width);
             text.push(' ');
@@ -244,14 +245,14 @@ fn parts(look: &mut ViewState, ink: Ink, pen: &mut Pen<'_>) {
     }
 }
 
-/// Those columns for which there is room, in their order.
+/// Returns the columns for which there is room, in their order.
 fn columns(width: usize) -> Vec<&'static Column> {
     let mut by_rank: Vec<&Column> = COLUMNS.iter().collect();
     by_rank.sort_by_key(|column| column.rank);
     let (mut left, mut rank) = (width, 0);
     for column in by_rank {
-        // The first ones may make the name narrow, all others not.
-        let name = if column.rank < 2 { NAME_COLUMNS_MIN } else { NAME_COLUMNS_WISHED };
+        // Only the first columns may shrink the name.
+        let name = if column.rank < 2 { NAME_COLUMNS_MIN } else { NAME_COLUMNS_PREFERRED };
         if left < column.width + 1 + name {
             break;
         }
@@ -261,10 +262,10 @@ fn columns(width: usize) -> Vec<&'static Column> {
     COLUMNS.iter().filter(|column| column.rank < rank).collect()
 }
 
-/// Shows lines from this one on; from which one there is something to see.
-fn scrolled(lines: &[String], from: usize, ink: Ink, pen: &mut Pen<'_>) -> usize {
+/// Shows the lines from `from` on. Returns the first line that is visible.
+fn draw_scrolled(lines: &[String], from: usize, ink: Ink, pen: &mut Pen<'_>) -> usize {
     let width = usize::from(pen.area.width);
-    let lines: Vec<String> = lines.iter().flat_map(|line| wrapped(line, width, usize::MAX)).collect();
+    let lines: Vec<String> = lines.iter().flat_map(|line| wrap(line, width, usize::MAX)).collect();
     let from = from.min(lines.len().saturating_sub(usize::from(pen.room().max(1))));
     for line in lines.iter().skip(from).take(pen.room().into()) {
         let style = if line.starts_with(' ') { Style::new() } else { ink.strong() };
@@ -273,21 +274,21 @@ fn scrolled(lines: &[String], from: usize, ink: Ink, pen: &mut Pen<'_>) -> usize
     from
 }
 
-/// Text that may hold what came from outside, in one line.
+/// Makes text that may contain external data safe, on one line.
 fn clean(text: &str) -> String {
     harmless(text, 2_000)
 }
 
-fn padded(text: &str, columns: usize) -> String {
+fn pad(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(text.width())))
 }
 
-/// Cuts text into lines between its words. Lines behind the first stand further to the right than one that does so itself. What
-/// does not fit into the last line is cut off.
-pub fn wrapped(text: &str, columns: usize, lines_max: usize) -> Vec<String> {
+/// Wraps text between words. Continuation lines of an indented line are indented further. What does not fit into the
+/// last line is cut off.
+pub fn wrap(text: &str, columns: usize, lines_max: usize) -> Vec<String> {
     let columns = columns.max(1);
     let indent = text.chars().take_while(|c| *c == ' ').count();
-    let hang = if indent > 0 && indent + 2 <= columns / 2 { indent + 2 } else { 0 };
+    let hanging = if indent > 0 && indent + 2 <= columns / 2 { indent + 2 } else { 0 };
     let (mut lines, mut before, mut rest) = (Vec::new(), String::new(), text.trim_end());
     loop {
         let room = columns - before.len();
@@ -298,11 +299,12 @@ pub fn wrapped(text: &str, columns: usize, lines_max: usize) -> Vec<String> {
         }
         lines.push(before + &rest[..cut]);
         rest = rest[cut..].trim_start();
-        before = " ".repeat(hang);
+        before = " ".repeat(hanging);
     }
 }
 
-/// How many bytes of text go into so many columns, up to a gap between words where there is one; 0: not one letter.
+/// Returns how many bytes of text fit into `columns`, up to a gap between words if there is one. 0 if no character
+/// fits.
 fn cut_at(text: &str, columns: usize) -> usize {
     let (mut end, mut used, mut gap) = (0, 0, None);
     for (at, c) in text.char_indices() {
@@ -348,12 +350,12 @@ mod tests {
 
     #[test]
     fn words_are_cut_between_words() {
-        assert_eq!(wrapped("one two three", 7, 9), ["one two", "three"]);
-        assert_eq!(wrapped("one two three", 7, 1), ["one tw…"]);
-        assert_eq!(wrapped("  a: one two three", 10, 9), ["  a: one", "    two", "    three"]);
-        assert_eq!(wrapped("abcdefgh", 3, 9), ["abc", "def", "gh"]);
-        assert_eq!(wrapped("日本", 1, 9).len(), 1);
-        assert_eq!((wrapped("", 5, 9), wrapped("x", 0, 9)), (vec![String::new()], vec!["x".to_owned()]));
+        assert_eq!(wrap("one two three", 7, 9), ["one two", "three"]);
+        assert_eq!(wrap("one two three", 7, 1), ["one tw…"]);
+        assert_eq!(wrap("  a: one two three", 10, 9), ["  a: one", "    two", "    three"]);
+        assert_eq!(wrap("abcdefgh", 3, 9), ["abc", "def", "gh"]);
+        assert_eq!(wrap("日本", 1, 9).len(), 1);
+        assert_eq!((wrap("", 5, 9), wrap("x", 0, 9)), (vec![String::new()], vec!["x".to_owned()]));
     }
 
     #[test]

@@ -1,21 +1,21 @@
-//! What somebody types, as keys.
+//! Decodes keyboard input into keys.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
-/// Behind the first byte of a key that has several, the others come at once; where they do not, it was the key Escape.
+/// After the first byte of a multi-byte key, the others arrive immediately. Otherwise it was the Escape key.
 const REST_MAX: Duration = Duration::from_millis(40);
-/// Bytes of a key that nobody knows: it is forgotten then.
+/// Maximum bytes of an unknown key. Then it is dropped.
 const KEY_BYTES_MAX: usize = 16;
 const ESCAPE: u8 = 0x1b;
 
-/// A key, as far as it does anything here.
+/// A key that has a function here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
     Char(char),
-    /// Ctrl-C, which is no signal while keys are read one by one.
+    /// Ctrl-C, which is no signal in raw mode.
     Interrupt,
     Enter,
     Escape,
@@ -28,7 +28,7 @@ pub enum Key {
     Help,
 }
 
-/// What a terminal sends for keys that have no letter, behind the escape.
+/// The sequences that terminals send for special keys, after the escape.
 const SEQUENCES: [(&str, Key); 20] = [
     ("[A", Key::Up),
     ("[B", Key::Down),
@@ -52,15 +52,15 @@ const SEQUENCES: [(&str, Key); 20] = [
     ("OM", Key::Enter),
 ];
 
-/// Where keys come from: standard input, or the terminal itself where that is something else.
+/// The source of keys: standard input, or the terminal itself if that is redirected.
 pub struct Keyboard {
     input: File,
-    /// What has come of a key that is not whole.
+    /// The bytes of an incomplete key.
     begun: Vec<u8>,
 }
 
 impl Keyboard {
-    /// That of the terminal.
+    /// Opens the keyboard of the terminal.
     pub fn open() -> io::Result<Keyboard> {
         let input = match io::stdin().is_terminal() {
             true => File::from(io::stdin().as_fd().try_clone_to_owned()?),
@@ -69,17 +69,17 @@ impl Keyboard {
         Ok(Keyboard { input, begun: Vec::new() })
     }
 
-    /// The terminal that keys come from.
+    /// Returns the terminal of the keyboard.
     pub fn terminal(&self) -> io::Result<OwnedFd> {
         self.input.as_fd().try_clone_to_owned()
     }
 
-    /// The keys that come within this time; the first of them ends it. An error where no key can come any more.
+    /// Returns the keys typed within this time, as soon as there is one. Fails if no key can arrive any longer.
     pub fn keys(&mut self, within: Duration) -> io::Result<Vec<Key>> {
         let mut keys = Vec::new();
         let mut left = if self.begun.is_empty() { within } else { REST_MAX };
         while keys.is_empty() {
-            if !self.comes_within(left)? {
+            if !self.has_input_within(left)? {
                 if !std::mem::take(&mut self.begun).is_empty() {
                     keys.push(Key::Escape);
                 }
@@ -97,11 +97,11 @@ impl Keyboard {
         Ok(keys)
     }
 
-    fn comes_within(&self, time: Duration) -> io::Result<bool> {
-        let mut asked = libc::pollfd { fd: self.input.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    fn has_input_within(&self, time: Duration) -> io::Result<bool> {
+        let mut poll_fd = libc::pollfd { fd: self.input.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         let ms = libc::c_int::try_from(time.as_millis()).unwrap_or(libc::c_int::MAX);
         // SAFETY: it is one `pollfd`, valid for the call.
-        match unsafe { libc::poll(&mut asked, 1, ms) } {
+        match unsafe { libc::poll(&mut poll_fd, 1, ms) } {
             0 => Ok(false),
             1.. => Ok(true),
             _ => match io::Error::last_os_error() {
@@ -112,7 +112,7 @@ impl Keyboard {
     }
 }
 
-/// The keys in these bytes, behind what had `begun`; what is not whole has then.
+/// Decodes the keys in these bytes, which follow `begun`. Incomplete bytes are stored in `begun`.
 fn read(begun: &mut Vec<u8>, bytes: &[u8]) -> Vec<Key> {
     let mut keys = Vec::new();
     for byte in bytes {
@@ -122,46 +122,46 @@ fn read(begun: &mut Vec<u8>, bytes: &[u8]) -> Vec<Key> {
         }
         begun.push(*byte);
         match key(begun) {
-            FoundKey::Whole(key) => {
+            FoundKey::Complete(key) => {
                 keys.extend(key);
                 begun.clear();
             }
-            FoundKey::Part if begun.len() < KEY_BYTES_MAX => {}
-            FoundKey::Part => begun.clear(),
+            FoundKey::Incomplete if begun.len() < KEY_BYTES_MAX => {}
+            FoundKey::Incomplete => begun.clear(),
         }
     }
     keys
 }
 
 enum FoundKey {
-    /// A key, or what does nothing here.
-    Whole(Option<Key>),
-    Part,
+    /// A key, or `None` if it has no function here.
+    Complete(Option<Key>),
+    Incomplete,
 }
 
 fn key(bytes: &[u8]) -> FoundKey {
     let Some(([ESCAPE], rest)) = bytes.split_at_checked(1) else {
         return match std::str::from_utf8(bytes) {
-            Ok(text) => FoundKey::Whole(text.chars().next().and_then(|c| match c {
+            Ok(text) => FoundKey::Complete(text.chars().next().and_then(|c| match c {
                 '\u{3}' => Some(Key::Interrupt),
                 '\r' | '\n' => Some(Key::Enter),
                 c if c.is_control() => None,
                 c => Some(Key::Char(c)),
             })),
-            Err(error) if error.error_len().is_none() => FoundKey::Part,
-            Err(_) => FoundKey::Whole(None),
+            Err(error) if error.error_len().is_none() => FoundKey::Incomplete,
+            Err(_) => FoundKey::Complete(None),
         };
     };
     let rest = std::str::from_utf8(rest).unwrap_or("?");
     if let Some((_, key)) = SEQUENCES.iter().find(|(sequence, _)| *sequence == rest) {
-        return FoundKey::Whole(Some(*key));
+        return FoundKey::Complete(Some(*key));
     }
-    // A sequence ends with a letter or `~`; behind `O` and `[[` stands one letter.
+    // A sequence ends with a letter or `~`. After `O` and `[[` there is one letter.
     let ends = |c: char| c.is_ascii_alphabetic() || c == '~';
     match rest {
-        "" | "[" | "O" | "[[" => FoundKey::Part,
-        _ if rest.starts_with('[') && !rest.ends_with(ends) => FoundKey::Part,
-        _ => FoundKey::Whole(None),
+        "" | "[" | "O" | "[[" => FoundKey::Incomplete,
+        _ if rest.starts_with('[') && !rest.ends_with(ends) => FoundKey::Incomplete,
+        _ => FoundKey::Complete(None),
     }
 }
 

@@ -1,50 +1,50 @@
-//! What plugins cost now: the difference between what is told and what was told some seconds ago. Pure.
+//! The current cost of plugins: the difference between the current counts and those some seconds ago. Pure.
 
 use crate::page::view::JobView;
 use millstream_runtime::control::PartStatus;
 use std::collections::VecDeque;
 
-/// As all other rates: of the last ten seconds.
+/// The last ten seconds, as for all other rates.
 const KEPT_MAX: usize = 10;
 
-/// What the plugins of a part cost now.
+/// The current cost of the plugins of a part.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
-    /// For how much of the time of one core it is in the guest.
+    /// The share of one core's time that is spent in the guest.
     pub guest: f64,
-    /// Calls a second.
+    /// Calls per second.
     pub calls: f64,
-    /// The most memory that a call had.
+    /// The maximum memory of a call.
     pub memory_bytes_max: u64,
-    /// Whether it has a plugin.
+    /// Whether the part has a plugin.
     pub has_plugin: bool,
 }
 
-/// What was told in the last seconds: when, and by part how many nanoseconds plugins ran and how often they were called.
+/// The counts of the last seconds: the time, and by part the nanoseconds of plugins and the number of their calls.
 #[derive(Default)]
 pub struct CostRates(VecDeque<(i64, Vec<(u64, u64)>)>);
 
 impl CostRates {
-    /// One more of what was told.
+    /// Adds the counts of a view.
     pub fn take(&mut self, view: &JobView) {
         if self.0.back().is_some_and(|(last_us, _)| *last_us >= view.status.now_us) {
             return;
         }
-        self.0.push_back((view.status.now_us, counted(view).map(sums).collect()));
+        self.0.push_back((view.status.now_us, counted_parts(view).map(plugin_totals).collect()));
         if self.0.len() > KEPT_MAX + 1 {
             self.0.pop_front();
         }
     }
 
-    /// Of the part at this place.
-    pub fn of(&self, view: &JobView, place: usize) -> Cost {
-        let Some(part) = counted(view).nth(place) else { return Cost::default() };
+    /// Returns the cost of the part with this index.
+    pub fn of(&self, view: &JobView, index: usize) -> Cost {
+        let Some(part) = counted_parts(view).nth(index) else { return Cost::default() };
         let plugins = &part.counts.plugins;
         let memory_bytes_max = plugins.iter().map(|plugin| plugin.costs.memory_bytes_max).max().unwrap_or(0);
         let cost = Cost { memory_bytes_max, has_plugin: !plugins.is_empty(), ..Cost::default() };
         let (Some((from_us, before)), Some((to_us, now))) = (self.0.front(), self.0.back()) else { return cost };
         let us = to_us.saturating_sub(*from_us);
-        match (before.get(place), now.get(place)) {
+        match (before.get(index), now.get(index)) {
             (Some(before), Some(now)) if us > 0 => Cost {
                 guest: now.0.saturating_sub(before.0) as f64 / 1e3 / us as f64,
                 calls: now.1.saturating_sub(before.1) as f64 * 1e6 / us as f64,
@@ -55,12 +55,12 @@ impl CostRates {
     }
 }
 
-fn counted(view: &JobView) -> impl Iterator<Item = &PartStatus> {
+fn counted_parts(view: &JobView) -> impl Iterator<Item = &PartStatus> {
     let status = &view.status;
     status.sources.iter().chain(&status.stages).chain(&status.sinks)
 }
 
-fn sums(part: &PartStatus) -> (u64, u64) {
+fn plugin_totals(part: &PartStatus) -> (u64, u64) {
     part.counts.plugins.iter().fold((0, 0), |(ns, calls), plugin| {
         (ns.saturating_add(plugin.costs.guest_ns), calls.saturating_add(plugin.costs.calls))
     })

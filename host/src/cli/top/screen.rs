@@ -1,4 +1,4 @@
-//! The whole terminal: taken, drawn on, and put back as it was on every way out.
+//! The full terminal: switched to raw mode, drawn on, and restored on every exit.
 
 use super::keys::Keyboard;
 use millstream_base::error::{Error, Result};
@@ -15,28 +15,28 @@ use std::panic;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-/// Another screen, with nothing on it and without a cursor; and back.
+/// The sequences to switch to the alternate screen, empty and without a cursor, and back.
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[2J\x1b[?25l";
 const LEAVE: &[u8] = b"\x1b[0m\x1b[?25h\x1b[?1049l";
 
-/// The terminal that was taken, and how it was before.
+/// The terminal in use, and its previous mode.
 static TAKEN: Mutex<Option<(OwnedFd, libc::termios)>> = Mutex::new(None);
 
 /// The terminal, until it is dropped.
 pub struct Screen {
     pub terminal: Terminal<Ansi>,
     pub keyboard: Keyboard,
-    /// What is logged meanwhile is shown behind it.
+    /// Holds back log lines, which are shown afterwards.
     _hold: Hold,
 }
 
 impl Screen {
-    /// Takes the terminal.
+    /// Switches the terminal to raw mode and the alternate screen.
     pub fn take() -> Result<Screen> {
         let failed = |error: io::Error| Error::environment(format!("the terminal cannot be used: {error}"));
         let hold = terminal::hold();
-        put_back_before_a_panic_is_told();
-        // SAFETY: the function takes nothing, and what it does is allowed when a process ends.
+        restore_before_panic_message();
+        // SAFETY: the function has no parameters, and does only what is allowed at exit.
         unsafe { libc::atexit(leave_at_exit) };
         let taken = Keyboard::open().and_then(|keyboard| {
             take_keys(keyboard.terminal()?)?;
@@ -59,16 +59,16 @@ impl Drop for Screen {
     }
 }
 
-/// From now on each key comes as it is typed, unseen.
+/// Enables raw mode: each key arrives as it is typed, without echo.
 fn take_keys(terminal: OwnedFd) -> io::Result<()> {
-    // SAFETY: all bytes zero are a valid `termios`.
+    // SAFETY: a zeroed `termios` is valid.
     let mut before: libc::termios = unsafe { mem::zeroed() };
-    // SAFETY: the call writes to the `termios` alone.
+    // SAFETY: the call writes only to the `termios`.
     if unsafe { libc::tcgetattr(terminal.as_raw_fd(), &mut before) } != 0 {
         return Err(io::Error::last_os_error());
     }
     let mut keys = before;
-    // SAFETY: it changes the `termios` alone.
+    // SAFETY: it changes only the `termios`.
     unsafe { libc::cfmakeraw(&mut keys) };
     let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: the `termios` is valid, and only read.
@@ -79,11 +79,11 @@ fn take_keys(terminal: OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts the terminal back, if it is not yet.
+/// Restores the terminal, if not done yet.
 fn leave() {
     let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some((terminal, before)) = taken {
-        // Who has no terminal any more needs none put back.
+        // If the terminal is gone, there is nothing to restore.
         let _ = write(LEAVE);
         // SAFETY: the `termios` is valid, and only read.
         unsafe { libc::tcsetattr(terminal.as_raw_fd(), libc::TCSADRAIN, &before) };
@@ -94,8 +94,9 @@ extern "C" fn leave_at_exit() {
     leave();
 }
 
-/// What a panic says is of no use on a screen that is about to go. Other threads than this one go without it.
-fn put_back_before_a_panic_is_told() {
+/// Restores the terminal before a panic message, which would be lost with the screen. Panics of other threads leave the
+/// screen.
+fn restore_before_panic_message() {
     let (usual, own) = (panic::take_hook(), thread::current().id());
     panic::set_hook(Box::new(move |told| {
         if thread::current().id() == own {
@@ -110,19 +111,19 @@ fn write(bytes: &[u8]) -> io::Result<()> {
     out.write_all(bytes).and_then(|()| out.flush())
 }
 
-/// What a terminal is told, gathered and written at once.
+/// Collects terminal output and writes it in one call.
 #[derive(Default)]
 pub struct Ansi {
-    gathered: Vec<u8>,
-    looks: (Color, Modifier),
+    buffer: Vec<u8>,
+    style: (Color, Modifier),
 }
 
 impl Ansi {
-    fn look(&mut self, cell: &Cell) {
-        if self.looks == (cell.fg, cell.modifier) {
+    fn set_style(&mut self, cell: &Cell) {
+        if self.style == (cell.fg, cell.modifier) {
             return;
         }
-        self.looks = (cell.fg, cell.modifier);
+        self.style = (cell.fg, cell.modifier);
         let colour = match cell.fg {
             Color::Red => ";31",
             Color::Green => ";32",
@@ -131,18 +132,18 @@ impl Ansi {
             Color::DarkGray => ";90",
             _ => "",
         };
-        self.gathered.extend_from_slice(b"\x1b[0");
+        self.buffer.extend_from_slice(b"\x1b[0");
         for (modifier, sign) in [(Modifier::BOLD, ";1"), (Modifier::DIM, ";2"), (Modifier::REVERSED, ";7")] {
             if cell.modifier.contains(modifier) {
-                self.gathered.extend_from_slice(sign.as_bytes());
+                self.buffer.extend_from_slice(sign.as_bytes());
             }
         }
-        self.gathered.extend_from_slice(colour.as_bytes());
-        self.gathered.push(b'm');
+        self.buffer.extend_from_slice(colour.as_bytes());
+        self.buffer.push(b'm');
     }
 
-    fn go(&mut self, x: u16, y: u16) -> io::Result<()> {
-        write!(self.gathered, "\x1b[{};{}H", u32::from(y) + 1, u32::from(x) + 1)
+    fn move_cursor(&mut self, x: u16, y: u16) -> io::Result<()> {
+        write!(self.buffer, "\x1b[{};{}H", u32::from(y) + 1, u32::from(x) + 1)
     }
 }
 
@@ -153,39 +154,39 @@ impl Backend for Ansi {
         let mut next = None;
         for (x, y, cell) in content {
             if next != Some((x, y)) {
-                self.go(x, y)?;
+                self.move_cursor(x, y)?;
             }
-            self.look(cell);
-            self.gathered.extend_from_slice(cell.symbol().as_bytes());
-            // Behind anything but ASCII a terminal may stand elsewhere than one would think.
+            self.set_style(cell);
+            self.buffer.extend_from_slice(cell.symbol().as_bytes());
+            // After a non-ASCII character the cursor position of terminals may differ.
             next = cell.symbol().is_ascii().then(|| (x.saturating_add(1), y));
         }
         Ok(())
     }
 
     fn hide_cursor(&mut self) -> io::Result<()> {
-        self.gathered.extend_from_slice(b"\x1b[?25l");
+        self.buffer.extend_from_slice(b"\x1b[?25l");
         Ok(())
     }
 
     fn show_cursor(&mut self) -> io::Result<()> {
-        self.gathered.extend_from_slice(b"\x1b[?25h");
+        self.buffer.extend_from_slice(b"\x1b[?25h");
         Ok(())
     }
 
-    /// Only views within other text need to know it.
+    /// Only inline views need the position.
     fn get_cursor_position(&mut self) -> io::Result<Position> {
         Ok(Position::ORIGIN)
     }
 
     fn set_cursor_position<P: Into<Position>>(&mut self, position: P) -> io::Result<()> {
         let Position { x, y } = position.into();
-        self.go(x, y)
+        self.move_cursor(x, y)
     }
 
     fn clear(&mut self) -> io::Result<()> {
-        self.looks = Default::default();
-        self.gathered.extend_from_slice(b"\x1b[0m\x1b[2J");
+        self.style = Default::default();
+        self.buffer.extend_from_slice(b"\x1b[0m\x1b[2J");
         Ok(())
     }
 
@@ -203,7 +204,7 @@ impl Backend for Ansi {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let gathered = std::mem::take(&mut self.gathered);
-        write(&gathered)
+        let buffer = std::mem::take(&mut self.buffer);
+        write(&buffer)
     }
 }

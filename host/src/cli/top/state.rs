@@ -1,4 +1,4 @@
-//! What somebody looks at, and what keys change of it. Pure.
+//! The state of the view, and how keys change it. Pure.
 
 use super::keys::Key;
 use super::rates::{Cost, CostRates};
@@ -6,17 +6,17 @@ use super::tree::{self, Branch};
 use crate::page::part::{self, PartNow};
 use crate::page::view::{JobState, JobView};
 use millstream_metrics::batch_facts::BatchFacts;
-use millstream_metrics::refused::RefusedRow;
+use millstream_metrics::refused::RejectedRow;
 
-/// What the screen knows of the job now.
+/// What the screen currently knows about the job.
 #[derive(Clone, Debug, Default)]
 pub struct ShownJob {
-    /// How it stands.
+    /// The view of the job.
     pub view: JobView,
-    /// The last batch that is committed.
+    /// The last committed batch.
     pub last: Option<BatchFacts>,
     /// The last rejected and late rows, the oldest first.
-    pub refused: Vec<RefusedRow>,
+    pub refused: Vec<RejectedRow>,
 }
 
 /// The order of the parts.
@@ -43,7 +43,7 @@ impl Sort {
         (Sort::Name, "name"),
     ];
 
-    /// In a word.
+    /// Returns the name of the order.
     pub fn word(self) -> &'static str {
         Sort::ALL.iter().find(|(sort, _)| *sort == self).map_or("", |(_, word)| word)
     }
@@ -54,7 +54,7 @@ impl Sort {
     }
 }
 
-/// What is on the screen.
+/// The content of the screen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ScreenView {
     #[default]
@@ -64,24 +64,24 @@ pub enum ScreenView {
     Help(usize),
 }
 
-/// The job on the screen, and what of it is looked at.
+/// The job on the screen, and the selection.
 #[derive(Default)]
 pub struct ViewState {
-    pub told: ShownJob,
+    pub job: ShownJob,
     pub shown: ScreenView,
     pub sort: Sort,
-    /// The part that is chosen, by its name and role: it may have another place when the job comes back.
+    /// The name and role of the selected part. Its index may change when the job restarts.
     chosen: Option<(String, String)>,
-    /// The first line of the parts that is seen.
+    /// The first visible line of the parts.
     first: usize,
     pub costs: CostRates,
     pids: Vec<u32>,
-    /// How often the job was started again since somebody looks, and when last.
-    pub comebacks: u64,
-    pub came_back_us: i64,
+    /// How often the job has restarted since the view began, and when last.
+    pub restarts: u64,
+    pub restarted_us: i64,
 }
 
-/// A line of the parts.
+/// A line of the table of parts.
 pub struct Line<'a> {
     pub branch: Branch,
     pub now: PartNow<'a>,
@@ -89,43 +89,43 @@ pub struct Line<'a> {
 }
 
 impl ViewState {
-    /// Takes over what is told now.
-    pub fn take(&mut self, told: ShownJob) {
-        if told.view.state == JobState::Running {
-            let mut pids = told.view.pids.clone();
+    /// Updates the state with the current job.
+    pub fn take(&mut self, job: ShownJob) {
+        if job.view.state == JobState::Running {
+            let mut pids = job.view.pids.clone();
             pids.sort_unstable();
             if !self.pids.is_empty() && !pids.iter().any(|pid| self.pids.contains(pid)) {
-                self.comebacks += 1;
-                self.came_back_us = told.view.now_us;
+                self.restarts += 1;
+                self.restarted_us = job.view.now_us;
                 self.costs = CostRates::default();
             }
             self.pids = pids;
-            self.costs.take(&told.view);
+            self.costs.take(&job.view);
         }
-        self.told = told;
+        self.job = job;
     }
 
-    /// The parts in their order.
+    /// Returns the parts in their order.
     pub fn lines(&self) -> Vec<Line<'_>> {
-        let view = &self.told.view;
+        let view = &self.job.view;
         let parts = part::all(view);
         let branches = tree::of(&view.graph.parts);
         let mut lines: Vec<Line<'_>> = branches
             .into_iter()
             .filter_map(|branch| {
-                let now = *parts.get(branch.place)?;
-                Some(Line { cost: self.costs.of(view, branch.place), now, branch })
+                let now = *parts.get(branch.index)?;
+                Some(Line { cost: self.costs.of(view, branch.index), now, branch })
             })
             .collect();
         if self.sort != Sort::Graph {
             lines.iter_mut().for_each(|line| line.branch.lines.clear());
-            lines.sort_by(|one, other| self.order(one, other).then(one.branch.place.cmp(&other.branch.place)));
+            lines.sort_by(|one, other| self.order(one, other).then(one.branch.index.cmp(&other.branch.index)));
         }
         lines
     }
 
     fn order(&self, one: &Line<'_>, other: &Line<'_>) -> std::cmp::Ordering {
-        // The largest first, but for names.
+        // The largest first, except for names.
         match self.sort {
             Sort::Graph => std::cmp::Ordering::Equal,
             Sort::Work => other.now.busy.total_cmp(&one.now.busy),
@@ -137,7 +137,7 @@ impl ViewState {
         }
     }
 
-    /// Which of these lines is chosen: the first one as long as nobody has chosen another.
+    /// Returns the index of the selected line. The first one is selected by default.
     pub fn chosen(&self, lines: &[Line<'_>]) -> usize {
         let is = |line: &Line<'_>| {
             let part = line.now.part;
@@ -146,7 +146,7 @@ impl ViewState {
         lines.iter().position(is).unwrap_or(0)
     }
 
-    /// The first line that is seen where there is room for so many.
+    /// Returns the first visible line if there is room for `room` lines.
     pub fn first(&mut self, chosen: usize, count: usize, room: usize) -> usize {
         let room = room.max(1);
         self.first = self.first.clamp((chosen + 1).saturating_sub(room), chosen).min(count.saturating_sub(room));
@@ -155,12 +155,12 @@ impl ViewState {
 
     fn choose(&mut self, step: isize) {
         let lines = self.lines();
-        let place = self.chosen(&lines).saturating_add_signed(step).min(lines.len().saturating_sub(1));
-        let chosen = lines.get(place).map(|line| (line.now.part.name.clone(), line.now.part.role.clone()));
+        let index = self.chosen(&lines).saturating_add_signed(step).min(lines.len().saturating_sub(1));
+        let chosen = lines.get(index).map(|line| (line.now.part.name.clone(), line.now.part.role.clone()));
         self.chosen = chosen;
     }
 
-    /// Does what a key says; whether to go on.
+    /// Handles a key. Returns whether to continue.
     pub fn press(&mut self, key: Key) -> bool {
         let step = match key {
             Key::Interrupt | Key::Char('q' | 'Q') => return false,
@@ -204,7 +204,7 @@ impl ViewState {
     }
 }
 
-/// Rows that a part refused or found late.
+/// Returns the number of rows that a part rejected or found late.
 pub fn refused(now: &PartNow<'_>) -> u64 {
     now.counted.counts.rejected.saturating_add(now.counted.counts.late)
 }
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
     use millstream_runtime::control::{GraphPart, PartFacts, PartStatus};
 
-    fn told(pids: &[u32], rows: [u64; 3]) -> ShownJob {
+    fn job(pids: &[u32], rows: [u64; 3]) -> ShownJob {
         let names = [("in", "source", ""), ("words", "stage", "in"), ("out", "sink", "words")];
         let mut view = JobView { state: JobState::Running, pids: pids.to_vec(), now_us: 7, ..JobView::default() };
         for ((name, role, from), rows) in names.into_iter().zip(rows) {
@@ -232,49 +232,49 @@ mod tests {
         ShownJob { view, ..ShownJob::default() }
     }
 
-    fn names(look: &ViewState) -> Vec<String> {
-        look.lines().iter().map(|line| format!("{}{}", line.branch.lines, line.now.part.name)).collect()
+    fn names(state: &ViewState) -> Vec<String> {
+        state.lines().iter().map(|line| format!("{}{}", line.branch.lines, line.now.part.name)).collect()
     }
 
     #[test]
     fn keys_choose_sort_open_and_end() {
-        let mut look = ViewState::default();
-        assert!(look.press(Key::Down) && look.press(Key::End), "also where there is nothing yet");
-        look.take(told(&[1], [5, 20, 10]));
-        assert_eq!(names(&look), ["in", "└ words", "  └ out"]);
-        look.press(Key::Char('j'));
-        assert_eq!(look.chosen(&look.lines()), 1);
-        look.press(Key::Char('s'));
-        look.press(Key::Char('s'));
-        assert_eq!((names(&look), look.sort.word()), (vec!["words".into(), "out".into(), "in".into()], "rows/s"));
-        assert_eq!(look.chosen(&look.lines()), 0, "what is chosen stays chosen");
-        look.press(Key::Enter);
-        look.press(Key::Down);
-        assert_eq!(look.shown, ScreenView::Details(1));
-        assert!(look.press(Key::Escape));
-        assert_eq!(look.shown, ScreenView::Parts);
-        look.press(Key::Char('?'));
-        assert_eq!(look.shown, ScreenView::Help(0));
-        assert!(look.press(Key::Escape) && !look.press(Key::Escape));
-        assert!(!look.press(Key::Char('q')));
-        assert!(!look.press(Key::Interrupt));
+        let mut state = ViewState::default();
+        assert!(state.press(Key::Down) && state.press(Key::End), "also where there is nothing yet");
+        state.take(job(&[1], [5, 20, 10]));
+        assert_eq!(names(&state), ["in", "└ words", "  └ out"]);
+        state.press(Key::Char('j'));
+        assert_eq!(state.chosen(&state.lines()), 1);
+        state.press(Key::Char('s'));
+        state.press(Key::Char('s'));
+        assert_eq!((names(&state), state.sort.word()), (vec!["words".into(), "out".into(), "in".into()], "rows/s"));
+        assert_eq!(state.chosen(&state.lines()), 0, "what is chosen stays chosen");
+        state.press(Key::Enter);
+        state.press(Key::Down);
+        assert_eq!(state.shown, ScreenView::Details(1));
+        assert!(state.press(Key::Escape));
+        assert_eq!(state.shown, ScreenView::Parts);
+        state.press(Key::Char('?'));
+        assert_eq!(state.shown, ScreenView::Help(0));
+        assert!(state.press(Key::Escape) && !state.press(Key::Escape));
+        assert!(!state.press(Key::Char('q')));
+        assert!(!state.press(Key::Interrupt));
     }
 
     #[test]
     fn what_is_chosen_is_seen() {
-        let mut look = ViewState::default();
-        assert_eq!(look.first(0, 0, 0), 0);
-        assert_eq!((look.first(9, 20, 5), look.first(7, 20, 5), look.first(2, 20, 5)), (5, 5, 2));
-        assert_eq!(look.first(2, 3, 5), 0, "there is room for all");
+        let mut state = ViewState::default();
+        assert_eq!(state.first(0, 0, 0), 0);
+        assert_eq!((state.first(9, 20, 5), state.first(7, 20, 5), state.first(2, 20, 5)), (5, 5, 2));
+        assert_eq!(state.first(2, 3, 5), 0, "there is room for all");
     }
 
     #[test]
     fn a_job_that_came_back_is_noticed() {
-        let mut look = ViewState::default();
-        look.take(told(&[1, 2], [0; 3]));
-        look.take(told(&[2, 3], [0; 3]));
-        assert_eq!(look.comebacks, 0, "one of two processes is another run of the same job");
-        look.take(told(&[4, 5], [0; 3]));
-        assert_eq!((look.comebacks, look.came_back_us), (1, 7));
+        let mut state = ViewState::default();
+        state.take(job(&[1, 2], [0; 3]));
+        state.take(job(&[2, 3], [0; 3]));
+        assert_eq!(state.restarts, 0, "one of two processes is another run of the same job");
+        state.take(job(&[4, 5], [0; 3]));
+        assert_eq!((state.restarts, state.restarted_us), (1, 7));
     }
 }

@@ -1,52 +1,52 @@
-//! The graph of a job as lines: each part below one that it reads, as files in folders. Pure.
+//! The graph of a job as a tree of lines: each part is below one that it reads, like files in directories. Pure.
 
 use crate::page::part::inputs;
 use millstream_runtime::control::GraphPart;
 
-/// Letters of the lines in front of a name; of what is deeper, the end is shown.
+/// Maximum characters of the tree lines before a name. For deeper parts the end is shown.
 const LINES_CHARS_MAX: usize = 12;
 
-/// A part in that order.
+/// A part in the tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Branch {
-    /// Its place in the graph.
-    pub place: usize,
-    /// What is drawn in front of its name.
+    /// The index of the part in the graph.
+    pub index: usize,
+    /// The tree lines before the name.
     pub lines: String,
-    /// The places of what it reads beside the one above it.
+    /// The indices of its other inputs, in addition to the one above it.
     pub others: Vec<usize>,
 }
 
-/// All parts that are to be seen: those that nobody wrote only where something reads them.
+/// Returns all visible parts. Implicit parts are visible only if something reads them.
 pub fn of(parts: &[GraphPart]) -> Vec<Branch> {
     let inputs = inputs(parts);
     let depths = depths(&inputs);
     let mut readers: Vec<Vec<usize>> = vec![Vec::new(); parts.len()];
     let mut roots = Vec::new();
     let mut above = vec![None; parts.len()];
-    for (place, from) in inputs.iter().enumerate() {
-        // Below the deepest of those that it reads, so that all others stand above it as well.
-        above[place] = from.iter().copied().max_by_key(|from| depths[*from]);
-        match above[place] {
-            Some(parent) => readers[parent].push(place),
-            None => roots.push(place),
+    for (index, from) in inputs.iter().enumerate() {
+        // Below its deepest input, so that all other inputs are above it as well.
+        above[index] = from.iter().copied().max_by_key(|from| depths[*from]);
+        match above[index] {
+            Some(parent) => readers[parent].push(index),
+            None => roots.push(index),
         }
     }
-    let read: Vec<bool> = (0..parts.len()).map(|place| inputs.iter().any(|from| from.contains(&place))).collect();
-    roots.retain(|place| !parts[*place].hidden || read[*place]);
+    let read: Vec<bool> = (0..parts.len()).map(|index| inputs.iter().any(|from| from.contains(&index))).collect();
+    roots.retain(|index| !parts[*index].hidden || read[*index]);
     let mut branches = Vec::new();
-    // What comes last is taken first.
+    // A stack: the last one is taken first.
     let mut left: Vec<(usize, String, &str)> = roots.iter().rev().map(|root| (*root, String::new(), "")).collect();
-    while let Some((place, before, sign)) = left.pop() {
+    while let Some((index, before, sign)) = left.pop() {
         let below = match sign {
             "" => before.clone(),
             "├ " => format!("{before}│ "),
             _ => format!("{before}  "),
         };
-        let others = inputs[place].iter().copied().filter(|from| above[place] != Some(*from)).collect();
-        branches.push(Branch { place, lines: cut(&format!("{before}{sign}")), others });
-        for (at, reader) in readers[place].iter().enumerate().rev() {
-            let sign = if at + 1 == readers[place].len() { "└ " } else { "├ " };
+        let others = inputs[index].iter().copied().filter(|from| above[index] != Some(*from)).collect();
+        branches.push(Branch { index, lines: cut(&format!("{before}{sign}")), others });
+        for (at, reader) in readers[index].iter().enumerate().rev() {
+            let sign = if at + 1 == readers[index].len() { "└ " } else { "├ " };
             left.push((*reader, below.clone(), sign));
         }
     }
@@ -61,16 +61,16 @@ fn cut(lines: &str) -> String {
     }
 }
 
-/// How many parts stand before each on the longest way. What is told may have been made up: a circle has an end here.
+/// Returns for each part the length of the longest path to it. External data may contain a cycle, which ends here.
 fn depths(inputs: &[Vec<usize>]) -> Vec<usize> {
     let mut depths = vec![0; inputs.len()];
     let mut missing: Vec<usize> = inputs.iter().map(Vec::len).collect();
     let mut readers: Vec<Vec<usize>> = vec![Vec::new(); inputs.len()];
-    inputs.iter().enumerate().for_each(|(place, from)| from.iter().for_each(|from| readers[*from].push(place)));
-    let mut ready: Vec<usize> = (0..inputs.len()).filter(|place| missing[*place] == 0).collect();
-    while let Some(place) = ready.pop() {
-        for reader in &readers[place] {
-            depths[*reader] = depths[*reader].max(depths[place] + 1);
+    inputs.iter().enumerate().for_each(|(index, from)| from.iter().for_each(|from| readers[*from].push(index)));
+    let mut ready: Vec<usize> = (0..inputs.len()).filter(|index| missing[*index] == 0).collect();
+    while let Some(index) = ready.pop() {
+        for reader in &readers[index] {
+            depths[*reader] = depths[*reader].max(depths[index] + 1);
             missing[*reader] -= 1;
             if missing[*reader] == 0 {
                 ready.push(*reader);
@@ -97,8 +97,8 @@ mod tests {
 
     fn drawn(parts: &[GraphPart]) -> String {
         let line = |branch: &Branch| {
-            let others: Vec<&str> = branch.others.iter().map(|place| parts[*place].name.as_str()).collect();
-            format!("{}{} {}", branch.lines, parts[branch.place].name, others.join(",")).trim_end().to_owned()
+            let others: Vec<&str> = branch.others.iter().map(|index| parts[*index].name.as_str()).collect();
+            format!("{}{} {}", branch.lines, parts[branch.index].name, others.join(",")).trim_end().to_owned()
         };
         of(parts).iter().map(line).collect::<Vec<_>>().join("\n")
     }

@@ -1,6 +1,6 @@
-//! How an upgrade went, for people and for programs.
+//! The result of an upgrade, for people and for programs.
 
-use crate::cli::status::words::duration;
+use crate::cli::status::text::duration;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::plugin_part::PluginPart;
 use millstream_base::units::grouped;
@@ -26,7 +26,7 @@ struct UpgradeReport<'a> {
     shadow: Option<&'a ShadowReport>,
 }
 
-/// One JSON object. `ruled`: why it was dropped, if it was.
+/// Returns one JSON object. `ruled`: why it was dropped, if it was.
 pub fn json(status: &UpgradeStatus, ruled: &Result<(), String>) -> Result<String> {
     let (after, pause_us) = match status.step {
         UpgradeStep::Done { after, pause_us } => (Some(after), Some(pause_us)),
@@ -39,13 +39,13 @@ pub fn json(status: &UpgradeStatus, ruled: &Result<(), String>) -> Result<String
     Ok(serde_json::to_string(&report).map_err(Error::bug)? + "\n")
 }
 
-/// The same in words; why it was dropped is the command's error.
+/// Returns the result as text. The command's error says why it was dropped.
 pub fn words(UpgradeStatus { stage, from, to, step, shadow, .. }: &UpgradeStatus) -> String {
-    let mut text = shadow.as_ref().map(shadow_in_words).unwrap_or_default();
+    let mut text = shadow.as_ref().map(describe_shadow).unwrap_or_default();
     if let UpgradeStep::Done { after, pause_us } = step {
         let _ = writeln!(
             text,
-            "{}: {} in place of {} since batch {}",
+            "{}: {} instead of {} since batch {}",
             PluginPart::of(stage),
             to.0,
             from.0,
@@ -56,8 +56,8 @@ pub fn words(UpgradeStatus { stage, from, to, step, shadow, .. }: &UpgradeStatus
     text
 }
 
-/// A table of what both versions did, and the first differences.
-fn shadow_in_words(report: &ShadowReport) -> String {
+/// Returns a table of what both versions did, and the first differences.
+fn describe_shadow(report: &ShadowReport) -> String {
     let lines = [
         ["".into(), "old".into(), "new".into(), "differ".into()],
         ["rows".into(), grouped(report.rows), String::new(), grouped(report.rows_differing)],
@@ -84,7 +84,7 @@ fn shadow_in_words(report: &ShadowReport) -> String {
     text
 }
 
-/// How much longer the new version took.
+/// Returns how much longer the new version took.
 fn ratio(report: &ShadowReport) -> String {
     match report.cost_ns {
         0 => String::new(),
@@ -118,6 +118,6 @@ mod tests {
             \x20 CPU time              2.00 ms       3.00 ms      1.50 x\n\
             \x20 batch 7: only the old one emitted {n: 1}\n";
         let lines = |text: &str| text.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
-        assert_eq!(lines(&shadow_in_words(&report)), lines(table));
+        assert_eq!(lines(&describe_shadow(&report)), lines(table));
     }
 }

@@ -1,11 +1,11 @@
-//! A running job, all processes of which are asked together.
+//! A running job, whose processes are all queried together.
 
 use crate::cli::run::signals;
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
 use millstream_base::time;
 use millstream_engine::operators::plugin::shadow::ShadowReport;
-use millstream_engine::running::upgrade::{Prepare, UpgradeStatus, UpgradeStep};
+use millstream_engine::running::upgrade::{PrepareRequest, UpgradeStatus, UpgradeStep};
 use millstream_runtime::control::{
     ControlAnswer, ControlQuestion, ProcessAnswer, RunningMark, StatusAnswers, ask, put,
 };
@@ -15,14 +15,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often it is looked how an upgrade stands.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// How long a job that is being started is waited for, until a process of it answers.
+/// How often the status of an upgrade is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// How long to wait for a starting job until one of its processes responds.
 const START_MAX: Duration = Duration::from_secs(30);
-/// How long the other processes are, once one answers: those of one machine start together, those of others answer there.
+/// How long to wait for the other processes once one responds. Those of one machine start together; those of other
+/// machines respond there.
 const OTHERS_START_MAX: Duration = Duration::from_secs(5);
-/// After how long it is told that the job is waited for.
-const TELL_AFTER: Duration = Duration::from_secs(1);
+/// After this time the user is notified that the job is being waited for.
+const NOTICE_AFTER: Duration = Duration::from_secs(1);
 
 /// A job whose processes can all be reached.
 pub struct RunningJob {
@@ -31,44 +32,44 @@ pub struct RunningJob {
     processes: usize,
 }
 
-/// A component that a stage may get.
+/// A component for a stage.
 pub struct NextComponent<'a> {
-    /// `plugin` as the job file is to have it.
+    /// The new value of `plugin` in the job file.
     pub plugin: &'a str,
-    /// The component.
+    /// The component file.
     pub file: &'a Path,
-    /// Its digest.
+    /// The digest of the component.
     pub digest: &'a Digest,
-    /// Who has signed it and is trusted, where it is a package.
+    /// The trusted signers, if it is a package.
     pub signers: Option<&'a [String]>,
 }
 
 impl RunningJob {
-    /// The running job of this file. One that is being started is waited for. An error where it does not run, or not all of it is on this
-    /// machine and answers.
+    /// Finds the running job of this file. Waits for a job that is starting. Fails if the job does not run, or not all
+    /// of its processes are on this machine and respond.
     pub fn find(file: &Path) -> Result<RunningJob> {
         let began = Instant::now();
         let mut told = false;
         loop {
-            let answers = ask(file)?;
-            let found = RunningJob::of(file, &answers);
-            let answers_max = if answers.answered.is_empty() { START_MAX } else { OTHERS_START_MAX };
+            let responses = ask(file)?;
+            let found = RunningJob::of(file, &responses);
+            let answers_max = if responses.answered.is_empty() { START_MAX } else { OTHERS_START_MAX };
             if found.is_ok() || began.elapsed() >= answers_max || !RunningMark::is_held(file)? {
                 return found;
             }
-            if !told && began.elapsed() >= TELL_AFTER {
+            if !told && began.elapsed() >= NOTICE_AFTER {
                 tracing::info!("the job {} is starting; waiting until it responds", file.display());
                 told = true;
             }
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 
-    fn of(file: &Path, answers: &StatusAnswers) -> Result<RunningJob> {
+    fn of(file: &Path, responses: &StatusAnswers) -> Result<RunningJob> {
         let shown = file.display();
         let silent: String =
-            answers.silent.iter().map(|(process, words)| format!("\n  process {process}: {words}")).collect();
-        let Some(processes) = answers.answered.first().map(|told| told.status.processes) else {
+            responses.silent.iter().map(|(process, message)| format!("\n  process {process}: {message}")).collect();
+        let Some(processes) = responses.answered.first().map(|told| told.status.processes) else {
             return Err(Error::environment(match silent.is_empty() {
                 true if RunningMark::is_held(file)? => {
                     format!("the job {shown} is starting and does not respond yet; its log shows what it waits for")
@@ -80,29 +81,29 @@ impl RunningJob {
                 false => format!("the job {shown} is running but does not respond{silent}"),
             }));
         };
-        if answers.answered.len() < processes {
+        if responses.answered.len() < processes {
             return Err(Error::environment(format!(
                 "{} of {processes} processes of the job {shown} respond on this machine, but an upgrade needs all of them; stop \
                  the job, change it and restart it{silent}",
-                answers.answered.len()
+                responses.answered.len()
             )));
         }
         Ok(RunningJob { file: file.to_owned(), processes })
     }
 
-    /// Has all processes load and check a plugin for a stage.
+    /// Makes all processes load and check a plugin for a stage.
     pub fn prepare(&self, stage: &str, next: &NextComponent) -> Result<UpgradeStatus> {
         self.prepare_one(stage, next, false)
     }
 
-    /// The same; where a call of the plugin fails, the one that ran before goes on.
+    /// Like [`RunningJob::prepare`], on trial: if a call of the plugin fails, the previous version continues.
     pub fn prepare_on_trial(&self, stage: &str, next: &NextComponent) -> Result<UpgradeStatus> {
         self.prepare_one(stage, next, true)
     }
 
     fn prepare_one(&self, stage: &str, next: &NextComponent, on_trial: bool) -> Result<UpgradeStatus> {
         let id = time::now().0.unsigned_abs().max(1);
-        let prepared = self.all(&ControlQuestion::Prepare(Prepare {
+        let prepared = self.all(&ControlQuestion::Prepare(PrepareRequest {
             id,
             stage: stage.to_owned(),
             plugin: next.plugin.to_owned(),
@@ -112,24 +113,24 @@ impl RunningJob {
             on_trial,
         }));
         if prepared.is_err() {
-            // Those that have prepared it need not keep it.
+            // Processes that have prepared it need not keep it.
             let _ = put(&self.file, &ControlQuestion::Drop { id, why: "another process rejected it".into() }, |_| true);
         }
         self.any(prepared?)
     }
 
-    /// Puts a prepared plugin in its place, and waits until that is done or was given up.
+    /// Replaces a plugin with a prepared one, and waits until that is done or was canceled.
     pub fn commit(&self, id: u64) -> Result<UpgradeStatus> {
         let mut status = self.first(&ControlQuestion::Commit { id })?;
         while !matches!(status.step, UpgradeStep::Done { .. } | UpgradeStep::Dropped(_) | UpgradeStep::Failed(_)) {
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(POLL_INTERVAL);
             status = self.first(&ControlQuestion::Upgrade { id })?;
         }
         Ok(status)
     }
 
-    /// Runs a prepared plugin in a shadow for so many batches, and waits until it has, or has failed, or was given up: what
-    /// all processes have seen of it.
+    /// Runs a prepared plugin in a shadow for `batches` batches. Waits until that is done, has failed or was canceled.
+    /// Returns what all processes have observed.
     pub fn shadow(&self, id: u64, batches: u64) -> Result<UpgradeStatus> {
         self.first(&ControlQuestion::Shadow { id, batches })?;
         loop {
@@ -145,14 +146,14 @@ impl RunningJob {
             if let Some(status) = all.into_iter().nth(first).filter(over) {
                 return Ok(UpgradeStatus { shadow: report, ..status });
             }
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 
-    /// Until it is `over`, whoever stops this command gives its prepared plugin up with it; what follows is not interrupted.
+    /// Until `over` is set, a signal also cancels the prepared plugin. Later steps are not interrupted.
     pub fn give_up_on_signals(&self, id: u64, over: Arc<AtomicBool>) -> Result<()> {
         let file = self.file.clone();
-        signals::watch(signals::end_unheard, move || {
+        signals::watch(signals::exit_unstoppable, move || {
             if !over.load(Ordering::Acquire) {
                 let why = "the command that requested it has stopped waiting".into();
                 let _ = put(&file, &ControlQuestion::Drop { id, why }, |_| true);
@@ -162,23 +163,23 @@ impl RunningJob {
         })
     }
 
-    /// Gives a prepared plugin up.
+    /// Cancels a prepared plugin.
     pub fn give_up(&self, id: u64, why: &str) -> Result<UpgradeStatus> {
         self.any(self.all(&ControlQuestion::Drop { id, why: why.to_owned() })?)
     }
 
-    /// How an upgrade stands, in each process.
+    /// Returns the status of an upgrade in each process.
     pub fn status(&self, id: u64) -> Result<Vec<UpgradeStatus>> {
         self.all(&ControlQuestion::Upgrade { id })
     }
 
-    /// Asks process 0.
+    /// Sends a request to process 0.
     pub fn first(&self, question: &ControlQuestion) -> Result<UpgradeStatus> {
         let said = put(&self.file, question, |process| process == 0)?;
         said.into_iter().next().map_or_else(|| Err(self.ended()), |said| self.status_of(said))
     }
 
-    /// Asks all processes: none may be missing.
+    /// Sends a request to all processes. All must respond.
     pub fn all(&self, question: &ControlQuestion) -> Result<Vec<UpgradeStatus>> {
         let said = put(&self.file, question, |_| true)?;
         if said.len() < self.processes {
@@ -188,13 +189,13 @@ impl RunningJob {
     }
 
     fn status_of(&self, said: ProcessAnswer) -> Result<UpgradeStatus> {
-        let of = |words: String| {
-            if self.processes > 1 { format!("process {} of the job: {words}", said.process) } else { words }
+        let of = |message: String| {
+            if self.processes > 1 { format!("process {} of the job: {message}", said.process) } else { message }
         };
         match said.answer {
             Ok(ControlAnswer::Upgrade(status)) => Ok(*status),
-            Ok(ControlAnswer::Refused(words)) => Err(Error::job(words)),
-            Ok(ControlAnswer::Error(words)) | Err(words) => Err(Error::environment(of(words))),
+            Ok(ControlAnswer::Refused(message)) => Err(Error::job(message)),
+            Ok(ControlAnswer::Error(message)) | Err(message) => Err(Error::environment(of(message))),
             Ok(ControlAnswer::Status(_) | ControlAnswer::View(_) | ControlAnswer::Done(_)) => {
                 Err(Error::environment(of("it sent an unexpected response".into())))
             }

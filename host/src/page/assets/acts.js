@@ -1,4 +1,4 @@
-// What the page does to a job where it may; where it may not, the command that does.
+// The actions of the page on a job. If they are disabled, the equivalent commands are shown.
 import { h, name, sentence } from './dom.js';
 import { clock, date, number, time } from './words.js';
 
@@ -16,13 +16,13 @@ async function post(job, what, query) {
 
 export const stop = (job) => { if (confirm('Stop the job? It first processes and commits what it has received.')) post(job, 'stop', {}); };
 
-// What a shell takes as one word.
+// Quotes a text as one shell word.
 const word = (text) => /^[\w./=@:,+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
-const command = (...words) => h('code', {}, name('millstream ' + words.map(word).join(' ')));
+const command = (...args) => h('code', {}, name('millstream ' + args.map(word).join(' ')));
 const busy = (job) => job.view.asked.some((one) => one.ended_us === null);
-const button = (job, words, call) => h('button', { type: 'button', class: 'plain', disabled: busy(job), on: { click: call } }, words);
+const button = (job, label, call) => h('button', { type: 'button', class: 'plain', disabled: busy(job), on: { click: call } }, label);
 
-/** What was asked for from the page, the newest first. `about`: of which it is. */
+/** Lists the requested actions, the newest first. `about` filters them. */
 export function asked(job, about = () => true) {
   const all = job.view.asked.filter(about).reverse();
   const said = (one) => h('li', { class: one.ended_us === null ? 'note' : one.failed ? 'bad' : '' },
@@ -31,7 +31,7 @@ export function asked(job, about = () => true) {
   return [kept.error && h('p', { class: 'error', role: 'alert' }, kept.error), all.length > 0 && h('ul', { class: 'said', 'aria-live': 'polite' }, all.map(said))];
 }
 
-/** How rejected rows go back to the stages that refused them. */
+/** Shows how rejected rows can be retried in the stages that rejected them. */
 export function retries(job) {
   const { view } = job, { parts } = view.graph, counts = new Map(view.status.stages.map((s) => [s.name, s.rejected ?? 0]));
   const stages = parts.filter((p) => p.role === 'stage' && (p.retries_from || counts.get(p.name) > 0)).sort((a, b) => counts.get(b.name) - counts.get(a.name)).slice(0, STAGES_MAX);
@@ -50,7 +50,7 @@ export function retries(job) {
 const STEPS = { prepared: 'is loaded and checked', shadowing: 'runs in parallel and is compared', shadowed: 'ran in parallel and was compared', committing: 'becomes active with the next batch' };
 const step = (at) => STEPS[at] ?? (at.done ? `active after batch ${number(at.done.after)}; pause between batches: ${time(at.done.pause_us)}` : at.dropped ? `was canceled: ${at.dropped}` : at.failed ? `failed, and the previous version continues: ${at.failed}` : JSON.stringify(at));
 
-/** What running two versions side by side has shown. */
+/** Shows the comparison of two versions that ran in parallel. */
 function shadow(report) {
   const cells = (all) => h('tr', {}, all.map((text, i) => h(i ? 'td' : 'th', { class: i && 'n', scope: !i && 'row' }, text)));
   return [h('p', { class: 'small quiet' }, `Both versions processed the rows of ${number(report.batches)} batches.`),
@@ -62,15 +62,15 @@ function shadow(report) {
     report.failed && h('p', { class: 'error' }, 'The new version failed and is no longer called: ', report.failed)];
 }
 
-/** How an upgrade stands or went. */
+/** Shows the status of an upgrade. */
 export const upgrade = (job, one) => h('div', { class: 'card' }, h('h2', {}, 'Upgrade of ', name(one.stage)),
   h('dl', { class: 'facts' }, h('dt', {}, 'From'), h('dd', {}, name(one.from[0]), ' ', h('code', { class: 'quiet' }, one.from[1])), h('dt', {}, 'To'), h('dd', {}, name(one.to[0]), ' ', h('code', { class: 'quiet' }, one.to[1])), h('dt', {}, 'New version'), h('dd', {}, sentence(step(one.step)))),
   job.view.actions && ['prepared', 'shadowing', 'shadowed'].includes(one.step) && h('button', { type: 'button', class: 'plain', on: { click: () => post(job, 'drop', { upgrade: one.id }) } }, 'Cancel'),
   one.shadow && shadow(one.shadow));
 
-/** How another version of the plugin of a stage, source or sink takes its place. */
+/** Shows how the plugin of a stage, source or sink can be upgraded. */
 export function upgrading(job, is) {
-  // As commands name it: a sink may have the name of a stage.
+  // The name in commands: a sink may have the name of a stage.
   const stage = is.role === 'stage' ? is.name : `${is.role}s.${is.name}`;
   if (kept.stage !== stage) Object.assign(kept, { stage, to: '', error: null });
   const { view } = job, own = (key) => ({ id: 'upgrade-' + key, value: kept[key], on: { input: (event) => { kept[key] = event.target.value; } } });
@@ -80,14 +80,14 @@ export function upgrading(job, is) {
     const { to, shadow, promote } = kept;
     if (to && confirm(`Replace the plugin of ${is.role} ${is.name} with ${to}? This also changes the job file.`)) post(job, 'upgrade', { stage, to, shadow: is.role === 'stage' && shadow || '0', promote });
   };
-  // Paths begin in the folder of the job.
-  const there = (to) => /^[^/]*@|^[\d.]*$|^\//.test(to) ? to : view.file.replace(/[^/]*$/, '') + to;
+  // Paths are relative to the directory of the job.
+  const fromJobDir = (to) => /^[^/]*@|^[\d.]*$|^\//.test(to) ? to : view.file.replace(/[^/]*$/, '') + to;
   const form = view.actions ? [
     h('form', { on: { submit: ask } }, field('to', 'Version, name@version or a path in the job’s directory', { required: true, placeholder: '0.2.0', autocomplete: 'off' }),
       is.role === 'stage' && field('shadow', 'Batches in parallel with the old version first', { type: 'number', min: 0 }),
-      is.role === 'stage' && h('label', {}, 'Activate it if', h('select', own('promote'), RULES.map(([value, words]) => h('option', { value, selected: kept.promote === value }, words)))),
+      is.role === 'stage' && h('label', {}, 'Activate it if', h('select', own('promote'), RULES.map(([value, label]) => h('option', { value, selected: kept.promote === value }, label)))),
       h('button', { type: 'submit', disabled: busy(job) }, 'Upgrade')),
-    h('p', { class: 'quiet small' }, 'A version that needs more permissions or has other columns is rejected here, with the differences. To accept it in a terminal: ', command('upgrade', view.file, stage, there(kept.to) || 'VERSION', '--accept'))]
+    h('p', { class: 'quiet small' }, 'A version that needs more permissions or has other columns is rejected here, with the differences. To accept it in a terminal: ', command('upgrade', view.file, stage, fromJobDir(kept.to) || 'VERSION', '--accept'))]
     : h('p', { class: 'quiet small' }, 'To upgrade: ', command('upgrade', view.file, stage, 'VERSION', ...(is.role === 'stage' ? ['--shadow', '20'] : [])), '. This page is read-only; to change the job from here, start it with ', h('code', {}, '--ui-actions'), '.');
   return [h('div', { class: 'card' }, h('h2', {}, 'Upgrade'), form, asked(job, (one) => one.what === 'upgrade' && one.stage === stage)),
     [...view.upgrades].reverse().filter((one) => one.stage === stage).slice(0, 3).map((one) => upgrade(job, one))];

@@ -1,8 +1,8 @@
-// Elements are made of names and text alone: nothing that a job, row or plugin brings is ever read as markup.
+// Creates elements from names and text only: data of a job, row or plugin is never parsed as markup.
 const SVG = 'http://www.w3.org/2000/svg';
 const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 
-/** Text as it may be shown: what would be invisible, or turn around what stands beside it, is written out. */
+/** Makes text safe to show: invisible characters, and those that change the direction of adjacent text, are escaped. */
 export function safe(text) {
   return String(text ?? '').replace(HIDDEN, (c) => '\\u' + c.charCodeAt(0).toString(16).padStart(4, '0'));
 }
@@ -12,26 +12,26 @@ function make(element, attributes, children) {
     if (value === false || value === null || value === undefined) continue;
     if (name === 'on') Object.entries(value).forEach(([event, call]) => { element['on' + event] = call; });
     else if (name === 'value') element.value = value;
-    // What is within is drawn by a call, into the element that is shown.
+    // The content is drawn by a function, into the element that is shown.
     else if (name === 'live') element.live = value;
     else element.setAttribute(name, value === true ? '' : safe(value));
   }
-  // What can be scrolled must be reached by keyboard as well.
+  // Scrollable elements must be reachable by keyboard.
   if (element.classList.contains('scroll')) element.tabIndex = 0;
   element.append(...children.flat(9).filter((c) => c !== null && c !== undefined && c !== false).map((c) => c instanceof Node ? c : safe(c)));
   return element;
 }
 export const h = (tag, attributes, ...children) => make(document.createElement(tag), attributes, children);
 export const s = (tag, attributes, ...children) => make(document.createElementNS(SVG, tag), attributes, children);
-/** A name that somebody chose: it does not change the direction of what stands around it. */
+/** Isolates an external name, so that it does not change the direction of the surrounding text. */
 export const name = (text) => h('bdi', {}, text);
 
-/** A sentence: what stands between backquotes is a name. */
-export const sentence = (text) => String(text ?? '').split('`').map((words, at) => at % 2 ? h('code', {}, name(words)) : words);
+/** Formats a sentence. Text in backquotes is a name. */
+export const sentence = (text) => String(text ?? '').split('`').map((part, at) => at % 2 ? h('code', {}, name(part)) : part);
 
 const CALLS = ['onclick', 'onsubmit', 'oninput', 'onkeydown'];
 
-/** Makes `old` what `next` is, and touches nothing that is so already: no flicker, and what is typed or chosen stays. */
+/** Changes `old` to match `next`, without touching equal parts: this avoids flicker, and keeps input and selection. */
 export function morph(old, next) {
   if (old.nodeType !== next.nodeType || old.nodeName !== next.nodeName || old.id !== next.id) {
     old.replaceWith(next);
@@ -48,11 +48,11 @@ export function morph(old, next) {
   if (next.live) next.live(old); else children(old, [...next.childNodes]);
 }
 
-/** The same for what is within an element. */
+/** Does the same for the children of an element. */
 export function children(element, next) {
-  next.forEach((child, place) => {
-    const there = element.childNodes[place];
-    if (there) morph(there, child); else { element.append(child); child.live?.(child); }
+  next.forEach((child, index) => {
+    const existing = element.childNodes[index];
+    if (existing) morph(existing, child); else { element.append(child); child.live?.(child); }
   });
   while (element.childNodes.length > next.length) element.lastChild.remove();
 }

@@ -1,4 +1,4 @@
-// Rejected rows, state, checkpoints and the log.
+// The views of rejected rows, state, checkpoints and the log.
 import { h, name, safe, sentence } from './dom.js';
 import * as acts from './acts.js';
 import { bytes, clock, date, number, time } from './words.js';
@@ -20,8 +20,8 @@ export function refused(job) {
     rows.length ? rows.map(card) : h('p', {}, job.refused.length ? 'No row matches the search.' : 'No rejected or late rows since the page was opened.')];
 }
 
-// JSON whose integers keep all digits: those that a number of JavaScript would round become BigInt. Strings are matched first, so that
-// digits within them are left alone.
+// Parses JSON without rounding integers: those that a JavaScript number cannot represent become BigInt. Strings are matched first, so that
+// digits within them are not changed.
 const TOKEN = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?/g;
 const EXACT = /^\u0000integer:-?\d{16,}$/;
 function parse(text) {

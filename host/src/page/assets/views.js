@@ -7,22 +7,22 @@ import * as acts from './acts.js';
 
 let known = { view: null, parts: [] };
 
-/** What is known of the part at this place, in one object; put together once for each view. */
-export function facts(job, place) {
+/** Returns the facts about the part with this index, in one object. It is created once per view. */
+export function facts(job, index) {
   if (known.view !== job.view) known = { view: job.view, parts: [] };
-  return known.parts[place] ??= factsOf(job, place);
+  return known.parts[index] ??= factsOf(job, index);
 }
 
-function factsOf(job, place) {
+function factsOf(job, index) {
   const { view } = job, { status, graph } = view;
-  const counts = status.sources.length > place ? status.sources[place]
-    : status.stages[place - status.sources.length] ?? status.sinks[place - status.sources.length - status.stages.length] ?? {};
-  const recent = view.batches.last_10_s, part = graph.parts[place], own = view.parts[place] ?? {};
+  const counts = status.sources.length > index ? status.sources[index]
+    : status.stages[index - status.sources.length] ?? status.sinks[index - status.sources.length - status.stages.length] ?? {};
+  const recent = view.batches.last_10_s, part = graph.parts[index], own = view.parts[index] ?? {};
   const threads = part?.role === 'sink' ? 1 : Math.max(status.workers, 1);
-  const watermark = view.batches.watermarks_us[place];
+  const watermark = view.batches.watermarks_us[index];
   const behind = watermark !== null && watermark !== undefined && status.last_batch_time_us && watermark < 9e15 ? status.last_batch_time_us - watermark : null;
   return {
-    counts, own, watermark, rate: counts.rows_per_second ?? 0, busy: (recent.busy_us[place] ?? 0) / Math.max(recent.span_us, 1) / threads,
+    counts, own, watermark, rate: counts.rows_per_second ?? 0, busy: (recent.busy_us[index] ?? 0) / Math.max(recent.span_us, 1) / threads,
     fill: (own.waiting_bytes ?? 0) / Math.max(own.waiting_bytes_max ?? 0, 1), behind: counts.behind ?? null, state: own.state_bytes,
     rejected: counts.rejected ?? 0, lag: behind === null ? null : time(behind),
   };
@@ -58,7 +58,7 @@ export function overview(job) {
 
 const WORKERS_MAX = 64;
 
-/** For how much of the last ten seconds each worker has worked. */
+/** Shows the busy share of each worker in the last ten seconds. */
 function working(busy) {
   const one = ({ worker, percent: of }) => [h('dt', {}, `Worker ${number(worker)}`), h('dd', {}, percent(of / 100), ' ', h('meter', { min: 0, max: 100, value: of, 'aria-label': `Worker ${number(worker)} busy` }))];
   return [h('dl', { class: 'facts' }, busy.slice(0, WORKERS_MAX).map(one)), busy.length > WORKERS_MAX && h('p', { class: 'small quiet' }, `${number(busy.length - WORKERS_MAX)} more: see millstream status.`)];
@@ -66,11 +66,11 @@ function working(busy) {
 
 const said = (job) => h('ul', { class: 'said' }, job.view.diagnosis.sentences.slice(0, 40).map((one) => h('li', { class: one.level }, sentence(one.text))));
 
-// So many rows of the table are there at once; the others follow when all else has been seen.
+// The number of table rows that are drawn immediately. The others follow after everything else is visible.
 const FIRST = 30;
 const COLUMNS = ['Rows', 'Rows/s', 'Busy', 'Rejected', 'Late', 'State', 'Waiting'];
 
-/** The table of all parts, drawn into an element: its rows are made once, as copies, and their numbers changed. */
+/** Draws the table of all parts into an element. Its rows are cloned once, and then only their numbers change. */
 function parts(element, job) {
   const all = job.view.graph.parts, key = all.map((part) => [part.role, part.name, part.kind, part.hidden].join()).join(';') + job.id;
   if (element.drawn?.key !== key) {
@@ -88,9 +88,9 @@ function parts(element, job) {
     body.append(made);
   });
   rows.forEach((cells, at) => {
-    const i = shown[at], told = facts(job, i), { counts, own } = told;
-    const words = [number(counts.rows), number(told.rate), percent(told.busy), n(counts.rejected), n(counts.late), own.state_bytes ? bytes(own.state_bytes) : '–',
-      all[i].role === 'source' ? `${number(own.waiting_rows)} · ${percent(told.fill)}` : '–'];
+    const i = shown[at], values = facts(job, i), { counts, own } = values;
+    const words = [number(counts.rows), number(values.rate), percent(values.busy), n(counts.rejected), n(counts.late), own.state_bytes ? bytes(own.state_bytes) : '–',
+      all[i].role === 'source' ? `${number(own.waiting_rows)} · ${percent(values.fill)}` : '–'];
     words.forEach((text, column) => { if (cells[column].data !== text) cells[column].data = text; });
   });
 }
@@ -100,7 +100,7 @@ const waited = (waits) => { const [us, words] = causes.map(([key, words]) => [wa
 
 const SOURCES_MAX = 50;
 
-/** How many rows each source has put out a second, since somebody looks. */
+/** Shows the rows/s of each source since the page was opened. */
 function rates(job) {
   const sources = job.view.graph.parts.flatMap((part, i) => part.role === 'source' && !part.hidden ? [[part, i]] : []);
   const row = ([part, i]) => h('tr', {}, h('td', {}, h('a', { href: job.link('part', `source/${encodeURIComponent(part.name)}`) }, name(part.name))), h('td', { class: 'n' }, `${short(facts(job, i).rate)} rows/s`),
@@ -128,18 +128,18 @@ export function batches(job) {
 
 export function part(job, path) {
   const [role, ...rest] = path.split('/'), wanted = decodeURIComponent(rest.join('/')), { graph, batches: b } = job.view;
-  const place = graph.parts.findIndex((p) => p.role === role && p.name === wanted);
-  if (place < 0) return [h('p', { class: 'quiet' }, 'The job has no such part.')];
-  const is = graph.parts[place], told = facts(job, place), { counts, own } = told, all = [];
+  const index = graph.parts.findIndex((p) => p.role === role && p.name === wanted);
+  if (index < 0) return [h('p', { class: 'quiet' }, 'The job has no such part.')];
+  const is = graph.parts[index], values = facts(job, index), { counts, own } = values, all = [];
   const fact = (label, value) => { if (value !== null && value !== undefined && value !== '') all.push(h('dt', {}, label), h('dd', {}, value)); };
   fact('Reads', is.from.length ? is.from.map((stream, i) => [i > 0 && ', ', name(stream)]) : null);
-  fact(role === 'sink' ? 'Input rows' : 'Output rows', `${number(counts.rows)} · ${number(told.rate)} rows/s`);
-  fact('Busy', `${percent(told.busy)} of the last 10 s · ${time(b.busy_us[place])} in total`);
+  fact(role === 'sink' ? 'Input rows' : 'Output rows', `${number(counts.rows)} · ${number(values.rate)} rows/s`);
+  fact('Busy', `${percent(values.busy)} of the last 10 s · ${time(b.busy_us[index])} in total`);
   if (role === 'source') fact('Waiting', `${plural(own.waiting_rows, 'record')}, ${bytes(own.waiting_bytes)} of ${bytes(own.waiting_bytes_max)}${own.finished ? ' · finished' : own.idle_ms ? ' · idle for ' + time(own.idle_ms * 1000) : ''}`);
-  if (told.behind !== null) fact('Lag', plural(told.behind, 'record'));
+  if (values.behind !== null) fact('Lag', plural(values.behind, 'record'));
   if (role !== 'sink') fact('Rejected', `${number(counts.rejected)}${counts.unread_rejected ? `, ${number(counts.unread_rejected)} of them lost: no sink reads them` : ''}`);
   if (counts.late) fact('Late', number(counts.late));
-  if (told.lag !== null) fact('Watermark', `${clock(told.watermark)}, ${told.lag} behind the last batch`);
+  if (values.lag !== null) fact('Watermark', `${clock(values.watermark)}, ${values.lag} behind the last batch`);
   if (own.state_rows) fact('State', `${number(own.state_rows)} rows, keys and windows, ${bytes(own.state_bytes)}`);
   if (is.grants.length) fact('Grants', is.grants.join(', '));
   const counters = Object.entries(counts.counters ?? {});
@@ -158,13 +158,13 @@ export function part(job, path) {
   };
   const { partitions } = counts, stages = partitions ? [...new Set(partitions.furthest.flatMap((p) => Object.keys(p.times_us ?? {})))].slice(0, 4) : [];
   const moved = (us) => us === undefined ? '–' : `${clock(us)} · ${time(Math.max(job.view.status.last_batch_time_us - us, 0))} ago`;
-  // Servers that have no numbers for places say where they are in words of their own.
+  // Some servers have text positions instead of numbers.
   const worded = partitions?.furthest.some((p) => p.rows !== undefined);
   const read = (p) => worded ? [h('td', { class: 'text' }, p.place === undefined ? '–' : name(p.place)), h('td', { class: 'n' }, number(p.rows))]
     : [h('td', { class: 'n' }, number(p.position)), h('td', { class: 'n' }, p.behind === undefined ? '–' : number(p.behind))];
   const spread = partitions?.furthest.some((p) => p.process !== undefined);
   const partition = (p) => h('tr', {}, h('td', { class: 'text' }, name(p.name)), spread && h('td', { class: 'n' }, number(p.process)), read(p), stages.map((stage) => h('td', { class: 'n' }, moved(p.times_us?.[stage]))));
-  const last = job.batches.filter((x) => x.parts.some((p) => p.part === place)).slice(-120).map((x) => { const p = x.parts.find((p) => p.part === place); return { ...x, ready_us: p.busy_us, committed_us: p.busy_us }; });
+  const last = job.batches.filter((x) => x.parts.some((p) => p.part === index)).slice(-120).map((x) => { const p = x.parts.find((p) => p.part === index); return { ...x, ready_us: p.busy_us, committed_us: p.busy_us }; });
   return [h('h2', {}, name(is.name), ' ', h('span', { class: 'badge' }, `${is.role} · ${is.kind}`)), h('div', { class: 'card' }, h('dl', { class: 'facts' }, all)),
     last.length > 1 && h('div', { class: 'card' }, h('h2', {}, 'Busy time in the last batches'), chart.batches(last, 0, null, () => {}, job.room)),
     own.hot_keys && h('div', { class: 'card' }, h('h2', {}, 'Hottest keys'), own.hot_keys.keys.length ? h('table', {}, h('tbody', {}, own.hot_keys.keys.map((k) => h('tr', {}, h('td', { class: 'text' }, name(k.key)), h('td', { class: 'n' }, percent(k.rows / own.hot_keys.looked_at)))))) : 'No key has more than 1 % of the rows.',

@@ -58,8 +58,8 @@ fn main() -> Result<()> {
 }
 
 /// All WIT files, by name, one behind the other.
-fn wit_text(folder: &Path) -> Result<String> {
-    let mut paths = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+fn wit_text(dir: &Path) -> Result<String> {
+    let mut paths = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "wit"));
     paths.sort();
     paths.iter().map(|path| Ok(std::fs::read_to_string(path)?)).collect()

@@ -79,10 +79,10 @@ impl Machines {
         let secret = trial.write("cluster.key", "0123456789abcdef".repeat(4));
         std::fs::set_permissions(secret, PermissionsExt::from_mode(0o600)).unwrap();
         std::fs::create_dir(trial.path("in")).unwrap();
-        let clock = clock_library(trial.folder());
+        let clock = clock_library(trial.dir());
         let (fed, full) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicBool::new(false)));
-        let feeder = feed(trial.folder().to_owned(), fed.clone(), full.clone());
-        let reader = Some(Reader::start(trial.folder()));
+        let feeder = feed(trial.dir().to_owned(), fed.clone(), full.clone());
+        let reader = Some(Reader::start(trial.dir()));
         let count = network.machines();
         let mut machines = Machines {
             trial,
@@ -338,15 +338,15 @@ impl Drop for Machines {
 }
 
 /// Moves files of rows into the folder until there are enough.
-fn feed(folder: PathBuf, fed: Arc<AtomicI64>, full: Arc<AtomicBool>) -> JoinHandle<()> {
+fn feed(dir: PathBuf, fed: Arc<AtomicI64>, full: Arc<AtomicBool>) -> JoinHandle<()> {
     thread::spawn(move || {
         let mut first = 1;
         while !full.load(Ordering::Acquire) {
             let rows = first..first + ROWS_OF_A_FILE;
             let lines: String = rows.map(|n| format!("{{\"n\":{n},\"k\":{}}}\n", key(n))).collect();
-            let (made, name) = (folder.join("next.jsonl"), format!("in/{first:09}.jsonl"));
+            let (made, name) = (dir.join("next.jsonl"), format!("in/{first:09}.jsonl"));
             // The folder may be gone where the test has failed.
-            if std::fs::write(&made, lines).and_then(|()| std::fs::rename(&made, folder.join(name))).is_err() {
+            if std::fs::write(&made, lines).and_then(|()| std::fs::rename(&made, dir.join(name))).is_err() {
                 return;
             }
             first += ROWS_OF_A_FILE;

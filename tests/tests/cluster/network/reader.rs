@@ -50,20 +50,20 @@ pub struct Seen {
 }
 
 impl Reader {
-    pub fn start(folder: &Path) -> Reader {
+    pub fn start(dir: &Path) -> Reader {
         let progress = Arc::<Progress>::default();
-        let (shared, folder) = (progress.clone(), folder.to_owned());
+        let (shared, dir) = (progress.clone(), dir.to_owned());
         let thread = thread::spawn(move || {
             let mut seen = Seen::default();
             loop {
                 // Looked at before, so that the last look sees all.
                 let last = shared.stop.load(Ordering::Acquire);
-                let batches = seen.look_at_queue(&folder.join("log.jsonl"))?;
-                seen.look_at_parts(&folder.join("out"))?;
+                let batches = seen.look_at_queue(&dir.join("log.jsonl"))?;
+                seen.look_at_parts(&dir.join("out"))?;
                 shared.batches.fetch_add(batches, Ordering::Relaxed);
                 shared.rows.store(seen.numbers.len().min(seen.in_parts.len()) as u64, Ordering::Relaxed);
                 if last {
-                    return seen.is_still_there(&folder).map(|()| seen);
+                    return seen.is_still_there(&dir).map(|()| seen);
                 }
                 thread::sleep(LOOK_EVERY);
             }
@@ -138,8 +138,8 @@ impl Seen {
     }
 
     /// Takes the parts that are new.
-    fn look_at_parts(&mut self, folder: &Path) -> Result<(), String> {
-        let names = fs::read_dir(folder)
+    fn look_at_parts(&mut self, dir: &Path) -> Result<(), String> {
+        let names = fs::read_dir(dir)
             .into_iter()
             .flatten()
             .flatten()
@@ -148,7 +148,7 @@ impl Seen {
             if self.parts.contains_key(&name) {
                 continue;
             }
-            let bytes = fs::read(folder.join(&name)).map_err(|error| format!("{name}: {error}"))?;
+            let bytes = fs::read(dir.join(&name)).map_err(|error| format!("{name}: {error}"))?;
             if bytes.last() != Some(&b'\n') {
                 return Err(format!("{name} is half a part"));
             }
@@ -164,14 +164,12 @@ impl Seen {
     }
 
     /// Whether all that was there is as it was.
-    fn is_still_there(&self, folder: &Path) -> Result<(), String> {
-        if fs::read(folder.join("log.jsonl")).unwrap_or_default() != self.queue {
+    fn is_still_there(&self, dir: &Path) -> Result<(), String> {
+        if fs::read(dir.join("log.jsonl")).unwrap_or_default() != self.queue {
             return Err("the queue is not what it was".into());
         }
-        let changed = self
-            .parts
-            .iter()
-            .find(|(name, bytes)| fs::read(folder.join("out").join(name)).ok().as_ref() != Some(*bytes));
+        let changed =
+            self.parts.iter().find(|(name, bytes)| fs::read(dir.join("out").join(name)).ok().as_ref() != Some(*bytes));
         changed.map_or(Ok(()), |(name, _)| Err(format!("{name} is not what it was")))
     }
 }

@@ -330,7 +330,7 @@ fn what_is_no_page_is_told() {
     let trial = job(1, "every = \"50ms\"", &format!("{JSON}\nrows = \"a..b\""));
     assert!(trial.refused(&["validate", "job.toml"]).contains("`rows` has an empty name"));
     let trial = job(1, "stream = \"lines\"", &format!("{JSON}\npages = \"link\""));
-    assert!(trial.refused(&["validate", "job.toml"]).contains("`pages` is for sources that ask again and again"));
+    assert!(trial.refused(&["validate", "job.toml"]).contains("`pages` is for sources that poll"));
 }
 
 /// Greets a client of a WebSocket.

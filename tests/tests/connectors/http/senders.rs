@@ -11,12 +11,12 @@ fn a_flume_agent_delivers_lines_through_its_http_sink() {
     let (trial, job) = listening(port, &format!("batch = \"20ms\"\n{more}"), "", "");
     let lines: Vec<String> = (0..300).map(|n| format!("line {n} of a log")).collect();
     trial.write("spool/a.log", lines.join("\n") + "\n");
-    let folder = trial.folder().display();
+    let dir = trial.dir().display();
     trial.write(
         "flume.conf",
         format!(
             "a.sources = in\na.channels = c\na.sinks = out\n\
-             a.sources.in.type = spooldir\na.sources.in.spoolDir = {folder}/spool\na.sources.in.channels = c\n\
+             a.sources.in.type = spooldir\na.sources.in.spoolDir = {dir}/spool\na.sources.in.channels = c\n\
              a.channels.c.type = memory\na.channels.c.capacity = 1000\n\
              a.sinks.out.type = http\na.sinks.out.channel = c\na.sinks.out.endpoint = http://127.0.0.1:{port}/in\n\
              a.sinks.out.connectTimeout = 5000\na.sinks.out.requestTimeout = 30000\n\
@@ -57,10 +57,10 @@ fn posts() -> (Trial, String) {
     let jars = jars("pekko.sh");
     let made = Trial::new("");
     let source = root().join("tests/servers/Posts.java");
-    let compiled = Command::new("javac").args(["-cp", &jars, "-d"]).arg(made.folder()).arg(source).output();
+    let compiled = Command::new("javac").args(["-cp", &jars, "-d"]).arg(made.dir()).arg(source).output();
     let compiled = compiled.expect("there is a javac; scripts/setup.sh tests installs it");
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-    let path = format!("{}:{jars}", made.folder().display());
+    let path = format!("{}:{jars}", made.dir().display());
     (made, path)
 }
 

@@ -55,7 +55,7 @@ fn a_request_is_a_row_an_array_or_lines_and_is_answered_when_the_plan_is_durable
         (vec!["-d", "[]", &url], 0),
     ] {
         let arguments: Vec<String> =
-            arguments.iter().map(|text| text.replace("@", &format!("@{}/", trial.folder().display()))).collect();
+            arguments.iter().map(|text| text.replace("@", &format!("@{}/", trial.dir().display()))).collect();
         let (status, body) = curl(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(
             (status.as_str(), body.trim()),
@@ -265,14 +265,14 @@ fn senders_may_speak_tls_and_a_certificate_may_be_renewed() {
     assert_eq!((status.as_str(), body.trim()), ("200", "{\"rows\":1}"));
     // Plain HTTP gets no answer, and is told.
     assert!(client(port).post(&[], "plain").is_err());
-    job.until_stderr("it does not speak TLS; let it send to https://");
+    job.until_stderr("it does not use TLS; let it send to https://");
     let (cert, key) = made.of("second", "DNS:localhost", 2);
     put(&cert, &key);
     let (status, body) = post("two");
     assert_eq!((status.as_str(), body.trim()), ("200", "{\"rows\":1}"));
     trial.write("own.pem", "no certificate");
     assert_eq!(post("three").0, "200");
-    job.until_stderr("the new certificate cannot be used, and the one before stays");
+    job.until_stderr("the new certificate cannot be used, and the previous one stays");
     job.stop();
     assert_eq!(trial.values("out.jsonl"), ["one", "two", "three"]);
 }

@@ -118,7 +118,7 @@ fn another_job_takes_each_row_of_all_workers_once() {
 #[test]
 fn mistakes_are_told_and_what_is_promised() {
     let said = counting(9, "").well(&["validate", "job.toml"]);
-    assert!(said.contains("exactly once where the server goes by the header Idempotency-Key"), "{said}");
+    assert!(said.contains("exactly once if the server deduplicates by the header Idempotency-Key"), "{said}");
     assert!(said.contains("each worker sends its share of a batch, under keys of its own"), "{said}");
     let said = counting(9, "headers = { X-N = \"{sequence}\" }").refused(&["validate", "job.toml"]);
     assert!(

@@ -121,7 +121,7 @@ fn shell(trial: &Trial, lines: &str) -> String {
     let mut path = vec![program.parent().unwrap().to_path_buf()];
     path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
     let mut shell = Command::new("bash");
-    shell.args(["-euc", &format!("exec 2>&1; {lines}")]).current_dir(trial.folder());
+    shell.args(["-euc", &format!("exec 2>&1; {lines}")]).current_dir(trial.dir());
     let ended = Process::start(shell.env("PATH", std::env::join_paths(path).unwrap())).wait();
     assert_eq!(ended.code, Some(0), "{lines}\n{}{}", ended.stdout, ended.stderr);
     ended.stdout

@@ -149,6 +149,6 @@ fn a_panic_of_who_asks_for_policies_ends_the_job() {
     let trial = job(broker, "policies");
     let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
     let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", "panic@kafka-policies:1")).wait();
-    let told = "error: the thread that asks for policies of source `in` panicked: a test wants";
+    let told = "error: the thread that requests policies of source `in` panicked: a test wants";
     assert!(ended.code == Some(1) && ended.stderr.contains(told), "{}", ended.stderr);
 }

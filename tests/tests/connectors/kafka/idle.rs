@@ -135,7 +135,7 @@ fn a_panic_of_who_asks_for_the_ends_of_partitions_ends_the_job() {
     let trial = job(broker, "asked", "", "200ms");
     let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
     let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", "panic@kafka-ends:1")).wait();
-    let told = "error: the thread that asks for the ends of source `in` panicked: a test wants";
+    let told = "error: the thread that requests the ends of source `in` panicked: a test wants";
     assert!(ended.code == Some(1) && ended.stderr.contains(told), "{}", ended.stderr);
 }
 

@@ -25,7 +25,7 @@ fn script(arguments: &[&str]) -> String {
 /// A job whose columns, rows and descriptor the script made.
 fn job(topic: &str, syntax: &str, sink: &str) -> Trial {
     let trial = Trial::new("");
-    script(&["make", folder(&trial).to_str().unwrap(), "1", syntax]);
+    script(&["make", dir(&trial).to_str().unwrap(), "1", syntax]);
     trial.write(
         "job.toml",
         format!(
@@ -40,7 +40,7 @@ fn job(topic: &str, syntax: &str, sink: &str) -> Trial {
     trial
 }
 
-fn folder(trial: &Trial) -> PathBuf {
+fn dir(trial: &Trial) -> PathBuf {
     trial.path("job.toml").parent().unwrap().to_owned()
 }
 
@@ -56,7 +56,7 @@ fn agrees(trial: &Trial, syntax: &str, records: &[Vec<u8>]) {
         text.push('\n');
     }
     trial.write("records.hex", text);
-    assert_eq!(script(&["check", folder(trial).to_str().unwrap(), syntax]), "300 records agree\n");
+    assert_eq!(script(&["check", dir(trial).to_str().unwrap(), syntax]), "300 records agree\n");
 }
 
 /// A job that reads the topic into the columns that it was written from.

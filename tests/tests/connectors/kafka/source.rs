@@ -558,7 +558,7 @@ mod long {
         broker.produce("deleted", &texts(&["c", "d", "e"]));
         broker.delete_records("deleted", 0, 4);
         let said = fails(&trial, 2);
-        let expected = "partition 0 of topic `deleted` goes on at offset 2, and the oldest record there has offset 4";
+        let expected = "partition 0 of topic `deleted` resumes at offset 2, and the oldest record there has offset 4";
         assert!(said.contains(expected) && said.contains("--fresh"), "{said}");
         // What is deleted behind the job's back is none of its business.
         broker.topic("retained", 1, &[]);

@@ -222,7 +222,7 @@ fn rows_are_messages_of_subjects() {
     );
     let told =
         counting(&nats.url(), 5, "subject_from = \"place\"\nformat = \"text\"").refused(&["validate", "job.toml"]);
-    assert!(told.contains("format `text` writes a single text column beside the subject"), "{told}");
+    assert!(told.contains("format `text` writes a single text column next to the subject"), "{told}");
     for (subject, why) in [
         ("t.>", "contains a wildcard"),
         ("t 1", "contains a blank"),

@@ -335,7 +335,7 @@ fn another_stream_of_the_same_name_ends_the_job() {
             assert_eq!(run_to_idle(&trial).len(), 5);
         } else {
             let told = fails(&trial, 2);
-            assert!(told.contains("it is another stream than the one that the job has read up to message 5"), "{told}");
+            assert!(told.contains("the stream is not the one that the job has read up to message 5"), "{told}");
             assert!(told.contains("give the source another name"), "{told}");
         }
         nats.ask("STREAM.DELETE.S", &json!({}));

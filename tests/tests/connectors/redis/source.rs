@@ -251,7 +251,7 @@ fn another_stream_of_the_same_name_ends_the_job() {
             redis.add("s", &[("n", &number.to_string())]);
         }
         let told = fails(&trial, 2);
-        assert!(told.contains("it is another stream than the one that the job has read up to entry"), "{told}");
+        assert!(told.contains("the stream is not the one that the job has read up to entry"), "{told}");
         assert!(told.contains("give the source another name"), "{told}");
     }
     assert_eq!(trial.rows("out.jsonl").len(), 5);

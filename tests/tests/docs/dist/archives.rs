@@ -56,8 +56,8 @@ fn the_package_is_installed_and_runs_the_demo() {
     let package = Made::once().archive(".deb");
     let root = with_dependencies(&package);
     let mut dpkg = vec!["dpkg", "--force-script-chrootless", "--log=/dev/null"];
-    let folder = format!("--root={}", root.path("").display());
-    dpkg.extend([&*folder, "--install", package.to_str().unwrap()]);
+    let dir = format!("--root={}", root.path("").display());
+    dpkg.extend([&*dir, "--install", package.to_str().unwrap()]);
     // Where we have no rights, we have them in a namespace of our own.
     let is_root = does(Command::new("id").arg("-u")).trim() == "0";
     if !is_root {
@@ -117,10 +117,10 @@ mod long {
 
     #[test]
     fn the_same_program_makes_the_same_bytes() {
-        let sums = |made: &Made| fs::read_to_string(made.folder.path().join("SHA256SUMS")).unwrap();
+        let sums = |made: &Made| fs::read_to_string(made.dir.path().join("SHA256SUMS")).unwrap();
         let first = Made::once();
         assert_eq!(sums(first), sums(&Made::anew()));
-        does(Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(first.folder.path()));
+        does(Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(first.dir.path()));
     }
 
     /// What the tarball has is as in the checkout, but for the symbols of the program.

@@ -11,10 +11,10 @@ const PAGES: [&str; 2] = ["docs/how-to/install.md", "docs/how-to/run-as-a-servic
 
 /// What a shell makes of these lines, with only these programs before those of the path.
 #[track_caller]
-fn shell(folder: &Path, programs: &Path, lines: &str) -> String {
+fn shell(dir: &Path, programs: &Path, lines: &str) -> String {
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     let mut shell = Command::new("bash");
-    shell.args(["-euc", lines]).current_dir(folder).env("PATH", path).env("HOME", folder);
+    shell.args(["-euc", lines]).current_dir(dir).env("PATH", path).env("HOME", dir);
     let ended = Process::start(&mut shell).wait_within(WITHIN);
     assert_eq!(ended.code, Some(0), "{lines}\n{}{}", ended.stdout, ended.stderr);
     ended.stdout
@@ -22,13 +22,13 @@ fn shell(folder: &Path, programs: &Path, lines: &str) -> String {
 
 /// A folder with programs of these names that say what they were asked for, instead of changing this machine.
 fn speaking(names: &[&str]) -> TempDir {
-    let folder = TempDir::new().unwrap();
+    let dir = TempDir::new().unwrap();
     for name in names {
-        let path = folder.path().join(name);
+        let path = dir.path().join(name);
         fs::write(&path, format!("#!/bin/sh\necho {name} \"$@\"\n")).unwrap();
         does(Command::new("chmod").arg("755").arg(path));
     }
-    folder
+    dir
 }
 
 #[test]
@@ -37,31 +37,31 @@ fn the_files_are_as_the_page_names_them() {
     let page = fs::read_to_string(root().join(PAGES[0])).unwrap();
     if std::env::consts::ARCH == "x86_64" {
         for name in ["millstream-0.1.0-linux-x86_64.tar.gz", "millstream-0.1.0-oci-linux-x86_64.tar"] {
-            assert!(made.folder.path().join(name).is_file() && page.contains(name), "{name}");
+            assert!(made.dir.path().join(name).is_file() && page.contains(name), "{name}");
         }
     }
     let none = speaking(&[]);
-    shell(made.folder.path(), none.path(), &block_of(&PAGES, "sh", "sha256sum").text);
+    shell(made.dir.path(), none.path(), &block_of(&PAGES, "sh", "sha256sum").text);
 }
 
 #[test]
 fn the_tarball_is_used_as_the_page_says() {
-    let (folder, none) = (TempDir::new().unwrap(), speaking(&[]));
-    does(Command::new("cp").arg(Made::once().archive(".tar.gz")).arg(folder.path()));
-    let told = shell(folder.path(), none.path(), &block_of(&PAGES, "sh", "tar -xzf").text);
+    let (dir, none) = (TempDir::new().unwrap(), speaking(&[]));
+    does(Command::new("cp").arg(Made::once().archive(".tar.gz")).arg(dir.path()));
+    let told = shell(dir.path(), none.path(), &block_of(&PAGES, "sh", "tar -xzf").text);
     let words = words();
     assert!(told.contains(&format!("| {} |", words.values().sum::<u64>())), "{told}");
     let unpacked = Made::once().archive(".tar.gz");
     let name = unpacked.file_name().unwrap().to_str().unwrap().trim_end_matches(".tar.gz");
-    assert_eq!(counted(&folder.path().join(name).join("demo/out/kept-totals")), words);
+    assert_eq!(counted(&dir.path().join(name).join("demo/out/kept-totals")), words);
 
     // To somewhere else than the machine's own folder.
-    let around = folder.path().join("local");
+    let around = dir.path().join("local");
     fs::create_dir(&around).unwrap();
     let copy = block_of(&PAGES, "sh", "cp -r bin").text;
     assert_eq!(copy.matches("/usr/local/").count(), 1, "{copy}");
     let copy = copy.replace("sudo ", "").replace("/usr/local/", &format!("{}/", around.display()));
-    shell(&folder.path().join(name), none.path(), &copy);
+    shell(&dir.path().join(name), none.path(), &copy);
     does(Command::new(around.join("bin/millstream")).arg("--version"));
 }
 
@@ -71,8 +71,8 @@ fn what_needs_rights_is_as_the_page_says() {
     if !has("dpkg-deb") {
         return;
     }
-    let (folder, speaking) = (TempDir::new().unwrap(), speaking(&["sudo", "docker"]));
-    let says = |text: &str| shell(folder.path(), speaking.path(), &block_of(&PAGES, "sh", text).text);
+    let (dir, speaking) = (TempDir::new().unwrap(), speaking(&["sudo", "docker"]));
+    let says = |text: &str| shell(dir.path(), speaking.path(), &block_of(&PAGES, "sh", text).text);
     let package = Made::once().archive(".deb");
     let name = package.file_name().unwrap().to_str().unwrap();
     assert_eq!(says("apt install"), format!("sudo apt install ./{name}\n"));
@@ -94,10 +94,10 @@ fn what_needs_rights_is_as_the_page_says() {
 
 #[test]
 fn completions_and_manual_come_from_the_program() {
-    let folder = TempDir::new().unwrap();
+    let dir = TempDir::new().unwrap();
     let program = millstream();
-    shell(folder.path(), program.parent().unwrap(), &block_of(&PAGES, "sh", "millstream completions").text);
-    let share = folder.path().join(".local/share");
+    shell(dir.path(), program.parent().unwrap(), &block_of(&PAGES, "sh", "millstream completions").text);
+    let share = dir.path().join(".local/share");
     assert!(share.join("bash-completion/completions/millstream").is_file());
     assert!(share.join("man/man1/millstream-run.1").is_file());
 }

@@ -15,22 +15,22 @@ const CANNOT: i32 = 77;
 
 /// A folder with some files of a system.
 pub struct Root {
-    folder: TempDir,
+    dir: TempDir,
 }
 
 impl Root {
     /// One with nothing but `/tmp`.
     pub fn new() -> Root {
-        let folder = TempDir::new().unwrap();
+        let dir = TempDir::new().unwrap();
         // Others may go through it, as through every root.
-        does(Command::new("chmod").arg("755").arg(folder.path()));
-        does(Command::new("install").args(["-d", "-m", "1777"]).arg(folder.path().join("tmp")));
-        Root { folder }
+        does(Command::new("chmod").arg("755").arg(dir.path()));
+        does(Command::new("install").args(["-d", "-m", "1777"]).arg(dir.path().join("tmp")));
+        Root { dir }
     }
 
     /// Where a path of it is outside.
     pub fn path(&self, inside: &str) -> PathBuf {
-        self.folder.path().join(inside.trim_start_matches('/'))
+        self.dir.path().join(inside.trim_start_matches('/'))
     }
 
     /// Puts a file or folder there; folders on the way are made.
@@ -51,7 +51,7 @@ impl Root {
     /// Runs a command in it as this user, who may write to `home`. `None`, said, where this machine lets nobody do so.
     pub fn run(&self, user: u32, home: &str, command: &[&str]) -> Option<Ended> {
         let mut script = Command::new(root().join("scripts/dist/root.sh"));
-        script.arg(self.folder.path()).args([&user.to_string(), home]).args(command);
+        script.arg(self.dir.path()).args([&user.to_string(), home]).args(command);
         let ended = Process::start(&mut script).wait_within(WITHIN);
         if ended.code == Some(CANNOT) {
             eprintln!("NOT TESTED: nobody may have another root here");

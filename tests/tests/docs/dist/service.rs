@@ -49,11 +49,9 @@ fn systemd_takes_the_unit_and_what_the_page_adds() {
     fs::create_dir_all(&beside).unwrap();
     let machines = fs::read_to_string(root().join("deploy/systemd/cluster.conf")).unwrap();
     // Only this unit counts: of those that it names, none is there.
-    let verify = |folder: &Root| {
+    let verify = |dir: &Root| {
         let mut command = Command::new("systemd-analyze");
-        command
-            .args(["verify", "--man=no", "--recursive-errors=no"])
-            .arg(format!("--root={}", folder.path("").display()));
+        command.args(["verify", "--man=no", "--recursive-errors=no"]).arg(format!("--root={}", dir.path("").display()));
         Process::start(command.arg("millstream@demo.service")).wait()
     };
     for added in [&added.text, &machines] {

@@ -8,8 +8,8 @@ use tempfile::TempDir;
 
 /// The tarball, unpacked, and a path in it.
 fn unpacked(inside: &str) -> (TempDir, PathBuf) {
-    let (around, folder) = Made::once().unpacked();
-    let path = folder.join(inside);
+    let (around, dir) = Made::once().unpacked();
+    let path = dir.join(inside);
     assert!(path.exists(), "{}", path.display());
     (around, path)
 }
@@ -53,8 +53,8 @@ fn zsh_completes() {
         zpty -r shell told '*validate*' && print -r -- validate
         zpty -d shell
     "#;
-    let folder = script.parent().unwrap();
-    let told = does(Command::new("zsh").args(["-f", "-c", lines]).env("FOLDER", folder).env("TERM", "dumb"));
+    let dir = script.parent().unwrap();
+    let told = does(Command::new("zsh").args(["-f", "-c", lines]).env("FOLDER", dir).env("TERM", "dumb"));
     completes(&told);
     let text = fs::read_to_string(&script).unwrap();
     assert!(!text.contains("compile-component") && !text.contains("unsupervised"));

@@ -46,7 +46,7 @@ fn lines_that_a_flume_agent_delivers() {
     let mut job = trial.start(&[]);
     job.until_stderr("listening on http");
     let mut flume = java(&jars("flume.sh"));
-    flume.args(["org.apache.flume.node.Application", "-n", "agent", "-f", "agent.conf"]).current_dir(trial.folder());
+    flume.args(["org.apache.flume.node.Application", "-n", "agent", "-f", "agent.conf"]).current_dir(trial.dir());
     let mut flume = Process::start(&mut flume);
     let count = |service: &str, level: &str| -> i64 {
         let rows = trial.rows("out.jsonl").into_iter();
@@ -213,7 +213,7 @@ mod long {
     use super::*;
 
     #[test]
-    fn folders_of_hdfs_are_summed_up_into_folders() {
+    fn dirs_of_hdfs_are_summed_up_into_dirs() {
         let hdfs = Hdfs::start();
         let trial = job_of("hdfs/job.toml", &[("batch = \"5s\"", "batch = \"200ms\"".into())]);
         let namenode = hdfs.url("").trim_start_matches("hdfs://").to_owned();
@@ -244,12 +244,12 @@ mod long {
         let jars = jars("pekko.sh");
         let compiled = Command::new("javac")
             .args(["-cp", &jars, "-d"])
-            .arg(trial.folder())
+            .arg(trial.dir())
             .arg(example("pekko/Thermometer.java"))
             .output();
         let compiled = compiled.expect("there is a javac; scripts/setup.sh tests installs it");
         assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-        let path = format!("{}:{jars}", trial.folder().display());
+        let path = format!("{}:{jars}", trial.dir().display());
         let mut actor = Process::start(java(&path).args(["Thermometer", &format!("http://{here}/in"), "200"]));
         // The job is killed in the middle, and comes back.
         let job = trial.start(&["--unsupervised"]);

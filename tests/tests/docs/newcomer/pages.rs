@@ -35,8 +35,8 @@ fn push(place: &Place) {
     tells(&told, &["1 case, 0 failed", "bills 0.1.0", "sha256:"]);
     let told = place.runs(&packages("millstream search"));
     tells(&told, &["bills", "0.1.0", "transform", "total", "bills-0.1.0.wasm"]);
-    let pulled = fs::read(place.folder.join("bills-0.1.0.wasm")).unwrap();
-    assert_eq!(pulled, fs::read(place.folder.join("bills/bills.wasm")).unwrap(), "a package is the component");
+    let pulled = fs::read(place.dir.join("bills-0.1.0.wasm")).unwrap();
+    assert_eq!(pulled, fs::read(place.dir.join("bills/bills.wasm")).unwrap(), "a package is the component");
 }
 
 fn add(place: &Place) {

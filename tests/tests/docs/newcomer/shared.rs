@@ -14,7 +14,7 @@ const BUILDS_WITHIN: Duration = Duration::from_secs(600);
 /// A folder of its own, with settings, a store and sockets of its own. It stays from run to run and at the same place, so
 /// that cargo finds built what has not changed.
 pub struct Place {
-    pub folder: PathBuf,
+    pub dir: PathBuf,
     /// As users write it.
     registry: String,
     /// The paths of sockets must be short.
@@ -24,14 +24,14 @@ pub struct Place {
 impl Place {
     /// An empty one.
     pub fn new(name: &str, registry: &str) -> Place {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("newcomer").join(name);
-        if folder.exists() {
-            fs::remove_dir_all(&folder).unwrap();
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("newcomer").join(name);
+        if dir.exists() {
+            fs::remove_dir_all(&dir).unwrap();
         }
-        fs::create_dir_all(folder.join("bin")).unwrap();
-        std::os::unix::fs::symlink(millstream().canonicalize().unwrap(), folder.join("bin/millstream")).unwrap();
+        fs::create_dir_all(dir.join("bin")).unwrap();
+        std::os::unix::fs::symlink(millstream().canonicalize().unwrap(), dir.join("bin/millstream")).unwrap();
         let sockets = TempDir::new().unwrap();
-        Place { folder, registry: registry.into(), sockets }
+        Place { dir, registry: registry.into(), sockets }
     }
 
     /// Lines of the pages for the registry of this test.
@@ -45,30 +45,30 @@ impl Place {
 
     /// Settings of the pages for the registry of this test.
     pub fn settings(&self, text: &str) -> String {
-        let folder = self.folder.join(&self.registry).display().to_string();
-        let registry = if self.registry.starts_with("oci://") { &self.registry } else { &folder };
+        let dir = self.dir.join(&self.registry).display().to_string();
+        let registry = if self.registry.starts_with("oci://") { &self.registry } else { &dir };
         text.replace("oci://registry.example.com/plugins", registry)
     }
 
     pub fn write(&self, name: &str, text: &str) {
-        let path = self.folder.join(name);
+        let path = self.dir.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
     pub fn text(&self, name: &str) -> String {
-        fs::read_to_string(self.folder.join(name)).unwrap_or_default()
+        fs::read_to_string(self.dir.join(name)).unwrap_or_default()
     }
 
     fn shell(&self, lines: &str) -> Command {
-        let path = format!("{}:{}", self.folder.join("bin").display(), std::env::var("PATH").unwrap());
+        let path = format!("{}:{}", self.dir.join("bin").display(), std::env::var("PATH").unwrap());
         let mut shell = Command::new("bash");
-        shell.args(["-euc", lines]).current_dir(&self.folder).env("PATH", path);
-        shell.env("MILLSTREAM_CONFIG", self.folder.join("config")).env("MILLSTREAM_STORE", self.folder.join("store"));
+        shell.args(["-euc", lines]).current_dir(&self.dir).env("PATH", path);
+        shell.env("MILLSTREAM_CONFIG", self.dir.join("config")).env("MILLSTREAM_STORE", self.dir.join("store"));
         shell.env("XDG_RUNTIME_DIR", self.sockets.path()).env_remove("MILLSTREAM_POLICY");
         // Nobody who has logged in on this machine takes part.
-        shell.env("DOCKER_CONFIG", self.folder.join("docker")).env_remove("REGISTRY_AUTH_FILE");
-        shell.env("CARGO_TARGET_DIR", self.folder.with_extension("target"));
+        shell.env("DOCKER_CONFIG", self.dir.join("docker")).env_remove("REGISTRY_AUTH_FILE");
+        shell.env("CARGO_TARGET_DIR", self.dir.with_extension("target"));
         // The SDK needs no crate that the project itself does not need.
         shell.env("CARGO_NET_OFFLINE", "true");
         shell.envs([("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_INCREMENTAL", "0")]);
@@ -105,7 +105,7 @@ impl Place {
 
     /// The rows that a `files` sink has written, part by part.
     pub fn parts(&self, name: &str) -> Vec<Vec<Value>> {
-        let entries = fs::read_dir(self.folder.join(name)).into_iter().flatten().flatten().map(|entry| entry.path());
+        let entries = fs::read_dir(self.dir.join(name)).into_iter().flatten().flatten().map(|entry| entry.path());
         let is_part = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("part-"));
         let mut paths: Vec<_> = entries.filter(is_part).collect();
         paths.sort();

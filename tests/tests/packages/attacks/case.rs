@@ -159,7 +159,7 @@ impl Place {
         let mut command = self.trial.command(arguments);
         let path = std::env::var_os("PATH").unwrap_or_default();
         command.env_clear().env("PATH", path).env("MILLSTREAM_REGISTRY_SECONDS", REGISTRY_SECONDS);
-        for (name, folder) in [
+        for (name, dir) in [
             ("HOME", "home"),
             ("TMPDIR", "tmp"),
             ("MILLSTREAM_CONFIG", "config"),
@@ -168,7 +168,7 @@ impl Place {
             ("XDG_STATE_HOME", "state"),
             ("XDG_RUNTIME_DIR", "tmp"),
         ] {
-            command.env(name, self.trial.path(folder));
+            command.env(name, self.trial.path(dir));
         }
         command
     }
@@ -214,7 +214,7 @@ impl Place {
     }
 
     fn look(&self, mut command: Command) -> Went {
-        let before = tree(self.trial.folder());
+        let before = tree(self.trial.dir());
         let begun = Instant::now();
         let mut process = Process::start(&mut command);
         let mut memory_bytes = 0;
@@ -228,7 +228,7 @@ impl Place {
             process.signal("KILL");
         }
         let ended = process.wait();
-        let after = tree(self.trial.folder());
+        let after = tree(self.trial.dir());
         let changed = after.iter().filter(|(path, what)| before.get(*path) != Some(what)).map(|(path, _)| path);
         let gone = before.keys().filter(|path| !after.contains_key(*path));
         let traces = changed.chain(gone).filter(|path| !may_be_written(path)).map(|path| path.display().to_string());
@@ -277,18 +277,18 @@ impl Went {
 }
 
 /// What is there: of each path its kind, size and content.
-pub fn tree(folder: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+pub fn tree(dir: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
     let mut found = BTreeMap::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(next) = dirs.pop() {
         for entry in std::fs::read_dir(&next).expect("a folder").flatten() {
             let path = entry.path();
             let is = std::fs::symlink_metadata(&path).expect("it is there");
             if is.is_dir() {
-                folders.push(path.clone());
+                dirs.push(path.clone());
             }
             let content = if is.is_file() { std::fs::read(&path).expect("a file") } else { Vec::new() };
-            let name = path.strip_prefix(folder).expect("it lies there").to_owned();
+            let name = path.strip_prefix(dir).expect("it lies there").to_owned();
             found.insert(name, (is.mode(), content));
         }
     }
@@ -297,10 +297,10 @@ pub fn tree(folder: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
 
 /// Notes of the store without any bytes of packages, and the empty folder of compiled code.
 fn may_be_written(path: &Path) -> bool {
-    let folders =
+    let dirs =
         ["cache", "cache/millstream", "cache/millstream/compiled", "state", "state/millstream", "store", "store/locks"];
     let files = ["state/millstream/cache.key", "store/lock"];
-    folders.iter().chain(&files).any(|may| path == Path::new(may)) || path.starts_with("store/locks")
+    dirs.iter().chain(&files).any(|may| path == Path::new(may)) || path.starts_with("store/locks")
 }
 
 /// Most memory that a process has had; `None` where it is gone.

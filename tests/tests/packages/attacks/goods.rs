@@ -148,8 +148,8 @@ impl Goods {
 
     /// Writes it as an OCI image layout below this folder, as a folder that is a registry has it.
     pub fn write(&self, registry: &std::path::Path) {
-        let folder = registry.join(NAME);
-        let blobs = folder.join("blobs/sha256");
+        let dir = registry.join(NAME);
+        let blobs = dir.join("blobs/sha256");
         std::fs::create_dir_all(&blobs).expect("a folder");
         let referrers: Vec<Vec<u8>> = self.signatures.iter().map(|signature| self.referrer(signature)).collect();
         let mut entry = descriptor(MANIFEST, &self.manifest);
@@ -162,7 +162,7 @@ impl Goods {
         for bytes in all.chain(&self.signatures).chain(&referrers) {
             std::fs::write(blobs.join(&digest(bytes)["sha256:".len()..]), bytes).expect("a file");
         }
-        std::fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a file");
-        std::fs::write(folder.join("index.json"), index.to_string()).expect("a file");
+        std::fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a file");
+        std::fs::write(dir.join("index.json"), index.to_string()).expect("a file");
     }
 }

@@ -12,8 +12,8 @@ struct Person(SecretKey);
 
 impl Person {
     fn new(name: &str) -> Person {
-        let folder = tempfile::tempdir().expect("a folder");
-        Person(SecretKey::make(&folder.path().join("keys"), &name.parse().expect("a name"), false).expect("a key"))
+        let dir = tempfile::tempdir().expect("a folder");
+        Person(SecretKey::make(&dir.path().join("keys"), &name.parse().expect("a name"), false).expect("a key"))
     }
 
     fn key(&self) -> String {

@@ -367,7 +367,7 @@ mod long {
     #[test]
     fn the_list_of_all_jobs_is_a_view_as_well() {
         let mut looked = Looked::start("job.toml");
-        let mut ui = Process::start(looked.trial.command_apart(&["ui"]).env("TMPDIR", looked.trial.folder()));
+        let mut ui = Process::start(looked.trial.command_apart(&["ui"]).env("TMPDIR", looked.trial.dir()));
         let page = Seen::of(&mut ui);
         let mut browser = Browser::start();
         for dark in [false, true] {

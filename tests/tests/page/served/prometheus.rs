@@ -95,7 +95,7 @@ impl Prometheus {
         let mut command = Command::new(programs.join("prometheus"));
         command.arg(format!("--config.file={}", trial.path("prometheus.yml").display()));
         command.arg(format!("--storage.tsdb.path={}", trial.path("prometheus").display()));
-        command.arg(format!("--web.listen-address=127.0.0.1:{port}")).current_dir(trial.folder());
+        command.arg(format!("--web.listen-address=127.0.0.1:{port}")).current_dir(trial.dir());
         Prometheus { port, process: Process::start(&mut command) }
     }
 

@@ -20,18 +20,18 @@ const BUILT_WITH: [&str; 5] =
 
 /// The names of the cases, which are folders.
 pub fn case_names() -> Vec<String> {
-    let folders = entries(&root().join("tests/conformance")).into_iter().filter(|entry| entry.is_dir());
-    folders.filter_map(|folder| Some(folder.file_name()?.to_string_lossy().into_owned())).collect()
+    let dirs = entries(&root().join("tests/conformance")).into_iter().filter(|entry| entry.is_dir());
+    dirs.filter_map(|dir| Some(dir.file_name()?.to_string_lossy().into_owned())).collect()
 }
 
 /// The folder of a plugin.
-pub fn folder(case: &str, language: Language) -> PathBuf {
+pub fn dir(case: &str, language: Language) -> PathBuf {
     root().join("tests/conformance").join(case).join(language.word())
 }
 
 /// Whether a language has a plugin for a case.
 pub fn has(case: &str, language: Language) -> bool {
-    folder(case, language).is_dir()
+    dir(case, language).is_dir()
 }
 
 type Built = Arc<OnceLock<Result<PathBuf, String>>>;
@@ -45,7 +45,7 @@ pub fn component(case: &str, language: Language) -> Result<PathBuf, String> {
 }
 
 fn build(case: &str, language: Language) -> Result<PathBuf, String> {
-    let project = folder(case, language);
+    let project = dir(case, language);
     let kept = target().join("conformance").join(language.word());
     fs::create_dir_all(&kept).expect("a folder can be made");
     let component = kept.join(format!("{case}-{:016x}.wasm", digest(&project, language)));
@@ -106,8 +106,8 @@ pub fn files(path: &Path) -> Vec<PathBuf> {
 }
 
 /// What is in a folder, in order.
-fn entries(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+fn entries(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
     let mut entries: Vec<PathBuf> = entries.map(|entry| entry.expect("the folder can be read").path()).collect();
     entries.sort();
     entries

@@ -25,16 +25,16 @@ fn row(int: i64, text: &str) -> Value {
 }
 
 /// A case of the plugin `types`: rows as [`row`] makes them, a batch a list.
-fn types(folder: &Path, batches: &[Vec<Value>]) {
-    fs::create_dir_all(folder).expect("a folder can be made");
+fn types(dir: &Path, batches: &[Vec<Value>]) {
+    fs::create_dir_all(dir).expect("a folder can be made");
     let lines = |lines: Vec<String>| lines.join("\n") + "\n";
     let input = batches.iter().map(|rows| Value::from(rows.clone()).to_string()).collect();
     let expected = batches.iter().map(|rows| json!({"rows": rows.iter().map(computed).collect::<Value>()}).to_string());
     // The columns are those of the other cases.
-    let schema = fs::read(folder.with_file_name("values").join("case.toml")).expect("types has the case `values`");
-    fs::write(folder.join("case.toml"), schema).expect("a file can be written");
-    fs::write(folder.join("input.jsonl"), lines(input)).expect("a file can be written");
-    fs::write(folder.join("expected.jsonl"), lines(expected.collect())).expect("a file can be written");
+    let schema = fs::read(dir.with_file_name("values").join("case.toml")).expect("types has the case `values`");
+    fs::write(dir.join("case.toml"), schema).expect("a file can be written");
+    fs::write(dir.join("input.jsonl"), lines(input)).expect("a file can be written");
+    fs::write(dir.join("expected.jsonl"), lines(expected.collect())).expect("a file can be written");
 }
 
 /// What the plugin `types` makes of a row.

@@ -1,6 +1,6 @@
 //! What a plugin says and asks for besides its rows: log and counters, the place where it failed, clocks and random numbers.
 
-use super::built::{TAKES_AT_MOST, component, files, folder};
+use super::built::{TAKES_AT_MOST, component, dir, files};
 use millstream::internals::author::language::Language;
 use millstream_tests::{Ended, Process, Trial};
 use regex::Regex;
@@ -67,7 +67,7 @@ pub fn fails_at_its_place(language: Language) {
     let told = ended.stderr;
     let who = Regex::new("^error: stage `(one|two)`: plugin conformance-failing 0.1.0 failed in batch 1: ").unwrap();
     assert!(who.is_match(&told) && told.contains(words), "{language}: {told}");
-    let (file, line) = place_of("cannot go on with", &folder("failing", language));
+    let (file, line) = place_of("cannot go on with", &dir("failing", language));
     let place = Regex::new(&format!(r#"{}\W+(line )?{line}\b"#, regex::escape(&file))).unwrap();
     assert!(place.is_match(&told), "{language}: {file}, line {line}, is not named in:\n{told}");
 }

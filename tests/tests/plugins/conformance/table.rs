@@ -1,6 +1,6 @@
 //! The table of `sdk/README.md`.
 
-use super::built::{case_names, folder, has};
+use super::built::{case_names, dir, has};
 use millstream::internals::author::language::Language;
 use millstream_tests::root;
 use std::fs;
@@ -35,7 +35,7 @@ fn table() -> String {
 
 /// What the manifest of the plugin in Rust says of it.
 fn description(case: &str) -> String {
-    let manifest = fs::read_to_string(folder(case, Language::Rust).join("Cargo.toml")).expect("it has a manifest");
+    let manifest = fs::read_to_string(dir(case, Language::Rust).join("Cargo.toml")).expect("it has a manifest");
     let manifest: toml::Table = manifest.parse().expect("the manifest is TOML");
     manifest["package"]["description"].as_str().expect("it has a description").to_owned()
 }

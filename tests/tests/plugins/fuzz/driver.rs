@@ -101,10 +101,10 @@ fn work(target: Target, plan: &Plan, mut run: Run) {
 }
 
 fn watch(target: Target, plan: &Plan) {
-    let folder = tempfile::tempdir().unwrap();
-    let progress = folder.path().join("progress");
+    let dir = tempfile::tempdir().unwrap();
+    let progress = dir.path().join("progress");
     std::fs::write(&progress, u64::MAX.to_le_bytes()).unwrap();
-    let mut command = alone(target.test, folder.path());
+    let mut command = alone(target.test, dir.path());
     let mut process = Process::start(command.env(PROGRESS, &progress));
     let number = || std::fs::read(&progress).unwrap().try_into().map(u64::from_le_bytes).unwrap_or(u64::MAX);
     let (mut last, mut since, mut hangs) = (number(), Instant::now(), false);

@@ -23,7 +23,7 @@ const ROWS: usize = 4;
 
 /// A host, which keeps nothing of what it has loaded, and a file that components are loaded from.
 pub struct Loading {
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
     host: PluginHost,
     loads: usize,
     called: usize,
@@ -41,7 +41,7 @@ impl Loading {
     /// Nothing is loaded yet.
     pub fn new() -> Loading {
         Loading {
-            folder: tempfile::tempdir().unwrap(),
+            dir: tempfile::tempdir().unwrap(),
             host: PluginHost::new().unwrap(),
             loads: 0,
             called: 0,
@@ -53,7 +53,7 @@ impl Loading {
     pub fn check(&mut self, component: &[u8], on_error: OnError) -> Result<calls::Outcome, String> {
         self.loads += 1;
         told(component)?;
-        let path = self.folder.path().join("mutant.wasm");
+        let path = self.dir.path().join("mutant.wasm");
         std::fs::write(&path, component).unwrap();
         match used(&self.host, &path, on_error, &mut self.called) {
             Ok(Some(outcome)) => {
@@ -115,10 +115,10 @@ pub fn target() -> Run {
 
 /// The components of our plugins, in an order that does not change.
 fn built() -> Vec<PathBuf> {
-    let folders = ["plugins", "tests/plugins"].map(|folder| std::fs::read_dir(root().join(folder)).unwrap());
-    let folders = folders.into_iter().flatten().map(|folder| folder.unwrap().path());
-    let mut files: Vec<PathBuf> = folders
-        .filter_map(|folder| Some(folder.join(format!("{}.wasm", folder.file_name()?.to_str()?))))
+    let dirs = ["plugins", "tests/plugins"].map(|dir| std::fs::read_dir(root().join(dir)).unwrap());
+    let dirs = dirs.into_iter().flatten().map(|dir| dir.unwrap().path());
+    let mut files: Vec<PathBuf> = dirs
+        .filter_map(|dir| Some(dir.join(format!("{}.wasm", dir.file_name()?.to_str()?))))
         .filter(|file| file.is_file())
         .collect();
     files.sort();

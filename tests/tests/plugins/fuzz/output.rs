@@ -21,15 +21,15 @@ const MUTATIONS_MAX: usize = 8;
 /// Plugins of every world, made for both kinds of calls.
 pub fn target() -> Run {
     let host = PluginHost::new().unwrap();
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let worlds = ["transform", "update", "aggregate", "cogroup"].map(|world| {
-        let path = folder.path().join(format!("{world}.wasm"));
+        let path = dir.path().join(format!("{world}.wasm"));
         std::fs::write(&path, plugin(world)).unwrap();
         [OnError::Fail, OnError::Reject]
             .map(|on_error| (on_error, host.load(&path, &calls::options(on_error)).unwrap()))
     });
     Box::new(move |bytes| {
-        let _kept = &folder;
+        let _kept = &dir;
         let mut u = Unstructured::new(bytes);
         // Input that is too short for what it began is as good as any.
         step(&worlds, &mut u).unwrap_or(Ok(()))

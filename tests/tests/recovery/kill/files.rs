@@ -44,7 +44,7 @@ pub fn trial_of(killer: &mut Killer, kills: u64, setting: Setting) -> Result<(),
     let lines = (1..).zip(&keys).map(|(n, k)| format!("{{\"n\":{n},\"k\":\"{k}\"}}\n"));
     job.trial.write("lines.jsonl", lines.collect::<String>());
     fs::create_dir(job.trial.path("taken")).expect("a folder can be made");
-    let reader = Reader::start(job.folder(), setting.consumes);
+    let reader = Reader::start(job.dir(), setting.consumes);
     let ran = killer.run(&job, kills);
     let read = reader.stop();
     ran.map_err(|told| format!("{setting:?}: {told}"))?;
@@ -96,8 +96,8 @@ pub struct Files {
 }
 
 impl Victim for Files {
-    fn folder(&self) -> &Path {
-        self.trial.folder()
+    fn dir(&self) -> &Path {
+        self.trial.dir()
     }
 
     fn start(&self, workers: u64, faults: &str) -> Process {
@@ -123,16 +123,16 @@ pub struct Seen {
 }
 
 impl Reader {
-    pub fn start(folder: &Path, consumes: bool) -> Reader {
+    pub fn start(dir: &Path, consumes: bool) -> Reader {
         let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, folder) = (stop.clone(), folder.to_owned());
+        let (stopped, dir) = (stop.clone(), dir.to_owned());
         let thread = std::thread::spawn(move || {
             let mut seen = Seen::default();
             loop {
                 // Looked at before, so that the last look sees all.
                 let last = stopped.load(Ordering::Acquire);
-                seen.look_at_parts(&folder, consumes, last)?;
-                seen.look_at_queue(&folder.join("log.jsonl"))?;
+                seen.look_at_parts(&dir, consumes, last)?;
+                seen.look_at_queue(&dir.join("log.jsonl"))?;
                 if last {
                     return Ok(seen);
                 }
@@ -151,13 +151,13 @@ impl Reader {
 
 impl Seen {
     /// Parts that were seen before must be as they were: at each look the newest, at the last one all.
-    fn look_at_parts(&mut self, folder: &Path, consumes: bool, all: bool) -> Result<(), String> {
-        let out = folder.join("out");
+    fn look_at_parts(&mut self, dir: &Path, consumes: bool, all: bool) -> Result<(), String> {
+        let out = dir.join("out");
         let entries = fs::read_dir(&out).into_iter().flatten().flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
         let names: BTreeSet<String> = names.filter(|name| name.starts_with("part-")).collect();
         for name in &names {
-            let path = if consumes { taken(folder, name)? } else { out.join(name) };
+            let path = if consumes { taken(dir, name)? } else { out.join(name) };
             let told = |what: &str| format!("reader: {name} {what}");
             match self.parts.get(name) {
                 Some(_) if consumes => return Err(told("is there again")),
@@ -200,9 +200,9 @@ impl Seen {
 }
 
 /// Takes a part away, as a consumer does.
-fn taken(folder: &Path, name: &str) -> Result<PathBuf, String> {
-    let path = folder.join("taken").join(name);
-    let moved = fs::rename(folder.join("out").join(name), &path);
+fn taken(dir: &Path, name: &str) -> Result<PathBuf, String> {
+    let path = dir.join("taken").join(name);
+    let moved = fs::rename(dir.join("out").join(name), &path);
     moved.map(|()| path).map_err(|error| format!("reader: {name}: {error}"))
 }
 

@@ -57,8 +57,8 @@ struct Moving {
 }
 
 impl Victim for Moving {
-    fn folder(&self) -> &Path {
-        self.trial.folder()
+    fn dir(&self) -> &Path {
+        self.trial.dir()
     }
 
     /// As many processes as workers are asked for.

@@ -173,8 +173,8 @@ struct Query {
 }
 
 impl Victim for Query {
-    fn folder(&self) -> &Path {
-        self.trial.folder()
+    fn dir(&self) -> &Path {
+        self.trial.dir()
     }
 
     fn start(&self, workers: u64, faults: &str) -> Process {

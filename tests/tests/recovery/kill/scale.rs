@@ -46,7 +46,7 @@ pub fn trial(killer: &mut Killer, kills: u64) -> Result<(), String> {
     let job = Scaled { trial: Trial::new(&JOB.replace("EVERY", every)) };
     let lines = (1..).zip(&keys).map(|(n, k)| format!("{{\"n\":{n},\"k\":\"{k}\"}}\n"));
     job.trial.write("lines.jsonl", lines.collect::<String>());
-    let scaler = Scaler::start(job.folder(), killer.random.number());
+    let scaler = Scaler::start(job.dir(), killer.random.number());
     let ran = killer.run(&job, kills);
     let scaled = scaler.stop();
     ran.map_err(|told| format!("every {every}: {told}"))?;
@@ -89,8 +89,8 @@ struct Scaled {
 }
 
 impl Victim for Scaled {
-    fn folder(&self) -> &Path {
-        self.trial.folder()
+    fn dir(&self) -> &Path {
+        self.trial.dir()
     }
 
     fn start(&self, workers: u64, faults: &str) -> Process {
@@ -110,15 +110,15 @@ struct Scaler {
 }
 
 impl Scaler {
-    fn start(folder: &Path, seed: u64) -> Scaler {
+    fn start(dir: &Path, seed: u64) -> Scaler {
         let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, folder) = (stop.clone(), folder.to_owned());
+        let (stopped, dir) = (stop.clone(), dir.to_owned());
         let thread = std::thread::spawn(move || {
             let (mut scaled, mut number) = (0, seed);
             while !stopped.load(Ordering::Acquire) {
                 number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let (workers, processes) = (1 + (number >> 33) % 3, 1 + (number >> 40) % 2);
-                scaled += u64::from(scale(&folder, workers, processes)?);
+                scaled += u64::from(scale(&dir, workers, processes)?);
                 std::thread::sleep(Duration::from_millis(20));
             }
             Ok(scaled)
@@ -134,9 +134,9 @@ impl Scaler {
 }
 
 /// Whether the job has other workers now. It may be dying at any time, which is no failure; one that hangs is.
-fn scale(folder: &Path, workers: u64, processes: u64) -> Result<bool, String> {
+fn scale(dir: &Path, workers: u64, processes: u64) -> Result<bool, String> {
     let mut command = Command::new(millstream_tests::millstream());
-    command.current_dir(folder).args(["scale", "job.toml"]);
+    command.current_dir(dir).args(["scale", "job.toml"]);
     command.args(["--workers", &workers.to_string(), "--processes", &processes.to_string()]);
     let ended = Process::start(&mut command).wait_within(DEADLINE);
     match ended.code {

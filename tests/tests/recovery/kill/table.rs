@@ -111,8 +111,8 @@ struct Table {
 }
 
 impl Victim for Table {
-    fn folder(&self) -> &Path {
-        self.trial.folder()
+    fn dir(&self) -> &Path {
+        self.trial.dir()
     }
 
     fn start(&self, workers: u64, faults: &str) -> Process {

@@ -123,8 +123,8 @@ struct Topic {
 }
 
 impl Victim for Topic {
-    fn folder(&self) -> &Path {
-        self.trial.folder()
+    fn dir(&self) -> &Path {
+        self.trial.dir()
     }
 
     /// Every third start has a process for each of the workers that are asked for.

@@ -26,8 +26,8 @@ pub fn trial(killer: &mut Killer, kills: u64) -> Result<(), String> {
     job.trial.write("lines.jsonl", lines.collect::<String>());
     // It comes once in the life of a job, and early.
     killer.next_at("upgrade.migrated");
-    let reader = Reader::start(job.folder(), false);
-    let upgrader = Upgrader::start(job.folder());
+    let reader = Reader::start(job.dir(), false);
+    let upgrader = Upgrader::start(job.dir());
     let ran = killer.run(&job, kills);
     let upgrades = upgrader.stop();
     let read = reader.stop();
@@ -94,14 +94,14 @@ struct Upgrader {
 }
 
 impl Upgrader {
-    fn start(folder: &Path) -> Upgrader {
+    fn start(dir: &Path) -> Upgrader {
         let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, folder) = (stop.clone(), folder.to_owned());
+        let (stopped, dir) = (stop.clone(), dir.to_owned());
         let thread = std::thread::spawn(move || {
             let mut upgrades = BTreeMap::new();
             while !stopped.load(Ordering::Acquire) {
-                let to = next(&folder)?;
-                if upgrade(&folder, to)? {
+                let to = next(&dir)?;
+                if upgrade(&dir, to)? {
                     *upgrades.entry(to).or_default() += 1;
                 }
                 std::thread::sleep(Duration::from_millis(20));
@@ -119,8 +119,8 @@ impl Upgrader {
 }
 
 /// The version behind that of the job file, which is always whole.
-fn next(folder: &Path) -> Result<&'static str, String> {
-    let text = fs::read_to_string(folder.join("job.toml")).map_err(|error| error.to_string())?;
+fn next(dir: &Path) -> Result<&'static str, String> {
+    let text = fs::read_to_string(dir.join("job.toml")).map_err(|error| error.to_string())?;
     let job: toml::Table =
         toml::from_str(&text).map_err(|error| format!("the job file is damaged: {error}\n{text}"))?;
     let now = job["stages"]["entries"]["plugin"].as_str().map(PathBuf::from).unwrap_or_default();
@@ -132,9 +132,9 @@ fn next(folder: &Path) -> Result<&'static str, String> {
 }
 
 /// Whether the job was upgraded. It may be dying at any time, which is no failure; one that hangs is.
-fn upgrade(folder: &Path, to: &str) -> Result<bool, String> {
+fn upgrade(dir: &Path, to: &str) -> Result<bool, String> {
     let mut command = Command::new(millstream_tests::millstream());
-    command.current_dir(folder).args(["upgrade", "job.toml", "entries"]).arg(plugin(to)).arg("--accept");
+    command.current_dir(dir).args(["upgrade", "job.toml", "entries"]).arg(plugin(to)).arg("--accept");
     let ended = Process::start(&mut command).wait_within(DEADLINE);
     match ended.code {
         Some(0) => Ok(true),

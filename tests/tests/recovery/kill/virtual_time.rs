@@ -204,8 +204,8 @@ fn input(seed: u64) -> String {
 }
 
 impl Victim for VirtualTime {
-    fn folder(&self) -> &Path {
-        self.0.folder()
+    fn dir(&self) -> &Path {
+        self.0.dir()
     }
 
     fn start(&self, workers: u64, faults: &str) -> Process {

@@ -13,8 +13,8 @@
 //! take so long that the one who waits gives up. Supervisors live; the other models have those that are started anew.
 
 use millstream::ids::BatchId;
-use millstream::internals::handover_steps::{AfterEnd, FOLLOWED_WITHIN, HandoverStep, HandoverSteps, SAVE_MAX};
-use millstream::run::{HandoverWord, JobLayout};
+use millstream::internals::handover_steps::{AfterEnd, FOLLOW_MAX, HandoverStep, HandoverSteps, SAVE_MAX};
+use millstream::run::{HandoverMessage, JobLayout};
 use stateright::{Model, Property};
 use std::time::Duration;
 
@@ -85,18 +85,18 @@ enum Order {
 
 impl Order {
     /// What the other supervisor hears.
-    fn word(self) -> HandoverWord {
+    fn word(self) -> HandoverMessage {
         match self {
-            Order::GiveUp => HandoverWord::GiveUp(String::new()),
-            Order::Failed => HandoverWord::Failed(String::new()),
-            Order::Prepare => HandoverWord::Prepare(JobLayout { workers: None, hosts: Vec::new() }),
-            Order::Save | Order::HandOver => HandoverWord::HandOver,
+            Order::GiveUp => HandoverMessage::GiveUp(String::new()),
+            Order::Failed => HandoverMessage::Failed(String::new()),
+            Order::Prepare => HandoverMessage::Prepare(JobLayout { workers: None, hosts: Vec::new() }),
+            Order::Save | Order::HandOver => HandoverMessage::HandOver,
         }
     }
 }
 
 /// A process that stands by: the checkpoint that it has loaded, 0 for none.
-type StandBy = Option<u8>;
+type Standby = Option<u8>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Machine {
@@ -107,7 +107,7 @@ struct Machine {
     has_handed: bool,
     orders: Vec<Order>,
     handover: Option<HandoverSteps>,
-    stand_by: StandBy,
+    stand_by: Standby,
     /// The supervisor takes the job for done.
     is_gone: bool,
     starts: u8,
@@ -289,7 +289,7 @@ impl Model for Handovers {
         if leader.process == Process::Runs(Workers::Old)
             && let Some(handover) = &leader.handover
         {
-            let again = (cluster.saved < SAVED_MAX).then_some(FOLLOWED_WITHIN);
+            let again = (cluster.saved < SAVED_MAX).then_some(FOLLOW_MAX);
             let waits = [Some(Duration::ZERO), again, Some(SAVE_MAX).filter(|_| again.is_none())];
             actions.extend(waits.into_iter().flatten().map(Happens::Looks));
             actions.extend(handover.misses_others().map(|_| Happens::IsLate));

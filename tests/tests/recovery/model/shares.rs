@@ -14,9 +14,9 @@
 use super::objects::tables;
 use super::state::Named;
 use millstream::ids::{BatchId, BatchTime, Generation};
-use millstream::internals::checkpoint::resolve::{self, Planned, StartFacts, StartRequest, commits};
+use millstream::internals::checkpoint::resolve::{self, PlannedBatch, StartFacts, StartRequest, commits};
 use millstream::internals::checkpoint::types::Checkpoint;
-use millstream::internals::sink::shares::{Share, held};
+use millstream::internals::sink::shares::{Share, committed_batch};
 use stateright::{Model, Property};
 use std::collections::BTreeMap;
 
@@ -194,7 +194,7 @@ impl World {
             let batch = name.marker.map_or(0, |(_, batch)| batch);
             (place.checked_sub(1), Some(BatchId(batch.into())).filter(|batch| batch.0 > 0))
         });
-        held(markers, share).map_or(0, |batch| batch.0 as u8)
+        committed_batch(markers, share).map_or(0, |batch| batch.0 as u8)
     }
 
     fn complete(&self) -> bool {
@@ -388,7 +388,7 @@ impl Shares {
             ..StartRequest::default()
         };
         let committed = Some(process.committed).filter(|batch| *batch > 0);
-        let planned = Planned { time: BatchTime(0), generation: Generation(1), made_up: false };
+        let planned = PlannedBatch { time: BatchTime(0), generation: Generation(1), made_up: false };
         let found = StartFacts {
             manifest: process.manifest.as_ref().map(|named| (*named.manifest).clone()),
             planned: (1..=BATCHES).map(|batch| (BatchId(batch.into()), planned)).collect(),

@@ -14,7 +14,7 @@ fn planned(trial: &Trial, rows: usize, arguments: &[&str]) {
 
 /// From which checkpoint the last start went on, and how many batches it had to run again.
 fn gone_on(told: &str) -> (u64, u64) {
-    let words = Regex::new(r"goes on after the checkpoint of batch (\d+) .* (\d+) batch(?:es)? to run again").unwrap();
+    let words = Regex::new(r"resumes after the checkpoint of batch (\d+) .* (\d+) batch(?:es)? to run again").unwrap();
     let found = words.captures_iter(told).last().unwrap_or_else(|| panic!("it does not go on: {told}"));
     let number = |group: usize| found[group].parse().unwrap();
     (number(1), number(2))
@@ -79,16 +79,16 @@ fn all_processes_of_a_job_go_on_from_a_checkpoint_made_in_a_replay() {
 /// sooner, as all before it were, would never make any.
 #[test]
 fn a_checkpoint_that_is_due_is_made_with_the_first_batch_of_a_start() {
-    let job = |folder: &Path| {
+    let job = |dir: &Path| {
         format!(
             "name = \"due\"\nbatch = \"5ms\"\n[checkpoint]\ndir = \"checkpoint\"\nevery = \"1ms\"\n[sources.rows]\n\
              kind = \"file\"\npath = \"{}/rows.jsonl\"\nformat = \"json\"\nschema = {{ n = \"int64\" }}\n\
              rows_per_batch_max = 1\n[sinks.out]\nfrom = \"rows\"\nkind = \"queue\"\npath = \"out.jsonl\"\n",
-            folder.display()
+            dir.display()
         )
     };
     let trial = Trial::new("");
-    trial.write("job.toml", job(trial.folder()));
+    trial.write("job.toml", job(trial.dir()));
     trial.write("rows.jsonl", (1..=8).map(|n| format!("{{\"n\":{n}}}\n")).collect::<String>());
     planned(&trial, 8, &[]);
     let starts = [(); 4].map(|()| gone_on(&trial.killed("checkpoint.published:1", &[]).stderr).0);
@@ -107,6 +107,6 @@ fn other_workers_go_on_from_a_checkpoint_made_in_a_replay_as_it_was() {
     let other = ["--workers", "2"];
     trial.killed("checkpoint.published:1", &other);
     let told = trial.run_well(&other).stderr;
-    assert!(told.contains("goes on after the checkpoint of batch 2 "), "{told}");
+    assert!(told.contains("resumes after the checkpoint of batch 2 "), "{told}");
     assert_eq!(trial.text("out.jsonl"), golden);
 }

@@ -161,8 +161,8 @@ fn resident_bytes(id: u32) -> Option<u64> {
 }
 
 /// Files that go away meanwhile are no matter.
-fn add_files(folder: &Path, held: &mut Held) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+fn add_files(dir: &Path, held: &mut Held) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let Ok(known) = entry.metadata() else { continue };
         if known.is_dir() {
             add_files(&entry.path(), held);

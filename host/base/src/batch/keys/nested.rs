@@ -1,5 +1,5 @@
-//! Structs and lists as bytes, in keys and in state tables: members one behind the other, and elements behind their number, each
-//! written as a key column is. A null within is a value like others, and so keys are equal where all that is in them is.
+//! Structs and lists as bytes, in keys and in state tables: members concatenated, and elements after their number, each written as a key column is.
+//! A null inside is an ordinary value, so keys are equal if all their content is.
 
 use super::{KeyWriter, canonical, decode_column, nullable, nulls_of, offsets_of};
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray};
@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Float64Type};
 use arrow::error::ArrowError;
 use std::sync::Arc;
 
-/// Writes the values of a column of structs or lists.
+/// Returns a function that appends the values of a column of structs or lists.
 pub(super) fn writer(column: &ArrayRef, float: fn(f64) -> f64) -> Result<KeyWriter<'_>, ArrowError> {
     match column.data_type() {
         DataType::Struct(_) => {
@@ -21,25 +21,25 @@ pub(super) fn writer(column: &ArrayRef, float: fn(f64) -> f64) -> Result<KeyWrit
             Ok(nullable(column, move |row, out| {
                 let end = offsets[row + 1];
                 out.extend_from_slice(&((end - offsets[row]) as u32).to_le_bytes());
-                (offsets[row]..end).for_each(|place| item(place as usize, out));
+                (offsets[row]..end).for_each(|index| item(index as usize, out));
             }))
         }
         other => Err(ArrowError::NotYetImplemented(format!("a key column of type {other}"))),
     }
 }
 
-/// Takes a column of structs or lists off the front of each key.
+/// Takes a column of structs or lists from the front of each key.
 pub(super) fn decode(field: &Field, rest: &mut [&[u8]]) -> Result<ArrayRef, ArrowError> {
     let damaged =
         || ArrowError::InvalidArgumentError(format!("the stored value of column `{}` is damaged", field.name()));
     let mut valid = Vec::with_capacity(rest.len());
     let mut lengths: Vec<usize> = Vec::new();
-    // Where values follow: the rows that have members, or each element of each list.
+    // The rows that have members, or each element of each list.
     let mut inside: Vec<&[u8]> = Vec::new();
     let members = match field.data_type() {
         DataType::Struct(members) => members,
         DataType::List(item) => {
-            // Elements follow each other, so each begins where the one before has ended.
+            // Elements are contiguous, so each begins where the previous one ends.
             let mut columns = Vec::new();
             for key in rest.iter_mut() {
                 let (is_there, after) = key.split_first().ok_or_else(damaged)?;
@@ -52,7 +52,7 @@ pub(super) fn decode(field: &Field, rest: &mut [&[u8]]) -> Result<ArrayRef, Arro
                 let (count, after) = key.split_first_chunk::<4>().ok_or_else(damaged)?;
                 *key = after;
                 let count = u32::from_le_bytes(*count) as usize;
-                // Each element takes a byte at least.
+                // Each element takes at least one byte.
                 if count > key.len() {
                     return Err(damaged());
                 }
@@ -83,15 +83,15 @@ pub(super) fn decode(field: &Field, rest: &mut [&[u8]]) -> Result<ArrayRef, Arro
             return Ok(column);
         }
         let mut next = 0_u32;
-        let places: arrow::array::UInt32Array = valid
+        let indexes: arrow::array::UInt32Array = valid
             .iter()
             .map(|is_there| {
-                let place = next;
+                let index = next;
                 next += u32::from(*is_there);
-                is_there.then_some(place)
+                is_there.then_some(index)
             })
             .collect();
-        arrow::compute::take(&column, &places, None)
+        arrow::compute::take(&column, &indexes, None)
     };
     let columns = members.iter().map(|member| of_rows(decode_column(member, &mut inside)?));
     let columns = columns.collect::<Result<Vec<_>, _>>()?;
@@ -103,7 +103,7 @@ pub(super) fn decode(field: &Field, rest: &mut [&[u8]]) -> Result<ArrayRef, Arro
     Ok(Arc::new(StructArray::try_new_with_length(members.clone(), columns, nulls_of(valid), rows)?))
 }
 
-/// Bytes of the value of this type that stands first; `None`: it is cut short.
+/// Returns the length of the value of this type at the front; `None` if it is incomplete.
 fn length_of(kind: &DataType, bytes: &[u8]) -> Option<usize> {
     let (is_there, inside) = bytes.split_first()?;
     if *is_there == 0 {
@@ -130,18 +130,18 @@ fn length_of(kind: &DataType, bytes: &[u8]) -> Option<usize> {
     (length <= inside.len()).then_some(1 + length)
 }
 
-/// The bytes of each value of a column of structs or lists, from which [`of_bytes`] makes it again as it was.
+/// Returns a function that appends the bytes of each value of a column of structs or lists. [`of_bytes`] restores the values unchanged.
 pub fn bytes_of(column: &ArrayRef) -> Result<impl Fn(usize, &mut Vec<u8>), ArrowError> {
     super::writer(column, |value| value)
 }
 
-/// The column of these values. Empty bytes are a null.
+/// Returns the column of these values. Empty bytes are a null.
 pub fn of_bytes<'a>(field: &Field, values: impl Iterator<Item = &'a [u8]>) -> Result<ArrayRef, ArrowError> {
     let mut rest: Vec<&[u8]> = values.map(|bytes| if bytes.is_empty() { &[0] } else { bytes }).collect();
     decode_column(field, &mut rest)
 }
 
-/// A key column as it is shown: of the values that are one key, one.
+/// Returns a key column for display: one representative of all values that are the same key.
 pub fn canonical_column(column: &ArrayRef) -> ArrayRef {
     if !has_floats(column.data_type()) {
         return column.clone();
@@ -150,19 +150,20 @@ pub fn canonical_column(column: &ArrayRef) -> ArrayRef {
         return Arc::new(values.unary::<_, Float64Type>(canonical));
     }
     if let Some(parts) = column.as_struct_opt() {
-        let made = parts.columns().iter().map(canonical_column).collect();
-        let whole = StructArray::try_new_with_length(parts.fields().clone(), made, parts.nulls().cloned(), parts.len());
-        return whole.map_or_else(|_| column.clone(), |whole| Arc::new(whole));
+        let children = parts.columns().iter().map(canonical_column).collect();
+        let rebuilt =
+            StructArray::try_new_with_length(parts.fields().clone(), children, parts.nulls().cloned(), parts.len());
+        return rebuilt.map_or_else(|_| column.clone(), |rebuilt| Arc::new(rebuilt));
     }
     if let (DataType::List(item), Some(lists)) = (column.data_type(), column.as_list_opt::<i32>()) {
         let items = canonical_column(lists.values());
-        let whole = ListArray::try_new(item.clone(), lists.offsets().clone(), items, lists.nulls().cloned());
-        return whole.map_or_else(|_| column.clone(), |whole| Arc::new(whole));
+        let rebuilt = ListArray::try_new(item.clone(), lists.offsets().clone(), items, lists.nulls().cloned());
+        return rebuilt.map_or_else(|_| column.clone(), |rebuilt| Arc::new(rebuilt));
     }
     column.clone()
 }
 
-/// Whether floats are in values of this type: then several values may be one key.
+/// Returns whether values of this type contain floats: then several values may be one key.
 pub fn has_floats(kind: &DataType) -> bool {
     match kind {
         DataType::Float64 => true,
@@ -211,7 +212,7 @@ mod tests {
         let fields = [field.clone(), Arc::new(Field::new("n", DataType::Int64, true))];
         let back = decode(&fields, bytes.iter().copied()).unwrap();
         assert_eq!((&back[0], &back[1]), (&values, &number));
-        // In another order, and a part of them, as arrays that begin within others.
+        // In another order, and a part of them, as arrays with an offset.
         let part = values.slice(2, 3);
         let write = bytes_of(&part).unwrap();
         let kept: Vec<Vec<u8>> = [2, 0, 1]
@@ -231,14 +232,14 @@ mod tests {
     fn bytes_that_are_damaged_are_an_error_and_no_panic() {
         let (field, values) = column(ROWS);
         let write = bytes_of(&values).unwrap();
-        let mut whole = Vec::new();
-        write(0, &mut whole);
-        for end in 1..whole.len() {
-            assert!(of_bytes(&field, [&whole[..end]].into_iter()).is_err(), "{end}");
+        let mut bytes = Vec::new();
+        write(0, &mut bytes);
+        for end in 1..bytes.len() {
+            assert!(of_bytes(&field, [&bytes[..end]].into_iter()).is_err(), "{end}");
         }
-        for at in 0..whole.len() {
+        for at in 0..bytes.len() {
             for byte in [0, 1, 0x7f, 0xff] {
-                let mut broken = whole.clone();
+                let mut broken = bytes.clone();
                 broken[at] = byte;
                 let _ = of_bytes(&field, [&broken[..]].into_iter());
             }
@@ -252,7 +253,7 @@ mod tests {
         assert_eq!(keys.view().get(0), keys.view().get(1));
         let shown = canonical_column(&values);
         assert_eq!(shown.slice(0, 1).as_ref(), shown.slice(1, 1).as_ref());
-        // A state keeps them as they are.
+        // A state keeps them unchanged.
         let write = bytes_of(&values).unwrap();
         let [first, second] = [0, 1].map(|row| {
             let mut out = Vec::new();

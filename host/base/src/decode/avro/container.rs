@@ -1,31 +1,30 @@
-//! Files of Avro records: a header with the schema, and blocks of records, each ended by the file's mark.
+//! Avro files: a header with the schema, and blocks of records, each ended by the file's sync marker.
 //!
-//! Pure functions over bytes; who reads the file stands above. Nothing that a file says of its lengths is believed before
-//! the bytes are there.
+//! Pure functions over bytes; the caller reads the file. No length in a file is trusted before the bytes are there.
 
 use super::cursor::Cursor;
 use super::schema::{SCHEMA_BYTES_MAX, Schema};
 use bytes::Bytes;
 
-/// How a file begins.
+/// First bytes of a file.
 pub const MAGIC: &[u8; 4] = b"Obj\x01";
-/// Bytes of the mark that ends each block.
+/// Size of the marker that ends each block.
 pub const SYNC_BYTES: usize = 16;
-/// Bytes of a file's header; the schema is most of it.
+/// Maximum size of a file's header; the schema is most of it.
 pub const HEADER_BYTES_MAX: usize = SCHEMA_BYTES_MAX + (64 << 10);
-/// Keys of a header.
+/// Maximum keys of a header.
 const KEYS_MAX: u64 = 10_000;
 
-/// What the beginning of a file says.
+/// The header of a file.
 #[derive(Debug)]
 pub struct Header {
-    /// The schema of all records, as it stands there.
+    /// The schema of all records, as text.
     pub schema: Bytes,
     /// How blocks are compressed.
     pub codec: Codec,
-    /// What stands behind each block.
+    /// The marker after each block.
     pub sync: [u8; SYNC_BYTES],
-    /// How long the header is.
+    /// Size of the header.
     pub bytes: usize,
 }
 
@@ -41,26 +40,26 @@ pub enum Codec {
 /// The head of a block.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BlockHead {
-    /// Its records.
+    /// Number of records.
     pub records: u64,
-    /// Its bytes behind this head, compressed as they are, without the mark.
+    /// Compressed bytes after this head, without the marker.
     pub bytes: u64,
-    /// Bytes of this head.
+    /// Size of this head.
     pub head: usize,
 }
 
-/// What a look at the beginning of some bytes of a file found: all of it, that more bytes are needed, or why it is none.
+/// Result of parsing the beginning of some bytes of a file: the value, a need for more bytes, or an error.
 #[derive(Debug)]
 pub enum Scanned<T> {
-    Whole(T),
-    /// More bytes are needed to see it.
+    Complete(T),
+    /// More bytes are needed.
     More,
-    /// It is not what it should be, and why.
+    /// The bytes are invalid, and why.
     Wrong(String),
 }
 
 impl Header {
-    /// Reads the beginning of a file.
+    /// Parses the header at the beginning of a file.
     pub fn read(bytes: &[u8]) -> Scanned<Header> {
         let begin = bytes.get(..MAGIC.len()).unwrap_or(bytes);
         if !MAGIC.starts_with(begin) {
@@ -69,19 +68,19 @@ impl Header {
         if begin.len() < MAGIC.len() {
             return Scanned::More;
         }
-        match Header::behind_magic(bytes) {
-            Ok(header) => Scanned::Whole(header),
+        match Header::after_magic(bytes) {
+            Ok(header) => Scanned::Complete(header),
             Err(why) if why.is_empty() => Scanned::More,
             Err(_) if bytes.len() >= HEADER_BYTES_MAX => {
                 Scanned::Wrong(format!("its header is broken, or longer than {HEADER_BYTES_MAX} bytes"))
             }
-            // A cursor cannot tell what is cut from what is wrong; more bytes show it.
+            // A cursor cannot distinguish incomplete from invalid bytes; more bytes show it.
             Err(why) if why.starts_with("the record is cut short") => Scanned::More,
             Err(why) => Scanned::Wrong(why),
         }
     }
 
-    fn behind_magic(bytes: &[u8]) -> Result<Header, String> {
+    fn after_magic(bytes: &[u8]) -> Result<Header, String> {
         let mut cursor = Cursor::new(bytes.get(MAGIC.len()..).unwrap_or_default());
         let (mut schema, mut codec, mut keys) = (None, Codec::Null, 0_u64);
         loop {
@@ -127,7 +126,7 @@ impl Codec {
 }
 
 impl BlockHead {
-    /// Reads the head of a block of at most so many bytes.
+    /// Parses the head of a block of at most `bytes_max` bytes.
     pub fn read(bytes: &[u8], bytes_max: u64) -> Scanned<BlockHead> {
         let mut cursor = Cursor::new(bytes);
         let numbers = (cursor.long(), cursor.long());
@@ -141,7 +140,7 @@ impl BlockHead {
                 if block.bytes > bytes_max {
                     return Scanned::Wrong(format!("a block of {length} bytes, more than {bytes_max}"));
                 }
-                Scanned::Whole(block)
+                Scanned::Complete(block)
             }
             (Ok(records), Ok(length)) => Scanned::Wrong(format!("a block of {records} records and {length} bytes")),
             _ if bytes.len() < 20 => Scanned::More,
@@ -150,7 +149,7 @@ impl BlockHead {
     }
 }
 
-/// Where the records of a block end in its bytes, and why what is behind the last of them cannot be read.
+/// Returns the end of each record in a block's bytes, and why the rest cannot be read.
 pub fn record_ends(schema: &Schema, bytes: &[u8], records: u64) -> (Vec<usize>, Option<String>) {
     let mut cursor = Cursor::new(bytes);
     let mut ends = Vec::with_capacity(usize::try_from(records).unwrap_or(usize::MAX).min(bytes.len()));
@@ -164,5 +163,5 @@ pub fn record_ends(schema: &Schema, bytes: &[u8], records: u64) -> (Vec<usize>, 
         ends.push(bytes.len() - cursor.left());
     }
     let left = cursor.left();
-    (ends, (left > 0).then(|| format!("{left} bytes behind the last record of a block")))
+    (ends, (left > 0).then(|| format!("{left} bytes follow the last record of a block")))
 }

@@ -1,8 +1,8 @@
-//! The bytes of an Avro record, which may lie about everything.
+//! A cursor over the untrusted bytes of an Avro record.
 
 use crate::decode::varint;
 
-/// A place in a record.
+/// A position in a record.
 #[derive(Clone, Copy)]
 pub struct Cursor<'a> {
     bytes: &'a [u8],
@@ -11,18 +11,18 @@ pub struct Cursor<'a> {
 const SHORT: &str = "the record is cut short";
 
 impl<'a> Cursor<'a> {
-    /// At the beginning.
+    /// Creates a cursor at the beginning.
     pub fn new(bytes: &'a [u8]) -> Cursor<'a> {
         Cursor { bytes }
     }
 
-    /// How many bytes are left.
+    /// Returns the number of remaining bytes.
     #[inline]
     pub fn left(&self) -> usize {
         self.bytes.len()
     }
 
-    /// So many bytes.
+    /// Takes `count` bytes.
     #[inline]
     pub fn take(&mut self, count: usize) -> Result<&'a [u8], String> {
         let (taken, rest) = self.bytes.split_at_checked(count).ok_or(SHORT)?;
@@ -30,13 +30,13 @@ impl<'a> Cursor<'a> {
         Ok(taken)
     }
 
-    /// A whole number: seven bits a byte, the lowest first, signs interleaved.
+    /// Reads an integer: seven bits per byte, the lowest first, signs interleaved (zigzag).
     #[inline]
     pub fn long(&mut self) -> Result<i64, String> {
         varint::read(&mut self.bytes, SHORT).map(varint::unzigzag)
     }
 
-    /// A length, and as many bytes.
+    /// Reads a length and that many bytes.
     #[inline]
     pub fn sized(&mut self) -> Result<&'a [u8], String> {
         let length = self.long()?;
@@ -44,14 +44,14 @@ impl<'a> Cursor<'a> {
         self.take(length)
     }
 
-    /// Text.
+    /// Reads text.
     #[inline]
     pub fn text(&mut self) -> Result<&'a str, String> {
         let bytes = self.sized()?;
         std::str::from_utf8(bytes).map_err(|error| format!("text that is not UTF-8 at byte {}", error.valid_up_to()))
     }
 
-    /// A byte that is 0 or 1.
+    /// Reads a byte that is 0 or 1.
     #[inline]
     pub fn bool(&mut self) -> Result<bool, String> {
         match self.take(1)? {
@@ -61,20 +61,19 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A float of 32 bits.
+    /// Reads a 32-bit float.
     #[inline]
     pub fn float(&mut self) -> Result<f32, String> {
         Ok(f32::from_le_bytes(self.take(4)?.try_into().map_err(|_| SHORT)?))
     }
 
-    /// A float of 64 bits.
+    /// Reads a 64-bit float.
     #[inline]
     pub fn double(&mut self) -> Result<f64, String> {
         Ok(f64::from_le_bytes(self.take(8)?.try_into().map_err(|_| SHORT)?))
     }
 
-    /// The head of a block of an array or map: how many items follow, and how many bytes they take, where that is said. 0
-    /// items are its end.
+    /// Reads the head of a block of an array or map: the number of items and, if given, their size in bytes. 0 items mean the end.
     pub fn items(&mut self) -> Result<(u64, Option<usize>), String> {
         let count = self.long()?;
         if count >= 0 {
@@ -86,10 +85,10 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Items of an array or map that take no bytes are looked at up to here.
+/// Maximum items without bytes in an array or map that are read.
 const EMPTY_ITEMS_MAX: u64 = 10_000;
 
-/// All items of an array or map, one after the other.
+/// Calls a function for each item of an array or map.
 pub fn each<'a>(
     cursor: &mut Cursor<'a>,
     mut read: impl FnMut(&mut Cursor<'a>) -> Result<(), String>,

@@ -1,23 +1,23 @@
-//! A value of a record as the text of JSON, for columns of text, structs and lists.
+//! Values of a record as JSON, for columns of text, structs and lists.
 
 use super::cursor::{Cursor, each};
 use super::schema::{DEPTH_MAX, Schema, Time, Type, TypeId, UUID_BYTES, branch, too_deep};
 use crate::batch::cell;
 use crate::batch::times::micros;
 use crate::decode::json_text::{JsonMap, quoted};
-use crate::decode::wanted::Wanted;
+use crate::decode::wanted::TargetType;
 use arrow::datatypes::DataType;
 use std::fmt::Write as _;
 
-/// Bytes of one value: records without a value in them take none, and their text does.
+/// Maximum size of one value: records without a value in them take no bytes, but their text does.
 const JSON_BYTES_MAX: usize = 64 << 20;
 
-/// Writes a value as it is wanted; a value of a union is the value itself.
+/// Writes a value as the column needs it; a value of a union is the value itself.
 pub fn json(
     schema: &Schema,
     id: TypeId,
     cursor: &mut Cursor<'_>,
-    wanted: Wanted<'_>,
+    wanted: TargetType<'_>,
     out: &mut String,
     depth: usize,
 ) -> Result<(), String> {
@@ -106,7 +106,7 @@ pub fn json(
     Ok(())
 }
 
-/// A time as columns of times read it.
+/// Writes a time in the form that time columns read.
 fn moment(value: i64, time: Time, out: &mut String) -> Result<(), String> {
     let far = || format!("{value} is out of range of times");
     out.push('"');
@@ -118,8 +118,8 @@ fn moment(value: i64, time: Time, out: &mut String) -> Result<(), String> {
     Ok(())
 }
 
-/// Bytes, which may be those of a decimal.
-fn bytes(value: &[u8], scale: Option<u32>, wanted: Wanted<'_>, out: &mut String) -> Result<(), String> {
+/// Writes bytes, which may be those of a decimal.
+fn bytes(value: &[u8], scale: Option<u32>, wanted: TargetType<'_>, out: &mut String) -> Result<(), String> {
     match scale.filter(|_| !wanted.is(&DataType::Binary)) {
         Some(scale) => {
             out.push_str(&decimal_text(value, scale)?);
@@ -129,10 +129,10 @@ fn bytes(value: &[u8], scale: Option<u32>, wanted: Wanted<'_>, out: &mut String)
     }
 }
 
-/// A decimal as it is written down: a whole number in two's complement, the highest byte first, with a point in it.
+/// Returns the text of a decimal: an integer in big-endian two's complement, with a decimal point.
 pub fn decimal_text(bytes: &[u8], scale: u32) -> Result<String, String> {
     let negative = bytes.first().is_some_and(|first| first & 0x80 != 0);
-    // Bytes in front that only repeat the sign say nothing.
+    // Leading bytes that only repeat the sign have no meaning.
     let (mut bytes, sign) = (bytes, if negative { 0xff } else { 0 });
     while let [first, rest @ ..] = bytes
         && *first == sign
@@ -148,7 +148,7 @@ pub fn decimal_text(bytes: &[u8], scale: u32) -> Result<String, String> {
     let scale = scale as usize;
     let digits =
         if digits.len() <= scale { format!("{}{digits}", "0".repeat(scale + 1 - digits.len())) } else { digits };
-    let (whole, fraction) = digits.split_at(digits.len() - scale);
+    let (integer, fraction) = digits.split_at(digits.len() - scale);
     let point = if fraction.is_empty() { "" } else { "." };
-    Ok(format!("{}{whole}{point}{fraction}", if negative { "-" } else { "" }))
+    Ok(format!("{}{integer}{point}{fraction}", if negative { "-" } else { "" }))
 }

@@ -1,7 +1,7 @@
-//! What becomes of each value of a record: which columns take it, and how. A schema is resolved against the columns once.
+//! Which columns take each value of a record, and how. A schema is resolved against the columns once.
 //!
-//! As Avro's rules have it: fields are found by name, a whole number may become a float, bytes text and text bytes; what
-//! stands in a union is resolved by the branch that a value has. Beyond them a text column takes any value, as in JSON.
+//! Follows Avro's rules: fields are found by name, an integer may become a float, bytes text and text bytes; a union is resolved by the branch of a
+//! value. Beyond these rules a text column takes any value, as with JSON.
 
 use super::cursor::{Cursor, each};
 use super::json::{decimal_text, json};
@@ -11,32 +11,32 @@ use crate::batch::times::micros;
 use crate::batch::types::ColumnType;
 use crate::decode::columns::ColumnBuilders;
 use crate::decode::infer::COLUMNS_MAX;
-use crate::decode::json::place_of;
+use crate::decode::json::index_of;
 use crate::decode::written_value::WrittenValue;
 use crate::job::spec::{ColumnSpec, TimeForm, TimeUnit};
 use arrow::datatypes::DataType;
 
-/// What becomes of a value.
+/// What to do with a value.
 #[derive(Debug)]
 pub enum Plan {
-    /// No column wants it.
+    /// No column needs it.
     Skip(TypeId),
-    /// Columns want it.
+    /// Columns take it.
     Take(TypeId, Vec<(usize, Conversion)>),
-    /// Columns want what is in it.
-    Inside { whole: TypeId, takes: Vec<(usize, Conversion)>, inside: NestedPlan },
+    /// Columns take what is inside.
+    Inside { id: TypeId, takes: Vec<(usize, Conversion)>, inside: NestedPlan },
     /// A plan for each branch.
     Union(Vec<Plan>),
-    /// A column cannot take it, and why; the places of all columns that want it.
-    Refuse(String, Vec<usize>),
+    /// A column cannot take it, and why; the indexes of all columns that need it.
+    Reject(String, Vec<usize>),
 }
 
-/// What columns want of a value that holds others.
+/// What columns take of a value that holds others.
 #[derive(Debug)]
 pub enum NestedPlan {
     Fields(Vec<Plan>),
-    /// Of an array, by place.
-    Places(TypeId, Vec<(usize, Plan)>),
+    /// Of an array, by index.
+    Indexes(TypeId, Vec<(usize, Plan)>),
     /// Of a map, by key.
     Keys(TypeId, Vec<(String, Plan)>),
 }
@@ -47,11 +47,11 @@ pub enum Conversion {
     Bool,
     Int64,
     Float64,
-    /// A number of this unit.
+    /// A number of this unit, as a time.
     Time(TimeUnit),
-    /// The same as what clocks of the column's zone showed.
+    /// The same as local time in the column's zone.
     Local(TimeUnit),
-    /// Days, each as its first moment in the column's zone.
+    /// Days, each as its first instant in the column's zone.
     Days,
     /// Days as a date.
     Date,
@@ -64,63 +64,63 @@ pub enum Conversion {
 type Target<'a> = (usize, &'a ColumnSpec, &'a [String]);
 
 impl Plan {
-    /// The plan of a schema's records.
+    /// Creates the plan of a schema's records.
     pub fn of(schema: &Schema, columns: &[ColumnSpec]) -> Plan {
         plan(schema, 0, &targets(columns))
     }
 
-    /// Columns for which a schema has nothing, or nothing that they can take.
+    /// Returns warnings about columns for which a schema has nothing, or nothing that they can take.
     pub fn doubts(schema: &Schema, columns: &[ColumnSpec]) -> Vec<String> {
         let mut doubts = Vec::new();
         let top = Plan::of(schema, columns);
-        for (place, column) in columns.iter().enumerate() {
-            if !top.reaches(place) {
+        for (index, column) in columns.iter().enumerate() {
+            if !top.reaches(index) {
                 doubts.push(format!("it has nothing for column `{}`, which is null", column.name));
             }
         }
-        top.refusals(&mut doubts);
+        top.collect_rejections(&mut doubts);
         doubts
     }
 
     fn reaches(&self, column: usize) -> bool {
         let mut found = false;
-        self.each_column(&mut |place| found |= place == column);
+        self.each_column(&mut |index| found |= index == column);
         found
     }
 
-    /// All columns that want the value or something in it, some perhaps several times.
+    /// Calls `take` for all columns that need the value or something in it, some perhaps several times.
     fn each_column(&self, take: &mut dyn FnMut(usize)) {
         match self {
             Plan::Skip(_) => {}
-            // It has something, which is told as what it is.
-            Plan::Refuse(_, places) => places.iter().for_each(|column| take(*column)),
+            // The schema has a value for these columns; the rejection is reported separately.
+            Plan::Reject(_, indexes) => indexes.iter().for_each(|column| take(*column)),
             Plan::Take(_, taken) => taken.iter().for_each(|(column, _)| take(*column)),
             Plan::Union(branches) => branches.iter().for_each(|plan| plan.each_column(take)),
             Plan::Inside { takes, inside, .. } => {
                 takes.iter().for_each(|(column, _)| take(*column));
                 match inside {
                     NestedPlan::Fields(fields) => fields.iter().for_each(|plan| plan.each_column(take)),
-                    NestedPlan::Places(_, places) => places.iter().for_each(|(_, plan)| plan.each_column(take)),
+                    NestedPlan::Indexes(_, indexes) => indexes.iter().for_each(|(_, plan)| plan.each_column(take)),
                     NestedPlan::Keys(_, keys) => keys.iter().for_each(|(_, plan)| plan.each_column(take)),
                 }
             }
         }
     }
 
-    fn refusals(&self, found: &mut Vec<String>) {
+    fn collect_rejections(&self, found: &mut Vec<String>) {
         match self {
             Plan::Skip(_) | Plan::Take(..) => {}
-            Plan::Refuse(why, _) => found.push(why.clone()),
-            Plan::Union(branches) => branches.iter().for_each(|plan| plan.refusals(found)),
+            Plan::Reject(why, _) => found.push(why.clone()),
+            Plan::Union(branches) => branches.iter().for_each(|plan| plan.collect_rejections(found)),
             Plan::Inside { inside, .. } => match inside {
-                NestedPlan::Fields(fields) => fields.iter().for_each(|plan| plan.refusals(found)),
-                NestedPlan::Places(_, places) => places.iter().for_each(|(_, plan)| plan.refusals(found)),
-                NestedPlan::Keys(_, keys) => keys.iter().for_each(|(_, plan)| plan.refusals(found)),
+                NestedPlan::Fields(fields) => fields.iter().for_each(|plan| plan.collect_rejections(found)),
+                NestedPlan::Indexes(_, indexes) => indexes.iter().for_each(|(_, plan)| plan.collect_rejections(found)),
+                NestedPlan::Keys(_, keys) => keys.iter().for_each(|(_, plan)| plan.collect_rejections(found)),
             },
         }
     }
 
-    /// Reads a record into the row at hand.
+    /// Reads a record into the current row.
     pub fn run(&self, schema: &Schema, cursor: &mut Cursor<'_>, columns: &mut ColumnBuilders) -> Result<(), String> {
         self.step(schema, cursor, columns, 0)
     }
@@ -135,20 +135,20 @@ impl Plan {
         match self {
             Plan::Skip(id) => schema.skip(*id, cursor, depth),
             Plan::Take(id, takes) => take(schema, *id, takes, cursor, columns, depth),
-            Plan::Refuse(why, _) => Err(why.clone()),
+            Plan::Reject(why, _) => Err(why.clone()),
             Plan::Union(branches) => {
                 let number = cursor.long()?;
                 let plan = usize::try_from(number).ok().and_then(|number| branches.get(number));
                 let wrong = || format!("branch {number} of a union of {}", branches.len());
                 plan.ok_or_else(wrong)?.step(schema, cursor, columns, depth + 1)
             }
-            Plan::Inside { whole, takes, inside } => {
+            Plan::Inside { id, takes, inside } => {
                 if depth > super::schema::DEPTH_MAX {
                     return Err(too_deep());
                 }
                 if !takes.is_empty() {
                     let mut again = *cursor;
-                    take(schema, *whole, takes, &mut again, columns, depth)?;
+                    take(schema, *id, takes, &mut again, columns, depth)?;
                 }
                 inside.step(schema, cursor, columns, depth + 1)
             }
@@ -166,10 +166,10 @@ impl NestedPlan {
     ) -> Result<(), String> {
         match self {
             NestedPlan::Fields(fields) => fields.iter().try_for_each(|plan| plan.step(schema, cursor, columns, depth)),
-            NestedPlan::Places(item, places) => {
+            NestedPlan::Indexes(item, indexes) => {
                 let mut at = 0_usize;
                 each(cursor, |cursor| {
-                    let plan = places.iter().find(|(place, _)| *place == at);
+                    let plan = indexes.iter().find(|(index, _)| *index == at);
                     at = at.saturating_add(1);
                     match plan {
                         Some((_, plan)) => plan.step(schema, cursor, columns, depth),
@@ -181,7 +181,7 @@ impl NestedPlan {
                 let key = cursor.text()?;
                 match keys.iter().find(|(name, _)| name == key) {
                     Some((_, plan)) => {
-                        // The last value of a key wins, also where it holds less than the one before.
+                        // The last value of a key wins, even if it holds less than the previous one.
                         plan.each_column(&mut |column| columns.unset(column));
                         plan.step(schema, cursor, columns, depth)
                     }
@@ -193,7 +193,7 @@ impl NestedPlan {
 }
 
 fn targets(columns: &[ColumnSpec]) -> Vec<Target<'_>> {
-    columns.iter().enumerate().map(|(place, column)| (place, column, column.place())).collect()
+    columns.iter().enumerate().map(|(index, column)| (index, column, column.value_path())).collect()
 }
 
 fn plan(schema: &Schema, id: TypeId, targets: &[Target<'_>]) -> Plan {
@@ -203,12 +203,12 @@ fn plan(schema: &Schema, id: TypeId, targets: &[Target<'_>]) -> Plan {
     if let Type::Union(branches) = schema.of(id) {
         return Plan::Union(branches.iter().map(|branch| plan(schema, *branch, targets)).collect());
     }
-    let places = || targets.iter().map(|(place, ..)| *place).collect();
+    let indexes = || targets.iter().map(|(index, ..)| *index).collect();
     let mut takes = Vec::new();
-    for (place, column, _) in targets.iter().filter(|(_, _, rest)| rest.is_empty()) {
+    for (index, column, _) in targets.iter().filter(|(_, _, rest)| rest.is_empty()) {
         match into(schema.of(id), column) {
-            Ok(into) => takes.push((*place, into)),
-            Err(why) => return Plan::Refuse(why, places()),
+            Ok(into) => takes.push((*index, into)),
+            Err(why) => return Plan::Reject(why, indexes()),
         }
     }
     let deeper: Vec<Target<'_>> = targets.iter().filter(|(_, _, rest)| !rest.is_empty()).copied().collect();
@@ -217,7 +217,7 @@ fn plan(schema: &Schema, id: TypeId, targets: &[Target<'_>]) -> Plan {
     }
     let below = |name: &str| -> Vec<Target<'_>> {
         let found = deeper.iter().filter(|(_, _, rest)| rest.first().is_some_and(|first| first == name));
-        found.map(|(place, column, rest)| (*place, *column, rest.get(1..).unwrap_or_default())).collect()
+        found.map(|(index, column, rest)| (*index, *column, rest.get(1..).unwrap_or_default())).collect()
     };
     let mut names: Vec<&str> = deeper.iter().filter_map(|(_, _, rest)| rest.first().map(String::as_str)).collect();
     names.sort_unstable();
@@ -231,20 +231,20 @@ fn plan(schema: &Schema, id: TypeId, targets: &[Target<'_>]) -> Plan {
             names.iter().map(|name| ((*name).to_owned(), plan(schema, *value, &below(name)))).collect(),
         ),
         Type::Array(item) => {
-            let places = names.iter().filter_map(|name| Some((place_of(name)?, plan(schema, *item, &below(name)))));
-            NestedPlan::Places(*item, places.collect())
+            let indexes = names.iter().filter_map(|name| Some((index_of(name)?, plan(schema, *item, &below(name)))));
+            NestedPlan::Indexes(*item, indexes.collect())
         }
         Type::Null => return Plan::Take(id, takes),
         other => {
             let column = deeper.first().map_or("", |(_, column, _)| column.name.as_str());
             let why = format!("column `{column}`: its path leads into {}, which holds nothing", word(other));
-            return Plan::Refuse(why, places());
+            return Plan::Reject(why, indexes());
         }
     };
-    Plan::Inside { whole: id, takes, inside }
+    Plan::Inside { id, takes, inside }
 }
 
-/// How a column takes values of a type; the error is the reason why it does not.
+/// Returns how a column takes values of a type; the error is why it cannot.
 fn into(kind: &Type, column: &ColumnSpec) -> Result<Conversion, String> {
     let wrong =
         || Err(format!("column `{}` is {}, and the record has {} there", column.name, column.type_word(), word(kind)));
@@ -276,7 +276,7 @@ fn into(kind: &Type, column: &ColumnSpec) -> Result<Conversion, String> {
             (None, _) => {
                 let name = &column.name;
                 return Err(format!(
-                    "column `{name}`: the record has a number, and its schema does not say of which unit; write {name} = \
+                    "column `{name}`: the record has a number, and its schema does not give its unit; write {name} = \
                      \"timestamp(ms)\", or (s), (us) or (ns)"
                 ));
             }
@@ -285,12 +285,12 @@ fn into(kind: &Type, column: &ColumnSpec) -> Result<Conversion, String> {
     })
 }
 
-/// A type in words.
+/// Returns the name of a type.
 fn word(kind: &Type) -> &'static str {
     match kind {
         Type::Null => "null",
         Type::Bool => "a boolean",
-        Type::Long(_) => "a whole number",
+        Type::Long(_) => "an integer",
         Type::Float | Type::Double => "a floating-point number",
         Type::Bytes(Some(_)) | Type::Fixed(_, Some(_)) => "a decimal",
         Type::Bytes(None) | Type::Fixed(_, None) => "bytes",
@@ -317,7 +317,7 @@ fn take(
         Type::Long(_) => {
             let value = cursor.long()?;
             for (column, into) in takes {
-                whole(value, *column, *into, columns)?;
+                set_integer(value, *column, *into, columns)?;
             }
         }
         Type::Float => {
@@ -386,9 +386,9 @@ fn take(
 }
 
 #[inline]
-fn whole(value: i64, column: usize, into: Conversion, columns: &mut ColumnBuilders) -> Result<(), String> {
+fn set_integer(value: i64, column: usize, into: Conversion, columns: &mut ColumnBuilders) -> Result<(), String> {
     let far = |columns: &ColumnBuilders| {
-        format!("column `{}`: {value} is out of range of {}", columns.name(column), columns.kind_word(column))
+        format!("column `{}`: {value} is out of range of {}", columns.name(column), columns.type_name(column))
     };
     match into {
         Conversion::Int64 => columns.set_int64(column, value),
@@ -418,7 +418,7 @@ fn whole(value: i64, column: usize, into: Conversion, columns: &mut ColumnBuilde
     Ok(())
 }
 
-/// Bytes, which may be those of a decimal.
+/// Stores bytes, which may be those of a decimal.
 fn sized(
     value: &[u8],
     decimal: Option<Decimal>,
@@ -435,25 +435,25 @@ fn sized(
     Ok(())
 }
 
-/// Bytes as they are, which a column of text holds if they are UTF-8.
+/// Stores bytes unchanged; a text column requires UTF-8.
 fn bytes(value: &[u8], column: usize, columns: &mut ColumnBuilders) -> Result<(), String> {
     columns.unset(column);
     columns.set_bytes(column, value)
 }
 
-/// How deep records within records become columns of their own; one that holds itself would have no end.
+/// Maximum depth at which nested records become columns of their own; a recursive one would have no end.
 const COLUMNS_DEPTH_MAX: usize = 4;
 
-/// The paths to values that are columns by themselves, and their types.
+/// Collects the paths to values that become columns of their own, and their types.
 pub fn leaves(schema: &Schema, id: TypeId, path: &mut Vec<String>, found: &mut Vec<(Vec<String>, ColumnType)>) {
     if found.len() >= COLUMNS_MAX {
         return;
     }
     let mut kind = schema.of(id);
-    // What may be missing is what it is otherwise.
+    // An optional value has the type of its other branch.
     if let Type::Union(branches) = kind {
-        let mut others = branches.iter().map(|branch| schema.of(*branch)).filter(|branch| **branch != Type::Null);
-        kind = match (others.next(), others.next()) {
+        let mut branches = branches.iter().map(|branch| schema.of(*branch)).filter(|branch| **branch != Type::Null);
+        kind = match (branches.next(), branches.next()) {
             (Some(one), None) => one,
             _ => &Type::Text,
         };

@@ -1,44 +1,44 @@
-//! Schemas of Avro, from their JSON. Types refer to each other by their places in one list, so a type may hold itself.
+//! Avro schemas, from their JSON. Types refer to each other by their indexes in one list, so a type may contain itself.
 
 use super::cursor::Cursor;
 use crate::job::spec::TimeUnit;
 use serde_json::Value;
 use std::collections::HashMap;
 
-/// Bytes of a schema as text.
+/// Maximum size of a schema as text.
 pub const SCHEMA_BYTES_MAX: usize = 4 << 20;
-/// Types of one schema.
+/// Maximum types of one schema.
 const TYPES_MAX: usize = 100_000;
-/// How deep records, arrays, maps and unions stand within each other in a value.
+/// Maximum nesting of records, arrays, maps and unions in a value.
 pub const DEPTH_MAX: usize = 64;
-/// Bytes of a UUID.
+/// Size of a UUID.
 pub const UUID_BYTES: usize = 16;
 
-/// The place of a type in its schema.
+/// The index of a type in its schema.
 pub type TypeId = usize;
 
 /// A schema. Its record is type 0.
 #[derive(Debug)]
 pub struct Schema {
     types: Vec<Type>,
-    /// The types whose values take no bytes: those of records of such records would take for ever to look at.
+    /// Types whose values take no bytes: skipping records of such records would take practically forever.
     empty: Vec<bool>,
 }
 
-/// What a value is, and how it is written.
+/// The type of a value, and its encoding.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Type {
     Null,
     Bool,
-    /// Of 32 or 64 bits: written alike.
+    /// Of 32 or 64 bits, which have the same encoding.
     Long(Option<Time>),
     Float,
     Double,
     Bytes(Option<Decimal>),
     Text,
-    /// So many bytes.
+    /// A fixed number of bytes.
     Fixed(usize, Option<Decimal>),
-    /// 16 bytes that are a UUID.
+    /// 16 bytes of a UUID.
     Uuid,
     Enum(Vec<String>),
     Array(TypeId),
@@ -47,25 +47,25 @@ pub enum Type {
     Record(Vec<(String, TypeId)>),
 }
 
-/// What moments a number stands for.
+/// What a number means as a time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Time {
     Days,
-    /// Moments.
+    /// Instants.
     Of(TimeUnit),
-    /// What clocks showed somewhere.
+    /// Local times.
     Local(TimeUnit),
 }
 
-/// Digits behind the point of a number that is written as a whole one.
+/// Digits after the point of a number that is written as an integer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Decimal {
     pub scale: u32,
 }
 
 impl Schema {
-    /// Reads a schema; one that refers to others as `{"with": [others], "schema": …}`, each of them behind those that it refers to
-    /// itself. The error says what is wrong with it.
+    /// Parses a schema. One that refers to others has the form `{"with": [others], "schema": …}`, each of them after those that it refers to. The
+    /// error says what is wrong with it.
     pub fn parse(text: &[u8]) -> Result<Schema, String> {
         if text.len() > SCHEMA_BYTES_MAX {
             return Err(format!("it is longer than {SCHEMA_BYTES_MAX} bytes"));
@@ -79,29 +79,29 @@ impl Schema {
         for schema in with {
             reader.read(schema, "")?;
         }
-        // The first place is kept for the whole.
+        // The first index is reserved for the top-level type.
         let top = reader.read(own, "")?;
-        let whole = reader.types.get(top).cloned().unwrap_or(Type::Null);
+        let top_type = reader.types.get(top).cloned().unwrap_or(Type::Null);
         if let Some(first) = reader.types.first_mut() {
-            *first = whole;
+            *first = top_type;
         }
         let empty = empty(&reader.types);
         Ok(Schema { types: reader.types, empty })
     }
 
-    /// Whether values of a type take no bytes.
+    /// Returns whether values of a type take no bytes.
     #[inline]
     pub fn is_empty(&self, id: TypeId) -> bool {
         self.empty.get(id).copied().unwrap_or(true)
     }
 
-    /// A type of it.
+    /// Returns a type by index.
     #[inline]
     pub fn of(&self, id: TypeId) -> &Type {
         self.types.get(id).unwrap_or(&Type::Null)
     }
 
-    /// Reads over a value.
+    /// Skips a value.
     pub fn skip(&self, id: TypeId, cursor: &mut Cursor<'_>, depth: usize) -> Result<(), String> {
         if self.is_empty(id) {
             return Ok(());
@@ -128,7 +128,7 @@ impl Schema {
         }
     }
 
-    /// Reads over all items of an array or map.
+    /// Skips all items of an array or map.
     fn items(
         &self,
         cursor: &mut Cursor<'_>,
@@ -169,14 +169,14 @@ fn empty(types: &[Type]) -> Vec<bool> {
                 *before |= now;
             }
         }
-        // A type is defined within another one at most as deep as JSON goes, and else before it is used.
+        // A type is nested at most as deep as JSON goes, or defined before it is used.
         if !found {
             return empty;
         }
     }
 }
 
-/// The branch of a union that a value has.
+/// Reads the branch of a value of a union.
 #[inline]
 pub fn branch(branches: &[TypeId], cursor: &mut Cursor<'_>) -> Result<TypeId, String> {
     let number = cursor.long()?;
@@ -184,14 +184,14 @@ pub fn branch(branches: &[TypeId], cursor: &mut Cursor<'_>) -> Result<TypeId, St
     found.copied().ok_or_else(|| format!("branch {number} of a union of {}", branches.len()))
 }
 
-/// Why a value is refused that goes too deep.
+/// Returns why a value with too much nesting is rejected.
 pub fn too_deep() -> String {
     format!("nested deeper than {DEPTH_MAX} levels")
 }
 
 struct SchemaReader {
     types: Vec<Type>,
-    /// The types that have names, by their full ones.
+    /// The named types, by full name.
     named: HashMap<String, TypeId>,
 }
 
@@ -204,7 +204,7 @@ impl SchemaReader {
         Ok(self.types.len() - 1)
     }
 
-    /// Reads a type where names are of this namespace.
+    /// Reads a type in the context of this namespace.
     fn read(&mut self, json: &Value, namespace: &str) -> Result<TypeId, String> {
         match json {
             Value::String(name) => match primitive(name, None) {
@@ -227,7 +227,7 @@ impl SchemaReader {
                     inner => self.read(inner, namespace),
                 }
             }
-            other => Err(format!("{} is no type", cut(other))),
+            other => Err(format!("{} is not a type", cut(other))),
         }
     }
 
@@ -253,7 +253,7 @@ impl SchemaReader {
             }
             "record" | "error" => {
                 let (id, inner) = self.name(json, namespace)?;
-                let Value::Array(listed) = within("fields")? else { return Err("`fields` is no list".into()) };
+                let Value::Array(listed) = within("fields")? else { return Err("`fields` is not a list".into()) };
                 let mut fields = Vec::with_capacity(listed.len());
                 for field in listed {
                     let name = field.get("name").and_then(Value::as_str).ok_or("a field without `name`")?;
@@ -264,15 +264,15 @@ impl SchemaReader {
             }
             "enum" => {
                 let (id, _) = self.name(json, namespace)?;
-                let Value::Array(symbols) = within("symbols")? else { return Err("`symbols` is no list".into()) };
+                let Value::Array(symbols) = within("symbols")? else { return Err("`symbols` is not a list".into()) };
                 let symbols =
                     symbols.iter().map(|symbol| symbol.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>();
-                self.put(id, Type::Enum(symbols.ok_or("a symbol of an enum is no text")?))
+                self.put(id, Type::Enum(symbols.ok_or("a symbol of an enum is not a string")?))
             }
             "fixed" => {
                 let (id, _) = self.name(json, namespace)?;
                 let bytes = within("size")?.as_u64().and_then(|bytes| usize::try_from(bytes).ok());
-                let bytes = bytes.ok_or("the `size` of a fixed is no number of bytes")?;
+                let bytes = bytes.ok_or("the `size` of a fixed is not a number of bytes")?;
                 let is_uuid = bytes == UUID_BYTES && logical(json) == "uuid";
                 self.put(id, if is_uuid { Type::Uuid } else { Type::Fixed(bytes, decimal(json)) })
             }
@@ -280,7 +280,7 @@ impl SchemaReader {
         }
     }
 
-    /// Gives a type that has a name its place, before what is in it is read; and the namespace in it.
+    /// Reserves the index of a named type before its content is read; also returns the namespace inside it.
     fn name(&mut self, json: &Value, namespace: &str) -> Result<(TypeId, String), String> {
         let name =
             json.get("name").and_then(Value::as_str).ok_or_else(|| format!("a type without `name`: {}", cut(json)))?;
@@ -295,8 +295,8 @@ impl SchemaReader {
     }
 
     fn put(&mut self, id: TypeId, kind: Type) -> Result<TypeId, String> {
-        if let Some(place) = self.types.get_mut(id) {
-            *place = kind;
+        if let Some(entry) = self.types.get_mut(id) {
+            *entry = kind;
         }
         Ok(id)
     }
@@ -306,7 +306,7 @@ fn full_name(name: &str, namespace: &str) -> String {
     if name.contains('.') || namespace.is_empty() { name.to_owned() } else { format!("{namespace}.{name}") }
 }
 
-/// A type without parts; what `json` says beside its name says what its values stand for.
+/// Returns a type without parts; the attributes in `json` next to its name say what its values mean.
 fn primitive(word: &str, json: Option<&Value>) -> Option<Type> {
     let logical = json.map_or("", logical);
     Some(match word {
@@ -330,12 +330,12 @@ fn primitive(word: &str, json: Option<&Value>) -> Option<Type> {
     })
 }
 
-/// What values of a type stand for.
+/// Returns the logical type of a type, or an empty string.
 fn logical(json: &Value) -> &str {
     json.get("logicalType").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// What a type says of decimals; a scale that makes no sense counts as none, as the specification has it.
+/// Returns a type's decimal attributes; an invalid scale is ignored, as the specification requires.
 fn decimal(json: &Value) -> Option<Decimal> {
     let is_one = logical(json) == "decimal";
     let scale = json.get("scale").map_or(Some(0), Value::as_u64)?;
@@ -343,7 +343,7 @@ fn decimal(json: &Value) -> Option<Decimal> {
     (is_one && precision > 0 && scale <= precision).then_some(Decimal { scale: u32::try_from(scale).ok()? })
 }
 
-/// The beginning of a piece of a schema, for an error.
+/// Returns the beginning of a piece of a schema, for an error.
 fn cut(json: &Value) -> String {
     json.to_string().chars().take(80).collect()
 }

@@ -1,26 +1,25 @@
-//! The schemas of the records of a chunk, as they travel with it: whoever decodes it needs no registry, and a batch that
-//! runs again from its plan sees the schemas that it saw.
+//! The schemas of a chunk's records, which travel with the chunk. A decoder needs no registry, and a replay from a plan sees the same schemas.
 
 use crate::batch::chunk::KEPT;
 use bytes::{Bytes, BytesMut};
 
-/// What stands behind the first byte of a table; no header of csv or of an Avro file begins so.
+/// What follows the first byte of a table; no csv header or Avro file header begins with it.
 const BEGIN: &[u8] = b"schemas";
-/// The first byte of a table in which all ids are known.
-const WHOLE: u8 = 0;
-/// The length that stands for a schema which the registry does not know.
+/// The first byte of a table in which all IDs are known.
+const COMPLETE: u8 = 0;
+/// The length that marks a schema unknown to the registry.
 const UNKNOWN: u32 = u32::MAX;
 
-/// Schemas by their ids; `None`: the registry knows none of this id.
+/// Schemas by ID; `None` if the registry does not have the ID.
 pub struct SchemaTable;
 
 impl SchemaTable {
-    /// The table as a chunk's header.
+    /// Returns the table as a chunk's header.
     pub fn write<'a>(schemas: impl IntoIterator<Item = (u32, Option<&'a Bytes>)>) -> Bytes {
-        let mut header = BytesMut::from(&[WHOLE][..]);
+        let mut header = BytesMut::from(&[COMPLETE][..]);
         header.extend_from_slice(BEGIN);
         for (id, schema) in schemas {
-            // That may be otherwise when the same records are read again, so the plan keeps them.
+            // An unknown ID may be known when the same records are read again, so the plan keeps the chunk.
             if let (None, Some(first)) = (schema, header.first_mut()) {
                 *first = KEPT;
             }
@@ -32,10 +31,10 @@ impl SchemaTable {
         header.freeze()
     }
 
-    /// The schemas of a header; none where it has no table.
+    /// Returns the schemas of a header; empty if it has no table.
     pub fn read(header: &Bytes) -> Vec<(u32, Option<Bytes>)> {
         let mut schemas = Vec::new();
-        let Some((WHOLE | KEPT, table)) = header.split_first().map(|(first, table)| (*first, table)) else {
+        let Some((COMPLETE | KEPT, table)) = header.split_first().map(|(first, table)| (*first, table)) else {
             return schemas;
         };
         let is_table = table.starts_with(BEGIN);

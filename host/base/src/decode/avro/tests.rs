@@ -14,7 +14,7 @@ const SCHEMA: &str = r#"{"type":"record","name":"Order","namespace":"shop","doc"
  {"name":"colour","type":{"type":"enum","name":"Colour","symbols":["RED","BLUE"]}},
  {"name":"tags","type":{"type":"array","items":"string"}},
  {"name":"next","type":["null","Order"]},{"name":"rate","type":"float"}]}"#;
-/// A record of it, as fastavro writes it.
+/// A record of this schema, as fastavro writes it.
 const RECORD: &str = "0d0204613104fb4bf6a1d5edee66020402780279000280808080808080808001000201000000000000803e0000c03f";
 
 fn decoder(schema: &str, columns: &[(&str, &str)]) -> Decoder {
@@ -100,7 +100,7 @@ fn times_without_an_offset_are_of_the_zone() {
         crate::decode::varint::write(crate::decode::varint::zigzag(value), &mut record);
         shown_rows(&Decoder::new(&source).decode(&chunk(&[record])))
     };
-    // Noon of 2026-07-01, as clocks showed it and as a moment.
+    // Noon of 2026-07-01, as local time and as an instant.
     let noon = 1_782_907_200_000;
     assert_eq!(decoded(&local("local-timestamp-millis"), noon, "timestamp"), "1782900000000000");
     assert_eq!(decoded(&local("local-timestamp-micros"), noon * 1_000, "timestamp"), "1782900000000000");
@@ -109,14 +109,14 @@ fn times_without_an_offset_are_of_the_zone() {
     assert_eq!(decoded(&local("local-timestamp-millis"), noon, "int64"), "1782907200000");
     let day = of(r#"{"type":"int","logicalType":"date"}"#);
     assert_eq!(decoded(&day, 20_635, "timestamp"), "1782856800000000", "its first moment there");
-    // Half past two, which clocks left out in spring, and showed twice in autumn.
+    // Half past two, which the zone skipped in spring and repeated in autumn.
     let skipped = decoded(&local("local-timestamp-millis"), 1_774_751_400_000, "timestamp");
     assert_eq!(
         skipped,
         "!column `at`: `2026-03-29T02:30:00.000000` does not exist in Europe/Berlin, where clocks were set forward over it"
     );
     assert_eq!(decoded(&local("local-timestamp-millis"), 1_792_895_400_000, "timestamp"), "1792888200000000");
-    // What is finer than a microsecond is cut off towards the past, and what is too far is refused.
+    // Fractions of a microsecond are rounded toward the past, and times out of range are rejected.
     let utc = |value, kind| decoded(&local("timestamp-nanos"), value, kind);
     assert_eq!((utc(-1, "timestamp"), utc(-1_500, "timestamp")), ("-1".into(), "-2".into()));
     let far = decoded(&local("timestamp-millis"), 9_300_000_000_000_000, "timestamp");
@@ -134,27 +134,27 @@ fn logical_types_are_what_they_stand_for() {
     let two = [&[4][..], &bytes, &bytes, &[0]].concat();
     let expected = format!(r#"["{text}","{text}"]|["{text}","{text}"]|{text}"#);
     assert_eq!(decoded(&list, &[("a", "text"), ("a", "list<text>"), ("a.1", "text")], &two), expected);
-    // A decimal of many bytes that stand for its sign alone.
+    // A decimal of many bytes that only repeat its sign.
     let wide = of(r#"{"type":"fixed","name":"D","size":20,"logicalType":"decimal","precision":40,"scale":2}"#);
     let number = |sign: u8, last: u8| [&vec![sign; 19][..], &[last]].concat();
     assert_eq!(decoded(&wide, &[("a", "decimal(9,2)")], &number(0, 125)), "1.25");
     assert_eq!(decoded(&wide, &[("a", "decimal(9,2)"), ("a", "text")], &number(0xff, 0x83)), "-1.25|-1.25");
-    let told = decoded(&wide, &[("a", "text")], &[&[1][..], &[0; 19]].concat());
-    assert!(told.starts_with("!a decimal of 20 bytes"), "{told}");
+    let decoded_value = decoded(&wide, &[("a", "text")], &[&[1][..], &[0; 19]].concat());
+    assert!(decoded_value.starts_with("!a decimal of 20 bytes"), "{decoded_value}");
     let time = of(r#"{"type":"long","logicalType":"time-micros"}"#);
     assert_eq!(decoded(&time, &[("a", "int64"), ("a", "text")], &[0x04]), "2|2");
     let float = of(r#""double""#);
     assert_eq!(decoded(&float, &[("a", "text"), ("a", "float64")], &f64::INFINITY.to_le_bytes()), "Infinity|inf");
-    // Of a key of a map the last value wins, also where it is null or holds less.
+    // The last value of a map's key wins, even if it is null or holds less.
     let map =
         of(r#"{"type":"map","values":["null",{"type":"record","name":"V","fields":[{"name":"v","type":"int"}]}]}"#);
     let twice = [4, 2, b'k', 2, 8, 2, b'k', 0, 0];
     assert_eq!(decoded(&map, &[("a.k.v", "int64"), ("a", "text")], &twice), r#"null|{"k":null}"#);
-    let places = of(r#"{"type":"array","items":"int"}"#);
-    assert_eq!(decoded(&places, &[("a.0", "int64"), ("a.0", "text"), ("a", "text")], &[2, 14, 0]), "7|7|[7]");
+    let list_of_ints = of(r#"{"type":"array","items":"int"}"#);
+    assert_eq!(decoded(&list_of_ints, &[("a.0", "int64"), ("a.0", "text"), ("a", "text")], &[2, 14, 0]), "7|7|[7]");
 }
 
-/// What a column of the type would make of each alone.
+/// What a column of the type would store for each value alone.
 #[test]
 fn values_within_others_are_taken_as_columns_take_them() {
     let list = |kind: &str| {
@@ -207,7 +207,7 @@ fn values_within_others_are_taken_as_columns_take_them() {
     let map = r#"{"type":"map","values":"bytes"}"#;
     let record = b"\x02\x04\x02k\x04\xff\xfe\x02l\x06abc\0\0";
     assert_eq!(decoded(&list(map), &[("a", "list<struct<l: text>>")], record), r#"[{"l":"abc"}]"#);
-    // A text of what holds others is what it is as a column, too.
+    // A text column of a nested value has the same text.
     let record = b"\x02\x02\x02k\x04\xff\xfe\0\0";
     assert_eq!(
         decoded(&list(map), &[("a", "list<text>"), ("a.0", "text")], record),
@@ -243,11 +243,11 @@ fn schemas_come_with_the_chunk_and_unknown_ones_are_a_reason() {
     chunk.header = SchemaTable::write([(1, Some(&one)), (2, Some(&two)), (3, None)]);
     assert!(chunk.must_be_kept(), "the registry may know the id later");
     let expected = "1|null\n2|x\n!schema 3 is not known to the registry\n\
-                    !1 bytes behind the record; it was written with another schema\n\
+                    !1 bytes follow the record; it was written with another schema\n\
                     !begins with byte 1, not with 0 and the id of a schema, as records of a registry do\n\
                     !2 bytes, too few for the id of a schema\n!0 bytes, too few for the id of a schema";
     assert_eq!(shown_rows(&decoder.decode(&chunk)), expected);
-    // The next chunk has a table of its own, in which an id is known now.
+    // The next chunk has its own table, in which an ID is known now.
     chunk.header = SchemaTable::write([(3, Some(&one))]);
     assert!(!chunk.must_be_kept());
     let (_, third) = (chunk.cut_front(2), chunk.cut_front(1));
@@ -257,7 +257,7 @@ fn schemas_come_with_the_chunk_and_unknown_ones_are_a_reason() {
 
 #[test]
 fn schemas_that_make_no_sense_are_refused_with_what_is_wrong() {
-    for (schema, told) in [
+    for (schema, expected) in [
         ("", "not JSON"),
         ("1", "1 is no type"),
         ("\"Order\"", "the type `Order` is defined neither in it nor"),
@@ -273,7 +273,7 @@ fn schemas_that_make_no_sense_are_refused_with_what_is_wrong() {
         ),
     ] {
         let why = Schema::parse(schema.as_bytes()).unwrap_err();
-        assert!(why.contains(told), "{schema}: {why}");
+        assert!(why.contains(expected), "{schema}: {why}");
     }
     let deep = format!("{}\"int\"{}", r#"{"type":"array","items":"#.repeat(200), "}".repeat(200));
     assert!(Schema::parse(deep.as_bytes()).is_err());
@@ -309,18 +309,21 @@ fn records_that_lie_are_refused_and_take_no_memory() {
         r#"{"type":"map","values":"null"}"#,
     ] {
         for column in ["a", "b", "a.5"] {
-            let told = decoded(&of(kind), &[(column, "text")], &huge);
-            assert!(told.starts_with('!') || column == "a.5" || column == "b", "{kind} {column}: {told}");
+            let decoded_value = decoded(&of(kind), &[(column, "text")], &huge);
+            assert!(
+                decoded_value.starts_with('!') || column == "a.5" || column == "b",
+                "{kind} {column}: {decoded_value}"
+            );
         }
     }
     // A list within itself, without end.
     let list = r#"{"type":"record","name":"L","fields":[{"name":"a","type":["null","L"]}]}"#;
     let deep = vec![2; 100_000];
     for column in ["a", "b"] {
-        let told = decoded(list, &[(column, "text")], &deep);
-        assert!(told.starts_with("!nested deeper than 64 levels"), "{told}");
+        let decoded_value = decoded(list, &[(column, "text")], &deep);
+        assert!(decoded_value.starts_with("!nested deeper than 64 levels"), "{decoded_value}");
     }
-    // Records of two records of two records, and nothing in them.
+    // Records of two records of two records, without content.
     let mut nothing = String::from(r#"{"type":"record","name":"R0","fields":[]}"#);
     let types: Vec<String> = (1..=60)
         .map(|n| {

@@ -1,24 +1,24 @@
-//! Structs and lists from the JSON text that formats write them as.
+//! Parses structs and lists from their JSON text.
 
 use super::super::json::scan::Scanner;
 use super::{BuilderValues, ColumnBuilder};
 use crate::batch::binary_text::BinaryEncoding;
 use crate::decode::written_value::WrittenValue;
 
-/// Values that a text may stand for, by its bytes: members of a struct that are not there take memory, too.
+/// Maximum values per byte of text: missing members of a struct take memory, too.
 const VALUES_PER_BYTE_MAX: usize = 8;
-/// As many it may always stand for.
+/// This number of values is always allowed.
 const VALUES_MIN: usize = 10_000;
 
-/// Adds the struct or list that a text holds.
-pub(super) fn push_whole(column: &mut ColumnBuilder, text: &str, encoding: BinaryEncoding) -> Result<(), String> {
+/// Appends the struct or list in a text.
+pub(super) fn push_value(column: &mut ColumnBuilder, text: &str, encoding: BinaryEncoding) -> Result<(), String> {
     let mut scanner = Scanner::new(text);
     let mut values = VALUES_MIN.max(text.len().saturating_mul(VALUES_PER_BYTE_MAX));
     push(column, &mut scanner, encoding, &mut values)?;
     scanner.end()
 }
 
-/// Reads the value that comes next; `values` may still be made.
+/// Reads the next value; `values` may still be created.
 fn push(
     column: &mut ColumnBuilder,
     scanner: &mut Scanner<'_>,
@@ -77,7 +77,7 @@ fn push(
     }
 }
 
-/// Reads a key and its value. Of a key that stands twice the last counts, and keys that no member has are left out.
+/// Reads a key and its value. If a key is repeated, the last value wins; keys without a member are ignored.
 fn read_member(
     name: &str,
     members: &mut [ColumnBuilder],
@@ -88,7 +88,7 @@ fn read_member(
 ) -> Result<(), String> {
     let mut scratch = String::new();
     let key = scanner.key()?.unescaped(&mut scratch)?;
-    // The name of a member stands behind that of the struct and a dot.
+    // The name of a member follows that of the struct and a dot.
     let found = members.iter_mut().find(|member| member.name.get(name.len() + 1..) == Some(key));
     let Some(member) = found else { return scanner.skip(1) };
     member.truncate(rows);

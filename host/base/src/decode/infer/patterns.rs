@@ -1,11 +1,11 @@
-//! What texts look like: times in the forms that files have, days, and amounts of money.
+//! Recognizes texts: times in the formats that files use, dates, and amounts of money.
 
 use crate::batch::parse;
 use crate::batch::times::TimeParser;
 use crate::batch::types::ColumnType;
 use crate::job::spec::{ColumnSpec, TimeForm};
 
-/// Patterns of times beside RFC 3339 that cannot be taken for each other.
+/// Patterns of times other than RFC 3339 that cannot be confused with each other.
 const CERTAIN: [&str; 14] = [
     "%d/%b/%Y:%H:%M:%S %z",
     "%a, %d %b %Y %H:%M:%S %z",
@@ -22,18 +22,18 @@ const CERTAIN: [&str; 14] = [
     "%b %d, %Y",
     "%d-%b-%Y",
 ];
-/// Orders of day, month and year that texts without a word for the month may have: with years of four digits and of two. Of one
-/// number of digits they can only be told apart by days after the 12th.
+/// Possible orders of day, month and year without a month's name, with four-digit and two-digit years. Patterns with the same number of digits can
+/// only be distinguished by days after the 12th.
 const ORDERS: [(YearDigits, &[&str]); 2] =
     [(YearDigits::Four, &["%d/%m/%Y", "%m/%d/%Y"]), (YearDigits::Two, &["%d/%m/%y", "%m/%d/%y", "%y/%m/%d"])];
-/// What stands between day, month and year in these.
+/// Separators of day, month and year in these.
 const SEPARATORS: [&str; 2] = ["/", "-"];
-/// Clocks behind them.
+/// Times of day after them.
 const CLOCKS: [&str; 5] = ["", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p"];
-/// Signs of currencies in front of an amount or behind it.
+/// Currency signs before or after an amount.
 const CURRENCIES: [&str; 10] = ["$", "€", "£", "¥", "₹", "USD", "EUR", "GBP", "CHF", "JPY"];
 
-/// How long years are.
+/// Number of digits of a year.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum YearDigits {
     /// `2026`
@@ -42,18 +42,18 @@ pub enum YearDigits {
     Two,
 }
 
-/// A form of times.
+/// A pattern of times.
 pub struct TimePattern {
-    /// As a column has it.
+    /// The pattern as a column's form.
     pub form: TimeForm,
-    /// Others of the same may fit as well.
+    /// Other orders with these years may match as well.
     pub order: Option<YearDigits>,
     parser: TimeParser,
-    /// Digits of each number of a text, where the pattern says: years must not be shorter.
+    /// Digits of each number of a text, if the pattern defines them: years must not be shorter.
     digits: Vec<Option<usize>>,
 }
 
-/// All that are tried, the likeliest first; those that are certain before the others.
+/// Returns all patterns, the most likely first; unambiguous ones come before the others.
 pub fn all() -> Vec<TimePattern> {
     let certain = CERTAIN.iter().map(|text| TimePattern::new(TimeForm::Pattern((*text).to_owned()), None));
     let orders = ORDERS.iter().flat_map(|(years, orders)| orders.iter().map(|order| (*years, *order)));
@@ -76,32 +76,32 @@ impl TimePattern {
         TimePattern { form, order, parser, digits }
     }
 
-    /// Whether a text is such a time.
+    /// Returns whether a text matches the pattern.
     pub fn fits(&self, text: &str) -> bool {
         let looks = match self.form {
-            // RFC 3339 begins with a year; other texts that its reader takes are none on purpose.
+            // RFC 3339 begins with a year; other texts that the parser accepts are hardly meant as times.
             TimeForm::Text => text.as_bytes().get(4) == Some(&b'-'),
             _ => {
                 let numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|number| !number.is_empty());
-                // The reader of patterns takes `04` for the year 4.
+                // The pattern parser reads `04` as the year 4.
                 numbers.zip(&self.digits).all(|(number, digits)| digits.is_none_or(|digits| number.len() == digits))
             }
         };
         looks && self.parser.read(text).is_ok()
     }
 
-    /// As a column of a job file has it.
+    /// Returns the type as written in a job file.
     pub fn word(&self) -> String {
         ColumnSpec::new("", ColumnType::Timestamp).written(self.form.clone()).type_word()
     }
 
-    /// Whether times of this form have a clock and no offset.
+    /// Returns whether times of this pattern have a time of day and no offset.
     pub fn is_local(&self) -> bool {
         matches!(&self.form, TimeForm::Pattern(pattern) if !pattern.contains("%z"))
     }
 }
 
-/// How many digits the numbers of a text have, in their order, as far as a pattern says.
+/// Returns the number of digits of the numbers in a text, in order, if the pattern defines them.
 fn digits_of(pattern: &str) -> Vec<Option<usize>> {
     let directives = pattern.split('%').skip(1).filter_map(|directive| directive.chars().next());
     let digits = |directive: char| match directive {
@@ -113,12 +113,12 @@ fn digits_of(pattern: &str) -> Vec<Option<usize>> {
     directives.filter_map(digits).collect()
 }
 
-/// Whether a text is a day as columns of type `date` read it, with a year of four digits.
+/// Returns whether a text is a date as columns of type `date` read it, with a four-digit year.
 pub fn is_day(text: &str) -> bool {
     text.len() == 10 && text.as_bytes().get(4) == Some(&b'-') && parse::date(text).is_ok()
 }
 
-/// Whether a text is a number with a currency, or with separators of thousands or a decimal comma: `$1,234.50`, `12,50 €`.
+/// Returns whether a text is a number with a currency, with thousands separators or with a decimal comma: `$1,234.50`, `12,50 €`.
 pub fn looks_like_amount(text: &str) -> bool {
     let mut number = text;
     for currency in CURRENCIES {

@@ -1,12 +1,12 @@
-//! Reading JSON without building anything: where keys and values are, strictly as RFC 8259 says.
+//! Scans JSON without building anything: finds keys and values, strictly by RFC 8259.
 //!
-//! Why not a crate: a column of text keeps the literal of a number (`12.50`) and the text of an object, a column of
-//! int64 must tell 2^63 from a float, and rows go straight into columns; a scanner that hands out slices of its input
-//! does all of these at once, and its agreement with `serde_json` is tested.
+//! Why not a crate: a column of text keeps the literal of a number (`12.50`) and the text of an object. A column of int64 must distinguish 2^63 from
+//! a float, and rows go directly into columns. A scanner that returns slices of its input does all of these together. Its agreement with
+//! `serde_json` is tested.
 
 use crate::decode::written_value::WrittenValue;
 
-/// Objects and arrays within each other.
+/// Maximum nesting of objects and arrays.
 const DEPTH_MAX: u32 = 128;
 
 /// A position in a JSON text.
@@ -16,35 +16,35 @@ pub struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    /// At the beginning of `text`.
+    /// Creates a scanner at the beginning of `text`.
     pub fn new(text: &'a str) -> Scanner<'a> {
         Scanner { text, offset: 0 }
     }
 
-    /// Bytes from here on.
+    /// Returns the bytes from the current position on.
     #[inline]
     pub fn rest(&self) -> &'a [u8] {
         self.text.as_bytes().get(self.offset..).unwrap_or_default()
     }
 
-    /// How many bytes were read.
+    /// Returns the number of bytes read.
     pub fn offset(&self) -> usize {
         self.offset
     }
 
-    /// The text from `start` to here.
+    /// Returns the text from `start` to the current position.
     #[inline]
     pub fn since(&self, start: usize) -> &'a str {
         self.text.get(start..self.offset).unwrap_or_default()
     }
 
-    /// Goes on by so many bytes.
+    /// Skips `bytes` bytes.
     #[inline]
     pub fn advance(&mut self, bytes: usize) {
         self.offset += bytes;
     }
 
-    /// The next byte that is not white space.
+    /// Returns the next byte that is not white space.
     #[inline]
     pub fn peek(&mut self) -> Option<u8> {
         let bytes = self.text.as_bytes();
@@ -64,7 +64,7 @@ impl<'a> Scanner<'a> {
         eaten
     }
 
-    /// An error about what stands here.
+    /// Returns an error about the current position.
     #[cold]
     pub fn expected(&self, what: &str) -> String {
         match self.text.get(self.offset..).and_then(|rest| rest.chars().next()) {
@@ -75,12 +75,12 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Nothing may follow.
+    /// Fails if anything follows.
     pub fn end(&mut self) -> Result<(), String> {
         if self.peek().is_none() { Ok(()) } else { Err(self.expected("nothing more")) }
     }
 
-    /// A value of any kind. Strings are unescaped into `scratch` where they need it.
+    /// Reads a value of any kind. Strings with escapes are unescaped into `scratch`.
     #[inline]
     pub fn value<'b>(&mut self, scratch: &'b mut String) -> Result<WrittenValue<'b>, String>
     where
@@ -101,7 +101,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Reads over a value; `depth` objects and arrays are around it.
+    /// Skips a value; `depth` objects and arrays are around it.
     pub fn skip(&mut self, depth: u32) -> Result<(), String> {
         match self.peek() {
             Some(b'"') => self.string().map(drop),
@@ -132,7 +132,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The end of an object or array.
+    /// Reads the end of an object or array.
     #[inline]
     pub fn close(&mut self, close: u8) -> Result<(), String> {
         if self.eat(close) {
@@ -142,7 +142,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A key with its colon.
+    /// Reads a key with its colon.
     pub fn key(&mut self) -> Result<Text<'a>, String> {
         if self.peek() != Some(b'"') {
             return Err(self.expected("a key in double quotes"));
@@ -159,8 +159,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// A whole number of at most 18 digits, which nearly all are; `None`, and nothing read, where something else
-    /// stands here.
+    /// Reads an integer of at most 18 digits, as nearly all are; `None`, and nothing is read, if something else comes next.
     #[inline]
     pub fn short_int64(&mut self) -> Option<i64> {
         let rest = self.rest();
@@ -181,7 +180,7 @@ impl<'a> Scanner<'a> {
         Some(if negative { -value } else { value })
     }
 
-    /// The literal of a number.
+    /// Reads the literal of a number.
     #[inline]
     fn number(&mut self) -> Result<&'a str, String> {
         let start = self.offset;
@@ -214,7 +213,7 @@ impl<'a> Scanner<'a> {
         if self.offset > start { Ok(()) } else { Err(self.expected("a digit")) }
     }
 
-    /// A string that stands for itself, without escapes, which nearly all are; `None`, and nothing read, where something else stands here.
+    /// Reads a string without escapes, as nearly all are; `None`, and nothing is read, if something else comes next.
     #[inline]
     pub fn plain_text(&mut self) -> Option<&'a str> {
         let bytes = self.text.as_bytes();
@@ -230,7 +229,7 @@ impl<'a> Scanner<'a> {
         self.text.get(start..end)
     }
 
-    /// A string; the opening quote comes next.
+    /// Reads a string; the opening quote comes next.
     #[inline]
     fn string(&mut self) -> Result<Text<'a>, String> {
         let start = self.offset + 1;
@@ -266,13 +265,13 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The first quote, backslash or control character from `offset` on: sixteen bytes at a time where the machine can, then eight (Mycroft's
-/// test for a byte below a bound; it is exact for the first hit, which is all that counts).
+/// Returns the first quote, backslash or control character from `offset` on. It reads sixteen bytes at a time if the machine can, then eight. That
+/// is Mycroft's test for a byte below a bound, which is exact for the first hit; only that matters.
 #[inline]
 fn string_part_end(bytes: &[u8], mut offset: usize) -> usize {
     #[cfg(target_arch = "x86_64")]
     while let Some(chunk) = bytes.get(offset..).and_then(|rest| rest.first_chunk::<16>()) {
-        // SAFETY: SSE2 is part of every such machine.
+        // SAFETY: every such machine has SSE2.
         let found = unsafe { ends_in(chunk) };
         if found != 0 {
             return offset + found.trailing_zeros() as usize;
@@ -303,7 +302,7 @@ fn string_part_end(bytes: &[u8], mut offset: usize) -> usize {
     offset
 }
 
-/// Which of these bytes are quotes, backslashes or control characters: a bit each.
+/// Returns which of these bytes are quotes, backslashes or control characters, one bit each.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "sse2")]
 #[inline]
@@ -328,7 +327,7 @@ pub struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    /// What it means; in `scratch` where there are escapes.
+    /// Returns the unescaped string, in `scratch` if there are escapes.
     #[inline]
     pub fn unescaped<'b>(self, scratch: &'b mut String) -> Result<&'b str, String>
     where
@@ -351,7 +350,7 @@ fn unescape<'b>(raw: &str, scratch: &'b mut String) -> Result<&'b str, String> {
             return Err(lone());
         }
         let literal = match short {
-            // Between two backslashes: an escaped backslash, and what follows it is plain.
+            // Between two backslashes: an escaped backslash; what follows is plain.
             None => {
                 scratch.push('\\');
                 scratch.push_str(parts.next().unwrap_or_default());

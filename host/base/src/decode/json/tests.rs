@@ -62,7 +62,7 @@ fn text(random: &mut Random, depth: usize) -> String {
 #[test]
 fn what_is_json_and_what_a_string_means_is_as_in_serde_json() {
     let mut random = Random(0xBEEF);
-    let (mut accepted, mut refused) = (0, 0);
+    let (mut accepted, mut rejected) = (0, 0);
     for _ in 0..40_000 {
         let mut json = text(&mut random, 0);
         if random.index(2) == 0 {
@@ -86,19 +86,19 @@ fn what_is_json_and_what_a_string_means_is_as_in_serde_json() {
             let theirs = <String as serde::Deserialize>::deserialize(&mut de);
             assert_eq!(ours.ok(), theirs.ok(), "{json}");
         }
-        if ours.is_ok() { accepted += 1 } else { refused += 1 }
+        if ours.is_ok() { accepted += 1 } else { rejected += 1 }
     }
-    assert!(accepted > 10_000 && refused > 10_000, "both are tried: {accepted}, {refused}");
+    assert!(accepted > 10_000 && rejected > 10_000, "both are tried: {accepted}, {rejected}");
 }
 
-/// Strings are looked at by many bytes at once: whatever stands at whatever place of one, and of one with something behind it.
+/// Strings are scanned many bytes at a time: tests each character at each index of a string, and of a string that is followed by more.
 #[test]
 fn each_character_at_each_place_of_a_string_is_as_in_serde_json() {
     for length in 0..40 {
         for code in (0..=0x180).chain([0x20ac, 0x1f600]) {
             let Some(c) = char::from_u32(code) else { continue };
-            for place in 0..=length {
-                let json = format!("\"{}{c}{}\"", "x".repeat(place), "y".repeat(length - place));
+            for index in 0..=length {
+                let json = format!("\"{}{c}{}\"", "x".repeat(index), "y".repeat(length - index));
                 for json in [json.clone(), format!("{json}   \n"), format!("{json}, 12")] {
                     let mut de = serde_json::Deserializer::from_str(&json);
                     let theirs = <String as serde::Deserialize>::deserialize(&mut de).ok();
@@ -117,8 +117,8 @@ fn each_character_at_each_place_of_a_string_is_as_in_serde_json() {
 #[test]
 fn deep_nesting_is_refused() {
     for json in ["[".repeat(1_000_000), "{\"a\":".repeat(1_000_000)] {
-        let refused = Scanner::new(&json).skip(0).unwrap_err();
-        assert!(refused.starts_with("JSON nested deeper than 128 levels"), "{refused}");
+        let error = Scanner::new(&json).skip(0).unwrap_err();
+        assert!(error.starts_with("JSON nested deeper than 128 levels"), "{error}");
     }
 }
 
@@ -174,13 +174,13 @@ fn what_stands_at_a_path_is_found_as_it_is_written() {
 fn a_key_is_expected_as_it_was_written() {
     for written in ["\"a\":", "\"date_time\":", "\"exactly_1234\":", "\"a key of more bytes than a word has\" :"] {
         let expected = ExpectedKey::new(written.as_bytes(), KeyTarget::None);
-        for behind in ["", "1", "\"and more than a word has, too\""] {
-            assert!(expected.begins(format!("{written}{behind}").as_bytes()), "{written}{behind}");
-            for place in 0..written.len() {
-                let mut other = format!("{written}{behind}").into_bytes();
-                other[place] ^= 1;
-                assert!(!expected.begins(&other), "{written}{behind}, place {place}");
-                assert!(!expected.begins(&written.as_bytes()[..place]));
+        for after in ["", "1", "\"and more than a word has, too\""] {
+            assert!(expected.begins(format!("{written}{after}").as_bytes()), "{written}{after}");
+            for index in 0..written.len() {
+                let mut other = format!("{written}{after}").into_bytes();
+                other[index] ^= 1;
+                assert!(!expected.begins(&other), "{written}{after}, place {index}");
+                assert!(!expected.begins(&written.as_bytes()[..index]));
             }
         }
     }

@@ -1,49 +1,49 @@
-//! The files that a message is defined in, as a registry of schemas takes them, and its place in the last of them.
+//! The files that define a message, in the form that a schema registry takes, and the message's index in the last of them.
 
 use super::wire::{Raw, Wire};
 use crate::decode::varint;
 use std::collections::{HashMap, HashSet};
 
-/// Files whose names begin so are known to everybody.
+/// Prefix of the names of files that come with Protobuf.
 const KNOWN: &str = "google/protobuf/";
 
-/// Where a message is defined.
+/// The definition of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Definition {
-    /// The files, each behind those that it imports; the last one has the message.
+    /// The files, each after those that it imports; the last one contains the message.
     pub files: Vec<DefinitionFile>,
-    /// The number of the message among those of its file, behind that of each message that it stands in.
-    pub place: Vec<u32>,
+    /// The index of the message in its file, after that of each enclosing message.
+    pub index_path: Vec<u32>,
 }
 
 /// A file of definitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DefinitionFile {
-    /// As others import it.
+    /// The name by which others import it.
     pub name: String,
-    /// What the descriptor has of it.
+    /// Its bytes in the descriptor.
     pub bytes: Vec<u8>,
-    /// The names of files that it imports, but for those that come with Protobuf.
+    /// The names of files that it imports, except those that come with Protobuf.
     pub imports: Vec<String>,
 }
 
 impl Definition {
-    /// That of the message of this full name. The error says what is wrong with the descriptor.
+    /// Finds the definition of a message by its full name. The error says what is wrong with the descriptor.
     pub fn of(descriptor: &[u8], message: &str) -> Result<Definition, String> {
         let mut files = HashMap::new();
         let mut found = None;
         let mut set = Wire::new(descriptor);
         while let Some((number, field)) = set.field()? {
             if let (1, Raw::Bytes(bytes)) = (number, field) {
-                let (file, place) = read(bytes, message)?;
-                if let Some(place) = place {
-                    found = Some((file.name.clone(), place));
+                let (file, index_path) = read(bytes, message)?;
+                if let Some(index_path) = index_path {
+                    found = Some((file.name.clone(), index_path));
                 }
                 files.insert(file.name.clone(), file);
             }
         }
-        let (last, place) = found.ok_or_else(|| format!("`{message}` is not in it"))?;
-        // The file of the message and then what it needs; a file is in place as soon as all that it imports is.
+        let (last, index_path) = found.ok_or_else(|| format!("`{message}` is not in it"))?;
+        // The file of the message, then what it needs; a file is added once all its imports are.
         let (mut placed, mut seen) = (Vec::new(), HashSet::new());
         let mut next = vec![(last, false)];
         while let Some((name, is_done)) = next.pop() {
@@ -59,24 +59,25 @@ impl Definition {
             next.push((name, true));
             next.extend(imports.into_iter().rev().map(|import| (import, false)));
         }
-        Ok(Definition { files: placed, place })
+        Ok(Definition { files: placed, index_path })
     }
 
-    /// The place of the message as it stands in front of a record, behind the id of its schema.
-    pub fn place_bytes(&self) -> Vec<u8> {
-        // The first message of a file is most files' only one.
-        if self.place == [0] {
+    /// Returns the message's index as it precedes a record, after the ID of its schema.
+    pub fn index_bytes(&self) -> Vec<u8> {
+        // In most files the first message is the only one.
+        if self.index_path == [0] {
             return vec![0];
         }
         let mut bytes = Vec::new();
-        for number in [self.place.len() as u64].into_iter().chain(self.place.iter().map(|at| u64::from(*at))) {
+        for number in [self.index_path.len() as u64].into_iter().chain(self.index_path.iter().map(|at| u64::from(*at)))
+        {
             varint::write(varint::zigzag(number as i64), &mut bytes);
         }
         bytes
     }
 }
 
-/// A file, and the place of the message, where it is there.
+/// Reads a file, and the index of the message if the file contains it.
 fn read(bytes: &[u8], message: &str) -> Result<(DefinitionFile, Option<Vec<u32>>), String> {
     let mut file = DefinitionFile { bytes: bytes.to_vec(), ..DefinitionFile::default() };
     let (mut package, mut messages) = (String::new(), Vec::new());
@@ -91,17 +92,17 @@ fn read(bytes: &[u8], message: &str) -> Result<(DefinitionFile, Option<Vec<u32>>
         }
     }
     let below = if package.is_empty() { Some(message) } else { within(message, &package) };
-    Ok((file, below.map(|name| place(&messages, name)).transpose()?.flatten()))
+    Ok((file, below.map(|name| index_path(&messages, name)).transpose()?.flatten()))
 }
 
-/// What of a full name stands behind that of what it is in.
+/// Returns the part of a full name after that of the enclosing scope.
 fn within<'a>(name: &'a str, of: &str) -> Option<&'a str> {
     name.strip_prefix(of)?.strip_prefix('.')
 }
 
-/// The place of a message of this name among these, or in one of them.
-fn place(messages: &[&[u8]], name: &str) -> Result<Option<Vec<u32>>, String> {
-    let (mut messages, mut name, mut place) = (messages.to_vec(), name, Vec::new());
+/// Returns the index of a message of this name among these, or in one of them.
+fn index_path(messages: &[&[u8]], name: &str) -> Result<Option<Vec<u32>>, String> {
+    let (mut messages, mut name, mut index_path) = (messages.to_vec(), name, Vec::new());
     loop {
         let (first, rest) = name.split_once('.').map_or((name, None), |(first, rest)| (first, Some(rest)));
         let mut inside = None;
@@ -116,14 +117,14 @@ fn place(messages: &[&[u8]], name: &str) -> Result<Option<Vec<u32>>, String> {
                 }
             }
             if own == first {
-                place.push(u32::try_from(at).unwrap_or(u32::MAX));
+                index_path.push(u32::try_from(at).unwrap_or(u32::MAX));
                 inside = Some(nested);
                 break;
             }
         }
         match (inside, rest) {
             (None, _) => return Ok(None),
-            (Some(_), None) => return Ok(Some(place)),
+            (Some(_), None) => return Ok(Some(index_path)),
             (Some(nested), Some(rest)) => (messages, name) = (nested, rest),
         }
     }
@@ -154,14 +155,14 @@ mod tests {
         let second =
             message(4, "B", [message(3, "X", Vec::new()), message(3, "Y", message(3, "Z", Vec::new()))].concat());
         let order = file("o", "shop", &["a", "google/protobuf/any.proto", "b"], &[message(4, "A", Vec::new()), second]);
-        // In a circle, which no compiler makes, and with the last file first.
+        // Circular imports, which no compiler accepts, and the last file first.
         let descriptor = [order, file("a", "", &["b"], &[]), file("b", "", &["a"], &[])].concat();
         let found = Definition::of(&descriptor, "shop.B.Y.Z").unwrap();
         let names: Vec<&str> = found.files.iter().map(|file| file.name.as_str()).collect();
-        assert_eq!((names, &found.place), (vec!["b", "a", "o"], &vec![1, 1, 0]));
+        assert_eq!((names, &found.index_path), (vec!["b", "a", "o"], &vec![1, 1, 0]));
         assert_eq!(found.files.last().unwrap().imports, ["a", "b"]);
-        assert_eq!(found.place_bytes(), [6, 2, 2, 0]);
-        assert_eq!(Definition::of(&descriptor, "shop.A").unwrap().place_bytes(), [0]);
+        assert_eq!(found.index_bytes(), [6, 2, 2, 0]);
+        assert_eq!(Definition::of(&descriptor, "shop.A").unwrap().index_bytes(), [0]);
         for wrong in ["shop.C", "shop.B.Z", "B", "shop", "", "shop.B."] {
             assert!(Definition::of(&descriptor, wrong).is_err(), "{wrong}");
         }

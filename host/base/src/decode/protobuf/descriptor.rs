@@ -1,16 +1,16 @@
-//! What `protoc --descriptor_set_out` wrote: the messages of a job, with their fields and enums. It is a message of
-//! Protobuf itself (`google/protobuf/descriptor.proto`), of which only what decoding needs is read.
+//! Reads the output of `protoc --descriptor_set_out`: the messages of a job, with their fields and enums. It is a Protobuf message itself
+//! (`google/protobuf/descriptor.proto`), of which only what decoding needs is read.
 //!
-//! Why not `prost-types`: in 0.14 its descriptors have no features of editions (tokio-rs/prost#1031), and drop the options that say them.
-//! They read all of a file, and refuse it for a comment in it that is not UTF-8.
+//! Why not `prost-types`: in 0.14 its descriptors lack the features of editions (tokio-rs/prost#1031), and drop the options that contain them. They
+//! read the complete file, and reject it if a comment in it is not UTF-8.
 
 use super::wire::{Raw, Wire};
 use crate::job::suggest;
 use std::collections::HashMap;
 
-/// Messages and enums of one descriptor, and values of one enum.
+/// Maximum messages and enums of one descriptor, and values of one enum.
 const TYPES_MAX: usize = 100_000;
-/// How deep messages are defined within each other.
+/// Maximum nesting of message definitions.
 const NESTED_MAX: usize = 64;
 
 /// All messages and enums of a descriptor.
@@ -32,7 +32,7 @@ enum Named {
 struct Enum {
     name: String,
     names: HashMap<i32, String>,
-    /// Several names may be of one value.
+    /// Several names may have the same value.
     numbers: HashMap<String, i32>,
 }
 
@@ -41,9 +41,9 @@ struct Enum {
 pub struct Message {
     /// Its full name.
     pub name: String,
-    /// Its fields, as the descriptor has them.
+    /// Its fields, as in the descriptor.
     pub fields: Vec<Field>,
-    /// It is a pair of a map.
+    /// Whether it is an entry of a map.
     pub is_entry: bool,
 }
 
@@ -54,19 +54,19 @@ pub struct Field {
     pub name: String,
     /// Its number.
     pub number: u32,
-    /// What it holds.
+    /// Its kind of value.
     pub kind: Kind,
-    /// It holds any number of values; of a message that is an entry, it is a map.
+    /// It holds any number of values; if the message is an entry, it is a map.
     pub repeated: bool,
-    /// A message without it is none.
+    /// A message without it is invalid.
     pub required: bool,
-    /// Where it is not written it has its zero; else it has no value.
+    /// If absent, it is zero; otherwise it has no value.
     pub implicit: bool,
-    /// The group of fields of which only one has a value.
+    /// The oneof of the field: only one field of it has a value.
     pub oneof: Option<u32>,
 }
 
-/// What a field holds, and how it is written.
+/// The kind of a field's value, and its encoding.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[expect(missing_docs, reason = "as Protobuf names them")]
 pub enum Kind {
@@ -87,18 +87,18 @@ pub enum Kind {
     Sint64,
     Enum(usize),
     Message(usize),
-    /// A message that is written between two marks, not behind its length.
+    /// A message delimited by two marks instead of its length.
     Group(usize),
     /// Skipped: the descriptor does not define it.
     Unknown,
 }
 
-/// Whether a field of this kind holds a message, whose later occurrences are merged with the first one.
+/// Returns whether a field of this kind holds a message, whose later occurrences are merged with the first one.
 pub fn is_message(kind: Kind) -> bool {
     matches!(kind, Kind::Message(_) | Kind::Group(_))
 }
 
-/// A field as its descriptor has it, before names are looked up.
+/// A field as in its descriptor, before names are resolved.
 struct RawField {
     field: Field,
     kind: u64,
@@ -107,7 +107,7 @@ struct RawField {
     features: Features,
 }
 
-/// What a file says for all that is in it.
+/// Defaults of a file for all its content.
 #[derive(Clone, Copy)]
 struct FileRules {
     implicit: bool,
@@ -129,7 +129,7 @@ impl Messages {
             return Err("it defines no message".into());
         }
         for (message, fields, rules) in raw {
-            // Those of an entry of a map are written as they always were.
+            // Entries of a map keep their original encoding.
             let is_entry = messages.message(message).is_some_and(|message| message.is_entry);
             let rules = FileRules { delimited: rules.delimited && !is_entry, ..rules };
             let fields = fields.into_iter().map(|raw| messages.field(raw, rules)).collect();
@@ -140,7 +140,7 @@ impl Messages {
         Ok(messages)
     }
 
-    /// The message of this full name.
+    /// Returns the message of this full name.
     pub fn named(&self, name: &str) -> Option<usize> {
         match self.by_name.get(name) {
             Some(Named::Message(message)) => Some(*message),
@@ -148,7 +148,7 @@ impl Messages {
         }
     }
 
-    /// The same; the error says which there are.
+    /// Returns the message of this full name; the error lists the existing ones.
     pub fn look_up(&self, name: &str) -> Result<usize, String> {
         self.named(name).ok_or_else(|| {
             let names = self.messages.iter().filter(|message| !message.is_entry).map(|message| message.name.as_str());
@@ -157,17 +157,17 @@ impl Messages {
         })
     }
 
-    /// A message.
+    /// Returns a message.
     pub fn message(&self, message: usize) -> Option<&Message> {
         self.messages.get(message)
     }
 
-    /// The name of a value of an enum.
+    /// Returns the name of a value of an enum.
     pub fn symbol(&self, of: usize, value: i32) -> Option<&str> {
         self.enums.get(of)?.names.get(&value).map(String::as_str)
     }
 
-    /// The full name of an enum, and its values by their names.
+    /// Returns the full name of an enum, and its values by name.
     pub fn numbers(&self, of: usize) -> Option<(&str, &HashMap<String, i32>)> {
         self.enums.get(of).map(|of| (of.name.as_str(), &of.numbers))
     }
@@ -224,10 +224,10 @@ impl Messages {
             }
         }
         let inner = format!("{}.", message.name);
-        let place = self.messages.len();
-        self.by_name.insert(message.name.clone(), Named::Message(place));
+        let index = self.messages.len();
+        self.by_name.insert(message.name.clone(), Named::Message(index));
         self.messages.push(message);
-        raw.push((place, fields, rules));
+        raw.push((index, fields, rules));
         for of in enums {
             self.read_enum(of, &inner)?;
         }
@@ -250,7 +250,7 @@ impl Messages {
                             _ => {}
                         }
                     }
-                    // Of several names of one value the first one counts.
+                    // If several names have one value, the first one wins.
                     read.numbers.insert(symbol.clone(), of);
                     read.names.entry(of).or_insert(symbol);
                 }
@@ -291,13 +291,13 @@ impl Messages {
         let of_file = raw.features.presence.map_or(rules.implicit, |presence| presence == IMPLICIT);
         let is_message = matches!(kind, Kind::Message(_) | Kind::Group(_));
         let explicit = raw.proto3_optional || raw.field.oneof.is_some() || is_message;
-        // A field that is optional in proto3 is a group of one.
+        // A proto3 optional field is a oneof with a single field.
         let oneof = raw.field.oneof.filter(|_| !raw.proto3_optional);
         let required = raw.field.required || raw.features.presence == Some(REQUIRED);
         Field { kind, implicit: of_file && !explicit && !required, required, oneof, ..raw.field }
     }
 
-    /// Whether a field of this message is written between two marks: a group, or what an edition says.
+    /// Returns whether a field of this message is delimited by two marks: a group, or a setting of an edition.
     fn is_delimited(&self, raw: &RawField, message: usize, rules: FileRules) -> bool {
         let is_entry = self.message(message).is_some_and(|message| message.is_entry);
         let by_edition = raw.features.encoding.map_or(rules.delimited, |encoding| encoding == DELIMITED);
@@ -306,29 +306,29 @@ impl Messages {
 }
 
 impl Message {
-    /// The kinds of keys and values, if it is an entry of a map.
+    /// Returns the kinds of key and value if it is an entry of a map.
     pub fn entry(&self) -> Option<(Kind, Kind)> {
         let of = |number| self.fields.iter().find(|field| field.number == number).map(|field| field.kind);
         self.is_entry.then(|| (of(1).unwrap_or(Kind::Unknown), of(2).unwrap_or(Kind::Unknown)))
     }
 }
 
-/// Presence of fields, where an edition of Protobuf says it: they have their zero where they are not written.
+/// Field presence in an edition: absent fields are zero.
 const IMPLICIT: u64 = 2;
-/// And where it says that they are required.
+/// Field presence in an edition: fields are required.
 const REQUIRED: u64 = 3;
 
-/// Encoding of messages, where an edition says that they are written between two marks.
+/// Message encoding in an edition: messages are delimited by two marks.
 const DELIMITED: u64 = 2;
 
-/// What an edition says of a field or a file.
+/// An edition's features of a field or a file.
 #[derive(Clone, Copy, Default)]
 struct Features {
     presence: Option<u64>,
     encoding: Option<u64>,
 }
 
-/// The features of options, in which they have this number.
+/// Reads the features of options; `number_of_features` is their field number.
 fn features(options: &[u8], number_of_features: u32) -> Result<Features, String> {
     let mut found = Features::default();
     let mut options = Wire::new(options);

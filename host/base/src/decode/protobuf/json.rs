@@ -1,5 +1,5 @@
-//! Values as the text of JSON: names as in the descriptor, and what is in them as it is wanted. In texts of JSON, fields that are not
-//! written are left out; structs get what these mean.
+//! Writes values as JSON text: names as in the descriptor, content in the needed form. JSON text omits absent fields; structs get their default
+//! values.
 
 use super::descriptor::{Field, Kind, Message, Messages};
 use super::plan::{TIMESTAMP, wrapped};
@@ -7,21 +7,21 @@ use super::value::{Value, each, entry, value, zero};
 use super::wire::{DEPTH_MAX, Raw, Wire, too_deep};
 use crate::batch::cell;
 use crate::decode::json_text::{JsonList, JsonMap, quoted};
-use crate::decode::wanted::Wanted;
+use crate::decode::wanted::TargetType;
 use arrow::datatypes::DataType;
 use chrono::{DateTime, Datelike, SecondsFormat};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Bytes of one value and those around it: messages without a value in them take none, and their text does. Each message around
-/// has its own text, so the deeper ones have less.
+/// Maximum size of one value and those around it: messages without a value in them take no bytes, but their text does. Each enclosing message has
+/// its own text, so deeper ones have less.
 const JSON_BYTES_MAX: usize = 128 << 20;
 
 /// Writes a value.
 pub fn write(
     messages: &Messages,
     value: &Value<'_>,
-    wanted: Wanted<'_>,
+    wanted: TargetType<'_>,
     out: &mut String,
     depth: usize,
 ) -> Result<(), String> {
@@ -67,7 +67,7 @@ fn message(
     messages: &Messages,
     of: usize,
     bytes: &[u8],
-    wanted: Wanted<'_>,
+    wanted: TargetType<'_>,
     out: &mut String,
     depth: usize,
 ) -> Result<(), String> {
@@ -94,21 +94,21 @@ fn message(
         }
         return write(messages, &found, wanted, out, depth + 1);
     }
-    // Fields in the order of their descriptor, whatever order they are written in.
+    // Fields in the order of their descriptor, whatever their order in the message.
     let mut found: BTreeMap<usize, FieldText<'_>> = BTreeMap::new();
     let mut wire = Wire::new(bytes);
     while let Some((number, raw)) = wire.field()? {
         let field = message.fields.iter().enumerate().find(|(_, field)| field.number == number);
-        let Some((place, field)) = field else { continue };
-        read(messages, message, (place, field), raw, &mut found, (wanted, depth))?;
+        let Some((index, field)) = field else { continue };
+        read(messages, message, (index, field), raw, &mut found, (wanted, depth))?;
     }
     if wanted.is_struct() {
         add_zeros(messages, message, &mut found);
     }
     out.push('{');
     let begin = out.len();
-    for (place, text) in found {
-        let Some(field) = message.fields.get(place) else { continue };
+    for (index, text) in found {
+        let Some(field) = message.fields.get(index) else { continue };
         let Some(wanted) = wanted.member(&field.name) else { continue };
         if out.len() > begin {
             out.push(',');
@@ -126,35 +126,35 @@ fn message(
     Ok(())
 }
 
-/// Whether a value is the zero of its field, and none of what is wanted.
-fn is_nothing(value: &Value<'_>, wanted: Wanted<'_>) -> bool {
+/// Returns whether a value is the zero of its field and therefore null in the needed form.
+fn is_nothing(value: &Value<'_>, wanted: TargetType<'_>) -> bool {
     *value == Value::Text("") && !wanted.takes_empty_text()
 }
 
-/// Adds what stands in a message to what was read of its field.
+/// Adds a field of a message to what was read of it before.
 fn read<'a>(
     messages: &Messages,
     message: &Message,
-    (place, field): (usize, &Field),
+    (index, field): (usize, &Field),
     raw: Raw<'a>,
     found: &mut BTreeMap<usize, FieldText<'a>>,
-    (wanted, depth): (Wanted<'_>, usize),
+    (wanted, depth): (TargetType<'_>, usize),
 ) -> Result<(), String> {
     let wanted = wanted.member(&field.name);
-    // The fields of a oneof clear the others also where nobody wants them.
+    // The fields of a oneof clear the others even if no column needs them.
     if wanted.is_none() && field.oneof.is_none() {
         return Ok(());
     }
     if !field.repeated {
         let Some(value) = value(field.kind, raw)? else { return Ok(()) };
         if field.oneof.is_some() {
-            let is_other = |at: usize, other: &Field| at != place && other.oneof == field.oneof;
+            let is_other = |at: usize, other: &Field| at != index && other.oneof == field.oneof;
             found.retain(|at, _| !message.fields.get(*at).is_some_and(|other| is_other(*at, other)));
         }
-        return match found.get_mut(&place) {
+        return match found.get_mut(&index) {
             Some(FieldText::One(before)) => before.merge(value),
             _ => {
-                found.insert(place, FieldText::One(value));
+                found.insert(index, FieldText::One(value));
                 Ok(())
             }
         };
@@ -163,18 +163,18 @@ fn read<'a>(
     if let Some((key, of)) = entry_of(messages, field) {
         let Raw::Bytes(bytes) = raw else { return Ok(()) };
         let (key, value) = entry(key, of, bytes)?;
-        let map = found.entry(place).or_insert_with(|| FieldText::Map(JsonMap::default()));
+        let map = found.entry(index).or_insert_with(|| FieldText::Map(JsonMap::default()));
         let (FieldText::Map(map), Some(wanted)) = (map, wanted.member(&key)) else { return Ok(()) };
         return map.push(key, |out| write(messages, &value, wanted, out, depth + 1));
     }
-    let list = found.entry(place).or_insert_with(|| FieldText::List(JsonList::default()));
+    let list = found.entry(index).or_insert_with(|| FieldText::List(JsonList::default()));
     let FieldText::List(list) = list else { return Ok(()) };
     each(field.kind, raw, |value| list.push(|out| write(messages, &value, wanted.item(), out, depth + 1)))
 }
 
-/// Adds what fields mean that are not written.
+/// Adds the default values of absent fields.
 fn add_zeros(messages: &Messages, message: &Message, found: &mut BTreeMap<usize, FieldText<'_>>) {
-    for (place, field) in message.fields.iter().enumerate() {
+    for (index, field) in message.fields.iter().enumerate() {
         let is_message = matches!(field.kind, Kind::Message(_) | Kind::Group(_) | Kind::Unknown);
         let nothing = match field.repeated {
             true if entry_of(messages, field).is_some() => FieldText::Map(JsonMap::default()),
@@ -182,17 +182,17 @@ fn add_zeros(messages: &Messages, message: &Message, found: &mut BTreeMap<usize,
             false if field.implicit && !is_message => FieldText::One(zero(field.kind)),
             false => continue,
         };
-        found.entry(place).or_insert(nothing);
+        found.entry(index).or_insert(nothing);
     }
 }
 
-/// The kinds of keys and values, where a field is a map.
+/// Returns the kinds of key and value if a field is a map.
 fn entry_of(messages: &Messages, field: &Field) -> Option<(Kind, Kind)> {
     let Kind::Message(of) = field.kind else { return None };
     messages.message(of)?.entry()
 }
 
-/// Microseconds since 1970 of a `google.protobuf.Timestamp`.
+/// Returns a `google.protobuf.Timestamp` as microseconds since 1970.
 pub fn moment(bytes: &[u8]) -> Result<i64, String> {
     let (mut seconds, mut nanos) = (0_i64, 0_i32);
     let mut wire = Wire::new(bytes);
@@ -207,7 +207,7 @@ pub fn moment(bytes: &[u8]) -> Result<i64, String> {
     i64::try_from(us).map_err(|_| format!("{seconds} seconds is out of range of timestamp"))
 }
 
-/// A time as RFC 3339 has it; of years that it cannot write, as sinks do.
+/// Returns a time in RFC 3339; years outside of it as sinks write them.
 pub fn moment_text(us: i64) -> String {
     match DateTime::from_timestamp_micros(us) {
         Some(time) if (0..=9999).contains(&time.year()) => time.to_rfc3339_opts(SecondsFormat::AutoSi, true),

@@ -1,43 +1,43 @@
-//! What becomes of each field of a message: which columns take it, and how. A descriptor is resolved against the columns once.
+//! Which columns take each field of a message, and how. A descriptor is resolved against the columns once.
 
 use super::descriptor::{Field, Kind, Message, Messages, is_message};
 use super::value::Conversion;
 use crate::batch::types::ColumnType;
-use crate::decode::json::place_of;
+use crate::decode::json::index_of;
 use crate::job::spec::{ColumnSpec, TimeForm};
 use arrow::datatypes::DataType;
 use hashbrown::HashMap;
 
-/// The message that stands for a moment.
+/// The message that represents an instant.
 pub const TIMESTAMP: &str = "google.protobuf.Timestamp";
-/// Messages that stand for a value that may be missing.
+/// Messages that represent an optional value.
 const WRAPPERS: [&str; 9] = ["Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes"];
 
-/// What becomes of a message.
+/// The plan of a message.
 #[derive(Debug, Default)]
 pub struct MessagePlan {
-    /// What is not here is skipped. In the order of the descriptor.
+    /// Fields in the order of the descriptor; others are skipped.
     pub(super) fields: Vec<FieldPlan>,
     by_number: HashMap<u32, usize>,
-    /// Columns whose field has its zero where it is not written.
+    /// Columns whose field is zero if absent.
     pub(super) zeros: Vec<(usize, Kind, Conversion)>,
-    /// Columns of lists and maps as a whole; they are there also where nothing is in them.
+    /// Columns of complete lists and maps; they have a value even if these are empty.
     pub(super) texts: Vec<NestedText>,
-    /// Values that are kept until the end of the message.
+    /// Number of values that are kept until the end of the message.
     pub(super) slots: usize,
-    /// Lists whose elements are counted.
+    /// Number of lists whose elements are counted.
     pub(super) lists: usize,
     wrong: Vec<(usize, String)>,
 }
 
-/// A column that takes a list or a map as a whole.
+/// A column that takes a complete list or map.
 #[derive(Debug)]
 pub(super) struct NestedText {
     pub column: usize,
     pub is_map: bool,
 }
 
-/// What becomes of a field.
+/// The plan of a field.
 #[derive(Debug)]
 pub(super) struct FieldPlan {
     pub kind: Kind,
@@ -46,18 +46,18 @@ pub(super) struct FieldPlan {
     pub shape: FieldShape,
 }
 
-/// What becomes of a field, by how many values it has.
+/// The plan of a field, by its number of values.
 #[derive(Debug)]
 pub(super) enum FieldShape {
-    /// One. With a slot it is kept until the end of the message, as later fields may change it.
+    /// One value. With a slot it is kept until the end of the message, as later fields may change it.
     Single { slot: Option<usize>, plan: ValuePlan },
-    /// A list; `list` counts its elements, `texts` are places in those of the message.
-    List { list: usize, texts: Vec<usize>, places: HashMap<usize, ValuePlan> },
-    /// A map, with the kinds of its keys and values. Each key that columns want has a slot.
+    /// A list; `list` is the index of its counter, `texts` are indexes in those of the message.
+    List { list: usize, texts: Vec<usize>, indexes: HashMap<usize, ValuePlan> },
+    /// A map, with the kinds of its keys and values. Each key that columns need has a slot.
     Map { key: Kind, value: Kind, texts: Vec<usize>, keys: Vec<(String, usize, ValuePlan)> },
 }
 
-/// What becomes of one value.
+/// The plan of one value.
 #[derive(Debug, Default)]
 pub(super) struct ValuePlan {
     /// Columns that take the value, and how.
@@ -70,19 +70,19 @@ pub(super) struct ValuePlan {
 type Target<'a> = (usize, &'a ColumnSpec, &'a [String]);
 
 impl MessagePlan {
-    /// The plan of a message.
+    /// Creates the plan of a message.
     pub fn of(messages: &Messages, message: usize, columns: &[ColumnSpec]) -> MessagePlan {
         let targets: Vec<Target<'_>> =
-            columns.iter().enumerate().map(|(place, column)| (place, column, column.place())).collect();
+            columns.iter().enumerate().map(|(index, column)| (index, column, column.value_path())).collect();
         Planner { messages }.message(message, &targets)
     }
 
-    /// What no message has for a column, or has as something that the column cannot take.
-    pub fn mistakes(&self, columns: &[ColumnSpec]) -> Vec<(String, String)> {
+    /// Returns columns for which no message has a value, or only one that the column cannot take.
+    pub fn errors(&self, columns: &[ColumnSpec]) -> Vec<(String, String)> {
         let mut found = Vec::new();
         self.gather(&mut found);
-        found.sort_by_key(|(place, _)| *place);
-        let name = |(place, why): (usize, String)| (columns.get(place).map_or("", |c| &c.name).to_owned(), why);
+        found.sort_by_key(|(index, _)| *index);
+        let name = |(index, why): (usize, String)| (columns.get(index).map_or("", |c| &c.name).to_owned(), why);
         found.into_iter().map(name).collect()
     }
 
@@ -92,16 +92,16 @@ impl MessagePlan {
             let mut inside = |plan: &ValuePlan| plan.inside.iter().for_each(|plan| plan.gather(found));
             match &field.shape {
                 FieldShape::Single { plan, .. } => inside(plan),
-                FieldShape::List { places, .. } => places.values().for_each(inside),
+                FieldShape::List { indexes, .. } => indexes.values().for_each(inside),
                 FieldShape::Map { keys, .. } => keys.iter().for_each(|(_, _, plan)| inside(plan)),
             }
         }
     }
 
-    /// What becomes of the field of this number; `None`: it is skipped.
+    /// Returns the plan of the field with this number; `None`: it is skipped.
     #[inline]
     pub(super) fn field(&self, number: u32) -> Option<&FieldPlan> {
-        self.by_number.get(&number).and_then(|place| self.fields.get(*place))
+        self.by_number.get(&number).and_then(|index| self.fields.get(*index))
     }
 
     fn slot(&mut self) -> usize {
@@ -111,14 +111,14 @@ impl MessagePlan {
 }
 
 impl Messages {
-    /// What is wrong with a source of this message and these columns: the key, and why.
-    pub fn mistakes(&self, name: &str, columns: &[ColumnSpec]) -> Vec<(String, String)> {
+    /// Returns what is wrong with a source of this message and these columns: the key, and why.
+    pub fn errors(&self, name: &str, columns: &[ColumnSpec]) -> Vec<(String, String)> {
         let message = match self.look_up(name) {
             Ok(message) => message,
             Err(why) => return vec![("message".into(), why)],
         };
         let plan = MessagePlan::of(self, message, columns);
-        let wrong = plan.mistakes(columns).into_iter();
+        let wrong = plan.errors(columns).into_iter();
         wrong.map(|(column, why)| (format!("schema.{column}"), why)).collect()
     }
 }
@@ -129,13 +129,13 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn message(&self, message: usize, targets: &[Target<'_>]) -> MessagePlan {
-        let mut made = MessagePlan::default();
+        let mut plan = MessagePlan::default();
         let none = Message::default();
         let message = self.messages.message(message).unwrap_or(&none);
-        for (place, _, rest) in targets {
+        for (index, _, rest) in targets {
             let name = rest.first().map_or("", String::as_str);
             if !message.fields.iter().any(|field| field.name == name) {
-                made.wrong.push((*place, format!("message `{}` has no field `{name}`", message.name)));
+                plan.wrong.push((*index, format!("message `{}` has no field `{name}`", message.name)));
             }
         }
         let mut oneofs: HashMap<u32, Vec<usize>> = HashMap::new();
@@ -145,77 +145,77 @@ impl Planner<'_> {
                 .filter(|(.., rest)| rest.first() == Some(&field.name))
                 .map(|target| below(*target))
                 .collect();
-            // The fields of a oneof need a plan also where no column takes them, as they clear the others.
+            // The fields of a oneof need a plan even if no column takes them, as they clear the others.
             if below.is_empty() && field.oneof.is_none() {
                 continue;
             }
             if let Some(of) = field.oneof {
-                oneofs.entry(of).or_default().push(made.fields.len());
+                oneofs.entry(of).or_default().push(plan.fields.len());
             }
-            let planned = self.field(field, &below, &mut made);
-            made.by_number.insert(field.number, made.fields.len());
-            made.fields.push(planned);
+            let planned = self.field(field, &below, &mut plan);
+            plan.by_number.insert(field.number, plan.fields.len());
+            plan.fields.push(planned);
         }
         for members in oneofs.values() {
             let slots: Vec<(usize, usize)> =
-                members.iter().filter_map(|at| Some((*at, made.fields.get(*at)?.slot()?))).collect();
+                members.iter().filter_map(|at| Some((*at, plan.fields.get(*at)?.slot()?))).collect();
             for member in members {
-                let others = slots.iter().filter(|(at, _)| at != member).map(|(_, slot)| *slot);
-                if let Some(field) = made.fields.get_mut(*member) {
-                    field.clears = others.collect();
+                let other_slots = slots.iter().filter(|(at, _)| at != member).map(|(_, slot)| *slot);
+                if let Some(field) = plan.fields.get_mut(*member) {
+                    field.clears = other_slots.collect();
                 }
             }
         }
-        made
+        plan
     }
 
-    fn field(&self, field: &Field, targets: &[Target<'_>], made: &mut MessagePlan) -> FieldPlan {
+    fn field(&self, field: &Field, targets: &[Target<'_>], message_plan: &mut MessagePlan) -> FieldPlan {
         let shape = match (field.repeated, self.entry_of(field)) {
-            (false, _) => self.single(field, targets, made),
-            (true, None) => self.list(field, targets, made),
-            (true, Some((key, value))) => self.map(field, (key, value), targets, made),
+            (false, _) => self.single(field, targets, message_plan),
+            (true, None) => self.list(field, targets, message_plan),
+            (true, Some((key, value))) => self.map(field, (key, value), targets, message_plan),
         };
         FieldPlan { kind: field.kind, clears: Vec::new(), shape }
     }
 
-    fn single(&self, field: &Field, targets: &[Target<'_>], made: &mut MessagePlan) -> FieldShape {
-        let mut plan = self.value(field, field.kind, targets, made);
+    fn single(&self, field: &Field, targets: &[Target<'_>], message_plan: &mut MessagePlan) -> FieldShape {
+        let mut plan = self.value(field, field.kind, targets, message_plan);
         if field.implicit {
-            for (place, into) in &mut plan.takes {
-                let kind = targets.iter().find(|(own, ..)| own == place).map(|(_, column, _)| &column.kind);
-                // No text is no number and no time: an empty one is null there.
+            for (index, into) in &mut plan.takes {
+                let kind = targets.iter().find(|(own, ..)| own == index).map(|(_, column, _)| &column.kind);
+                // An empty text is not a number or a time: it is null there.
                 if field.kind == Kind::Text && !matches!(kind, Some(ColumnType::Text | ColumnType::Binary)) {
                     *into = Conversion::NonEmpty;
                 } else {
-                    made.zeros.push((*place, field.kind, *into));
+                    message_plan.zeros.push((*index, field.kind, *into));
                 }
             }
         }
         let is_kept = !targets.is_empty() && (is_message(field.kind) || field.oneof.is_some());
-        FieldShape::Single { slot: is_kept.then(|| made.slot()), plan }
+        FieldShape::Single { slot: is_kept.then(|| message_plan.slot()), plan }
     }
 
-    fn list(&self, field: &Field, targets: &[Target<'_>], made: &mut MessagePlan) -> FieldShape {
+    fn list(&self, field: &Field, targets: &[Target<'_>], message_plan: &mut MessagePlan) -> FieldShape {
         let (own, deeper) = split(targets);
-        let texts = self.texts(field, false, &own, made);
-        let mut places: Vec<(usize, Vec<Target<'_>>)> = Vec::new();
+        let texts = self.texts(field, false, &own, message_plan);
+        let mut indexes: Vec<(usize, Vec<Target<'_>>)> = Vec::new();
         for target in deeper {
             let name = target.2.first().map_or("", String::as_str);
-            match place_of(name) {
-                Some(at) => add(&mut places, at, below(target)),
-                None => made.wrong.push((
+            match index_of(name) {
+                Some(at) => add(&mut indexes, at, below(target)),
+                None => message_plan.wrong.push((
                     target.0,
                     format!(
-                        "column `{}`: field `{}` is a list; write the place of an element, as path = \"{}.0.{name}\"",
+                        "column `{}`: field `{}` is a list; write the index of an element, for example path = \"{}.0.{name}\"",
                         target.1.name, field.name, field.name
                     ),
                 )),
             }
         }
-        let planned = places.iter().map(|(at, targets)| (*at, self.value(field, field.kind, targets, made)));
-        let places = planned.collect();
-        made.lists += 1;
-        FieldShape::List { list: made.lists - 1, texts, places }
+        let planned = indexes.iter().map(|(at, targets)| (*at, self.value(field, field.kind, targets, message_plan)));
+        let indexes = planned.collect();
+        message_plan.lists += 1;
+        FieldShape::List { list: message_plan.lists - 1, texts, indexes }
     }
 
     fn map(
@@ -223,26 +223,26 @@ impl Planner<'_> {
         field: &Field,
         (key, value): (Kind, Kind),
         targets: &[Target<'_>],
-        made: &mut MessagePlan,
+        message_plan: &mut MessagePlan,
     ) -> FieldShape {
         let (own, deeper) = split(targets);
-        let texts = self.texts(field, true, &own, made);
+        let texts = self.texts(field, true, &own, message_plan);
         let mut wanted: Vec<(String, Vec<Target<'_>>)> = Vec::new();
         for target in deeper {
             add(&mut wanted, target.2.first().cloned().unwrap_or_default(), below(target));
         }
         let mut keys = Vec::with_capacity(wanted.len());
         for (name, targets) in wanted {
-            let plan = self.value(field, value, &targets, made);
-            keys.push((name, made.slot(), plan));
+            let plan = self.value(field, value, &targets, message_plan);
+            keys.push((name, message_plan.slot(), plan));
         }
         FieldShape::Map { key, value, texts, keys }
     }
 
-    /// Columns that take a list or a map as a whole.
-    fn texts(&self, field: &Field, is_map: bool, own: &[Target<'_>], made: &mut MessagePlan) -> Vec<usize> {
+    /// Plans columns that take a complete list or map.
+    fn texts(&self, field: &Field, is_map: bool, own: &[Target<'_>], message_plan: &mut MessagePlan) -> Vec<usize> {
         let mut texts = Vec::new();
-        for (place, column, _) in own {
+        for (index, column, _) in own {
             let takes_all = match &column.kind {
                 ColumnType::Arrow(DataType::Struct(_)) => is_map,
                 ColumnType::Arrow(DataType::List(_)) => !is_map,
@@ -250,14 +250,14 @@ impl Planner<'_> {
             };
             if field.kind == Kind::Unknown {
                 let column = &column.name;
-                made.wrong.push((*place, format!("column `{column}`: field `{}` is {UNDEFINED}", field.name)));
+                message_plan.wrong.push((*index, format!("column `{column}`: field `{}` is {UNDEFINED}", field.name)));
             } else if takes_all {
-                texts.push(made.texts.len());
-                made.texts.push(NestedText { column: *place, is_map });
+                texts.push(message_plan.texts.len());
+                message_plan.texts.push(NestedText { column: *index, is_map });
             } else {
-                let (what, example) = if is_map { ("a map", "key") } else { ("a list", "0") };
-                made.wrong.push((*place, format!(
-                    "column `{}` is {}, and field `{}` is {what}; write path = \"{}.{example}\" for one of its values, or a column of \
+                let (kind_text, example) = if is_map { ("a map", "key") } else { ("a list", "0") };
+                message_plan.wrong.push((*index, format!(
+                    "column `{}` is {}, and field `{}` is {kind_text}; write path = \"{}.{example}\" for one of its values, or a column of \
                      text, which takes all as JSON",
                     column.name, column.type_word(), field.name, field.name
                 )));
@@ -266,33 +266,41 @@ impl Planner<'_> {
         texts
     }
 
-    /// The plan of one value.
-    fn value(&self, field: &Field, kind: Kind, targets: &[Target<'_>], made: &mut MessagePlan) -> ValuePlan {
+    /// Creates the plan of one value.
+    fn value(&self, field: &Field, kind: Kind, targets: &[Target<'_>], message_plan: &mut MessagePlan) -> ValuePlan {
         let (own, mut inside) = split(targets);
         let mut planned = ValuePlan::default();
         let wrapped = wrapped(self.messages, kind);
         let value = "value".to_owned();
-        for (place, column, _) in own {
+        for (index, column, _) in own {
             match (into(self.messages, kind, column), wrapped) {
                 (Ok(Conversion::Json), true) | (Err(_), true) => {
-                    inside.push((place, column, std::slice::from_ref(&value)))
+                    inside.push((index, column, std::slice::from_ref(&value)))
                 }
-                (Ok(into), _) => planned.takes.push((place, into)),
-                (Err(what), _) => made.wrong.push((
-                    place,
-                    format!("column `{}` is {}, and field `{}` is {what}", column.name, column.type_word(), field.name),
+                (Ok(into), _) => planned.takes.push((index, into)),
+                (Err(kind_text), _) => message_plan.wrong.push((
+                    index,
+                    format!(
+                        "column `{}` is {}, and field `{}` is {kind_text}",
+                        column.name,
+                        column.type_word(),
+                        field.name
+                    ),
                 )),
             }
         }
         match kind {
             _ if inside.is_empty() => {}
-            // A message may hold itself, but a path ends.
+            // A message may contain itself, but a path ends.
             Kind::Message(of) | Kind::Group(of) => planned.inside = Some(Box::new(self.message(of, &inside))),
             _ => {
-                for (place, column, _) in inside {
-                    made.wrong.push((
-                        place,
-                        format!("column `{}`: field `{}` is no message, and its path goes on", column.name, field.name),
+                for (index, column, _) in inside {
+                    message_plan.wrong.push((
+                        index,
+                        format!(
+                            "column `{}`: field `{}` is not a message, but its path continues",
+                            column.name, field.name
+                        ),
                     ));
                 }
             }
@@ -300,7 +308,7 @@ impl Planner<'_> {
         planned
     }
 
-    /// The kinds of keys and values, where a field is a map.
+    /// Returns the kinds of key and value if a field is a map.
     fn entry_of(&self, field: &Field) -> Option<(Kind, Kind)> {
         let Kind::Message(of) = field.kind else { return None };
         self.messages.message(of)?.entry()
@@ -316,14 +324,14 @@ impl FieldPlan {
     }
 }
 
-/// Targets that take a value as a whole, and those that want what is in it.
+/// Splits targets into those that take the complete value and those that take something in it.
 fn split<'a>(targets: &[Target<'a>]) -> (Vec<Target<'a>>, Vec<Target<'a>>) {
     targets.iter().copied().partition(|(.., rest)| rest.is_empty())
 }
 
-/// The same without the first name of the path.
-fn below((place, column, rest): Target<'_>) -> Target<'_> {
-    (place, column, rest.get(1..).unwrap_or_default())
+/// Returns the target without the first name of its path.
+fn below((index, column, rest): Target<'_>) -> Target<'_> {
+    (index, column, rest.get(1..).unwrap_or_default())
 }
 
 fn add<'a, K: PartialEq>(groups: &mut Vec<(K, Vec<Target<'a>>)>, key: K, target: Target<'a>) {
@@ -333,7 +341,7 @@ fn add<'a, K: PartialEq>(groups: &mut Vec<(K, Vec<Target<'a>>)>, key: K, target:
     }
 }
 
-/// Whether a message only says whether a value is there.
+/// Returns whether a message only wraps an optional value.
 pub fn wrapped(messages: &Messages, kind: Kind) -> bool {
     let Kind::Message(of) = kind else { return false };
     let name = messages.message(of).and_then(|message| message.name.strip_prefix("google.protobuf."));
@@ -342,7 +350,7 @@ pub fn wrapped(messages: &Messages, kind: Kind) -> bool {
 
 const UNDEFINED: &str = "of a type that the descriptor does not define";
 
-/// How a column takes values of a kind; the error says what they are.
+/// Returns how a column takes values of a kind; the error names the kind.
 fn into(messages: &Messages, kind: Kind, column: &ColumnSpec) -> Result<Conversion, String> {
     use ColumnType::{Arrow, Binary, Bool, Float64, Int64, Text, Timestamp};
     let is_moment = |of: usize| messages.message(of).is_some_and(|message| message.name == TIMESTAMP);
@@ -368,11 +376,9 @@ fn into(messages: &Messages, kind: Kind, column: &ColumnSpec) -> Result<Conversi
         (Timestamp, _) => match &column.form {
             TimeForm::Number(unit) => Conversion::Time(*unit),
             _ => {
-                return Err(
-                    "a number, of which nothing says the unit; write timestamp(ms), or (s), (us) or (ns)".into()
-                );
+                return Err("a number without a unit; write timestamp(ms), or (s), (us) or (ns)".into());
             }
         },
-        _ => return Err("a whole number".into()),
+        _ => return Err("an integer".into()),
     })
 }

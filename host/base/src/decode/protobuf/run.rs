@@ -1,7 +1,7 @@
-//! Reading a message by its plan.
+//! Reads a message by its plan.
 //!
-//! A field may come several times: a list goes on, of a map the last value of each key wins, messages are merged, of all else the last
-//! one wins, also of a oneof. What a later field may still change is kept until the end of the message.
+//! A field may occur several times. A list continues, for a map the last value of each key wins, and messages are merged. For all else the last
+//! value wins, also within a oneof. What a later field may still change is kept until the end of the message.
 
 use super::descriptor::Messages;
 use super::json;
@@ -15,7 +15,7 @@ use crate::decode::json_text::{JsonList, JsonMap};
 use crate::decode::written_value::WrittenValue;
 use std::borrow::Cow;
 
-/// Where the values of a message go.
+/// The destination of a message's values.
 struct Target<'m> {
     messages: &'m Messages,
     columns: &'m mut ColumnBuilders,
@@ -28,7 +28,7 @@ struct MessageState<'a> {
     slots: Vec<Option<Value<'a>>>,
     /// Lists and maps as JSON, in the order of the plan.
     texts: Vec<JsonItems<'a>>,
-    /// How many elements of each list were read.
+    /// Number of elements of each list so far.
     counts: Vec<usize>,
 }
 
@@ -39,7 +39,7 @@ enum JsonItems<'a> {
 }
 
 impl MessagePlan {
-    /// Reads a message into the row at hand.
+    /// Reads a message into the current row.
     pub fn run(
         &self,
         messages: &Messages,
@@ -101,9 +101,9 @@ impl FieldPlan {
                     None => plan.take(&value, to),
                 }
             }
-            FieldShape::List { list, texts: own, places } => each(self.kind, raw, |value| {
+            FieldShape::List { list, texts: own, indexes } => each(self.kind, raw, |value| {
                 let Some(count) = state.counts.get_mut(*list) else { return Ok(()) };
-                let place = *count;
+                let index = *count;
                 *count += 1;
                 for text in own {
                     let wanted = texts.get(*text).map(|text| to.columns.wanted(text.column).item());
@@ -111,7 +111,7 @@ impl FieldPlan {
                         items.push(|out| json::write(to.messages, &value, wanted, out, to.depth + 1))?;
                     }
                 }
-                places.get(&place).map_or(Ok(()), |plan| plan.take(&value, to))
+                indexes.get(&index).map_or(Ok(()), |plan| plan.take(&value, to))
             }),
             FieldShape::Map { key, value, texts: own, keys } => {
                 let Raw::Bytes(bytes) = raw else { return Ok(()) };
@@ -141,7 +141,7 @@ impl FieldPlan {
         Ok(())
     }
 
-    /// Gives out what was kept until the end of the message.
+    /// Stores what was kept until the end of the message.
     fn end(&self, state: &mut MessageState<'_>, to: &mut Target<'_>) -> Result<(), String> {
         let mut give = |slot: usize, plan: &ValuePlan| {
             let kept = state.slots.get_mut(slot).and_then(Option::take);
@@ -167,7 +167,7 @@ impl ValuePlan {
     }
 }
 
-/// Gives a column a value.
+/// Stores a value in a column.
 fn put(
     messages: &Messages,
     value: &Value<'_>,
@@ -176,7 +176,7 @@ fn put(
     columns: &mut ColumnBuilders,
 ) -> Result<(), String> {
     let far = |columns: &ColumnBuilders, number: &str| {
-        format!("column `{}`: {number} is out of range of {}", columns.name(column), columns.kind_word(column))
+        format!("column `{}`: {number} is out of range of {}", columns.name(column), columns.type_name(column))
     };
     match (value, into) {
         (Value::Int(number), Conversion::Time(unit)) => {

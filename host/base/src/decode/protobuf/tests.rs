@@ -4,7 +4,7 @@ use crate::decode::{Decoder, tests::shown_rows, tests::source};
 use crate::job::spec::{FileContent, Format};
 use crate::random::Random;
 
-/// A field of a message, length first, as protobuf writes it.
+/// Returns a length-prefixed field, as Protobuf writes it.
 fn bytes(number: u8, content: &[u8]) -> Vec<u8> {
     [&[number << 3 | 2][..], &length(content), content].concat()
 }
@@ -20,7 +20,7 @@ fn varint(number: u8, value: u8) -> Vec<u8> {
     vec![number << 3, value]
 }
 
-/// A field: name, number, label, type, the type's name.
+/// Returns a field's descriptor: name, number, label, type, the type's name.
 fn field(name: &str, number: u8, label: u8, kind: u8, of: &str) -> Vec<u8> {
     let of = if of.is_empty() { Vec::new() } else { bytes(6, of.as_bytes()) };
     bytes(2, &[bytes(1, name.as_bytes()), varint(3, number), varint(4, label), varint(5, kind), of].concat())
@@ -52,7 +52,7 @@ fn decoder(spec: ProtobufSpec, columns: &[(&str, &str)]) -> Decoder {
     Decoder::new(&source(Format::Protobuf(spec), columns))
 }
 
-/// Records of a file: each behind its length.
+/// Returns records of a file, each after its length.
 fn chunk(records: &[&[u8]]) -> Chunk {
     let (mut bytes, mut ends) = (Vec::new(), Vec::new());
     for record in records {
@@ -91,19 +91,19 @@ fn a_message_goes_to_columns_by_name_and_path() {
     for (columns, expected) in cases {
         assert_eq!(decoded("proto3", columns, &message), expected, "{columns:?}");
     }
-    // What is not written is zero in proto3, and nothing in proto2; fields of a message that is not there are nothing in both.
+    // Absent fields are zero in proto3 and null in proto2; fields of an absent message are null in both.
     let all = [("id", "int64"), ("sku", "text"), ("list", "text"), ("next.id", "int64"), ("colour", "text")];
     assert_eq!(decoded("proto3", &all, b""), "0||[]|null|RED");
     assert_eq!(decoded("proto2", &all, b""), "null|null|[]|null|null");
-    // The last of several counts, what is unknown is passed over, groups too, and so is what has another kind.
+    // The last of several wins. Unknown fields are skipped, also groups, and so are fields of another kind.
     let odd = [&varint(1, 1)[..], &[0x9b, 1, 8, 1, 0x9c, 1], &varint(15, 1), &bytes(1, b"x"), &varint(1, 2)].concat();
     assert_eq!(decoded("proto3", &[("id", "int64")], &odd), "2");
     assert_eq!(decoded("proto3", &[("colour", "text")], &varint(5, 9)), "9");
     let framed = [&[0, 0, 0, 0, 7, 2, 0], &varint(1, 5)[..]].concat();
     let confluent =
         decoder(spec("proto3", true), &[("id", "int64")]).decode(&chunk(&[&framed, &[0, 0, 0, 0, 7], &varint(1, 5)]));
-    let told = shown_rows(&confluent);
-    assert!(told.starts_with("5\n!the message is cut short\n!begins with byte 8"), "{told}");
+    let shown = shown_rows(&confluent);
+    assert!(shown.starts_with("5\n!the message is cut short\n!begins with byte 8"), "{shown}");
 }
 
 /// `message All { All inner = 1; repeated All items = 2; map<string, All> by = 3; oneof either { All x = 4; string y = 5; int64 z = 6; }
@@ -252,9 +252,9 @@ fn what_comes_twice_is_merged_and_of_keys_the_last_wins() {
         all_decoded(&[("u", "decimal(20,0)"), ("u", "text")], &max),
         "18446744073709551615|18446744073709551615"
     );
-    let told = all_decoded(&[("u", "int64")], &max);
-    assert_eq!(told, "!column `u`: 18446744073709551615 is out of range of int64");
-    // Two pieces that are cut short are no message together.
+    let shown = all_decoded(&[("u", "int64")], &max);
+    assert_eq!(shown, "!column `u`: 18446744073709551615 is out of range of int64");
+    // Two incomplete pieces must not become a message together.
     let torn = [bytes(1, &[8 << 3]), bytes(1, &[1])].concat();
     assert_eq!(all_decoded(&[("inner.u", "int64")], &torn), "!the message is cut short");
     assert_eq!(all_decoded(&[("items", "text"), ("items.0", "text")], &bytes(2, &torn)), "!the message is cut short");
@@ -285,7 +285,7 @@ fn nested_kinds() -> ProtobufSpec {
     ProtobufSpec { descriptor, message: "M".into(), confluent: false }
 }
 
-/// What a column of the type would make of each alone.
+/// What a column of the type would store for each value alone.
 #[test]
 fn values_within_others_are_taken_as_columns_take_them() {
     let inner = [bytes(1, b"cafe"), bytes(2, b"abc"), varint(3, 1)].concat();
@@ -308,43 +308,43 @@ fn values_within_others_are_taken_as_columns_take_them() {
         (bytes(5, &inner), "in", "text", r#"{"s":"cafe","b":"616263","e":"BEEF"}"#),
         ([entry(b"k", b"\xff"), entry(b"l", b"abc")].concat(), "by", "struct<l: text>", r#"{"l":"abc"}"#),
         (bytes(7, &inner), "many", "list<struct<b: text>>", r#"[{"b":"abc"}]"#),
-        // What is not written is what it is in a column, and so is a message as text.
+        // An absent field has the same value as in a column, and so has a message as text.
         (bytes(5, b""), "in", "struct<s: date, b: text, e: int64>", r#"{"s":null,"b":"","e":0}"#),
         (bytes(5, &bytes(4, &varint(3, 1))), "in", "struct<in: text>", r#"{"in":"{\"e\":\"BEEF\"}"}"#),
         (bytes(5, &bytes(4, &varint(3, 1))), "in.in", "text", r#"{"e":"BEEF"}"#),
     ] {
-        let told = shown_rows(&decoder(nested_kinds(), &[(column, wanted)]).decode(&chunk(&[&message])));
-        assert_eq!(told, expected, "{column} as {wanted}");
+        let shown = shown_rows(&decoder(nested_kinds(), &[(column, wanted)]).decode(&chunk(&[&message])));
+        assert_eq!(shown, expected, "{column} as {wanted}");
     }
 }
 
 #[test]
 fn columns_that_no_message_can_fill_are_told_with_the_job() {
     let messages = Messages::parse(&descriptor("proto3")).unwrap();
-    let told = |message: &str, columns: &[(&str, &str)]| {
+    let messages_of = |message: &str, columns: &[(&str, &str)]| {
         let columns = source(Format::Json, columns).schema;
         messages
-            .mistakes(message, &columns)
+            .errors(message, &columns)
             .into_iter()
             .map(|(key, why)| format!("{key}: {why}"))
             .collect::<Vec<_>>()
             .join("\n")
     };
-    assert_eq!(told("shop.Order", &[("id", "int64"), ("next.list.0", "int64")]), "");
+    assert_eq!(messages_of("shop.Order", &[("id", "int64"), ("next.list.0", "int64")]), "");
     for (column, kind, expected) in [
         ("nothing", "text", "has no field `nothing`"),
         ("next.nothing", "text", "has no field `nothing`"),
         ("list", "int64", "field `list` is a list; write path = \"list.0\""),
         ("next", "int64", "field `next` is a message"),
-        ("id.x", "int64", "is no message, and its path goes on"),
+        ("id.x", "int64", "is not a message, but its path continues"),
         ("id", "timestamp", "write timestamp(ms)"),
         ("sku", "int64", "field `sku` is text"),
         ("gone", "text", "does not define"),
     ] {
-        let told = told("shop.Order", &[(column, kind)]);
-        assert!(told.contains(expected) && told.lines().count() == 1, "{column} {kind}: {told}");
+        let messages_of = messages_of("shop.Order", &[(column, kind)]);
+        assert!(messages_of.contains(expected) && messages_of.lines().count() == 1, "{column} {kind}: {messages_of}");
     }
-    assert!(told("shop.Ordr", &[]).contains("did you mean `shop.Order`"), "{}", told("shop.Ordr", &[]));
+    assert!(messages_of("shop.Ordr", &[]).contains("did you mean `shop.Order`"), "{}", messages_of("shop.Ordr", &[]));
     for bad in [&b"\xff\xff"[..], b"", b"hello", b"\x0a\x02\x0a\x00"] {
         assert!(Messages::parse(bad).is_err());
     }
@@ -363,14 +363,14 @@ fn messages_that_lie_are_refused_and_take_no_memory() {
         b"\x0b",
         b"\x22\x01\x08",
     ] {
-        let told = decoded("proto3", &columns, bad);
-        assert!(told.starts_with('!'), "{bad:?}: {told}");
+        let shown = decoded("proto3", &columns, bad);
+        assert!(shown.starts_with('!'), "{bad:?}: {shown}");
     }
     let deep = vec![0x0b; 120];
     assert_eq!(decoded("proto3", &columns, &deep), "!nested deeper than 100 levels");
     let good = [&varint(1, 7)[..], &bytes(3, &[1, 2]), &bytes(4, &bytes(4, &varint(1, 3))), &bytes(2, b"x")].concat();
     let mut decoder = decoder(spec("proto3", false), &columns);
-    let (mut random, whole) = (Random(2), descriptor("proto3"));
+    let (mut random, original) = (Random(2), descriptor("proto3"));
     for _ in 0..20_000 {
         let mut bad = good.clone();
         for _ in 0..1 + random.below(4) {
@@ -380,14 +380,14 @@ fn messages_that_lie_are_refused_and_take_no_memory() {
         let decoded = decoder.decode(&chunk(&[&bad, &good]));
         let rejected = decoded.rejected.map_or(0, |rows| rows.num_rows());
         assert!(decoded.rows.num_rows() + rejected == 2 && rejected < 2, "a good message beside a bad one is a row");
-        let mut other = whole.clone();
+        let mut other = original.clone();
         let at = random.index(other.len());
         other[at] = random.next() as u8;
         let _ = Messages::parse(&other);
     }
 }
 
-/// Values of a few bits are many letters, and each message around them has its own text.
+/// Values of a few bits are many characters, and each enclosing message has its own text.
 #[test]
 fn a_value_that_is_too_long_as_json_is_refused() {
     let long = |number: u8, content: &[u8]| {
@@ -401,12 +401,12 @@ fn a_value_that_is_too_long_as_json_is_refused() {
     };
     let shown = |zeros: usize| {
         let inner = (0..90).fold(long(3, &vec![0; zeros]), |inner, _| long(4, &inner));
-        // Behind its length, without the number of a field.
+        // After its length, without the number of a field.
         let bytes = long(0, &inner)[1..].to_vec();
         let chunk = Chunk { ends: vec![bytes.len() as u32], bytes: bytes.into(), ..Chunk::default() };
         shown_rows(&decoder(spec("proto3", false), &[("next", "text")]).decode(&chunk))
     };
     assert!(shown(1000).starts_with("{\"next\":"));
-    let refused = shown(1 << 20);
-    assert!(refused.starts_with("!more than ") && refused.contains(" bytes as JSON"), "{:.100}", refused);
+    let rejected = shown(1 << 20);
+    assert!(rejected.starts_with("!more than ") && rejected.contains(" bytes as JSON"), "{:.100}", rejected);
 }

@@ -9,17 +9,17 @@ use std::borrow::Cow;
 /// How a column takes a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Conversion {
-    /// As the column's type has it.
+    /// As the column's type.
     Value,
-    /// Text that stands for another value. Empty it is the zero of its field, which is null.
+    /// Text that represents another value. Empty text is the zero of its field, which is null.
     NonEmpty,
-    /// A number of this unit.
+    /// A number of this unit, as a time.
     Time(TimeUnit),
-    /// A message that is a moment.
+    /// A message that is an instant.
     Moment,
     /// A message as JSON.
     Json,
-    /// A whole number as a decimal.
+    /// An integer as a decimal.
     Decimal,
 }
 
@@ -38,12 +38,12 @@ pub enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// Adds what the same field has later in its message: messages are merged, of all else the last one wins. The bytes of two messages,
-    /// one behind the other, are those of the merged one.
+    /// Applies a later occurrence of the same field: messages are merged, for all else the last value wins. The concatenated bytes of two messages
+    /// are those of the merged one.
     pub fn merge(&mut self, next: Value<'a>) -> Result<(), String> {
         match (self, next) {
             (Value::Message(_, bytes), Value::Message(_, more)) => {
-                // Two messages that are cut short must not become a good one.
+                // Two incomplete messages must not become a valid one.
                 if let Cow::Borrowed(first) = bytes {
                     Wire::new(first).check()?;
                 }
@@ -56,7 +56,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Keeps the value of a field that may come several times.
+/// Keeps the value of a field that may occur several times.
 pub fn keep<'a>(kept: &mut Option<Value<'a>>, next: Value<'a>) -> Result<(), String> {
     match kept {
         Some(value) => value.merge(next),
@@ -67,7 +67,7 @@ pub fn keep<'a>(kept: &mut Option<Value<'a>>, next: Value<'a>) -> Result<(), Str
     }
 }
 
-/// What a field has where it is not written.
+/// Returns the value of an absent field.
 pub fn zero(kind: Kind) -> Value<'static> {
     match kind {
         Kind::Double => Value::Double(0.0),
@@ -81,7 +81,7 @@ pub fn zero(kind: Kind) -> Value<'static> {
     }
 }
 
-/// A value as it is written; `None`: it is written as something else, which is skipped.
+/// Returns the decoded value; `None` if it has another encoding and is skipped.
 #[inline]
 pub fn value(kind: Kind, raw: Raw<'_>) -> Result<Option<Value<'_>>, String> {
     Ok(Some(match (kind, raw) {
@@ -111,7 +111,7 @@ pub fn value(kind: Kind, raw: Raw<'_>) -> Result<Option<Value<'_>>, String> {
     }))
 }
 
-/// All values of a field of a list: one, or several that are packed.
+/// Calls `take` for all values of a list field: one, or several that are packed.
 pub fn each<'a>(kind: Kind, raw: Raw<'a>, mut take: impl FnMut(Value<'a>) -> Result<(), String>) -> Result<(), String> {
     let packs = !matches!(kind, Kind::Text | Kind::Bytes | Kind::Message(_) | Kind::Group(_) | Kind::Unknown);
     let Raw::Bytes(bytes) = raw else { return value(kind, raw)?.map_or(Ok(()), take) };
@@ -132,7 +132,7 @@ pub fn each<'a>(kind: Kind, raw: Raw<'a>, mut take: impl FnMut(Value<'a>) -> Res
     Ok(())
 }
 
-/// Key and value of an entry of a map. The key is text whatever its kind.
+/// Returns key and value of an entry of a map. The key is text whatever its kind.
 pub fn entry<'a>(key: Kind, of: Kind, bytes: &'a [u8]) -> Result<(Cow<'a, str>, Value<'a>), String> {
     let (mut found_key, mut found) = (None, None);
     let mut wire = Wire::new(bytes);
@@ -151,7 +151,7 @@ pub fn entry<'a>(key: Kind, of: Kind, bytes: &'a [u8]) -> Result<(Cow<'a, str>, 
         Value::Int(number) => Cow::Owned(number.to_string()),
         Value::Uint(number) => Cow::Owned(number.to_string()),
         Value::Bool(value) => Cow::Borrowed(if value { "true" } else { "false" }),
-        // No compiler takes other keys.
+        // Compilers accept no other keys.
         _ => Cow::Borrowed(""),
     };
     Ok((key, found.unwrap_or_else(|| zero(of))))

@@ -1,17 +1,17 @@
-//! The bytes of a message, which may lie about everything.
+//! A cursor over the untrusted bytes of a message.
 
 use crate::decode::varint;
 
-/// How deep messages stand within each other, as in Google's implementation.
+/// Maximum nesting of messages, as in Google's implementation.
 pub const DEPTH_MAX: usize = 100;
 
-/// A place in a message.
+/// A position in a message.
 #[derive(Clone, Copy)]
 pub struct Wire<'a> {
     bytes: &'a [u8],
 }
 
-/// A field as it stands in a message.
+/// An encoded field of a message.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Raw<'a> {
     Varint(u64),
@@ -25,17 +25,17 @@ pub enum Raw<'a> {
 const SHORT: &str = "the message is cut short";
 
 impl<'a> Wire<'a> {
-    /// At the beginning.
+    /// Creates a cursor at the beginning.
     pub fn new(bytes: &'a [u8]) -> Wire<'a> {
         Wire { bytes }
     }
 
-    /// What is left.
+    /// Returns the remaining bytes.
     pub fn rest(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// The next field with its number; `None`: there is none.
+    /// Reads the next field with its number; `None` at the end.
     #[inline]
     pub fn field(&mut self) -> Result<Option<(u32, Raw<'a>)>, String> {
         if self.bytes.is_empty() {
@@ -47,7 +47,7 @@ impl<'a> Wire<'a> {
     fn tagged(&mut self, depth: usize) -> Result<(u32, Raw<'a>), String> {
         let tag = self.varint()?;
         let number = u32::try_from(tag >> 3).ok().filter(|number| (1..1 << 29).contains(number));
-        let number = number.ok_or_else(|| format!("{} is no number of a field; it is no such message", tag >> 3))?;
+        let number = number.ok_or_else(|| format!("{} is not a field number; the message is invalid", tag >> 3))?;
         let raw = match tag & 7 {
             0 => Raw::Varint(self.varint()?),
             1 => Raw::Fixed64(self.fixed64()?),
@@ -57,12 +57,12 @@ impl<'a> Wire<'a> {
             }
             3 => Raw::Group(self.group(number, depth)?),
             5 => Raw::Fixed32(self.fixed32()?),
-            other => return Err(format!("{other} is no kind of a field; it is no such message")),
+            other => return Err(format!("{other} is not a wire type; the message is invalid")),
         };
         Ok((number, raw))
     }
 
-    /// Reads over a group, up to behind the mark of its end.
+    /// Skips a group and the mark of its end.
     fn group(&mut self, number: u32, depth: usize) -> Result<&'a [u8], String> {
         if depth >= DEPTH_MAX {
             return Err(too_deep());
@@ -82,7 +82,7 @@ impl<'a> Wire<'a> {
         }
     }
 
-    /// Whether these are the fields of a message, whatever is in them.
+    /// Checks that these are the fields of a message, whatever their content.
     pub fn check(mut self) -> Result<(), String> {
         while self.field()?.is_some() {}
         Ok(())
@@ -95,13 +95,13 @@ impl<'a> Wire<'a> {
         Ok(taken)
     }
 
-    /// A number of seven bits a byte, the lowest first.
+    /// Reads a number of seven bits per byte, the lowest first.
     #[inline]
     pub fn varint(&mut self) -> Result<u64, String> {
         varint::read(&mut self.bytes, SHORT)
     }
 
-    /// The same with a sign.
+    /// Reads a signed number (zigzag).
     pub fn zigzag(&mut self) -> Result<i64, String> {
         self.varint().map(varint::unzigzag)
     }
@@ -117,7 +117,7 @@ impl<'a> Wire<'a> {
     }
 }
 
-/// Why a message is refused that goes too deep.
+/// Returns why a message with too much nesting is rejected.
 pub fn too_deep() -> String {
     format!("nested deeper than {DEPTH_MAX} levels")
 }

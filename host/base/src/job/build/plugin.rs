@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 impl PluginSpec {
-    /// The component file or plugin folder at this path, without config, with default limits.
+    /// Uses the component file or plugin directory at this path, without config, with default limits.
     pub fn new(path: impl Into<PathBuf>) -> PluginSpec {
         PluginSpec {
             path: path.into(),
@@ -28,13 +28,13 @@ impl PluginSpec {
         }
     }
 
-    /// Where its component is: a file, or a plugin folder. `folder`: where relative paths start.
-    pub fn place(&self, folder: &Path) -> PathBuf {
-        self.file.clone().unwrap_or_else(|| folder.join(&self.path))
+    /// Returns the path of its component: a file, or a plugin directory. Relative paths start from `dir`.
+    pub fn component_path(&self, dir: &Path) -> PathBuf {
+        self.file.clone().unwrap_or_else(|| dir.join(&self.path))
     }
 
-    /// The package that it names, with its exact version; `None`: it names a file or a folder. An error where the text is
-    /// neither: `@` makes it a package, `/` a path.
+    /// Returns the package that it names, with its exact version; `None` if it names a file or a directory. Fails if the text is neither: `@` means
+    /// a package, `/` a path.
     pub fn package(&self) -> Option<Result<(PackageName, Version)>> {
         let text = self.path.to_str().filter(|text| text.contains('@') && !text.contains('/'))?;
         let help = "write a package as name@1.2.3, or a path with ./ in front";
@@ -45,7 +45,7 @@ impl PluginSpec {
         })
     }
 
-    /// Sets what the plugin is told.
+    /// Sets the plugin's configuration.
     #[must_use]
     pub fn config(mut self, config: serde_json::Value) -> PluginSpec {
         self.config = config;
@@ -59,7 +59,7 @@ impl PluginSpec {
         self
     }
 
-    /// Sets what it may use up.
+    /// Sets its resource limits.
     #[must_use]
     pub fn limits(mut self, limits: PluginLimits) -> PluginSpec {
         self.limits = limits;
@@ -73,14 +73,14 @@ impl PluginSpec {
         self
     }
 
-    /// Gives the plugin's environment a variable.
+    /// Sets a variable in the plugin's environment.
     #[must_use]
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> PluginSpec {
         self.grant.env.insert(name.into(), value.into());
         self
     }
 
-    /// Lets the plugin ask others over HTTP. A stage that does so gives up that a batch that runs again gives the same.
+    /// Lets the plugin send HTTP requests. Then a replay of a batch may not give the same result.
     #[must_use]
     pub fn http(mut self, grant: HttpGrant) -> PluginSpec {
         self.grant.http = Some(grant);
@@ -102,7 +102,7 @@ impl PluginSpec {
         self
     }
 
-    /// Sets whether a batch that runs again is to give the same, as it does unless this is false.
+    /// Sets whether a replay of a batch must give the same result; true by default.
     #[must_use]
     pub fn replayable(mut self, replayable: bool) -> PluginSpec {
         self.replayable = replayable;
@@ -118,13 +118,13 @@ impl PluginSpec {
 }
 
 impl HttpGrant {
-    /// Requests that only read, to these hosts.
+    /// Allows read-only requests to these hosts.
     pub fn to(hosts: impl IntoIterator<Item = impl Into<String>>) -> HttpGrant {
         let methods = ["GET", "HEAD"].map(String::from).to_vec();
         HttpGrant { hosts: hosts.into_iter().map(Into::into).collect(), methods }
     }
 
-    /// Requests with these methods instead.
+    /// Allows requests with these methods instead.
     #[must_use]
     pub fn methods(mut self, methods: impl IntoIterator<Item = impl Into<String>>) -> HttpGrant {
         self.methods = methods.into_iter().map(Into::into).collect();

@@ -1,4 +1,4 @@
-//! Stages made by a program.
+//! Stages created by a program.
 
 use super::texts;
 use crate::error::{Error, Result};
@@ -29,12 +29,12 @@ impl StageSpec {
         }
     }
 
-    /// The rows of all inputs.
+    /// Unites the rows of all inputs.
     pub fn union<S: Into<String>>(name: impl Into<String>, from: impl IntoIterator<Item = S>) -> StageSpec {
         StageSpec::new(name, from, OperatorSpec::Union)
     }
 
-    /// A plugin; a path alone will do where no option is set.
+    /// Runs a plugin; a path is enough if no option is set.
     pub fn plugin<S: Into<String>>(
         name: impl Into<String>,
         from: impl IntoIterator<Item = S>,
@@ -43,7 +43,7 @@ impl StageSpec {
         StageSpec::new(name, from, OperatorSpec::Plugin(plugin.into()))
     }
 
-    /// Built-in aggregates per batch and key, as `("n", "count(*)")`. An error for what is not an aggregate.
+    /// Computes built-in aggregates per batch and key, for example `("n", "count(*)")`. Fails if one is not an aggregate.
     pub fn aggregate<S: Into<String>>(
         name: impl Into<String>,
         from: impl IntoIterator<Item = S>,
@@ -58,7 +58,7 @@ impl StageSpec {
         Ok(StageSpec::new(name, from, OperatorSpec::Aggregate { columns, inverse: false }))
     }
 
-    /// A query over each batch or window, with the inputs as its tables, by name.
+    /// Runs a query over each batch or window, with the inputs as its tables, by name.
     pub fn sql<S: Into<String>>(
         name: impl Into<String>,
         from: impl IntoIterator<Item = S>,
@@ -71,12 +71,12 @@ impl StageSpec {
         )
     }
 
-    /// Pairs of rows of two streams that are equal in these columns.
+    /// Joins pairs of rows of two streams that are equal in these columns.
     pub fn join<S: Into<String>>(name: impl Into<String>, from: [S; 2], join: JoinSpec) -> StageSpec {
         StageSpec::new(name, from, OperatorSpec::Join(join))
     }
 
-    /// A plugin of world `cogroup`, which gets the rows of a key of all inputs in one call.
+    /// Runs a plugin of world `cogroup`, which gets the rows of a key of all inputs in one call.
     pub fn cogroup<S: Into<String>>(
         name: impl Into<String>,
         from: impl IntoIterator<Item = S>,
@@ -85,7 +85,7 @@ impl StageSpec {
         StageSpec::new(name, from, OperatorSpec::Cogroup { with: Vec::new(), plugin: plugin.into() })
     }
 
-    /// A table from outside beside each row.
+    /// Adds columns of a lookup table to each row.
     pub fn enrich<S: Into<String>>(
         name: impl Into<String>,
         from: impl IntoIterator<Item = S>,
@@ -94,7 +94,7 @@ impl StageSpec {
         StageSpec::new(name, from, OperatorSpec::Enrich(enrich))
     }
 
-    /// The latest row that a stream has of the same key, beside each row.
+    /// Adds columns of a stream's latest row with the same key to each row.
     pub fn latest<S: Into<String>>(
         name: impl Into<String>,
         from: impl IntoIterator<Item = S>,
@@ -103,7 +103,7 @@ impl StageSpec {
         StageSpec::new(name, from, OperatorSpec::Latest(latest))
     }
 
-    /// The `n` rows with the largest values of a column, or the smallest ones.
+    /// Keeps the `n` rows with the largest or smallest values of a column.
     pub fn top<S: Into<String>>(
         name: impl Into<String>,
         from: impl IntoIterator<Item = S>,
@@ -114,7 +114,7 @@ impl StageSpec {
         StageSpec::new(name, from, OperatorSpec::Top { n, by: by.into(), ascending, rank: None })
     }
 
-    /// Of `top` over all rows: the column that gets the place of each row.
+    /// For `top` over all rows: sets the column for the rank of each row.
     #[must_use]
     pub fn rank(mut self, column: impl Into<String>) -> StageSpec {
         if let OperatorSpec::Top { rank, .. } = &mut self.operator {
@@ -123,7 +123,7 @@ impl StageSpec {
         self
     }
 
-    /// The latest row of each key as it changes, by a column that orders them or as they come.
+    /// Emits the latest row of each key as it changes, by a column that orders rows or in order of arrival.
     pub fn newest<S: Into<String>>(
         name: impl Into<String>,
         from: impl IntoIterator<Item = S>,
@@ -132,14 +132,14 @@ impl StageSpec {
         StageSpec::new(name, from, OperatorSpec::Newest { by: by.map(str::to_owned) })
     }
 
-    /// Of aggregates, joins, `latest` and `top` over all rows: the column that says what a row does.
+    /// For aggregates, joins, `latest` and `top` over all rows: sets the column for the operation of a row.
     #[must_use]
     pub fn op(mut self, column: impl Into<String>) -> StageSpec {
         self.op = Some(column.into());
         self
     }
 
-    /// Of rows that are equal in these columns (none named: in all) the first.
+    /// Keeps the first of rows that are equal in these columns (all columns by default).
     pub fn distinct<S: Into<String>, C: Into<String>>(
         name: impl Into<String>,
         from: impl IntoIterator<Item = S>,
@@ -148,7 +148,7 @@ impl StageSpec {
         StageSpec::new(name, from, OperatorSpec::Distinct(texts(columns)))
     }
 
-    /// Drops rows whose key came within this time before, over batches.
+    /// Drops rows whose key came within this time before, across batches.
     pub fn deduplicate<S: Into<String>>(
         name: impl Into<String>,
         from: impl IntoIterator<Item = S>,
@@ -157,7 +157,7 @@ impl StageSpec {
         StageSpec::new(name, from, OperatorSpec::Deduplicate { within })
     }
 
-    /// Sequences of rows of a key, in the order of their event times.
+    /// Finds sequences of rows of a key, in the order of their event times.
     pub fn pattern<S: Into<String>>(
         name: impl Into<String>,
         from: impl IntoIterator<Item = S>,
@@ -166,7 +166,7 @@ impl StageSpec {
         StageSpec::new(name, from, OperatorSpec::Pattern(Box::new(pattern)))
     }
 
-    /// A share of the rows, from 0 to 1.
+    /// Keeps a share of the rows, from 0 to 1.
     pub fn sample<S: Into<String>>(
         name: impl Into<String>,
         from: impl IntoIterator<Item = S>,
@@ -175,7 +175,7 @@ impl StageSpec {
         StageSpec::new(name, from, OperatorSpec::Sample(share))
     }
 
-    /// Streams `<stage>.<branch>` of the rows that fulfil a predicate, as `("errors", "level = 'ERROR'")`.
+    /// Creates streams `<stage>.<branch>` of the rows that fulfill a predicate, for example `("errors", "level = 'ERROR'")`.
     pub fn split<S: Into<String>>(
         name: impl Into<String>,
         from: impl IntoIterator<Item = S>,
@@ -185,7 +185,7 @@ impl StageSpec {
         StageSpec::new(name, from, OperatorSpec::Split(branches.collect()))
     }
 
-    /// Spreads rows anew over the workers, into so many parts or as many as there are workers.
+    /// Redistributes rows over the workers, into `parts` parts or one per worker.
     pub fn repartition<S: Into<String>>(
         name: impl Into<String>,
         from: impl IntoIterator<Item = S>,
@@ -208,28 +208,28 @@ impl StageSpec {
         self
     }
 
-    /// Sets how rows tell their time.
+    /// Sets the event time of rows.
     #[must_use]
     pub fn event_time(mut self, time: EventTimeSpec) -> StageSpec {
         self.event_time = Some(time);
         self
     }
 
-    /// Sets an SQL expression that the operator's rows must fulfil to leave the stage.
+    /// Sets an SQL expression that the operator's rows must fulfill to leave the stage.
     #[must_use]
     pub fn filter(mut self, expression: impl Into<String>) -> StageSpec {
         self.filter = Some(expression.into());
         self
     }
 
-    /// Sets the columns of the rows that leave the stage, as `word, n * 2 as double`.
+    /// Sets the columns of the rows that leave the stage, for example `word, n * 2 as double`.
     #[must_use]
     pub fn select(mut self, columns: impl Into<String>) -> StageSpec {
         self.select = Some(columns.into());
         self
     }
 
-    /// Takes out of built-in aggregates what leaves their sliding window; keys without rows stay.
+    /// Makes built-in aggregates subtract the rows that leave their sliding window; keys without rows stay.
     #[must_use]
     pub fn inverse(mut self) -> StageSpec {
         if let OperatorSpec::Aggregate { inverse, .. } = &mut self.operator {
@@ -238,7 +238,7 @@ impl StageSpec {
         self
     }
 
-    /// What the query of `sql` may use up.
+    /// Sets the resource limits of a query of `sql`.
     #[must_use]
     pub fn sql_limits(mut self, of_query: SqlLimits) -> StageSpec {
         if let OperatorSpec::Sql { limits, .. } = &mut self.operator {
@@ -258,19 +258,19 @@ impl StageSpec {
 }
 
 impl WindowSpec {
-    /// Windows of `size`, a new one every `slide`.
+    /// Windows of `size`, with a new one every `slide`.
     pub fn sliding(size: Duration, slide: Duration) -> WindowSpec {
         let extent = WindowExtent::Sliding { size, slide: Some(slide), begin: WindowBegin::default() };
         WindowSpec { extent, emit: WindowEmit::Close }
     }
 
-    /// Windows of `size`: in event time one behind the other, in processing time a new one with every batch.
+    /// Windows of `size`: in event time consecutive, in processing time a new one with every batch.
     pub fn of(size: Duration) -> WindowSpec {
         let extent = WindowExtent::Sliding { size, slide: None, begin: WindowBegin::default() };
         WindowSpec { extent, emit: WindowEmit::Close }
     }
 
-    /// All rows that ever came: each batch puts out the totals of its keys.
+    /// All rows that ever came: each batch emits the totals of its keys.
     pub fn all() -> WindowSpec {
         WindowSpec { extent: WindowExtent::All, emit: WindowEmit::Close }
     }
@@ -281,14 +281,14 @@ impl WindowSpec {
         WindowSpec { extent: WindowExtent::Session { gap, length_max }, emit: WindowEmit::Close }
     }
 
-    /// Totals of all rows as they change: rows that go and come.
+    /// Emits totals of all rows as a changelog (insert/delete).
     #[must_use]
     pub fn changes(mut self) -> WindowSpec {
         self.emit = WindowEmit::Changes;
         self
     }
 
-    /// Results with every batch that changes them, instead of once.
+    /// Emits results with every batch that changes them, instead of once.
     #[must_use]
     pub fn update(mut self) -> WindowSpec {
         self.emit = WindowEmit::Update;
@@ -297,19 +297,19 @@ impl WindowSpec {
 }
 
 impl EventTimeSpec {
-    /// The time of a row by a timestamp column or an SQL expression; no lateness, all sources are waited for.
+    /// The time of a row by a timestamp column or an SQL expression, without lateness; the watermark waits for all sources.
     pub fn new(time: impl Into<String>) -> EventTimeSpec {
         EventTimeSpec { time: vec![time.into()], lateness: Duration::ZERO, idle: None, ahead_max: None }
     }
 
-    /// Sets how much older than the newest row of its source a row may be.
+    /// Sets how much older a row may be than the newest row of its source.
     #[must_use]
     pub fn lateness(mut self, lateness: Duration) -> EventTimeSpec {
         self.lateness = lateness;
         self
     }
 
-    /// Sets after how long without rows a source is not waited for.
+    /// Sets after how long without rows the watermark no longer waits for a source.
     #[must_use]
     pub fn idle(mut self, idle: Duration) -> EventTimeSpec {
         self.idle = Some(idle);
@@ -318,7 +318,7 @@ impl EventTimeSpec {
 }
 
 impl PatternSpec {
-    /// Steps as a job file writes them, `"small{3} followed by large"`, and what each must fulfil. An error for what are no steps.
+    /// Steps as a job file writes them, `"small{3} followed by large"`, and the condition of each. Fails for invalid steps.
     pub fn new(steps: &str, define: &[(&str, &str)]) -> Result<PatternSpec> {
         let steps = pattern::steps(steps).map_err(|message| Error::job(format!("`pattern.steps`: {message}")))?;
         Ok(PatternSpec {
@@ -332,21 +332,21 @@ impl PatternSpec {
         })
     }
 
-    /// Sets the columns of a match behind its key and times, as `("total", "sum(small.amount)")`.
+    /// Sets the columns of a match after its key and times, for example `("total", "sum(small.amount)")`.
     #[must_use]
     pub fn measures(mut self, columns: &[(&str, &str)]) -> PatternSpec {
         self.measures = columns.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
         self
     }
 
-    /// Sets how long after its first row the last row of a match may be.
+    /// Sets the maximum time between the first and the last row of a match.
     #[must_use]
     pub fn within(mut self, time: Duration) -> PatternSpec {
         self.within = Some(time);
         self
     }
 
-    /// Sets where the search goes on behind a match.
+    /// Sets where the search continues after a match.
     #[must_use]
     pub fn skip(mut self, skip: PatternSkip) -> PatternSpec {
         self.skip = skip;
@@ -355,7 +355,7 @@ impl PatternSpec {
 }
 
 impl JoinSpec {
-    /// An inner join of rows of one batch or window by columns that both inputs have.
+    /// An inner join of rows of one batch or window by columns of both inputs.
     pub fn on<S: Into<String>>(columns: impl IntoIterator<Item = S>) -> JoinSpec {
         let on = texts(columns).into_iter().map(|name| (name.clone(), name)).collect();
         JoinSpec { with: None, on, kind: JoinKind::Inner, within_us: None, as_of: false, ttl: None }
@@ -368,14 +368,14 @@ impl JoinSpec {
         self
     }
 
-    /// Makes it an as-of join: beside each row the latest that the second input has at its event time.
+    /// Makes it an as-of join: each row gets the latest row of the second input at its event time.
     #[must_use]
     pub fn as_of(mut self) -> JoinSpec {
         self.as_of = true;
         self
     }
 
-    /// Of a join of all rows: forgets a key that has had no new rows for so long.
+    /// For a join of all rows: drops a key that has had no new rows for this long.
     #[must_use]
     pub fn ttl(mut self, time: Duration) -> JoinSpec {
         self.ttl = Some(time);
@@ -392,7 +392,7 @@ impl JoinSpec {
 }
 
 impl EnrichSpec {
-    /// A file with a header or names of columns in it, looked at every second; rows that it knows nothing about stay.
+    /// A file with a header or column names in it, which is checked every second; rows that it does not contain stay.
     pub fn file<S: Into<String>>(
         path: impl Into<PathBuf>,
         format: EnrichFormat,

@@ -1,5 +1,5 @@
-//! What conditions, lists of columns and queries read, by their text: which columns a condition names, and which column of the
-//! input a column of the output is. Of a text that cannot be parsed nothing is known, so it may read everything.
+//! What conditions, lists of columns and queries read, by their text: which columns a condition names, and which column of the input a column of the
+//! output is. A text that cannot be parsed may read everything.
 
 #[cfg(not(feature = "sql"))]
 mod absent;
@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Reads {
     /// The columns that it names.
     pub columns: BTreeSet<String>,
-    /// A function in it with another value in each batch.
+    /// A function in it whose value differs in each batch.
     pub volatile: Option<String>,
 }
 
@@ -30,26 +30,26 @@ pub enum Origin {
     Column(String),
     /// It is computed.
     Computed {
-        /// Of these columns.
+        /// The columns that it depends on.
         columns: BTreeSet<String>,
-        /// It only compares them with strings: another spelling of what a row does.
+        /// It only compares them with strings: another spelling of the operation.
         spelling: bool,
-        /// A function in it with another value in each batch.
+        /// A function in it whose value differs in each batch.
         volatile: Option<String>,
     },
 }
 
-/// A list of columns, as `select` has it.
+/// A list of columns, as in `select`.
 #[derive(Debug, Default)]
 pub struct Projection {
     named: BTreeMap<String, Origin>,
-    /// The columns that `*` leaves out, where it is in the list.
+    /// The columns that `*` omits, if it is in the list.
     all_but: Option<BTreeSet<String>>,
-    /// It makes several rows, or none, of a row.
+    /// It emits several rows, or none, for a row.
     pub unnests: bool,
 }
 
-/// A query that looks at each row of one stream separately.
+/// A query over each row of one stream separately.
 #[derive(Debug)]
 pub struct RowQuery {
     /// The stream.
@@ -60,7 +60,7 @@ pub struct RowQuery {
     pub projection: Projection,
 }
 
-/// The columns of an aggregate: its key, and its totals; the last value of a column is that column.
+/// Returns the columns of an aggregate: its key and its totals. The last value of a column is that column.
 pub fn totals(key: &[String], totals: &[AggregateSpec]) -> Projection {
     let mut named: BTreeMap<String, Origin> =
         key.iter().map(|name| (name.clone(), Origin::Column(name.clone()))).collect();
@@ -79,7 +79,7 @@ pub fn totals(key: &[String], totals: &[AggregateSpec]) -> Projection {
 }
 
 impl Projection {
-    /// Where an output column comes from; `None`: the list does not have it.
+    /// Returns where an output column comes from; `None` if the list does not have it.
     pub fn origin(&self, name: &str) -> Option<Origin> {
         if let Some(origin) = self.named.get(name) {
             return Some(origin.clone());
@@ -88,7 +88,7 @@ impl Projection {
         (!all_but.contains(name)).then(|| Origin::Column(name.to_owned()))
     }
 
-    /// The output columns, of an input with these.
+    /// Returns the output columns for an input with these columns.
     pub fn columns(&self, input: Option<BTreeSet<String>>) -> Option<BTreeSet<String>> {
         let mut columns = match &self.all_but {
             None => BTreeSet::new(),
@@ -98,17 +98,17 @@ impl Projection {
         Some(columns)
     }
 
-    /// The output columns that are, or are computed of, nothing but these.
-    pub fn made_of(&self, columns: &BTreeSet<String>) -> BTreeSet<String> {
+    /// Returns the output columns that are, or are computed from, only these.
+    pub fn computed_from(&self, columns: &BTreeSet<String>) -> BTreeSet<String> {
         self.that(columns, |read| read.is_subset(columns))
     }
 
-    /// The output columns that are, or are computed of, one of these, perhaps among others.
-    pub fn made_with(&self, columns: &BTreeSet<String>) -> BTreeSet<String> {
+    /// Returns the output columns that are, or are computed from, one of these, possibly with others.
+    pub fn depending_on(&self, columns: &BTreeSet<String>) -> BTreeSet<String> {
         self.that(columns, |read| !read.is_disjoint(columns))
     }
 
-    /// The output columns with another value in each batch, and the function that makes it. `columns`: those of the input.
+    /// Returns the output columns whose value differs in each batch, and the function that causes it. `columns`: those of the input.
     pub fn volatile(&self, columns: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let of = |name: String| {
             let call = match self.origin(&name)? {
@@ -122,7 +122,7 @@ impl Projection {
         names.into_iter().filter_map(of).collect()
     }
 
-    /// The output column that is a column of the input, by its own name where there are several.
+    /// Returns the output column that is a column of the input; if there are several, the one with the same name.
     pub fn name_of(&self, column: &str) -> Option<String> {
         let is = |name: &str| self.origin(name).is_some_and(|origin| origin == Origin::Column(column.to_owned()));
         if is(column) {
@@ -131,10 +131,10 @@ impl Projection {
         self.named.keys().find(|name| is(name)).cloned()
     }
 
-    /// Whether each column is computed of one of these, perhaps among others.
-    pub fn is_made_with(&self, columns: &BTreeSet<String>) -> bool {
-        let made = self.made_with(columns);
-        !made.is_empty() && self.named.keys().all(|name| made.contains(name))
+    /// Returns whether each column is computed from one of these, possibly with others.
+    pub fn depends_on(&self, columns: &BTreeSet<String>) -> bool {
+        let columns_with = self.depending_on(columns);
+        !columns_with.is_empty() && self.named.keys().all(|name| columns_with.contains(name))
     }
 
     fn that(&self, columns: &BTreeSet<String>, fits: impl Fn(&BTreeSet<String>) -> bool) -> BTreeSet<String> {
@@ -208,8 +208,8 @@ mod tests {
             "*, order_id % 2 as par, op as o1, case when price < 10 then op end as some, now() as at, 1 as one",
         );
         let list = list.unwrap();
-        assert_eq!(list.made_of(&set(&["order_id", "op"])), set(&["order_id", "op", "par", "o1", "one"]));
-        assert_eq!(list.made_with(&set(&["op"])), set(&["op", "o1", "some"]));
+        assert_eq!(list.computed_from(&set(&["order_id", "op"])), set(&["order_id", "op", "par", "o1", "one"]));
+        assert_eq!(list.depending_on(&set(&["op"])), set(&["op", "o1", "some"]));
         assert_eq!([list.name_of("op"), list.name_of("price")], [Some("op".into()), Some("price".into())]);
         assert_eq!(projection("op as what, op as x").unwrap().name_of("op").as_deref(), Some("what"));
     }

@@ -1,4 +1,4 @@
-//! The kinds of sources and sinks of a program, and the keys that they may have.
+//! The kinds of sources and sinks of a program, and their keys.
 
 use super::{Declaration, Nothing, SinkDeclaration, SourceDeclaration};
 use crate::job::keys::{self, KeyShape, TableKey};
@@ -12,22 +12,22 @@ pub const NOTHING: SinkDeclaration =
 
 /// A kind of source or sink.
 pub enum Kind<C: ?Sized + 'static> {
-    /// One of those that the language has itself.
+    /// A kind of the language itself.
     OfLanguage(&'static str),
-    /// One that a connector declares, and that is in every build.
+    /// A kind declared by a connector and included in every build.
     General(&'static Declaration<C>),
-    /// One that a connector declares, and that is not in every build.
+    /// A kind declared by a connector and not included in every build.
     Declared(&'static Declaration<C>),
-    /// One that is not in this build.
+    /// A kind that this build lacks.
     Absent {
-        /// The word for it in a job file.
+        /// Its name in a job file.
         kind: &'static str,
-        /// The feature of Cargo that it is behind.
+        /// The Cargo feature that includes it.
         feature: &'static str,
     },
 }
 
-/// All kinds of sources and sinks of a program, and the keys that these may have.
+/// All kinds of sources and sinks of a program, and their keys.
 pub struct Kinds {
     sources: Vec<Kind<dyn SourceConfig>>,
     sinks: Vec<Kind<dyn SinkConfig>>,
@@ -37,8 +37,8 @@ pub struct Kinds {
 }
 
 impl Kinds {
-    /// These kinds, in the order in which messages list them. They live as long as the program, as their keys do. Of `tables` the first
-    /// counts where a URL tells of none.
+    /// Creates the list, in the order for messages. Kinds and keys live as long as the program. If a URL does not identify one of `tables`, the
+    /// first is used.
     pub fn new(
         sources: Vec<Kind<dyn SourceConfig>>,
         sinks: Vec<Kind<dyn SinkConfig>>,
@@ -53,7 +53,7 @@ impl Kinds {
         }
     }
 
-    /// The kinds that need no connector.
+    /// Returns the kinds that need no connector.
     pub fn of_language() -> &'static Kinds {
         static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
             let sources = keys::SOURCE_KINDS.iter().map(|(kind, _)| Kind::OfLanguage(kind));
@@ -64,53 +64,53 @@ impl Kinds {
         &KINDS
     }
 
-    /// The words for sources.
+    /// Returns the names of sources.
     pub fn of_sources(&self) -> Vec<&'static str> {
         self.sources.iter().map(word).collect()
     }
 
-    /// The words for sinks.
+    /// Returns the names of sinks.
     pub fn of_sinks(&self) -> Vec<&'static str> {
         self.sinks.iter().map(word).collect()
     }
 
-    /// The declaration of a kind of source; `None`: the language has it.
+    /// Returns the declaration of a kind of source; `None` if it is one of the language.
     pub(in crate::job) fn source(&self, kind: &str) -> Option<&'static SourceDeclaration> {
         declared(&self.sources, kind)
     }
 
-    /// The declaration of a kind of sink; `None`: the language has it.
+    /// Returns the declaration of a kind of sink; `None` if it is one of the language.
     pub(in crate::job) fn sink(&self, kind: &str) -> Option<&'static SinkDeclaration> {
         declared(&self.sinks, kind)
     }
 
-    /// The kind of database that a URL is of; `None`: there are none.
+    /// Returns the kind of database of a URL; `None` if there are none.
     pub(in crate::job) fn table(&self, url: &str) -> Option<TableKind> {
         let of = |kind: &&&TableDeclaration| kind.schemes.iter().any(|scheme| url.starts_with(scheme));
         self.tables.iter().find(of).or(self.tables.first()).map(|kind| TableKind(kind))
     }
 
-    /// The feature that a build with this kind of source has, where this one does without it.
+    /// Returns the Cargo feature for this kind of source, if this build lacks it.
     pub(in crate::job) fn absent_source(&self, kind: &str) -> Option<&'static str> {
         absent(&self.sources, kind)
     }
 
-    /// The feature that a build with this kind of sink has, where this one does without it.
+    /// Returns the Cargo feature for this kind of sink, if this build lacks it.
     pub(in crate::job) fn absent_sink(&self, kind: &str) -> Option<&'static str> {
         absent(&self.sinks, kind)
     }
 
-    /// The keys of all sources.
+    /// Returns the keys of all sources.
     pub(in crate::job) fn source_keys(&self) -> &[TableKey] {
         &self.source_keys
     }
 
-    /// The keys of all sinks.
+    /// Returns the keys of all sinks.
     pub(in crate::job) fn sink_keys(&self) -> &[TableKey] {
         &self.sink_keys
     }
 
-    /// The names of the keys that a source, stage, sink or `[checkpoint]` may have.
+    /// Returns the names of the possible keys of a source, stage, sink or `[checkpoint]`.
     pub(in crate::job) fn names(&self) -> BTreeSet<&'static str> {
         let all = [&*self.source_keys, keys::STAGE, &*self.sink_keys, keys::CHECKPOINT];
         all.iter().flat_map(|keys| keys.iter().map(|key| key.name)).collect()
@@ -139,7 +139,7 @@ fn absent<C: ?Sized>(kinds: &[Kind<C>], word: &str) -> Option<&'static str> {
     })
 }
 
-/// The keys of all these kinds: those of the language, of which a kind that is declared has what it shares, and then its own.
+/// Returns the keys of all these kinds: those of the language, with the kinds that share them, and then those of each declared kind.
 fn keys_of<C: ?Sized>(
     kinds: &[Kind<C>],
     of_language: &[TableKey],
@@ -150,18 +150,18 @@ fn keys_of<C: ?Sized>(
         Kind::General(declaration) | Kind::Declared(declaration) => declaration.doc,
         Kind::Absent { .. } => "",
     };
-    // An editor marks what this build does not know.
+    // An editor marks what this build lacks.
     let built = || kinds.iter().filter(|kind| !matches!(kind, Kind::Absent { .. }));
-    let words: Vec<&'static str> = built().map(word).collect();
+    let names_of_kinds: Vec<&'static str> = built().map(word).collect();
     let docs: Vec<String> = built().map(|kind| format!("{} (`{}`)", doc_of(kind), word(kind))).collect();
     let mut seen = BTreeSet::new();
     let all = |key: &TableKey| {
         let mut key = *key;
         let needed_by_all = !key.kinds.is_empty() && key.kinds.len() == key.needed.len();
-        // A kind of the language may have a key of a name that means something else; it comes behind the one that is shared.
+        // A kind of the language may have a key of the same name with another meaning; it comes after the shared one.
         let is_first = seen.insert(key.name);
         if key.name == "kind" {
-            key.shape = KeyShape::Word(words.clone().leak());
+            key.shape = KeyShape::Word(names_of_kinds.clone().leak());
             key.doc = format!("{doc}: {}.", docs.join(", ")).leak();
         } else if is_first && !key.kinds.is_empty() {
             let shares = |kind: &Kind<C>| match kind {
@@ -172,9 +172,9 @@ fn keys_of<C: ?Sized>(
                 Kind::Absent { .. } => false,
             };
             key.kinds = kinds.iter().filter(|kind| shares(kind)).map(word).collect::<Vec<_>>().leak();
-            // Whoever shares it needs it as well.
+            // All kinds that share it need it as well.
             key.needed = if needed_by_all { key.kinds } else { key.needed };
-            // One that nobody has is none.
+            // A key without kinds is not listed.
             if key.kinds.is_empty() {
                 return None;
             }
@@ -186,11 +186,11 @@ fn keys_of<C: ?Sized>(
         Kind::General(declaration) => Some(declaration),
         _ => None,
     });
-    let others = kinds.iter().filter_map(|kind| match kind {
+    let special = kinds.iter().filter_map(|kind| match kind {
         Kind::Declared(declaration) => Some(declaration),
         _ => None,
     });
-    let own = general.chain(others).flat_map(|declaration| {
+    let own = general.chain(special).flat_map(|declaration| {
         let kinds: &'static [&'static str] = vec![declaration.kind].leak();
         declaration.keys.iter().map(move |key| TableKey {
             kinds,

@@ -1,5 +1,5 @@
-//! Sink `nothing`: rows are counted as those of any other sink, and dropped. It needs no connector, so whoever looks at a stage alone
-//! has a sink for it.
+//! Sink `nothing`: rows are counted like those of any other sink, and dropped. It needs no connector, so commands that run a single stage have a
+//! sink for it.
 
 use crate::batch::sink::Sink;
 use crate::error::Result;
@@ -9,7 +9,7 @@ use crate::job::spec::{SinkConfig, SinkStart};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-/// Nowhere: rows are counted and dropped, for trials and benchmarks.
+/// Counts and drops rows, for trials and benchmarks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nothing;
 
@@ -27,7 +27,7 @@ impl SinkConfig for Nothing {
     }
 }
 
-/// It keeps nothing, and so remembers no batch.
+/// It keeps nothing, and therefore no last batch.
 impl Sink for Nothing {
     fn commit(&mut self, _: BatchId, _: BatchTime, _: Vec<RecordBatch>) -> Result<()> {
         Ok(())

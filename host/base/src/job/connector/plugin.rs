@@ -1,10 +1,10 @@
-//! Sinks of kind `plugin`: whoever loads plugins asks and opens them, so what is here is what the job language has to know.
+//! Sinks of kind `plugin`: the plugin loader checks and opens them. This module has what the job language needs to know.
 
 use crate::batch::sink::Sink;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::ids::BatchId;
-use crate::job::part_mistakes::PartMistakes;
+use crate::job::part_errors::PartErrors;
 use crate::job::parts;
 use crate::job::spec::{PluginSinkSpec, SinkConfig, SinkStart};
 use arrow::datatypes::SchemaRef;
@@ -14,7 +14,7 @@ impl SinkConfig for PluginSinkSpec {
         "plugin"
     }
 
-    fn check(&self, part: &PartMistakes<'_>) {
+    fn check(&self, part: &PartErrors<'_>) {
         parts::check_end(&self.plugin, part);
     }
 

@@ -1,10 +1,10 @@
-//! What connectors of servers have in common: reading keys, and what must hold of them.
+//! What connectors of servers share: reading keys, and checking them.
 
 use crate::batch::times::TimeParser;
 use crate::batch::types::ColumnType;
 use crate::job::http_url;
 use crate::job::keys::{self, KeyShape, TableKey};
-use crate::job::part_mistakes::PartMistakes;
+use crate::job::part_errors::PartErrors;
 use crate::job::read::{poll_fits, records, tls, tls_with};
 use crate::job::spec::{
     ColumnSpec, PartsBy, ProtobufSpec, RecordFormat, ServerStart, StreamStart, SubjectSpec, TableMode, TlsSpec,
@@ -19,9 +19,9 @@ use toml::Value;
 pub const START: KeyShape = KeyShape::Word(&["earliest", "latest"]);
 /// The shape of a key `registry` that [`Reader::subject`] reads.
 pub const SUBJECT_SHAPE: KeyShape = KeyShape::Either(&[KeyShape::Text, KeyShape::Table(keys::SUBJECT)]);
-/// What a message says where that is missing.
+/// The example in a message about a missing key.
 pub const REGISTRY_EXAMPLE: &str = records::REGISTRY;
-/// The shape of a key `compression`: the words of [`Compression`](crate::job::spec::Compression).
+/// The shape of a key `compression`: the names of [`Compression`](crate::job::spec::Compression).
 pub const COMPRESSIONS: KeyShape = KeyShape::Word(keys::COMPRESSIONS);
 /// The key `ca` of a table for TLS.
 pub const TRUSTED_CA: TableKey = keys::TRUSTED_CA;
@@ -29,12 +29,12 @@ pub const TRUSTED_CA: TableKey = keys::TRUSTED_CA;
 pub const TLS_SHAPE: KeyShape = KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(keys::TLS)]);
 
 impl Reader<'_> {
-    /// Texts, none of them empty; none where the key is absent.
+    /// Returns strings, none of them empty; an empty list if the key is absent.
     pub fn list(&self, key: &str, example: &str) -> Vec<String> {
         self.texts(key, example).unwrap_or_default()
     }
 
-    /// The key `headers`: others than those that are sent in any case.
+    /// Reads the key `headers`: headers other than those that are always sent.
     pub fn headers(&self) -> Vec<(String, String)> {
         let example = "headers = { \"X-Key\" = \"${NAME}\" }";
         let Some(inner) = self.inner("headers", example) else { return Vec::new() };
@@ -48,38 +48,38 @@ impl Reader<'_> {
         inner.table.iter().filter_map(header).collect()
     }
 
-    /// The key `tls`; `None`: plain TCP.
+    /// Reads the key `tls`; `None`: plain TCP.
     pub fn tls(&self) -> Option<TlsSpec> {
         tls(self)
     }
 
-    /// The same, where a table has these keys.
+    /// Like [`Reader::tls`], for a table with these keys.
     pub fn tls_with(&self, keys: &[TableKey]) -> Option<TlsSpec> {
         tls_with(self, keys)
     }
 
-    /// The key `registry` of records that have a schema there.
+    /// Reads the key `registry` of records that have a schema there.
     pub fn subject(&self) -> Option<SubjectSpec> {
         records::subject(self)
     }
 
-    /// `descriptor` and `message`.
+    /// Reads `descriptor` and `message`.
     pub fn protobuf(&self) -> ProtobufSpec {
-        records::protobuf(self, self.folder)
+        records::protobuf(self, self.dir)
     }
 
-    /// The key `parts`.
+    /// Reads the key `parts`.
     pub fn parts_by(&self) -> PartsBy {
         self.choice("parts", &[("batch", PartsBy::Batch), ("worker", PartsBy::Worker)], &[]).unwrap_or_default()
     }
 
-    /// The key `start`.
+    /// Reads the key `start`.
     pub fn start(&self) -> ServerStart {
-        let words = [("earliest", ServerStart::Earliest), ("latest", ServerStart::Latest)];
-        self.choice("start", &words, &[]).unwrap_or_default()
+        let choices = [("earliest", ServerStart::Earliest), ("latest", ServerStart::Latest)];
+        self.choice("start", &choices, &[]).unwrap_or_default()
     }
 
-    /// The key `start` of what has times: also a time.
+    /// Reads the key `start` of a stream with times, which may be a time.
     pub fn stream_start(&self) -> Option<StreamStart> {
         let text = self.text("start", "start = \"latest\"")?;
         let time = || {
@@ -98,7 +98,7 @@ impl Reader<'_> {
         start
     }
 
-    /// Where messages go, which one of two keys says: all to one place, or (`Err`) each to where a column says.
+    /// Returns the destination of messages, set by one of two keys: a fixed one or (`Err`) the column that has it.
     pub fn either(&self, (fixed, one): (&str, &str), (from, column): (&str, &str)) -> Result<String, String> {
         match (self.has(fixed), self.has(from)) {
             (false, true) => Err(self.text(from, column).unwrap_or_default().to_owned()),
@@ -115,7 +115,7 @@ impl Reader<'_> {
         }
     }
 
-    /// `mode`, `key` and `op` of a table.
+    /// Reads `mode`, `key` and `op` of a table.
     pub fn table_mode(&self) -> TableMode {
         let upsert = self.choice("mode", &[("append", false), ("upsert", true)], &["replace", "update", "delete"]);
         let example = "key = \"word\", or key = [\"a\", \"b\"]";
@@ -125,7 +125,7 @@ impl Reader<'_> {
                 TableMode::Upsert { key: self.texts("key", example).unwrap_or_default(), op: self.op() }
             }
             append => {
-                // Where the mode could not be read, the key may be right.
+                // If the mode could not be read, the key may be right.
                 if self.has("key") && (append.is_some() || !self.has("mode")) {
                     self.wrong("key", "`key` does nothing without mode = \"upsert\"; write that, or remove `key`");
                 }
@@ -140,20 +140,20 @@ impl Reader<'_> {
         }
     }
 
-    /// The column that says what a row does.
+    /// Reads the column with the operation of a row.
     pub fn op(&self) -> Option<String> {
         self.text("op", "op = \"op\", the name of a column").map(str::to_owned)
     }
 
-    /// What is in a message.
+    /// Reads the content of a message.
     pub fn message_format(&self) -> RecordFormat {
         let formats = [("json", RecordFormat::Json), ("text", RecordFormat::Text), ("binary", RecordFormat::Binary)];
         self.choice("format", &formats, &["csv", "parquet", "avro", "protobuf"]).unwrap_or(RecordFormat::Json)
     }
 }
 
-impl PartMistakes<'_> {
-    /// The URL of a server, plain or with TLS.
+impl PartErrors<'_> {
+    /// Checks the URL of a server, plain or with TLS.
     pub fn url(&self, url: &str, [plain, safe]: [&str; 2], tls: Option<&TlsSpec>) {
         if let Err(message) = http_url::begins_with(url, &[plain, safe]) {
             self.wrong("url", message);
@@ -163,7 +163,7 @@ impl PartMistakes<'_> {
         }
     }
 
-    /// Names of what is read or written.
+    /// Checks names of what is read or written.
     pub fn names(&self, key: &str, names: &[String]) {
         let mut seen = BTreeSet::new();
         for name in names {
@@ -175,14 +175,14 @@ impl PartMistakes<'_> {
         }
     }
 
-    /// How often something is looked at.
+    /// Checks an interval of polling.
     pub fn poll(&self, poll: Duration) {
         if let Err(message) = poll_fits(poll) {
             self.wrong("poll", message);
         }
     }
 
-    /// As many partitions as a key names. `what`: they, as "streams".
+    /// Checks the number of partitions that a key names. `what` names them, for example "streams".
     pub fn partitions(&self, key: &str, count: usize, what: &str) {
         if count > POLLED_PARTITIONS_MAX {
             let message = format!(
@@ -193,19 +193,19 @@ impl PartMistakes<'_> {
         }
     }
 
-    /// `mode` and `key` of a table.
+    /// Checks `mode` and `key` of a table.
     pub fn table_mode(&self, mode: &TableMode) {
         super::super::parts::mode(mode, self);
     }
 
-    /// A number of which there is one at least.
+    /// Checks that a number is at least one.
     pub fn not_zero(&self, key: &str, value: u64) {
         if value == 0 {
             self.wrong(key, format!("`{key}` is 0; write at least 1"));
         }
     }
 
-    /// The name of a column.
+    /// Checks the name of a column.
     pub fn column(&self, key: &str, name: &str) {
         if name.is_empty() {
             self.wrong(key, format!("`{key}` is empty; write the name of a column"));

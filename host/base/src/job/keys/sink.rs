@@ -29,7 +29,7 @@ pub(in crate::job) const SINK: &[TableKey] = &[
     )
     .of(PLUGIN)
     .needed(PLUGIN),
-    key("config", KeyShape::Any, "What the plugin is told.").of(PLUGIN),
+    key("config", KeyShape::Any, "Settings passed to the plugin.").of(PLUGIN),
     key("limits", KeyShape::Table(LIMITS), "Limits of the plugin.").of(PLUGIN),
     key("grant", KeyShape::Table(GRANT), "Permissions of the plugin: files, environment variables and servers.").of(PLUGIN),
     key("format", KeyShape::Word(&["text", "json", "binary"]), "Format of the messages, json by default.").of(SHARED),

@@ -28,7 +28,7 @@ pub(in crate::job) const SOURCE: &[TableKey] = &[
     )
     .of(PLUGIN)
     .needed(PLUGIN),
-    key("config", KeyShape::Any, "What the plugin is told.").of(PLUGIN),
+    key("config", KeyShape::Any, "Settings passed to the plugin.").of(PLUGIN),
     key("limits", KeyShape::Table(LIMITS), "Limits of the plugin.").of(PLUGIN),
     key("grant", KeyShape::Table(GRANT), "Permissions of the plugin: files, environment variables and servers.").of(PLUGIN),
     key(
@@ -66,7 +66,7 @@ pub(in crate::job) const SOURCE: &[TableKey] = &[
     key("separator", KeyShape::Text, "Format csv: separator between cells, \",\" by default.").of(FILES),
     key(
         "record_bytes",
-        KeyShape::Whole(1, limits::RECORD_BYTES_MAX_MAX),
+        KeyShape::Integer(1, limits::RECORD_BYTES_MAX_MAX),
         "Format binary: bytes per record. Not needed if the widths of the columns determine it, nor for `http`, where each body \
          is then a record.",
     )
@@ -143,7 +143,7 @@ pub(in crate::job) const SOURCE: &[TableKey] = &[
          default; then the job fails.",
     )
     .of(FILES),
-    key("rows_per_batch_max", KeyShape::Whole(1, i64::MAX as u64), "Maximum rows that one batch takes from this source, 1000000 by default.")
+    key("rows_per_batch_max", KeyShape::Integer(1, i64::MAX as u64), "Maximum rows that one batch takes from this source, 1000000 by default.")
         .of(CUT),
     key("bytes_per_batch_max", KeyShape::Size, "Maximum bytes, as received, that one batch takes from this source, 64MiB by default.").of(CUT),
     key("record_bytes_max", KeyShape::Size, "Maximum size of a record, 16MiB by default. A longer record is rejected.").of(FILES),

@@ -373,7 +373,7 @@ pub(in crate::job) const ENRICH: &[TableKey] = &[
 
 /// `top` of a stage.
 pub(in crate::job) const TOP: &[TableKey] = &[
-    key("n", KeyShape::Whole(1, i64::MAX as u64), "Number of rows.").needed(&[""]),
+    key("n", KeyShape::Integer(1, i64::MAX as u64), "Number of rows.").needed(&[""]),
     key("by", KeyShape::Text, "Column that orders the rows.").needed(&[""]),
     key(
         "order",
@@ -423,12 +423,12 @@ pub(in crate::job) const PATTERN: &[TableKey] = &[
     ),
     key(
         "rows_max",
-        KeyShape::Whole(1, limits::PATTERN_ROWS_MOST),
+        KeyShape::Integer(1, limits::PATTERN_ROWS_MAX_MAX),
         "Maximum rows that one key may keep while its matches are open, 100000 by default; with more the job stops.",
     ),
     key(
         "partials_max",
-        KeyShape::Whole(1, limits::PATTERN_ROWS_MOST),
+        KeyShape::Integer(1, limits::PATTERN_ROWS_MAX_MAX),
         "Maximum partial matches that one key may keep, 100000 by default; with more the job stops.",
     ),
 ];
@@ -436,7 +436,7 @@ pub(in crate::job) const PATTERN: &[TableKey] = &[
 /// `repartition` of a stage.
 pub(in crate::job) const REPARTITION: &[TableKey] = &[key(
     "partitions",
-    KeyShape::Whole(1, limits::PARTITIONS_MAX),
+    KeyShape::Integer(1, limits::PARTITIONS_MAX),
     "Number of partitions, by default that of the workers.",
 )];
 
@@ -459,7 +459,7 @@ pub(in crate::job) const LIMITS: &[TableKey] = &[
     key("memory", KeyShape::Size, "Memory of an instance, 256MiB by default."),
     key(
         "tables",
-        KeyShape::Whole(0, limits::PLUGIN_TABLE_ELEMENTS_MAX_MAX),
+        KeyShape::Integer(0, limits::PLUGIN_TABLE_ELEMENTS_MAX_MAX),
         "Elements of all tables of an instance, 100000 by default.",
     ),
     key("stack", KeyShape::Size, "Call stack, 1MiB by default."),
@@ -471,21 +471,21 @@ pub(in crate::job) const LIMITS: &[TableKey] = &[
     ),
     key(
         "fuel",
-        KeyShape::Whole(1, i64::MAX as u64),
+        KeyShape::Integer(1, i64::MAX as u64),
         "With on_error = \"reject\": maximum instructions of one call, instead of those of `time`.",
     ),
     key("output", KeyShape::Size, "Bytes that one call may return, 256MiB by default."),
-    key("rows", KeyShape::Whole(1, i64::MAX as u64), "Rows that one call may return, 50000000 by default."),
+    key("rows", KeyShape::Integer(1, i64::MAX as u64), "Rows that one call may return, 50000000 by default."),
     key(
         "expansion",
-        KeyShape::Whole(1, i64::MAX as u64),
+        KeyShape::Integer(1, i64::MAX as u64),
         "Maximum ratio of output to input of one call, in rows and in bytes, 1000 by default.",
     ),
     key("batch_output", KeyShape::Size, "Bytes that all calls of a batch may return on one worker, 1GiB by default."),
     key("rejected", KeyShape::Size, "Bytes of the rows that the stage may reject in one batch, 256MiB by default."),
     key("backtrace", KeyShape::Size, "Bytes of the backtrace of a rejected row, 1KiB by default."),
-    key("timers_per_key", KeyShape::Whole(0, i64::MAX as u64), "Timers that one key may have set, 10000 by default."),
-    key("timers", KeyShape::Whole(0, i64::MAX as u64), "Timers of the stage on one worker, 10000000 by default."),
+    key("timers_per_key", KeyShape::Integer(0, i64::MAX as u64), "Timers that one key may have set, 10000 by default."),
+    key("timers", KeyShape::Integer(0, i64::MAX as u64), "Timers of the stage on one worker, 10000000 by default."),
     key("state_per_key", KeyShape::Size, "Bytes of the state of one key, 16MiB by default."),
     key(
         "state",
@@ -493,22 +493,22 @@ pub(in crate::job) const LIMITS: &[TableKey] = &[
         "Bytes of the state of all keys, with the keys and their timers, on one worker, none by default: only `memory` of the \
          job limits them.",
     ),
-    key("log_lines", KeyShape::Whole(0, i64::MAX as u64), "Log lines per second, on one worker, 100 by default."),
+    key("log_lines", KeyShape::Integer(0, i64::MAX as u64), "Log lines per second, on one worker, 100 by default."),
     key("log", KeyShape::Size, "Bytes of log per second, on one worker, 256KiB by default."),
-    key("counters", KeyShape::Whole(0, limits::PLUGIN_COUNTERS_MAX_MAX), "Names of counters, 100 by default."),
+    key("counters", KeyShape::Integer(0, limits::PLUGIN_COUNTERS_MAX_MAX), "Names of counters, 100 by default."),
     key(
         "handles",
-        KeyShape::Whole(0, limits::PLUGIN_HANDLES_MAX_MAX),
+        KeyShape::Integer(0, limits::PLUGIN_HANDLES_MAX_MAX),
         "Handles of resources that an instance may hold, 10000 by default.",
     ),
     key(
         "instances",
-        KeyShape::Whole(1, limits::PLUGIN_PARTS_MAX_MAX),
+        KeyShape::Integer(1, limits::PLUGIN_PARTS_MAX_MAX),
         "Core instances in the component, 64 by default.",
     ),
     key(
         "attempts",
-        KeyShape::Whole(1, i64::MAX as u64),
+        KeyShape::Integer(1, i64::MAX as u64),
         "With on_error = \"reject\": calls to find the rows that make one call fail, 50000 by default.",
     ),
     key("compile", KeyShape::Time, "Time to compile the component, 5m by default."),

@@ -1,7 +1,7 @@
 //! What must hold of joins, cogroups and enrichments.
 
 use super::{file_path, twice, window};
-use crate::job::part_mistakes::PartMistakes;
+use crate::job::part_errors::PartErrors;
 use crate::job::read;
 use crate::job::spec::*;
 use crate::units;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 const ONLY_OWN_ROWS: &str = "`enrich` keeps the stage's rows only; write type = \"left\" or type = \"inner\"";
 
-pub(super) fn join(spec: &StageSpec, join: &JoinSpec, part: &PartMistakes<'_>) {
+pub(super) fn join(spec: &StageSpec, join: &JoinSpec, part: &PartErrors<'_>) {
     let inputs = spec.reads().count();
     if inputs != 2 {
         let message = format!(
@@ -48,7 +48,7 @@ pub(super) fn join(spec: &StageSpec, join: &JoinSpec, part: &PartMistakes<'_>) {
 }
 
 /// A join with the latest row at the time of each.
-fn as_of(spec: &StageSpec, join: &JoinSpec, part: &PartMistakes<'_>) {
+fn as_of(spec: &StageSpec, join: &JoinSpec, part: &PartErrors<'_>) {
     let key = "join.as_of";
     if spec.window.is_some() {
         part.wrong(key, "`join.as_of` and `window` both say which rows can be partners; remove one");
@@ -71,7 +71,7 @@ fn as_of(spec: &StageSpec, join: &JoinSpec, part: &PartMistakes<'_>) {
     }
 }
 
-pub(super) fn latest(spec: &StageSpec, latest: &LatestSpec, part: &PartMistakes<'_>) {
+pub(super) fn latest(spec: &StageSpec, latest: &LatestSpec, part: &PartErrors<'_>) {
     on("enrich.on", &latest.on, part);
     if !matches!(latest.kind, JoinKind::Inner | JoinKind::Left) {
         part.wrong("enrich.type", ONLY_OWN_ROWS);
@@ -83,7 +83,7 @@ pub(super) fn latest(spec: &StageSpec, latest: &LatestSpec, part: &PartMistakes<
     } else if spec.event_time.is_some() {
         let message =
             "`time` has no effect with `enrich.stream`: a row meets the latest row that has come so far; remove it";
-        part.wrong(part.place(["time", "window.time"]), message);
+        part.wrong(part.existing_path(["time", "window.time"]), message);
     }
     if latest.op.as_ref().is_some_and(|op| latest.on.iter().any(|(_, right)| right == op)) {
         part.wrong("enrich.op", "`enrich.op` is in `enrich.on` as well, and a column is either; remove it from one");
@@ -91,7 +91,7 @@ pub(super) fn latest(spec: &StageSpec, latest: &LatestSpec, part: &PartMistakes<
 }
 
 /// The columns that must be equal.
-fn on(key: &str, pairs: &[(String, String)], part: &PartMistakes<'_>) {
+fn on(key: &str, pairs: &[(String, String)], part: &PartErrors<'_>) {
     if pairs.is_empty() {
         part.wrong(key, format!("`{key}` is missing; write the columns that must be equal, as on = \"user\""));
     }
@@ -101,7 +101,7 @@ fn on(key: &str, pairs: &[(String, String)], part: &PartMistakes<'_>) {
     twice(key, &right, part);
 }
 
-pub(super) fn cogroup(spec: &StageSpec, part: &PartMistakes<'_>) {
+pub(super) fn cogroup(spec: &StageSpec, part: &PartErrors<'_>) {
     if spec.key.is_empty() {
         part.wrong("key", "`cogroup` needs `key`; write key = \"user\" with a column that all inputs have");
     }
@@ -115,7 +115,7 @@ pub(super) fn cogroup(spec: &StageSpec, part: &PartMistakes<'_>) {
     }
 }
 
-pub(super) fn enrich(enrich: &EnrichSpec, part: &PartMistakes<'_>) {
+pub(super) fn enrich(enrich: &EnrichSpec, part: &PartErrors<'_>) {
     on("enrich.on", &enrich.on, part);
     match &enrich.table {
         EnrichTable::File { path, .. } => file_path("enrich.file", path, part),

@@ -1,7 +1,7 @@
 //! What must hold of patterns.
 
 use super::window;
-use crate::job::part_mistakes::PartMistakes;
+use crate::job::part_errors::PartErrors;
 use crate::job::spec::*;
 use crate::job::suggest;
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 /// Columns that every match has.
 pub const OWN_COLUMNS: [&str; 2] = ["match_start", "match_end"];
 
-pub(super) fn check(spec: &StageSpec, pattern: &PatternSpec, part: &PartMistakes<'_>) {
+pub(super) fn check(spec: &StageSpec, pattern: &PatternSpec, part: &PartErrors<'_>) {
     if spec.window.is_some() {
         let message = "`pattern` has its own time limit, `within`, so a window has no effect; remove `window`, or make windows \
                        in a stage of their own";
@@ -41,7 +41,7 @@ pub(super) fn check(spec: &StageSpec, pattern: &PatternSpec, part: &PartMistakes
     measures(spec, pattern, part);
 }
 
-fn define(pattern: &PatternSpec, part: &PartMistakes<'_>) {
+fn define(pattern: &PatternSpec, part: &PartErrors<'_>) {
     let steps = &pattern.steps;
     let names: Vec<&str> =
         steps.steps.iter().map(|step| &step.name).chain(steps.negated()).map(String::as_str).collect();
@@ -59,13 +59,13 @@ fn define(pattern: &PatternSpec, part: &PartMistakes<'_>) {
     }
     for name in steps.negated().filter(|name| !seen.contains(name)) {
         let message = format!(
-            "`not {name}` stands in `pattern.steps`, and nothing says what `{name}` is; write define = {{ {name} = \"amount > 1000\" }}"
+            "`pattern.steps` has `not {name}`, but `{name}` is not defined; write define = {{ {name} = \"amount > 1000\" }}"
         );
         part.wrong("pattern.define", message);
     }
 }
 
-fn measures(spec: &StageSpec, pattern: &PatternSpec, part: &PartMistakes<'_>) {
+fn measures(spec: &StageSpec, pattern: &PatternSpec, part: &PartErrors<'_>) {
     let mut seen = BTreeSet::new();
     for (name, text) in &pattern.measures {
         let path = format!("pattern.measures.{name}");

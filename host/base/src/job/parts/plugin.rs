@@ -1,13 +1,13 @@
 //! What must hold of a plugin, in a stage or as a function of `sql`.
 
 use super::file_path;
-use crate::job::part_mistakes::PartMistakes;
+use crate::job::part_errors::PartErrors;
 use crate::job::spec::{GrantSpec, InstanceSpec, OnError, PluginLimits, PluginSpec, RejectedMax};
 use crate::limits;
 use crate::units;
 
 /// `inside`: of which key it is, as `functions.sentiment.`; empty for that of the stage itself.
-pub(super) fn check(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
+pub(super) fn check(plugin: &PluginSpec, inside: &str, part: &PartErrors<'_>) {
     path(plugin, inside, part);
     grant(plugin, inside, part);
     ranges(&plugin.limits, inside, part);
@@ -16,13 +16,16 @@ pub(super) fn check(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) 
         file_path("initial", path, part);
     }
     if plugin.update.timeout.is_some_and(|timeout| timeout.is_zero()) {
-        part.wrong("timeout", "`timeout` is zero, which would remove every key at once; write a time such as \"30m\"");
+        part.wrong(
+            "timeout",
+            "`timeout` is zero, which would remove every key immediately; write a time such as \"30m\"",
+        );
     }
 }
 
 /// The plugin of a source or a sink, which may talk to others: rows of a source are kept with their plan, and nothing comes of a
 /// sink that would have to be the same twice.
-pub(in crate::job) fn check_end(plugin: &PluginSpec, part: &PartMistakes<'_>) {
+pub(in crate::job) fn check_end(plugin: &PluginSpec, part: &PartErrors<'_>) {
     path(plugin, "", part);
     files_and_env(plugin, "", part);
     ranges(&plugin.limits, "", part);
@@ -52,7 +55,7 @@ fn is_address(text: &str) -> bool {
     split.is_some_and(|(_, port)| port.parse::<u16>().is_ok())
 }
 
-fn path(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
+fn path(plugin: &PluginSpec, inside: &str, part: &PartErrors<'_>) {
     let text = plugin.path.to_string_lossy();
     let key = format!("{inside}plugin");
     if text.contains("://") {
@@ -70,7 +73,7 @@ fn path(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
     }
 }
 
-fn grant(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
+fn grant(plugin: &PluginSpec, inside: &str, part: &PartErrors<'_>) {
     files_and_env(plugin, inside, part);
     for (key, list) in [("tcp", &plugin.grant.tcp), ("udp", &plugin.grant.udp)] {
         if !list.is_empty() {
@@ -86,7 +89,7 @@ fn grant(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
     http(plugin, inside, part);
 }
 
-fn files_and_env(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
+fn files_and_env(plugin: &PluginSpec, inside: &str, part: &PartErrors<'_>) {
     for (name, path) in &plugin.grant.files {
         file_path(&format!("{inside}grant.files.{name}"), path, part);
     }
@@ -104,7 +107,7 @@ fn files_and_env(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
 }
 
 /// What a stage gives up that asks over HTTP: a batch that runs again sees other answers.
-fn http(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
+fn http(plugin: &PluginSpec, inside: &str, part: &PartErrors<'_>) {
     let key = format!("{inside}grant.http");
     match (plugin.grant.http.is_some(), plugin.replayable) {
         (true, _) if !inside.is_empty() => {
@@ -122,7 +125,7 @@ fn http(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
             part.wrong(&key, message);
         }
         (false, false) => {
-            let message = "`replayable = false` is for stages whose plugin asks over HTTP, and this one has no \
+            let message = "`replayable = false` is for stages whose plugin sends HTTP requests, and this one has no \
                            `grant.http`; remove it";
             part.wrong("replayable", message);
         }
@@ -131,7 +134,7 @@ fn http(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
 }
 
 /// Which keys go with which `on_error`.
-fn policy(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
+fn policy(plugin: &PluginSpec, inside: &str, part: &PartErrors<'_>) {
     match plugin.on_error {
         OnError::Fail => {
             let searches = plugin.limits.attempts_max != PluginLimits::default().attempts_max;
@@ -158,7 +161,7 @@ fn policy(plugin: &PluginSpec, inside: &str, part: &PartMistakes<'_>) {
 }
 
 /// A share must be one.
-pub(super) fn rejected_max(most: Option<RejectedMax>, part: &PartMistakes<'_>) {
+pub(super) fn rejected_max(most: Option<RejectedMax>, part: &PartErrors<'_>) {
     if let Some(RejectedMax::Share(share)) = most
         && !(0.0..=1.0).contains(&share)
     {
@@ -168,7 +171,7 @@ pub(super) fn rejected_max(most: Option<RejectedMax>, part: &PartMistakes<'_>) {
 }
 
 /// Limits that a program made: those of a file are within these bounds already.
-fn ranges(set: &PluginLimits, inside: &str, part: &PartMistakes<'_>) {
+fn ranges(set: &PluginLimits, inside: &str, part: &PartErrors<'_>) {
     let any = u64::MAX;
     let memory = (limits::PLUGIN_MEMORY_BYTES_MIN, limits::PLUGIN_MEMORY_BYTES_MAX_MAX);
     let stack = (limits::PLUGIN_STACK_BYTES_MIN, limits::PLUGIN_STACK_BYTES_MAX_MAX);

@@ -1,17 +1,15 @@
 //! What must hold of a source whose records have schemas of their own. What is in these is looked at where they are used
 //! (`receiver`).
 
-use crate::job::part_mistakes::PartMistakes;
+use crate::job::part_errors::PartErrors;
 use crate::job::spec::*;
 
 /// Checks a source of format `avro` or `protobuf`.
-pub(super) fn check(spec: &SourceSpec, part: &PartMistakes<'_>) {
+pub(super) fn check(spec: &SourceSpec, part: &PartErrors<'_>) {
     let in_files =
         matches!(spec.kind, SourceKind::File { .. } | SourceKind::Directory { .. } | SourceKind::Objects { .. });
     let no_frames = match spec.kind {
-        SourceKind::Follow { .. } => {
-            "a log that grows is read by lines; remove `follow`, and read files that are whole"
-        }
+        SourceKind::Follow { .. } => "a log that grows is read by lines; remove `follow`, and read complete files",
         SourceKind::Objects { .. } if matches!(spec.format, Format::Protobuf(_)) => {
             "they are not read from buckets yet; copy the objects into a folder"
         }
@@ -23,7 +21,7 @@ pub(super) fn check(spec: &SourceSpec, part: &PartMistakes<'_>) {
     }
     match &spec.format {
         Format::Parquet if !in_files => {
-            let message = "files of Parquet are read whole, from their end; write kind = \"directory\" or \"file\", without `follow`";
+            let message = "Parquet files are read completely, from their end; write kind = \"directory\" or \"file\", without `follow`";
             part.wrong("format", message);
         }
         Format::Avro(WriterSchema::InFile) if spec.kind.bounds() == RecordBounds::Body => {
@@ -37,10 +35,10 @@ pub(super) fn check(spec: &SourceSpec, part: &PartMistakes<'_>) {
             part.wrong("format", message);
         }
         Format::Avro(WriterSchema::Given(_)) if in_files => {
-            part.wrong("schema_file", "files of Avro hold the schema of their records; remove `schema_file`");
+            part.wrong("schema_file", "Avro files contain the schema of their records; remove `schema_file`");
         }
         Format::Avro(WriterSchema::Registry(_)) if in_files => {
-            part.wrong("registry", "files of Avro hold the schema of their records; remove `registry`");
+            part.wrong("registry", "Avro files contain the schema of their records; remove `registry`");
         }
         Format::Avro(WriterSchema::Registry(spec)) => registry(spec, part),
         Format::Protobuf(protobuf) => message(protobuf, part),
@@ -49,14 +47,14 @@ pub(super) fn check(spec: &SourceSpec, part: &PartMistakes<'_>) {
 }
 
 /// The message that records are.
-pub fn message(spec: &ProtobufSpec, part: &PartMistakes<'_>) {
+pub fn message(spec: &ProtobufSpec, part: &PartErrors<'_>) {
     if spec.message.is_empty() {
         part.wrong("message", "`message` is empty; write the full name of a message, as \"shop.Order\"");
     }
 }
 
 /// A registry of schemas.
-pub fn registry(spec: &RegistrySpec, part: &PartMistakes<'_>) {
+pub fn registry(spec: &RegistrySpec, part: &PartErrors<'_>) {
     let url = &spec.url;
     if !url.starts_with("http://") && !url.starts_with("https://") {
         part.wrong("registry", format!("`{url}` is not a valid URL; write http://host:port or https://host"));

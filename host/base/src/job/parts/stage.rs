@@ -2,12 +2,12 @@
 
 use super::{join, pattern, plugin, twice, window};
 use crate::job::names;
-use crate::job::part_mistakes::PartMistakes;
+use crate::job::part_errors::PartErrors;
 use crate::job::spec::*;
 use crate::limits;
 use std::collections::BTreeSet;
 
-pub(super) fn check(spec: &StageSpec, part: &PartMistakes<'_>) {
+pub(super) fn check(spec: &StageSpec, part: &PartErrors<'_>) {
     key(spec, part);
     window::check(spec, part);
     window::event_time(spec, part);
@@ -47,7 +47,7 @@ pub(super) fn check(spec: &StageSpec, part: &PartMistakes<'_>) {
 }
 
 /// Operators that choose or spread rows.
-fn choose(spec: &StageSpec, part: &PartMistakes<'_>) {
+fn choose(spec: &StageSpec, part: &PartErrors<'_>) {
     match &spec.operator {
         OperatorSpec::Top { n, by, .. } => {
             if *n == 0 {
@@ -59,8 +59,7 @@ fn choose(spec: &StageSpec, part: &PartMistakes<'_>) {
         }
         OperatorSpec::Newest { by } => {
             if spec.key.is_empty() {
-                let message =
-                    "`latest` needs `key`: which columns say that a row takes the place of another; write key = \"id\"";
+                let message = "`latest` needs `key`, the columns that identify a row; write key = \"id\"";
                 part.wrong("key", message);
             }
             if by.as_ref().is_some_and(String::is_empty) {
@@ -94,8 +93,8 @@ fn choose(spec: &StageSpec, part: &PartMistakes<'_>) {
 }
 
 /// The key: columns that differ, in a stage where they mean something.
-fn key(spec: &StageSpec, part: &PartMistakes<'_>) {
-    let place = part.place(["key", "top.key"]);
+fn key(spec: &StageSpec, part: &PartErrors<'_>) {
+    let place = part.existing_path(["key", "top.key"]);
     twice(place, &spec.key, part);
     if spec.key.is_empty() {
         return;
@@ -121,7 +120,7 @@ fn key(spec: &StageSpec, part: &PartMistakes<'_>) {
     }
 }
 
-fn split(branches: &[(String, String)], part: &PartMistakes<'_>) {
+fn split(branches: &[(String, String)], part: &PartErrors<'_>) {
     if branches.is_empty() {
         let message = "`split` has no branches; write at least one, as split = { errors = \"level = 'ERROR'\" }";
         part.wrong("split", message);
@@ -141,7 +140,7 @@ fn split(branches: &[(String, String)], part: &PartMistakes<'_>) {
 }
 
 /// SQL knows functions by names that need no quotes.
-fn function_name(name: &str, part: &PartMistakes<'_>) {
+fn function_name(name: &str, part: &PartErrors<'_>) {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     if name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(fits)
@@ -159,7 +158,7 @@ fn function_name(name: &str, part: &PartMistakes<'_>) {
 }
 
 /// Whether an aggregate can take out what leaves a window.
-fn invertible(column: &AggregateSpec, part: &PartMistakes<'_>) {
+fn invertible(column: &AggregateSpec, part: &PartErrors<'_>) {
     let fits = matches!(column.function, AggregateFunction::Count | AggregateFunction::Sum) && !column.distinct;
     if !fits {
         let message = format!(
@@ -171,7 +170,7 @@ fn invertible(column: &AggregateSpec, part: &PartMistakes<'_>) {
     }
 }
 
-fn aggregates(columns: &[AggregateSpec], key: &[String], part: &PartMistakes<'_>) {
+fn aggregates(columns: &[AggregateSpec], key: &[String], part: &PartErrors<'_>) {
     if columns.is_empty() {
         part.wrong("aggregate", "`aggregate` is empty; write aggregate = { n = \"count(*)\" }");
     }

@@ -1,6 +1,6 @@
 //! What must hold of windows and event time.
 
-use crate::job::part_mistakes::PartMistakes;
+use crate::job::part_errors::PartErrors;
 use crate::job::spec::*;
 use crate::limits::WINDOW_SLIDES_MAX;
 use crate::time::microseconds;
@@ -10,11 +10,11 @@ use std::time::Duration;
 /// What to write for event time.
 const TIME: &str = "write time = \"…\" with a timestamp column";
 
-pub(super) fn check(spec: &StageSpec, part: &PartMistakes<'_>) {
+pub(super) fn check(spec: &StageSpec, part: &PartErrors<'_>) {
     inverse(spec, part);
     changes(spec, part);
     let Some(window) = &spec.window else { return };
-    let name = part.place(["window", "join.window"]);
+    let name = part.existing_path(["window", "join.window"]);
     match &window.extent {
         WindowExtent::All => all(spec, name, part),
         WindowExtent::Sliding { size, slide, begin: at } => {
@@ -37,7 +37,7 @@ pub(super) fn check(spec: &StageSpec, part: &PartMistakes<'_>) {
         }
     }
     if window.emit == WindowEmit::Update {
-        let place = part.place(["emit", &format!("{name}.emit")]).to_owned();
+        let place = part.existing_path(["emit", &format!("{name}.emit")]).to_owned();
         if spec.event_time.is_none() {
             part.wrong(&place, format!("`emit = \"update\"` is for windows of event time; {TIME}, or remove it"));
         } else if !matches!(spec.operator, OperatorSpec::Aggregate { .. } | OperatorSpec::Plugin(_)) {
@@ -48,7 +48,7 @@ pub(super) fn check(spec: &StageSpec, part: &PartMistakes<'_>) {
 }
 
 /// What works on all rows: aggregates need not keep them, and others keep what they need themselves.
-fn all(spec: &StageSpec, name: &str, part: &PartMistakes<'_>) {
+fn all(spec: &StageSpec, name: &str, part: &PartErrors<'_>) {
     let fits = follows_changes(spec) || matches!(spec.operator, OperatorSpec::Plugin(_) | OperatorSpec::Sql { .. });
     if !fits {
         let message = format!(
@@ -59,12 +59,12 @@ fn all(spec: &StageSpec, name: &str, part: &PartMistakes<'_>) {
     }
     if spec.event_time.is_some() {
         let message = "`time` does nothing here: window = \"all\" holds all rows, whatever their time; remove it";
-        part.wrong(part.place(["time", &format!("{name}.time")]), message);
+        part.wrong(part.existing_path(["time", &format!("{name}.time")]), message);
     }
 }
 
 /// A length of time that is neither zero nor absurd; whether it is good.
-pub(super) fn length(key: &str, time: Duration, example: &str, part: &PartMistakes<'_>) -> bool {
+pub(super) fn length(key: &str, time: Duration, example: &str, part: &PartErrors<'_>) -> bool {
     let good = time >= Duration::from_micros(1) && units::fits(time);
     if time < Duration::from_micros(1) {
         part.wrong(key, format!("`{key}` is zero; write a time such as \"{example}\""));
@@ -74,14 +74,14 @@ pub(super) fn length(key: &str, time: Duration, example: &str, part: &PartMistak
     good
 }
 
-fn sliding(spec: &StageSpec, size: Duration, slide: Option<Duration>, name: &str, part: &PartMistakes<'_>) {
+fn sliding(spec: &StageSpec, size: Duration, slide: Option<Duration>, name: &str, part: &PartErrors<'_>) {
     let (size_key, slide_key) = (format!("{name}.size"), format!("{name}.slide"));
     let good = length(&size_key, size, "30s", part);
     if !slide.is_none_or(|slide| length(&slide_key, slide, "10s", part)) || !good {
         return;
     }
     let batch = if spec.event_time.is_some() { Duration::from_micros(1) } else { part.job.batch };
-    if part.mistakes.within("batch") && spec.event_time.is_none() {
+    if part.errors.within("batch") && spec.event_time.is_none() {
         return;
     }
     if batch.is_zero() {
@@ -122,7 +122,7 @@ fn sliding(spec: &StageSpec, size: Duration, slide: Option<Duration>, name: &str
 }
 
 /// What only stages over all rows do: follow rows that are deleted, and tell places.
-fn changes(spec: &StageSpec, part: &PartMistakes<'_>) {
+fn changes(spec: &StageSpec, part: &PartErrors<'_>) {
     let over_all = spec.window.as_ref().is_some_and(|window| window.extent == WindowExtent::All);
     let latest = matches!(spec.operator, OperatorSpec::Newest { .. });
     let follows = follows_changes(spec) || matches!(spec.operator, OperatorSpec::Sql { .. });
@@ -149,7 +149,7 @@ fn follows_changes(spec: &StageSpec) -> bool {
 }
 
 /// Where windows begin.
-fn begin(spec: &StageSpec, size: Duration, slide: Duration, begin: &WindowBegin, name: &str, part: &PartMistakes<'_>) {
+fn begin(spec: &StageSpec, size: Duration, slide: Duration, begin: &WindowBegin, name: &str, part: &PartErrors<'_>) {
     const HOUR_US: u128 = 3_600_000_000;
     let (offset, zone) = (format!("{name}.offset"), format!("{name}.zone"));
     let slide_us = microseconds(slide);
@@ -180,7 +180,7 @@ fn multiple(count: u128, batch: Duration) -> Duration {
 }
 
 /// Whether there is a window that something can be taken out of.
-fn inverse(spec: &StageSpec, part: &PartMistakes<'_>) {
+fn inverse(spec: &StageSpec, part: &PartErrors<'_>) {
     let set = match &spec.operator {
         OperatorSpec::Aggregate { inverse, .. } => *inverse,
         OperatorSpec::Plugin(plugin) => plugin.inverse.is_some(),
@@ -195,11 +195,11 @@ fn inverse(spec: &StageSpec, part: &PartMistakes<'_>) {
 }
 
 /// `time` and what goes with it.
-pub(super) fn event_time(spec: &StageSpec, part: &PartMistakes<'_>) {
+pub(super) fn event_time(spec: &StageSpec, part: &PartErrors<'_>) {
     let Some(time) = &spec.event_time else { return };
     let place = |key: &str| {
         let (window, join) = (format!("window.{key}"), format!("join.window.{key}"));
-        part.place([part.place([key, &window]), &join]).to_owned()
+        part.existing_path([part.existing_path([key, &window]), &join]).to_owned()
     };
     let key = place("time");
     times(spec, &time.time, &key, part);
@@ -236,7 +236,7 @@ pub(super) fn event_time(spec: &StageSpec, part: &PartMistakes<'_>) {
 }
 
 /// One time for all inputs, or one for each.
-fn times(spec: &StageSpec, times: &[String], key: &str, part: &PartMistakes<'_>) {
+fn times(spec: &StageSpec, times: &[String], key: &str, part: &PartErrors<'_>) {
     if times.is_empty() || times.iter().any(|time| time.trim().is_empty()) {
         return part.wrong(key, format!("`{key}` is empty; write the name of a timestamp column"));
     }

@@ -7,7 +7,7 @@ use crate::units;
 use crate::units::TIME_HELP;
 use toml::Value;
 
-/// Reads `[checkpoint]`, where it is there.
+/// Reads `[checkpoint]`, if it is set.
 pub(in crate::job) fn checkpoint(top: &Reader<'_>) -> Option<CheckpointSpec> {
     let r = top.inner("checkpoint", "[checkpoint] and dir = \"checkpoints/word-count\" below it")?;
     r.check_keys(keys::CHECKPOINT, keys::CHECKPOINT_KEYS_LATER, None);
@@ -17,7 +17,7 @@ pub(in crate::job) fn checkpoint(top: &Reader<'_>) -> Option<CheckpointSpec> {
     Some(CheckpointSpec { dir, every: every(&r).unwrap_or_default() })
 }
 
-/// A time, or a number of batches.
+/// Reads a time, or a number of batches.
 fn every(r: &Reader<'_>) -> Option<CheckpointEvery> {
     let help = format!("{TIME_HELP}, or a number of batches of at least 1");
     let name = format!("{}every", r.inside);
@@ -34,10 +34,10 @@ fn every(r: &Reader<'_>) -> Option<CheckpointEvery> {
         },
         Value::String(text) => match units::time(text) {
             Ok(time) => Some(CheckpointEvery::Time(time)),
-            Err(told) if told == TIME_HELP => {
+            Err(error) if error == TIME_HELP => {
                 wrong(format!("`{name} = \"{text}\"` is neither a time nor a number; {help}"))
             }
-            Err(told) => wrong(format!("`{name} = \"{text}\"` is not a time; {told}")),
+            Err(error) => wrong(format!("`{name} = \"{text}\"` is not a time; {error}")),
         },
         other => wrong(format!("`{name}` is {}, needs a time or a number of batches; {help}", type_of(other))),
     }

@@ -8,7 +8,7 @@ use crate::job::table::{Reader, type_of};
 use crate::zone::Zone;
 use toml::Value;
 
-/// The columns of `schema`; none where it is absent or wrong.
+/// Reads the columns of `schema`; empty if it is absent or wrong.
 pub(super) fn schema(r: &Reader<'_>, example: &str) -> Vec<ColumnSpec> {
     let Some(columns) = r.inner("schema", example) else {
         return Vec::new();
@@ -42,7 +42,7 @@ fn column(name: &str, value: &Value, columns: &Reader<'_>) -> Option<ColumnSpec>
     }
 }
 
-/// `"key"`, and so on.
+/// Reads `"key"`, and so on.
 fn from(r: &Reader<'_>) -> ColumnSource {
     let Some(word) = r.text("from", "from = \"key\"") else { return ColumnSource::Value };
     let from = ColumnSource::of(word);
@@ -53,7 +53,7 @@ fn from(r: &Reader<'_>) -> ColumnSource {
     from.unwrap_or_default()
 }
 
-/// `"base64"`, and so on.
+/// Reads `"base64"`, and so on.
 pub(super) fn encoding(r: &Reader<'_>) -> Option<BinaryEncoding> {
     let word = r.text("encoding", "encoding = \"base64\"")?;
     let encoding = BinaryEncoding::of(word);
@@ -64,7 +64,7 @@ pub(super) fn encoding(r: &Reader<'_>) -> Option<BinaryEncoding> {
     encoding
 }
 
-/// `"user.id"`, or a list of names where a name holds a dot.
+/// Reads `"user.id"`, or a list of names if a name contains a dot.
 fn column_path(r: &Reader<'_>) -> Option<Vec<String>> {
     let dotted = matches!(r.table.get("path"), Some(Value::String(_)));
     let path = r.texts("path", "path = \"user.id\"")?;
@@ -92,7 +92,7 @@ fn column_type(name: &str, word: &str, columns: &Reader<'_>) -> Option<(ColumnTy
             ),
             None => {
                 let hint = suggest::hint(word, ColumnType::NAMES, "the types are");
-                // A guess is enough; a list is to be whole.
+                // A suggestion is enough; otherwise the list must be complete.
                 let more = format!(", {}", ColumnType::MORE_NAMES);
                 let more = if hint.ends_with('?') { "" } else { &more };
                 format!("column `{name}`: unknown type `{word}`{hint}{more}")
@@ -103,7 +103,7 @@ fn column_type(name: &str, word: &str, columns: &Reader<'_>) -> Option<(ColumnTy
     kind
 }
 
-/// `zone` of this table.
+/// Reads `zone` of this table.
 pub(super) fn zone(r: &Reader<'_>) -> Option<Zone> {
     let name = r.text("zone", "zone = \"Europe/Berlin\"")?;
     let zone = Zone::named(name);

@@ -21,7 +21,7 @@ pub(in crate::job) fn read(kind: SourceKind, r: &Reader<'_>) -> (SourceKind, Fil
         SourceKind::Directory { path, poll, settle, spread } => match within(&path) {
             None => {
                 let files = FilesRead { pattern, subfolders: subfolders.unwrap_or(false) };
-                (folder(path, poll, settle, spread, r), files)
+                (dir(path, poll, settle, spread, r), files)
             }
             Some((path, in_path)) => {
                 for key in ["pattern", "subfolders"].into_iter().filter(|key| r.has(key)) {
@@ -31,7 +31,7 @@ pub(in crate::job) fn read(kind: SourceKind, r: &Reader<'_>) -> (SourceKind, Fil
                     );
                 }
                 let subfolders = in_path.contains('/');
-                (folder(path, poll, settle, spread, r), FilesRead { pattern: Some(in_path), subfolders })
+                (dir(path, poll, settle, spread, r), FilesRead { pattern: Some(in_path), subfolders })
             }
         },
         SourceKind::File { path } | SourceKind::Follow { path, .. } if within(&path).is_some() => {
@@ -48,7 +48,7 @@ pub(in crate::job) fn read(kind: SourceKind, r: &Reader<'_>) -> (SourceKind, Fil
 }
 
 /// A folder of this machine, or one in a bucket.
-fn folder(path: PathBuf, poll: Duration, settle: Duration, spread: bool, r: &Reader<'_>) -> SourceKind {
+fn dir(path: PathBuf, poll: Duration, settle: Duration, spread: bool, r: &Reader<'_>) -> SourceKind {
     let Some(url) = bucket_url(&path).map(str::to_owned) else {
         return SourceKind::Directory { path, poll, settle, spread };
     };
@@ -66,9 +66,9 @@ fn folder(path: PathBuf, poll: Duration, settle: Duration, spread: bool, r: &Rea
 fn within(path: &Path) -> Option<(PathBuf, String)> {
     let text = path.to_str()?;
     let wild = text.find(WILD)?;
-    let folder = text[..wild].rfind('/').map_or(0, |slash| slash + 1);
-    let before = if folder == 0 { "." } else { &text[..folder] };
-    Some((PathBuf::from(before), text[folder..].to_owned()))
+    let dir = text[..wild].rfind('/').map_or(0, |slash| slash + 1);
+    let before = if dir == 0 { "." } else { &text[..dir] };
+    Some((PathBuf::from(before), text[dir..].to_owned()))
 }
 
 #[cfg(test)]
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn the_pattern_of_a_path_begins_with_its_first_part_that_is_one() {
-        let of = |path: &str| within(Path::new(path)).map(|(folder, pattern)| (folder.display().to_string(), pattern));
+        let of = |path: &str| within(Path::new(path)).map(|(dir, pattern)| (dir.display().to_string(), pattern));
         assert_eq!(of("logs/**/*.jsonl"), Some(("logs/".into(), "**/*.jsonl".into())));
         assert_eq!(of("*.csv"), Some((".".into(), "*.csv".into())));
         assert_eq!(of("/a/b/x?.csv"), Some(("/a/b/".into(), "x?.csv".into())));

@@ -1,4 +1,4 @@
-//! What a source of a job file says of records that have a schema of their own: Avro and Protobuf.
+//! The keys of a source whose records have a schema of their own: Avro and Protobuf.
 
 use crate::built;
 use crate::job::keys::{self, TableKey};
@@ -13,21 +13,21 @@ use toml::Value;
 
 pub(in crate::job) const REGISTRY: &str = "registry = \"http://127.0.0.1:8081\"";
 
-/// Where the schemas of Avro records are.
-pub(in crate::job) fn avro(r: &Reader<'_>, folder: &Path) -> WriterSchema {
+/// Reads where the schemas of Avro records are.
+pub(in crate::job) fn avro(r: &Reader<'_>, dir: &Path) -> WriterSchema {
     if r.has("registry") && r.has("schema_file") {
         r.wrong("schema_file", "`schema_file` is of no use where `registry` has the schemas; remove one of them");
     }
     if let Some(registry) = registry(r, keys::REGISTRY) {
         return WriterSchema::Registry(Box::new(registry));
     }
-    match content("schema_file", "schema_file = \"order.avsc\"", r, folder) {
+    match content("schema_file", "schema_file = \"order.avsc\"", r, dir) {
         Some(schema) => WriterSchema::Given(schema),
         None => WriterSchema::InFile,
     }
 }
 
-/// Where a sink's schema is.
+/// Reads where a sink's schema is.
 pub(in crate::job) fn subject(r: &Reader<'_>) -> Option<SubjectSpec> {
     let subject = SubjectSpec::new(registry(r, keys::SUBJECT)?);
     if !matches!(r.table.get("registry"), Some(Value::Table(_))) {
@@ -88,8 +88,8 @@ fn registry(r: &Reader<'_>, known: &[TableKey]) -> Option<RegistrySpec> {
     }
 }
 
-/// The messages that Protobuf records are.
-pub(in crate::job) fn protobuf(r: &Reader<'_>, folder: &Path) -> ProtobufSpec {
+/// Reads the messages of Protobuf records.
+pub(in crate::job) fn protobuf(r: &Reader<'_>, dir: &Path) -> ProtobufSpec {
     r.need(
         "descriptor",
         "descriptor = \"orders.pb\", which `protoc --include_imports --descriptor_set_out=orders.pb` makes",
@@ -97,16 +97,16 @@ pub(in crate::job) fn protobuf(r: &Reader<'_>, folder: &Path) -> ProtobufSpec {
     r.need("message", "message = \"shop.Order\"");
     let none = || FileContent { path: PathBuf::new(), content: Bytes::new() };
     ProtobufSpec {
-        descriptor: content("descriptor", "descriptor = \"orders.pb\"", r, folder).unwrap_or_else(none),
+        descriptor: content("descriptor", "descriptor = \"orders.pb\"", r, dir).unwrap_or_else(none),
         message: r.text("message", "message = \"shop.Order\"").unwrap_or_default().trim_start_matches('.').to_owned(),
         confluent: r.flag("confluent").unwrap_or(false),
     }
 }
 
-/// The content of the file that a key names.
-fn content(key: &str, example: &str, r: &Reader<'_>, folder: &Path) -> Option<FileContent> {
+/// Returns the content of the file that a key names.
+fn content(key: &str, example: &str, r: &Reader<'_>, dir: &Path) -> Option<FileContent> {
     let path = r.path(key, example)?;
-    let file = folder.join(&path);
+    let file = dir.join(&path);
     let mut content = Vec::new();
     let read =
         crate::regular::open(&file).and_then(|file| file.take(SCHEMA_FILE_BYTES_MAX + 1).read_to_end(&mut content));

@@ -4,8 +4,8 @@ use super::columns::encoding;
 use super::stage::plugin::bare;
 use crate::built;
 use crate::job::connector::{Kinds, Nothing};
+use crate::job::errors::JobErrors;
 use crate::job::keys::{self, SINK_KINDS_LATER};
-use crate::job::mistakes::Mistakes;
 use crate::job::spec::{PluginSinkSpec, SinkKind, SinkSpec};
 use crate::job::table::Reader;
 
@@ -13,13 +13,13 @@ use crate::job::table::Reader;
 pub(in crate::job) fn sink(name: String, r: &Reader<'_>, kinds: &Kinds) -> SinkSpec {
     r.need("from", "from = \"…\" with the name of a source or stage");
     let word = r.kind(&kinds.of_sinks(), SINK_KINDS_LATER);
-    let ignored = Mistakes::default();
+    let ignored = JobErrors::default();
     let absent = word.and_then(|word| built::absent_kind(word, kinds.absent_sink(word)));
-    // Nothing is known of the other keys of a kind that is not in this build.
+    // The other keys of a kind that this build lacks are unknown.
     let r = &match absent {
         Some(absent) => {
             r.wrong("kind", absent);
-            Reader { mistakes: &ignored, ..r.clone() }
+            Reader { errors: &ignored, ..r.clone() }
         }
         None => r.clone(),
     };

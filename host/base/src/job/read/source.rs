@@ -1,12 +1,12 @@
 //! One source of a job file.
 
 use super::stage::plugin::bare;
-use super::unread::Unread;
+use super::unread::UnknownSource;
 use super::{columns, files, records, tls};
 use crate::built;
 use crate::job::connector::Kinds;
+use crate::job::errors::JobErrors;
 use crate::job::keys::{self, FORMATS, FORMATS_LATER, SOURCE_KINDS_LATER};
-use crate::job::mistakes::Mistakes;
 use crate::job::spec::{ColumnSpec, Format, PluginSourceSpec, RecordBounds, SourceConfig, SourceKind, SourceSpec};
 use crate::job::table::Reader;
 use crate::limits;
@@ -16,29 +16,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Reads `[sources.<name>]`.
-pub(in crate::job) fn source(name: String, r: &Reader<'_>, (kinds, folder): (&Kinds, &Path)) -> SourceSpec {
+pub(in crate::job) fn source(name: String, r: &Reader<'_>, (kinds, dir): (&Kinds, &Path)) -> SourceSpec {
     let word = r.kind(&kinds.of_sources(), SOURCE_KINDS_LATER);
-    let ignored = Mistakes::default();
+    let ignored = JobErrors::default();
     let absent = word.and_then(|word| built::absent_kind(word, kinds.absent_source(word)));
     // Nothing is known of the other keys of a kind that is not in this build.
     let r = &match absent {
         Some(absent) => {
             r.wrong("kind", absent);
-            Reader { mistakes: &ignored, ..r.clone() }
+            Reader { errors: &ignored, ..r.clone() }
         }
         None => r.clone(),
     };
     r.check_keys(kinds.source_keys(), keys::SOURCE_KEYS_LATER, word);
     let kind = match (word, word.and_then(|word| kinds.source(word))) {
         (_, Some(declaration)) => SourceKind::Declared((declaration.read)(r)),
-        (word, None) => word.and_then(|word| kind(word, r)).unwrap_or_else(|| SourceKind::Declared(Arc::new(Unread))),
+        (word, None) => {
+            word.and_then(|word| kind(word, r)).unwrap_or_else(|| SourceKind::Declared(Arc::new(UnknownSource)))
+        }
     };
     let (kind, files) = files::read(kind, r);
     let given = columns::schema(r, "schema = { user = \"text\", amount = \"float64\" }");
-    let format = format(&kind, &given, r, (kinds, folder));
+    let format = format(&kind, &given, r, (kinds, dir));
     let schema = if r.has("schema") { given } else { SourceSpec::default_schema(&kind, &format) };
     let tls = if kind.declared().is_some_and(SourceConfig::reads_tls) { None } else { tls::read(r) };
-    let count = |key, default| r.whole(key, 1, i64::MAX as u64).unwrap_or(default);
+    let count = |key, default| r.integer(key, 1, i64::MAX as u64).unwrap_or(default);
     let size = |key, most, default| r.size(key, 1, most).unwrap_or(default);
     let bytes_per_batch_max = size("bytes_per_batch_max", 1 << 40, limits::BYTES_PER_BATCH_MAX);
     SourceSpec {
@@ -97,7 +99,7 @@ fn kind(word: &str, r: &Reader<'_>) -> Option<SourceKind> {
 }
 
 /// The format with its options; an option of another format is a mistake.
-fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, (kinds, folder): (&Kinds, &Path)) -> Format {
+fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, (kinds, dir): (&Kinds, &Path)) -> Format {
     let default = match kind {
         SourceKind::Plugin(_) => "json",
         // It is not the author's to choose; the key itself is refused already.
@@ -140,13 +142,13 @@ fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, (kinds, fold
             separator: separator(r),
         },
         "parquet" => Format::Parquet,
-        "avro" => Format::Avro(records::avro(r, folder)),
-        "protobuf" => Format::Protobuf(records::protobuf(r, folder)),
+        "avro" => Format::Avro(records::avro(r, dir)),
+        "protobuf" => Format::Protobuf(records::protobuf(r, dir)),
         "binary" => Format::Binary {
             record_bytes: match kind {
                 _ if matches!(kind.bounds(), RecordBounds::Prefix | RecordBounds::Envelope) => None,
                 _ => {
-                    let given = r.whole("record_bytes", 1, limits::RECORD_BYTES_MAX_MAX);
+                    let given = r.integer("record_bytes", 1, limits::RECORD_BYTES_MAX_MAX);
                     given.and_then(|bytes| u32::try_from(bytes).ok()).or_else(|| SourceSpec::fixed_bytes(schema))
                 }
             },

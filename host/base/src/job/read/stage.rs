@@ -35,27 +35,27 @@ pub(in crate::job) fn stage(name: String, r: &Reader<'_>, kinds: &Kinds) -> Stag
     }
 }
 
-/// The key, which may stand in `top`.
+/// Reads the key, which may be inside `top`.
 fn key(r: &Reader<'_>) -> Vec<String> {
     let example = "key = \"word\" or key = [\"a\", \"b\"]";
     let top = if matches!(r.table.get("top"), Some(toml::Value::Table(_))) { r.inner("top", "") } else { None };
     let inner = top.filter(|top| top.has("key"));
     if let Some(top) = inner.as_ref().filter(|_| r.has("key")) {
-        top.wrong("key", "`key` stands in `top` and in the stage; remove one");
+        top.wrong("key", "`key` is set in `top` and in the stage; remove one");
     }
     inner.as_ref().unwrap_or(r).texts("key", example).unwrap_or_default()
 }
 
-/// What `emit` says: of a plugin of world `update`, or of windows.
+/// Reads `emit`: for a plugin of world `update`, or for windows.
 fn emit(r: &Reader<'_>) -> (Option<UpdateEmit>, Option<WindowEmit>) {
-    let words = [
+    let choices = [
         ("rows", (Some(UpdateEmit::Rows), None)),
         ("changes", (Some(UpdateEmit::Changes), None)),
         ("state", (Some(UpdateEmit::State), None)),
         ("close", (None, Some(WindowEmit::Close))),
         ("update", (None, Some(WindowEmit::Update))),
     ];
-    let emit = r.choice("emit", &words, &[]).unwrap_or_default();
+    let emit = r.choice("emit", &choices, &[]).unwrap_or_default();
     if emit.0 == Some(UpdateEmit::Changes) && r.has("aggregate") {
         return (None, Some(WindowEmit::Changes));
     }
@@ -66,11 +66,11 @@ fn emit(r: &Reader<'_>) -> (Option<UpdateEmit>, Option<WindowEmit>) {
 }
 
 fn operator(r: &Reader<'_>, emit: Option<UpdateEmit>, kinds: &Kinds) -> OperatorSpec {
-    let given: Vec<&str> = r.table.keys().map(String::as_str).filter(|key| keys::OPERATORS.contains(key)).collect();
-    let cogroup = given.contains(&"cogroup");
-    let first = if cogroup { Some(&"cogroup") } else { given.first() };
-    for other in given.iter().filter(|other| Some(*other) != first && !(cogroup && **other == "plugin")) {
-        let both = if cogroup { "cogroup" } else { given[0] };
+    let operators: Vec<&str> = r.table.keys().map(String::as_str).filter(|key| keys::OPERATORS.contains(key)).collect();
+    let cogroup = operators.contains(&"cogroup");
+    let first = if cogroup { Some(&"cogroup") } else { operators.first() };
+    for other in operators.iter().filter(|other| Some(*other) != first && !(cogroup && **other == "plugin")) {
+        let both = if cogroup { "cogroup" } else { operators[0] };
         let message =
             format!("a stage has one operator, and this one has `{both}` and `{other}`; make two stages of it");
         r.wrong(other, message);
@@ -111,11 +111,11 @@ fn operator(r: &Reader<'_>, emit: Option<UpdateEmit>, kinds: &Kinds) -> Operator
     }
 }
 
-/// What is said of a key that only plugins understand.
+/// Returns the message about a key that only plugins have.
 fn for_plugins(r: &Reader<'_>, key: &str) -> String {
     if key == "on" && (r.has("join") || r.has("enrich")) {
-        let place = if r.has("join") { "join" } else { "enrich" };
-        return format!("`on` belongs inside `{place}`; write it there, as {place} = {{ …, on = \"user\" }}");
+        let example = if r.has("join") { "join" } else { "enrich" };
+        return format!("`on` belongs inside `{example}`; write it there, as {example} = {{ …, on = \"user\" }}");
     }
     if r.has("functions") && ["config", "instance", "grant"].contains(&key) {
         return format!("`{key}` belongs to the plugin of a function; write `functions.<name>.{key}`");

@@ -1,4 +1,4 @@
-//! TLS towards the server of a source of a job file: `tls = true`, or a table.
+//! TLS with the server of a source: `tls = true`, or a table.
 
 use crate::job::keys::{self, TableKey};
 use crate::job::spec::TlsSpec;
@@ -7,12 +7,12 @@ use toml::Value;
 
 const EXAMPLE: &str = "tls = true, or tls = { ca = \"issuer.pem\" }";
 
-/// `None`: plain TCP.
+/// Reads `tls`; `None`: plain TCP.
 pub(in crate::job) fn read(r: &Reader<'_>) -> Option<TlsSpec> {
     read_with(r, keys::TLS)
 }
 
-/// The same, where the table may have these keys.
+/// Like [`read`], with these keys in the table.
 pub(in crate::job) fn read_with(r: &Reader<'_>, keys: &[TableKey]) -> Option<TlsSpec> {
     match r.table.get("tls")? {
         Value::Boolean(wanted) => wanted.then(TlsSpec::default),

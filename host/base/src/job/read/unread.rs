@@ -1,13 +1,13 @@
-//! What stands in the place of a source whose kind is not known, so that nothing more is said of it.
+//! Placeholder for a source of an unknown kind, so that it causes no further errors.
 
 use crate::error::Result;
 use crate::job::spec::{Format, SourceConfig, SourceStart};
 
-/// A source of no kind.
+/// A source of an unknown kind.
 #[derive(Debug, PartialEq)]
-pub(super) struct Unread;
+pub(super) struct UnknownSource;
 
-impl SourceConfig for Unread {
+impl SourceConfig for UnknownSource {
     fn kind(&self) -> &'static str {
         "?"
     }

@@ -1,5 +1,5 @@
-//! The settings of one source or sink that a connector reads: what they say of its rows, how they are checked, and how it is opened. The
-//! language of jobs knows no more of a connector.
+//! The settings of one source or sink, defined by its connector: what they say about its rows, how they are checked, and how it is opened. The job
+//! language knows nothing else about a connector.
 
 use super::{
     ChangesKey, ColumnSource, ColumnSpec, Format, Origin, RecordBounds, Replay, RereadClient, SinkChanges, SinkSpec,
@@ -11,10 +11,10 @@ use crate::batch::sink::{EncodeRows, Sink};
 use crate::error::Result;
 use crate::failure::Failure;
 use crate::ids::{BatchId, BatchTime};
-use crate::job::part_mistakes::PartMistakes;
+use crate::job::part_errors::PartErrors;
 use crate::limits;
 use crate::owner::Owner;
-use crate::patience::ServerWait;
+use crate::retry::StartupRetry;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
@@ -27,7 +27,7 @@ use std::time::Duration;
 
 /// What the settings of all connectors can do.
 pub trait Config: Any + fmt::Debug + Send + Sync {
-    /// Whether these are equal to others.
+    /// Returns whether both are equal.
     fn same(&self, other: &dyn Any) -> bool;
 }
 
@@ -37,150 +37,150 @@ impl<T: Any + fmt::Debug + Send + Sync + PartialEq> Config for T {
     }
 }
 
-/// The settings of one source. Debug output must not hold passwords: see [`Url`].
+/// The settings of one source. Debug output must not contain passwords: see [`Url`].
 pub trait SourceConfig: Config {
-    /// The word for its kind in a job file.
+    /// Returns the name of its kind in a job file.
     fn kind(&self) -> &'static str;
 
-    /// Notes what is wrong with the settings, each of which could be read.
-    fn check(&self, source: &SourceSpec, part: &PartMistakes<'_>) {
+    /// Adds errors of the settings, each of which could be read.
+    fn check(&self, source: &SourceSpec, part: &PartErrors<'_>) {
         let _ = (source, part);
     }
 
-    /// Which rows come how often, for `millstream validate`, where that depends on the other side.
+    /// Returns the delivery guarantee for `millstream validate`, if that depends on the server.
     fn promise(&self) -> Option<&'static str> {
         None
     }
 
-    /// What tells its records from each other.
+    /// Returns how its records are delimited.
     fn bounds(&self) -> RecordBounds {
         RecordBounds::Format
     }
 
-    /// The format of its records where the job file names none.
+    /// Returns the default format of its records.
     fn format(&self) -> Format {
         if self.are_fields() { Format::Json } else { Format::Text }
     }
 
-    /// Whether a record of JSON may be an array of the values of a row, or the only one of them.
+    /// Returns whether a record of JSON may be an array of the values of a row, or a row's only value.
     fn takes_values(&self) -> bool {
         false
     }
 
-    /// Whether it says which rows are a batch, so that virtual time can go by them.
+    /// Returns whether it defines the batches, so that virtual time can follow them.
     fn gives_batches(&self) -> bool {
         false
     }
 
-    /// The file that it reads to its end, which must be there.
+    /// Returns the file that it reads to its end, which must exist.
     fn file(&self) -> Option<&Path> {
         None
     }
 
-    /// Whether it makes its records by itself, so that their format and columns are not the author's to choose.
+    /// Returns whether it generates its records, so that their format and columns are fixed.
     fn makes_records(&self) -> bool {
         false
     }
 
-    /// The columns of a source whose job names none, where the format does not say them.
+    /// Returns the columns of a source if the job names none and the format does not define them.
     fn columns(&self) -> Option<Vec<ColumnSpec>> {
         None
     }
 
-    /// Notes what is wrong with format and columns. `false`: that was to be noted alone.
-    fn check_format(&self, source: &SourceSpec, part: &PartMistakes<'_>) -> bool {
+    /// Adds errors of format and columns. `false`: no other checks of these are useful.
+    fn check_format(&self, source: &SourceSpec, part: &PartErrors<'_>) -> bool {
         let _ = (source, part);
         true
     }
 
-    /// Why no records of formats that are no lines, Avro and Protobuf, can come from there, and what to do.
+    /// Returns why it does not support formats that are not lines (Avro and Protobuf), and what to do.
     fn no_frames(&self) -> Option<&'static str> {
         None
     }
 
-    /// Whether its settings have the TLS with its server, and not [`SourceSpec::tls`].
+    /// Returns whether its settings include the TLS of its server, instead of [`SourceSpec::tls`].
     fn reads_tls(&self) -> bool {
         false
     }
 
-    /// The longest record, where the job file does not say.
+    /// Returns the default maximum size of a record.
     fn record_bytes_max(&self) -> u64 {
         limits::RECORD_BYTES_MAX
     }
 
-    /// What makes rows of the records of a chunk, where no format does.
+    /// Returns the decoder of a chunk's records, if they have no format.
     fn rows(&self) -> Option<MakeRows> {
         None
     }
 
-    /// Whether there may be several partitions, each with a position and a clock of its own.
+    /// Returns whether there may be several partitions, each with its own position and clock.
     fn has_partitions(&self) -> bool {
         false
     }
 
-    /// Whether its server says how far its partitions go, so that plans tell which are at their ends. To such a source more may always
-    /// be added, so it does not end.
+    /// Returns whether its server reports the ends of its partitions, so that plans say which are read to their ends. More may always be
+    /// added to such a source, so it does not end.
     fn knows_ends(&self) -> bool {
         false
     }
 
-    /// Whether each of these, or those who send to it, can be read by another process of a job.
+    /// Returns whether other processes of a job can read a part of these, or receive a part of the senders.
     fn is_spread(&self) -> bool {
         self.has_partitions()
     }
 
-    /// Whether this comes with each message.
+    /// Returns whether this metadata comes with each message.
     fn gives(&self, part: &ColumnSource) -> bool {
         let _ = part;
         false
     }
 
-    /// Whether a message is made of fields with names, and no bytes of any format.
+    /// Returns whether a message consists of named fields instead of bytes in a format.
     fn are_fields(&self) -> bool {
         false
     }
 
-    /// Whether binary values in its records are hexadecimal digits.
+    /// Returns whether binary values in its records are hexadecimal digits.
     fn writes_hex(&self) -> bool {
         false
     }
 
-    /// Whether its rows are changes of a table: insertions, updates and deletions.
+    /// Returns whether its rows are changes of a table: insertions, updates and deletions.
     fn are_changes(&self) -> bool {
         false
     }
 
-    /// The same for rows that are kept by this key, of a source whose rows are changes; `None`: that is known already.
+    /// Returns the settings for rows that are kept by this key, for a source whose rows are changes; `None` if they do not change.
     fn keeping(&self, key: &ChangesKey) -> Option<Arc<dyn SourceConfig>> {
         let _ = key;
         None
     }
 
-    /// The same under this name, where a server keeps something for the job by its name and the job file says none.
+    /// Returns the settings with this client name, if a server keeps something by that name and the job file sets none.
     fn named(&self, name: &str) -> Option<Arc<dyn SourceConfig>> {
         let _ = name;
         None
     }
 
-    /// The same for somebody who only looks at the first rows, where a server keeps something for the job.
+    /// Returns the settings for a reader of only the first rows, if a server keeps something for the job.
     fn sampled(&self) -> Option<Arc<dyn SourceConfig>> {
         None
     }
 
-    /// Whose positions they are, in a checkpoint: another source of this name goes on where this one was. By default positions name
-    /// their partitions, and servers move. `written`: what the job file says for a key, where variables stand in it, which are kept
-    /// nowhere.
+    /// Returns the identity of its positions in a checkpoint: another source of this name with the same identity resumes from them. By default
+    /// positions name their partitions, and servers may move. `written` returns a key's text in the job file with unexpanded variables, as their
+    /// values are not stored.
     fn identity<'a>(&'a self, written: &dyn Fn(&str) -> Option<&'a str>) -> String {
         let _ = written;
         self.kind().to_owned()
     }
 
-    /// Whether plans keep its rows, as nobody gives them a second time.
+    /// Returns whether plans keep its rows, as they cannot be read again.
     fn keeps_rows(&self) -> bool {
         true
     }
 
-    /// Makes the planned chunks of a batch again that the plan does not hold, all of them at once. `None`: [`SourceConfig::replay`] makes
+    /// Recreates the planned chunks of a batch that the plan does not hold, all of them together. `None`: [`SourceConfig::replay`] recreates
     /// them one by one.
     fn reread(
         &self,
@@ -193,7 +193,7 @@ pub trait SourceConfig: Config {
         None
     }
 
-    /// What makes planned chunks again, where plans do not keep them.
+    /// Returns what recreates planned chunks, if plans do not keep them.
     fn replay<'a>(&'a self, source: &'a SourceSpec, origin: &'a Origin) -> Option<Box<dyn Replay + 'a>> {
         let _ = (source, origin);
         None
@@ -208,45 +208,45 @@ pub trait SourceConfig: Config {
     /// Starts the receiver. It ends when the source is exhausted or the inbox is closed.
     ///
     /// # Errors
-    /// It cannot begin, as where it cannot listen.
+    /// It cannot start, for example if it cannot listen.
     fn start(&self, start: SourceStart<'_>) -> Result<()>;
 }
 
-/// Makes rows of the bytes of a chunk.
+/// Decodes the bytes of a chunk to rows.
 pub type MakeRows = Box<dyn Fn(&[u8]) -> Option<RecordBatch> + Send>;
 
-/// The settings of one sink. Debug output must not hold passwords: see [`Url`].
+/// The settings of one sink. Debug output must not contain passwords: see [`Url`].
 pub trait SinkConfig: Config {
-    /// The word for its kind in a job file.
+    /// Returns the name of its kind in a job file.
     fn kind(&self) -> &'static str;
 
-    /// Notes what is wrong with the settings, each of which could be read.
-    fn check(&self, part: &PartMistakes<'_>) {
+    /// Adds errors of the settings, each of which could be read.
+    fn check(&self, part: &PartErrors<'_>) {
         let _ = part;
     }
 
-    /// Which rows are written how often, for `millstream validate`: a line each.
+    /// Returns the delivery guarantees for `millstream validate`, one per line.
     fn promises(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Whether rows are written as text, in which bytes stand by an `encoding`.
+    /// Returns whether rows are written as text, with bytes in an `encoding`.
     fn is_text(&self) -> bool {
         true
     }
 
-    /// Whether a column of bytes is written as it is, whatever the `encoding`.
+    /// Returns whether a column of bytes is written unchanged, whatever the `encoding`.
     fn keeps_bytes(&self, column: &str) -> bool {
         let _ = column;
         false
     }
 
-    /// What a row does to the table that is written, where it is one whose rows may be replaced by key.
+    /// Returns how rows change the written table, if its rows may be replaced by key.
     fn table_mode(&self) -> Option<&TableMode> {
         None
     }
 
-    /// The columns by which a row takes the place of an older one; `None`: rows are added.
+    /// Returns the columns by which a row replaces an older one; `None`: rows are appended.
     fn row_key(&self) -> Option<&[String]> {
         match self.table_mode()? {
             TableMode::Append => None,
@@ -254,85 +254,85 @@ pub trait SinkConfig: Config {
         }
     }
 
-    /// How it takes changes of a table.
+    /// Returns how it handles changes of a table.
     fn changes(&self) -> SinkChanges<'_> {
         self.table_mode().map_or(SinkChanges::Rows, TableMode::changes)
     }
 
-    /// Whether what it is given stays somewhere.
+    /// Returns whether the rows are stored somewhere.
     fn keeps_rows(&self) -> bool {
         true
     }
 
-    /// Whether it only shows the first rows of a stream, and is no sink of the job.
+    /// Returns whether it only shows the first rows of a stream, and is not a sink of the job.
     fn is_sample(&self) -> bool {
         false
     }
 
-    /// Whether each worker commits the rows that it has by itself.
+    /// Returns whether each worker commits its own rows.
     fn by_worker(&self) -> bool {
         false
     }
 
-    /// Whether its server passes over rows by their place in what was sent, and cannot say which it has: then all that was planned may be
-    /// there, be it in part, and other rows in these places would be passed over.
+    /// Returns whether its server skips rows by their index in what was sent, and cannot say which it has. Then all planned rows may exist, even in
+    /// part, and other rows at these indexes would be skipped.
     fn passes_over_repeated_rows(&self) -> bool {
         false
     }
 
-    /// The file or folder that it writes, where nothing else of the job may read or write it.
+    /// Returns the file or directory that it writes, if nothing else in the job may read or write it.
     fn path(&self) -> Option<WrittenPath<'_>> {
         None
     }
 
-    /// The file or folder of this machine in which the rows stand so that `millstream retry` can read them.
+    /// Returns the local file or directory with rows in a form that `millstream retry` can read.
     fn readable(&self) -> Option<&Path> {
         None
     }
 
-    /// The same under this name, where a server keeps something for the job by its name and the job file says none.
+    /// Returns the settings with this client name, if a server keeps something by that name and the job file sets none.
     fn named(&self, name: &str) -> Option<Arc<dyn SinkConfig>> {
         let _ = name;
         None
     }
 
-    /// The same for batches that run again as they were, sent as `now` says: which rows there are does not depend on it.
+    /// Returns the settings for replayed batches, sent like `now`: the rows do not depend on it.
     fn sent_as(&self, now: &dyn SinkConfig) -> Option<Arc<dyn SinkConfig>> {
         let _ = now;
         None
     }
 
-    /// Checks the columns, and asks the server what can be asked before anything runs. `keeps_checkpoints`: of the job. Changes nothing
-    /// outside.
+    /// Checks the columns, and requests from the server what is needed for checks before anything runs. `keeps_checkpoints`: of the job. Changes
+    /// nothing outside.
     fn check_start(&self, start: SinkStart<'_>, schema: &SchemaRef, keeps_checkpoints: bool) -> Result<()> {
         let _ = (start, schema, keeps_checkpoints);
         Ok(())
     }
 
-    /// Waits until the server answers, where it is away, so that a job and its server may start in any order, and nothing is begun before
-    /// all are there. What does not pass is left to those who connect next: they say where it stands in the job file.
+    /// Waits until the server is reachable, so that a job and its server may start in any order, and nothing begins before all are available.
+    /// Permanent errors are left to the next connection, which knows the position in the job file.
     fn await_server(&self, start: SinkStart<'_>) -> Result<()> {
         let _ = start;
         Ok(())
     }
 
-    /// Opens the sink for rows of this schema, and takes it over from earlier starts of the job, where it remembers them; or opens a
-    /// share of it, once all of it is taken over. `failure` ends the waiting for a server.
+    /// Opens the sink for rows of this schema, and takes it over from earlier starts of the job, if it keeps track of them. Or opens a share of it,
+    /// once it has been taken over. `failure` ends the wait for a server.
     fn open(&self, start: SinkStart<'_>, schema: &SchemaRef, failure: &Failure) -> Result<Box<dyn Sink>>;
 
-    /// The last batch that the server holds of the job with this id; `None`: none, or it keeps no marker.
+    /// Returns the last batch of the job with this ID that the server has; `None` if there is none, or it keeps no marker.
     fn committed(&self, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {
         let _ = (start, job_id);
         Ok(None)
     }
 
-    /// The bytes that it holds of a batch; `None`: it cannot be told, or they were moved away.
+    /// Returns the bytes that it holds of a batch; `None` if that is unknown, or they were moved.
     fn written(&self, start: SinkStart<'_>, batch: BatchId) -> Result<Option<Vec<u8>>> {
         let _ = (start, batch);
         Ok(None)
     }
 
-    /// The bytes that a commit of these rows would write; of what writes none: a JSON object a row.
+    /// Returns the bytes that a commit of these rows would write; if it writes none, one JSON object per row.
     fn render(
         &self,
         name: &str,
@@ -346,8 +346,8 @@ pub trait SinkConfig: Config {
         Ok(bytes)
     }
 
-    /// What makes bytes of rows on the worker that has them, so that whoever commits for all only copies these. `None`: it needs the rows
-    /// themselves, as for a format that is not made row by row, or where the medium tells how they are written.
+    /// Returns the encoder of rows for the workers that have them, so that the committing worker only copies bytes. `None` if the sink needs the
+    /// rows themselves, for example for a format that is not written row by row, or if the server decides the format.
     fn encoder(&self, start: SinkStart<'_>, schema: &SchemaRef) -> Result<Option<EncodeRows>> {
         let _ = (start, schema);
         Ok(None)
@@ -357,9 +357,9 @@ pub trait SinkConfig: Config {
 /// Where a sink writes.
 #[derive(Clone, Debug)]
 pub struct WrittenPath<'a> {
-    /// The file or folder as the job file has it, or the URL of a bucket.
+    /// The file or directory as in the job file, or the URL of a bucket.
     pub path: &'a Path,
-    /// Of a folder: a file as they are written there, from the folder on.
+    /// For a directory: an example of a file in it, relative to the directory.
     pub part: Option<PathBuf>,
 }
 
@@ -368,21 +368,21 @@ pub struct WrittenPath<'a> {
 pub struct SinkStart<'a> {
     /// The sink.
     pub spec: &'a SinkSpec,
-    /// Where the job comes from.
+    /// The origin of the job.
     pub origin: &'a Origin,
-    /// Whether its server is waited for where it is away.
-    pub servers: ServerWait,
-    /// The id of the job, where it goes on from a checkpoint and its rows may be there already.
+    /// Whether to wait for its server if it is unreachable.
+    pub servers: StartupRetry,
+    /// The ID of the job, if it resumes from a checkpoint and its rows may exist already.
     pub job_id: Option<&'a str>,
-    /// Who commits, where the job keeps checkpoints; of a sink that is opened.
+    /// The owner that commits, if the job keeps checkpoints and the sink is opened.
     pub owner: Option<&'a Owner>,
-    /// The worker whose share of a sink is opened that each worker commits to; `None`: all of it.
+    /// The worker whose share to open, if each worker commits; `None`: the complete sink.
     pub share: Option<usize>,
 }
 
 impl<'a> SinkStart<'a> {
-    /// All of a sink of a job that begins.
-    pub fn new(spec: &'a SinkSpec, origin: &'a Origin, servers: ServerWait) -> SinkStart<'a> {
+    /// Opens all of a sink for a new job.
+    pub fn new(spec: &'a SinkSpec, origin: &'a Origin, servers: StartupRetry) -> SinkStart<'a> {
         SinkStart { spec, origin, servers, job_id: None, owner: None, share: None }
     }
 }
@@ -399,7 +399,7 @@ impl PartialEq for dyn SinkConfig {
     }
 }
 
-/// The URL of a server, which may hold a password.
+/// The URL of a server, which may contain a password.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Url(pub String);
 
@@ -417,19 +417,19 @@ impl std::ops::Deref for Url {
     }
 }
 
-/// The server that a sink writes to.
+/// The server of a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkServer {
-    /// Where it is, and the credentials.
+    /// Its address, and the credentials.
     pub url: Url,
-    /// How it is spoken to with TLS; `None`: its certificate is checked by what the system trusts.
+    /// Its TLS settings; `None`: its certificate is verified with the system trust store.
     pub tls: Option<TlsSpec>,
-    /// How long the job waits for it where it is away, at its start and later.
+    /// How long the job waits while it is unreachable, at startup and later.
     pub wait: Duration,
 }
 
 impl SinkServer {
-    /// With the default wait.
+    /// Creates it with the default wait.
     pub fn new(url: impl Into<String>) -> SinkServer {
         SinkServer { url: Url(url.into()), tls: None, wait: Duration::from_millis(limits::SERVER_WAIT_MS) }
     }
@@ -437,13 +437,13 @@ impl SinkServer {
 
 /// A kind of database whose queries are tables of stages with `enrich`.
 pub struct TableDeclaration {
-    /// What its URLs begin with.
+    /// The schemes of its URLs.
     pub schemes: &'static [&'static str],
-    /// What is wrong with a URL, whatever the environment gives for its placeholders.
+    /// Checks a URL, whatever the environment sets for its placeholders.
     pub check: fn(&str) -> std::result::Result<(), String>,
-    /// What is wrong with a URL with what the environment gives.
+    /// Checks a URL with the environment's values.
     pub check_start: fn(&str) -> std::result::Result<(), String>,
-    /// All rows of a query, as a stream of Arrow IPC. Rows without an order must come in the same one each time.
+    /// Fetches all rows of a query as an Arrow IPC stream. Rows without an order must always come in the same one.
     pub fetch: fn(TableQuery<'_>) -> Result<Bytes>,
 }
 
@@ -454,14 +454,14 @@ pub struct TableQuery<'a> {
     pub url: &'a str,
     /// The query.
     pub query: &'a str,
-    /// Where the job comes from.
+    /// The origin of the job.
     pub origin: &'a Origin,
-    /// Who asks, for messages.
+    /// The name of the caller, for messages.
     pub who: &'a str,
-    /// How long a database that is away is waited for.
+    /// How long to wait for an unreachable database.
     pub wait: Duration,
-    /// Whether it is waited for.
-    pub servers: ServerWait,
+    /// Whether to wait.
+    pub servers: StartupRetry,
 }
 
 /// The kind of database of one table.

@@ -1,39 +1,39 @@
-//! How rows are written.
+//! The formats in which rows are written.
 
-/// What is in files of rows.
+/// The content of files of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileFormat {
-    /// The single text column, a line a row.
+    /// The single text column, one line per row.
     Text,
     /// JSON lines.
     Json,
     /// CSV with a header.
     Csv,
-    /// Parquet, whose pages are compressed so.
+    /// Parquet, with this compression of pages.
     Parquet(Compression),
-    /// Container files of Avro.
+    /// Avro container files.
     Avro,
 }
 
-/// What the value of a record is.
+/// The content of a record's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordFormat {
     /// A JSON object of the row.
     Json,
-    /// The text column as it is.
+    /// The text column unchanged.
     Text,
     /// A line of CSV, without a header.
     Csv,
-    /// The binary column as it is.
+    /// The binary column unchanged.
     Binary,
-    /// Avro behind the id of its schema, as Confluent's serializers write it.
+    /// Avro after the ID of its schema, as Confluent's serializers write it.
     Avro,
-    /// A message of Protobuf; where there is a registry behind the id of its schema, as Confluent's serializers write it.
+    /// A Protobuf message; with a registry after the ID of its schema, as Confluent's serializers write it.
     Protobuf,
 }
 
 impl RecordFormat {
-    /// Whether rows are written as text.
+    /// Returns whether rows are written as text.
     pub fn is_text(self) -> bool {
         matches!(self, RecordFormat::Json | RecordFormat::Text | RecordFormat::Csv)
     }
@@ -42,20 +42,20 @@ impl RecordFormat {
 /// How records are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
-    /// Not at all.
+    /// None.
     None,
-    /// As gzip does.
+    /// Gzip.
     Gzip,
-    /// With Snappy.
+    /// Snappy.
     Snappy,
-    /// With LZ4.
+    /// LZ4.
     Lz4,
-    /// With Zstandard.
+    /// Zstandard.
     Zstd,
 }
 
 impl Compression {
-    /// All of them, with the names that Kafka and job files have for them.
+    /// All methods, with their names in Kafka and job files.
     pub const ALL: [(&'static str, Compression); 5] = [
         ("none", Compression::None),
         ("gzip", Compression::Gzip),
@@ -64,7 +64,7 @@ impl Compression {
         ("zstd", Compression::Zstd),
     ];
 
-    /// Its name.
+    /// Returns its name.
     pub fn word(self) -> &'static str {
         Compression::ALL.iter().find(|(_, one)| *one == self).map_or("none", |(word, _)| word)
     }

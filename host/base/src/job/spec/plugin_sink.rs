@@ -4,26 +4,26 @@ use super::{PluginSpec, SinkKind, SinkSpec};
 use crate::limits;
 use std::time::Duration;
 
-/// What a sink of kind `plugin` writes with.
+/// The settings of a sink of kind `plugin`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PluginSinkSpec {
     /// The plugin, of world `sink`.
     pub plugin: PluginSpec,
-    /// How long the job waits where the plugin cannot write for now, at its start and later.
+    /// How long the job waits while the plugin cannot write, at startup and later.
     pub wait: Duration,
-    /// Whether rows that the plugin refuses are left out; otherwise they end the job.
+    /// Whether rows that the plugin rejects are dropped; otherwise they fail the job.
     pub reject: bool,
 }
 
 impl PluginSinkSpec {
-    /// With this plugin, and default limits.
+    /// Uses this plugin with default limits.
     pub fn new(plugin: impl Into<PluginSpec>) -> PluginSinkSpec {
         PluginSinkSpec { plugin: plugin.into(), wait: Duration::from_millis(limits::SERVER_WAIT_MS), reject: false }
     }
 }
 
 impl SinkSpec {
-    /// A plugin of world `sink`.
+    /// Creates a sink with a plugin of world `sink`.
     pub fn of_plugin<S: Into<String>>(
         name: impl Into<String>,
         from: impl IntoIterator<Item = S>,
@@ -32,7 +32,7 @@ impl SinkSpec {
         SinkSpec::new(name, from, SinkKind::Plugin(Box::new(PluginSinkSpec::new(plugin))))
     }
 
-    /// The plugin that it is, if it is one.
+    /// Returns its plugin, if it is one.
     pub fn plugin(&self) -> Option<&PluginSpec> {
         match &self.kind {
             SinkKind::Plugin(sink) => Some(&sink.plugin),
@@ -48,12 +48,12 @@ impl SinkSpec {
         }
     }
 
-    /// Whether two jobs say the same of a sink.
+    /// Returns whether two jobs configure a sink in the same way.
     pub fn is_same(&self, other: &SinkSpec) -> bool {
         self.name == other.name && self.as_written() == other.as_written()
     }
 
-    /// Its kind without what was found out since the job file was read.
+    /// Returns its kind as in the job file, without what was resolved since.
     fn as_written(&self) -> SinkKind {
         let mut written = self.clone();
         if let Some(plugin) = written.plugin_mut() {

@@ -18,7 +18,7 @@ impl SourceKind {
     }
 
     /// The folder of rows that are given back to a stage, if it reads these.
-    pub fn retry_folder(&self) -> Option<&Path> {
+    pub fn retry_dir(&self) -> Option<&Path> {
         match self {
             SourceKind::Retry { path, .. } => Some(path),
             _ => None,
@@ -43,7 +43,7 @@ impl SourceKind {
     }
 
     /// The folder of this machine whose files it reads, and which the author of the job has named.
-    pub fn folder(&self) -> Option<&Path> {
+    pub fn dir(&self) -> Option<&Path> {
         match self {
             SourceKind::Directory { path, .. } => Some(path),
             _ => None,
@@ -63,7 +63,7 @@ impl SourceKind {
         match self {
             SourceKind::Declared(config) => config.promise(),
             SourceKind::Plugin(_) => Some(
-                "exactly once where its plugin goes on at a position, with [checkpoint]; what it cannot give again is lost at a crash",
+                "exactly once if its plugin resumes at a position, with [checkpoint]; what it cannot send again is lost at a crash",
             ),
             _ => None,
         }

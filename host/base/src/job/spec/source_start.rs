@@ -1,4 +1,4 @@
-//! A source of a job that starts, and what of it is read a second time.
+//! The start of a source, and the replay of its chunks.
 
 use super::{Origin, SourceSpec};
 use crate::batch::chunk::{Chunk, PlannedChunk};
@@ -6,68 +6,68 @@ use crate::batch::partition::Share;
 use crate::batch::position::{Extent, Positions};
 use crate::inbox::Inbox;
 use crate::owner::Owner;
-use crate::patience::ServerWait;
+use crate::retry::StartupRetry;
 use std::any::Any;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
-/// A source that starts to be received.
+/// A source whose receiver starts.
 pub struct SourceStart<'a> {
     /// The source.
     pub source: &'a SourceSpec,
-    /// Where the job comes from.
+    /// The origin of the job.
     pub origin: &'a Origin,
-    /// Where its records go.
+    /// The destination of its records.
     pub inbox: Arc<Inbox>,
-    /// Where receivers run.
+    /// The runtime of receivers.
     pub runtime: &'a Handle,
-    /// Where an earlier start has left off.
+    /// The positions of an earlier start.
     pub from: &'a Positions,
-    /// The partitions that are read here, of a source that has some.
+    /// The partitions that this process reads, if the source has partitions.
     pub share: Share,
     /// Its job.
     pub job: JobFacts<'a>,
 }
 
-/// What a receiver has to know of its job.
+/// What a receiver must know about its job.
 #[derive(Clone, Copy)]
 pub struct JobFacts<'a> {
-    /// Who the job is to others, where anything is kept of it.
+    /// The job's identity for other systems, if anything of it is stored.
     pub owner: Option<&'a Owner>,
-    /// Whether the database of a table that is away is waited for.
-    pub servers: ServerWait,
-    /// How many processes it has.
+    /// Whether to wait for the unreachable database of a table.
+    pub servers: StartupRetry,
+    /// Number of processes.
     pub processes: usize,
 }
 
-/// What tells the records of a source from each other, once they lie in chunks.
+/// How the records of a source are delimited in chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordBounds {
-    /// The format does: ends of lines, or lengths.
+    /// By the format: line ends, or lengths.
     Format,
-    /// The format, as it is in files, where messages of Protobuf have their lengths in front.
+    /// By the format in files, where Protobuf messages are length-prefixed.
     File,
-    /// The format, or nothing: what was sent at once may be one record.
+    /// By the format, or not at all: what was sent together may be one record.
     Body,
-    /// A length in front of each, which stays with it.
+    /// By a length before each, which stays with it.
     Prefix,
-    /// An envelope (`batch::envelope`): the value is a part of a message.
+    /// By an envelope (`batch::envelope`): the value is a part of a message.
     Envelope,
-    /// Nothing in them: where they end stands beside them.
+    /// Not delimited: their ends are stored separately.
     Ends,
 }
 
-/// What a source keeps from one batch to the next while batches are read again, as a connection.
+/// What a source keeps from one batch to the next during a replay, for example a connection.
 #[derive(Default)]
 pub struct RereadClient(pub Option<Box<dyn Any + Send>>);
 
-/// Makes the chunks of a planned batch again.
+/// Recreates the chunks of a planned batch.
 pub trait Replay {
-    /// A chunk that its plan does not hold, or why it cannot be made.
+    /// Returns a chunk that its plan does not hold, or why it cannot be recreated.
     fn chunk(&mut self, planned: &PlannedChunk) -> Result<Chunk, String>;
 
-    /// What messages about an extent begin with.
-    fn place(&self, extent: &Extent) -> String {
+    /// Returns the prefix of messages about an extent.
+    fn message_prefix(&self, extent: &Extent) -> String {
         format!("rows from {} on: ", extent.row)
     }
 }

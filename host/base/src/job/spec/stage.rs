@@ -1,4 +1,4 @@
-//! A stage as its author means it.
+//! A stage of the job file.
 
 mod pattern;
 mod plugin;
@@ -23,22 +23,22 @@ pub struct StageSpec {
     pub from: Vec<String>,
     /// The columns by which its rows are partitioned.
     pub key: Vec<String>,
-    /// Where the operator works on all rows that ever came: the column that says what a row does, which may be to delete one.
+    /// For an operator over all rows that ever came: the column with the operation of a row, which may be a deletion.
     pub op: Option<String>,
-    /// The rows that the operator works on, where these are not those of one batch.
+    /// The rows that the operator works on, if they are not those of one batch.
     pub window: Option<WindowSpec>,
-    /// How its rows tell their time; none: the batch time counts.
+    /// The event time of its rows; by default the batch time is used.
     pub event_time: Option<EventTimeSpec>,
     /// What it does.
     pub operator: OperatorSpec,
-    /// An SQL expression that the operator's rows must fulfil to leave the stage.
+    /// An SQL expression that the operator's rows must fulfill to leave the stage.
     pub filter: Option<String>,
-    /// What `select` of SQL would hold, as `word, n * 2 as double`; none: all columns.
+    /// The columns of an SQL `select`, for example `word, n * 2 as double`; by default all columns.
     pub select: Option<String>,
 }
 
 impl StageSpec {
-    /// What the stage does, in a word: its operator, or without one what it does to the rows.
+    /// Returns what the stage does in one word: its operator, or without one what it does to the rows.
     pub fn word(&self) -> &'static str {
         let plain = match (&self.select, &self.filter) {
             (Some(_), _) => "select",
@@ -48,7 +48,7 @@ impl StageSpec {
         self.operator.word().unwrap_or(plain)
     }
 
-    /// The streams that it reads, in the order of its inputs.
+    /// Returns the streams that it reads, in the order of its inputs.
     pub fn reads(&self) -> impl Iterator<Item = &String> {
         let more: Vec<&String> = match &self.operator {
             OperatorSpec::Join(join) => join.with.iter().collect(),
@@ -59,12 +59,12 @@ impl StageSpec {
         self.from.iter().chain(more)
     }
 
-    /// Whether its inputs stay apart, instead of being one union.
+    /// Returns whether its inputs stay separate, instead of being one union.
     pub fn reads_side_by_side(&self) -> bool {
         matches!(self.operator, OperatorSpec::Join(_) | OperatorSpec::Cogroup { .. } | OperatorSpec::Sql { .. })
     }
 
-    /// The streams that it puts out beside its rows, as `late` for `<stage>.late`.
+    /// Returns its additional output streams, for example `late` for `<stage>.late`.
     pub fn sides(&self) -> impl Iterator<Item = &str> {
         let late = self.event_time.iter().map(|_| "late");
         let branches = match &self.operator {
@@ -74,7 +74,7 @@ impl StageSpec {
         ["rejected"].into_iter().chain(late).chain(branches.iter().map(|(name, _)| name.as_str()))
     }
 
-    /// The plugins that it uses.
+    /// Returns the plugins that it uses.
     pub fn plugins(&self) -> Vec<&PluginSpec> {
         match &self.operator {
             OperatorSpec::Plugin(plugin) | OperatorSpec::Cogroup { plugin, .. } => vec![plugin],
@@ -93,7 +93,7 @@ impl StageSpec {
     }
 }
 
-/// The column by which stages say what their rows do, where the job names no other.
+/// The default column for the operation of a stage's rows.
 pub const OPERATION: &str = "op";
 
 /// A window.
@@ -101,43 +101,43 @@ pub const OPERATION: &str = "op";
 pub struct WindowSpec {
     /// Which rows are in one window.
     pub extent: WindowExtent,
-    /// When results are put out.
+    /// When results are emitted.
     pub emit: WindowEmit,
 }
 
 /// Which rows are in one window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WindowExtent {
-    /// The rows of `size`, anew every `slide`.
+    /// The rows of `size`, with a new window every `slide`.
     Sliding {
         /// Length of a window.
         size: Duration,
-        /// From one window to the next; `None`: the batch interval in processing time, `size` in event time.
+        /// Time between the starts of two windows; `None`: the batch interval in processing time, `size` in event time.
         slide: Option<Duration>,
         /// Where windows of event time begin.
         begin: WindowBegin,
     },
-    /// All rows that ever came: running totals, and what keeps rows itself.
+    /// All rows that ever came: running totals, and operators that keep rows themselves.
     All,
     /// Rows of a key that follow each other with less than `gap` between them. Event time only.
     Session {
-        /// A session ends when nothing came for so long.
+        /// A session ends when no row came for this long.
         gap: Duration,
         /// A session that would get longer is closed and another one begins.
         length_max: Duration,
     },
 }
 
-/// Where windows of event time begin: at the multiples of their slide since 1970 as clocks show it in a zone, and later.
+/// Where windows of event time begin: at the multiples of their slide since 1970 in the local time of a zone, plus an offset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WindowBegin {
-    /// So much later, in microseconds.
+    /// The offset, in microseconds.
     pub offset_us: i64,
-    /// Whose clocks; `None`: UTC.
+    /// The time zone; `None`: UTC.
     pub zone: Option<Zone>,
 }
 
-/// When a window's results are put out.
+/// When a window's results are emitted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WindowEmit {
     /// Once, when the window is complete.
@@ -145,32 +145,31 @@ pub enum WindowEmit {
     Close,
     /// With every batch that changes them; event time only.
     Update,
-    /// Of totals of all rows: as rows that go and come.
+    /// For totals of all rows: as a changelog (insert/delete).
     Changes,
 }
 
-/// How rows tell their time.
+/// The event time of rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventTimeSpec {
-    /// A timestamp column or an SQL expression that makes a timestamp; one for each input, or one for all.
+    /// A timestamp column or an SQL expression that returns a timestamp; one for each input, or one for all.
     pub time: Vec<String>,
-    /// How much older than the newest row of its source a row may be.
+    /// How much older a row may be than the newest row of its source.
     pub lateness: Duration,
-    /// A source partition without rows for so long does not hold the watermark back; `None`: it always does.
+    /// A source partition without rows for this long does not hold the watermark back; `None`: it always does.
     pub idle: Option<Duration>,
-    /// A row that lies further than this ahead of the batch time is rejected; `None`: a day with the machine's clock, no
-    /// bound in virtual time.
+    /// Rows further ahead of the batch time are rejected; `None`: a day with the machine's clock, no limit in virtual time.
     pub ahead_max: Option<Duration>,
 }
 
-/// What a stage does.
+/// The operator of a stage.
 #[derive(Clone, Debug)]
 pub enum OperatorSpec {
     /// The rows of all inputs.
     Union,
     /// A plugin of any world.
     Plugin(PluginSpec),
-    /// A plugin of world `cogroup`: all groups of a key in one call, an input each: those of `from`, then these.
+    /// A plugin of world `cogroup`: all groups of a key in one call, one input each: those of `from`, then these.
     Cogroup {
         /// More inputs.
         with: Vec<String>,
@@ -181,7 +180,7 @@ pub enum OperatorSpec {
     Aggregate {
         /// The output columns.
         columns: Vec<AggregateSpec>,
-        /// Sliding windows take out what leaves them, and keys without rows stay; for `count` and `sum` of int64.
+        /// Whether rows that leave a sliding window are subtracted, while keys without rows stay; for `count` and `sum` of int64.
         inverse: bool,
     },
     /// A query over each batch or window; the inputs are its tables, by name.
@@ -190,54 +189,54 @@ pub enum OperatorSpec {
         query: String,
         /// Plugins of world `transform` as scalar functions, by name.
         functions: BTreeMap<String, PluginSpec>,
-        /// What the query may use up.
+        /// Resource limits of the query.
         limits: SqlLimits,
     },
-    /// Two inputs, row by row. The inputs are those of `from` and `with`, two in all.
+    /// A join of two inputs, row by row. The inputs are those of `from` and `with`, two in total.
     Join(JoinSpec),
-    /// A table from outside beside each row.
+    /// Adds a lookup table's columns to each row.
     Enrich(EnrichSpec),
-    /// The latest row that another stream has of the same key, beside each row.
+    /// Adds the columns of another stream's latest row with the same key to each row.
     Latest(LatestSpec),
     /// The first rows in an order.
     Top {
-        /// How many, of each key where the stage has one.
+        /// How many, per key if the stage has one.
         n: u64,
         /// The column that orders them.
         by: String,
         /// Smallest first.
         ascending: bool,
-        /// With `window = "all"`: the column that gets the place of each row, from 1 on.
+        /// With `window = "all"`: the column for the rank of each row, from 1 on.
         rank: Option<String>,
     },
-    /// The latest row of each key, put out as it changes.
+    /// The latest row of each key, emitted as it changes.
     Newest {
-        /// The column by which a row is later than another; `None`: as they come.
+        /// The column that orders rows; `None`: order of arrival.
         by: Option<String>,
     },
-    /// Of rows that are equal in these columns (none named: in all) the first.
+    /// The first of rows that are equal in these columns (all columns if empty).
     Distinct(Vec<String>),
-    /// Drops rows whose key came within this time before, over batches.
+    /// Drops rows whose key came within this time before, across batches.
     Deduplicate {
-        /// How long a key is remembered.
+        /// How long a key is kept.
         within: Duration,
     },
     /// Sequences of rows of a key in the order of their event times.
     Pattern(Box<PatternSpec>),
     /// A share of the rows, from 0 to 1, the same ones in a replay.
     Sample(f64),
-    /// Rows by the first predicate (an SQL expression) that they fulfil: streams `<stage>.<branch>`; the others are the
-    /// stage's own rows.
+    /// Assigns each row to the first predicate (an SQL expression) that it fulfills: streams `<stage>.<branch>`; the others are the stage's own
+    /// rows.
     Split(Vec<(String, String)>),
-    /// Rows spread anew over the workers: by key where the stage has one, else in turn.
+    /// Rows redistributed over the workers: by key if the stage has one, otherwise in turn.
     Repartition {
-        /// Into so many parts; `None`: as many as there are workers.
+        /// Number of parts; `None`: one per worker.
         partitions: Option<u32>,
     },
 }
 
 impl OperatorSpec {
-    /// Whether it puts out rows of its input as they are, all or some of them.
+    /// Returns whether it emits all or some rows of its input unchanged.
     pub fn passes_rows(&self) -> bool {
         matches!(
             self,
@@ -250,7 +249,7 @@ impl OperatorSpec {
         )
     }
 
-    /// The operator as a job file names it; a union is not named.
+    /// Returns the operator's name in a job file; a union has none.
     pub fn word(&self) -> Option<&'static str> {
         Some(match self {
             OperatorSpec::Union => return None,
@@ -275,18 +274,19 @@ impl OperatorSpec {
 /// A join.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JoinSpec {
-    /// The second input, where it is not in `from`.
+    /// The second input, if it is not in `from`.
     pub with: Option<String>,
     /// Columns that must be equal: of the first and of the second input.
     pub on: Vec<(String, String)>,
     /// Which rows without a partner are kept.
     pub kind: JoinKind,
-    /// Interval join: how much later (or earlier, below zero) than a row of the first input its partner may be, in
-    /// microseconds of event time, from and to. `None`: partners are in the same batch or window.
+    /// Interval join: how much later (earlier if negative) than a row of the first input its partner may be, in microseconds of event time, from and
+    /// to. `None`: partners are in the same batch or window.
     pub within_us: Option<(i64, i64)>,
-    /// Of the second input only the latest row at the time of each row of the first, or before; with `within_us` no older than its first.
+    /// As-of join: only the latest row of the second input at the time of each row of the first, or before; with `within_us` no older than its lower
+    /// bound.
     pub as_of: bool,
-    /// Of all rows that ever came: a key without new rows for so long, on either side, is forgotten; `None`: never.
+    /// For a join of all rows that ever came: a key without new rows for this long, on either side, is dropped; `None`: never.
     pub ttl: Option<Duration>,
 }
 
@@ -305,7 +305,7 @@ pub enum JoinKind {
 }
 
 impl JoinKind {
-    /// As job files have it.
+    /// Returns the name in job files.
     pub fn name(self) -> &'static str {
         match self {
             JoinKind::Inner => "inner",
@@ -316,43 +316,43 @@ impl JoinKind {
     }
 }
 
-/// A table from outside.
+/// A lookup table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EnrichSpec {
     /// Where it comes from.
     pub table: EnrichTable,
     /// Columns that must be equal: of the stage's input and of the table.
     pub on: Vec<(String, String)>,
-    /// `Left` keeps rows that the table knows nothing about, `Inner` does not.
+    /// `Left` keeps rows without a match in the table, `Inner` does not.
     pub kind: JoinKind,
-    /// The table's columns and types; empty: as the file or query tells them.
+    /// The table's columns and types; empty: as the file or query defines them.
     pub schema: Vec<ColumnSpec>,
-    /// How often it is looked at for changes.
+    /// How often it is checked for changes.
     pub poll: Duration,
 }
 
-/// A table that a stream keeps: its latest row of each key.
+/// A table of a stream's latest row of each key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LatestSpec {
     /// The stream.
     pub stream: String,
     /// Columns that must be equal: of the stage's input and of the stream. Those of the stream are the table's key.
     pub on: Vec<(String, String)>,
-    /// `Left` keeps rows that the table knows nothing about, `Inner` does not.
+    /// `Left` keeps rows without a match in the table, `Inner` does not.
     pub kind: JoinKind,
-    /// The column of the stream that says what a row does to the table (`insert`, `delete` …), see `docs/explanation/changelogs.md`.
-    /// `None`: each row takes the place of the one before.
+    /// The column of the stream with the operation of a row on the table (`insert`, `delete` …), see `docs/explanation/changelogs.md`.
+    /// `None`: each row replaces the previous one.
     pub op: Option<String>,
 }
 
-/// Where a table comes from.
+/// The origin of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EnrichTable {
     /// A csv, json (lines) or parquet file.
     File {
         /// The file.
         path: PathBuf,
-        /// What is in it, by default as its name ends.
+        /// Its format, by default by its name's extension.
         format: EnrichFormat,
     },
     /// A query against a database.
@@ -363,12 +363,12 @@ pub enum EnrichTable {
         url: String,
         /// The query.
         query: String,
-        /// How long the start of the job waits for the server where it is away.
+        /// How long the job waits at startup for an unreachable server.
         wait: Duration,
     },
 }
 
-/// What is in the file of a table.
+/// The format of a table's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnrichFormat {
     /// With a header.
@@ -390,7 +390,7 @@ pub struct AggregateSpec {
     pub column: Option<String>,
     /// `count(distinct x)`
     pub distinct: bool,
-    /// An SQL expression that is true of the rows which it takes: `count(*) filter (where n > 0)`; `None`: all.
+    /// An SQL expression that selects its rows: `count(*) filter (where n > 0)`; `None`: all.
     pub filter: Option<String>,
 }
 
@@ -413,10 +413,10 @@ pub enum AggregateFunction {
     Last,
 }
 
-/// What a query may use up, of one batch or window on one worker.
+/// Resource limits of a query, for one batch or window on one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SqlLimits {
-    /// Memory for rows that it holds, and for what one call of a function makes.
+    /// Memory for rows that it holds, and for the results of one function call.
     pub memory_bytes_max: u64,
     /// Time; zero: no limit.
     pub time_max: Duration,

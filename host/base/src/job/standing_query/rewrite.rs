@@ -1,4 +1,4 @@
-//! Expressions over rows as expressions over totals of groups.
+//! Rewrites expressions over rows as expressions over totals of groups.
 
 use super::INSTEAD;
 use crate::job::expression;
@@ -12,14 +12,14 @@ use std::ops::ControlFlow;
 /// The totals that a query needs, each once.
 #[derive(Default)]
 pub struct Totals {
-    /// What the function is called on, as it is written in the query, and the total.
+    /// The call as written in the query, and its total.
     calls: Vec<(String, AggregateSpec)>,
-    /// What is computed of each row for them: text of SQL.
+    /// The values computed of each row for them, as SQL.
     values: Vec<String>,
 }
 
 impl Totals {
-    /// The columns of the aggregate. One that has none counts, so that it knows which keys have rows.
+    /// Returns the columns of the aggregate. If there are none it counts, so that it knows which keys have rows.
     pub fn columns(&self) -> Vec<AggregateSpec> {
         match self.calls.as_slice() {
             [] => expression::aggregate("_rows", "count(*)").into_iter().collect(),
@@ -27,25 +27,25 @@ impl Totals {
         }
     }
 
-    /// Names and texts of what is computed of each row.
+    /// Returns names and SQL texts of the values computed of each row.
     pub fn values(&self) -> Vec<(String, String)> {
-        self.values.iter().enumerate().map(|(place, text)| (value_name(place), text.clone())).collect()
+        self.values.iter().enumerate().map(|(index, text)| (value_name(index), text.clone())).collect()
     }
 
     fn value(&mut self, text: String) -> String {
-        let place = self.values.iter().position(|known| *known == text).unwrap_or_else(|| {
+        let index = self.values.iter().position(|known| *known == text).unwrap_or_else(|| {
             self.values.push(text);
             self.values.len() - 1
         });
-        value_name(place)
+        value_name(index)
     }
 }
 
-fn value_name(place: usize) -> String {
-    format!("_value_{place}")
+fn value_name(index: usize) -> String {
+    format!("_value_{index}")
 }
 
-/// Puts keys and totals in the place of what they stand for.
+/// Replaces expressions by keys and totals.
 pub struct Rewriter<'a> {
     tables: &'a [String],
     groups: Vec<Expr>,
@@ -53,24 +53,24 @@ pub struct Rewriter<'a> {
 }
 
 impl<'a> Rewriter<'a> {
-    /// For a query that groups by these expressions.
+    /// Creates a rewriter for a query that groups by these expressions.
     pub fn new(tables: &'a [String], groups: &[Expr], totals: &'a mut Totals) -> Rewriter<'a> {
         let groups = groups.iter().map(|group| unqualified(tables, group.clone())).collect();
         Rewriter { tables, groups, totals }
     }
 
-    /// The expression over totals.
+    /// Returns the expression over totals.
     pub fn rewritten(&mut self, expression: Expr) -> Result<String, String> {
         let mut expression = unqualified(self.tables, expression);
         match each_part(&mut expression, |part| self.part(part)) {
-            Some(words) => Err(words),
+            Some(error) => Err(error),
             None => Ok(expression.to_string()),
         }
     }
 
-    /// Names and texts of the keys.
+    /// Returns names and SQL texts of the keys.
     pub fn groups(&self) -> Result<Vec<(String, String)>, String> {
-        let group = |(place, group): (usize, &Expr)| Ok((group_name(place), plain(&[], group.clone())?));
+        let group = |(index, group): (usize, &Expr)| Ok((group_name(index), plain(&[], group.clone())?));
         self.groups.iter().enumerate().map(group).collect()
     }
 
@@ -109,14 +109,14 @@ impl<'a> Rewriter<'a> {
         Ok(output)
     }
 
-    /// Another expression in the place of one, or why there is none.
+    /// Replaces a part of an expression; fails if that is impossible.
     fn part(&mut self, part: Part<'_>) -> ControlFlow<String> {
         let expression = match part {
             Part::Expression(expression) => expression,
             Part::Query(query) => return within(query),
         };
-        if let Some(place) = self.groups.iter().position(|group| group == expression) {
-            *expression = Expr::Identifier(Ident::new(group_name(place)));
+        if let Some(index) = self.groups.iter().position(|group| group == expression) {
+            *expression = Expr::Identifier(Ident::new(group_name(index)));
             return ControlFlow::Continue(());
         }
         match expression {
@@ -129,7 +129,7 @@ impl<'a> Rewriter<'a> {
                     *expression = Expr::Identifier(Ident::new(name));
                     ControlFlow::Continue(())
                 }
-                Err(words) => ControlFlow::Break(words),
+                Err(error) => ControlFlow::Break(error),
             },
             Expr::Identifier(_) | Expr::CompoundIdentifier(_) => ControlFlow::Break(format!(
                 "`{expression}` is neither a total nor what the query groups by; put it into `group by`, or take max({expression})"
@@ -143,11 +143,11 @@ fn within(query: &Query) -> ControlFlow<String> {
     ControlFlow::Break(format!("`({query})` within the query cannot be kept up to date: {INSTEAD}"))
 }
 
-fn group_name(place: usize) -> String {
-    format!("_key_{place}")
+fn group_name(index: usize) -> String {
+    format!("_key_{index}")
 }
 
-/// Whether a function has another value in each batch: a row that is deleted later would not be the one that came.
+/// Returns whether a function's value differs in each batch: a deleted row would not equal the row that came.
 fn is_of_the_batch(call: &Function) -> bool {
     let name = call.name.to_string().to_lowercase();
     ["now", "current_timestamp", "current_date", "today", "current_time"].contains(&name.as_str())
@@ -163,9 +163,9 @@ fn is_aggregate(call: &Function) -> bool {
     is_total(&call.name.to_string().to_lowercase())
 }
 
-/// Functions of SQL, in small letters, that make one value of many rows; what is none of ours is refused when it is looked at.
+/// Returns whether this lower-case name is an SQL function that aggregates rows; unsupported ones are rejected later.
 pub fn is_total(name: &str) -> bool {
-    const OTHERS: [&str; 34] = [
+    const OTHER_TOTALS: [&str; 34] = [
         "approx_distinct",
         "approx_median",
         "approx_percentile_cont",
@@ -201,10 +201,10 @@ pub fn is_total(name: &str) -> bool {
         "var_pop",
         "var_samp",
     ];
-    OTHERS.contains(&name) || name.starts_with("approx_") || name.starts_with("regr_")
+    OTHER_TOTALS.contains(&name) || name.starts_with("approx_") || name.starts_with("regr_")
 }
 
-/// Whether a total stands in an expression.
+/// Returns whether an expression contains a total.
 pub fn has_totals(expression: &Expr) -> bool {
     let is_total = |part: Part<'_>| match part {
         Part::Expression(Expr::Function(call)) if call.over.is_none() && is_aggregate(call) => ControlFlow::Break(()),
@@ -213,26 +213,26 @@ pub fn has_totals(expression: &Expr) -> bool {
     each_part(&mut expression.clone(), is_total).is_some()
 }
 
-/// An expression over a row, without names of tables.
+/// Returns an expression over a row, without table names.
 pub fn plain(tables: &[String], expression: Expr) -> Result<String, String> {
-    let refused = |part: Part<'_>| match part {
+    let reject = |part: Part<'_>| match part {
         Part::Query(query) => within(query),
         Part::Expression(Expr::Function(call)) if is_of_the_batch(call) => ControlFlow::Break(of_the_batch(call)),
         Part::Expression(Expr::Function(call)) if is_aggregate(call) || call.over.is_some() => {
             ControlFlow::Break(format!(
-                "`{call}` cannot stand in `where`, `group by` or another total; conditions on totals are written in `having`"
+                "`{call}` is not allowed in `where`, `group by` or another total; conditions on totals are written in `having`"
             ))
         }
         Part::Expression(_) => ControlFlow::Continue(()),
     };
     let mut expression = unqualified(tables, expression);
-    match each_part(&mut expression, refused) {
-        Some(words) => Err(words),
+    match each_part(&mut expression, reject) {
+        Some(error) => Err(error),
         None => Ok(expression.to_string()),
     }
 }
 
-/// Takes the name of the table from before its columns.
+/// Removes the table's name from its columns.
 fn unqualified(tables: &[String], mut expression: Expr) -> Expr {
     each_part(&mut expression, |part| {
         if let Part::Expression(expression) = part
@@ -249,7 +249,7 @@ fn unqualified(tables: &[String], mut expression: Expr) -> Expr {
     expression
 }
 
-/// The names of columns in an expression.
+/// Returns the column names in an expression.
 pub fn names(expression: &Expr) -> Vec<String> {
     let mut found = Vec::new();
     each_part(&mut expression.clone(), |part| {

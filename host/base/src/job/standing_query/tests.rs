@@ -37,7 +37,7 @@ fn a_query_becomes_stages() {
     );
     let OperatorSpec::Aggregate { columns, .. } = &totals.operator else { panic!("{totals:?}") };
     let of =
-        |place: usize| (columns[place].function, columns[place].column.as_deref(), columns[place].filter.as_deref());
+        |index: usize| (columns[index].function, columns[index].column.as_deref(), columns[index].filter.as_deref());
     assert_eq!(of(0), (AggregateFunction::Count, None, None));
     assert_eq!(of(1), (AggregateFunction::Sum, Some("_value_0"), Some("_value_1")));
     assert_eq!(columns.len(), 2, "a total that stands twice is one");
@@ -65,7 +65,7 @@ fn groups_are_meant_by_place_and_name() {
     }
 }
 
-/// A name of `group by` is a column of the input, if it has one of that name, and else one of the query.
+/// A name in `group by` is a column of the input if it has one of that name, otherwise one of the query.
 #[test]
 fn names_of_groups_are_looked_up_in_a_schema() {
     let selected = |query: &str| {
@@ -116,8 +116,8 @@ fn what_cannot_be_kept_up_to_date_is_refused() {
         ("select value, count(*) as n from u group by 1", "the stage reads `t`"),
         ("select value, stddev(value) as n from t group by 1", "unknown function"),
         ("select value, sum(distinct value) as n from t group by 1", "`distinct` is for `count` only"),
-        ("select value, sum(count(*)) as n from t group by 1", "cannot stand in"),
-        ("select value, count(*) as n from t where count(*) > 1 group by 1", "cannot stand in `where`"),
+        ("select value, sum(count(*)) as n from t group by 1", "is not allowed in"),
+        ("select value, count(*) as n from t where count(*) > 1 group by 1", "is not allowed in `where`"),
         ("select value, row_number() over () as n from t group by 1", "looks at other rows"),
         ("select value, (select 1) as n, count(*) as c from t group by 1", "within the query"),
         ("select value, count(*) as n from t where value in (select 1) group by 1", "within the query"),
@@ -134,8 +134,8 @@ fn what_cannot_be_kept_up_to_date_is_refused() {
         ("select ) from t", "fix the query"),
         ("select value, count(*) as n from t tablesample (10 rows) group by 1", "window = \"all\""),
     ] {
-        let words = stages(query, "").map(|stages| format!("{stages:?}")).unwrap_err();
-        assert!(words.contains(expected), "{query}: expected {expected:?} in {words}");
+        let error = stages(query, "").map(|stages| format!("{stages:?}")).unwrap_err();
+        assert!(error.contains(expected), "{query}: expected {expected:?} in {error}");
     }
     assert!(
         stages("select value, count(*) as n from t group by 1", "key = \"value\"")

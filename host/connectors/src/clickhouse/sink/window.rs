@@ -1,20 +1,20 @@
-//! How many insertions a table knows again: what its server tells of it, read.
+//! The deduplication window of a table: how many inserts it recognizes, from the server's description of it.
 
 use serde::Deserialize;
 
 const SINGLE: &str = "non_replicated_deduplication_window";
 const REPLICATED: &str = "replicated_deduplication_window";
-/// The first version that takes a token from who inserts.
+/// The first version that accepts tokens with inserts.
 const TOKENS_SINCE: (u32, u32) = (22, 2);
 
-/// Whether a server of this version takes tokens.
-pub fn knows_tokens(version: &str) -> bool {
+/// Whether a server of this version supports tokens.
+pub fn supports_tokens(version: &str) -> bool {
     let mut numbers = version.split('.').map(|number| number.parse::<u32>().ok());
     matches!((numbers.next().flatten(), numbers.next().flatten()), (Some(year), Some(number)) if (year, number) >= TOKENS_SINCE)
 }
 
-/// What is asked about a table.
-pub fn question(table: &str) -> String {
+/// Returns the query about a table.
+pub fn query(table: &str) -> String {
     let (database, name) = match table.split_once('.') {
         Some((database, name)) => (format!("'{database}'"), name),
         None => ("currentDatabase()".to_owned(), table),
@@ -28,37 +28,37 @@ pub fn question(table: &str) -> String {
     )
 }
 
-/// What a server tells of a table.
+/// A server's description of a table.
 #[derive(Debug, Deserialize)]
 pub struct Table {
     tables: String,
     engine: String,
     definition: String,
-    /// What holds where the table does not say otherwise.
+    /// The server's default for settings that the table does not set.
     single: Option<String>,
     replicated: Option<String>,
 }
 
-/// How many insertions a table knows again.
+/// How many inserts a table deduplicates.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Window {
-    /// There is no such table.
+    /// The table does not exist.
     NoTable,
-    /// None, whatever is set: it has this engine.
+    /// None, whatever the settings, because of this engine.
     Never(String),
-    /// None, until this is set.
+    /// None, until this setting is set.
     Closed(&'static str),
-    /// So many.
+    /// This many.
     Open(u64),
 }
 
 impl Table {
-    /// Of an answer; `None`: it is none.
-    pub fn of(answer: &str) -> Option<Table> {
-        serde_json::from_str(answer.trim()).ok()
+    /// Decodes a response; `None` if it is invalid.
+    pub fn of(response: &str) -> Option<Table> {
+        serde_json::from_str(response.trim()).ok()
     }
 
-    /// What the table does.
+    /// Returns the window of the table.
     pub fn window(&self) -> Window {
         if self.tables == "0" {
             return Window::NoTable;
@@ -70,7 +70,7 @@ impl Table {
             true => (REPLICATED, &self.replicated),
             false => (SINGLE, &self.single),
         };
-        let own = set(&self.definition, setting).or_else(|| usual.as_ref()?.parse().ok());
+        let own = setting_value(&self.definition, setting).or_else(|| usual.as_ref()?.parse().ok());
         match own {
             Some(insertions @ 1..) => Window::Open(insertions),
             _ => Window::Closed(setting),
@@ -78,8 +78,8 @@ impl Table {
     }
 }
 
-/// The value that a table's definition has for a setting.
-fn set(definition: &str, setting: &str) -> Option<u64> {
+/// Returns the value of a setting in a table's definition.
+fn setting_value(definition: &str, setting: &str) -> Option<u64> {
     let settings = definition.rsplit_once("SETTINGS ")?.1;
     let pairs = settings.split(',').filter_map(|pair| pair.split_once('='));
     let value = pairs.filter(|(name, _)| name.trim() == setting).map(|(_, value)| value.trim()).next_back()?;
@@ -131,7 +131,7 @@ mod tests {
             ("", false),
             ("x.y", false),
         ] {
-            assert_eq!(knows_tokens(version), knows, "{version}");
+            assert_eq!(supports_tokens(version), knows, "{version}");
         }
     }
 }

@@ -1,39 +1,39 @@
-//! Where the files of a sink are: a folder of this machine, or objects below a prefix of a bucket. Names are relative to it,
-//! with `/` between their parts.
+//! Where a sink writes its files: a local directory, or objects below a prefix of a bucket. Names are relative to it, with `/` as the
+//! separator.
 
 #[cfg_attr(not(feature = "objects"), path = "destination/bucket/absent.rs")]
 mod bucket;
-mod folder;
+mod dir;
 
 pub use bucket::BucketDestination;
-pub use folder::FolderDestination;
+pub use dir::DirDestination;
 
 use crate::files::sink::Share;
 use crate::sink::marker::Marker;
 use millstream_base::owner::Owner;
-use millstream_base::patience::StoreError;
+use millstream_base::retry::StoreError;
 use std::fs::File;
 
-/// The name of a part that is complete, and how many rows it has, where that is known.
-pub type Staged = (String, Option<u64>);
+/// The name of a complete part, and its number of rows, if known.
+pub type StagedPart = (String, Option<u64>);
 
-/// By what a place tells one version of a marker from another; empty where it needs none.
+/// Identifies the version of a marker; `None` if the destination needs no such tag.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MarkerTag(pub Option<String>);
 
-/// What a sink needs of where it writes. Each call may be made again after it has failed.
+/// What a sink requires of its destination. Each call may be repeated after it has failed.
 pub trait Destination: Send + Sync {
-    /// The place, for people.
+    /// Returns the destination's name for messages.
     fn shown(&self) -> String;
 
-    /// How long names may be at most, in bytes, with the folder or prefix, where this one is longer.
+    /// Returns the maximum length of names in bytes, if the name, with the directory or prefix, exceeds it.
     fn too_long(&self, name: &str) -> Option<usize>;
 
-    /// Reads a marker; `None`: there is none.
+    /// Reads a marker; `None` if it does not exist.
     fn marker(&self, name: &str) -> Result<Option<(Marker, MarkerTag)>, StoreError>;
 
-    /// Puts a marker in the place of the one that was read. Where a later start has the place the error is of kind
-    /// [`TakenOver`](millstream_base::patience::StoreErrorKind::TakenOver).
+    /// Replaces the marker that was read. If a later run owns the destination, the error is of kind
+    /// [`TakenOver`](millstream_base::retry::StoreErrorKind::TakenOver).
     fn replace_marker(
         &self,
         name: &str,
@@ -42,51 +42,52 @@ pub trait Destination: Send + Sync {
         owner: &Owner,
     ) -> Result<MarkerTag, StoreError>;
 
-    /// All markers of workers, by their numbers.
+    /// Returns the numbers of all workers that have markers.
     fn workers(&self) -> Result<Vec<usize>, StoreError>;
 
-    /// The name of a part that is there, of any worker or none.
+    /// Returns the name of an existing part, of any worker or none.
     fn any_part(&self) -> Result<Option<String>, StoreError>;
 
-    /// A file into which something is written that is to be staged under this name.
+    /// Creates a file for content that will be staged under this name.
     fn begin(&self, hidden: &str) -> Result<File, StoreError>;
 
-    /// Makes durable, under its hidden name, what was written into such a file. Its bytes begin at the start of the file.
+    /// Makes the content of such a file durable under its hidden name. The content begins at offset 0.
     fn stage(&self, hidden: &str, file: &mut File) -> Result<(), StoreError>;
 
-    /// Gives what is staged its name, where that has not been done yet.
+    /// Gives a staged file its name, if it does not have it yet.
     fn show(&self, hidden: &str, part: &str) -> Result<(), StoreError>;
 
-    /// Writes a small hidden file, which is durable then.
+    /// Writes a small hidden file durably.
     fn write(&self, hidden: &str, bytes: Vec<u8>) -> Result<(), StoreError>;
 
-    /// Reads such a file; `None`: there is none.
+    /// Reads a hidden file; `None` if it does not exist.
     fn read(&self, hidden: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// The names of what is in a hidden folder, without the folder's.
-    fn hidden(&self, folder: &str) -> Result<Vec<String>, StoreError>;
+    /// Lists a hidden directory, with names relative to it.
+    fn hidden(&self, dir: &str) -> Result<Vec<String>, StoreError>;
 
-    /// Removes a hidden file; it need not be there.
+    /// Removes a hidden file, if it exists.
     fn remove(&self, hidden: &str) -> Result<(), StoreError>;
 
-    /// The names of what is in a folder and sorts behind this name, without the folder's.
-    fn names(&self, folder: &str, behind: &str) -> Result<Vec<String>, StoreError>;
+    /// Lists the names of a directory that sort after this one, relative to it.
+    fn names(&self, dir: &str, after: &str) -> Result<Vec<String>, StoreError>;
 
-    /// Makes a small file, whole and durable, where none has its name; whether it did. An attempt whose answer was lost may find
-    /// the file that it has made.
+    /// Creates a small file atomically and durably, if the name is not taken. Returns whether it did. After an attempt whose response was
+    /// lost, a retry may find its own file.
     fn create(&self, name: &str, bytes: Vec<u8>) -> Result<bool, StoreError>;
 
-    /// The bytes of a file; `None`: there is none.
+    /// Returns the size of a file in bytes; `None` if it does not exist.
     fn size(&self, name: &str) -> Result<Option<u64>, StoreError>;
 
-    /// How often readers were told of parts of a share, as far as the place knows; `None`: they see names, and are told nothing.
-    fn told(&self, _share: Share) -> Option<u64> {
+    /// Returns how often parts of a share were announced to readers, as far as the destination knows; `None` if readers need no
+    /// announcement, as they see names.
+    fn announced(&self, _share: Share) -> Option<u64> {
         None
     }
 
-    /// Tells readers of parts that have their names now, where names do not say enough. `number`: the how many-th time it is for this share, by
-    /// which a time that was before is known; `None`: nobody will ask again.
-    fn tell(&self, _share: Share, _number: Option<u64>, _parts: &[Staged]) -> Result<(), StoreError> {
+    /// Announces parts that now have their names to readers, if names do not suffice. `number` counts the announcements of this share and
+    /// identifies a repeated one; `None`: it will not be repeated.
+    fn announce(&self, _share: Share, _number: Option<u64>, _parts: &[StagedPart]) -> Result<(), StoreError> {
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
-//! A part that is being written, under a hidden name.
+//! A part that is being written under a hidden name.
 
-use super::destination::{Destination, Staged};
+use super::destination::{Destination, StagedPart};
 use super::{Share, part_name};
 use crate::sink::encode::Encoder;
 use arrow::array::RecordBatch;
@@ -10,19 +10,19 @@ use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, BatchTime, Generation};
 use millstream_base::job::spec::FileFormat;
-use millstream_base::patience::{io_failed, patiently};
+use millstream_base::retry::{io_failed, retry_transient};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What all parts that somebody writes have in common.
+/// What all parts of one writer have in common.
 #[derive(Clone)]
 pub struct Writer {
-    pub place: Arc<dyn Destination>,
+    pub destination: Arc<dyn Destination>,
     pub share: Share,
     pub format: FileFormat,
-    /// Of the rows in the files.
+    /// The schema of the rows in the files.
     pub schema: SchemaRef,
     pub generation: Generation,
     pub failure: Failure,
@@ -30,54 +30,54 @@ pub struct Writer {
 
 /// A part that grows.
 pub struct OpenPart {
-    /// Its name, with its folder.
+    /// Its name, including its directory.
     pub part: String,
     /// Its first batch, which names it.
     pub from: BatchId,
-    /// When that was, as batches have it, and by the clock.
+    /// The time of its first batch, as batch time and by the clock.
     pub since: (BatchTime, Instant),
-    /// When it last had rows, in the order of all.
+    /// When it last received rows, as a counter over all parts.
     pub used: u64,
-    /// The rows in it.
+    /// The number of its rows.
     pub rows: u64,
-    encoder: Encoder<BufWriter<PatientFile>>,
+    encoder: Encoder<BufWriter<RetryingFile>>,
 }
 
-/// Where the hidden files of a share are.
-pub fn hidden_folder(share: Share) -> String {
+/// Returns the directory of a share's hidden files.
+pub fn hidden_dir(share: Share) -> String {
     format!("{}-open", super::exactly_once::marker_name(share))
 }
 
-/// Where a part is before it gets its name. Each start has names of its own, so that one that comes back late spoils nothing.
+/// Returns the hidden name of a part. Each run has its own names, so that a delayed earlier process cannot damage anything.
 pub fn hidden(share: Share, generation: Generation, part: &str) -> String {
-    format!("{}/{:06}-{}.tmp", hidden_folder(share), generation.0, Digest::of(part.as_bytes()).hex())
+    format!("{}/{:06}-{}.tmp", hidden_dir(share), generation.0, Digest::of(part.as_bytes()).hex())
 }
 
 impl Writer {
-    /// The name of the part of a folder that begins with this batch.
-    pub fn part(&self, folder: &str, from: BatchId) -> String {
+    /// Returns the name of the part of a directory that begins with this batch.
+    pub fn part(&self, dir: &str, from: BatchId) -> String {
         let name = part_name(from, self.share, self.format);
-        if folder.is_empty() { name } else { format!("{folder}/{name}") }
+        if dir.is_empty() { name } else { format!("{dir}/{name}") }
     }
 
-    /// Begins a part of a folder.
-    pub fn begin(&self, folder: &str, from: BatchId, time: BatchTime) -> Result<OpenPart> {
-        let part = self.part(folder, from);
+    /// Begins a part of a directory.
+    pub fn begin(&self, dir: &str, from: BatchId, time: BatchTime) -> Result<OpenPart> {
+        let part = self.part(dir, from);
         let hidden = hidden(self.share, self.generation, &part);
-        let file = patiently(&self.failure, || self.place.begin(&hidden))?;
-        let file = PatientFile { file, what: format!("write {part}"), failure: self.failure.clone(), bytes: 0 };
+        let file = retry_transient(&self.failure, || self.destination.begin(&hidden))?;
+        let file = RetryingFile { file, what: format!("write {part}"), failure: self.failure.clone(), bytes: 0 };
         let encoder = Encoder::begin(self.format, &self.schema, BufWriter::with_capacity(64 << 10, file));
-        let encoder = encoder.map_err(|cause| not_written(&part, &cause))?;
+        let encoder = encoder.map_err(|cause| write_error(&part, &cause))?;
         Ok(OpenPart { part, from, since: (time, Instant::now()), used: 0, rows: 0, encoder })
     }
 
     /// Completes a part and makes it durable under its hidden name.
-    pub fn finish(&self, open: OpenPart) -> Result<Staged> {
+    pub fn finish(&self, open: OpenPart) -> Result<StagedPart> {
         let OpenPart { part, encoder, rows, .. } = open;
         let hidden = hidden(self.share, self.generation, &part);
         let finished = encoder.finish().and_then(|out| out.into_inner().map_err(io::IntoInnerError::into_error));
-        let mut file = finished.map_err(|cause| not_written(&part, &cause))?.file;
-        patiently(&self.failure, || self.place.stage(&hidden, &mut file))?;
+        let mut file = finished.map_err(|cause| write_error(&part, &cause))?.file;
+        retry_transient(&self.failure, || self.destination.stage(&hidden, &mut file))?;
         Ok((part, Some(rows)))
     }
 }
@@ -86,26 +86,26 @@ impl OpenPart {
     /// Adds rows.
     pub fn add(&mut self, rows: &[RecordBatch]) -> Result<()> {
         let added = self.encoder.add(rows);
-        added.map_err(|cause| not_written(&self.part, &cause))?;
+        added.map_err(|cause| write_error(&self.part, &cause))?;
         self.rows += rows.iter().map(|rows| rows.num_rows() as u64).sum::<u64>();
         Ok(())
     }
 
-    /// How large it is by now.
+    /// Returns the current size in bytes.
     pub fn bytes(&self) -> u64 {
         let out = self.encoder.out();
-        out.get_ref().bytes + out.buffer().len() as u64 + self.encoder.held()
+        out.get_ref().bytes + out.buffer().len() as u64 + self.encoder.buffered_bytes()
     }
 }
 
-/// Why a part was not written: the file could not be, or an encoder refuses the rows, however often that is tried.
-fn not_written(part: &str, cause: &io::Error) -> Error {
+/// Returns why a part was not written: the file could not be written, or an encoder rejects the rows permanently.
+fn write_error(part: &str, cause: &io::Error) -> Error {
     let mut from: Option<&(dyn std::error::Error + 'static)> = Some(cause);
     while let Some(error) = from {
         if let Some(failed) = error.downcast_ref::<Error>() {
             return failed.clone();
         }
-        // The error within one of the file's is not among its sources.
+        // An error inside an I/O error is not among its sources.
         let within = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         from = within.map(|within| within as &(dyn std::error::Error + 'static)).or_else(|| error.source());
     }
@@ -115,18 +115,18 @@ fn not_written(part: &str, cause: &io::Error) -> Error {
     }
 }
 
-/// A file that waits where its disk is full: an encoder cannot begin again in the middle.
-struct PatientFile {
+/// A file that retries while its disk is full, as an encoder cannot restart in the middle.
+struct RetryingFile {
     file: File,
     what: String,
     failure: Failure,
     bytes: u64,
 }
 
-impl Write for PatientFile {
+impl Write for RetryingFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let (file, what) = (&mut self.file, &self.what);
-        let written = patiently(&self.failure, || match file.write(bytes) {
+        let written = retry_transient(&self.failure, || match file.write(bytes) {
             Err(cause) if cause.kind() == io::ErrorKind::Interrupted => Ok(None),
             written => written.map(Some).map_err(|cause| io_failed(what.clone(), &cause)),
         });

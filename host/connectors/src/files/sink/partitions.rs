@@ -1,6 +1,6 @@
-//! Rows by the values of columns, in folders as Hive has them: `day=2026-11-21/country=SE`.
+//! Rows partitioned by column values into Hive-style directories: `day=2026-11-21/country=SE`.
 
-use crate::limits::{FOLDER_NAME_BYTES_MAX, FOLDERS_PER_BATCH_MAX};
+use crate::limits::{DIR_NAME_BYTES_MAX, DIRS_PER_BATCH_MAX};
 use arrow::array::{Array, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
@@ -13,37 +13,37 @@ use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
 
-/// What stands for a null in the place of a value.
+/// The directory value of a null.
 const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
-/// Letters beside control characters that Hive and Spark write by their numbers, and that some file system or store takes for
-/// something else. Others stand as they are, since Spark reads a number as a letter, and not as a byte of UTF-8.
+/// Characters, in addition to control characters, that Hive and Spark escape and that some file system or store interprets. Others are
+/// unchanged, since Spark reads an escape as a character, not as a UTF-8 byte.
 const ESCAPED: &[char] =
     &['"', '#', '%', '\'', '*', '/', ':', '=', '?', '\\', '\u{7f}', '{', '}', '[', ']', '^', '<', '>', '|', '~', '`'];
 
-/// Ends of names that readers of folders take for files that somebody still writes, sources of kind `directory` among them: their last
-/// letter is written by its number. (`~` always is.)
+/// Name endings that readers of directories, such as `directory` sources, take for unfinished files: the last character is escaped. (`~`
+/// always is.)
 const UNFINISHED_ENDS: [&str; 3] = [".tmp", ".part", "_COPYING_"];
 
-/// The columns that say where a row goes.
+/// The columns that determine a row's directory.
 #[derive(Clone)]
 pub struct Partitions {
-    /// By their places among all columns, in the order of folders, with how their names are written.
+    /// The indices of these columns, in the order of directories, with their escaped names.
     by: Vec<(usize, String)>,
-    /// The places of the others.
+    /// The indices of the other columns.
     others: Vec<usize>,
-    /// What is in a file.
+    /// The schema of a file.
     pub schema: SchemaRef,
 }
 
-/// The rows of a batch by the folder that they belong to; it is empty where there are no partitions.
-pub type ByFolder = BTreeMap<String, Vec<RecordBatch>>;
+/// The rows of a batch by directory; the directory is empty without partitions.
+pub type ByDir = BTreeMap<String, Vec<RecordBatch>>;
 
 impl Partitions {
-    /// By these columns of rows. An error says what to write in the place of them.
+    /// Creates partitions by these columns. An error says what to write instead.
     pub fn new(schema: &SchemaRef, names: &[String]) -> Result<Partitions, String> {
         let mut by = Vec::new();
         for name in names {
-            let Some((place, field)) = schema.fields().find(name) else {
+            let Some((index, field)) = schema.fields().find(name) else {
                 let has: Vec<_> = schema.fields().iter().map(|field| format!("`{}`", field.name())).collect();
                 return Err(format!("the rows have no column `{name}`; they have {}", has.join(", ")));
             };
@@ -60,10 +60,10 @@ impl Partitions {
                     ));
                 }
             }
-            by.push((place, escaped(name)));
+            by.push((index, escaped(name)));
         }
         let others: Vec<usize> =
-            (0..schema.fields().len()).filter(|at| by.iter().all(|(place, _)| place != at)).collect();
+            (0..schema.fields().len()).filter(|at| by.iter().all(|(index, _)| index != at)).collect();
         if others.is_empty() && !by.is_empty() {
             return Err("it leaves no column for the files; remove one".into());
         }
@@ -72,26 +72,26 @@ impl Partitions {
         Ok(Partitions { by, others, schema })
     }
 
-    /// Parts of a batch by folder, each with its rows in order.
-    pub fn split(&self, rows: &[RecordBatch]) -> io::Result<ByFolder> {
-        let mut found = ByFolder::new();
+    /// Splits a batch by directory, with the rows of each in order.
+    pub fn split(&self, rows: &[RecordBatch]) -> io::Result<ByDir> {
+        let mut found = ByDir::new();
         for part in rows.iter().filter(|part| part.num_rows() > 0) {
             if self.by.is_empty() {
                 found.entry(String::new()).or_default().push(part.clone());
                 continue;
             }
             let file = part.project(&self.others).map_err(io::Error::other)?;
-            let places = self.places(part)?;
-            for (folder, rows) in places {
+            let rows_by_dir = self.rows_by_dir(part)?;
+            for (dir, rows) in rows_by_dir {
                 let chosen = match rows.len() == part.num_rows() {
                     true => file.clone(),
                     false => take_record_batch(&file, &UInt32Array::from(rows)).map_err(io::Error::other)?,
                 };
-                found.entry(folder).or_default().push(chosen);
+                found.entry(dir).or_default().push(chosen);
             }
-            if found.len() > FOLDERS_PER_BATCH_MAX {
+            if found.len() > DIRS_PER_BATCH_MAX {
                 return Err(io::Error::other(format!(
-                    "the rows of this batch belong into more than {FOLDERS_PER_BATCH_MAX} folders, which is the limit; \
+                    "the rows of this batch belong into more than {DIRS_PER_BATCH_MAX} folders, which is the limit; \
                      choose columns with fewer values for `partition_by`"
                 )));
             }
@@ -99,35 +99,35 @@ impl Partitions {
         Ok(found)
     }
 
-    /// The rows of each folder.
-    fn places(&self, part: &RecordBatch) -> io::Result<BTreeMap<String, Vec<u32>>> {
-        let columns: Vec<_> = self.by.iter().map(|(place, name)| (Cells::of(part.column(*place)), name)).collect();
-        let mut places: BTreeMap<String, Vec<u32>> = BTreeMap::new();
-        let mut folder = String::new();
+    /// Returns the row indices of each directory.
+    fn rows_by_dir(&self, part: &RecordBatch) -> io::Result<BTreeMap<String, Vec<u32>>> {
+        let columns: Vec<_> = self.by.iter().map(|(index, name)| (Cells::of(part.column(*index)), name)).collect();
+        let mut rows_by_dir: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+        let mut dir = String::new();
         for row in 0..part.num_rows() {
-            folder.clear();
+            dir.clear();
             for (at, (cells, name)) in columns.iter().enumerate() {
                 if at > 0 {
-                    folder.push('/');
+                    dir.push('/');
                 }
-                let begins = folder.len();
-                folder.push_str(name);
-                folder.push('=');
-                write_value(cells, row, &mut folder)?;
-                if folder.len() - begins > FOLDER_NAME_BYTES_MAX {
-                    let value = shown::harmless(&folder[begins..], 80);
+                let begins = dir.len();
+                dir.push_str(name);
+                dir.push('=');
+                write_value(cells, row, &mut dir)?;
+                if dir.len() - begins > DIR_NAME_BYTES_MAX {
+                    let value = shown::harmless(&dir[begins..], 80);
                     return Err(io::Error::other(format!(
                         "the value {value} of `partition_by` is too long for the name of a folder, of which \
-                         {FOLDER_NAME_BYTES_MAX} bytes are the limit; shorten it with `select`"
+                         {DIR_NAME_BYTES_MAX} bytes are the limit; shorten it with `select`"
                     )));
                 }
             }
-            match places.get_mut(&folder) {
+            match rows_by_dir.get_mut(&dir) {
                 Some(rows) => rows.push(row as u32),
-                None => drop(places.insert(folder.clone(), vec![row as u32])),
+                None => drop(rows_by_dir.insert(dir.clone(), vec![row as u32])),
             }
         }
-        Ok(places)
+        Ok(rows_by_dir)
     }
 }
 
@@ -152,7 +152,7 @@ fn write_value(cells: &Cells<'_>, row: usize, out: &mut String) -> io::Result<()
     if null {
         out.push_str(NULL);
     } else {
-        // A text that reads as a null would be one.
+        // A text equal to the null value would be read as null.
         let first = if text == NULL { 1 } else { 0 };
         let last = if UNFINISHED_ENDS.iter().any(|end| text.ends_with(end)) { 1 } else { 0 };
         escape(&text, (first, last), out);
@@ -160,31 +160,30 @@ fn write_value(cells: &Cells<'_>, row: usize, out: &mut String) -> io::Result<()
     Ok(())
 }
 
-/// The values that the folders of a part stand for, the outermost first; `None` for a null.
+/// Returns the values in the directories of a part, outermost first; `None` for a null.
 pub fn values_of(part: &str) -> impl Iterator<Item = Option<String>> {
-    let folders = part.rsplit_once('/').map_or("", |(folders, _)| folders).split('/');
-    folders
-        .filter_map(|folder| folder.split_once('='))
+    let dirs = part.rsplit_once('/').map_or("", |(dirs, _)| dirs).split('/');
+    dirs.filter_map(|dir| dir.split_once('='))
         .map(|(_, value)| (value != NULL).then(|| percent_decode_str(value).decode_utf8_lossy().into_owned()))
 }
 
-/// The name of a column, which hides nothing.
+/// Escapes a column name so that it does not hide the directory.
 fn escaped(name: &str) -> String {
     let mut out = String::new();
     escape(name, (usize::from(name.starts_with('_')), 0), &mut out);
     out
 }
 
-/// Writes letters by their numbers where they have to be, and so many of the first and the last in any case.
+/// Escapes characters where necessary, and always this many of the first and the last ones.
 fn escape(text: &str, (first, last): (usize, usize), out: &mut String) {
-    let letters = text.chars().count();
-    for (place, letter) in text.chars().enumerate() {
-        let at_edge = place < first || place + last >= letters;
-        if at_edge || letter.is_ascii_control() || ESCAPED.contains(&letter) {
+    let count = text.chars().count();
+    for (index, character) in text.chars().enumerate() {
+        let at_edge = index < first || index + last >= count;
+        if at_edge || character.is_ascii_control() || ESCAPED.contains(&character) {
             // Writing to a String cannot fail.
-            let _ = write!(out, "%{:02X}", u32::from(letter));
+            let _ = write!(out, "%{:02X}", u32::from(character));
         } else {
-            out.push(letter);
+            out.push(character);
         }
     }
 }
@@ -202,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_go_into_folders_named_by_their_values() {
+    fn rows_go_into_dirs_named_by_their_values() {
         let rows = rows();
         let by = Partitions::new(&rows.schema(), &["n".into(), "t".into()]).unwrap();
         let names: Vec<_> = by.schema.fields().iter().map(|field| field.name().as_str()).collect();
@@ -212,8 +211,8 @@ mod tests {
             let column = rows[0].column(0).clone();
             column.as_any().downcast_ref::<Int64Array>().unwrap().values().to_vec()
         };
-        let found: Vec<_> = found.iter().map(|(folder, rows)| (folder.as_str(), values(rows))).collect();
-        let values = |folder: &str| values_of(&format!("{folder}/part-0000000001.parquet")).collect::<Vec<_>>();
+        let found: Vec<_> = found.iter().map(|(dir, rows)| (dir.as_str(), values(rows))).collect();
+        let values = |dir: &str| values_of(&format!("{dir}/part-0000000001.parquet")).collect::<Vec<_>>();
         assert_eq!(values(found[1].0), [Some("1".to_owned()), Some("a/b".to_owned())]);
         assert_eq!(values(found[3].0), [None, Some("å =".to_owned())]);
         let expected = [
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn no_folder_looks_unfinished_or_hidden_or_null() {
+    fn no_dir_looks_unfinished_or_hidden_or_null() {
         let values = ["film.part", "x.tmp", "f_COPYING_", "a~", NULL, "v.1"];
         let text: ArrayRef = Arc::new(StringArray::from(values.to_vec()));
         let number: ArrayRef = Arc::new(Int64Array::from(vec![0; values.len()]));
@@ -240,12 +239,12 @@ mod tests {
     #[test]
     fn columns_that_do_not_fit_are_named() {
         let schema = rows().schema();
-        let refused = |names: &[&str]| {
+        let rejection = |names: &[&str]| {
             let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
             Partitions::new(&schema, &names).map(drop).unwrap_err()
         };
-        assert_eq!(refused(&["day"]), "the rows have no column `day`; they have `t`, `n`, `v`");
-        assert!(refused(&["t", "n", "v"]).contains("leaves no column"));
+        assert_eq!(rejection(&["day"]), "the rows have no column `day`; they have `t`, `n`, `v`");
+        assert!(rejection(&["t", "n", "v"]).contains("leaves no column"));
         let long: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(300)]));
         let long = RecordBatch::try_from_iter([("t", long.clone()), ("v", long)]).unwrap();
         let by = Partitions::new(&long.schema(), &["t".into()]).unwrap();

@@ -1,8 +1,8 @@
-//! The rows of one batch in a small file of their own, as long as parts are open that they belong to: a stream of Arrow IPC behind
-//! its checksum, as these rows are committed and nowhere else.
+//! Reserves: the rows of one batch in a small file of their own, kept while the parts they belong to are open. A reserve is an Arrow IPC
+//! stream after its checksum, as it is the only copy of these committed rows.
 
 use super::Share;
-use super::open_part::hidden_folder;
+use super::open_part::hidden_dir;
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::error::ArrowError;
@@ -13,25 +13,25 @@ use millstream_base::panics::caught;
 use std::io;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// What a reserve begins with. One without it is of an earlier version, which had no checksum.
-const BEGIN: &[u8; 8] = b"MLSTRSV1";
-/// What such a stream begins with.
-const OF_ARROW: &[u8] = &[0xff; 4];
+/// The first bytes of a reserve. Earlier versions wrote none, and no checksum.
+const MAGIC: &[u8; 8] = b"MLSTRSV1";
+/// The first bytes of an Arrow IPC stream.
+const ARROW_MAGIC: &[u8] = &[0xff; 4];
 
-/// Where it is.
+/// Returns the path of a reserve.
 pub fn path(share: Share, generation: Generation, batch: BatchId) -> String {
-    format!("{}/{:06}-{:012}.rows", hidden_folder(share), generation.0, batch.0)
+    format!("{}/{:06}-{:012}.rows", hidden_dir(share), generation.0, batch.0)
 }
 
-/// The batch of a reserve of this start, by its name within its folder.
+/// Returns the batch of this run's reserve with this file name.
 pub fn batch_of(name: &str, by: Generation) -> Option<BatchId> {
     let batch = name.strip_suffix(".rows")?.strip_prefix(&format!("{:06}-", by.0))?;
     batch.parse().ok().map(BatchId)
 }
 
-/// What it holds.
+/// Encodes a reserve.
 pub fn bytes_of(rows: &[RecordBatch]) -> io::Result<Vec<u8>> {
-    let mut bytes = BEGIN.to_vec();
+    let mut bytes = MAGIC.to_vec();
     bytes.extend_from_slice(&[0; 8]);
     if let Some(first) = rows.first() {
         let mut writer = StreamWriter::try_new(bytes, &first.schema()).map_err(io::Error::other)?;
@@ -40,24 +40,24 @@ pub fn bytes_of(rows: &[RecordBatch]) -> io::Result<Vec<u8>> {
         }
         bytes = writer.into_inner().map_err(io::Error::other)?;
     }
-    let (head, body) = bytes.split_at_mut(BEGIN.len() + 8);
-    head[BEGIN.len()..].copy_from_slice(&xxh3_64(body).to_le_bytes());
+    let (head, body) = bytes.split_at_mut(MAGIC.len() + 8);
+    head[MAGIC.len()..].copy_from_slice(&xxh3_64(body).to_le_bytes());
     Ok(bytes)
 }
 
-/// The rows in it. The error says what is wrong with it.
+/// Decodes the rows of a reserve. The error says what is wrong with it.
 pub fn rows_of(bytes: &[u8]) -> Result<Vec<RecordBatch>, String> {
-    let body = match bytes.strip_prefix(BEGIN).and_then(|rest| rest.split_first_chunk()) {
+    let body = match bytes.strip_prefix(MAGIC).and_then(|rest| rest.split_first_chunk()) {
         Some((sum, body)) if xxh3_64(body) == u64::from_le_bytes(*sum) => body,
-        None if bytes.starts_with(OF_ARROW) => bytes,
+        None if bytes.starts_with(ARROW_MAGIC) => bytes,
         _ => return Err("its checksum is not that of its rows".into()),
     };
-    // Some mistakes in a stream make Arrow panic rather than tell.
+    // Some errors in a stream make Arrow panic.
     let rows = caught(|| batches_of(body)).map_err(|_| "its rows cannot be read".to_owned())?;
     rows.map_err(|error| error.to_string())
 }
 
-/// Takes memory for what is there, whatever lengths the stream tells.
+/// Decodes a stream. Allocates memory for the bytes that exist, whatever lengths the stream declares.
 fn batches_of(stream: &[u8]) -> Result<Vec<RecordBatch>, ArrowError> {
     let (mut decoder, mut left, mut batches) = (StreamDecoder::new(), Buffer::from(stream), Vec::new());
     while let Some(batch) = decoder.decode(&mut left)? {
@@ -91,7 +91,7 @@ mod tests {
             assert!(rows_of(&bytes[..length]).is_err(), "{length} bytes");
         }
         // As an earlier version wrote it.
-        let old = &bytes[BEGIN.len() + 8..];
+        let old = &bytes[MAGIC.len() + 8..];
         assert_eq!(rows_of(old).unwrap().len(), 2);
         for byte in 4..old.len() {
             let mut other = old.to_vec();

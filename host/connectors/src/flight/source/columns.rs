@@ -1,5 +1,5 @@
-//! Rows of a stream as the columns of the job have them, where that needs no more than a change of the layout or the width of values: what
-//! lines of JSON would be decoded to is the same. And a digest of such rows, which does not depend on how they fell into messages.
+//! Converts a stream's rows to the job's columns, if that only changes the layout or the width of values. The result equals that of
+//! decoding their JSON lines. Also computes a digest of such rows that is independent of their split into messages.
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions};
 use arrow::buffer::NullBuffer;
@@ -12,15 +12,15 @@ use millstream_base::decode::ready::{name_of, takes};
 use std::sync::Arc;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-/// A value takes so many times its bytes at most once it is written as JSON.
-const WRITTEN_TIMES: usize = 6;
-/// What a value that is a number, a time or a bool takes then, and what stands around each.
-const WRITTEN_BYTES: usize = 48;
-/// Where a null has no row number: the length of a text that is null.
+/// Maximum factor by which a value's JSON form exceeds its bytes.
+const JSON_FACTOR: usize = 6;
+/// Maximum bytes of a number, time or bool in JSON, and of the syntax around each value.
+const JSON_VALUE_BYTES: usize = 48;
+/// The length that stands for a null text.
 const NULL: u32 = u32::MAX;
 
-/// The rows in the types of the job's columns; `None`: they have to be written as JSON, and decoded.
-pub fn ready(rows: &RecordBatch, columns: &[ColumnSpec]) -> Option<Result<RecordBatch, ArrowError>> {
+/// Converts rows to the types of the job's columns; `None`: they have to be encoded as JSON and decoded.
+pub fn convert(rows: &RecordBatch, columns: &[ColumnSpec]) -> Option<Result<RecordBatch, ArrowError>> {
     let schema = rows.schema_ref();
     let is_taken = |column: &ColumnSpec| {
         let found = schema.column_with_name(name_of(column));
@@ -38,7 +38,7 @@ pub fn ready(rows: &RecordBatch, columns: &[ColumnSpec]) -> Option<Result<Record
     })
 }
 
-/// The type of ours that holds the same values.
+/// Returns the job's type that holds the same values.
 fn held_as(kind: &DataType) -> DataType {
     match kind {
         DataType::Int8 | DataType::Int16 | DataType::Int32 => DataType::Int64,
@@ -49,7 +49,7 @@ fn held_as(kind: &DataType) -> DataType {
     }
 }
 
-/// A NaN of whatever bits is the one that `NaN` is read as.
+/// Replaces every NaN by the one that `NaN` is read as.
 fn one_nan(values: ArrayRef) -> ArrayRef {
     match values.as_primitive_opt::<Float64Type>() {
         Some(floats) if floats.values().iter().any(|value| value.is_nan()) => {
@@ -59,8 +59,8 @@ fn one_nan(values: ArrayRef) -> ArrayRef {
     }
 }
 
-/// No row of these takes more bytes than this when it is written as JSON.
-pub fn written_max(rows: &RecordBatch) -> usize {
+/// Returns an upper bound of the bytes of a row in JSON.
+pub fn json_bytes_max(rows: &RecordBatch) -> usize {
     let longest = |values: &ArrayRef| match values.data_type() {
         DataType::Utf8 => longest(values.as_string::<i32>().value_offsets()),
         DataType::Binary => longest(values.as_binary::<i32>().value_offsets()),
@@ -68,22 +68,22 @@ pub fn written_max(rows: &RecordBatch) -> usize {
     };
     let names = rows.schema_ref().fields().iter().map(|field| field.name().len());
     let columns = names.zip(rows.columns());
-    columns.map(|(name, values)| WRITTEN_BYTES + WRITTEN_TIMES * (name + longest(values))).sum()
+    columns.map(|(name, values)| JSON_VALUE_BYTES + JSON_FACTOR * (name + longest(values))).sum()
 }
 
 fn longest<O: OffsetSizeTrait>(offsets: &[O]) -> usize {
     offsets.windows(2).map(|ends| ends[1].as_usize().saturating_sub(ends[0].as_usize())).max().unwrap_or(0)
 }
 
-/// All of these as one, in memory of their own: slices of a message would keep all of it.
-pub fn alone(parts: &[RecordBatch]) -> Result<ReadyRows, ArrowError> {
+/// Concatenates all of these into new memory: slices of a message would keep all of it.
+pub fn concatenate(parts: &[RecordBatch]) -> Result<ReadyRows, ArrowError> {
     let schema = parts.first().map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
-    // One alone would be passed on as it is.
+    // A single part would be returned without a copy.
     let none = RecordBatch::new_empty(schema.clone());
     concat_batches(&schema, std::iter::once(&none).chain(parts)).map(ReadyRows::new)
 }
 
-/// A digest of rows that come bit by bit.
+/// An incremental digest of rows.
 #[derive(Default)]
 pub struct RowsDigest {
     columns: Vec<ColumnDigest>,
@@ -93,12 +93,12 @@ pub struct RowsDigest {
 #[derive(Default)]
 struct ColumnDigest {
     values: Xxh3,
-    /// Lengths of texts, and where values are null.
+    /// Lengths of strings, and positions of nulls.
     more: Xxh3,
 }
 
 impl RowsDigest {
-    /// Adds rows of [`ready`], which all have the same columns.
+    /// Adds rows of [`convert`], which all have the same columns.
     pub fn add(&mut self, rows: &RecordBatch) {
         self.columns.resize_with(rows.num_columns(), ColumnDigest::default);
         for (digest, values) in self.columns.iter_mut().zip(rows.columns()) {
@@ -107,7 +107,7 @@ impl RowsDigest {
         self.rows += rows.num_rows() as u64;
     }
 
-    /// Of all rows that were added.
+    /// Returns the digest of all added rows.
     pub fn value(&self) -> u64 {
         let numbers = self.columns.iter().flat_map(|digest| [digest.values.digest(), digest.more.digest()]);
         xxh3_64(&numbers.flat_map(u64::to_le_bytes).collect::<Vec<u8>>())
@@ -115,7 +115,7 @@ impl RowsDigest {
 }
 
 impl ColumnDigest {
-    /// What stands where a value is null has no meaning, and is left out.
+    /// Adds values. The content below a null is undefined, and is ignored.
     fn add(&mut self, values: &ArrayRef, first: u64) {
         match values.data_type() {
             DataType::Utf8 => {
@@ -197,11 +197,11 @@ mod tests {
             .unwrap()
     }
 
-    fn some(random: &mut Random, rows: usize) -> RecordBatch {
+    fn random_rows(random: &mut Random, rows: usize) -> RecordBatch {
         let mut given = || (0..rows).map(|_| random.below(4) > 0).collect::<Vec<_>>();
         let (n, text, bit) = (given(), given(), given());
         let value = |row: usize| row as i64 * 7 - 30;
-        // What stands below a null is anything.
+        // The content below a null is arbitrary.
         let numbers = ScalarBuffer::from((0..rows).map(value).collect::<Vec<_>>());
         let n: ArrayRef = Arc::new(PrimitiveArray::<Int64Type>::new(numbers, Some(n.into())));
         let text = (0..rows).map(|row| text[row].then(|| "x".repeat(row % 5)));
@@ -220,22 +220,22 @@ mod tests {
     fn a_digest_depends_on_rows_and_not_on_how_they_come() {
         let mut random = Random(5);
         for _ in 0..200 {
-            let rows = some(&mut random, 40);
-            let whole = digest([rows.clone()]);
+            let rows = random_rows(&mut random, 40);
+            let expected = digest([rows.clone()]);
             let (mut parts, mut at) = (Vec::new(), 0);
             while at < 40 {
                 let count = (1 + random.index(12)).min(40 - at);
                 parts.push(rows.slice(at, count));
                 at += count;
             }
-            assert_eq!(digest(parts), whole);
+            assert_eq!(digest(parts), expected);
             // Nulls without anything below them.
             let taken = arrow::compute::take_record_batch(&rows, &Int64Array::from_iter_values(0..40)).unwrap();
-            assert_eq!(digest([taken]), whole);
+            assert_eq!(digest([taken]), expected);
             let other = random.index(40);
             let order = Int64Array::from_iter_values((0..40).map(|row| if row == other as i64 { 39 } else { row }));
             let changed = arrow::compute::take_record_batch(&rows, &order).unwrap();
-            assert_eq!(changed == rows, digest([changed]) == whole);
+            assert_eq!(changed == rows, digest([changed]) == expected);
         }
         let texts = |texts: [&str; 2]| batch(vec![("a", Arc::new(StringArray::from_iter_values(texts)) as ArrayRef)]);
         assert_ne!(digest([texts(["ab", "c"])]), digest([texts(["a", "bc"])]));
@@ -255,25 +255,27 @@ mod tests {
             of("text", ColumnType::Text),
             of("x", ColumnType::Float64),
         ];
-        let made = ready(&rows, &columns).unwrap().unwrap();
+        let made = convert(&rows, &columns).unwrap().unwrap();
         let types: Vec<_> = made.schema().fields().iter().map(|field| field.data_type().clone()).collect();
         assert_eq!(types, [DataType::Int64, DataType::Utf8, DataType::Utf8, DataType::Float64]);
         let bits: Vec<u64> =
             made.column(3).as_primitive::<Float64Type>().values().iter().map(|x| x.to_bits()).collect();
         assert_eq!(bits, [f64::NAN.to_bits(), (-0.0_f64).to_bits(), 1.5_f64.to_bits()]);
-        assert!(written_max(&made) >= "{\"n\":-3,\"text\":\"c\",\"view\":\"a view that is longer\",\"x\":1.5}".len());
-        let both = alone(&[made.slice(0, 1), made.slice(1, 2)]).unwrap();
-        assert_eq!((both.rows(), alone(std::slice::from_ref(&made)).unwrap().rows()), (&made, &made));
-        // A number as text, a number without room, and a column that is not there.
+        assert!(
+            json_bytes_max(&made) >= "{\"n\":-3,\"text\":\"c\",\"view\":\"a view that is longer\",\"x\":1.5}".len()
+        );
+        let both = concatenate(&[made.slice(0, 1), made.slice(1, 2)]).unwrap();
+        assert_eq!((both.rows(), concatenate(std::slice::from_ref(&made)).unwrap().rows()), (&made, &made));
+        // A number as text, a number without room, and a missing column.
         for (name, kind) in [("n", ColumnType::Text), ("n", ColumnType::Float64), ("none", ColumnType::Text)] {
-            assert!(ready(&rows, &[of(name, kind)]).is_none());
+            assert!(convert(&rows, &[of(name, kind)]).is_none());
         }
         let others: [(ArrayRef, ColumnType); 2] = [
             (Arc::new(UInt64Array::from(vec![u64::MAX])), ColumnType::Int64),
             (Arc::new(Float32Array::from(vec![0.1])), ColumnType::Float64),
         ];
         for (values, kind) in others {
-            assert!(ready(&batch(vec![("a", values)]), &[of("a", kind)]).is_none());
+            assert!(convert(&batch(vec![("a", values)]), &[of("a", kind)]).is_none());
         }
     }
 }

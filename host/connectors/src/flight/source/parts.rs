@@ -1,4 +1,4 @@
-//! Which parts a stream has and who has them, for all who read one.
+//! The parts of a stream and their servers, shared by all readers.
 
 use super::position::FlightPosition;
 use crate::flight::limits::{ENDPOINTS_AT_ONCE, ENDPOINTS_MAX};
@@ -6,7 +6,7 @@ use crate::flight::messages::{Endpoint, Info};
 use crate::flight::settings::FlightReads;
 use crate::flight::{self, ANSWER_BYTES_MAX, CallRefusal, Fault, Server};
 use glob::Pattern;
-use millstream_base::batch::reading::ReadTrouble;
+use millstream_base::batch::reading::ReadError;
 use millstream_base::error::Error;
 use millstream_base::job::spec::{Origin, SourceSpec};
 use millstream_base::shown;
@@ -18,25 +18,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::timeout;
 
-/// Location of a part that whoever answered has itself.
+/// The location of a part that the responding server itself has.
 const HERE: &str = "arrow-flight-reuse-connection:";
 
-/// What a server told of a stream.
+/// A server's response about a stream.
 #[derive(Default)]
 pub struct Parts {
-    /// Its parts, in the order in which they are numbered.
+    /// The endpoints, in the order of their numbers.
     pub endpoints: Vec<Endpoint>,
 }
 
-/// What those know together who read a source.
+/// The shared state of a source's readers.
 pub struct Shared {
     pub source: SourceSpec,
     pub reads: FlightReads,
-    /// Who is asked for the stream.
+    /// The server that is queried for the stream.
     pub server: Server,
-    folder: PathBuf,
+    dir: PathBuf,
     locations: Vec<Pattern>,
-    /// Connections go on while nobody polls. The runtime of the job ends before its threads do.
+    /// Connections progress between polls. The runtime of the job ends before its threads do.
     runtime: Option<Runtime>,
     handle: Handle,
     known: Mutex<KnownParts>,
@@ -45,16 +45,16 @@ pub struct Shared {
 #[derive(Default)]
 struct KnownParts {
     parts: Option<Arc<Parts>>,
-    /// How many parts the stream had for earlier starts.
+    /// How many parts the stream had for earlier runs.
     count: Option<usize>,
     ended: BTreeSet<usize>,
 }
 
 impl Shared {
-    /// Of a source; or the key that is wrong, and why.
+    /// Creates the state of a source; or returns the invalid key, and why.
     pub fn of(source: &SourceSpec, reads: &FlightReads, origin: &Origin) -> Result<Shared, (&'static str, String)> {
         let locations = patterns(reads)?;
-        let server = Server::of(&reads.url, reads.token.as_deref(), source.tls.as_ref(), &origin.folder)?;
+        let server = Server::of(&reads.url, reads.token.as_deref(), source.tls.as_ref(), &origin.dir)?;
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("flight").enable_all().build();
         let runtime =
             runtime.map_err(|error| ("url", format!("cannot be read: a runtime cannot be started: {error}")))?;
@@ -62,7 +62,7 @@ impl Shared {
             source: source.clone(),
             reads: reads.clone(),
             server,
-            folder: origin.folder.clone(),
+            dir: origin.dir.clone(),
             locations,
             handle: runtime.handle().clone(),
             runtime: Some(runtime),
@@ -70,18 +70,18 @@ impl Shared {
         })
     }
 
-    /// Waits, on a thread that may.
+    /// Blocks on a future, on a thread that may block.
     pub fn block_on<F: Future>(&self, work: F) -> F::Output {
         self.handle.block_on(work)
     }
 
     fn known(&self) -> MutexGuard<'_, KnownParts> {
-        // Nothing that is done under the lock can leave it half done.
+        // No code under the lock can leave the state inconsistent.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What earlier starts have read.
-    pub fn remember(&self, places: impl Iterator<Item = (usize, FlightPosition)>) {
+    /// Adds what earlier runs have read.
+    pub fn add_read(&self, places: impl Iterator<Item = (usize, FlightPosition)>) {
         let mut known = self.known();
         for (number, at) in places {
             known.count = Some(at.parts);
@@ -91,13 +91,13 @@ impl Shared {
         }
     }
 
-    /// A part was read to its end.
+    /// Records that a part was read to its end.
     pub fn ended(&self, number: usize) {
         self.known().ended.insert(number);
     }
 
-    /// The parts that are read now: others follow when these have ended. There is always one, whose end is that of the source.
-    pub fn names(&self) -> Result<Vec<String>, ReadTrouble> {
+    /// Returns the parts to read now: others follow when these have ended. There is always one, whose end is that of the source.
+    pub fn names(&self) -> Result<Vec<String>, ReadError> {
         let last = |count: usize| vec![count.saturating_sub(1).to_string()];
         {
             let known = self.known();
@@ -110,39 +110,40 @@ impl Shared {
         let mut known = self.known();
         if let Some(before) = known.count.replace(count).filter(|before| *before != count) {
             known.count = Some(before);
-            return Err(self.lasting(&self.server, &other_rows(&format!("{count} parts, and there were {before}"))));
+            return Err(self.permanent(&self.server, &other_rows(&format!("{count} parts, and there were {before}"))));
         }
         let open = (0..count).filter(|number| !known.ended.contains(number)).take(ENDPOINTS_AT_ONCE);
         let names: Vec<String> = open.map(|number| number.to_string()).collect();
         Ok(if names.is_empty() { last(count) } else { names })
     }
 
-    /// The parts as the server tells them, and whether it was asked just now.
-    pub fn parts(&self) -> Result<(Arc<Parts>, bool), ReadTrouble> {
+    /// Returns the parts of the stream, and whether they were queried just now.
+    pub fn parts(&self) -> Result<(Arc<Parts>, bool), ReadError> {
         let mut known = self.known();
         if let Some(parts) = &known.parts {
             return Ok((parts.clone(), false));
         }
-        let asked = self.block_on(async {
+        let result = self.block_on(async {
             let mut connection = self.server.connect().await?;
-            let mut answers =
-                connection.ask("GetFlightInfo", &flight::descriptor(&self.reads.wanted), ANSWER_BYTES_MAX);
-            let answer = async {
-                let info = answers.next().await?;
-                while info.is_some() && answers.next().await?.is_some() {}
+            let mut responses =
+                connection.call_once("GetFlightInfo", &flight::descriptor(&self.reads.requested), ANSWER_BYTES_MAX);
+            let response = async {
+                let info = responses.next().await?;
+                while info.is_some() && responses.next().await?.is_some() {}
                 Ok(info)
             };
             let stall = self.reads.stall;
-            let answered: Result<_, CallRefusal> =
-                timeout(stall, answer).await.unwrap_or_else(|_| Err(flight::stalled(stall).into()));
-            answered.map_err(|refused| refused.fault)
+            let parts_result: Result<_, CallRefusal> =
+                timeout(stall, response).await.unwrap_or_else(|_| Err(flight::stalled(stall).into()));
+            parts_result.map_err(|refusal| refusal.fault)
         });
-        let info = asked.map_err(|fault| self.trouble(&self.server, fault))?;
+        let info = result.map_err(|fault| self.read_error(&self.server, fault))?;
         let info = Info::decode(info.unwrap_or_default());
-        let info = info.map_err(|error| self.lasting(&self.server, &format!("it sent an invalid message: {error}")))?;
+        let info =
+            info.map_err(|error| self.permanent(&self.server, &format!("it sent an invalid message: {error}")))?;
         let count = info.endpoints.len();
         if count > ENDPOINTS_MAX {
-            return Err(self.lasting(
+            return Err(self.permanent(
                 &self.server,
                 &format!("the stream has {count} parts, and a source reads at most {ENDPOINTS_MAX}; configure the server to return fewer"),
             ));
@@ -151,20 +152,20 @@ impl Shared {
         Ok((known.parts.insert(parts).clone(), true))
     }
 
-    /// The server is asked again next time, unless it was since it told this.
-    pub fn forget(&self, parts: &Arc<Parts>) {
+    /// Drops these parts, so that the server is queried again, unless it already was.
+    pub fn invalidate(&self, parts: &Arc<Parts>) {
         let mut known = self.known();
         if known.parts.as_ref().is_some_and(|now| Arc::ptr_eq(now, parts)) {
             known.parts = None;
         }
     }
 
-    /// Who has a part: any of them, the first one first. It is the server itself, or stands where the job may go: whoever it is gets to know what the
-    /// job logs in with.
+    /// Returns the servers that have a part, in the server's order. Each is the source's own server or an allowed location, as it receives
+    /// the job's credentials.
     pub fn holders(&self, endpoint: &Endpoint) -> Result<Vec<Server>, String> {
         let mut holders = Vec::new();
-        let (own, safe) = (url(&self.server), self.server.place.tls.is_some());
-        // What a server says is judged before anything is made of it.
+        let (own, safe) = (url(&self.server), self.server.address.tls.is_some());
+        // A location is checked before anything is derived from it.
         let may_go = |url: &String| {
             let is_named = *url == own || self.locations.iter().any(|pattern| pattern.matches(url));
             is_named && (!safe || url.starts_with("grpc+tls://"))
@@ -175,7 +176,7 @@ impl Shared {
                 continue;
             }
             let other = flight::plain_url(&location.uri).filter(may_go);
-            let other = other.and_then(|url| self.server.beside(&url, self.source.tls.as_ref(), &self.folder));
+            let other = other.and_then(|url| self.server.other_server(&url, self.source.tls.as_ref(), &self.dir));
             holders.extend(other);
         }
         if let (true, Some(location)) = (holders.is_empty(), endpoint.locations.first()) {
@@ -195,17 +196,18 @@ impl Shared {
         Ok(holders)
     }
 
-    /// Why something did not work at a server.
-    pub fn trouble(&self, server: &Server, fault: Fault) -> ReadTrouble {
+    /// Interprets an error at a server.
+    pub fn read_error(&self, server: &Server, fault: Fault) -> ReadError {
         match fault {
-            Fault::Passing(why) => ReadTrouble::Passing(format!("{}: {why}", server.place.shown())),
-            Fault::Lasting(why) => self.lasting(server, &why),
+            Fault::Transient(why) => ReadError::Transient(format!("{}: {why}", server.address.shown())),
+            Fault::Permanent(why) => self.permanent(server, &why),
         }
     }
 
-    fn lasting(&self, server: &Server, why: &str) -> ReadTrouble {
-        let (source, place, stream) = (&self.source.name, server.place.shown(), flight::shown(&self.reads.wanted));
-        ReadTrouble::Lasting(Error::job(format!("source `{source}`: {place}: stream {stream}: {why}")))
+    fn permanent(&self, server: &Server, why: &str) -> ReadError {
+        let (source, address, stream) =
+            (&self.source.name, server.address.shown(), flight::shown(&self.reads.requested));
+        ReadError::Permanent(Error::job(format!("source `{source}`: {address}: stream {stream}: {why}")))
     }
 }
 
@@ -217,27 +219,27 @@ impl Drop for Shared {
     }
 }
 
-/// Of the servers that are said to have a part, so many are looked at.
+/// Maximum number of locations of a part that are considered.
 const LOCATIONS_MAX: usize = 100;
 
-/// Where the job goes beside its server; or the key that is wrong, and why.
+/// Returns the patterns of allowed locations; or the invalid key, and why.
 pub fn patterns(reads: &FlightReads) -> Result<Vec<Pattern>, (&'static str, String)> {
     let pattern = |location: &String| {
-        // What stands in brackets is an address of IPv6, and no class of letters.
+        // Brackets enclose an IPv6 address, not a character class.
         Pattern::new(&location.replace('[', "[[]"))
             .map_err(|error| ("locations", format!("`{location}` is not a valid pattern: {error}")))
     };
     reads.locations.iter().map(pattern).collect()
 }
 
-/// Where a server is, as `locations` name it.
+/// Returns the URL of a server, as `locations` would contain it.
 fn url(server: &Server) -> String {
-    let place = &server.place;
-    let host = if place.host.contains(':') { format!("[{}]", place.host) } else { place.host.clone() };
-    format!("grpc{}://{host}:{}", if place.tls.is_some() { "+tls" } else { "" }, place.port)
+    let address = &server.address;
+    let host = if address.host.contains(':') { format!("[{}]", address.host) } else { address.host.clone() };
+    format!("grpc{}://{host}:{}", if address.tls.is_some() { "+tls" } else { "" }, address.port)
 }
 
-/// What to do about a server that does not give what it gave.
+/// Returns what to do about a server that does not return the same rows.
 pub fn other_rows(what: &str) -> String {
     format!(
         "it returns other rows than before: {what}. The job's position is a number of rows; let the server return the same rows in the \
@@ -254,8 +256,8 @@ mod tests {
 
     #[test]
     fn the_job_goes_only_where_it_may() {
-        let wanted = FlightDescriptor::Path(vec!["a".into()]);
-        let mut reads = FlightReads::new("grpc://me:secret@localhost:1", wanted);
+        let requested = FlightDescriptor::Path(vec!["a".into()]);
+        let mut reads = FlightReads::new("grpc://me:secret@localhost:1", requested);
         reads.locations = vec!["grpc://worker-*.example.org:8815".into()];
         let source = SourceSpec::new("in", SourceKind::Declared(Arc::new(reads.clone())), Format::Json);
         let shared = Shared::of(&source, &reads, &Origin::default()).unwrap();
@@ -272,7 +274,7 @@ mod tests {
             at(&["grpc://worker-1.example.org:8815", "grpc://x:1"]),
             Ok(vec!["grpc://worker-1.example.org:8815".into()])
         );
-        for away in [
+        for uri in [
             "grpc://evil:8815",
             "grpc://worker-1.example.org@evil:8815",
             "http://localhost:1",
@@ -281,7 +283,7 @@ mod tests {
             "grpc://worker-1.example.org:8815/x",
             "\u{1b}[",
         ] {
-            assert!(at(&[away]).is_err_and(|why| why.contains("does not go there")), "{away}");
+            assert!(at(&[uri]).is_err_and(|why| why.contains("does not go there")), "{uri}");
         }
     }
 }

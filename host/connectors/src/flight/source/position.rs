@@ -1,27 +1,27 @@
-//! How far a part of a stream was read. A server gives a part from its beginning on, so what was read is passed over; a digest of it
-//! shows whether it is the same.
+//! The read position of a part of a stream. A server returns a part from its beginning, so rows that were read before are skipped. A digest
+//! of them shows whether they are the same.
 
 use millstream_base::batch::column::ColumnSpec;
 use std::fmt::Write as _;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-/// How far a part of a stream was read, with a digest of its rows that tells whether they are the same again.
+/// The read position of a part of a stream, with a digest that shows whether its rows are the same again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlightPosition {
     /// How many parts the stream had.
     pub parts: usize,
-    /// Rows that were read.
+    /// Number of rows read.
     pub rows: u64,
-    /// Of these rows, as the columns of the job hold them.
+    /// The digest of these rows, as the job's columns hold them.
     pub digest: u64,
-    /// Of the columns: with others the same rows have another digest.
+    /// The hash of the columns: with others the same rows have another digest.
     pub columns: u64,
-    /// Whether there are no more.
+    /// Whether the end was reached.
     pub ended: bool,
 }
 
 impl FlightPosition {
-    /// The beginning of a part.
+    /// Returns the beginning of a part.
     pub fn beginning(parts: usize, columns: &[ColumnSpec]) -> FlightPosition {
         let mut text = String::new();
         for column in columns {
@@ -30,32 +30,32 @@ impl FlightPosition {
         FlightPosition { parts, rows: 0, digest: 0, columns: xxh3_64(text.as_bytes()), ended: false }
     }
 
-    /// The same for rows that stay columns: the digest is another one than that of lines.
+    /// Returns the position for rows that stay columns: their digest differs from that of lines.
     #[must_use]
     pub fn of_columns(self) -> FlightPosition {
         FlightPosition { columns: xxh3_64_with_seed(b"columns", self.columns), ..self }
     }
 
-    /// One row further.
+    /// Advances by one row.
     pub fn add(&mut self, row: &[u8]) {
         self.rows += 1;
         self.digest = xxh3_64_with_seed(row, self.digest);
     }
 
-    /// As it is kept.
-    pub fn written(&self) -> Vec<u8> {
+    /// Encodes the position.
+    pub fn encode(&self) -> Vec<u8> {
         let FlightPosition { parts, rows, digest, columns, ended } = self;
         format!("{rows} {digest:016x} {columns:016x} {parts}{}", if *ended { " end" } else { "" }).into_bytes()
     }
 
-    /// Of what was kept.
+    /// Decodes a position.
     pub fn parse(position: &[u8]) -> Option<FlightPosition> {
-        let mut words = std::str::from_utf8(position).ok()?.split(' ');
-        let rows = words.next()?.parse().ok()?;
-        let digest = u64::from_str_radix(words.next()?, 16).ok()?;
-        let columns = u64::from_str_radix(words.next()?, 16).ok()?;
-        let parts = words.next()?.parse().ok()?;
-        let ended = match words.next() {
+        let mut fields = std::str::from_utf8(position).ok()?.split(' ');
+        let rows = fields.next()?.parse().ok()?;
+        let digest = u64::from_str_radix(fields.next()?, 16).ok()?;
+        let columns = u64::from_str_radix(fields.next()?, 16).ok()?;
+        let parts = fields.next()?.parse().ok()?;
+        let ended = match fields.next() {
             None => false,
             Some("end") => true,
             Some(_) => return None,
@@ -73,11 +73,11 @@ mod tests {
     fn a_position_is_read_as_it_was_written() {
         let columns = [ColumnSpec::new("n", ColumnType::Int64)];
         let mut at = FlightPosition::beginning(3, &columns);
-        assert_eq!(FlightPosition::parse(&at.written()), Some(at));
+        assert_eq!(FlightPosition::parse(&at.encode()), Some(at));
         at.add(b"{\"n\":1}");
         at.add(b"{\"n\":2}");
         at.ended = true;
-        assert_eq!(FlightPosition::parse(&at.written()), Some(at));
+        assert_eq!(FlightPosition::parse(&at.encode()), Some(at));
         let mut other = FlightPosition::beginning(3, &columns);
         other.add(b"{\"n\":2}");
         other.add(b"{\"n\":1}");

@@ -1,16 +1,16 @@
-//! What OpenSearch and its kin answer to `_bulk`: 200 also where rows of the request failed, each for itself.
+//! Parses responses of OpenSearch and similar servers to `_bulk`: the status is 200 even if rows failed, and each row has its own status.
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// What became of the rows of a request.
+/// The outcome for the rows of a request.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct BulkOutcome {
-    /// Rows that may be taken later, by their places in the request.
+    /// Rows that may be accepted later, by their index in the request.
     pub later: Vec<usize>,
-    /// Rows that will never be taken, and why.
-    pub refused: Vec<(usize, String)>,
-    /// Why the first of those of `later` was not taken.
+    /// Rows that will never be accepted, and why.
+    pub rejected: Vec<(usize, String)>,
+    /// Why the first row of `later` was not accepted.
     pub why: String,
 }
 
@@ -27,7 +27,7 @@ struct BulkItem {
     error: serde_json::Value,
 }
 
-/// Reads an answer to so many rows; an error where it is none to them.
+/// Parses the response to a request of `rows` rows. Fails if it is not one.
 pub fn outcome(body: &[u8], rows: usize) -> Result<BulkOutcome, String> {
     let reply: BulkReply =
         serde_json::from_slice(body).map_err(|error| format!("it does not respond as _bulk does: {error}"))?;
@@ -42,12 +42,12 @@ pub fn outcome(body: &[u8], rows: usize) -> Result<BulkOutcome, String> {
         return Ok(outcome);
     }
     for (row, item) in reply.items.iter().enumerate() {
-        // What is to be deleted and is not there is done.
-        let taken = |(does, item): &(&String, &BulkItem)| {
-            (200..300).contains(&item.status) || (*does == "delete" && item.status == 404)
+        // Deleting a document that does not exist is a success.
+        let is_done = |(action, item): &(&String, &BulkItem)| {
+            (200..300).contains(&item.status) || (*action == "delete" && item.status == 404)
         };
-        let Some((_, item)) = item.iter().next().filter(|item| !taken(item)) else { continue };
-        let why = format!("status {}: {}", item.status, words(&item.error));
+        let Some((_, item)) = item.iter().next().filter(|item| !is_done(item)) else { continue };
+        let why = format!("status {}: {}", item.status, describe(&item.error));
         match item.status {
             408 | 429 | 500.. => {
                 if outcome.later.is_empty() {
@@ -55,21 +55,21 @@ pub fn outcome(body: &[u8], rows: usize) -> Result<BulkOutcome, String> {
                 }
                 outcome.later.push(row);
             }
-            _ => outcome.refused.push((row, why)),
+            _ => outcome.rejected.push((row, why)),
         }
     }
     Ok(outcome)
 }
 
-/// Type and reason of an error, with what caused it.
-fn words(error: &serde_json::Value) -> String {
-    let of = |error: &serde_json::Value| match (error["type"].as_str(), error["reason"].as_str()) {
+/// Formats type and reason of an error, and its cause.
+fn describe(error: &serde_json::Value) -> String {
+    let describe_one = |error: &serde_json::Value| match (error["type"].as_str(), error["reason"].as_str()) {
         (Some(kind), Some(reason)) => format!("{kind}: {reason}"),
         _ => error.to_string(),
     };
     match &error["caused_by"] {
-        serde_json::Value::Null => of(error),
-        cause => format!("{}; {}", of(error), of(cause)),
+        serde_json::Value::Null => describe_one(error),
+        cause => format!("{}; {}", describe_one(error), describe_one(cause)),
     }
 }
 
@@ -86,7 +86,7 @@ mod tests {
         let found = outcome(body, 6).unwrap();
         assert_eq!(found.later, [2, 3]);
         assert_eq!(found.why, "status 429: busy: queue full");
-        assert_eq!(found.refused, [(1, "status 400: mapper: no number; x: \"a\"".to_owned())]);
+        assert_eq!(found.rejected, [(1, "status 400: mapper: no number; x: \"a\"".to_owned())]);
         assert_eq!(outcome(br#"{"errors":false,"items":[{"index":{"status":201}}]}"#, 1), Ok(BulkOutcome::default()));
         for wrong in [&b""[..], b"ok", b"{}", br#"{"errors":false,"items":[]}"#, b"[1]"] {
             assert!(outcome(wrong, 1).is_err());

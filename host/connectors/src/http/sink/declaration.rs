@@ -10,7 +10,7 @@ use millstream_base::job::connector::{CHANGES, ENCODING, PARTS, SinkDeclaration,
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{PartsBy, SinkChanges, SinkConfig, SinkStart};
 use millstream_base::job::table::Reader;
-use millstream_base::job::{PartMistakes, http_url, parts};
+use millstream_base::job::{PartErrors, http_url, parts};
 use millstream_base::limits;
 use millstream_base::units;
 use std::any::Any;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const KIND: &str = "http";
-/// The longest that an answer may take.
+/// Maximum of `timeout`.
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
 /// Sinks.
@@ -56,7 +56,7 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
         key(
             "token",
             KeyShape::Text,
-            "Sent with each request as `Authorization: Bearer …`; write \"${NAME}\", so that it does not stand in the file.",
+            "Sent with each request as `Authorization: Bearer …`; write \"${NAME}\", to keep it out of the file.",
         ),
         key(
             "headers",
@@ -66,7 +66,7 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
         ),
         key(
             "rows_per_request_max",
-            KeyShape::Whole(1, i64::MAX as u64),
+            KeyShape::Integer(1, i64::MAX as u64),
             "Maximum rows per request, 10000 by default.",
         ),
         key(
@@ -105,7 +105,7 @@ impl HttpWrites {
             }
         }
         if r.has("op") && !r.has("key") {
-            r.wrong("op", "`op` needs `key`: a row that deletes says of which key");
+            r.wrong("op", "`op` needs `key`: a row that deletes names the key");
         }
         writes.token = text("token", "token = \"${NAME}\"");
         writes.headers = r.headers();
@@ -115,10 +115,10 @@ impl HttpWrites {
         writes
     }
 
-    /// What is said of requests, wherever they bring rows.
+    /// Reads the keys about requests, for every kind that sends rows in requests.
     pub fn read_requests(&mut self, r: &Reader<'_>) {
         self.tls = r.tls();
-        let rows = r.whole("rows_per_request_max", 1, i64::MAX as u64);
+        let rows = r.integer("rows_per_request_max", 1, i64::MAX as u64);
         self.rows_per_request_max = rows.unwrap_or(self.rows_per_request_max);
         let bytes = r.size("request_bytes_max", 1, limits::HTTP_REQUEST_BYTES_MAX_MAX);
         self.request_bytes_max = bytes.unwrap_or(self.request_bytes_max);
@@ -127,7 +127,7 @@ impl HttpWrites {
     }
 }
 
-/// `key` and `op` of body `bulk`.
+/// Reads `key` and `op` of body `bulk`.
 fn documents(text: &impl Fn(&str, &str) -> Option<String>) -> Option<KeyedDocuments> {
     let key = text("key", "key = \"order_id\", the name of one column")?;
     Some(KeyedDocuments { key, op: text("op", "op = \"op\", the name of a column") })
@@ -138,7 +138,7 @@ impl SinkConfig for HttpWrites {
         KIND
     }
 
-    fn check(&self, part: &PartMistakes<'_>) {
+    fn check(&self, part: &PartErrors<'_>) {
         if let Err(message) = http_url::check(&self.url) {
             part.wrong("url", message);
         }
@@ -160,7 +160,7 @@ impl SinkConfig for HttpWrites {
             HttpBody::Lines | HttpBody::Array => "the header Idempotency-Key",
         };
         let shares = "each worker sends its share of a batch, under keys of its own".to_owned();
-        let first = format!("at least once; exactly once where the server goes by {by}");
+        let first = format!("at least once; exactly once if the server deduplicates by {by}");
         [first].into_iter().chain(self.by_worker().then_some(shares)).collect()
     }
 
@@ -186,12 +186,12 @@ impl SinkConfig for HttpWrites {
         self.parts == PartsBy::Worker
     }
 
-    /// Shares are known again by workers, so they have to be as they were.
+    /// Shares are identified by workers, so they must not change.
     fn passes_over_repeated_rows(&self) -> bool {
         self.counts_rows() || self.by_worker()
     }
 
-    /// What may make a server take requests. Rows are known by where they stand among those of their batch.
+    /// The settings by which a server may deduplicate requests. Rows are identified by their position in the batch.
     fn sent_as(&self, now: &dyn SinkConfig) -> Option<Arc<dyn SinkConfig>> {
         let now = (now as &dyn Any).downcast_ref::<HttpWrites>()?;
         Some(Arc::new(HttpWrites { parts: self.parts, ..now.clone() }))
@@ -206,7 +206,7 @@ impl SinkConfig for HttpWrites {
     }
 
     fn encoder(&self, _start: SinkStart<'_>, _schema: &SchemaRef) -> Result<Option<EncodeRows>> {
-        // Of the rows of a key the last is chosen first.
+        // The last row of each key is selected first.
         Ok(self.keyed().is_none().then(|| Arc::new(json::encode) as EncodeRows))
     }
 }

@@ -1,5 +1,5 @@
-//! Documents that rows share by a key: of each key the last row of a batch counts, and the others are not sent. So it does not matter in
-//! which order the server takes those that are sent, and those that it takes only when they are sent again.
+//! Documents that rows share by a key. Only the last row of each key in a batch is sent. So the order in which the server accepts rows does not
+//! matter, even if some are sent again.
 
 use super::settings::KeyedDocuments;
 use crate::sink::encode::plain;
@@ -10,25 +10,25 @@ use millstream_base::batch::op::Op;
 use millstream_base::batch::types::{ColumnType, describe};
 use std::collections::HashMap;
 
-/// What becomes of the document of a row.
+/// The document of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
     /// Its `_id`.
     pub id: String,
-    /// It is deleted, instead of written.
+    /// Whether it is deleted instead of written.
     pub deleted: bool,
 }
 
-/// The documents of the rows of a batch; `None` for a row whose document another one behind it has.
+/// The documents of the rows of a batch; `None` for a row whose document a later row has.
 pub type Documents = Vec<Option<Document>>;
 
-/// Whether the columns of rows are there, and can be what they are named for: the key of the job, and what is wrong.
+/// Checks that the configured columns exist and have suitable types. An error is the key and the reason.
 pub fn check(documents: &KeyedDocuments, schema: &Schema) -> Result<(), (&'static str, String)> {
     let column = |key: &'static str, name: &str| {
-        let there =
+        let missing =
             || (key, format!("`{key}` names `{name}`, and the rows have {}; write one of these", describe(schema)));
-        let place = schema.index_of(name).map_err(|_| there())?;
-        Ok(ColumnType::of(schema.field(place).data_type()))
+        let index = schema.index_of(name).map_err(|_| missing())?;
+        Ok(ColumnType::of(schema.field(index).data_type()))
     };
     match column("key", &documents.key)? {
         ColumnType::Binary => {
@@ -47,21 +47,21 @@ pub fn check(documents: &KeyedDocuments, schema: &Schema) -> Result<(), (&'stati
     }
 }
 
-/// The documents of the rows of a batch. An error names the row, from 1.
-pub fn of(parts: &[RecordBatch], documents: &KeyedDocuments) -> Result<Documents, String> {
+/// Returns the documents of the rows of a batch. An error names the row, counted from 1.
+pub fn of_rows(parts: &[RecordBatch], documents: &KeyedDocuments) -> Result<Documents, String> {
     let mut found: Documents = Vec::new();
     let mut last: HashMap<String, usize> = HashMap::new();
     for part in parts {
         let column = |name: &str| part.column_by_name(name).ok_or_else(|| format!("there is no column `{name}`"));
         let keys = column(&documents.key)?;
         let cells = Cells::of(keys);
-        let words = documents.op.as_ref().map(|op| column(op)).transpose()?;
-        let words = words.and_then(|words| words.as_string_opt::<i32>());
+        let ops = documents.op.as_ref().map(|op| column(op)).transpose()?;
+        let ops = ops.and_then(|ops| ops.as_string_opt::<i32>());
         let mut scratch = String::new();
         for row in 0..part.num_rows() {
             let number = found.len();
             let wrong = |why: String| format!("row {}: {why}", number + 1);
-            let op = Op::of_row(words, row).map_err(wrong)?;
+            let op = Op::of_row(ops, row).map_err(wrong)?;
             if op == Op::Truncate {
                 return Err(wrong(
                     "it says `truncate`, and an index is not emptied by a row; leave such rows out with a `filter`, and empty the index by hand".into(),
@@ -98,17 +98,17 @@ mod tests {
     fn of_a_key_the_last_row_of_a_batch_is_the_document() {
         let documents = KeyedDocuments { key: "k".into(), op: Some("op".into()) };
         let first = rows(&[Some(1), Some(2), Some(1)], &[Some("insert"), Some("insert"), Some("update")]);
-        let found = of(&[first, rows(&[Some(2)], &[Some("delete")])], &documents).unwrap();
+        let found = of_rows(&[first, rows(&[Some(2)], &[Some("delete")])], &documents).unwrap();
         let document = |id: &str, deleted| Some(Document { id: id.into(), deleted });
         assert_eq!(found, [None, None, document("1", false), document("2", true)]);
-        for (key, op, told) in [
+        for (key, op, expected) in [
             (None, Some("insert"), "row 2: its `k` is null"),
             (Some(1), Some("truncate"), "row 2: it says `truncate`"),
             (Some(1), Some("drop"), "row 2: its `op` is `drop`"),
             (Some(1), None, "row 2: its `op` is null"),
         ] {
             let rows = rows(&[Some(7), key], &[Some("upsert"), op]);
-            assert!(of(&[rows], &documents).unwrap_err().starts_with(told), "{told}");
+            assert!(of_rows(&[rows], &documents).unwrap_err().starts_with(expected), "{expected}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! The requests of a batch: its rows as JSON lines, cut so that the same rows make the same requests each time.
+//! Splits a batch into requests with its rows as JSON lines. The same rows always make the same requests.
 
 use super::documents::{Document, Documents};
 use super::settings::HttpBody;
@@ -9,32 +9,32 @@ use millstream_base::digest::checksum;
 use serde_json::json;
 use std::io;
 
-/// Some rows of a batch.
+/// Rows of one request.
 #[derive(Default)]
-pub struct RowsOfRequest {
-    /// Which request of the batch, from 0.
+pub struct RequestRows {
+    /// Number of the request in the batch, from 0.
     pub number: u64,
-    /// Rows as JSON, without anything between them.
+    /// Rows as JSON, concatenated.
     json: Vec<u8>,
     rows: Vec<RequestRow>,
 }
 
 struct RequestRow {
-    /// Which row of the batch, from 0.
+    /// Number of the row in the batch, from 0.
     number: u64,
     /// Where its JSON ends.
     end: usize,
-    /// Its document, where rows share documents.
+    /// Its document, if rows share documents.
     document: Option<Document>,
 }
 
-impl RowsOfRequest {
-    /// How many rows there are.
+impl RequestRows {
+    /// Returns the number of rows.
     pub fn rows(&self) -> usize {
         self.rows.len()
     }
 
-    /// Of what is in these of its rows.
+    /// Returns a digest of the contents of these rows.
     pub fn digest(&self, rows: &[usize]) -> String {
         if rows.len() == self.rows() {
             return checksum(&self.json);
@@ -42,32 +42,32 @@ impl RowsOfRequest {
         checksum(&rows.iter().flat_map(|row| self.row(*row)).copied().collect::<Vec<u8>>())
     }
 
-    /// How many rows of the batch there are up to its last one.
+    /// Returns how many rows of the batch there are up to the last one of this request.
     pub fn end(&self) -> u64 {
         self.rows.last().map_or(0, |row| row.number + 1)
     }
 
-    /// Which row of the batch a row is, from 0.
+    /// Returns the number of a row in the batch, from 0.
     pub fn number_of(&self, row: usize) -> u64 {
         self.rows.get(row).map_or(0, |row| row.number)
     }
 
-    /// A row as JSON.
+    /// Returns a row as JSON.
     pub fn row(&self, row: usize) -> &[u8] {
         let end = |row: usize| self.rows.get(row).map(|row| row.end);
         let start = row.checked_sub(1).and_then(end).unwrap_or(0);
         self.json.get(start..end(row).unwrap_or(start)).unwrap_or_default()
     }
 
-    /// The body of a request with these of the rows. `id`: what names a row of the batch.
+    /// Returns the body of a request with these rows. `id` returns the ID of a row of the batch.
     pub fn body(&self, rows: &[usize], form: &HttpBody, id: impl Fn(u64) -> String) -> Bytes {
         let mut body = Vec::with_capacity(
             self.json.len() + 128 * if matches!(form, HttpBody::Bulk { .. }) { rows.len() } else { 1 },
         );
-        for (place, row) in rows.iter().enumerate() {
+        for (position, row) in rows.iter().enumerate() {
             match form {
                 HttpBody::Lines => {}
-                HttpBody::Array => body.push(if place == 0 { b'[' } else { b',' }),
+                HttpBody::Array => body.push(if position == 0 { b'[' } else { b',' }),
                 HttpBody::Bulk { index, .. } => {
                     let document = self.rows.get(*row).and_then(|row| row.document.as_ref());
                     let id = document.map_or_else(|| id(self.number_of(*row)), |document| document.id.clone());
@@ -76,8 +76,8 @@ impl RowsOfRequest {
                         action["_index"] = json!(index);
                     }
                     let deleted = document.is_some_and(|document| document.deleted);
-                    let does = if deleted { json!({ "delete": action }) } else { json!({ "index": action }) };
-                    body.extend_from_slice(does.to_string().as_bytes());
+                    let action_line = if deleted { json!({ "delete": action }) } else { json!({ "index": action }) };
+                    body.extend_from_slice(action_line.to_string().as_bytes());
                     body.push(b'\n');
                     if deleted {
                         continue;
@@ -96,18 +96,18 @@ impl RowsOfRequest {
     }
 }
 
-/// Hands the rows of a batch to `send`, at most so many rows and bytes at a time, but at least one. `documents`: those of the rows, where
-/// rows share documents; a row that has none is left out.
+/// Passes the rows of a batch to `send`, at most `rows_max` and about `bytes_max` at a time, but at least one. If rows share documents, `documents`
+/// holds them, and rows without a document are omitted.
 pub fn each<E>(
     parts: &[RecordBatch],
     documents: Option<Documents>,
     (rows_max, bytes_max): (usize, usize),
-    mut send: impl FnMut(RowsOfRequest) -> Result<(), E>,
+    mut send: impl FnMut(RequestRows) -> Result<(), E>,
 ) -> Result<(), E>
 where
     E: From<io::Error>,
 {
-    let mut next = RowsOfRequest::default();
+    let mut next = RequestRows::default();
     let mut number = 0;
     let keyed = documents.is_some();
     let mut documents = documents.into_iter().flatten();
@@ -119,13 +119,13 @@ where
             if keyed && document.is_none() {
                 continue;
             }
-            let begin = next.json.len();
+            let row_start = next.json.len();
             encoder.write(row, &mut next.json)?;
             if !next.rows.is_empty() && (next.rows.len() >= rows_max || next.json.len() + next.rows.len() >= bytes_max)
             {
-                let json = next.json.split_off(begin);
-                let behind = RowsOfRequest { number: next.number + 1, json, rows: Vec::new() };
-                send(std::mem::replace(&mut next, behind))?;
+                let json = next.json.split_off(row_start);
+                let rest = RequestRows { number: next.number + 1, json, rows: Vec::new() };
+                send(std::mem::replace(&mut next, rest))?;
             }
             next.rows.push(RequestRow { number: number - 1, end: next.json.len(), document });
         }
@@ -133,8 +133,8 @@ where
     if next.rows.is_empty() { Ok(()) } else { send(next) }
 }
 
-/// All rows of a request.
-pub fn all(request: &RowsOfRequest) -> Vec<usize> {
+/// Returns the indices of all rows of a request.
+pub fn all(request: &RequestRows) -> Vec<usize> {
     (0..request.rows()).collect()
 }
 

@@ -1,44 +1,44 @@
-//! Settings of sinks of kind `http`.
+//! Settings of `http` sinks.
 
 use crate::limits;
 use millstream_base::job::spec::{PartsBy, TlsSpec};
 use millstream_base::limits::{HTTP_TIMEOUT_MS, SERVER_WAIT_MS};
 use std::time::Duration;
 
-/// Where rows are sent, and how.
+/// The destination of rows, and the form of the requests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpWrites {
-    /// `https://host/path`; `${NAME}` stands for an environment variable, `{key}` for the key of a request.
+    /// `https://host/path`; `${NAME}` is replaced by an environment variable, `{key}` by the key of a request.
     pub url: String,
-    /// PUT in the place of POST.
+    /// PUT instead of POST.
     pub put: bool,
-    /// What a request holds.
+    /// Format of the body.
     pub body: HttpBody,
     /// Sent as `Authorization: Bearer …`.
     pub token: Option<String>,
     /// Other headers, by name.
     pub headers: Vec<(String, String)>,
-    /// How a server with https is spoken to; `None`: it is checked by what the system trusts.
+    /// TLS settings for `https`; `None`: the system trust store.
     pub tls: Option<TlsSpec>,
-    /// Most rows of a request.
+    /// Maximum rows per request.
     pub rows_per_request_max: u64,
-    /// Most bytes of rows of a request; one row at least.
+    /// Maximum bytes of rows per request; at least one row is sent.
     pub request_bytes_max: u64,
-    /// How long an answer may take.
+    /// Timeout for a response.
     pub timeout: Duration,
-    /// How long the job waits for a server that is away.
+    /// How long the job waits for an unreachable server.
     pub wait: Duration,
-    /// Rows of a `_bulk` that the server refuses are left out; else the job stops.
+    /// Whether rows of a `_bulk` that the server rejects are dropped; otherwise the job stops.
     pub reject: bool,
-    /// Who sends: worker 0 whole batches, or each worker the rows that it has.
+    /// Whether worker 0 sends complete batches, or each worker its own rows.
     pub parts: PartsBy,
 }
 
 impl HttpWrites {
-    /// What stands in headers for a number that is larger with each request: it counts batches and their rows.
+    /// Placeholder in headers for a number that increases with each request: it counts batches and their rows.
     pub const SEQUENCE: &str = "{sequence}";
 
-    /// Rows as JSON lines to this URL, with default limits.
+    /// Creates settings that send rows as JSON lines to this URL, with default limits.
     pub fn new(url: impl Into<String>) -> HttpWrites {
         HttpWrites {
             url: url.into(),
@@ -56,12 +56,12 @@ impl HttpWrites {
         }
     }
 
-    /// Whether its requests have such a number.
+    /// Returns whether requests have a sequence number.
     pub fn counts_rows(&self) -> bool {
         self.headers.iter().any(|(_, value)| value.contains(HttpWrites::SEQUENCE))
     }
 
-    /// What the documents are that rows share.
+    /// Returns the settings of documents that rows share.
     pub fn keyed(&self) -> Option<&KeyedDocuments> {
         match &self.body {
             HttpBody::Bulk { documents, .. } => documents.as_ref(),
@@ -70,19 +70,19 @@ impl HttpWrites {
     }
 }
 
-/// What a request holds.
+/// Format of a request's body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum HttpBody {
-    /// A JSON object a line.
+    /// One JSON object per line.
     #[default]
     Lines,
-    /// A JSON array of them.
+    /// A JSON array of objects.
     Array,
-    /// What `_bulk` of OpenSearch takes: a line with what to do before each.
+    /// The `_bulk` format of OpenSearch: an action line before each row.
     Bulk {
-        /// The index, where the URL does not name it.
+        /// The index, if the URL does not name it.
         index: Option<String>,
-        /// What its documents are; `None`: each row is one of its own.
+        /// Settings of shared documents; `None`: each row is a separate document.
         documents: Option<KeyedDocuments>,
     },
 }
@@ -92,6 +92,6 @@ pub enum HttpBody {
 pub struct KeyedDocuments {
     /// The column whose value names the document of a row.
     pub key: String,
-    /// The column that says what a row does, where some of them delete documents; it is not written.
+    /// The column that says what a row does, if rows may delete documents; it is not written.
     pub op: Option<String>,
 }

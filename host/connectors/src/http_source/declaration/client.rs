@@ -1,4 +1,4 @@
-//! What a job file says of sources that read from a server over HTTP.
+//! Declaration of `http` sources that read from a server.
 
 use super::CURSOR;
 use crate::http_source::fetch;
@@ -8,16 +8,16 @@ use millstream_base::error::Result;
 use millstream_base::job::http_url;
 use millstream_base::job::spec::{ColumnSource, Format, Origin, RecordBounds, SourceConfig, SourceSpec, SourceStart};
 use millstream_base::job::table::Reader;
-use millstream_base::job::{PartMistakes, parts};
+use millstream_base::job::{PartErrors, parts};
 use millstream_base::{limits, units};
 use std::time::Duration;
 
-/// The longest that a server may be silent, or an answer may take.
+/// Maximum of `stall`, `timeout` and `every`.
 const WAIT_MAX: Duration = Duration::from_secs(86_400);
-/// Keys that only such sources have.
+/// Keys that only sources with `url` have.
 pub(super) const CLIENT_KEYS: &[&str] =
     &["every", "stream", "cursor", "rows", "pages", "headers", "send", "stall", "answer_bytes_max", "timeout"];
-/// Keys that only sources have which listen.
+/// Keys that only sources with `listen` have.
 const SERVER_KEYS: &[&str] =
     &["listen", "spread", "request_bytes_max", "request_time_max", "connections_max", "producers_max"];
 
@@ -40,10 +40,8 @@ impl ClientReads {
             }
         };
         match spec.shape {
-            HttpShape::Poll { .. } => {
-                not_for(&["stall"], "is for streams, and this source asks again and again (`every`)")
-            }
-            _ => not_for(&["cursor", "rows", "pages"], "is for sources that ask again and again (`every`)"),
+            HttpShape::Poll { .. } => not_for(&["stall"], "is for streams, and this source polls (`every`)"),
+            _ => not_for(&["cursor", "rows", "pages"], "is for sources that poll (`every`)"),
         }
         if spec.shape != HttpShape::Websocket {
             not_for(&["send"], "is what is said on a WebSocket");
@@ -59,26 +57,23 @@ impl ClientReads {
 }
 
 fn shape(url: &str, r: &Reader<'_>) -> HttpShape {
-    let words = [("lines", HttpShape::Lines), ("sse", HttpShape::Events), ("websocket", HttpShape::Websocket)];
-    let stream = r.choice("stream", &words, &["grpc"]);
-    // What the environment gives may say it. Where it does not give it yet, the text is all there is.
-    let known = http_url::url(url).unwrap_or_else(|_| url.to_owned());
-    let is_websocket = ["ws://", "wss://"].iter().any(|scheme| known.starts_with(scheme));
+    let streams = [("lines", HttpShape::Lines), ("sse", HttpShape::Events), ("websocket", HttpShape::Websocket)];
+    let stream = r.choice("stream", &streams, &["grpc"]);
+    // An environment variable may contain the scheme. If it is not set yet, the text of the job file decides.
+    let expanded = http_url::url(url).unwrap_or_else(|_| url.to_owned());
+    let is_websocket = ["ws://", "wss://"].iter().any(|scheme| expanded.starts_with(scheme));
     if is_websocket {
         if stream.as_ref().is_some_and(|stream| *stream != HttpShape::Websocket) {
             r.wrong("stream", "`stream` is not what a URL with ws:// or wss:// is, which is a WebSocket; remove it");
         }
         if r.has("every") {
-            r.wrong(
-                "every",
-                "`every` is for URLs that are asked again and again, and this one is a WebSocket; remove it",
-            );
+            r.wrong("every", "`every` is for URLs that are polled, and this one is a WebSocket; remove it");
         }
         return HttpShape::Websocket;
     }
     if r.has("every") {
         if r.has("stream") {
-            r.wrong("every", "`every` asks again and again, and `stream` follows one answer; remove one of them");
+            r.wrong("every", "`every` polls, and `stream` follows one response; remove one of them");
         }
         let every = r.time("every").unwrap_or(Duration::from_secs(10));
         let rows = r.text("rows", "rows = \"data.items\"").map(|path| path.split('.').map(str::to_owned).collect());
@@ -87,7 +82,7 @@ fn shape(url: &str, r: &Reader<'_>) -> HttpShape {
     }
     if !r.has("stream") && r.has("url") {
         let message = "`url` does not say how to read it; write every = \"10s\" to ask again and again, or stream = \"lines\" or \
-                       \"sse\" to follow one answer that never ends; a WebSocket begins with ws:// or wss://, or has stream = \
+                       \"sse\" to follow one response that never ends; a WebSocket begins with ws:// or wss://, or has stream = \
                        \"websocket\" where only a variable says so";
         r.wrong("url", message);
     }
@@ -107,7 +102,7 @@ fn cursor(r: &Reader<'_>) -> Option<HttpCursor> {
         r.wrong(
             "cursor",
             format!(
-                "`cursor` is found in the last row (`field`) or in a header of the answer (`header`); write {example}"
+                "`cursor` is found in the last row (`field`) or in a header of the response (`header`); write {example}"
             ),
         );
     }
@@ -119,7 +114,7 @@ impl SourceConfig for ClientReads {
         super::KIND
     }
 
-    fn check(&self, source: &SourceSpec, part: &PartMistakes<'_>) {
+    fn check(&self, source: &SourceSpec, part: &PartErrors<'_>) {
         let schemes: &[&str] = match self.shape {
             HttpShape::Websocket => &["ws://", "wss://"],
             _ => &["http://", "https://"],
@@ -128,7 +123,7 @@ impl SourceConfig for ClientReads {
             part.wrong("url", message);
         }
         self.token.iter().for_each(|token| parts::token(token, part));
-        if let Some(name) = self.headers.iter().map(|(name, _)| name).find(|name| is_ours(name)) {
+        if let Some(name) = self.headers.iter().map(|(name, _)| name).find(|name| is_reserved(name)) {
             part.wrong("headers", format!("`headers.{name}` is set by the source itself; remove it"));
         }
         if source.tls.as_ref().is_some_and(|tls| tls.name.is_some()) {
@@ -144,12 +139,12 @@ impl SourceConfig for ClientReads {
             }
         }
         if let Some(bytes) = self.answer_bytes_max.filter(|bytes| *bytes > source.bytes_per_batch_max) {
-            let most = source.bytes_per_batch_max;
+            let max = source.bytes_per_batch_max;
             let message = format!(
-                "`answer_bytes_max` is {bytes}, more than `bytes_per_batch_max`, {most}: an answer is taken by one batch; lower it, or \
+                "`answer_bytes_max` is {bytes}, more than `bytes_per_batch_max`, {max}: a batch takes a complete response; lower it, or \
                  raise that"
             );
-            part.wrong(part.place(["answer_bytes_max", "bytes_per_batch_max"]), message);
+            part.wrong(part.existing_path(["answer_bytes_max", "bytes_per_batch_max"]), message);
         }
         if let HttpShape::Poll { rows, .. } = &self.shape
             && !rows.is_empty()
@@ -176,7 +171,7 @@ impl SourceConfig for ClientReads {
             if matches!(cursor.from, CursorFrom::Field(_)) && source.format != Format::Json {
                 let word = source.format.word();
                 let message =
-                    format!("`cursor.field` is a field of JSON, and the format is `{word}`; write format = \"json\"");
+                    format!("`cursor.field` is a JSON field, and the format is `{word}`; write format = \"json\"");
                 part.wrong("cursor.field", message);
             }
         }
@@ -185,13 +180,13 @@ impl SourceConfig for ClientReads {
     fn promise(&self) -> Option<&'static str> {
         Some(match &self.shape {
             HttpShape::Poll { cursor: Some(_), .. } => {
-                "exactly once where the server answers what comes after the cursor; with [checkpoint]"
+                "exactly once if the server returns what comes after the cursor; with [checkpoint]"
             }
             HttpShape::Poll { cursor: None, .. } => {
                 "each answer that is taken exactly once; what changes twice between two requests is seen once"
             }
             HttpShape::Events => {
-                "exactly once where each event has an id and the server goes on behind Last-Event-ID; else as lines"
+                "exactly once if each event has an id and the server resumes after Last-Event-ID; otherwise as lines"
             }
             HttpShape::Lines | HttpShape::Websocket => {
                 "exactly once from the moment a batch is planned; what arrives while the job is not connected is lost"
@@ -204,35 +199,35 @@ impl SourceConfig for ClientReads {
     }
 
     fn no_frames(&self) -> Option<&'static str> {
-        Some("they do not come over HTTP yet; ask the server for JSON")
+        Some("they are not supported over HTTP; request JSON from the server")
     }
 
     fn gives(&self, part: &ColumnSource) -> bool {
         self.shape == HttpShape::Events && matches!(part, ColumnSource::Event | ColumnSource::Id)
     }
 
-    /// What stands behind `?` says what is asked for, and may change; a URL is kept as it was written.
+    /// The query may change without making it another source. A URL is compared as written.
     fn identity<'a>(&'a self, _written: &dyn Fn(&str) -> Option<&'a str>) -> String {
         format!("http client {}", self.url.split('?').next().unwrap_or_default())
     }
 
     fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
-        let usable = fetch::check(source, self, &origin.folder);
+        let usable = fetch::check(source, self, &origin.dir);
         usable.map_err(|(key, message)| wrong(source, origin, key, message))
     }
 
     fn start(&self, start: SourceStart<'_>) -> Result<()> {
         let (source, client, from, inbox) =
             (start.source.clone(), self.clone(), start.from.clone(), start.inbox.clone());
-        let folder = start.origin.folder.clone();
-        receive(&start, async move { fetch::receive(&source, &client, &folder, &from, &inbox).await });
+        let dir = start.origin.dir.clone();
+        receive(&start, async move { fetch::receive(&source, &client, &dir, &from, &inbox).await });
         Ok(())
     }
 }
 
-/// Headers that say what is read, and from where.
-fn is_ours(name: &str) -> bool {
+/// Returns whether the source sets this header itself.
+fn is_reserved(name: &str) -> bool {
     ["host", "content-length", "transfer-encoding", "connection", "upgrade", "accept-encoding", "last-event-id"]
         .iter()
-        .any(|own| name.eq_ignore_ascii_case(own))
+        .any(|reserved| name.eq_ignore_ascii_case(reserved))
 }

@@ -1,4 +1,4 @@
-//! What a job file says of sources that others POST to.
+//! Declaration of `http` sources that receive requests.
 
 use super::client::CLIENT_KEYS;
 use crate::http_source::server;
@@ -8,11 +8,11 @@ use crate::receiver::listening::check_certificate;
 use millstream_base::error::Result;
 use millstream_base::job::spec::{Origin, RecordBounds, SourceConfig, SourceSpec, SourceStart};
 use millstream_base::job::table::Reader;
-use millstream_base::job::{PartMistakes, parts};
+use millstream_base::job::{PartErrors, parts};
 use millstream_base::{limits, units};
 use std::time::Duration;
 
-/// The longest that a request may take to come in.
+/// Maximum of `request_time_max`.
 const REQUEST_TIME_MAX_MAX: Duration = Duration::from_secs(3600);
 
 impl ServerReads {
@@ -26,40 +26,40 @@ impl ServerReads {
             r.wrong(
                 key,
                 format!(
-                    "`{key}` is for a source that reads from a server; remove it, or write `url` in place of `listen`"
+                    "`{key}` is for a source that reads from a server; remove it, or write `url` instead of `listen`"
                 ),
             );
         }
         let mut reads = ServerReads::new(r.text("listen", example).unwrap_or_default());
         reads.read_limits(r);
-        let producers = r.whole("producers_max", 1, HTTP_PRODUCERS_MAX_MAX);
+        let producers = r.integer("producers_max", 1, HTTP_PRODUCERS_MAX_MAX);
         reads.producers_max = producers.unwrap_or(reads.producers_max);
         reads
     }
 
-    /// Reads what all have in common that are sent requests.
+    /// Reads the keys that all sources share that receive requests.
     pub fn read_limits(&mut self, r: &Reader<'_>) {
         self.spread = r.flag("spread").unwrap_or(false);
         self.token = r.text("token", "token = \"${NAME}\"").map(str::to_owned);
         self.request_bytes_max = r.size("request_bytes_max", 1, limits::HTTP_REQUEST_BYTES_MAX_MAX);
         self.request_time_max = r.time("request_time_max").unwrap_or(self.request_time_max);
-        let connections = r.whole("connections_max", 1, limits::HTTP_CONNECTIONS_MAX_MAX);
+        let connections = r.integer("connections_max", 1, limits::HTTP_CONNECTIONS_MAX_MAX);
         self.connections_max = connections.unwrap_or(self.connections_max);
     }
 
-    /// Notes what is wrong with it.
-    pub fn check(&self, source: &SourceSpec, part: &PartMistakes<'_>) {
+    /// Notes errors in the settings.
+    pub fn check(&self, source: &SourceSpec, part: &PartErrors<'_>) {
         parts::address("listen", &self.listen, part);
         if let Some(token) = &self.token {
             parts::token(token, part);
         }
         if let Some(bytes) = self.request_bytes_max.filter(|bytes| *bytes > source.bytes_per_batch_max) {
-            let most = source.bytes_per_batch_max;
+            let max = source.bytes_per_batch_max;
             let message = format!(
-                "`request_bytes_max` is {bytes}, more than `bytes_per_batch_max`, {most}: a request is taken by one batch; lower it, \
+                "`request_bytes_max` is {bytes}, more than `bytes_per_batch_max`, {max}: a request is taken by one batch; lower it, \
                  or raise that"
             );
-            part.wrong(part.place(["request_bytes_max", "bytes_per_batch_max"]), message);
+            part.wrong(part.existing_path(["request_bytes_max", "bytes_per_batch_max"]), message);
         }
         if self.request_time_max.is_zero() || self.request_time_max > REQUEST_TIME_MAX_MAX {
             let time = units::show_time(self.request_time_max);
@@ -74,7 +74,7 @@ impl SourceConfig for ServerReads {
         super::KIND
     }
 
-    fn check(&self, source: &SourceSpec, part: &PartMistakes<'_>) {
+    fn check(&self, source: &SourceSpec, part: &PartErrors<'_>) {
         ServerReads::check(self, source, part);
     }
 
@@ -90,7 +90,7 @@ impl SourceConfig for ServerReads {
         self.spread
     }
 
-    /// Wherever it listens, the same senders come.
+    /// The address does not matter, as the same senders would connect to another one.
     fn identity<'a>(&'a self, _written: &dyn Fn(&str) -> Option<&'a str>) -> String {
         "http server".to_owned()
     }

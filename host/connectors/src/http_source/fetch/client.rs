@@ -1,4 +1,4 @@
-//! Requests of a source to its server: who the job is there, where answers lead to, and what those mean that are none.
+//! Sends the requests of a source to its server: credentials, redirects and error responses.
 
 use super::RoundEnd;
 use super::last_bytes::{self, LastBytes};
@@ -18,9 +18,9 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How often an answer may lead elsewhere.
+/// Maximum number of redirects.
 const REDIRECTS_MAX: usize = 5;
-/// Of an answer that is none: what is read, for how long, and what a message shows.
+/// Limits for error responses: bytes and time to read, and bytes shown in a message.
 const BODY_BYTES_MAX: usize = 16 << 10;
 const BODY_TIME_MAX: Duration = Duration::from_secs(5);
 const SHOWN_BYTES_MAX: usize = 400;
@@ -29,13 +29,13 @@ const SHOWN_BYTES_MAX: usize = 400;
 pub struct FetchClient {
     source: String,
     home: Server,
-    /// What only that server hears: the token, and what the job file says.
-    own: HeaderMap,
+    /// Headers that only this server receives: the token, and those of the job file.
+    own_headers: HeaderMap,
     tls: Tls,
     time_max: Duration,
 }
 
-/// Where a request goes.
+/// The destination of a request.
 #[derive(Clone)]
 pub struct Target {
     server: Server,
@@ -44,62 +44,62 @@ pub struct Target {
 }
 
 impl Target {
-    /// The server.
+    /// Returns the server.
     pub fn server(&self) -> &Server {
         &self.server
     }
 
-    /// Path and query.
+    /// Returns path and query.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Makes a connection, and tells when bytes come over it.
+    /// Opens a connection. Returns also a handle that reports when bytes last arrived.
     pub async fn stream(&self) -> Result<(Box<dyn Wire>, LastBytes), Fault> {
-        let (listener, heard) = last_bytes::listen();
-        // Beneath TLS, of which a piece may take its time as well.
-        let wire = self.server.stream(|stream| listener.over(stream)).await?;
-        Ok((wire, heard))
+        let (tracker, last_bytes) = last_bytes::tracker();
+        // Below TLS, as a large TLS record may take long to arrive.
+        let wire = self.server.stream(|stream| tracker.track(stream)).await?;
+        Ok((wire, last_bytes))
     }
 }
 
-/// An answer whose body is still to come.
-pub struct Answer {
-    /// Its head, and the body.
+/// A response whose body has not been read.
+pub struct FetchedResponse {
+    /// Head and body of the response.
     pub response: Response<Incoming>,
-    /// Where it came from.
+    /// The target that sent it.
     pub from: Target,
-    /// The connection, which is gone with it.
+    /// Keeps the connection open.
     _client: Client,
 }
 
-/// What an answer means for the source: rows, another address, or the end.
-pub enum AnswerKind {
-    /// It is what was asked for.
+/// What a response means for the source.
+pub enum ResponseKind {
+    /// A successful response.
     Good,
-    /// The request goes there.
-    Leads(Target),
-    /// There is none.
+    /// The request is redirected.
+    Redirect(Target),
+    /// An error.
     Ended(RoundEnd),
 }
 
 impl FetchClient {
-    /// For a source; or the key that is wrong, and why.
-    pub fn of(source: &SourceSpec, client: &ClientReads, folder: &Path) -> Result<FetchClient, (&'static str, String)> {
-        let tls = source.tls.as_ref().map_or_else(Tls::default, |tls| Tls::of(tls, folder));
-        let home = http_url::url(&client.url).and_then(|url| Server::of(&over_http(&url), tls.clone()));
+    /// Creates the client of a source. An error is the invalid key and the reason.
+    pub fn new(source: &SourceSpec, client: &ClientReads, dir: &Path) -> Result<FetchClient, (&'static str, String)> {
+        let tls = source.tls.as_ref().map_or_else(Tls::default, |tls| Tls::of(tls, dir));
+        let home = http_url::url(&client.url).and_then(|url| Server::of(&with_http_scheme(&url), tls.clone()));
         let home = home.map_err(|why| ("url", why))?;
         home.check().map_err(|why| ("tls", format!("cannot be used: {why}")))?;
-        let own = headers(client).map_err(|why| ("headers", why))?;
-        Ok(FetchClient { source: source.name.clone(), home, own, tls, time_max: client.timeout })
+        let own_headers = headers(client).map_err(|why| ("headers", why))?;
+        Ok(FetchClient { source: source.name.clone(), home, own_headers, tls, time_max: client.timeout })
     }
 
-    /// The URL without what stands behind `?`, for messages.
-    pub fn place(&self) -> &str {
-        self.home.place()
+    /// Returns the URL without its query, for messages.
+    pub fn display_url(&self) -> &str {
+        self.home.display_url()
     }
 
-    /// The URL's own target, where a parameter says more.
+    /// Returns the target of the URL, optionally with an additional parameter.
     pub fn target(&self, parameter: Option<(&str, &str)>) -> Target {
         let path = match parameter {
             Some((name, value)) => with_parameter(self.home.path(), name, value),
@@ -108,61 +108,61 @@ impl FetchClient {
         Target { server: self.home.clone(), path, is_home: true }
     }
 
-    /// A path, with its query, of the own server.
-    pub fn at(&self, path: &str) -> Target {
+    /// Returns a target on the source's server; `path` includes the query.
+    pub fn target_of(&self, path: &str) -> Target {
         Target { server: self.home.clone(), path: path.to_owned(), is_home: true }
     }
 
-    /// Path and query of the page that an answer names as the next one. No other server is asked for it.
+    /// Returns path and query of the next page that a response names. It must be on the source's server.
     pub fn page(&self, from: &Target, location: &str) -> Result<String, String> {
-        let target = self.led(from, location)?;
+        let target = self.redirect_target(from, location)?;
         if target.is_home { Ok(target.path) } else { Err("which is at another server".into()) }
     }
 
-    /// The headers of a request to there.
+    /// Returns the headers of a request to this target.
     pub fn headers(&self, target: &Target, more: &HeaderMap) -> HeaderMap {
         let mut headers = more.clone();
         if target.is_home {
-            // What the job file says comes first.
-            headers.extend(self.own.clone());
+            // Headers of the job file take precedence.
+            headers.extend(self.own_headers.clone());
         }
         headers
     }
 
-    /// Asks, goes where the answer leads, and waits for the head of one that is good.
-    pub async fn get(&self, mut target: Target, more: &HeaderMap) -> Result<Answer, RoundEnd> {
+    /// Sends a request, follows redirects, and waits for the head of a successful response.
+    pub async fn get(&self, mut target: Target, more: &HeaderMap) -> Result<FetchedResponse, RoundEnd> {
         for _ in 0..=REDIRECTS_MAX {
             let headers = self.headers(&target, more);
-            let asked = HttpRequest { method: Method::GET, path: target.path.clone(), headers, body: Bytes::new() };
+            let request = HttpRequest { method: Method::GET, path: target.path.clone(), headers, body: Bytes::new() };
             let mut client = Client::new(target.server.clone());
-            let mut response = client.open(&asked, self.time_max).await?;
+            let mut response = client.open(&request, self.time_max).await?;
             let (status, headers) = (response.status(), response.headers().clone());
             let good = status.is_success() || status == StatusCode::NOT_MODIFIED;
             let body = if good { Bytes::new() } else { beginning(response.body_mut()).await };
-            match self.meaning(&target, status, &headers, &body) {
-                AnswerKind::Good => return Ok(Answer { response, from: target, _client: client }),
-                AnswerKind::Leads(next) => target = next,
-                AnswerKind::Ended(ended) => return Err(ended),
+            match self.classify(&target, status, &headers, &body) {
+                ResponseKind::Good => return Ok(FetchedResponse { response, from: target, _client: client }),
+                ResponseKind::Redirect(next) => target = next,
+                ResponseKind::Ended(ended) => return Err(ended),
             }
         }
         Err(RoundEnd::lost(format!("more than {REDIRECTS_MAX} redirects; check `url`")))
     }
 
-    /// What an answer is, by its head; of one that is not good also by its body.
-    pub fn meaning(&self, target: &Target, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> AnswerKind {
+    /// Classifies a response by its head, and an error response also by its body.
+    pub fn classify(&self, target: &Target, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ResponseKind {
         if status.is_success() || status == StatusCode::NOT_MODIFIED || status == StatusCode::SWITCHING_PROTOCOLS {
-            return AnswerKind::Good;
+            return ResponseKind::Good;
         }
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         if status.is_redirection()
             && let Some(location) = text(LOCATION)
         {
-            return match self.led(target, location) {
-                Ok(target) => AnswerKind::Leads(target),
-                Err(why) => AnswerKind::Ended(RoundEnd::Failed(Error::environment(format!(
+            return match self.redirect_target(target, location) {
+                Ok(target) => ResponseKind::Redirect(target),
+                Err(why) => ResponseKind::Ended(RoundEnd::Failed(Error::environment(format!(
                     "source `{}`: {}: {status}: it redirects to {}, {why}; set `url` to the final address",
                     self.source,
-                    self.place(),
+                    self.display_url(),
                     shown::harmless(location, SHOWN_BYTES_MAX)
                 )))),
             };
@@ -170,38 +170,38 @@ impl FetchClient {
         let body = String::from_utf8_lossy(body);
         let body = shown::printable(body.trim(), SHOWN_BYTES_MAX).replace('\n', " ");
         let why = if body.is_empty() { status.to_string() } else { format!("{status}: {body}") };
-        let passes = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
-        if passes.contains(&status) || status.is_server_error() {
+        let transient_statuses = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+        if transient_statuses.contains(&status) || status.is_server_error() {
             let after = text(RETRY_AFTER).and_then(retry_after);
-            return AnswerKind::Ended(RoundEnd::Lost(super::Loss { why, after, usual: false }));
+            return ResponseKind::Ended(RoundEnd::Lost(super::Loss { why, after, expected: false }));
         }
-        let story = |help: &str| format!("source `{}`: {}: {why}; {help}", self.source, self.place());
-        AnswerKind::Ended(RoundEnd::Failed(match status {
-            // Starting again does not mend it, and looks like an attack.
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if self.own.is_empty() => {
-                Error::job(story("the server requires credentials; set `token` or `headers`"))
+        let to_message = |help: &str| format!("source `{}`: {}: {why}; {help}", self.source, self.display_url());
+        ResponseKind::Ended(RoundEnd::Failed(match status {
+            // Restarting does not help, and would look like an attack.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if self.own_headers.is_empty() => {
+                Error::job(to_message("the server requires credentials; set `token` or `headers`"))
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Error::job(story("check `token` or `headers`, or their permissions, and restart the job"))
+                Error::job(to_message("check `token` or `headers`, or their permissions, and restart the job"))
             }
             StatusCode::NOT_FOUND | StatusCode::GONE => {
-                Error::environment(story("the address does not exist; check `url`"))
+                Error::environment(to_message("the address does not exist; check `url`"))
             }
-            _ => Error::environment(story("check `url` or `headers`")),
+            _ => Error::environment(to_message("check `url` or `headers`")),
         }))
     }
 
-    /// Where an answer leads to. What only the own server may hear goes to no other, nor does the job's certificate.
-    fn led(&self, from: &Target, location: &str) -> Result<Target, String> {
+    /// Resolves a redirect. Credentials and the client certificate are sent only to the source's own server.
+    fn redirect_target(&self, from: &Target, location: &str) -> Result<Target, String> {
         let tls = Tls { own: None, ..self.tls.clone() };
         let scheme = if from.server.is_secure() { "https" } else { "http" };
         let authority = from.server.authority();
-        let location = over_http(location.split('#').next().unwrap_or_default());
+        let location = with_http_scheme(location.split('#').next().unwrap_or_default());
         let url = match location.as_str() {
             absolute if absolute.starts_with("http://") || absolute.starts_with("https://") => location,
             rest if rest.starts_with("//") => format!("{scheme}:{rest}"),
             rest if rest.starts_with('/') => format!("{scheme}://{authority}{rest}"),
-            // Another scheme stands before a colon.
+            // A colon in the first segment means another scheme.
             other if other.split(['/', '?']).next().is_some_and(|first| first.contains(':')) => {
                 return Err("which is not an HTTP URL".into());
             }
@@ -210,8 +210,8 @@ impl FetchClient {
             }
             rest => {
                 let path = from.path.split('?').next().unwrap_or_default();
-                let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-                format!("{scheme}://{authority}{folder}/{rest}")
+                let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
+                format!("{scheme}://{authority}{dir}/{rest}")
             }
         };
         let server = Server::of(&url, tls).map_err(|why| format!("which {why}"))?;
@@ -219,7 +219,7 @@ impl FetchClient {
             return Err("which is not encrypted".into());
         }
         let path = server.path().to_owned();
-        // With a step elsewhere in between it is who is there that leads back, and not the own server.
+        // After a detour the other server chose the target, and not the source's own server.
         match from.is_home && server.is_same(&self.home) {
             true => Ok(Target { server: self.home.clone(), path, is_home: true }),
             false => Ok(Target { server, path, is_home: false }),
@@ -227,8 +227,8 @@ impl FetchClient {
     }
 }
 
-/// A WebSocket begins as HTTP does.
-fn over_http(url: &str) -> String {
+/// Replaces the scheme of a WebSocket URL, as its handshake is an HTTP request.
+fn with_http_scheme(url: &str) -> String {
     match url
         .strip_prefix("ws://")
         .map(|rest| ("http://", rest))
@@ -239,7 +239,7 @@ fn over_http(url: &str) -> String {
     }
 }
 
-/// A path whose query says this, in place of what it said under that name.
+/// Sets a query parameter, replacing its previous values.
 fn with_parameter(path: &str, name: &str, value: &str) -> String {
     use millstream_base::secrets::URL_TEXT;
     use percent_encoding::{percent_decode_str, utf8_percent_encode};
@@ -249,8 +249,8 @@ fn with_parameter(path: &str, name: &str, value: &str) -> String {
         !pair.is_empty() && percent_decode_str(key).decode_utf8_lossy() != name
     };
     let encoded = |text: &str| utf8_percent_encode(text, URL_TEXT).to_string();
-    let own = format!("{}={}", encoded(name), encoded(value));
-    let pairs: Vec<&str> = query.split('&').filter(is_other).chain([own.as_str()]).collect();
+    let pair = format!("{}={}", encoded(name), encoded(value));
+    let pairs: Vec<&str> = query.split('&').filter(is_other).chain([pair.as_str()]).collect();
     format!("{path}?{}", pairs.join("&"))
 }
 
@@ -273,7 +273,7 @@ fn headers(client: &ClientReads) -> Result<HeaderMap, String> {
     Ok(headers)
 }
 
-/// The beginning of a body, as far as it comes soon.
+/// Reads the beginning of a body, within limits.
 async fn beginning(body: &mut Incoming) -> Bytes {
     let mut found = Vec::new();
     let reading = async {
@@ -284,7 +284,7 @@ async fn beginning(body: &mut Incoming) -> Bytes {
             }
         }
     };
-    // What came until then counts.
+    // Keep what has arrived until the timeout.
     let _ = timeout(BODY_TIME_MAX, reading).await;
     found.truncate(BODY_BYTES_MAX);
     found.into()
@@ -294,10 +294,10 @@ async fn beginning(body: &mut Incoming) -> Bytes {
 mod tests {
     use super::*;
 
-    fn asker(url: &str) -> FetchClient {
+    fn fetcher(url: &str) -> FetchClient {
         let mut client = ClientReads::new(url);
         client.token = Some("secret".into());
-        FetchClient::of(&SourceSpec::of("in", client.clone()), &client, Path::new("")).unwrap()
+        FetchClient::new(&SourceSpec::of("in", client.clone()), &client, Path::new("")).unwrap()
     }
 
     #[test]
@@ -316,20 +316,20 @@ mod tests {
     #[test]
     fn a_url_without_a_path_is_asked_at_the_root() {
         for url in ["http://h?since=0", "ws://h?since=0"] {
-            let asker = asker(url);
-            assert_eq!(asker.target(None).path(), "/?since=0", "{url}");
-            assert_eq!(asker.target(Some(("since", "7"))).path(), "/?since=7", "{url}");
-            assert_eq!(asker.page(&asker.target(None), "?page=2"), Ok("/?page=2".into()), "{url}");
+            let fetcher = fetcher(url);
+            assert_eq!(fetcher.target(None).path(), "/?since=0", "{url}");
+            assert_eq!(fetcher.target(Some(("since", "7"))).path(), "/?since=7", "{url}");
+            assert_eq!(fetcher.page(&fetcher.target(None), "?page=2"), Ok("/?page=2".into()), "{url}");
         }
     }
 
     #[test]
     fn no_other_server_hears_who_the_job_is() {
-        let asker = asker("https://own.example/a/b?c=d");
-        let home = asker.target(None);
-        let told = |target: &Target| asker.headers(target, &HeaderMap::new()).contains_key(AUTHORIZATION);
-        assert!(told(&home));
-        for (location, path, is_told) in [
+        let fetcher = fetcher("https://own.example/a/b?c=d");
+        let home = fetcher.target(None);
+        let is_trusted = |target: &Target| fetcher.headers(target, &HeaderMap::new()).contains_key(AUTHORIZATION);
+        assert!(is_trusted(&home));
+        for (location, path, expected_trust) in [
             ("/x?y", "/x?y", true),
             ("x", "/a/x", true),
             ("?page=2", "/a/b?page=2", true),
@@ -340,18 +340,18 @@ mod tests {
             ("//other.example/x", "/x", false),
             ("https://own.example.evil.example/x", "/x", false),
         ] {
-            let led = asker.led(&home, location).unwrap();
-            assert_eq!((led.path.as_str(), told(&led)), (path, is_told), "{location}");
+            let target = fetcher.redirect_target(&home, location).unwrap();
+            assert_eq!((target.path.as_str(), is_trusted(&target)), (path, expected_trust), "{location}");
         }
-        assert_eq!(asker.page(&home, "/x?page=2"), Ok("/x?page=2".into()));
-        assert_eq!(asker.page(&home, "https://own.example?page=2"), Ok("/?page=2".into()));
-        assert!(asker.page(&home, "https://other.example/x").is_err());
-        let away = asker.led(&home, "https://other.example/x").unwrap();
-        assert!(asker.page(&away, "https://own.example/x").is_err());
-        let back = asker.led(&away, "https://own.example/x").unwrap();
-        assert!(!told(&back), "another server chose what is asked");
+        assert_eq!(fetcher.page(&home, "/x?page=2"), Ok("/x?page=2".into()));
+        assert_eq!(fetcher.page(&home, "https://own.example?page=2"), Ok("/?page=2".into()));
+        assert!(fetcher.page(&home, "https://other.example/x").is_err());
+        let away = fetcher.redirect_target(&home, "https://other.example/x").unwrap();
+        assert!(fetcher.page(&away, "https://own.example/x").is_err());
+        let back = fetcher.redirect_target(&away, "https://own.example/x").unwrap();
+        assert!(!is_trusted(&back), "another server chose what is asked");
         for wrong in ["http://own.example/x", "ftp://own.example/", "https://me:pw@own.example/", "https://"] {
-            assert!(asker.led(&home, wrong).is_err(), "{wrong}");
+            assert!(fetcher.redirect_target(&home, wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -1,40 +1,40 @@
-//! The cursor that the rows of an answer tell. It is looked for in the answer itself: of a row that is too long only the
-//! beginning is kept, and the cursor may stand behind it.
+//! Finds the cursor in the rows of a response. It is searched in the response itself: only the beginning of a row that is too long is kept, and the
+//! cursor may follow it.
 
 use millstream_base::decode::json::{each_element, is_one_value, text_at, value_at};
 use millstream_base::decode::mark;
 
-/// The value at this path of the last row that has one there. Where the last row is broken off the next request so asks for it
-/// alone, and not for all the good ones before it again.
+/// Returns the value at `path` of the last row that has one. If the last row is incomplete, the next request so fetches only that row, and not the
+/// complete rows before it again.
 ///
-/// Rows are found as [`cut`](crate::receiver::bodies::cut) finds them.
-pub fn last_of(answer: &[u8], path: &[String]) -> Option<String> {
-    let answer = answer.strip_prefix(mark::UTF_8).unwrap_or(answer).trim_ascii();
-    let text = std::str::from_utf8(answer).ok();
+/// Rows are delimited as by [`cut`](crate::receiver::bodies::cut).
+pub fn last_of(response: &[u8], path: &[String]) -> Option<String> {
+    let response = response.strip_prefix(mark::UTF_8).unwrap_or(response).trim_ascii();
+    let text = std::str::from_utf8(response).ok();
     if let Some(text) = text.filter(|text| text.starts_with('[')) {
         return last_of_array(text, path);
     }
     match text.filter(|text| is_one_value(text)) {
-        Some(row) => told(row, path),
-        None => answer.rsplit(|byte| *byte == b'\n').find_map(|line| told(std::str::from_utf8(line).ok()?, path)),
+        Some(row) => value_of(row, path),
+        None => response.rsplit(|byte| *byte == b'\n').find_map(|line| value_of(std::str::from_utf8(line).ok()?, path)),
     }
 }
 
 fn last_of_array(text: &str, path: &[String]) -> Option<String> {
     let mut last = None;
     each_element(text, |element| last = Some(element)).ok()?;
-    if let Some(found) = told(last?, path) {
+    if let Some(found) = value_of(last?, path) {
         return Some(found);
     }
-    // All of them are looked into only now: it is rare, and takes as long as to find them.
+    // Searching all elements is rare, and takes as long as finding them.
     let mut found = None;
-    each_element(text, |element| found = told(element, path).or(found.take())).ok()?;
+    each_element(text, |element| found = value_of(element, path).or(found.take())).ok()?;
     found
 }
 
-/// What a whole row says there, as a URL can say it: a number digit by digit, as it is compared with others there. One that is
-/// broken off says nothing, even if its cursor can be read: it may be the beginning of a longer number.
-fn told(row: &str, path: &[String]) -> Option<String> {
+/// Returns the value of a complete row as text for a URL. Numbers keep their digits, as servers may compare them as text. An incomplete row has no
+/// value even if its cursor is readable: it may be the beginning of a longer number.
+fn value_of(row: &str, path: &[String]) -> Option<String> {
     text_at(value_at(row, path).ok()??, &[])
 }
 
@@ -42,35 +42,35 @@ fn told(row: &str, path: &[String]) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn found(answer: &str) -> Option<String> {
-        last_of(answer.as_bytes(), &["a".into(), "id".into()])
+    fn found(response: &str) -> Option<String> {
+        last_of(response.as_bytes(), &["a".into(), "id".into()])
     }
 
     #[test]
     fn the_last_row_tells_the_cursor() {
-        for (answer, expected) in [
+        for (response, expected) in [
             ("", None),
             ("[]", None),
             ("[{\"a\":{\"id\":1}},{\"a\":{\"id\":2.50}}]", Some("2.50")),
             ("\u{FEFF} [\n{\"a\":{\"id\":\"x \\u0026\"}}\n]\n", Some("x &")),
             ("{\"a\":{\"id\":1}}\n{\"a\":{\"id\":2}}\r\n\n", Some("2")),
             ("{\"a\":{\"id\":7}}", Some("7")),
-            // One row over several lines, of which one could be a row.
+            // One row over several lines, one of which could itself be a row.
             ("{\n\"b\":\n{\"a\":{\"id\":1}}\n}", None),
             ("{\n\"a\":\n{\"id\":1}\n}", Some("1")),
             ("{\"a\":{\"id\":1}}\n{\"a\":{\"id\":null}}\n{\"a\":[]}", Some("1")),
         ] {
-            assert_eq!(found(answer).as_deref(), expected, "{answer}");
+            assert_eq!(found(response).as_deref(), expected, "{response}");
         }
     }
 
     #[test]
     fn where_the_last_row_tells_none_the_one_before_does() {
         let rows = "{\"a\":{\"id\":11}}\n{\"a\":{\"id\":12}}\n{\"a\":{\"id\":1234},\"b\":\"c\"}";
-        let whole = rows.len();
+        let total = rows.len();
         let first = rows.find("{\"a\":{\"id\":1234").unwrap();
         assert_eq!(found(rows).as_deref(), Some("1234"));
-        for end in first..whole {
+        for end in first..total {
             assert_eq!(found(&rows[..end]).as_deref(), Some("12"), "{}", &rows[..end]);
         }
         assert_eq!(found("[{\"a\":{\"id\":1}},{\"a\":{\"id\":2}},{\"a\":{}},7]").as_deref(), Some("2"));

@@ -1,4 +1,4 @@
-//! When something came over a connection: a message may take longer than silence may last, and comes all the time.
+//! Tracks when bytes last arrived over a connection. A message may take longer than the silence limit if its bytes keep arriving.
 
 use crate::http::Wire;
 use std::io::{self, IoSlice};
@@ -9,37 +9,37 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// When the last bytes came.
+/// The time when bytes last arrived.
 pub struct LastBytes(watch::Receiver<Instant>);
 
 impl LastBytes {
-    /// The time that went by since the last bytes came, where some came after this moment.
-    pub fn since(&self, begin: Instant) -> Option<Duration> {
+    /// Returns how long ago bytes last arrived, if some arrived after `begin`.
+    pub fn silence_since(&self, begin: Instant) -> Option<Duration> {
         let last = *self.0.borrow();
         (last > begin).then(|| last.elapsed())
     }
 }
 
-/// What takes note of that.
-pub struct Listener(watch::Sender<Instant>);
+/// Records when bytes arrive.
+pub struct Tracker(watch::Sender<Instant>);
 
-/// For one connection.
-pub fn listen() -> (Listener, LastBytes) {
-    let (noted, heard) = watch::channel(Instant::now());
-    (Listener(noted), LastBytes(heard))
+/// Creates the two ends of the tracking of one connection.
+pub fn tracker() -> (Tracker, LastBytes) {
+    let (last, last_bytes) = watch::channel(Instant::now());
+    (Tracker(last), LastBytes(last_bytes))
 }
 
-impl Listener {
-    /// Listens to this one.
-    pub fn over<S: Wire>(self, wire: S) -> MonitoredConnection<S> {
-        MonitoredConnection { wire, noted: self.0 }
+impl Tracker {
+    /// Wraps a connection.
+    pub fn track<S: Wire>(self, wire: S) -> MonitoredConnection<S> {
+        MonitoredConnection { wire, last: self.0 }
     }
 }
 
-/// A connection that notes when bytes come.
+/// A connection that records when bytes arrive.
 pub struct MonitoredConnection<S> {
     wire: S,
-    noted: watch::Sender<Instant>,
+    last: watch::Sender<Instant>,
 }
 
 impl<S: Wire> AsyncRead for MonitoredConnection<S> {
@@ -48,7 +48,7 @@ impl<S: Wire> AsyncRead for MonitoredConnection<S> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.wire).poll_read(cx, buffer))?;
         if buffer.filled().len() > before {
-            this.noted.send_replace(Instant::now());
+            this.last.send_replace(Instant::now());
         }
         Poll::Ready(Ok(()))
     }
@@ -88,22 +88,22 @@ mod tests {
     #[tokio::test]
     async fn bytes_that_come_are_noted_and_not_those_that_go() {
         let (mut far, near) = duplex(100);
-        let (listener, heard) = listen();
-        let mut near = listener.over(near);
+        let (listener, last_bytes) = tracker();
+        let mut near = listener.track(near);
         let mut begin = Instant::now();
         near.write_all(b"hello").await.unwrap();
-        assert!(heard.since(begin).is_none());
+        assert!(last_bytes.silence_since(begin).is_none());
         far.write_all(b"ab").await.unwrap();
         let mut byte = [0];
         for _ in 0..2 {
             tokio::time::sleep(Duration::from_millis(1)).await;
             near.read_exact(&mut byte).await.unwrap();
-            assert!(heard.since(begin).is_some_and(|silence| silence < begin.elapsed()));
+            assert!(last_bytes.silence_since(begin).is_some_and(|silence| silence < begin.elapsed()));
             begin = Instant::now();
-            assert!(heard.since(begin).is_none());
+            assert!(last_bytes.silence_since(begin).is_none());
         }
         drop(far);
         assert_eq!(near.read(&mut byte).await.unwrap(), 0);
-        assert!(heard.since(begin).is_none(), "the end is nothing that came");
+        assert!(last_bytes.silence_since(begin).is_none(), "the end is nothing that came");
     }
 }

@@ -1,7 +1,7 @@
-//! An answer that never ends, of lines. Nothing tells a server where to go on: what it sends while nobody listens is lost.
+//! Reads a response of lines that never ends. The server cannot resume at a position: lines that it sends while the source is disconnected are lost.
 
 use super::{Fetch, RoundEnd};
-use crate::http::{Fault, told};
+use crate::http::{Fault, to_fault};
 use crate::receiver::framer;
 use crate::receiver::framing::{Counter, StreamCursor};
 use bytes::Bytes;
@@ -10,13 +10,13 @@ use hyper::body::Incoming;
 use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue};
 use tokio::task::coop::consume_budget;
 
-/// Streams are not packed: what is there is to be seen at once.
+/// Returns the headers of a request for a stream. It must not be compressed, so that rows are available immediately.
 pub fn stream_headers() -> HeaderMap {
     HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))])
 }
 
-/// Why a stream that is packed cannot be read; `None`: it is not.
-pub fn packed(headers: &HeaderMap) -> Option<String> {
+/// Returns why a compressed stream cannot be read; `None` if it is not compressed.
+pub fn compression_error(headers: &HeaderMap) -> Option<String> {
     let how = headers.get(CONTENT_ENCODING)?.to_str().unwrap_or("?");
     (!how.trim().eq_ignore_ascii_case("identity")).then(|| {
         format!(
@@ -26,18 +26,18 @@ pub fn packed(headers: &HeaderMap) -> Option<String> {
     })
 }
 
-/// The next bytes of a stream; `None`: its end.
+/// Returns the next bytes of a stream; `None` at its end.
 pub async fn next(fetch: &Fetch<'_>, body: &mut Incoming) -> Result<Option<Bytes>, RoundEnd> {
-    match fetch.within(fetch.client.stall, next_of(body)).await {
+    match fetch.wait_within(fetch.client.stall, next_of(body)).await {
         Some(next) => next,
         None => Err(fetch.stalled()),
     }
 }
 
-/// The next bytes of a body; `None`: its end.
+/// Returns the next bytes of a body; `None` at its end.
 pub async fn next_of(body: &mut Incoming) -> Result<Option<Bytes>, RoundEnd> {
     loop {
-        // A stream that never pauses must not keep its thread from other tasks.
+        // A stream that never pauses must not block other tasks of its thread.
         consume_budget().await;
         match body.frame().await {
             None => return Ok(None),
@@ -46,37 +46,37 @@ pub async fn next_of(body: &mut Incoming) -> Result<Option<Bytes>, RoundEnd> {
                 _ => {}
             },
             Some(Err(error)) => {
-                let (Fault::Passing(why) | Fault::Lasting(why)) = told(&error);
+                let (Fault::Transient(why) | Fault::Permanent(why)) = to_fault(&error);
                 return Err(RoundEnd::lost(format!("the connection broke ({why})")));
             }
         }
     }
 }
 
-/// Follows one answer to its end.
+/// Follows one response to its end.
 pub async fn follow(fetch: &mut Fetch<'_>) -> RoundEnd {
-    let answer = fetch.asker.get(fetch.asker.target(None), &stream_headers()).await;
-    let mut answer = match answer {
-        Ok(answer) => answer,
+    let fetched = fetch.fetcher.get(fetch.fetcher.target(None), &stream_headers()).await;
+    let mut fetched = match fetched {
+        Ok(fetched) => fetched,
         Err(ended) => return ended,
     };
-    if let Some(why) = packed(answer.response.headers()) {
+    if let Some(why) = compression_error(fetched.response.headers()) {
         return fetch.failed(&why);
     }
     fetch.connected();
     let start = StreamCursor { at: Counter::Rows(fetch.rows.count()), ..StreamCursor::default() };
-    let mut framer = framer(fetch.source).at(start);
-    let mut over = None;
+    let mut framer = framer(fetch.source).with_cursor(start);
+    let mut end = None;
     loop {
-        match next(fetch, answer.response.body_mut()).await {
+        match next(fetch, fetched.response.body_mut()).await {
             Ok(Some(data)) => {
                 framer.buffer(data.len()).extend_from_slice(&data);
-                // What comes is worth a new connection soon.
+                // A connection that delivered data may be reopened soon.
                 fetch.backoff.reset();
             }
             Ok(None) => {
                 framer.end();
-                over = Some(RoundEnd::closed("the stream ended"));
+                end = Some(RoundEnd::closed("the stream ended"));
             }
             Err(ended) => {
                 let why = match &ended {
@@ -84,16 +84,16 @@ pub async fn follow(fetch: &mut Fetch<'_>) -> RoundEnd {
                     _ => String::new(),
                 };
                 framer.break_off(&why);
-                over = Some(ended);
+                end = Some(ended);
             }
         }
         while let Some(chunk) = framer.next(true) {
             if !fetch.rows.put(chunk).await {
-                return RoundEnd::Inbox;
+                return RoundEnd::Closed;
             }
         }
-        if let Some(over) = over {
-            return over;
+        if let Some(end) = end {
+            return end;
         }
     }
 }

@@ -1,53 +1,53 @@
-//! Where an answer says that it goes on: `Link: <https://host/path?page=2>; rel="next"`, as RFC 8288 has it.
+//! Parses the link to the next page: `Link: <https://host/path?page=2>; rel="next"` (RFC 8288).
 
 use hyper::header::{HeaderMap, LINK};
 
-/// What the headers name as the next page.
+/// Returns the next page that the headers name.
 pub fn next(headers: &HeaderMap) -> Option<String> {
     let values = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(links).find(|(_, relations)| relations.iter().any(|name| name == "next")).map(|(to, _)| to)
 }
 
-/// The links of a header, each with its relations in small letters. What is behind something odd is not read.
+/// Returns the links of a header, each with its relations in lower case. Parsing stops at a syntax error.
 fn links(header: &str) -> Vec<(String, Vec<String>)> {
     let (mut found, mut rest) = (Vec::new(), header);
-    while let Some((to, behind)) =
+    while let Some((to, rest_after)) =
         rest.trim_start_matches([' ', '\t', ',']).strip_prefix('<').and_then(|r| r.split_once('>'))
     {
-        rest = behind;
+        rest = rest_after;
         let mut relations = None;
-        while let Some(behind) = rest.trim_start().strip_prefix(';') {
-            let (name, value, behind) = parameter(behind);
-            // Of several the first counts.
+        while let Some(rest_after) = rest.trim_start().strip_prefix(';') {
+            let (name, value, rest_after) = parameter(rest_after);
+            // The first of several `rel` parameters wins.
             if name.eq_ignore_ascii_case("rel") && relations.is_none() {
                 relations = Some(value.split_ascii_whitespace().map(str::to_ascii_lowercase).collect());
             }
-            rest = behind;
+            rest = rest_after;
         }
         found.push((to.trim().to_owned(), relations.unwrap_or_default()));
     }
     found
 }
 
-/// Name and value of a parameter, and what is behind it.
+/// Returns name and value of a parameter, and the text after it.
 fn parameter(text: &str) -> (&str, String, &str) {
     let end = text.find(['=', ';', ',']).unwrap_or(text.len());
-    let (name, behind) = text.split_at(end);
-    let Some(value) = behind.strip_prefix('=') else { return (name.trim(), String::new(), behind) };
+    let (name, rest_after) = text.split_at(end);
+    let Some(value) = rest_after.strip_prefix('=') else { return (name.trim(), String::new(), rest_after) };
     let value = value.trim_start();
     let Some(quoted) = value.strip_prefix('"') else {
         let end = value.find([';', ',']).unwrap_or(value.len());
-        let (value, behind) = value.split_at(end);
-        return (name.trim(), value.trim().to_owned(), behind);
+        let (value, rest_after) = value.split_at(end);
+        return (name.trim(), value.trim().to_owned(), rest_after);
     };
     let (mut value, mut escaped) = (String::new(), false);
-    for (at, letter) in quoted.char_indices() {
-        match letter {
+    for (at, character) in quoted.char_indices() {
+        match character {
             '\\' if !escaped => escaped = true,
             '"' if !escaped => return (name.trim(), value, quoted.get(at + 1..).unwrap_or_default()),
             _ => {
                 escaped = false;
-                value.push(letter);
+                value.push(character);
             }
         }
     }

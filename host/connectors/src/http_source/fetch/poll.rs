@@ -1,11 +1,11 @@
-//! Asks a URL, and takes in what is new of the answer. What a server says of its version (`ETag`, `Last-Modified`), the
-//! cursor and the next page are where the source goes on: they stand in the same batch as the rows.
+//! Polls a URL and reads the new rows of the response. The position of the source consists of the response's version (`ETag`, `Last-Modified`), the
+//! cursor and the next page. It is in the same batch as the rows.
 
+use super::compressed::{DecompressError, decompress, too_long};
 use super::cursor::last_of;
 use super::lines;
 use super::link;
-use super::packed::{Unusable, too_long, unpack};
-use super::position::PreviousAnswer;
+use super::position::PreviousResponse;
 use super::{Fetch, RoundEnd};
 use crate::http_source::settings::{CursorFrom, HttpCursor};
 use crate::limits::{HTTP_PAGES_MAX, HTTP_PLACE_BYTES_MAX};
@@ -22,49 +22,49 @@ use millstream_base::shown;
 use millstream_base::units;
 use tokio::time::timeout;
 
-/// How much of an address a message shows.
+/// Maximum bytes of an address in a message.
 const SHOWN_BYTES_MAX: usize = 200;
 
-/// What is asked for, and where it stands in the answer.
+/// The request, and the location of the rows in the response.
 pub struct PollRequest<'a> {
-    /// What the request says of what came already.
+    /// The cursor that the request sends.
     pub cursor: Option<&'a HttpCursor>,
-    /// Where the rows stand; empty: the answer is the rows.
+    /// Path of the rows; empty if the response is the rows.
     pub rows: &'a [String],
-    /// Whether an answer may have further pages.
+    /// Whether a response may have further pages.
     pub pages: bool,
 }
 
-/// Asks once.
-pub async fn ask(fetch: &mut Fetch<'_>, asked: &PollRequest<'_>) -> RoundEnd {
-    let cursor = asked.cursor;
-    let before = PreviousAnswer::of(&fetch.rows.place);
-    let told = cursor.and_then(|cursor| Some((cursor.parameter.as_str(), before.cursor.as_deref()?)));
-    let page = before.next.as_deref().filter(|path| asked.pages && path.starts_with('/'));
-    let target = page.map_or_else(|| fetch.asker.target(told), |path| fetch.asker.at(path));
+/// Sends one request.
+pub async fn poll(fetch: &mut Fetch<'_>, request: &PollRequest<'_>) -> RoundEnd {
+    let cursor = request.cursor;
+    let previous = PreviousResponse::from_position(&fetch.rows.position);
+    let parameter = cursor.and_then(|cursor| Some((cursor.parameter.as_str(), previous.cursor.as_deref()?)));
+    let page = previous.next.as_deref().filter(|path| request.pages && path.starts_with('/'));
+    let target = page.map_or_else(|| fetch.fetcher.target(parameter), |path| fetch.fetcher.target_of(path));
     let mut headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("gzip"))]);
-    for (name, value) in [(IF_NONE_MATCH, &before.etag), (IF_MODIFIED_SINCE, &before.modified)] {
+    for (name, value) in [(IF_NONE_MATCH, &previous.etag), (IF_MODIFIED_SINCE, &previous.modified)] {
         if page.is_none()
             && let Some(value) = value.as_ref().and_then(|value| HeaderValue::from_str(value).ok())
         {
             headers.insert(name, value);
         }
     }
-    let mut gone = None;
-    let asking = async {
-        let mut answer = fetch.asker.get(target, &headers).await.map_err(|ended| match ended {
-            RoundEnd::Failed(error) if page.is_some() => RoundEnd::lost(gone.insert(error.message).clone()),
+    let mut missing = None;
+    let fetching = async {
+        let mut response = fetch.fetcher.get(target, &headers).await.map_err(|ended| match ended {
+            RoundEnd::Failed(error) if page.is_some() => RoundEnd::lost(missing.insert(error.message).clone()),
             ended => ended,
         })?;
-        let body = content(fetch, answer.response.body_mut()).await?;
-        Ok::<_, RoundEnd>((answer.response.status(), answer.response.headers().clone(), answer.from, body))
+        let body = content(fetch, response.response.body_mut()).await?;
+        Ok::<_, RoundEnd>((response.response.status(), response.response.headers().clone(), response.from, body))
     };
-    let (status, headers, from, body) = match timeout(fetch.client.timeout, asking).await {
-        Ok(Ok(answer)) => answer,
+    let (status, headers, from, body) = match timeout(fetch.client.timeout, fetching).await {
+        Ok(Ok(fetched)) => fetched,
         Ok(Err(ended)) => {
-            let Some(why) = gone else { return ended };
-            // Pages are not kept for ever. What the first one gives is behind the cursor, or all again as with the next poll.
-            fetch.rows.place.set(&PreviousAnswer { next: None, ..before }.words());
+            let Some(why) = missing else { return ended };
+            // Servers do not keep pages indefinitely. The first page has the rows after the cursor, or all rows as any poll.
+            fetch.rows.position.set(&PreviousResponse { next: None, ..previous }.to_position());
             fetch.pages = 0;
             return RoundEnd::lost(format!("the next page is missing ({why}); restarting at the first one"));
         }
@@ -76,25 +76,25 @@ pub async fn ask(fetch: &mut Fetch<'_>, asked: &PollRequest<'_>) -> RoundEnd {
     if status == StatusCode::NOT_MODIFIED || status == StatusCode::NO_CONTENT {
         fetch.connected();
         if page.is_some() {
-            fetch.rows.place.set(&PreviousAnswer { next: None, ..before }.words());
+            fetch.rows.position.set(&PreviousResponse { next: None, ..previous }.to_position());
         }
         fetch.pages = 0;
-        return RoundEnd::Answered { again: false };
+        return RoundEnd::Responded { again: false };
     }
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let body = match unpack(text(&CONTENT_ENCODING), body, fetch.client.answer_bytes_max(fetch.source)) {
+    let body = match decompress(text(&CONTENT_ENCODING), body, fetch.client.answer_bytes_max(fetch.source)) {
         Ok(body) => body,
-        Err(Unusable::Damaged(why)) => return RoundEnd::lost(why),
-        Err(Unusable::Refused(why)) => return fetch.failed(&why),
+        Err(DecompressError::Damaged(why)) => return RoundEnd::lost(why),
+        Err(DecompressError::Rejected(why)) => return fetch.failed(&why),
     };
-    let cut = rows_of(&body, asked.rows)
+    let cut = rows_of(&body, request.rows)
         .and_then(|content| Ok((content, bodies::cut(fetch.source, content, fetch.rows.rows_max())?)));
     let (content, BodyRecords { chunks, rows }) = match cut {
         Ok(cut) => cut,
         Err(why) => return RoundEnd::lost(why),
     };
-    let next = link::next(&headers).filter(|_| asked.pages);
-    let next = match next.as_ref().map(|to| fetch.asker.page(&from, to)).transpose() {
+    let next = link::next(&headers).filter(|_| request.pages);
+    let next = match next.as_ref().map(|to| fetch.fetcher.page(&from, to)).transpose() {
         Ok(next) => next.filter(|next| next != from.path()),
         Err(why) => {
             let to = shown::harmless(next.as_deref().unwrap_or_default(), SHOWN_BYTES_MAX);
@@ -102,9 +102,9 @@ pub async fn ask(fetch: &mut Fetch<'_>, asked: &PollRequest<'_>) -> RoundEnd {
         }
     };
     if rows > fetch.rows.rows_max() {
-        let most = fetch.rows.rows_max();
+        let max = fetch.rows.rows_max();
         return fetch.failed(&format!(
-            "an answer has {rows} rows, and a batch holds {most} of this source at most; ask for less, or raise \
+            "an answer has {rows} rows, and a batch holds {max} of this source at most; request less, or raise \
              `rows_per_batch_max` or `bytes_per_batch_max`"
         ));
     }
@@ -123,30 +123,30 @@ pub async fn ask(fetch: &mut Fetch<'_>, asked: &PollRequest<'_>) -> RoundEnd {
     if cursor.is_some() && found.is_none() && rows > 0 {
         fetch.warn("a response has no cursor for the next request (`cursor`), so the same request is repeated");
     }
-    // With a cursor the next request is another one, of which these say nothing, nor does one page of the others.
+    // With a cursor the next request is a different one, to which these headers do not apply. The same is true for one of several pages.
     let is_all = cursor.is_none() && page.is_none() && next.is_none();
-    // Versions that are longer are not worth keeping: the server sends all again, that is all.
+    // Longer versions are not kept: the server then sends everything again.
     let kept = |text: &&str| text.len() <= HTTP_PLACE_BYTES_MAX;
     let version = |name: &HeaderName| text(name).filter(kept).filter(|_| is_all).map(str::to_owned);
-    let (cursor, further) = (found.or_else(|| before.cursor.clone()), next.is_some());
-    let now = PreviousAnswer { etag: version(&ETAG), modified: version(&LAST_MODIFIED), cursor, next };
-    let moved = now.cursor != before.cursor;
-    let words = now.words();
-    if !fetch.rows.place.set(&words) {
+    let (cursor, further) = (found.or_else(|| previous.cursor.clone()), next.is_some());
+    let now = PreviousResponse { etag: version(&ETAG), modified: version(&LAST_MODIFIED), cursor, next };
+    let moved = now.cursor != previous.cursor;
+    let encoded = now.to_position();
+    if !fetch.rows.position.set(&encoded) {
         return fetch.failed(&format!(
-            "what leads to the next answer is {} bytes long, and no position is; ask for another page size, or for fewer parameters",
-            words.len()
+            "what leads to the next answer is {} bytes long, and no position is; request another page size, or use fewer parameters",
+            encoded.len()
         ));
     }
     if !fetch.rows.put_together(chunks).await {
-        return RoundEnd::Inbox;
+        return RoundEnd::Closed;
     }
     fetch.pages = if further && fetch.pages < HTTP_PAGES_MAX { fetch.pages + 1 } else { 0 };
-    // There may be more already.
-    RoundEnd::Answered { again: if further { fetch.pages > 0 } else { moved && rows > 0 } }
+    // There may already be more.
+    RoundEnd::Responded { again: if further { fetch.pages > 0 } else { moved && rows > 0 } }
 }
 
-/// The rows within an answer.
+/// Returns the rows within a response.
 fn rows_of<'a>(body: &'a [u8], path: &[String]) -> Result<&'a [u8], String> {
     if path.is_empty() {
         return Ok(body);
@@ -166,13 +166,13 @@ fn rows_of<'a>(body: &'a [u8], path: &[String]) -> Result<&'a [u8], String> {
     }
 }
 
-/// All of a body.
+/// Reads a complete body.
 async fn content(fetch: &Fetch<'_>, body: &mut Incoming) -> Result<Vec<u8>, RoundEnd> {
-    let most = fetch.client.answer_bytes_max(fetch.source);
+    let max = fetch.client.answer_bytes_max(fetch.source);
     let mut content = Vec::new();
     while let Some(data) = lines::next_of(body).await? {
-        if content.len() as u64 + data.len() as u64 > most {
-            return Err(fetch.failed(&too_long(most)));
+        if content.len() as u64 + data.len() as u64 > max {
+            return Err(fetch.failed(&too_long(max)));
         }
         content.extend_from_slice(&data);
     }

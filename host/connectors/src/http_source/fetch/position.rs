@@ -1,17 +1,17 @@
-//! How far a stream or a poll has come, in the server's own words: the name of a position holds them.
+//! The position of a stream or poll in the server's terms, stored in the name of a position.
 
 use crate::limits::HTTP_PLACE_BYTES_MAX;
 use crate::receiver::named::NamedPosition;
 use millstream_base::batch::position::{Position, Positions};
 use serde::{Deserialize, Serialize};
 
-/// What the name of such a position begins with.
+/// Prefix of the name.
 const MARK: &str = "at:";
 
-/// An id or a cursor as JSON, in which a byte may become six, with a version or a next page beside it.
-const WORDS_BYTES_MAX: usize = 8 * HTTP_PLACE_BYTES_MAX;
+/// Maximum length of an ID or cursor as JSON, in which a byte may become six, plus a version or a next page.
+const POSITION_BYTES_MAX: usize = 8 * HTTP_PLACE_BYTES_MAX;
 
-/// Where a source that fetches from a URL goes on.
+/// The position at which a source that fetches from a URL resumes.
 #[derive(Default)]
 pub struct FetchPosition {
     now: String,
@@ -19,29 +19,29 @@ pub struct FetchPosition {
 }
 
 impl FetchPosition {
-    /// As positions tell.
-    pub fn of(from: &Positions) -> FetchPosition {
+    /// Restores it from saved positions.
+    pub fn restore(from: &Positions) -> FetchPosition {
         let named = NamedPosition::of(from, |name| name.starts_with(MARK));
         let now = named.names().last().and_then(|name| name.strip_prefix(MARK)).unwrap_or_default().to_owned();
         FetchPosition { now, named }
     }
 
-    /// The words; empty at the beginning.
+    /// Returns the current position; empty at the beginning.
     pub fn now(&self) -> &str {
         &self.now
     }
 
-    /// It is there from now on. `false`: the words are too long to be kept.
+    /// Moves to a position. Returns false if it is too long to be kept.
     pub fn set(&mut self, now: &str) -> bool {
-        if now.len() > WORDS_BYTES_MAX {
+        if now.len() > POSITION_BYTES_MAX {
             return false;
         }
         now.clone_into(&mut self.now);
         true
     }
 
-    /// What the rows that brought it here move.
-    pub fn moves(&mut self) -> Vec<(String, Position)> {
+    /// Returns the position changes to save with the rows that led here.
+    pub fn changes(&mut self) -> Vec<(String, Position)> {
         let name = format!("{MARK}{}", self.now);
         let names = self.named.names();
         if names == std::slice::from_ref(&name) || (self.now.is_empty() && names.is_empty()) {
@@ -51,32 +51,36 @@ impl FetchPosition {
     }
 }
 
-/// What a poll has kept of the answer before, to ask for what is new only.
+/// State of the previous response, to request only what is new.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PreviousAnswer {
+pub struct PreviousResponse {
     /// `ETag`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
     /// `Last-Modified`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<String>,
-    /// What the next request says of what came.
+    /// The cursor for the next request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
-    /// Path and query of the page that follows, at the source's own server.
+    /// Path and query of the next page, on the source's own server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-impl PreviousAnswer {
-    /// As a position tells.
-    pub fn of(place: &FetchPosition) -> PreviousAnswer {
-        serde_json::from_str(place.now()).unwrap_or_default()
+impl PreviousResponse {
+    /// Restores it from a position.
+    pub fn from_position(position: &FetchPosition) -> PreviousResponse {
+        serde_json::from_str(position.now()).unwrap_or_default()
     }
 
-    /// As a position keeps it.
-    pub fn words(&self) -> String {
-        if *self == PreviousAnswer::default() { String::new() } else { serde_json::to_string(self).unwrap_or_default() }
+    /// Encodes it as a position.
+    pub fn to_position(&self) -> String {
+        if *self == PreviousResponse::default() {
+            String::new()
+        } else {
+            serde_json::to_string(self).unwrap_or_default()
+        }
     }
 }
 
@@ -88,40 +92,40 @@ mod tests {
     #[test]
     fn the_newest_name_counts_and_old_ones_go() {
         let mut positions = Positions::from([(String::new(), Position { offset: 3, mark: 0 })]);
-        let mut place = FetchPosition::of(&positions);
-        assert_eq!(place.now(), "");
-        assert_eq!(place.moves(), Vec::new());
+        let mut position = FetchPosition::restore(&positions);
+        assert_eq!(position.now(), "");
+        assert_eq!(position.changes(), Vec::new());
         for id in ["a", "b", "b", "a", "ü", "c"] {
-            assert!(place.set(id));
-            move_all(&mut positions, place.moves());
-            assert_eq!((FetchPosition::of(&positions).now(), positions.len()), (id, 2));
+            assert!(position.set(id));
+            move_all(&mut positions, position.changes());
+            assert_eq!((FetchPosition::restore(&positions).now(), positions.len()), (id, 2));
         }
-        // As a start puts them together that found a batch which does not count.
+        // As a start combines them that found a batch without effect.
         positions.insert("at:later".into(), Position { offset: 99, mark: -1 });
-        let mut place = FetchPosition::of(&positions);
-        assert_eq!(place.now(), "later");
-        place.set("d");
-        move_all(&mut positions, place.moves());
+        let mut position = FetchPosition::restore(&positions);
+        assert_eq!(position.now(), "later");
+        position.set("d");
+        move_all(&mut positions, position.changes());
         assert_eq!(positions.keys().collect::<Vec<_>>(), ["", "at:d"]);
-        place.set("");
-        move_all(&mut positions, place.moves());
-        assert_eq!(FetchPosition::of(&positions).now(), "");
-        assert!(!place.set(&"x".repeat(WORDS_BYTES_MAX + 1)));
+        position.set("");
+        move_all(&mut positions, position.changes());
+        assert_eq!(FetchPosition::restore(&positions).now(), "");
+        assert!(!position.set(&"x".repeat(POSITION_BYTES_MAX + 1)));
     }
 
     #[test]
     fn what_is_known_of_an_answer_is_read_as_it_was_written() {
-        let all = PreviousAnswer {
+        let all = PreviousResponse {
             etag: Some("\"x\"".into()),
             modified: None,
             cursor: Some("7".into()),
             next: Some("/p?2".into()),
         };
-        let mut place = FetchPosition::default();
-        place.set(&all.words());
-        assert_eq!(PreviousAnswer::of(&place), all);
-        place.set("{");
-        assert_eq!(PreviousAnswer::of(&place), PreviousAnswer::default());
-        assert_eq!(PreviousAnswer::default().words(), "");
+        let mut position = FetchPosition::default();
+        position.set(&all.to_position());
+        assert_eq!(PreviousResponse::from_position(&position), all);
+        position.set("{");
+        assert_eq!(PreviousResponse::from_position(&position), PreviousResponse::default());
+        assert_eq!(PreviousResponse::default().to_position(), "");
     }
 }

@@ -1,6 +1,6 @@
-//! Messages of a WebSocket. Nothing tells a server where to go on: what it says while nobody listens is lost.
+//! Reads the messages of a WebSocket. The server cannot resume at a position: messages that it sends while the source is disconnected are lost.
 
-use super::client::{AnswerKind, Target};
+use super::client::{ResponseKind, Target};
 use super::last_bytes::LastBytes;
 use super::rows::PushedMessage;
 use super::{Fetch, RoundEnd};
@@ -17,18 +17,18 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WebsocketError, Message};
 
-/// How often an answer may lead elsewhere.
+/// Maximum number of redirects.
 const REDIRECTS_MAX: usize = 5;
-/// How long it may take until the server takes what is said to it.
+/// Timeout for sending a message.
 const SEND_TIME_MAX: Duration = Duration::from_secs(30);
 const SHOWN_BYTES_MAX: usize = 200;
 
 type Socket = WebSocketStream<Box<dyn Wire>>;
 
-/// Listens to one connection until it ends.
+/// Reads one connection until it ends.
 pub async fn follow(fetch: &mut Fetch<'_>) -> RoundEnd {
-    let (mut socket, heard) = match timeout(fetch.client.timeout, greet(fetch)).await {
-        Ok(Ok(greeted)) => greeted,
+    let (mut socket, last_bytes) = match timeout(fetch.client.timeout, open_socket(fetch)).await {
+        Ok(Ok(opened)) => opened,
         Ok(Err(ended)) => return ended,
         Err(_) => {
             let time = millstream_base::units::show_time(fetch.client.timeout);
@@ -36,15 +36,15 @@ pub async fn follow(fetch: &mut Fetch<'_>) -> RoundEnd {
         }
     };
     for message in &fetch.client.send {
-        if let Err(ended) = say(&mut socket, Message::text(message.clone())).await {
+        if let Err(ended) = send(&mut socket, Message::text(message.clone())).await {
             return ended;
         }
     }
     fetch.connected();
     loop {
-        // A server that never pauses must not keep its thread from other tasks.
+        // A server that never pauses must not block other tasks of its thread.
         consume_budget().await;
-        let message = match next(fetch, &mut socket, &heard).await {
+        let message = match next(fetch, &mut socket, &last_bytes).await {
             Ok(message) => message,
             Err(ended) => return ended,
         };
@@ -52,64 +52,64 @@ pub async fn follow(fetch: &mut Fetch<'_>) -> RoundEnd {
             Message::Text(text) => text.as_bytes(),
             Message::Binary(bytes) => bytes,
             Message::Close(frame) => return closed(frame.as_ref()),
-            // A ping is answered when the next message is waited for.
+            // The library replies to a ping while waiting for the next message.
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
         };
         fetch.backoff.reset();
-        let chunks = fetch.rows.of_piece(PushedMessage { data, ..PushedMessage::default() });
+        let chunks = fetch.rows.to_chunks(PushedMessage { data, ..PushedMessage::default() });
         if !fetch.rows.put_together(chunks).await {
-            return RoundEnd::Inbox;
+            return RoundEnd::Closed;
         }
     }
 }
 
 /// Waits for the next message.
-async fn next(fetch: &Fetch<'_>, socket: &mut Socket, heard: &LastBytes) -> Result<Message, RoundEnd> {
-    // Half of the time without a word, and the server is asked whether it is there.
+async fn next(fetch: &Fetch<'_>, socket: &mut Socket, last_bytes: &LastBytes) -> Result<Message, RoundEnd> {
+    // After half of the time without data, a ping checks whether the server is alive.
     let half = fetch.client.stall / 2;
-    let (mut pause, mut asked) = (half, false);
+    let (mut pause, mut has_pinged) = (half, false);
     loop {
         let begin = Instant::now();
-        match fetch.within(pause, socket.next()).await {
+        match fetch.wait_within(pause, socket.next()).await {
             Some(Some(Ok(message))) => return Ok(message),
-            Some(Some(Err(error))) => return Err(of_error(fetch, error)),
+            Some(Some(Err(error))) => return Err(to_round_end(fetch, error)),
             Some(None) => return Err(RoundEnd::closed("the server closed the connection")),
             None => {}
         }
-        if let Some(silence) = heard.since(begin) {
-            // A message is on its way, however long it takes.
-            (pause, asked) = (half.saturating_sub(silence), false);
-        } else if asked {
+        if let Some(silence) = last_bytes.silence_since(begin) {
+            // A message is arriving, however long it takes.
+            (pause, has_pinged) = (half.saturating_sub(silence), false);
+        } else if has_pinged {
             return Err(fetch.stalled());
         } else {
-            (pause, asked) = (half, true);
-            say(socket, Message::Ping(Bytes::new())).await?;
+            (pause, has_pinged) = (half, true);
+            send(socket, Message::Ping(Bytes::new())).await?;
         }
     }
 }
 
-/// Connects, and goes where the answer leads.
-async fn greet(fetch: &Fetch<'_>) -> Result<(Socket, LastBytes), RoundEnd> {
-    let mut target = fetch.asker.target(None);
+/// Connects, and follows redirects.
+async fn open_socket(fetch: &Fetch<'_>) -> Result<(Socket, LastBytes), RoundEnd> {
+    let mut target = fetch.fetcher.target(None);
     for _ in 0..=REDIRECTS_MAX {
-        let (wire, heard) = target.stream().await?;
+        let (wire, last_bytes) = target.stream().await?;
         let request = request(fetch, &target)?;
         let bytes_max = usize::try_from(fetch.client.answer_bytes_max(fetch.source)).unwrap_or(usize::MAX);
         let config = WebSocketConfig::default().max_message_size(Some(bytes_max)).max_frame_size(Some(bytes_max));
-        let answer = match upgrade::connect(request, wire, config).await {
-            Ok(socket) => return Ok((socket, heard)),
-            Err(WebsocketError::Http(answer)) => answer,
-            Err(error) => return Err(of_error(fetch, error)),
+        let response = match upgrade::connect(request, wire, config).await {
+            Ok(socket) => return Ok((socket, last_bytes)),
+            Err(WebsocketError::Http(response)) => response,
+            Err(error) => return Err(to_round_end(fetch, error)),
         };
-        let body = answer.body().as_deref().unwrap_or_default();
-        match fetch.asker.meaning(&target, answer.status(), answer.headers(), body) {
-            AnswerKind::Good => {
+        let body = response.body().as_deref().unwrap_or_default();
+        match fetch.fetcher.classify(&target, response.status(), response.headers(), body) {
+            ResponseKind::Good => {
                 return Err(
-                    fetch.failed(&format!("{}: the server does not speak WebSocket; check `url`", answer.status()))
+                    fetch.failed(&format!("{}: the server does not speak WebSocket; check `url`", response.status()))
                 );
             }
-            AnswerKind::Leads(next) => target = next,
-            AnswerKind::Ended(ended) => return Err(ended),
+            ResponseKind::Redirect(next) => target = next,
+            ResponseKind::Ended(ended) => return Err(ended),
         }
     }
     Err(RoundEnd::lost(format!("more than {REDIRECTS_MAX} redirects; check `url`")))
@@ -121,11 +121,11 @@ fn request(fetch: &Fetch<'_>, target: &Target) -> Result<hyper::http::Request<()
     let mut request = request.map_err(|error| fetch.failed(&format!("{error}; check `url`")))?;
     let agent = HeaderValue::from_static(concat!("millstream/", env!("CARGO_PKG_VERSION")));
     request.headers_mut().insert(hyper::header::USER_AGENT, agent);
-    request.headers_mut().extend(fetch.asker.headers(target, &HeaderMap::new()));
+    request.headers_mut().extend(fetch.fetcher.headers(target, &HeaderMap::new()));
     Ok(request)
 }
 
-async fn say(socket: &mut Socket, message: Message) -> Result<(), RoundEnd> {
+async fn send(socket: &mut Socket, message: Message) -> Result<(), RoundEnd> {
     match timeout(SEND_TIME_MAX, socket.send(message)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(RoundEnd::lost(format!("the connection broke ({error})"))),
@@ -139,17 +139,17 @@ fn closed(frame: Option<&CloseFrame>) -> RoundEnd {
     let reason = shown::harmless(frame.reason.as_str(), SHOWN_BYTES_MAX);
     let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
     let why = format!("the server closed the connection with code {code}{reason}");
-    // The server is done, or goes away: nothing is wrong.
+    // These codes are normal: the server is done, or shuts down.
     if matches!(code, 1000 | 1001 | 1012) { RoundEnd::closed(why) } else { RoundEnd::lost(why) }
 }
 
-fn of_error(fetch: &Fetch<'_>, error: WebsocketError) -> RoundEnd {
+fn to_round_end(fetch: &Fetch<'_>, error: WebsocketError) -> RoundEnd {
     match error {
         WebsocketError::ConnectionClosed | WebsocketError::AlreadyClosed => {
             RoundEnd::closed("the server closed the connection")
         }
         WebsocketError::Capacity(_) => RoundEnd::lost(format!(
-            "a message has more than {} bytes (`answer_bytes_max`), and is lost; raise that, or ask for less",
+            "a message has more than {} bytes (`answer_bytes_max`), and is lost; raise that, or request less",
             fetch.client.answer_bytes_max(fetch.source)
         )),
         other => RoundEnd::lost(format!("the connection broke ({other})")),

@@ -1,11 +1,11 @@
-//! Listens, and serves each connection with a task of its own. Strangers may connect: there is a bound on connections, on the
-//! head of a request and on the time for it, and nobody waits for anybody else.
+//! Listens, and serves each connection in its own task. Strangers may connect: connections, the head of a request and the time for it are limited,
+//! and no client waits for another one.
 
 use super::{Intake, answer};
 use crate::http::certificate::Certificate;
 use crate::http::heads::CheckedHeads;
 use crate::http::listener::Acceptor;
-use crate::http::places::Place;
+use crate::http::slots::Slot;
 use crate::http::write_deadline::WriteDeadline;
 use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEAD_MS_MAX, HTTP_HEADERS_MAX};
 use crate::receiver::listening::connection_ended;
@@ -27,7 +27,7 @@ use tracing::{info, warn};
 
 const HEAD_TIME_MAX: Duration = Duration::from_millis(HTTP_HEAD_MS_MAX);
 
-/// Serves until the inbox is closed and all requests are answered.
+/// Serves connections until the inbox is closed and all requests have a response.
 pub async fn listen(intake: Arc<Intake>, listener: TcpListener, certificate: Option<Certificate>) {
     let (name, address) = (&intake.source.name, &intake.server.listen);
     let scheme = if certificate.is_some() { "https" } else { "http" };
@@ -47,15 +47,15 @@ pub async fn listen(intake: Arc<Intake>, listener: TcpListener, certificate: Opt
         tokio::select! {
             () = intake.inbox.closed() => break,
             Some(ended) = connections.join_next(), if !connections.is_empty() => connection_ended(&intake.source, &intake.inbox, ended),
-            (stream, peer, place) = acceptor.next() => {
+            (stream, peer, slot) = acceptor.next() => {
                 let (intake, certificate, closed) = (intake.clone(), certificate.clone(), closed.clone());
-                let answering = intake.inbox.answers();
+                let response_guard = intake.inbox.open_response();
                 connections.spawn(async move {
-                    let _kept = answering;
+                    let _kept = response_guard;
                     fault::thread("http-connection");
                     tokio::select! {
-                        () = serve(stream, (peer, &place), &intake, certificate.as_deref(), closed) => {}
-                        () = place.ended() => {}
+                        () = serve(stream, (peer, &slot), &intake, certificate.as_deref(), closed) => {}
+                        () = slot.ended() => {}
                     }
                 });
             }
@@ -63,7 +63,7 @@ pub async fn listen(intake: Arc<Intake>, listener: TcpListener, certificate: Opt
     }
     drop(acceptor);
     drop(listener);
-    // Those that wait for a request end, and the others when they are answered.
+    // Idle connections end now, the others after their response.
     closing.send_replace(true);
     while let Some(ended) = connections.join_next().await {
         connection_ended(&intake.source, &intake.inbox, ended);
@@ -73,50 +73,50 @@ pub async fn listen(intake: Arc<Intake>, listener: TcpListener, certificate: Opt
 /// Serves one connection to its end.
 async fn serve(
     stream: TcpStream,
-    (peer, place): (SocketAddr, &Arc<Place>),
+    (peer, slot): (SocketAddr, &Arc<Slot>),
     intake: &Arc<Intake>,
     certificate: Option<&Certificate>,
     closed: watch::Receiver<bool>,
 ) {
-    // Answers are small and somebody waits for them.
+    // Responses are small, and clients wait for them.
     let _ = stream.set_nodelay(true);
     let stream = WriteDeadline::new(stream);
-    let Some(certificate) = certificate else { return speak(stream, (peer, place), intake, closed).await };
+    let Some(certificate) = certificate else { return serve_http(stream, (peer, slot), intake, closed).await };
     let acceptor = match certificate.acceptor(&format!("source `{}`", intake.source.name)) {
         Ok(acceptor) => acceptor,
-        Err(why) => return intake.refusals.tell(peer, &why),
+        Err(why) => return intake.rejection_log.log(peer, &why),
     };
     match timeout(HEAD_TIME_MAX, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => speak(stream, (peer, place), intake, closed).await,
-        Ok(Err(error)) => {
-            intake.refusals.tell(peer, &format!("TLS: {}", tls::of_client(&error, "let it send to https://")))
-        }
-        Err(_) => intake.refusals.tell(peer, "TLS: it did not finish its greeting in time"),
+        Ok(Ok(stream)) => serve_http(stream, (peer, slot), intake, closed).await,
+        Ok(Err(error)) => intake
+            .rejection_log
+            .log(peer, &format!("TLS: {}", tls::describe_client_error(&error, "let it send to https://"))),
+        Err(_) => intake.rejection_log.log(peer, "TLS: it did not finish its greeting in time"),
     }
 }
 
-async fn speak<S>(
+async fn serve_http<S>(
     stream: S,
-    (peer, place): (SocketAddr, &Arc<Place>),
+    (peer, slot): (SocketAddr, &Arc<Slot>),
     intake: &Arc<Intake>,
     mut closed: watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request| {
-        let (intake, place) = (intake.clone(), place.clone());
-        async move { Ok::<_, std::convert::Infallible>(answer::answer(&intake, peer, &place, request).await) }
+        let (intake, slot) = (intake.clone(), slot.clone());
+        async move { Ok::<_, std::convert::Infallible>(answer::respond(&intake, peer, &slot, request).await) }
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
-    // Who has sent all that it has to send still waits for the response.
+    // A client that has closed its sending side still waits for the response.
     server.half_close(true);
     server.max_headers(HTTP_HEADERS_MAX).max_header_size(HTTP_HEAD_BYTES_MAX);
     let mut connection = pin!(server.serve_connection(TokioIo::new(CheckedHeads::new(stream)), service));
     let closing = async {
         let _ = closed.wait_for(|closed| *closed).await;
     };
-    // What is wrong with a connection has been answered where that was possible.
+    // Errors of a connection have got a response if that was possible.
     tokio::select! {
         _ = connection.as_mut() => {}
         () = closing => {

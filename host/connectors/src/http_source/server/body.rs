@@ -1,4 +1,4 @@
-//! Takes in the body of a request, within its bounds of bytes and time and a bound for all requests together.
+//! Receives the body of a request, with limits for bytes and time and a limit for all requests together.
 
 use crate::receiver::budget::{Budget, BudgetPermit};
 use bytes::BytesMut;
@@ -7,14 +7,14 @@ use hyper::body::{Body, Incoming};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// How much of a refused request is read, so that its sender sees the answer.
+/// How much of a rejected request is read, so that its sender receives the response.
 const DRAIN_BYTES_MAX: u64 = 256 << 20;
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// The bytes of all bodies that are coming in.
+/// Limits the bytes of all bodies that are being received.
 pub struct BodiesBudget(Budget);
 
-/// A body, and what it has of the budget.
+/// A body, and its part of the budget.
 #[derive(Debug)]
 pub struct HeldBody {
     /// Its bytes.
@@ -22,21 +22,21 @@ pub struct HeldBody {
     room: BudgetPermit,
 }
 
-/// Why a body was not taken in.
+/// Why a body was not received.
 #[derive(Debug, PartialEq, Eq)]
 pub enum BodyFault {
     /// It is too large.
     TooLarge,
     /// It took too long.
     TooSlow,
-    /// Too much is coming in at the same time.
+    /// Too many bytes are being received.
     NoRoom,
-    /// The connection broke off; nobody hears an answer.
+    /// The connection broke; no response is possible.
     Broken(String),
 }
 
 impl BodiesBudget {
-    /// So many bytes.
+    /// Creates a budget of `bytes_max`.
     pub fn new(bytes_max: u64) -> BodiesBudget {
         BodiesBudget(Budget::new(bytes_max))
     }
@@ -54,7 +54,7 @@ impl BodiesBudget {
                 Ok(Some(Err(error))) => return Err(BodyFault::Broken(error.to_string())),
                 Ok(Some(Ok(frame))) => frame,
             };
-            // Trailers say nothing to us.
+            // Trailers are ignored.
             let Ok(data) = frame.into_data() else { continue };
             let bytes = held.bytes.len() as u64 + data.len() as u64;
             if bytes > bytes_max {
@@ -68,8 +68,8 @@ impl BodiesBudget {
     }
 }
 
-/// Reads what is left of a refused request and keeps nothing: a sender that still writes would otherwise find its connection
-/// broken, and no answer.
+/// Reads and discards the rest of a rejected request. Otherwise a client that is still sending would lose its connection before it receives the
+/// response.
 pub async fn drain(body: &mut Incoming) {
     let deadline = Instant::now() + DRAIN_TIME_MAX;
     let mut bytes = 0_u64;

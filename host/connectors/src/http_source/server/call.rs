@@ -1,4 +1,4 @@
-//! What requests are, where neither the format of the source nor their producers say.
+//! Protocols of requests, for sources whose format does not define them.
 
 use crate::receiver::bodies::BodyRecords;
 use bytes::Bytes;
@@ -8,24 +8,24 @@ use hyper::{Response, StatusCode};
 use millstream_base::job::spec::SourceSpec;
 use std::sync::Arc;
 
-/// What a request is answered.
-pub type Answer = Response<Full<Bytes>>;
+/// The response to a request.
+pub type HttpResponse = Response<Full<Bytes>>;
 
-/// A protocol that senders speak.
+/// A protocol of requests.
 pub trait Protocol: Send + Sync {
-    /// What the head of a request says. The error says what is wrong with it.
+    /// Parses the head of a request. The error describes what is wrong with it.
     fn call(&self, path: &str, headers: &HeaderMap) -> Result<Arc<dyn Call>, (StatusCode, String)>;
 }
 
 /// A request of such a protocol.
 pub trait Call: Send + Sync {
-    /// The records of a body of at most so many bytes, also when it is unpacked, of which one batch takes so many. The error says why they
-    /// are not taken.
-    fn cut(&self, source: &SourceSpec, body: &[u8], most: [u64; 2]) -> Result<BodyRecords, (StatusCode, String)>;
+    /// Splits a body into records. `limits` are the maximum bytes, also after decompression, and the rows that one batch takes. The error is the
+    /// reason for the rejection.
+    fn cut(&self, source: &SourceSpec, body: &[u8], limits: [u64; 2]) -> Result<BodyRecords, (StatusCode, String)>;
 
-    /// The answer to a request whose rows are safe.
-    fn taken(&self) -> Answer;
+    /// Returns the response to a request whose rows are durable.
+    fn accepted(&self) -> HttpResponse;
 
-    /// The answer to a request that is not taken, and whether to send it again.
-    fn refused(&self, status: StatusCode, why: &str) -> Answer;
+    /// Returns the response to a rejected request; it says whether to retry.
+    fn rejected(&self, status: StatusCode, why: &str) -> HttpResponse;
 }

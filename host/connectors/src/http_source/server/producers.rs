@@ -1,5 +1,5 @@
-//! Producers: senders that number their requests, so that one that is repeated brings no row twice. How far each has come is a
-//! position of the source, by its name.
+//! Producers number their requests, so that a repeated one adds no duplicate rows. The last sequence number of each is saved as a position of the
+//! source, under the producer's name.
 
 use crate::limits::HTTP_PRODUCER_BYTES_MAX;
 use millstream_base::batch::position::{Position, Positions};
@@ -8,21 +8,21 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-/// What the names of producers begin with among the positions of a source.
+/// Prefix of the names of producers' positions.
 const MARK: &str = "producer:";
 
-/// The request of a producer.
+/// Producer and sequence number of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Numbered {
-    /// The producer.
+pub struct NumberedRequest {
+    /// Name of the producer.
     pub producer: String,
-    /// Which of its requests.
+    /// Sequence number of the request.
     pub sequence: u64,
 }
 
-impl Numbered {
-    /// What the headers of a request say; the error says what is wrong with them.
-    pub fn of(producer: Option<&[u8]>, sequence: Option<&[u8]>) -> Result<Option<Numbered>, String> {
+impl NumberedRequest {
+    /// Parses the headers of a request. The error describes what is wrong with them.
+    pub fn from_headers(producer: Option<&[u8]>, sequence: Option<&[u8]>) -> Result<Option<NumberedRequest>, String> {
         let (producer, sequence) = match (producer, sequence) {
             (None, None) => return Ok(None),
             (Some(_), None) => return Err("Millstream-Producer is of no use without Millstream-Sequence".into()),
@@ -33,46 +33,46 @@ impl Numbered {
         if producer.is_empty() || producer.len() > HTTP_PRODUCER_BYTES_MAX || !producer.iter().all(u8::is_ascii_graphic)
         {
             return Err(format!(
-                "Millstream-Producer is not a name of 1 to {HTTP_PRODUCER_BYTES_MAX} visible ASCII letters"
+                "Millstream-Producer is not a name of 1 to {HTTP_PRODUCER_BYTES_MAX} visible ASCII characters"
             ));
         }
         let digits = sequence.iter().all(u8::is_ascii_digit);
         match text(sequence).parse::<i64>().ok().filter(|_| digits).and_then(|number| u64::try_from(number).ok()) {
-            Some(sequence) => Ok(Some(Numbered { producer: text(producer), sequence })),
-            None => Err(format!("Millstream-Sequence is not a whole number of 0 to {}", i64::MAX)),
+            Some(sequence) => Ok(Some(NumberedRequest { producer: text(producer), sequence })),
+            None => Err(format!("Millstream-Sequence is not an integer from 0 to {}", i64::MAX)),
         }
     }
 
-    /// The position of the producer once this request is in a batch. `now` tells which producer was silent for longest.
+    /// Returns the position of the producer once this request is in a batch. `now_ms` later tells which producer has been idle for longest.
     pub fn position(&self, now_ms: i64) -> (String, Position) {
         (name(&self.producer), Position { offset: self.sequence, mark: now_ms })
     }
 }
 
-/// What the position of a producer is called.
+/// Returns the name of a producer's position.
 pub fn name(producer: &str) -> String {
     format!("{MARK}{producer}")
 }
 
-/// How a request stands to those that its producer sent before.
+/// How a request relates to earlier ones of its producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestOrder {
-    /// It is behind all of them.
+    /// It follows all of them.
     New,
-    /// Its rows came before: in an earlier start of the job, or with this ticket.
+    /// Its rows were received before: in an earlier run of the job, or with this ticket.
     Repeated(Option<Ticket>),
-    /// It should have come before one whose rows are not safe yet.
-    Behind,
+    /// It should have preceded a request whose rows are not durable yet.
+    OutOfOrder,
 }
 
-/// How far each producer has come.
+/// The last sequence number of each producer.
 pub struct Producers {
-    known: HashMap<String, ProducerState>,
-    /// The producers of each sender, by when they sent last. Whose those are that a start found is not known until they come.
+    states: HashMap<String, ProducerState>,
+    /// Producers of each sender, by when they were last used. The sender of a restored producer is unknown until its next request.
     senders: HashMap<Option<IpAddr>, BTreeMap<u64, String>>,
-    /// Senders by how many producers they have; of several that have as many the last is the one with the oldest.
+    /// Senders by their number of producers; on a tie, the last one is that with the oldest producer.
     ranks: BTreeSet<(usize, Reverse<u64>, IpAddr)>,
-    clock: u64,
+    use_count: u64,
     max: usize,
 }
 
@@ -83,23 +83,23 @@ struct ProducerState {
     sender: Option<IpAddr>,
 }
 
-/// A producer that was forgotten.
+/// An evicted producer.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Forgotten {
+pub struct EvictedProducer {
     /// Its name.
     pub producer: String,
-    /// What its position is called.
+    /// The name of its position.
     pub position: String,
-    /// Where it sent from, if it has sent since the start.
+    /// Its sender, if it has sent a request since startup.
     pub sender: Option<IpAddr>,
 }
 
 impl Producers {
-    /// As positions tell.
+    /// Restores the producers from saved positions.
     pub fn new(from: &Positions, max: u64) -> Producers {
         let max = usize::try_from(max).unwrap_or(usize::MAX);
-        let (known, senders, ranks) = (HashMap::new(), HashMap::new(), BTreeSet::new());
-        let mut producers = Producers { known, senders, ranks, clock: 0, max };
+        let (states, senders, ranks) = (HashMap::new(), HashMap::new(), BTreeSet::new());
+        let mut producers = Producers { states, senders, ranks, use_count: 0, max };
         let mut found: Vec<_> = from
             .iter()
             .filter_map(|(name, position)| Some((position.mark, name.strip_prefix(MARK)?, position.offset)))
@@ -109,74 +109,74 @@ impl Producers {
         producers
     }
 
-    /// How a request stands. `is_safe`: whether the rows of a ticket are.
-    pub fn standing(&self, numbered: &Numbered, is_safe: impl FnOnce(Ticket) -> bool) -> RequestOrder {
-        match self.known.get(&numbered.producer) {
-            Some(known) if numbered.sequence == known.sequence => RequestOrder::Repeated(known.ticket),
-            Some(known) if numbered.sequence < known.sequence => match known.ticket {
-                Some(ticket) if !is_safe(ticket) => RequestOrder::Behind,
+    /// Classifies a request. `is_durable` returns whether the rows of a ticket are durable.
+    pub fn order_of(&self, numbered: &NumberedRequest, is_durable: impl FnOnce(Ticket) -> bool) -> RequestOrder {
+        match self.states.get(&numbered.producer) {
+            Some(state) if numbered.sequence == state.sequence => RequestOrder::Repeated(state.ticket),
+            Some(state) if numbered.sequence < state.sequence => match state.ticket {
+                Some(ticket) if !is_durable(ticket) => RequestOrder::OutOfOrder,
                 _ => RequestOrder::Repeated(None),
             },
             _ => RequestOrder::New,
         }
     }
 
-    /// The rows of a request are on their way.
-    pub fn took(&mut self, numbered: &Numbered, ticket: Ticket, sender: IpAddr) {
+    /// Records a request whose rows are in the inbox.
+    pub fn record(&mut self, numbered: &NumberedRequest, ticket: Ticket, sender: IpAddr) {
         self.set(&numbered.producer, numbered.sequence, Some(ticket), Some(sender));
     }
 
-    /// A producer has shown that it is there.
-    pub fn came(&mut self, producer: &str, sender: IpAddr) {
-        let known = self.known.get(producer).map(|known| (known.sequence, known.ticket));
-        if let Some((sequence, ticket)) = known {
+    /// Marks a producer as used.
+    pub fn touch(&mut self, producer: &str, sender: IpAddr) {
+        let state = self.states.get(producer).map(|state| (state.sequence, state.ticket));
+        if let Some((sequence, ticket)) = state {
             self.set(producer, sequence, ticket, Some(sender));
         }
     }
 
     fn set(&mut self, producer: &str, sequence: u64, ticket: Option<Ticket>, sender: Option<IpAddr>) {
-        self.clock += 1;
-        let (used, known) = (self.clock, ProducerState { sequence, ticket, used: self.clock, sender });
-        if let Some(before) = self.known.insert(producer.to_owned(), known) {
+        self.use_count += 1;
+        let (used, state) = (self.use_count, ProducerState { sequence, ticket, used: self.use_count, sender });
+        if let Some(before) = self.states.insert(producer.to_owned(), state) {
             self.change(before.sender, |of| drop(of.remove(&before.used)));
         }
         self.change(sender, |of| drop(of.insert(used, producer.to_owned())));
     }
 
-    /// Changes the producers of a sender, and its rank.
+    /// Changes the producers of a sender, and updates its rank.
     fn change(&mut self, sender: Option<IpAddr>, change: impl FnOnce(&mut BTreeMap<u64, String>)) {
         let of = self.senders.entry(sender).or_default();
-        let rank = |of: &BTreeMap<u64, String>| {
+        let rank_of = |of: &BTreeMap<u64, String>| {
             let (oldest, _) = of.first_key_value()?;
             Some((of.len(), Reverse(*oldest), sender?))
         };
-        if let Some(before) = rank(of) {
+        if let Some(before) = rank_of(of) {
             self.ranks.remove(&before);
         }
         change(of);
-        self.ranks.extend(rank(of));
+        self.ranks.extend(rank_of(of));
         if of.is_empty() {
             self.senders.remove(&sender);
         }
     }
 
-    /// Forgets a producer where there are too many: of the sender that has most, the one that was silent for longest, so that names
-    /// that somebody makes up push out their own. One whose rows are not safe is not forgotten.
-    pub fn forget(&mut self, is_safe: impl FnOnce(Ticket) -> bool) -> Option<Forgotten> {
-        if self.known.len() <= self.max {
+    /// Evicts a producer if there are too many: of the sender with the most, the one idle for longest. So made-up names only evict names of the same
+    /// sender. A producer whose rows are not durable is not evicted.
+    pub fn evict(&mut self, is_durable: impl FnOnce(Ticket) -> bool) -> Option<EvictedProducer> {
+        if self.states.len() <= self.max {
             return None;
         }
         let several = |(count, ..): &&(usize, Reverse<u64>, IpAddr)| *count > 1 || !self.senders.contains_key(&None);
         let sender = self.ranks.last().filter(several).map(|(.., sender)| *sender);
         let (used, producer) = self.senders.get(&sender)?.first_key_value()?;
         let (used, producer) = (*used, producer.clone());
-        if self.known.get(&producer)?.ticket.is_some_and(|ticket| !is_safe(ticket)) {
+        if self.states.get(&producer)?.ticket.is_some_and(|ticket| !is_durable(ticket)) {
             return None;
         }
         self.change(sender, |of| drop(of.remove(&used)));
-        self.known.remove(&producer);
+        self.states.remove(&producer);
         let position = name(&producer);
-        Some(Forgotten { producer, position, sender })
+        Some(EvictedProducer { producer, position, sender })
     }
 }
 
@@ -184,14 +184,14 @@ impl Producers {
 mod tests {
     use super::*;
 
-    fn numbered(producer: &str, sequence: u64) -> Numbered {
-        Numbered { producer: producer.into(), sequence }
+    fn numbered(producer: &str, sequence: u64) -> NumberedRequest {
+        NumberedRequest { producer: producer.into(), sequence }
     }
 
     #[test]
     fn headers_are_checked() {
         let of = |producer: Option<&str>, sequence: Option<&str>| {
-            Numbered::of(producer.map(str::as_bytes), sequence.map(str::as_bytes))
+            NumberedRequest::from_headers(producer.map(str::as_bytes), sequence.map(str::as_bytes))
         };
         assert_eq!(of(None, None), Ok(None));
         assert_eq!(of(Some("a"), Some("0")), Ok(Some(numbered("a", 0))));
@@ -218,45 +218,45 @@ mod tests {
     fn what_came_before_is_known() {
         let from = Positions::from([numbered("a", 7).position(5), (String::new(), Position { offset: 9, mark: 0 })]);
         let producers = Producers::new(&from, 10);
-        assert_eq!(producers.standing(&numbered("a", 8), |_| true), RequestOrder::New);
-        assert_eq!(producers.standing(&numbered("a", 7), |_| true), RequestOrder::Repeated(None));
-        assert_eq!(producers.standing(&numbered("a", 6), |_| true), RequestOrder::Repeated(None));
-        assert_eq!(producers.standing(&numbered("b", 7), |_| true), RequestOrder::New);
+        assert_eq!(producers.order_of(&numbered("a", 8), |_| true), RequestOrder::New);
+        assert_eq!(producers.order_of(&numbered("a", 7), |_| true), RequestOrder::Repeated(None));
+        assert_eq!(producers.order_of(&numbered("a", 6), |_| true), RequestOrder::Repeated(None));
+        assert_eq!(producers.order_of(&numbered("b", 7), |_| true), RequestOrder::New);
     }
 
     fn ip(last: u8) -> IpAddr {
         IpAddr::from([10, 0, 0, last])
     }
 
-    fn forgotten(producers: &mut Producers) -> Option<(String, Option<IpAddr>)> {
-        producers.forget(|_| true).map(|forgotten| (forgotten.producer, forgotten.sender))
+    fn evicted(producers: &mut Producers) -> Option<(String, Option<IpAddr>)> {
+        producers.evict(|_| true).map(|evicted| (evicted.producer, evicted.sender))
     }
 
     #[test]
     fn what_is_on_its_way_is_waited_for() {
         let mut producers = Producers::new(&Positions::new(), 10);
         let ticket = Ticket::of(3);
-        producers.took(&numbered("a", 5), ticket, ip(1));
-        assert_eq!(producers.standing(&numbered("a", 5), |_| false), RequestOrder::Repeated(Some(ticket)));
-        assert_eq!(producers.standing(&numbered("a", 4), |_| false), RequestOrder::Behind);
-        assert_eq!(producers.standing(&numbered("a", 4), |_| true), RequestOrder::Repeated(None));
-        assert_eq!(producers.standing(&numbered("a", 6), |_| false), RequestOrder::New);
+        producers.record(&numbered("a", 5), ticket, ip(1));
+        assert_eq!(producers.order_of(&numbered("a", 5), |_| false), RequestOrder::Repeated(Some(ticket)));
+        assert_eq!(producers.order_of(&numbered("a", 4), |_| false), RequestOrder::OutOfOrder);
+        assert_eq!(producers.order_of(&numbered("a", 4), |_| true), RequestOrder::Repeated(None));
+        assert_eq!(producers.order_of(&numbered("a", 6), |_| false), RequestOrder::New);
     }
 
     #[test]
     fn who_was_silent_for_longest_is_forgotten() {
         let from = Positions::from([numbered("a", 1).position(30), numbered("b", 1).position(10)]);
         let mut producers = Producers::new(&from, 2);
-        assert_eq!(forgotten(&mut producers), None);
-        producers.took(&numbered("c", 1), Ticket::of(1), ip(1));
+        assert_eq!(evicted(&mut producers), None);
+        producers.record(&numbered("c", 1), Ticket::of(1), ip(1));
         let (producer, position) = ("b".to_owned(), "producer:b".to_owned());
-        assert_eq!(producers.forget(|_| false), Some(Forgotten { producer, position, sender: None }));
-        producers.came("a", ip(1));
-        producers.took(&numbered("d", 1), Ticket::of(3), ip(1));
-        producers.came("a", ip(1));
-        assert_eq!(producers.forget(|_| false), None, "its rows are on their way");
-        assert_eq!(forgotten(&mut producers), Some(("c".into(), Some(ip(1)))));
-        assert_eq!(forgotten(&mut producers), None);
+        assert_eq!(producers.evict(|_| false), Some(EvictedProducer { producer, position, sender: None }));
+        producers.touch("a", ip(1));
+        producers.record(&numbered("d", 1), Ticket::of(3), ip(1));
+        producers.touch("a", ip(1));
+        assert_eq!(producers.evict(|_| false), None, "its rows are on their way");
+        assert_eq!(evicted(&mut producers), Some(("c".into(), Some(ip(1)))));
+        assert_eq!(evicted(&mut producers), None);
     }
 
     #[test]
@@ -264,19 +264,19 @@ mod tests {
         let from = Positions::from([numbered("found", 1).position(30)]);
         let mut producers = Producers::new(&from, 10);
         for (name, last) in [("a", 1), ("b", 1), ("c", 2)] {
-            producers.took(&numbered(name, 1), Ticket::of(1), ip(last));
+            producers.record(&numbered(name, 1), Ticket::of(1), ip(last));
         }
         for number in 0..1000 {
-            producers.took(&numbered(&format!("flood-{number}"), 1), Ticket::of(1), ip(9));
-            let gone = forgotten(&mut producers);
+            producers.record(&numbered(&format!("flood-{number}"), 1), Ticket::of(1), ip(9));
+            let gone = evicted(&mut producers);
             assert!(gone.is_none_or(|(_, sender)| sender == Some(ip(9))), "{number}");
         }
-        // Others still have room.
-        producers.took(&numbered("d", 1), Ticket::of(1), ip(3));
-        assert_eq!(forgotten(&mut producers), Some(("flood-994".into(), Some(ip(9)))));
+        // Other senders still have room.
+        producers.record(&numbered("d", 1), Ticket::of(1), ip(3));
+        assert_eq!(evicted(&mut producers), Some(("flood-994".into(), Some(ip(9)))));
         for known in ["found", "a", "b", "c", "d"] {
-            let standing = producers.standing(&numbered(known, 1), |_| true);
-            assert!(matches!(standing, RequestOrder::Repeated(_)), "{known}");
+            let order = producers.order_of(&numbered(known, 1), |_| true);
+            assert!(matches!(order, RequestOrder::Repeated(_)), "{known}");
         }
     }
 
@@ -284,15 +284,15 @@ mod tests {
     fn who_sends_first_after_a_start_pushes_out_one_of_before_and_then_its_own() {
         let found = (0..5).map(|number| numbered(&format!("found-{number}"), 1).position(number));
         let mut producers = Producers::new(&Positions::from_iter(found), 5);
-        producers.took(&numbered("x", 1), Ticket::of(1), ip(9));
-        assert_eq!(forgotten(&mut producers), Some(("found-0".into(), None)));
+        producers.record(&numbered("x", 1), Ticket::of(1), ip(9));
+        assert_eq!(evicted(&mut producers), Some(("found-0".into(), None)));
         for number in 0..9 {
-            producers.took(&numbered(&format!("y-{number}"), 1), Ticket::of(1), ip(9));
-            assert!(forgotten(&mut producers).is_some_and(|(_, sender)| sender == Some(ip(9))));
+            producers.record(&numbered(&format!("y-{number}"), 1), Ticket::of(1), ip(9));
+            assert!(evicted(&mut producers).is_some_and(|(_, sender)| sender == Some(ip(9))));
         }
-        // Of senders with one each it is the one that was silent for longest.
-        (1..5).for_each(|number| producers.came(&format!("found-{number}"), ip(u8::try_from(number).unwrap())));
-        producers.took(&numbered("z", 1), Ticket::of(1), ip(8));
-        assert_eq!(forgotten(&mut producers), Some(("y-8".into(), Some(ip(9)))));
+        // If senders have one producer each, the one idle for longest is evicted.
+        (1..5).for_each(|number| producers.touch(&format!("found-{number}"), ip(u8::try_from(number).unwrap())));
+        producers.record(&numbered("z", 1), Ticket::of(1), ip(8));
+        assert_eq!(evicted(&mut producers), Some(("y-8".into(), Some(ip(9)))));
     }
 }

@@ -1,4 +1,4 @@
-//! What a job file says of sinks of kind `kafka`.
+//! Declaration of the `kafka` sink: its keys in job files.
 
 use super::settings::KafkaWrites;
 use crate::kafka::cluster::{BROKERS, KafkaCluster, SASL_KEY, check_topic};
@@ -14,14 +14,14 @@ use millstream_base::job::connector::{
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{Compression, PartsBy, RecordFormat, SinkChanges, SinkConfig, SinkStart, SubjectSpec};
 use millstream_base::job::table::Reader;
-use millstream_base::job::{PartMistakes, parts};
-use millstream_base::patience::ServerWait;
+use millstream_base::job::{PartErrors, parts};
+use millstream_base::retry::StartupRetry;
 use millstream_base::units;
 use std::sync::Arc;
 
 const KIND: &str = "kafka";
 
-/// Sinks.
+/// Sinks of kind `kafka`.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
     doc: "a topic of a Kafka cluster",
@@ -101,7 +101,7 @@ impl KafkaWrites {
             r.wrong("op", "`op` and `tombstones` both say which rows are tombstones; remove one");
         }
         if writes.op.is_some() && writes.key.is_none() {
-            r.wrong("op", "`op` needs `key`: a tombstone says which key is gone");
+            r.wrong("op", "`op` needs `key`: a tombstone names the deleted key");
         }
         writes.markers = text("markers", "markers = \"millstream-markers\"").unwrap_or(writes.markers);
         writes.transaction = r.time("transaction").unwrap_or(writes.transaction);
@@ -109,7 +109,7 @@ impl KafkaWrites {
         writes
     }
 
-    /// `format`, and where its schema is.
+    /// Reads `format` and the keys about its schema.
     fn read_format(&mut self, r: &Reader<'_>) {
         let formats = [
             ("json", RecordFormat::Json),
@@ -148,7 +148,7 @@ impl SinkConfig for KafkaWrites {
         KIND
     }
 
-    fn check(&self, part: &PartMistakes<'_>) {
+    fn check(&self, part: &PartErrors<'_>) {
         self.cluster.check(part);
         check_topic("topic", &self.topic, part);
         check_topic("markers", &self.markers, part);
@@ -162,16 +162,19 @@ impl SinkConfig for KafkaWrites {
         if let Some(subject) = &self.registry {
             parts::registry(&subject.registry, part);
             if subject.subject.as_ref().is_some_and(|name| name.is_empty() || name.chars().any(char::is_control)) {
-                part.wrong("registry.subject", "`registry.subject` is no name; write subject = \"orders-value\"");
+                part.wrong(
+                    "registry.subject",
+                    "`registry.subject` is not a valid name; write subject = \"orders-value\"",
+                );
             }
             if self.protobuf.is_some() && subject.record != SubjectSpec::RECORD {
-                let why = "`registry.record` names records of Avro; the message of format `protobuf` is what `message` says; remove it";
+                let why = "`registry.record` names Avro records; the message of format `protobuf` is what `message` says; remove it";
                 part.wrong("registry.record", why);
             } else if !subject.record.split('.').all(is_avro_name) {
                 let name = subject.record.escape_debug();
                 part.wrong(
                     "registry.record",
-                    format!("`{name}` is no name of a record; write record = \"shop.Order\""),
+                    format!("`{name}` is not a valid record name; write record = \"shop.Order\""),
                 );
             }
         }
@@ -186,7 +189,7 @@ impl SinkConfig for KafkaWrites {
         self.format.is_text()
     }
 
-    /// The key of a record is bytes itself.
+    /// The key of a record may be bytes.
     fn keeps_bytes(&self, column: &str) -> bool {
         self.key.as_deref() == Some(column)
     }
@@ -214,8 +217,8 @@ impl SinkConfig for KafkaWrites {
 
     fn await_server(&self, start: SinkStart<'_>) -> Result<()> {
         match start.servers {
-            ServerWait::No => Ok(()),
-            ServerWait::Until(until) => super::await_cluster(self, start, until),
+            StartupRetry::No => Ok(()),
+            StartupRetry::Until(until) => super::await_cluster(self, start, until),
         }
     }
 
@@ -228,7 +231,7 @@ impl SinkConfig for KafkaWrites {
     }
 
     fn encoder(&self, start: SinkStart<'_>, schema: &SchemaRef) -> Result<Option<EncodeRows>> {
-        // Which schema the registry has is known to who opened the sink.
+        // Only the open sink knows the registry's schema.
         if self.registry.is_some() {
             return Ok(None);
         }
@@ -237,7 +240,7 @@ impl SinkConfig for KafkaWrites {
     }
 }
 
-/// Whether Avro takes this as a name.
+/// Whether Avro allows this name.
 fn is_avro_name(name: &str) -> bool {
     let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     begins && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')

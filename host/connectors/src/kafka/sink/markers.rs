@@ -1,10 +1,9 @@
-//! Which batch a sink, or a worker's share of it, has committed: a record of a compacted topic, written in the transaction of
-//! the batch's rows.
+//! Markers: which batch a sink, or a worker's share of it, has committed. A marker is a record of a compacted topic, written in the
+//! transaction of the batch's rows.
 //!
-//! The topic has one partition, and a record for each job and sink, and for each share of one, so retention cannot lose any and it
-//! stays small.
+//! The topic has one partition, and one record per job, sink and share. So retention cannot lose a marker and the topic stays small.
 
-use super::topic::{self, Admin, ask, asking};
+use super::topic::{self, Admin, query, query_client};
 use super::watch::Watch;
 use crate::kafka::fault::{KafkaFault, KafkaFaultKind};
 use crate::kafka::{ANSWER_TIME_MAX, ClientLog};
@@ -20,52 +19,52 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// Where all markers are.
+/// The partition of all markers.
 const PARTITION: i32 = 0;
-/// Compaction leaves the last segment alone, and a start reads all of it.
+/// Compaction does not touch the last segment, and a run reads all of it.
 const SETTINGS: &[(&str, &str)] =
     &[("cleanup.policy", "compact"), ("segment.bytes", "4194304"), ("min.cleanable.dirty.ratio", "0.1")];
 
-/// How often something is done about a transaction that is under way.
-const HELD_UP_EVERY: Duration = Duration::from_millis(500);
+/// How often a transaction in progress is handled.
+const BLOCKED_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Who writes, and how far.
+/// The owner of a sink, and its last committed batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct KafkaMarker {
     /// See [`FORMAT_VERSION`].
     pub version: u32,
     /// The job's name.
     pub job: String,
-    /// Its id.
+    /// The job's id.
     pub job_id: String,
-    /// The sink.
+    /// The sink's name.
     pub sink: String,
     /// The last start of the job that opened the sink.
     pub generation: Generation,
-    /// The last batch with rows that is committed.
+    /// The last committed batch with rows.
     pub batch: Option<BatchId>,
 }
 
-/// Read to see the version before anything else, which another version may have otherwise.
+/// Read first to check the version, as other fields may differ in another version.
 #[derive(Deserialize)]
-struct Versioned {
+struct VersionField {
     version: u32,
 }
 
 impl KafkaMarker {
-    /// The marker of this owner.
+    /// Creates the marker of this owner.
     pub fn new(owner: &Owner, sink: &str, batch: Option<BatchId>) -> KafkaMarker {
         let (job, job_id) = (owner.job.clone(), owner.job_id.clone());
         KafkaMarker { version: FORMAT_VERSION, job, job_id, sink: sink.into(), generation: owner.generation, batch }
     }
 
-    /// As it stands in the topic.
+    /// Encodes the marker as a record.
     pub fn bytes(&self) -> Result<Vec<u8>, KafkaFault> {
-        serde_json::to_vec(self).map_err(|cause| KafkaFault::lasting(format!("cannot write the marker: {cause}")))
+        serde_json::to_vec(self).map_err(|cause| KafkaFault::permanent(format!("cannot write the marker: {cause}")))
     }
 
-    /// An error where a later start of the job has written it.
-    fn check_ours(&self, owner: &Owner) -> Result<(), KafkaFault> {
+    /// Returns an error if a later run of the job has written the marker.
+    fn check_owner(&self, owner: &Owner) -> Result<(), KafkaFault> {
         if self.generation > owner.generation {
             let message = format!(
                 "the job was restarted elsewhere (generation {}), and this process (generation {}) was replaced",
@@ -82,43 +81,43 @@ impl KafkaMarker {
 pub(super) struct SinkMarkers(BTreeMap<Share, KafkaMarker>);
 
 impl SinkMarkers {
-    /// The batch that the marker of a share names, or the one of whole batches.
-    pub fn own(&self, share: Share) -> Option<BatchId> {
+    /// Returns the batch of a share's marker, or of the sink's marker without a share.
+    pub fn own_batch(&self, share: Share) -> Option<BatchId> {
         self.0.get(&share)?.batch
     }
 
-    /// See [`shares::held`].
-    pub fn held(&self, share: Share) -> Option<BatchId> {
-        shares::held(self.0.iter().map(|(of, marker)| (*of, marker.batch)), share)
+    /// See [`shares::committed_batch`].
+    pub fn committed_batch(&self, share: Share) -> Option<BatchId> {
+        shares::committed_batch(self.0.iter().map(|(of, marker)| (*of, marker.batch)), share)
     }
 
-    /// The workers that have markers.
+    /// Returns the workers that have markers.
     pub fn workers(&self) -> impl Iterator<Item = usize> {
         self.0.keys().copied().flatten()
     }
 
-    /// An error where a later start of the job has written one of them.
-    pub fn check_ours(&self, owner: &Owner) -> Result<(), KafkaFault> {
-        self.0.values().try_for_each(|marker| marker.check_ours(owner))
+    /// Returns an error if a later run of the job has written one of the markers.
+    pub fn check_owner(&self, owner: &Owner) -> Result<(), KafkaFault> {
+        self.0.values().try_for_each(|marker| marker.check_owner(owner))
     }
 }
 
-/// What stands behind the name of a sink where only a share of it is meant. No name has a `/`.
-fn behind(share: Share) -> String {
+/// Returns the suffix of a sink's name for a share. No name contains a `/`.
+fn share_suffix(share: Share) -> String {
     share.map_or_else(String::new, |worker| format!("/{worker:03}"))
 }
 
-/// The key of a marker.
+/// Returns the key of a marker.
 pub(super) fn key(job_id: &str, sink: &str, share: Share) -> String {
-    format!("{job_id}/{sink}{}", behind(share))
+    format!("{job_id}/{sink}{}", share_suffix(share))
 }
 
-/// The name under which nobody else commits.
+/// Returns the transactional id, unique to this share.
 pub(super) fn transactional_id(job_id: &str, sink: &str, share: Share) -> String {
-    format!("millstream-{job_id}-{sink}{}", behind(share))
+    format!("millstream-{job_id}-{sink}{}", share_suffix(share))
 }
 
-/// Whose marker this is the key of: the sink, and the share of it; `None`: that of another job.
+/// Returns the sink and share of a marker's key; `None` if it belongs to another job.
 fn sink_of<'a>(key: &'a [u8], job_id: &str) -> Option<(&'a str, Share)> {
     let sink = std::str::from_utf8(key).ok()?.strip_prefix(job_id)?.strip_prefix('/')?;
     let (sink, share) = match sink.split_once('/') {
@@ -128,19 +127,19 @@ fn sink_of<'a>(key: &'a [u8], job_id: &str) -> Option<(&'a str, Share)> {
     (self::key(job_id, sink, share).as_bytes() == key).then_some((sink, share))
 }
 
-/// Whose marker this is the key of, among those of a sink; `None`: that of another sink, or job.
+/// Returns the share of a marker's key; `None` if it belongs to another sink or job.
 fn share_of(key: &[u8], (job_id, sink): (&str, &str)) -> Option<Share> {
     sink_of(key, job_id).filter(|(of, _)| *of == sink).map(|(_, share)| share)
 }
 
-/// Makes the topic where it is not there, or checks that it keeps markers.
+/// Creates the topic if it does not exist, or checks that it keeps markers.
 pub(super) fn ensure(client: &BaseConsumer<ClientLog>, admin: &Admin, topic: &str) -> Result<(), KafkaFault> {
     if !topic::exists(client, topic)? {
         admin.make(topic, Some(1), SETTINGS)?;
     }
     let facts = admin.facts(topic)?;
     if facts.deletes {
-        return Err(KafkaFault::lasting(format!(
+        return Err(KafkaFault::permanent(format!(
             "the topic `{topic}` keeps which batches are committed, and deletes old records (`cleanup.policy`), so batches would be \
              written twice; fix it with: kafka-configs.sh --alter --topic {topic} --add-config \
              cleanup.policy=compact; or name another topic in `markers`"
@@ -149,8 +148,8 @@ pub(super) fn ensure(client: &BaseConsumer<ClientLog>, admin: &Admin, topic: &st
     Ok(())
 }
 
-/// The names under which transactions of this job may hold up its markers, whether or not they came to something: those of all workers
-/// of this sink, and those of other sinks that this start has not taken over yet, or the job has no more.
+/// Returns the transactional ids under which transactions of this job may block its markers, committed or not. These are the ids of all
+/// workers of this sink. They also include those of sinks that this run has not taken over yet, or that the job no longer has.
 pub(super) fn names_before(
     settings: &ClientConfig,
     topic: &str,
@@ -158,8 +157,8 @@ pub(super) fn names_before(
     watch: &mut Watch<'_>,
 ) -> Result<BTreeSet<String>, KafkaFault> {
     let mut names = BTreeSet::new();
-    // That these can be read does not mean that what is waited for goes on.
-    read_all(&asking(settings, "read_uncommitted")?, topic, &mut watch.aside(), |record| {
+    // That these records are readable does not mean that the awaited transaction makes progress.
+    read_all(&query_client(settings, "read_uncommitted")?, topic, &mut watch.concurrent(), |record| {
         let Some((of, share)) = record.key().and_then(|key| sink_of(key, &owner.job_id)) else { return Ok(()) };
         let name = transactional_id(&owner.job_id, of, share);
         let ours = match record.payload() {
@@ -177,64 +176,67 @@ pub(super) fn names_before(
     Ok(names)
 }
 
-/// The markers of a job's sink, once all transactions are over that were under way: those of other jobs as well, which may stand
-/// before them. `held_up` is called where one is under way, and now and then while it is.
+/// Returns the markers of a job's sink once all earlier transactions have ended. Those of other jobs count too, as they may precede the
+/// markers. `on_blocked` is called while one is in progress, repeatedly.
 pub(super) fn read(
     settings: &ClientConfig,
     topic: &str,
     of: (&str, &str),
     watch: &mut Watch<'_>,
-    held_up: &mut dyn FnMut(&mut Watch<'_>) -> Result<(), KafkaFault>,
+    on_blocked: &mut dyn FnMut(&mut Watch<'_>) -> Result<(), KafkaFault>,
 ) -> Result<SinkMarkers, KafkaFault> {
-    let end = end_of(&asking(settings, "read_uncommitted")?, topic, watch)?;
-    let committed = asking(settings, "read_committed")?;
+    let end = end_of(&query_client(settings, "read_uncommitted")?, topic, watch)?;
+    let committed = query_client(settings, "read_committed")?;
     let mut called: Option<Instant> = None;
     while end_of(&committed, topic, watch)? < end {
-        if called.is_none_or(|called| called.elapsed() >= HELD_UP_EVERY) {
-            held_up(watch)?;
+        if called.is_none_or(|called| called.elapsed() >= BLOCKED_CHECK_INTERVAL) {
+            on_blocked(watch)?;
             called = Some(Instant::now());
         }
         let message = format!(
             "a transaction is under way in the topic `{topic}`, perhaps one of another job that has died: start that job again, or wait \
              until the time of its `transaction` is over, or name another topic in `markers`"
         );
-        watch.look(Some(KafkaFault { kind: KafkaFaultKind::HeldUp, code: None, message }))?;
+        watch.check(Some(KafkaFault { kind: KafkaFaultKind::Blocked, code: None, message }))?;
         std::thread::sleep(Duration::from_millis(10));
     }
     read_on(&committed, topic, of, watch)
 }
 
-/// The offset behind what this client may read.
+/// Returns the offset after the last record that this client may read.
 fn end_of(client: &BaseConsumer<ClientLog>, topic: &str, watch: &mut Watch<'_>) -> Result<i64, KafkaFault> {
-    patiently(watch, || ask(client, |client| client.fetch_watermarks(topic, PARTITION, ANSWER_TIME_MAX)))
+    retry_transient(watch, || query(client, |client| client.fetch_watermarks(topic, PARTITION, ANSWER_TIME_MAX)))
         .map(|(_, end)| end)
 }
 
-/// The markers as they are now, or were before a transaction that is under way; none where there is no topic.
-pub(super) fn peek(
+/// Returns the current markers, or those from before a transaction in progress; none if the topic does not exist.
+pub(super) fn read_current(
     settings: &ClientConfig,
     topic: &str,
     of: (&str, &str),
     watch: &mut Watch<'_>,
 ) -> Result<SinkMarkers, KafkaFault> {
-    let client = asking(settings, "read_committed")?;
+    let client = query_client(settings, "read_committed")?;
     if !topic::exists(&client, topic)? {
         return Ok(SinkMarkers::default());
     }
     read_on(&client, topic, of, watch)
 }
 
-/// Asks again while there is no answer.
-fn patiently<T>(watch: &mut Watch<'_>, mut question: impl FnMut() -> Result<T, KafkaFault>) -> Result<T, KafkaFault> {
+/// Retries while there is no response.
+fn retry_transient<T>(
+    watch: &mut Watch<'_>,
+    mut request: impl FnMut() -> Result<T, KafkaFault>,
+) -> Result<T, KafkaFault> {
     loop {
-        match question() {
-            Err(fault) if fault.passes() => watch.again(&fault)?,
-            answer => return answer,
+        match request() {
+            Err(fault) if fault.is_transient() => watch.retry(&fault)?,
+            result => return result,
         }
     }
 }
 
-/// The markers of a sink among what is committed.
+/// Returns the markers of a sink among the committed records.
 fn read_on(
     client: &BaseConsumer<ClientLog>,
     topic: &str,
@@ -265,18 +267,18 @@ fn read_all(
     assigned.map_err(|error| KafkaFault::of(&error))?;
     loop {
         match client.poll(Duration::from_millis(100)) {
-            None => watch.look(client.context().away())?,
+            None => watch.check(client.context().unreachable())?,
             Some(Ok(record)) => {
-                watch.moved();
+                watch.progressed();
                 each(&record)?;
             }
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
             Some(Err(error)) => {
                 let fault = client.context().fault(&error);
-                if !fault.passes() {
+                if !fault.is_transient() {
                     return Err(fault);
                 }
-                watch.look(Some(fault))?;
+                watch.check(Some(fault))?;
             }
         }
     }
@@ -284,9 +286,9 @@ fn read_all(
 
 fn parse(value: &[u8], topic: &str, offset: i64) -> Result<KafkaMarker, KafkaFault> {
     let wrong =
-        |what: String| KafkaFault::lasting(format!("the marker at offset {offset} of the topic `{topic}` {what}"));
+        |what: String| KafkaFault::permanent(format!("the marker at offset {offset} of the topic `{topic}` {what}"));
     let no_marker = |cause| wrong(format!("was not written by Millstream: {cause}; name another topic in `markers`"));
-    let Versioned { version } = serde_json::from_slice(value).map_err(no_marker)?;
+    let VersionField { version } = serde_json::from_slice(value).map_err(no_marker)?;
     if version > FORMAT_VERSION {
         let what = format!("is of format {version}, written by a later version of Millstream; use that one");
         return Err(wrong(what));
@@ -325,17 +327,20 @@ mod tests {
     #[test]
     fn what_is_written_again_into_a_marker_is_its_own_batch() {
         let mixed = markers(&[(None, 1, Some(4)), (Some(0), 2, None), (Some(1), 2, Some(6))]);
-        assert_eq!([None, Some(0), Some(1)].map(|share| mixed.own(share)), [Some(BatchId(4)), None, Some(BatchId(6))]);
-        assert_eq!([None, Some(0)].map(|share| mixed.held(share)), [Some(BatchId(6)), Some(BatchId(4))]);
+        assert_eq!(
+            [None, Some(0), Some(1)].map(|share| mixed.own_batch(share)),
+            [Some(BatchId(4)), None, Some(BatchId(6))]
+        );
+        assert_eq!([None, Some(0)].map(|share| mixed.committed_batch(share)), [Some(BatchId(6)), Some(BatchId(4))]);
         assert_eq!(mixed.workers().collect::<Vec<_>>(), [0, 1]);
     }
 
     #[test]
     fn a_later_start_in_any_marker_has_the_sink() {
-        assert!(markers(&[(None, 2, None), (Some(1), 3, None)]).check_ours(&owner(3)).is_ok());
+        assert!(markers(&[(None, 2, None), (Some(1), 3, None)]).check_owner(&owner(3)).is_ok());
         for later in [markers(&[(None, 4, None), (Some(1), 3, None)]), markers(&[(None, 2, None), (Some(1), 4, None)])]
         {
-            assert_eq!(later.check_ours(&owner(3)).map_err(|fault| fault.kind), Err(KafkaFaultKind::TakenOver));
+            assert_eq!(later.check_owner(&owner(3)).map_err(|fault| fault.kind), Err(KafkaFaultKind::TakenOver));
         }
     }
 }

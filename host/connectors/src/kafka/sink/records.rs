@@ -1,4 +1,4 @@
-//! Rows as records of a topic: a key, and a value or none.
+//! Rows as records of a topic, with a key and an optional value.
 
 use super::settings::KafkaWrites;
 use crate::sink::encode::avro::{self, AvroRows};
@@ -18,10 +18,10 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What a record takes on its way beside key and value, and the batch of records that it stands in: more than either.
+/// Upper bound of a record's size in a request beyond its key and value, including its share of the record batch.
 pub(super) const RECORD_OVERHEAD_BYTES: usize = 128;
 
-/// Which columns are what.
+/// Encodes rows, with the roles of their columns.
 #[derive(Clone, Debug)]
 pub(super) struct RecordEncoder {
     key: Option<usize>,
@@ -30,22 +30,22 @@ pub(super) struct RecordEncoder {
     format: RecordFormat,
     /// The columns of the value.
     values: Vec<usize>,
-    /// The same with their names.
+    /// The schema of these columns.
     schema: SchemaRef,
-    /// What stands before each value: the id of the schema that a registry has.
+    /// The prefix of each value: the registry's schema id.
     prefix: Vec<u8>,
-    /// Of format `protobuf`.
+    /// For format `protobuf`.
     message: Option<Arc<MessageWriter>>,
-    /// What stands behind the id of the schema: of format `protobuf`, where the message is in its definition.
-    place: Vec<u8>,
+    /// Follows the schema id: the index of the message in its definition, for format `protobuf`.
+    message_index: Vec<u8>,
 }
 
-/// The records of a batch, in order. They are made before the first is sent: a row that no record can hold then leaves nothing
-/// behind, and a batch that has to be sent again is as it was.
+/// The records of a batch, in order. All are created before the first is sent: a row that no record can hold leaves nothing, and a retried
+/// batch is identical.
 #[derive(Debug, Default)]
 pub(super) struct Records {
     bytes: Vec<u8>,
-    places: Vec<RecordRange>,
+    ranges: Vec<RecordRange>,
 }
 
 #[derive(Debug)]
@@ -54,50 +54,50 @@ struct RecordRange {
     value: Option<Range<usize>>,
 }
 
-/// What is sent: key and value.
+/// Key and value of a record.
 pub(super) type Record<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
 
 impl Records {
-    /// Adds a key or a value.
+    /// Appends a key or a value.
     fn add(&mut self, bytes: Option<&[u8]>) -> Option<Range<usize>> {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes?);
         Some(start..self.bytes.len())
     }
 
-    /// Key and value of each, in order.
+    /// Returns key and value of each record, in order.
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
-        let bytes = |place: &Option<Range<usize>>| place.clone().and_then(|place| self.bytes.get(place));
-        self.places.iter().map(move |place| (bytes(&place.key), bytes(&place.value)))
+        let bytes = |range: &Option<Range<usize>>| range.clone().and_then(|range| self.bytes.get(range));
+        self.ranges.iter().map(move |range| (bytes(&range.key), bytes(&range.value)))
     }
 }
 
 impl RecordEncoder {
-    /// For rows of this schema. The error has the key of the sink that is wrong.
+    /// Creates an encoder for rows of this schema. The error names the invalid key of the sink.
     pub fn new(spec: &KafkaWrites, schema: &SchemaRef) -> Result<RecordEncoder, (&'static str, String)> {
         if spec.tombstones.is_some() && spec.key.is_none() {
             return Err(("tombstones", "`tombstones` needs `key`: a tombstone names the deleted key".into()));
         }
-        let place = |name: &String, key: &'static str| {
+        let column_index = |name: &String, key: &'static str| {
             let unknown = || {
-                let there = describe(schema);
-                (key, format!("`{key}` names `{name}`, and the rows have {there}; write one of these"))
+                let column_list = describe(schema);
+                (key, format!("`{key}` names `{name}`, and the rows have {column_list}; write one of these"))
             };
             schema.index_of(name).map_err(|_| unknown())
         };
         let kind = |at: usize| ColumnType::of(schema.field(at).data_type());
-        let key = spec.key.as_ref().map(|name| place(name, "key")).transpose()?;
+        let key = spec.key.as_ref().map(|name| column_index(name, "key")).transpose()?;
         if let Some(other) = key.map(kind).filter(|kind| !kind.is_scalar()) {
             return Err((
                 "key",
                 format!("`key` names a column of type {other}, and a key is text, bytes or a plain value"),
             ));
         }
-        let tombstones = spec.tombstones.as_ref().map(|name| place(name, "tombstones")).transpose()?;
+        let tombstones = spec.tombstones.as_ref().map(|name| column_index(name, "tombstones")).transpose()?;
         if let Some(other) = tombstones.map(kind).filter(|kind| *kind != ColumnType::Bool) {
             return Err(("tombstones", format!("`tombstones` names a column of type {other}; it has to be bool")));
         }
-        let op = spec.op.as_ref().map(|name| place(name, "op")).transpose()?;
+        let op = spec.op.as_ref().map(|name| column_index(name, "op")).transpose()?;
         if let Some(other) = op.map(kind).filter(|kind| *kind != ColumnType::Text) {
             return Err(("op", format!("`op` names a column of type {other}; it has to be text")));
         }
@@ -106,26 +106,26 @@ impl RecordEncoder {
         let projected = |values: &[usize]| {
             SchemaRef::new(Schema::new(values.iter().map(|at| schema.field(*at).clone()).collect::<Vec<_>>()))
         };
-        let single = |wanted: ColumnType, values: &mut Vec<usize>| {
+        let single = |expected: ColumnType, values: &mut Vec<usize>| {
             // A key that is the only column is the value as well.
             if values.len() > 1 {
                 values.retain(|at| Some(*at) != key);
             }
-            if matches!(values[..], [at] if kind(at) == wanted) {
+            if matches!(values[..], [at] if kind(at) == expected) {
                 return Ok(());
             }
             let rest = describe(&projected(values));
             Err(format!(
-                "format `{}` writes a single {wanted} column beside `key` and `tombstones`, and the rows have {rest}; choose \
+                "format `{}` writes a single {expected} column next to `key` and `tombstones`, and the rows have {rest}; choose \
                  `json`, or put a stage with `select` before the sink",
-                if wanted == ColumnType::Text { "text" } else { "binary" }
+                if expected == ColumnType::Text { "text" } else { "binary" }
             ))
         };
         let protobuf = spec.protobuf.as_deref().filter(|_| spec.format == RecordFormat::Protobuf);
         let messages = protobuf.map(|of| messages(of, spec.registry.is_some())).transpose()?;
-        if let (Some((_, place)), Some(at)) = (&messages, key) {
-            // A message has the fields that it has; a key stands beside it.
-            let is_key = |column: &usize| *column == at && !place.fields.contains(schema.field(at).name());
+        if let (Some((_, description)), Some(at)) = (&messages, key) {
+            // A message contains exactly its fields; a key outside of them is stored next to it.
+            let is_key = |column: &usize| *column == at && !description.fields.contains(schema.field(at).name());
             values.retain(|column| !is_key(column));
         }
         let mut message = None;
@@ -146,7 +146,7 @@ impl RecordEncoder {
         };
         fits.map_err(|message| ("format", message))?;
         let schema = projected(&values);
-        let place = messages.map(|(_, known)| known.place).unwrap_or_default();
+        let message_index = messages.map(|(_, known)| known.message_index).unwrap_or_default();
         Ok(RecordEncoder {
             key,
             tombstones,
@@ -156,31 +156,31 @@ impl RecordEncoder {
             schema,
             prefix: Vec::new(),
             message,
-            place,
+            message_index,
         })
     }
 
-    /// The columns of the value.
+    /// Returns the columns of the value.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
-    /// Values begin with the id that the registry has for their schema.
+    /// Sets the schema id of the registry as the prefix of values.
     pub fn begin_with(&mut self, schema_id: u32) {
-        self.prefix = [&[0][..], &schema_id.to_be_bytes(), &self.place].concat();
+        self.prefix = [&[0][..], &schema_id.to_be_bytes(), &self.message_index].concat();
     }
 
-    /// The records of these rows.
+    /// Encodes these rows as records.
     pub(super) fn encode(&self, rows: &[RecordBatch]) -> io::Result<Records> {
         let mut records = Records::default();
-        records.places.reserve(rows.iter().map(RecordBatch::num_rows).sum());
+        records.ranges.reserve(rows.iter().map(RecordBatch::num_rows).sum());
         for part in rows.iter().filter(|part| part.num_rows() > 0) {
             self.encode_part(part, &mut records)?;
         }
         Ok(records)
     }
 
-    /// Key and value of each row, for whoever sends them.
+    /// Encodes key and value of each row for the process that sends them.
     pub fn encode_ahead(&self, rows: &RecordBatch) -> io::Result<RecordBatch> {
         let mut records = Records::default();
         self.encode_part(rows, &mut records)?;
@@ -194,7 +194,7 @@ impl RecordEncoder {
             for row in 0..part.num_rows() {
                 let [key, value] =
                     [keys, values].map(|column| records.add(column.is_valid(row).then(|| column.value(row))));
-                records.places.push(RecordRange { key, value });
+                records.ranges.push(RecordRange { key, value });
             }
             return Ok(());
         }
@@ -227,22 +227,22 @@ impl RecordEncoder {
                 bytes.extend_from_slice(&self.prefix);
             }
             let value = if !dead && values.write(row, bytes)? { Some(start..bytes.len()) } else { None };
-            records.places.push(RecordRange { key, value });
+            records.ranges.push(RecordRange { key, value });
         }
         Ok(())
     }
 }
 
-/// What a descriptor has of a message.
-struct MessagePlace {
+/// The description of a message in a descriptor.
+struct MessageDescription {
     /// The names of its fields.
     fields: Vec<String>,
-    /// Where it is in its file, as it stands in front of a record.
-    place: Vec<u8>,
+    /// Its index path in its file, as it precedes a record.
+    message_index: Vec<u8>,
 }
 
-/// The messages of a descriptor, and what it has of that of the sink; its place where a registry gets the definitions.
-fn messages(spec: &ProtobufSpec, registered: bool) -> Result<(Messages, MessagePlace), (&'static str, String)> {
+/// Returns the messages of a descriptor, and the description of the sink's message; its index path if a registry has the definitions.
+fn messages(spec: &ProtobufSpec, registered: bool) -> Result<(Messages, MessageDescription), (&'static str, String)> {
     let file = spec.descriptor.path.display();
     let broken = |why| {
         let help = "create it with `protoc --include_imports --descriptor_set_out=FILE`";
@@ -252,19 +252,19 @@ fn messages(spec: &ProtobufSpec, registered: bool) -> Result<(Messages, MessageP
     let message = messages.look_up(&spec.message).map_err(|why| ("message", why))?;
     let fields =
         messages.message(message).map(|message| message.fields.iter().map(|field| field.name.clone()).collect());
-    let place = match registered {
-        true => Definition::of(&spec.descriptor.content, &spec.message).map_err(broken)?.place_bytes(),
+    let message_index = match registered {
+        true => Definition::of(&spec.descriptor.content, &spec.message).map_err(broken)?.index_bytes(),
         false => Vec::new(),
     };
-    Ok((messages, MessagePlace { fields: fields.unwrap_or_default(), place }))
+    Ok((messages, MessageDescription { fields: fields.unwrap_or_default(), message_index }))
 }
 
-/// Whether a row is a tombstone, by the word that says what it does.
+/// Whether a row is a tombstone, by its operation.
 fn is_delete(op: Option<&str>) -> io::Result<bool> {
-    let refused = |why: &str| io::Error::new(io::ErrorKind::InvalidData, format!("of a row: {why}"));
-    match Op::of(op).map_err(|why| refused(&why.to_string()))? {
+    let rejection = |why: &str| io::Error::new(io::ErrorKind::InvalidData, format!("of a row: {why}"));
+    match Op::of(op).map_err(|why| rejection(&why.to_string()))? {
         Op::Truncate => {
-            Err(refused("it says `truncate`, which does not name the deleted keys; remove such rows with a `filter`"))
+            Err(rejection("it says `truncate`, which does not name the deleted keys; remove such rows with a `filter`"))
         }
         op => Ok(op == Op::Delete),
     }
@@ -290,7 +290,7 @@ impl<'a> Values<'a> {
         })
     }
 
-    /// Adds the value of a row; false: it is null.
+    /// Appends the value of a row; `false` if it is null.
     fn write(&mut self, row: usize, out: &mut Vec<u8>) -> io::Result<bool> {
         match self {
             Values::Json(rows) => rows.write(row, out)?,

@@ -1,4 +1,4 @@
-//! A producer: what is sent to a cluster, and the transaction of a batch.
+//! A producer session: records sent to a cluster, and the transaction of a batch.
 
 use super::records::Records;
 use super::watch::Watch;
@@ -13,33 +13,33 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long one call of the library waits; it is called again.
+/// Timeout of one call of the library, which is then repeated.
 const STEP: Duration = Duration::from_millis(500);
-/// A call that is only to begin with something.
-const AT_ONCE: Duration = Duration::from_millis(1);
-/// How long a transaction that failed may take to be aborted. The next start of the sink aborts it as well.
+/// Timeout of a call that only starts an operation.
+const IMMEDIATE_TIMEOUT: Duration = Duration::from_millis(1);
+/// Maximum time to abort a failed transaction. The next run of the sink aborts it as well.
 const ABORT_TIME_MAX: Duration = Duration::from_secs(1);
-/// How often what was delivered is asked for while records are handed over.
+/// How many records are sent between polls for delivery reports.
 const RECORDS_PER_POLL: usize = 1_000;
-/// What a client has to tell is there within this time.
+/// Pending events of a client are available within this time.
 const EVENTS_WITHIN: Duration = Duration::from_millis(20);
-/// How long the library is waited for before anything else is looked at: for room, and for the rest.
+/// How long to wait for the library, for room or for completion, before other checks.
 const ROOM_TIME: Duration = Duration::from_millis(5);
 const DRAIN_TIME: Duration = Duration::from_millis(50);
-/// What is heard of the client's log and of records that were not delivered, before it is waited for again.
-const EVENTS_PER_LOOK: usize = 10;
+/// Maximum events of the client that are handled between waits.
+const EVENTS_PER_CHECK: usize = 10;
 
-/// A connection to the cluster under the sink's name: nobody else writes under it, and who comes later ends the one before.
+/// A connection to the cluster under the sink's transactional id. No other process writes under it, and a later one fences its predecessor.
 pub(super) struct Session {
     producer: BaseProducer<Deliveries>,
     transactional: bool,
-    /// A transaction was begun, and not committed.
+    /// Whether a transaction was begun and not committed.
     open: bool,
 }
 
-/// Whether a cluster tells so that a transaction is over, and not by its own hand: it took too long, or somebody else began one under
-/// the same name. That a broker does not know what went wrong is one of these: brokers say so where they end a transaction at the
-/// moment at which it is committed.
+/// Whether this code means that a transaction was ended by something other than a request of this session. It took too long, or another
+/// producer began one under the same id. An unknown server error counts, too: brokers report it if they abort a transaction while it is
+/// being committed.
 pub(super) fn ends_transactions(code: Code) -> bool {
     matches!(
         code,
@@ -58,30 +58,30 @@ pub(super) fn ends_transactions(code: Code) -> bool {
     )
 }
 
-/// Where the records of a batch go.
+/// The destination of a batch's records.
 pub(super) struct Batch<'a> {
     pub topic: &'a str,
     pub records: &'a Records,
-    /// Topic, key and value of the marker, where there is one.
+    /// Topic, key and value of the marker, if there is one.
     pub marker: Option<(&'a str, &'a str, Vec<u8>)>,
 }
 
-/// What the client tells, and the first record that was not delivered.
+/// Reports of the client, and the first record that was not delivered.
 #[derive(Default)]
 struct Deliveries {
-    told: ClientLog,
+    client_log: ClientLog,
     failed: Mutex<Option<KafkaError>>,
 }
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        // What ends a transaction is told by whoever begins it anew.
+        // The end of a transaction is reported by the code that begins the next one.
         let level = if facility == "TXNERR" { RDKafkaLogLevel::Info } else { level };
-        self.told.log(level, facility, text);
+        self.client_log.log(level, facility, text);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.told.error(error, reason);
+        self.client_log.error(error, reason);
     }
 }
 
@@ -97,19 +97,19 @@ impl ProducerContext for Deliveries {
 }
 
 impl Session {
-    /// Connects; with transactions, it ends those of whoever had the sink before, and nobody else can commit from then on.
+    /// Connects. With transactions, it aborts those of the sink's previous owner, and fences all other processes.
     pub fn begin(config: &ClientConfig, watch: &mut Watch<'_>) -> Result<Session, KafkaFault> {
         let session = Session::connect(config)?;
         session.await_begin(watch)?;
         Ok(session)
     }
 
-    /// Ends the transactions under several names, all at once: nobody can commit what was begun under them.
+    /// Aborts the transactions under several ids, all at the same time: what was begun under them can no longer be committed.
     pub fn end_others(configs: &[ClientConfig], watch: &mut Watch<'_>) -> Result<(), KafkaFault> {
         let sessions = configs.iter().map(Session::connect).collect::<Result<Vec<_>, _>>()?;
         for session in &sessions {
-            // The library is at it from then on; whether it works is seen when it is waited for.
-            let _ = session.producer.init_transactions(AT_ONCE);
+            // Starts the operation in the library; its result is checked when it is awaited.
+            let _ = session.producer.init_transactions(IMMEDIATE_TIMEOUT);
         }
         sessions.iter().try_for_each(|session| session.await_begin(watch))
     }
@@ -124,13 +124,14 @@ impl Session {
         while self.transactional
             && let Err(error) = self.producer.init_transactions(STEP)
         {
-            self.again(&error, watch)?;
+            self.check_timeout(&error, watch)?;
         }
-        self.told().well();
+        self.client_log().clear();
         Ok(())
     }
 
-    /// Sends the records of a batch, and waits until the cluster has them: with transactions, all of them and the marker or none.
+    /// Sends the records of a batch, and waits until the cluster has them. With transactions, all of them and the marker are written, or
+    /// none.
     pub fn write(&mut self, batch: &Batch<'_>, watch: &mut Watch<'_>) -> Result<(), KafkaFault> {
         if self.transactional {
             self.producer.begin_transaction().map_err(|error| self.broken(&error))?;
@@ -165,10 +166,10 @@ impl Session {
         Ok(())
     }
 
-    /// Ends it. What was begun is given up, so that readers do not wait for it.
+    /// Ends the session. An open transaction is aborted, so that readers do not wait for it.
     pub fn end(self) {
         if self.open {
-            // Where the cluster does not hear it, whoever begins next under this name does it, or time does.
+            // If the cluster does not receive it, the next session under this id aborts it, or its timeout does.
             let _ = self.producer.abort_transaction(ABORT_TIME_MAX);
         }
     }
@@ -177,15 +178,15 @@ impl Session {
         loop {
             match self.producer.commit_transaction(STEP) {
                 Ok(()) => break,
-                // The call goes on where it was.
-                Err(error) => self.again(&error, watch)?,
+                // The call resumes.
+                Err(error) => self.check_timeout(&error, watch)?,
             }
         }
         self.open = false;
         Ok(())
     }
 
-    /// Hands a record to the library, once there is room for it.
+    /// Passes a record to the library once there is room for it.
     fn send(
         &self,
         topic: &str,
@@ -208,47 +209,47 @@ impl Session {
         }
     }
 
-    /// Waits until the cluster has all that was handed over.
+    /// Waits until the cluster has all records.
     fn drain(&self, watch: &mut Watch<'_>) -> Result<(), KafkaFault> {
         loop {
             self.progress(DRAIN_TIME, watch)?;
             if self.producer.in_flight_count() == 0 {
-                // What failed is told by then.
+                // Failures have been reported by then.
                 self.check()?;
-                self.told().well();
+                self.client_log().clear();
                 return Ok(());
             }
         }
     }
 
-    /// Lets the library go on, for no longer than this.
+    /// Lets the library work for at most this time.
     fn progress(&self, time_max: Duration, watch: &mut Watch<'_>) -> Result<(), KafkaFault> {
         let before = self.producer.in_flight_count();
         let time_max = i32::try_from(time_max.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: the producer lives as long as its pointer, and any thread may call this. It returns as soon as nothing is in flight;
-        // the wrapper's own `flush` and `poll` look again and again in the last millisecond of a wait, without a pause.
+        // SAFETY: the producer lives as long as its pointer, and any thread may call this. It returns as soon as nothing is in flight. The
+        // wrapper's own `flush` and `poll` spin in the last millisecond of a wait.
         unsafe { rd_kafka_flush(self.producer.client().native_ptr(), time_max) };
-        (0..EVENTS_PER_LOOK).for_each(|_| self.producer.poll(Duration::ZERO));
+        (0..EVENTS_PER_CHECK).for_each(|_| self.producer.poll(Duration::ZERO));
         self.check()?;
         if self.producer.in_flight_count() < before {
-            watch.moved();
-            self.told().well();
+            watch.progressed();
+            self.client_log().clear();
         }
-        watch.look(self.told().away())
+        watch.check(self.client_log().unreachable())
     }
 
-    /// An error where a record could not be delivered, or the cluster does not let the job in.
+    /// Returns an error if a record could not be delivered, or the cluster rejects the job.
     fn check(&self) -> Result<(), KafkaFault> {
         let failed = self.producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match failed {
             Some(error) => Err(self.broken(&error)),
-            None => self.told().refusal().map_or(Ok(()), Err),
+            None => self.client_log().rejection().map_or(Ok(()), Err),
         }
     }
 
-    /// A call has not ended in its time: an error where it does not help to call again.
-    fn again(&self, error: &KafkaError, watch: &mut Watch<'_>) -> Result<(), KafkaFault> {
-        // What is wrong waits in its queue, with lines of the log in between.
+    /// Handles a call that timed out: an error if calling again does not help.
+    fn check_timeout(&self, error: &KafkaError, watch: &mut Watch<'_>) -> Result<(), KafkaFault> {
+        // Error events wait in the queue, between lines of the log.
         self.producer.poll(EVENTS_WITHIN);
         self.check()?;
         let goes_on = match error {
@@ -259,17 +260,17 @@ impl Session {
         if !goes_on {
             return Err(self.broken(error));
         }
-        watch.look(self.told().away())
+        watch.check(self.client_log().unreachable())
     }
 
-    /// What an error means for a batch. What ends a transaction is no reason to give up the batch: whether somebody else has the
-    /// sink now is said by the marker alone.
+    /// Interprets an error for a batch. The end of a transaction does not fail the batch: only the marker says whether another process owns
+    /// the sink now.
     fn broken(&self, error: &KafkaError) -> KafkaFault {
-        let fault = self.told().fault(error);
+        let fault = self.client_log().fault(error);
         let Some(code) = fault.code.filter(|_| self.transactional) else { return fault };
         match code {
             code if ends_transactions(code) => KafkaFault {
-                kind: KafkaFaultKind::Passing,
+                kind: KafkaFaultKind::Transient,
                 message: format!(
                     "the cluster has ended the transaction ({}): it took longer than `transaction` allows, or the job was \
                      started twice",
@@ -277,15 +278,15 @@ impl Session {
                 ),
                 ..fault
             },
-            Code::InvalidTransactionTimeout => KafkaFault::lasting(
-                "the cluster does not allow transactions to take so long (`transaction.max.timeout.ms` of the brokers); \
+            Code::InvalidTransactionTimeout => KafkaFault::permanent(
+                "the cluster does not allow transactions of this length (`transaction.max.timeout.ms` of the brokers); \
                  lower `transaction`",
             ),
             _ => fault,
         }
     }
 
-    fn told(&self) -> &ClientLog {
-        &self.producer.context().told
+    fn client_log(&self) -> &ClientLog {
+        &self.producer.context().client_log
     }
 }

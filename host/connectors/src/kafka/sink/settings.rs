@@ -1,44 +1,44 @@
-//! Settings of sinks of kind `kafka`.
+//! Settings of `kafka` sinks.
 
 use crate::kafka::cluster::KafkaCluster;
 use crate::kafka::limits;
 use millstream_base::job::spec::{Compression, PartsBy, ProtobufSpec, RecordFormat, SubjectSpec};
 use std::time::Duration;
 
-/// The topic where the job keeps which batches its sinks have committed, where the job does not say another.
+/// The default topic in which jobs keep the last committed batches of their sinks.
 pub const MARKERS: &str = "millstream-markers";
 
-/// What is written, and where.
+/// Settings of a sink: what it writes, and where.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KafkaWrites {
     /// The cluster.
     pub cluster: KafkaCluster,
     /// The topic.
     pub topic: String,
-    /// The column that is the key of records; `None`: they have none.
+    /// The column with the keys of records; `None`: they have none.
     pub key: Option<String>,
-    /// What the value of a record is.
+    /// The format of values.
     pub format: RecordFormat,
-    /// Formats `avro` and `protobuf`: where the schema of the records is.
+    /// For formats `avro` and `protobuf`: the schema registry with the schema.
     pub registry: Option<Box<SubjectSpec>>,
-    /// Format `protobuf`: which message records are.
+    /// For format `protobuf`: the message type.
     pub protobuf: Option<Box<ProtobufSpec>>,
-    /// The column of type `bool` that says which rows are tombstones: a key without a value.
+    /// The column of type `bool` that marks tombstones: records with a key and no value.
     pub tombstones: Option<String>,
-    /// The column of type `text` that says what a row does: `delete` makes a tombstone of it.
+    /// The column of type `text` with the operation of a row: `delete` makes it a tombstone.
     pub op: Option<String>,
-    /// How records are compressed on their way and in the topic.
+    /// Compression of records in transit and in the topic.
     pub compression: Compression,
-    /// How long the transaction of a batch may take until the cluster gives it up.
+    /// Timeout of a batch's transaction, after which the cluster aborts it.
     pub transaction: Duration,
-    /// The topic where the job keeps which batches are committed.
+    /// The topic in which the job keeps the last committed batches.
     pub markers: String,
-    /// Who writes: worker 0 whole batches, or each worker the rows that it has.
+    /// Who writes: worker 0 all rows, or each worker its own.
     pub parts: PartsBy,
 }
 
 impl KafkaWrites {
-    /// JSON objects into this topic, without keys.
+    /// Returns settings that write JSON objects without keys to this topic.
     pub fn new(cluster: KafkaCluster, topic: impl Into<String>) -> KafkaWrites {
         KafkaWrites {
             cluster,

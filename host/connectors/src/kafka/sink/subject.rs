@@ -1,5 +1,5 @@
-//! The schema of a sink's records in a registry: registered or looked up before the first of them, as Confluent's serializers do. The
-//! registry has one id for one schema, so records of a batch that is written again are the same.
+//! The schema of a sink's records in a registry. It is registered or looked up before the first record, as by Confluent's serializers. The
+//! registry has one id per schema, so records of a replayed batch are identical.
 
 use super::watch::Watch;
 use crate::kafka::fault::KafkaFault;
@@ -16,14 +16,14 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::path::Path;
 
-/// Where the schema of a sink's records is.
+/// The registry subject of the schema of a sink's records.
 pub(super) struct Subject<'a> {
     pub sink: &'a str,
     pub topic: &'a str,
     pub spec: &'a SubjectSpec,
-    /// The message, where records are none of Avro.
+    /// The message type, if records are not Avro.
     pub protobuf: Option<&'a ProtobufSpec>,
-    pub folder: &'a Path,
+    pub dir: &'a Path,
 }
 
 impl Subject<'_> {
@@ -31,39 +31,42 @@ impl Subject<'_> {
         self.spec.subject.clone().unwrap_or_else(|| format!("{}-value", self.topic))
     }
 
-    /// An error where the registry would not take the schema. One that is away says nothing about it.
+    /// Returns an error if the registry would reject the schema. An unreachable registry is not an error.
     pub fn check(&self, schema: &SchemaRef) -> Result<(), String> {
-        let written = self.written(schema)?;
-        let registry = SchemaRegistry::new(&self.spec.registry, self.folder);
-        let asked = aside(async {
-            let (last, before) = match self.place(&registry, &written, false).await? {
+        let subject_schema = self.subject_schema(schema)?;
+        let registry = SchemaRegistry::new(&self.spec.registry, self.dir);
+        let result = run_blocking(async {
+            let (last, before) = match self.resolve(&registry, &subject_schema, false).await? {
                 SchemaLookup::All(last, before) => (last, before),
-                // What it imports is not there yet: nobody can tell before that is registered.
+                // An imported schema does not exist yet, so nothing can be checked before it is registered.
                 SchemaLookup::Missing(_) if self.spec.register => return Ok(Ok(())),
-                SchemaLookup::Missing(name) => return Ok(Err(self.missing(&name, &written))),
+                SchemaLookup::Missing(name) => return Ok(Err(self.missing_message(&name, &subject_schema))),
             };
             Ok(match self.spec.register {
-                true => registry.incompatible(&self.name(), &last).await?.map_or(Ok(()), |why| Err(self.refused(&why))),
-                false => before.map(|_| ()).ok_or_else(|| self.missing(&self.name(), &written)),
+                true => registry
+                    .incompatible(&self.name(), &last)
+                    .await?
+                    .map_or(Ok(()), |why| Err(self.incompatible_error(&why))),
+                false => before.map(|_| ()).ok_or_else(|| self.missing_message(&self.name(), &subject_schema)),
             })
         });
-        match asked? {
+        match result? {
             Ok(found) => found,
-            Err(RegistryFault::Passing(_)) => Ok(()),
-            Err(RegistryFault::Refused(why)) => Err(self.refused(&why)),
-            Err(RegistryFault::Lasting(why)) => Err(self.told(&why)),
+            Err(RegistryFault::Transient(_)) => Ok(()),
+            Err(RegistryFault::Incompatible(why)) => Err(self.incompatible_error(&why)),
+            Err(RegistryFault::Permanent(why)) => Err(self.unusable_message(&why)),
         }
     }
 
-    /// The id of the schema. Waits while the registry is away.
+    /// Returns the id of the schema. Waits while the registry is unreachable.
     pub fn id(&self, schema: &SchemaRef, failure: &Failure) -> Result<u32, String> {
-        let written = self.written(schema)?;
-        let registry = SchemaRegistry::new(&self.spec.registry, self.folder);
-        let who = format!("sink `{}`: the schema registry {}", self.sink, self.spec.registry.url);
-        let mut watch = Watch::new(failure, who, Some(self.spec.registry.wait));
+        let subject_schema = self.subject_schema(schema)?;
+        let registry = SchemaRegistry::new(&self.spec.registry, self.dir);
+        let context = format!("sink `{}`: the schema registry {}", self.sink, self.spec.registry.url);
+        let mut watch = Watch::new(failure, context, Some(self.spec.registry.wait));
         loop {
-            let asked = aside(async {
-                let (last, before) = match self.place(&registry, &written, self.spec.register).await? {
+            let result = run_blocking(async {
+                let (last, before) = match self.resolve(&registry, &subject_schema, self.spec.register).await? {
                     SchemaLookup::All(last, before) => (last, before),
                     SchemaLookup::Missing(name) => return Ok(Err(name)),
                 };
@@ -72,41 +75,40 @@ impl Subject<'_> {
                     false => Ok(before.map(|known| known.id).ok_or_else(|| self.name())),
                 }
             });
-            match asked? {
+            match result? {
                 Ok(Ok(id)) => {
-                    watch.done();
+                    watch.finish();
                     return Ok(id);
                 }
-                Ok(Err(name)) => return Err(self.missing(&name, &written)),
-                Err(RegistryFault::Passing(why)) => {
-                    watch.again(&KafkaFault::passing(why)).map_err(|fault| self.told(&fault.message))?;
+                Ok(Err(name)) => return Err(self.missing_message(&name, &subject_schema)),
+                Err(RegistryFault::Transient(why)) => {
+                    watch.retry(&KafkaFault::transient(why)).map_err(|fault| self.unusable_message(&fault.message))?;
                 }
-                Err(RegistryFault::Refused(why)) => return Err(self.refused(&why)),
-                Err(RegistryFault::Lasting(why)) => return Err(self.told(&why)),
+                Err(RegistryFault::Incompatible(why)) => return Err(self.incompatible_error(&why)),
+                Err(RegistryFault::Permanent(why)) => return Err(self.unusable_message(&why)),
             }
         }
     }
 
-    /// The schema with what it imports in front of it, which is registered, or only looked up. With the last one comes where it is, if
-    /// it was looked up.
-    async fn place(
+    /// Registers or only looks up the schema, after what it imports. Also returns the id of the schema itself, if it was looked up.
+    async fn resolve(
         &self,
         registry: &SchemaRegistry,
-        written: &SubjectSchema,
+        subject_schema: &SubjectSchema,
         register: bool,
     ) -> Result<SchemaLookup, RegistryFault> {
         let mut versions: HashMap<&str, i64> = HashMap::new();
         let mut last = NewSchema::default();
-        for (place, file) in written.files.iter().enumerate() {
+        for (index, file) in subject_schema.files.iter().enumerate() {
             let version =
                 |name: &String| (name.clone(), name.clone(), versions.get(name.as_str()).copied().unwrap_or(1));
             let references = file.imports.iter().map(version).collect();
-            let schema = NewSchema { text: file.text.clone(), kind: written.kind, references };
-            if place + 1 == written.files.len() {
+            let schema = NewSchema { text: file.text.clone(), kind: subject_schema.kind, references };
+            if index + 1 == subject_schema.files.len() {
                 last = schema;
                 break;
             }
-            // Others import it by its name, and so they find it by that.
+            // Other schemas import it by its name, which is its subject.
             if register {
                 registry.register(&file.name, &schema).await?;
             }
@@ -119,8 +121,8 @@ impl Subject<'_> {
         Ok(SchemaLookup::All(last, known))
     }
 
-    /// The schema as it is registered.
-    fn written(&self, schema: &SchemaRef) -> Result<SubjectSchema, String> {
+    /// Returns the schema as it is registered.
+    fn subject_schema(&self, schema: &SchemaRef) -> Result<SubjectSchema, String> {
         let Some(protobuf) = self.protobuf else {
             let text = avro::schema_text(schema, &self.spec.record);
             let file = WrittenFile { name: String::new(), shown: text.clone(), text, imports: Vec::new() };
@@ -130,18 +132,18 @@ impl Subject<'_> {
         let file = |file: DefinitionFile| WrittenFile {
             shown: format!("the definition `{}`", file.name),
             name: file.name,
-            // Confluent's registry takes a definition so as well, and its Python client sends it so.
+            // Confluent's registry accepts this form of definitions, and its Python client sends it.
             text: STANDARD.encode(&file.bytes),
             imports: file.imports,
         };
         Ok(SubjectSchema { kind: Some("PROTOBUF"), files: definition.files.into_iter().map(file).collect() })
     }
 
-    fn told(&self, why: &str) -> String {
+    fn unusable_message(&self, why: &str) -> String {
         format!("the schema registry {}: {why}", self.spec.registry.url)
     }
 
-    fn refused(&self, why: &str) -> String {
+    fn incompatible_error(&self, why: &str) -> String {
         format!(
             "the schema registry {} rejected the schema of these rows as `{}`: {why}; write columns that fit the schema before it \
              (`record` is its name), or name another `registry.subject`, or change the compatibility of this one in the registry",
@@ -150,8 +152,8 @@ impl Subject<'_> {
         )
     }
 
-    fn missing(&self, name: &str, written: &SubjectSchema) -> String {
-        let file = written.files.iter().find(|file| file.name == name).or(written.files.last());
+    fn missing_message(&self, name: &str, subject_schema: &SubjectSchema) -> String {
+        let file = subject_schema.files.iter().find(|file| file.name == name).or(subject_schema.files.last());
         format!(
             "the schema registry {} does not have the schema of these rows as `{name}`, and `registry.register` is false; register it \
              there: {}",
@@ -161,7 +163,7 @@ impl Subject<'_> {
     }
 }
 
-/// A schema as it is registered, behind those that it imports.
+/// A schema as it is registered, after those it imports.
 struct SubjectSchema {
     kind: Option<&'static str>,
     files: Vec<WrittenFile>,
@@ -170,23 +172,23 @@ struct SubjectSchema {
 struct WrittenFile {
     name: String,
     text: String,
-    /// For people.
+    /// The text for messages.
     shown: String,
     imports: Vec<String>,
 }
 
-/// What a registry has of a schema.
+/// The result of looking up a schema in a registry.
 enum SchemaLookup {
-    /// All that the schema imports: the schema with references to it, and where it is itself.
+    /// All imports exist: the schema with references to them, and its own id if it exists.
     All(NewSchema, Option<SchemaId>),
-    /// What it has not, by its name.
+    /// An import does not exist: its name.
     Missing(String),
 }
 
-/// Asks on a thread of its own: the caller may be a thread of an async runtime, which must not block on another.
-fn aside<T: Send>(asking: impl Future<Output = T> + Send) -> Result<T, String> {
+/// Runs the request on another thread: the caller may be a thread of an async runtime, which must not block on another runtime.
+fn run_blocking<T: Send>(work: impl Future<Output = T> + Send) -> Result<T, String> {
     std::thread::scope(|scope| {
-        let asked = scope.spawn(|| Ok(new_runtime().map_err(|error| error.to_string())?.block_on(asking)));
-        asked.join().unwrap_or_else(|_| Err("a thread that asked the schema registry panicked".into()))
+        let result = scope.spawn(|| Ok(new_runtime().map_err(|error| error.to_string())?.block_on(work)));
+        result.join().unwrap_or_else(|_| Err("a thread that queried the schema registry panicked".into()))
     })
 }

@@ -1,16 +1,15 @@
-//! Where a sink writes, who it is there, and how a start takes it over.
+//! The destination of a sink, its identity there, and how a run takes it over.
 //!
-//! Without a share, a sink writes whole batches under its own name. With one it writes what a worker has of each batch, under a
-//! name with the worker's number behind it, which counts all workers of the job: so a share is the same one wherever it runs.
-//! Nothing tells who had shares before but their markers, and a start that everybody took for dead may only now begin with one
-//! that had none. Therefore:
+//! Without a share, a sink writes complete batches under its own name. With a share it writes a worker's part of each batch, under a name
+//! with the worker's number appended. Workers are numbered across the job, so a share stays the same wherever it runs. Only markers tell
+//! which shares existed before. A run that seemed dead may still begin with a share that had no marker. Therefore:
 //!
-//! 1. whoever takes over all of a sink first writes its generation into the marker of whole batches, then reads which shares have
-//!    markers, ends the transactions under their names, and reads the markers again: what they hold counts. Where a share left a
-//!    transaction open, the markers behind it cannot be read before that is ended, so it is done before all this as well;
-//! 2. whoever takes over a share first writes its marker, then looks whether any marker of the sink tells of a later start. So
-//!    either the later start sees this marker, or this one sees that of the later start before it has committed a row;
-//! 3. whoever begins anew under a name looks as well, and so takes nothing away from a later start.
+//! 1. A run that takes over an entire sink first writes its generation into the sink's marker. Then it reads which
+//!    shares have markers, ends the transactions under their names, and reads the markers again: these count. If a
+//!    share left a transaction open, the markers after it cannot be read before it is ended. So it is ended before step 1, too.
+//! 2. A run that takes over a share first writes its marker, then checks whether any marker of the sink is of a later
+//!    run. So either the later run sees this marker, or this run sees that of the later one before it commits a row.
+//! 3. A run that begins a new session under a name checks this as well, and so takes nothing from a later run.
 
 use super::markers::{self, KafkaMarker, SinkMarkers};
 use super::records::Records;
@@ -31,7 +30,7 @@ use millstream_base::job::spec::{Origin, SinkStart};
 use millstream_base::owner::Owner;
 use rdkafka::config::ClientConfig;
 
-/// Where a sink, or a worker's share of it, writes, and who it is there.
+/// The destination and identity of a sink, or of a worker's share of it.
 pub(super) struct Target {
     pub sink: String,
     pub share: Share,
@@ -43,29 +42,29 @@ pub(super) struct Target {
 impl Target {
     pub fn new(writes: &KafkaWrites, start: SinkStart<'_>, share: Share, owner: Option<Owner>) -> Result<Target> {
         let SinkStart { spec, origin, .. } = start;
-        let settings = kafka::settings(&writes.cluster, &origin.folder, "millstream");
+        let settings = kafka::settings(&writes.cluster, &origin.dir, "millstream");
         let settings = settings.map_err(|why| wrong(spec, origin, "tls", why.0))?;
         Ok(Target { sink: spec.name.clone(), share, spec: writes.clone(), settings, owner })
     }
 
-    /// The sink, for people.
-    pub fn who(&self) -> String {
+    /// Returns the sink's name for messages.
+    pub fn display_name(&self) -> String {
         let worker = self.share.map_or_else(String::new, |worker| format!(", worker {worker}"));
         format!("sink `{}`{worker}", self.sink)
     }
 
-    pub fn place(&self) -> String {
-        format!("topic `{}` of Kafka at {}", self.spec.topic, self.spec.cluster.brokers.join(","))
+    pub fn cluster_name(&self) -> String {
+        format!("Kafka topic `{}` at {}", self.spec.topic, self.spec.cluster.brokers.join(","))
     }
 
-    /// Where the schema of records is that have one.
+    /// Returns the registry subject of the records' schema, if they have one.
     pub fn subject<'a>(&'a self, origin: &'a Origin) -> Option<Subject<'a>> {
         let spec = self.spec.registry.as_deref()?;
         let protobuf = self.spec.protobuf.as_deref();
-        Some(Subject { sink: &self.sink, topic: &self.spec.topic, spec, protobuf, folder: &origin.folder })
+        Some(Subject { sink: &self.sink, topic: &self.spec.topic, spec, protobuf, dir: &origin.dir })
     }
 
-    /// Whether the topic can take what this sink writes.
+    /// Checks whether the topic can take what this sink writes.
     pub fn fits(&self, facts: &TopicFacts) -> Result<(), String> {
         if facts.compacted && self.spec.key.is_none() {
             return Err(format!(
@@ -76,11 +75,11 @@ impl Target {
         Ok(())
     }
 
-    /// Makes topics that are not there; waits for a cluster that does not answer in time.
+    /// Creates missing topics; waits for a cluster that does not respond in time.
     pub fn prepare(&self, watch: &mut Watch<'_>) -> Result<TopicFacts, KafkaFault> {
         loop {
             match self.topics() {
-                Err(fault) if fault.passes() => watch.again(&fault)?,
+                Err(fault) if fault.is_transient() => watch.retry(&fault)?,
                 prepared => return prepared,
             }
         }
@@ -88,7 +87,7 @@ impl Target {
 
     fn topics(&self) -> Result<TopicFacts, KafkaFault> {
         let topic = &self.spec.topic;
-        let (client, admin) = (topic::asking(&self.settings, "read_uncommitted")?, Admin::new(&self.settings)?);
+        let (client, admin) = (topic::query_client(&self.settings, "read_uncommitted")?, Admin::new(&self.settings)?);
         if !topic::exists(&client, topic)? {
             let compacted: &[_] = &[("cleanup.policy", "compact")];
             let config = if self.spec.tombstones.is_some() || self.spec.op.is_some() { compacted } else { &[] };
@@ -104,16 +103,16 @@ impl Target {
         admin.facts(topic)
     }
 
-    /// A producer of a share for what the topic takes.
+    /// Returns the settings of a share's producer, adapted to the topic.
     fn producer(&self, share: Share, facts: &TopicFacts) -> ClientConfig {
         let mut config = self.settings.clone();
         config
             .set("enable.idempotence", "true")
             .set("compression.type", self.spec.compression.word())
-            // As Java's client does, so that other writers of the topic put a key where this one does.
+            // As Java's client does, so that other writers of the topic assign a key to the same partition.
             .set("partitioner", "murmur2_random")
-            // Records go in as large requests as there can be: what waits for a request to fill is sent as soon as the batch is
-            // handed over, see `Session::progress`.
+            // Requests are as large as possible: records that wait for a request to fill are sent as soon as the batch is complete, see
+            // `Session::progress`.
             .set("linger.ms", "50")
             .set("delivery.report.only.error", "true")
             .set("message.max.bytes", facts.record_bytes_max.clamp(1_000, 1_000_000_000).to_string())
@@ -124,16 +123,16 @@ impl Target {
                 config.set("transactional.id", markers::transactional_id(&owner.job_id, &self.sink, share));
                 config.set("transaction.timeout.ms", self.spec.transaction.as_millis().to_string());
             }
-            // The library tries again for as long as it is asked to.
+            // The library retries without limit.
             None => drop(config.set("message.timeout.ms", "0")),
         }
         config
     }
 
-    /// The markers of this sink, once no transaction of before is under way. An error where a later start has the sink.
+    /// Returns the markers of this sink once no earlier transaction is in progress. An error if a later run owns the sink.
     ///
-    /// Whoever takes over all of the sink ends transactions of its shares that it waits for: a process of the start before may have
-    /// died later than the others, in the middle of one. So does it with those of the job's other sinks that nobody has taken over yet.
+    /// When taking over an entire sink, it ends transactions of the sink's shares that block it: a process of the previous run may have
+    /// died later than the others, inside a transaction. The same holds for the job's other sinks that are not taken over yet.
     fn markers(&self, owner: &Owner, facts: &TopicFacts, watch: &mut Watch<'_>) -> Result<SinkMarkers, KafkaFault> {
         let (settings, topic, of) = (&self.settings, &self.spec.markers, (owner.job_id.as_str(), self.sink.as_str()));
         let mut end_before = |watch: &mut Watch<'_>| match self.share {
@@ -141,18 +140,18 @@ impl Target {
             Some(_) => Ok(()),
         };
         let markers = markers::read(settings, topic, of, watch, &mut end_before)?;
-        markers.check_ours(owner)?;
+        markers.check_owner(owner)?;
         Ok(markers)
     }
 
-    /// A session, and the markers as they are once nobody else can commit what this is to commit.
+    /// Starts a session. Returns the markers as they are once no other process can commit to this share.
     pub fn begin(&self, facts: &TopicFacts, watch: &mut Watch<'_>) -> Result<(Session, SinkMarkers), KafkaFault> {
         let session = Session::begin(&self.producer(self.share, facts), watch)?;
         let Some(owner) = &self.owner else { return Ok((session, SinkMarkers::default())) };
         Ok((session, self.markers(owner, facts, watch)?))
     }
 
-    /// Ends the transactions of these workers, who cannot commit any more unless they begin anew.
+    /// Ends the transactions of these workers, which cannot commit any longer unless they start a new session.
     fn end_shares(
         &self,
         workers: impl IntoIterator<Item = usize>,
@@ -164,7 +163,7 @@ impl Target {
         self.end(workers.into_iter().map(name), facts, watch)
     }
 
-    /// Ends the transactions under these names.
+    /// Ends the transactions under these ids.
     fn end(
         &self,
         names: impl IntoIterator<Item = String>,
@@ -179,7 +178,7 @@ impl Target {
         Session::end_others(&names.into_iter().map(named).collect::<Vec<_>>(), watch)
     }
 
-    /// Takes over from earlier starts of the job: see the head of this file. The last batch that is committed.
+    /// Takes over from earlier runs of the job: see the module's documentation. Returns the last committed batch.
     pub fn take_over(
         &self,
         facts: &TopicFacts,
@@ -189,20 +188,20 @@ impl Target {
             let (mut session, markers) = self.begin(facts, watch)?;
             let Some(owner) = &self.owner else { return Ok((session, None)) };
             fault::point("start.sink");
-            let written = self.write(&mut session, &Records::default(), markers.own(self.share), watch);
-            match written.and_then(|()| self.look_at_others(owner, facts, watch)) {
-                Ok(markers) => return Ok((session, markers.held(self.share))),
-                Err(fault) if fault.passes() => {
+            let written = self.write(&mut session, &Records::default(), markers.own_batch(self.share), watch);
+            match written.and_then(|()| self.check_other_markers(owner, facts, watch)) {
+                Ok(markers) => return Ok((session, markers.committed_batch(self.share))),
+                Err(fault) if fault.is_transient() => {
                     session.end();
-                    watch.again(&fault)?;
+                    watch.retry(&fault)?;
                 }
                 Err(fault) => return Err(fault),
             }
         }
     }
 
-    /// The markers, once this start stands in its own. Without a share, nobody older commits to any from then on.
-    fn look_at_others(
+    /// Returns the markers once this run has written its own. Without a share, no earlier run commits to any of them from then on.
+    fn check_other_markers(
         &self,
         owner: &Owner,
         facts: &TopicFacts,
@@ -216,7 +215,7 @@ impl Target {
         self.markers(owner, facts, watch)
     }
 
-    /// Records and marker of a batch.
+    /// Writes records and marker of a batch.
     pub fn write(
         &self,
         session: &mut Session,

@@ -1,4 +1,4 @@
-//! Records of rows, without a cluster.
+//! Tests of records, without a cluster.
 
 use super::records::RecordEncoder;
 use super::settings::KafkaWrites;
@@ -24,7 +24,7 @@ fn rows() -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap()
 }
 
-/// Keys and values as text, `-` for null; the same where a part was encoded ahead.
+/// Returns keys and values as text, `-` for null. They are the same if a part was encoded ahead.
 fn records(spec: &KafkaWrites, rows: &RecordBatch) -> Vec<String> {
     let encoder = RecordEncoder::new(spec, &rows.schema()).unwrap();
     let parts = [rows.clone(), rows.slice(0, 0), rows.slice(0, 1)];
@@ -52,38 +52,42 @@ fn rows_become_records_with_keys_and_tombstones() {
 
 #[test]
 fn rows_that_delete_others_are_tombstones() {
-    let column = |name: &str, words: [Option<&str>; 3]| {
-        let words: ArrayRef = Arc::new(StringArray::from_iter(words));
+    let column = |name: &str, values: [Option<&str>; 3]| {
+        let values: ArrayRef = Arc::new(StringArray::from_iter(values));
         let keys = rows().column(0).clone();
-        RecordBatch::try_from_iter([("k", keys), (name, words)]).unwrap()
+        RecordBatch::try_from_iter([("k", keys), (name, values)]).unwrap()
     };
     let by_op = KafkaWrites { op: Some("op".into()), ..spec() };
     let good = column("op", [Some("insert"), Some("delete"), Some("upsert")]);
     assert_eq!(records(&by_op, &good), [r#"a={"k":"a"}"#, "=-", r#"-={"k":null}"#, r#"a={"k":"a"}"#]);
-    for (bad, words) in
+    for (bad, message) in
         [(Some("truncate"), "does not name the deleted keys"), (Some("drop"), "`drop`"), (None, "is null")]
     {
         let rows = column("op", [Some("insert"), bad, Some("delete")]);
-        let told = RecordEncoder::new(&by_op, &rows.schema()).unwrap().encode(&[rows]).unwrap_err().to_string();
-        assert!(told.contains(words), "{told}");
+        let error_message =
+            RecordEncoder::new(&by_op, &rows.schema()).unwrap().encode(&[rows]).unwrap_err().to_string();
+        assert!(error_message.contains(message), "{error_message}");
     }
 }
 
 #[test]
 fn columns_that_do_not_suit_are_named() {
-    let told = |spec: KafkaWrites| match RecordEncoder::new(&spec, &rows().schema()) {
+    let error_message = |spec: KafkaWrites| match RecordEncoder::new(&spec, &rows().schema()) {
         Err((key, message)) => format!("{key}: {message}"),
         Ok(_) => panic!("{spec:?}"),
     };
     let there = "k text, n int64, raw binary, gone bool";
     let unknown = KafkaWrites { key: Some("word".into()), ..spec() };
-    assert_eq!(told(unknown), format!("key: `key` names `word`, and the rows have {there}; write one of these"));
+    assert_eq!(
+        error_message(unknown),
+        format!("key: `key` names `word`, and the rows have {there}; write one of these")
+    );
     let number = KafkaWrites { tombstones: Some("n".into()), ..spec() };
-    assert_eq!(told(number), "tombstones: `tombstones` names a column of type int64; it has to be bool");
+    assert_eq!(error_message(number), "tombstones: `tombstones` names a column of type int64; it has to be bool");
     let text = KafkaWrites { format: RecordFormat::Text, ..spec() };
     assert_eq!(
-        told(text),
-        "format: format `text` writes a single text column beside `key` and `tombstones`, and the rows have n int64, raw \
+        error_message(text),
+        "format: format `text` writes a single text column next to `key` and `tombstones`, and the rows have n int64, raw \
          binary, gone bool; choose `json`, or put a stage with `select` before the sink"
     );
 }
@@ -94,8 +98,11 @@ fn the_first_record_that_is_too_large_is_named() {
     let records = RecordEncoder::new(&spec(), &rows.schema()).unwrap().encode(&[rows]).unwrap();
     let facts = |record_bytes_max, compacted| TopicFacts { record_bytes_max, compacted, deletes: false };
     assert!(super::check_sizes(&records, &facts(1000, false)).is_ok());
-    let told = super::check_sizes(&records, &facts(20, false)).unwrap_err().message;
-    assert!(told.starts_with("row 1 makes a record of ") && told.contains("the topic accepts at most 20"), "{told}");
-    let told = super::check_sizes(&records, &facts(1000, true)).unwrap_err().message;
-    assert!(told.starts_with("row 3 has no key"), "{told}");
+    let error_message = super::check_sizes(&records, &facts(20, false)).unwrap_err().message;
+    assert!(
+        error_message.starts_with("row 1 makes a record of ") && error_message.contains("the topic accepts at most 20"),
+        "{error_message}"
+    );
+    let error_message = super::check_sizes(&records, &facts(1000, true)).unwrap_err().message;
+    assert!(error_message.starts_with("row 3 has no key"), "{error_message}");
 }

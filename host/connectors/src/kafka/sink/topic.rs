@@ -1,4 +1,4 @@
-//! What a sink asks a cluster about topics, and the topics that it makes.
+//! Requests of a sink about topics, and the creation of topics.
 
 use super::settings::MARKERS;
 use crate::kafka::fault::KafkaFault;
@@ -14,65 +14,65 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
-/// What a broker takes as one record where it does not tell.
+/// Maximum record size if the broker does not report it.
 const RECORD_BYTES_MAX: usize = 1_000_000;
-/// What a client has to tell is there within this time.
+/// Pending events of a client are available within this time.
 const EVENTS_WITHIN: Duration = Duration::from_millis(20);
-/// How long one attempt to reach a cluster takes.
+/// Maximum time of one attempt to reach a cluster.
 const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// What a sink has to know of a topic.
+/// Properties of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TopicFacts {
-    /// What it takes as one record.
+    /// Maximum size of a record.
     pub record_bytes_max: usize,
-    /// Of the records of a key only the last is kept for sure.
+    /// Whether only the last record of a key is guaranteed to be kept.
     pub compacted: bool,
-    /// Old records are deleted.
+    /// Whether old records are deleted.
     pub deletes: bool,
 }
 
-/// A client that only asks.
-pub(super) fn asking(settings: &ClientConfig, isolation: &str) -> Result<BaseConsumer<ClientLog>, KafkaFault> {
+/// Returns a client that only sends queries.
+pub(super) fn query_client(settings: &ClientConfig, isolation: &str) -> Result<BaseConsumer<ClientLog>, KafkaFault> {
     let mut config = settings.clone();
-    // It is given partitions, so it joins no group; the library wants a name all the same.
+    // Partitions are assigned to it, so it joins no group, but the library requires a group name.
     config.set("group.id", "millstream").set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
     config.set("isolation.level", isolation).set("enable.partition.eof", "true").set("fetch.wait.max.ms", "10");
     config.create_with_context(ClientLog::default()).map_err(|error| KafkaFault::of(&error))
 }
 
-/// Asks a client, and where it gets no answer says what it knows of the reason.
-pub(super) fn ask<T>(
+/// Sends a query; if it gets no response, the error includes the cause, if known.
+pub(super) fn query<T>(
     client: &BaseConsumer<ClientLog>,
-    question: impl FnOnce(&BaseConsumer<ClientLog>) -> KafkaResult<T>,
+    query_fn: impl FnOnce(&BaseConsumer<ClientLog>) -> KafkaResult<T>,
 ) -> Result<T, KafkaFault> {
-    let answer = question(client);
-    answer.map_err(|error| {
-        // What is wrong waits in its queue, with lines of the log in between.
+    let response = query_fn(client);
+    response.map_err(|error| {
+        // Error events wait in the queue, between lines of the log.
         while client.poll(EVENTS_WITHIN).is_some() {}
         client.context().fault(&error)
     })
 }
 
-/// Whether a broker answers, within this time or sooner.
-pub(super) fn answers(settings: &ClientConfig, time_max: Duration) -> Result<(), KafkaFault> {
-    let client = asking(settings, "read_uncommitted")?;
-    // Of all topics there may be many.
-    ask(&client, |client| client.fetch_metadata(Some(MARKERS), time_max.min(ATTEMPT_TIME_MAX))).map(drop)
+/// Checks that a broker responds within this time.
+pub(super) fn check_reachable(settings: &ClientConfig, time_max: Duration) -> Result<(), KafkaFault> {
+    let client = query_client(settings, "read_uncommitted")?;
+    // Listing all topics could be expensive.
+    query(&client, |client| client.fetch_metadata(Some(MARKERS), time_max.min(ATTEMPT_TIME_MAX))).map(drop)
 }
 
-/// Whether there is such a topic. Makes none.
+/// Whether the topic exists. Does not create it.
 pub(super) fn exists(client: &BaseConsumer<ClientLog>, topic: &str) -> Result<bool, KafkaFault> {
-    let known = ask(client, |client| client.fetch_metadata(Some(topic), ATTEMPT_TIME_MAX))?;
+    let known = query(client, |client| client.fetch_metadata(Some(topic), ATTEMPT_TIME_MAX))?;
     let found = known.topics().iter().find(|known| known.name() == topic);
     match found.and_then(|found| found.error()).map(RDKafkaErrorCode::from) {
         None => Ok(found.is_some_and(|found| !found.partitions().is_empty())),
         Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(false),
-        Some(code) => Err(KafkaFault::told(code, "")),
+        Some(code) => Err(KafkaFault::from_code(code, "")),
     }
 }
 
-/// A client that asks about settings, and makes topics.
+/// A client that queries settings and creates topics.
 pub(super) struct Admin(AdminClient<ClientLog>);
 
 impl Admin {
@@ -85,7 +85,7 @@ impl Admin {
         AdminOptions::new().request_timeout(Some(ANSWER_TIME_MAX)).operation_timeout(Some(ANSWER_TIME_MAX))
     }
 
-    /// What the cluster says of a topic; what it does not let the job see is as brokers have it by default.
+    /// Returns the properties of a topic. Those that the job may not read have the brokers' defaults.
     pub fn facts(&self, topic: &str) -> Result<TopicFacts, KafkaFault> {
         let described = wait(self.0.describe_configs([&ResourceSpecifier::Topic(topic)], &Admin::options()));
         let described = described.map_err(|error| failed(&error))?.into_iter().next();
@@ -102,16 +102,16 @@ impl Admin {
         })
     }
 
-    /// Makes a topic where it is not there. `partitions`: `None` leaves it to the cluster.
+    /// Creates a topic if it does not exist. `partitions`: `None` leaves the number to the cluster.
     pub fn make(&self, topic: &str, partitions: Option<i32>, config: &[(&str, &str)]) -> Result<(), KafkaFault> {
-        // −1: as the brokers have it by default.
+        // −1: the brokers' default.
         let mut new = NewTopic::new(topic, partitions.unwrap_or(-1), TopicReplication::Fixed(-1));
         new.config = config.to_vec();
-        let made = wait(self.0.create_topics([&new], &Admin::options())).map_err(|error| failed(&error))?;
-        match made.into_iter().next() {
+        let result = wait(self.0.create_topics([&new], &Admin::options())).map_err(|error| failed(&error))?;
+        match result.into_iter().next() {
             Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | Some(Ok(_)) | None => Ok(()),
             Some(Err((_, code))) => {
-                let fault = KafkaFault::told(code, "");
+                let fault = KafkaFault::from_code(code, "");
                 let policy = config.iter().map(|(name, value)| format!(" --config {name}={value}")).collect::<String>();
                 let message = format!(
                     "topic `{topic}` does not exist, and cannot be created: {}; create it with: kafka-topics.sh --create --topic \
@@ -127,8 +127,8 @@ impl Admin {
 
 fn failed(error: &KafkaError) -> KafkaFault {
     match error {
-        // Its code says no more than that.
-        KafkaError::AdminOp(code) => KafkaFault::told(*code, ""),
+        // The code says the same as the text.
+        KafkaError::AdminOp(code) => KafkaFault::from_code(*code, ""),
         other => KafkaFault::of(other),
     }
 }

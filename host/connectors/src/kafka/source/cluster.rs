@@ -53,20 +53,20 @@ impl Lost {
         let place = |(topic, number): &(String, i32)| format!("partition {number} of topic `{topic}`");
         match self {
             Lost::Deleted { of, wanted, there } => Error::job(format!(
-                "source `{source}`: {} goes on at offset {wanted}, and the oldest record there has offset {}: what lies between \
-                 was deleted before the job had read it. Keep records for longer than the job may be behind (`retention.ms` and \
+                "source `{source}`: {} resumes at offset {wanted}, and the oldest record there has offset {}: what lies between \
+                 was deleted before the job had read it. Keep records for longer than the job may lag (`retention.ms` and \
                  `retention.bytes` of the topic); to go on without them, start from scratch with `--fresh`",
                 place(&of),
                 there.low
             )),
             Lost::Shorter { of, wanted, there } => Error::job(format!(
-                "source `{source}`: {} goes on at offset {wanted}, and it ends at offset {}: the topic was recreated, or its brokers \
+                "source `{source}`: {} resumes at offset {wanted}, and it ends at offset {}: the topic was recreated, or its brokers \
                  have lost records. Restore it as it was, or start from scratch with `--fresh`",
                 place(&of),
                 there.high
             )),
             Lost::Backwards { of, wanted, there } => Error::environment(format!(
-                "source `{source}`: {} gave the record of offset {there} where that of {wanted} or a later one was to come",
+                "source `{source}`: {} returned the record at offset {there} instead of {wanted} or later",
                 place(&of)
             )),
             Lost::Fault(fault) => Error::environment(format!("source `{source}`: {fault}")),
@@ -88,7 +88,7 @@ pub fn topics(consumer: &Consumer, wanted: &KafkaTopics) -> Result<Topics, Kafka
             for name in names {
                 match consumer.partitions(Some(name), ANSWER_TIME_MAX) {
                     Ok(found) => topics.there.extend(found.into_iter().filter(|(found, _)| found == name)),
-                    Err(fault) if fault.is_no_topic() && fault.code != Some(Code::TopicAuthorizationFailed) => {
+                    Err(fault) if fault.is_topic_missing() && fault.code != Some(Code::TopicAuthorizationFailed) => {
                         topics.missing.push(name.clone());
                     }
                     Err(fault) => return Err(KafkaFault { message: format!("topic `{name}`: {fault}"), ..fault }),
@@ -96,7 +96,7 @@ pub fn topics(consumer: &Consumer, wanted: &KafkaTopics) -> Result<Topics, Kafka
             }
         }
         KafkaTopics::Pattern(pattern) => {
-            let like = glob::Pattern::new(pattern).map_err(|error| KafkaFault::lasting(error.to_string()))?;
+            let like = glob::Pattern::new(pattern).map_err(|error| KafkaFault::permanent(error.to_string()))?;
             let found = consumer.partitions(None, ANSWER_TIME_MAX)?;
             // Those of the cluster itself are meant where they are named.
             let own = |name: &str| name.starts_with("__") && !pattern.starts_with("__");
@@ -189,7 +189,7 @@ pub fn of_partition(
              omit it"
             )))
         }
-        _ if fault.passes() => {
+        _ if fault.is_transient() => {
             debug!("source `{source}`: partition {number} of topic `{topic}`: {fault}");
             Ok(())
         }

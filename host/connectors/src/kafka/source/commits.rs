@@ -45,7 +45,7 @@ impl Commits {
             Ok(()) => self.failed = false,
             Err(fault) if !self.failed => {
                 self.failed = true;
-                warn!("source `{}`: its group is not told how far it has come: {fault}", self.source);
+                warn!("source `{}`: cannot commit offsets to its group: {fault}", self.source);
             }
             Err(_) => {}
         }

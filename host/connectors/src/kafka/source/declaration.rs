@@ -8,7 +8,7 @@ use crate::receiver::{receive_on_thread, wrong};
 use millstream_base::batch::chunk::{Chunk, PlannedChunk};
 use millstream_base::batch::partition::Share;
 use millstream_base::error::Result;
-use millstream_base::job::PartMistakes;
+use millstream_base::job::PartErrors;
 use millstream_base::job::connector::{COLUMNS, RECORDS, ROWS, SourceDeclaration, TLS};
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{
@@ -81,7 +81,7 @@ impl SourceConfig for KafkaReads {
         KIND
     }
 
-    fn check(&self, _source: &SourceSpec, part: &PartMistakes<'_>) {
+    fn check(&self, _source: &SourceSpec, part: &PartErrors<'_>) {
         self.cluster.check(part);
         match &self.topics {
             KafkaTopics::Named(topics) => {
@@ -139,21 +139,21 @@ impl SourceConfig for KafkaReads {
         planned: &[PlannedChunk],
         again: &mut RereadClient,
     ) -> Option<Result<Vec<Chunk>>> {
-        let order = ReadOrder { source, spec: self, folder: &origin.folder, share: Share::ALL };
+        let order = ReadOrder { source, spec: self, dir: &origin.dir, share: Share::ALL };
         Some(reread(&order, planned, again))
     }
 
     /// What can be checked of a cluster without asking it.
     fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
-        let settings = crate::kafka::settings(&self.cluster, &origin.folder, "millstream");
+        let settings = crate::kafka::settings(&self.cluster, &origin.dir, "millstream");
         settings.map(drop).map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))
     }
 
     fn start(&self, start: SourceStart<'_>) -> Result<()> {
         let (source, spec, from) = (start.source.clone(), self.clone(), start.from.clone());
-        let (folder, share) = (start.origin.folder.clone(), start.share);
+        let (dir, share) = (start.origin.dir.clone(), start.share);
         receive_on_thread(&start, move |inbox, runtime| {
-            let order = ReadOrder { source: &source, spec: &spec, folder: &folder, share };
+            let order = ReadOrder { source: &source, spec: &spec, dir: &dir, share };
             super::receive(&order, &from, inbox, runtime);
         });
         Ok(())

@@ -94,8 +94,8 @@ impl SourceReader<'_> {
             let what = format!("{all} partitions, and one source reads at most {PARTITIONS_MAX}");
             return Err(Error::environment(format!("source `{source}`: there are {what}; name fewer topics")));
         }
-        if self.order.share.tells_clocks() {
-            self.inbox.tell_none(found.there.iter().all(|(_, partitions)| *partitions == 0));
+        if self.order.share.reports_clocks() {
+            self.inbox.report_no_partitions(found.there.iter().all(|(_, partitions)| *partitions == 0));
             self.known_clocks(&names);
         }
         if new.is_empty() {
@@ -191,7 +191,7 @@ impl SourceReader<'_> {
         if new.is_empty() {
             return;
         }
-        self.inbox.tell_partitions(&new, &[]);
+        self.inbox.report_partitions(&new, &[]);
         self.from.extend(new.iter().map(|name| (clock_name(name), Position::default())));
     }
 

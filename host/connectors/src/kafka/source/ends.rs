@@ -24,14 +24,14 @@ pub struct Ends(Option<Arc<Partitions>>);
 impl Ends {
     /// Begins to ask, where somebody wants to know. It ends with the inbox.
     pub fn ask(order: &ReadOrder<'_>, inbox: &Arc<Inbox>, runtime: &Handle) -> Result<Ends> {
-        let Some(every) = inbox.ask_ends_every() else { return Ok(Ends(None)) };
+        let Some(every) = inbox.end_query_interval() else { return Ok(Ends(None)) };
         let source = &order.source.name;
-        let consumer = consumer(order.source, order.spec, order.folder, "-ends")
+        let consumer = consumer(order.source, order.spec, order.dir, "-ends")
             .map_err(|fault| Error::environment(format!("source `{source}`: {fault}")))?;
         let asked = Arc::new(Partitions::default());
         let (partitions, inbox, runtime) = (asked.clone(), inbox.clone(), runtime.clone());
         let (failing, of) = (inbox.clone(), source.clone());
-        let what = format!("the thread that asks for the ends of source `{source}`");
+        let what = format!("the thread that requests the ends of source `{source}`");
         let work = move || {
             while !inbox.closed_within(&runtime, every) {
                 // What it tells of itself does not matter, and would pile up.
@@ -41,10 +41,10 @@ impl Ends {
                     continue;
                 }
                 let began = Instant::now();
-                match consumer.ends(&partitions, ANSWERS_WITHIN) {
+                match consumer.end_offsets(&partitions, ANSWERS_WITHIN) {
                     Ok(ends) => {
                         let named = ends.into_iter().map(|(topic, number, end)| (topic::name(&topic, number), end));
-                        inbox.tell_ends(began, &named.collect::<Vec<_>>());
+                        inbox.report_ends(began, &named.collect::<Vec<_>>());
                     }
                     // The one that reads tells of a cluster that is away, and waits for it.
                     Err(fault) => debug!("source `{of}`: the ends of its partitions are not known: {fault}"),

@@ -60,7 +60,7 @@ impl SourceReader<'_> {
                         let next = Some(records.next());
                         PartitionRead { name: name.clone(), next, missing, ..PartitionRead::default() }
                     });
-                    inbox.tell_read(read.collect());
+                    inbox.report_partitions_read(read.collect());
                 }
                 Ok(None)
             }
@@ -93,7 +93,7 @@ impl SourceReader<'_> {
         let (chunk, moved) = partition.records.take(&partition.name);
         if let Some(mut chunk) = chunk {
             if let Some(schemas) = &mut self.schemas
-                && let Err(error) = self.runtime.block_on(schemas.give(&mut chunk))
+                && let Err(error) = self.runtime.block_on(schemas.attach(&mut chunk))
             {
                 self.inbox.fail(error);
                 return Err(InboxClosed);

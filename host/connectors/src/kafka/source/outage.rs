@@ -35,7 +35,7 @@ impl Outage {
 
     /// Looks whether the client has lost all brokers, and then, now and then, whether one is back.
     pub fn look(&mut self, consumer: &Consumer, spec: &KafkaReads) -> Result<()> {
-        let down = consumer.told().all_down();
+        let down = consumer.client_log().all_unreachable();
         if (down.is_none() && self.since.is_none()) || Instant::now() < self.next_try {
             return Ok(());
         }
@@ -44,7 +44,7 @@ impl Outage {
             KafkaTopics::Pattern(_) => None,
         };
         match consumer.partitions(topic, TRY_TIME_MAX) {
-            Err(fault) if fault.passes() => {
+            Err(fault) if fault.is_transient() => {
                 self.pause = (self.pause * 2).min(PAUSE_MAX);
                 self.next_try = Instant::now() + self.pause;
                 self.failed(&down.unwrap_or(fault), spec)
@@ -52,7 +52,7 @@ impl Outage {
             // Whatever it says, it says something.
             _ => {
                 self.back(consumer);
-                consumer.told().well();
+                consumer.client_log().clear();
                 Ok(())
             }
         }
@@ -87,7 +87,7 @@ impl Outage {
             let pause = since.elapsed().as_secs_f32();
             info!("source `{}`: the cluster answers again, after {pause:.1} s", self.source);
             self.pause = PAUSE_MIN;
-            consumer.told().well();
+            consumer.client_log().clear();
         }
     }
 }

@@ -36,15 +36,15 @@ impl Policies {
         }
         let asked = Arc::new(Topics::default());
         let (topics, inbox, runtime) = (asked.clone(), inbox.clone(), runtime.clone());
-        let (source, spec, folder) = (order.source.clone(), order.spec.clone(), order.folder.to_path_buf());
-        let (failing, what) = (inbox.clone(), format!("the thread that asks for policies of source `{}`", source.name));
+        let (source, spec, dir) = (order.source.clone(), order.spec.clone(), order.dir.to_path_buf());
+        let (failing, what) = (inbox.clone(), format!("the thread that requests policies of source `{}`", source.name));
         let every = spec.poll.clamp(LOOK_EVERY.0, LOOK_EVERY.1);
         let work = move || {
             let mut client: Option<Consumer> = None;
             while !inbox.closed_within(&runtime, every) {
                 let topics: Vec<String> = locked(&topics).iter().cloned().collect();
                 if client.is_none() && !topics.is_empty() {
-                    client = consumer(&source, &spec, &folder, "-policies").ok();
+                    client = consumer(&source, &spec, &dir, "-policies").ok();
                 }
                 let Some(client) = &client else { continue };
                 // What it tells of itself does not matter, and would pile up.
@@ -82,7 +82,7 @@ fn look(consumer: &Consumer, topics: &[String], inbox: &Inbox, source: &str) -> 
     let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
     for topics in topics.chunks(TOPICS_ASKED_MAX) {
         let policies = match consumer.compacted(topics, ANSWER_TIME_MAX) {
-            Err(fault) if fault.passes() || fault.is_refusal() => return Err(fault),
+            Err(fault) if fault.is_transient() || fault.is_rejection() => return Err(fault),
             Err(fault) => {
                 let code = fault.code.unwrap_or(Code::Unknown);
                 topics.iter().map(|topic| ((*topic).to_owned(), Err(code))).collect()

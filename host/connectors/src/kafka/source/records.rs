@@ -2,7 +2,7 @@
 
 use crate::kafka::consumer::Record;
 use bytes::Bytes;
-use millstream_base::batch::chunk::{Chunk, RefusedRecord};
+use millstream_base::batch::chunk::{Chunk, RejectedRecord};
 use millstream_base::batch::envelope::{self, EnvelopeColumns, RecordMetadata};
 use millstream_base::batch::position::Extent;
 use millstream_base::job::spec::SourceSpec;
@@ -15,7 +15,7 @@ pub struct Records {
     rejected_bytes_max: usize,
     bytes: Vec<u8>,
     ends: Vec<u32>,
-    refused: Vec<RefusedRecord>,
+    refused: Vec<RejectedRecord>,
     /// The offset behind what was taken before.
     start: u64,
     /// The offset behind the last of them, and behind all that is known to hold no record.
@@ -92,7 +92,7 @@ impl Records {
             self.bytes.extend_from_slice(kept);
             let reason = format!("{whole} bytes, record_bytes_max is {}", self.record_bytes_max);
             let dropped = (value.len() - kept.len()) as u64;
-            self.refused.push(RefusedRecord { row: self.ends.len() as u32, reason, dropped });
+            self.refused.push(RejectedRecord { row: self.ends.len() as u32, reason, dropped });
         }
         // A chunk is passed on when it is full, so it holds one record more than that at most.
         self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));

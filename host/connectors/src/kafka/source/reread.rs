@@ -35,11 +35,11 @@ pub fn reread(order: &ReadOrder<'_>, planned: &[PlannedChunk], again: &mut Rerea
     if planned.is_empty() {
         return Ok(Vec::new());
     }
-    let told = |fault: KafkaFault| Error::environment(format!("source `{source}`: {fault}"));
+    let to_error = |fault: KafkaFault| Error::environment(format!("source `{source}`: {fault}"));
     let kept = again.0.take().and_then(|kept| kept.downcast::<Consumer>().ok());
     let client = match kept {
         Some(client) => *client,
-        None => consumer(order.source, order.spec, order.folder, "-again").map_err(told)?,
+        None => consumer(order.source, order.spec, order.dir, "-again").map_err(to_error)?,
     };
     let mut outage = Outage::new(order.source, order.spec);
     let mut wanted: HashMap<(String, i32), PlannedChunks<'_>> = HashMap::new();
@@ -60,7 +60,7 @@ pub fn reread(order: &ReadOrder<'_>, planned: &[PlannedChunk], again: &mut Rerea
         partition.low = there.low;
         partition.records = Records::new(order.source, first);
         // What was before the oldest record may have been none of the batch: its records are counted.
-        client.assign(&[(topic, *number, first.max(there.low))]).map_err(told)?;
+        client.assign(&[(topic, *number, first.max(there.low))]).map_err(to_error)?;
     }
     let mut found: Vec<Option<Chunk>> = planned.iter().map(|_| None).collect();
     while wanted.values().any(|partition| !partition.left.is_empty()) {
@@ -84,7 +84,7 @@ pub fn reread(order: &ReadOrder<'_>, planned: &[PlannedChunk], again: &mut Rerea
                 let Some(partition) = wanted.get_mut(&of) else { return Ok(()) };
                 finish(order, &of, partition, offset, &mut found)
             }
-            ConsumerEvent::Fault { of, fault } if !fault.passes() => {
+            ConsumerEvent::Fault { of, fault } if !fault.is_transient() => {
                 let of =
                     of.map(|(topic, number)| format!("partition {number} of topic `{topic}`: ")).unwrap_or_default();
                 Err(Error::environment(format!("source `{source}`: {of}{fault}")))
@@ -94,8 +94,8 @@ pub fn reread(order: &ReadOrder<'_>, planned: &[PlannedChunk], again: &mut Rerea
         match heard {
             Some(heard) => heard?,
             None => {
-                if let Some(refusal) = client.told().refusal() {
-                    return Err(told(refusal));
+                if let Some(rejection) = client.client_log().rejection() {
+                    return Err(to_error(rejection));
                 }
                 outage.look(&client, order.spec)?;
             }
@@ -103,15 +103,15 @@ pub fn reread(order: &ReadOrder<'_>, planned: &[PlannedChunk], again: &mut Rerea
     }
     outage.back(&client);
     let read: Vec<_> = wanted.keys().map(|(topic, number)| (topic.as_str(), *number, 0)).collect();
-    client.unassign(&read).map_err(told)?;
+    client.unassign(&read).map_err(to_error)?;
     again.0 = Some(Box::new(client));
     let mut chunks: Vec<Chunk> = found.into_iter().flatten().collect();
-    if let Some(mut schemas) = Schemas::of(order.source, order.folder) {
+    if let Some(mut schemas) = Schemas::of(order.source, order.dir) {
         // A schema never changes under its id, so the records become the rows that they were.
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Error::environment(format!("source `{source}`: {error}")))?;
         for chunk in &mut chunks {
-            runtime.block_on(schemas.give(chunk))?;
+            runtime.block_on(schemas.attach(chunk))?;
         }
     }
     Ok(chunks)
@@ -135,7 +135,7 @@ fn finish(
             return Err(Error::job(format!(
                 "source `{}`: a batch cannot be replayed: of partition {number} of topic `{topic}` it holds {} records, offsets {} \
                  to {end}, and {rows} of them are there; the oldest record there has offset {low}. They were deleted or compacted \
-                 away since: keep records for longer (`retention.ms`, `min.compaction.lag.ms`), or go on from an earlier batch \
+                 away since: keep records for longer (`retention.ms`, `min.compaction.lag.ms`), or resume from an earlier batch \
                  with `--resume-from`",
                 order.source.name, planned.rows, extent.start
             )));
@@ -166,8 +166,8 @@ fn ask<T>(
             Err(fault) => {
                 // The reasons come this way.
                 while client.next(Duration::ZERO, |_| ()).is_some() {}
-                let fault = client.told().refusal().unwrap_or(fault);
-                if !fault.passes() {
+                let fault = client.client_log().rejection().unwrap_or(fault);
+                if !fault.is_transient() {
                     return Err(Error::environment(format!("source `{}`: {fault}", order.source.name)));
                 }
                 outage.failed(&fault, order.spec)?;

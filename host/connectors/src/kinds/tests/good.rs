@@ -1,4 +1,4 @@
-//! Jobs that are right, and what is read from them.
+//! Valid jobs, and what is read from them.
 
 mod plugins;
 mod stages;
@@ -87,7 +87,7 @@ fn the_example_is_read_whole() {
     assert_eq!((job.name.as_str(), job.batch, job.workers), ("word-count", Duration::from_millis(250), Some(2)));
     assert_eq!((job.clock, job.in_flight_max), (ClockSpec::Wall, limits::IN_FLIGHT_MAX));
     assert_eq!(
-        (job.origin.file.as_deref(), job.origin.folder.as_path()),
+        (job.origin.file.as_deref(), job.origin.dir.as_path()),
         (Some(Path::new("job.toml")), Path::new("jobs"))
     );
 
@@ -167,7 +167,7 @@ fn memory_for_state() {
     };
     assert_eq!(read(&text("")).unwrap().state, None);
     let job = read(&text("state = { memory = \"1MiB\" }")).unwrap();
-    assert_eq!(job.state, Some(StateSpec { memory_bytes_max: 1 << 20, folder: None }));
+    assert_eq!(job.state, Some(StateSpec { memory_bytes_max: 1 << 20, dir: None }));
     let job = read(&text("[state]\nmemory = \"2GiB\"\nfolder = \"cold\"")).unwrap();
     assert_eq!(job.state, JobSpec::new("job").state(2 << 30, Some("cold".into())).state);
 }
@@ -273,7 +273,7 @@ fn a_program_builds_the_same_job() {
         .sink(SinkSpec::new("screen", ["all"], PrintWrites::default()))
         .sink(SinkSpec::new("disk", ["all"], FileWrites::new("out", FileFormat::Csv)));
     check(&job).unwrap();
-    // Nobody reads a sink, so that it may have the name of what it reads.
+    // No stage reads a sink, so it may have the name of its input.
     check(&job.clone().sink(SinkSpec::new("counts", ["counts"], PrintWrites::default()))).unwrap();
 
     let bad = job
@@ -312,12 +312,12 @@ fn the_schema_describes_every_key_of_the_example() {
     let job: Value = serde_json::to_value(toml::from_str::<toml::Table>(EXAMPLE).unwrap()).unwrap();
     described(&schema, &job, "job");
     let source = &schema["properties"]["sources"]["additionalProperties"];
-    // Or a variable in its place.
+    // Alternatively a variable.
     assert_eq!(source["properties"]["kind"]["anyOf"][0]["enum"][0], "socket");
     assert_eq!(source["additionalProperties"], false);
 }
 
-/// Every property of `value` that is no free name has a description in the schema of its table.
+/// Checks that every property of `value` that is not a free name has a description in the schema of its table.
 fn described(schema: &Value, value: &Value, path: &str) {
     let Some(table) = value.as_object() else { return };
     for (key, inner) in table {
@@ -332,7 +332,7 @@ fn described(schema: &Value, value: &Value, path: &str) {
     }
 }
 
-/// The environment of a test is that of others, too: a default stands for it.
+/// Tests share the environment, so a default is used.
 #[test]
 fn a_variable_may_say_that_a_url_is_one_of_a_websocket() {
     let shape = |url: &str, more: &str| {

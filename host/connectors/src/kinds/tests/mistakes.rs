@@ -1,4 +1,4 @@
-//! Every mistake of a job file with the whole message that its author sees.
+//! Every error of a job file with its complete message.
 
 mod clickhouse;
 mod kafka;
@@ -15,7 +15,7 @@ mod windows;
 
 use super::{read, read_with};
 
-/// Keys, and what is said about them.
+/// Keys, and their errors.
 type Cases = &'static [(&'static str, &'static str)];
 
 const LINES: &str = r#"
@@ -53,7 +53,7 @@ fn each_mistake_says_where_it_is_what_is_wrong_and_what_to_write() {
     assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n\n"));
 }
 
-/// What is said otherwise than expected, of job files with these texts around each case.
+/// Returns differences from the expected errors, for job files with these texts around each case.
 fn differing(group: &str, cases: Cases, before: &str, after: &str) -> Vec<String> {
     let told = |text: &str| match read(&format!("{before}{text}\n{after}")) {
         Ok(_) => "no error".to_string(),
@@ -90,7 +90,7 @@ fn mistakes_in_set_name_the_option() {
         ),
         (
             ("sinks.screen.\"rows\"", "x"),
-            "--set sinks.screen.rows: sink `screen`: `rows` is text, needs a whole number; write rows = 10",
+            "--set sinks.screen.rows: sink `screen`: `rows` is text, needs an integer; write rows = 10",
         ),
         (("bacth", "1s"), "--set bacth: unknown key `bacth`; did you mean `batch`?"),
     ];
@@ -104,15 +104,15 @@ const TOP: Cases = &[
     (r#"batc = "2s""#, "job.toml:1: unknown key `batc`; did you mean `batch`?"),
     (
         "batch = 1",
-        r#"job.toml:1: `batch` is a whole number, needs a time; write a whole number and one of us, ms, s, m, h, d, as "1s""#,
+        r#"job.toml:1: `batch` is an integer, needs a time; write an integer and one of us, ms, s, m, h, d, for example "1s""#,
     ),
     (
         r#"batch = "1 sec""#,
-        r#"job.toml:1: `batch = "1 sec"` is not a time; write a whole number and one of us, ms, s, m, h, d, as "1s""#,
+        r#"job.toml:1: `batch = "1 sec"` is not a time; write an integer and one of us, ms, s, m, h, d, for example "1s""#,
     ),
     (
         r#"batch = "1.5s""#,
-        r#"job.toml:1: `batch = "1.5s"` is not a time; write a whole number and one of us, ms, s, m, h, d, as "1s""#,
+        r#"job.toml:1: `batch = "1.5s"` is not a time; write an integer and one of us, ms, s, m, h, d, for example "1s""#,
     ),
     (
         r#"batch = "999999999h""#,
@@ -128,7 +128,7 @@ const TOP: Cases = &[
     ),
     (r#"name = """#, r#"job.toml:1: `name` is empty; write name = "word-count""#),
     ("workers = 0", "job.toml:1: `workers` is 0; write a number of 1 to 1024"),
-    (r#"workers = "two""#, "job.toml:1: `workers` is text, needs a whole number; write workers = 10"),
+    (r#"workers = "two""#, "job.toml:1: `workers` is text, needs an integer; write workers = 10"),
     (r#"clock = "virtual""#, r#"job.toml:1: `clock = "virtual"` is unknown; write one of: `wall`, `manual`"#),
     (
         r#"clock = "manual""#,
@@ -157,12 +157,12 @@ const TOP: Cases = &[
     ),
     (
         r#"checkpoint.dir = "hdfs:///prefix""#,
-        r#"job.toml:1: `checkpoint.dir = "hdfs:///prefix"` names no server; write hdfs://namenode:8020/folder, or the name service in the place of host and port"#,
+        r#"job.toml:1: `checkpoint.dir = "hdfs:///prefix"` names no server; write hdfs://namenode:8020/folder, or the name service instead of host and port"#,
     ),
     (r#"checkpoint = { dir = "c", evry = "10s" }"#, "job.toml:1: unknown key `checkpoint.evry`; did you mean `every`?"),
     (
         r#"checkpoint = { dir = "c", every = "10 sec" }"#,
-        r#"job.toml:1: `checkpoint.every = "10 sec"` is neither a time nor a number; write a whole number and one of us, ms, s, m, h, d, as "1s", or a number of batches of at least 1"#,
+        r#"job.toml:1: `checkpoint.every = "10 sec"` is neither a time nor a number; write an integer and one of us, ms, s, m, h, d, for example "1s", or a number of batches of at least 1"#,
     ),
     (
         "[checkpoint]\ndir = \"c\"\nevery = 0",
@@ -174,7 +174,7 @@ const TOP: Cases = &[
     ),
     (
         "[checkpoint]\ndir = \"c\"\nevery = 1.5",
-        r#"job.toml:3: `checkpoint.every` is a number, needs a time or a number of batches; write a whole number and one of us, ms, s, m, h, d, as "1s", or a number of batches of at least 1"#,
+        r#"job.toml:3: `checkpoint.every` is a number, needs a time or a number of batches; write an integer and one of us, ms, s, m, h, d, for example "1s", or a number of batches of at least 1"#,
     ),
     (
         "[checkpoint]\ndir = \"c\"\nkeep = 5",
@@ -214,7 +214,7 @@ plugin = "plugins/split""#,
     ("from = []", r#"job.toml:2: stage `words`: `from` is empty; write from = "lines" or from = ["a", "b"]"#),
     (
         "from = 7",
-        r#"job.toml:2: stage `words`: `from` is a whole number, needs text or a list of texts; write from = "lines" or from = ["a", "b"]"#,
+        r#"job.toml:2: stage `words`: `from`is an integer, needs text or a list of texts; write from = "lines" or from = ["a", "b"]"#,
     ),
     (
         r#"from = "screen""#,
@@ -240,7 +240,7 @@ key = "word""#,
     (
         r#"from = "lines"
 plugin = 5"#,
-        r#"job.toml:3: stage `words`: `plugin` is a whole number, needs text; write plugin = "plugins/split-words""#,
+        r#"job.toml:3: stage `words`: `plugin`is an integer, needs text; write plugin = "plugins/split-words""#,
     ),
     (
         r#"from = "lines"
@@ -303,13 +303,13 @@ emit = "update""#,
         r#"from = "lines"
 plugin = "p"
 timeout = 30"#,
-        r#"job.toml:4: stage `words`: `timeout` is a whole number, needs a time; write a whole number and one of us, ms, s, m, h, d, as "1s""#,
+        r#"job.toml:4: stage `words`: `timeout` is an integer, needs a time; write an integer and one of us, ms, s, m, h, d, for example "1s""#,
     ),
     (
         r#"from = "lines"
 plugin = "p"
 timeout = "0s""#,
-        r#"job.toml:4: stage `words`: `timeout` is zero, which would remove every key at once; write a time such as "30m""#,
+        r#"job.toml:4: stage `words`: `timeout` is zero, which would remove every key immediately; write a time such as "30m""#,
     ),
     (
         r#"from = "lines"
@@ -377,15 +377,15 @@ aggregate = { word = "count(*)" }"#,
     ),
 ];
 
-/// Whole files.
+/// Complete files.
 const WHOLE: Cases = &[
     (
         r#"sources = 3
 stages = { words = 5 }
 sinks = []
 "#,
-        r#"job.toml:1: `sources` is a whole number, needs a table; write [sources.name] and its keys below it
-job.toml:2: `stages.words` is a whole number, needs a table; write [stages.words] and the keys of the stage below it
+        r#"job.toml:1: `sources`is an integer, needs a table; write [sources.name] and its keys below it
+job.toml:2: `stages.words`is an integer, needs a table; write [stages.words] and the keys of the stage below it
 job.toml:3: `sinks` is a list, needs a table; write [sinks.name] and its keys below it"#,
     ),
     (
@@ -538,12 +538,12 @@ from = "totals"
 kind = "print"
 rows = "ten"
 "#,
-        r#"job.toml:2: `batch = "1 sec"` is not a time; write a whole number and one of us, ms, s, m, h, d, as "1s"
+        r#"job.toml:2: `batch = "1 sec"` is not a time; write an integer and one of us, ms, s, m, h, d, for example "1s"
 job.toml:5: source `lines`: `kind = "sockt"` is unknown; did you mean `socket`?
 job.toml:6: source `lines`: unknown key `adress`; did you mean `address`?
 job.toml:9: stage `words`: unknown key `form`; did you mean `from`?
 job.toml:13: stage `totals`: `from` names `word`, which is neither a source nor a stage; did you mean `words`?
 job.toml:14: stage `totals`: unknown key `sperator`; these keys fit: `key`, `window`, `time`, `lateness`, `idle`, `ahead_max`, `emit`, `plugin`, `config`, `aggregate`, `op`, `inverse`, `sql`, `functions`, `join`, `cogroup`, `enrich`, `top`, `latest`, `distinct`, `deduplicate`, `pattern`, `sample`, `split`, `repartition`, `filter`, `select`, `on`, `timeout`, `initial`, `instance`, `limits`, `grant`, `on_error`, `max_rejected`, `replayable`
-job.toml:19: sink `screen`: `rows` is text, needs a whole number; write rows = 10"#,
+job.toml:19: sink `screen`: `rows` is text, needs an integer; write rows = 10"#,
     ),
 ];

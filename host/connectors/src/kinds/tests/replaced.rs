@@ -1,4 +1,4 @@
-//! Who reads sessions that are put out with every batch.
+//! Readers of sessions that are emitted with every batch.
 
 use super::read;
 
@@ -18,7 +18,7 @@ from = "open"
 kind = "print"
 "#;
 
-fn said(text: &str) -> Option<String> {
+fn job_error(text: &str) -> Option<String> {
     read(&format!("{SESSIONS}{text}")).err().map(|error| error.message)
 }
 
@@ -26,14 +26,14 @@ fn said(text: &str) -> Option<String> {
 fn latest_by_the_start_reads_the_sessions_themselves() {
     let latest = |from: &str, key: &str| format!("[stages.known]\nfrom = \"{from}\"\nkey = {key}\nlatest = true\n");
     let (by_start, by_key) = ("[\"k\", \"window_start\"]", "\"k\"");
-    assert_eq!(said(&latest("open", by_start)), None);
-    assert_eq!(said(&latest("open", by_key)), None, "the latest result of each key");
+    assert_eq!(job_error(&latest("open", by_start)), None);
+    assert_eq!(job_error(&latest("open", by_key)), None, "the latest result of each key");
     let some = "[stages.some]\nfrom = \"open\"\nfilter = \"n > 1\"\n";
-    assert_eq!(said(&format!("{some}{}", latest("some", by_key))), None);
-    let refused = said(&format!("{some}{}", latest("some", by_start))).unwrap_or_default();
-    assert!(refused.contains("stage `known`: `latest`: the start of a session of `open` changes"), "{refused}");
-    assert!(refused.contains("key = [\"k\", \"window_start\"]"), "{refused}");
-    let by_end = said(&latest("open", "[\"k\", \"window_end\"]")).unwrap_or_default();
+    assert_eq!(job_error(&format!("{some}{}", latest("some", by_key))), None);
+    let error = job_error(&format!("{some}{}", latest("some", by_start))).unwrap_or_default();
+    assert!(error.contains("stage `known`: `latest`: the start of a session of `open` changes"), "{error}");
+    assert!(error.contains("key = [\"k\", \"window_start\"]"), "{error}");
+    let by_end = job_error(&latest("open", "[\"k\", \"window_end\"]")).unwrap_or_default();
     assert!(by_end.contains("read `open` itself"), "{by_end}");
     let own = SESSIONS.replace("aggregate =", "filter = \"n > 1\"\naggregate =");
     let own = read(&format!("{own}{}", latest("open", by_start)));
@@ -50,11 +50,11 @@ fn a_table_by_the_start_needs_to_know_what_goes() {
              key = [\"k\", \"window_start\"]\n{more}"
         )
     };
-    let refused = said(&table("open", "")).unwrap_or_default();
-    assert!(refused.contains("sink `table`: `key`: the start of a session of `open` changes"), "{refused}");
+    let error = job_error(&table("open", "")).unwrap_or_default();
+    assert!(error.contains("sink `table`: `key`: the start of a session of `open` changes"), "{error}");
     let known = "[stages.known]\nfrom = \"open\"\nkey = [\"k\", \"window_start\"]\nlatest = true\n";
-    assert_eq!(said(&format!("{known}{}", table("known", "op = \"op\"\n"))), None);
-    // Windows stay where they are.
+    assert_eq!(job_error(&format!("{known}{}", table("known", "op = \"op\"\n"))), None);
+    // Windows do not move.
     let windows = SESSIONS.replace("gap =", "size =");
     assert!(read(&format!("{windows}{}", table("open", ""))).is_ok());
 }
@@ -63,15 +63,15 @@ fn a_table_by_the_start_needs_to_know_what_goes() {
 fn the_start_alone_is_no_key_where_sessions_have_one() {
     let latest = |from: &str, key: &str| format!("[stages.known]\nfrom = \"{from}\"\nkey = {key}\nlatest = true\n");
     for key in ["\"window_start\"", "[\"k\", \"window_start\", \"n\"]"] {
-        let refused = said(&latest("open", key)).unwrap_or_default();
-        assert!(refused.contains("with key = [\"k\", \"window_start\"]"), "{key}: {refused}");
+        let error = job_error(&latest("open", key)).unwrap_or_default();
+        assert!(error.contains("with key = [\"k\", \"window_start\"]"), "{key}: {error}");
     }
     let of_all = SESSIONS.replace("key = \"k\"\n", "");
     assert!(read(&format!("{of_all}{}", latest("open", "\"window_start\""))).is_ok());
     let renamed = "[stages.some]\nfrom = \"open\"\nselect = \"k as visitor, window_start as ws, n\"\n";
-    assert_eq!(said(&format!("{renamed}{}", latest("some", "\"visitor\""))), None);
-    let refused = said(&format!("{renamed}{}", latest("some", "[\"visitor\", \"ws\"]"))).unwrap_or_default();
-    assert!(refused.contains("stage `known`: `latest`: the start of a session of `open` changes"), "{refused}");
+    assert_eq!(job_error(&format!("{renamed}{}", latest("some", "\"visitor\""))), None);
+    let error = job_error(&format!("{renamed}{}", latest("some", "[\"visitor\", \"ws\"]"))).unwrap_or_default();
+    assert!(error.contains("stage `known`: `latest`: the start of a session of `open` changes"), "{error}");
 }
 
 #[test]
@@ -86,16 +86,16 @@ fn stages_over_all_rows_need_to_know_what_goes() {
         let of = |from: &str| format!("[stages.q]\nfrom = \"{from}\"\n{}\n", stage.replace("READ", from));
         let some = "[stages.some]\nfrom = \"open\"\nfilter = \"n > 1\"\n";
         for text in [of("open"), format!("{some}{}", of("some"))] {
-            let refused = said(&text).unwrap_or_default();
+            let error = job_error(&text).unwrap_or_default();
             assert!(
-                refused.contains("stage `q`: `window`: the start of a session of `open` changes"),
-                "{stage}: {refused}"
+                error.contains("stage `q`: `window`: the start of a session of `open` changes"),
+                "{stage}: {error}"
             );
-            assert!(refused.contains("with latest = true and key = [\"k\", \"window_start\"], in front"), "{refused}");
+            assert!(error.contains("with latest = true and key = [\"k\", \"window_start\"], in front"), "{error}");
         }
         let known = "[stages.known]\nfrom = \"open\"\nkey = [\"k\", \"window_start\"]\nlatest = true\n";
-        assert_eq!(said(&format!("{known}{}op = \"op\"\n", of("known"))), None, "{stage}");
-        // Sessions that are put out once.
+        assert_eq!(job_error(&format!("{known}{}op = \"op\"\n", of("known"))), None, "{stage}");
+        // Sessions that are emitted once.
         let once = SESSIONS.replace(", emit = \"update\"", "");
         assert!(read(&format!("{once}{}", of("open"))).is_ok(), "{stage}");
     }
@@ -104,9 +104,9 @@ fn stages_over_all_rows_need_to_know_what_goes() {
 #[test]
 fn a_table_beside_rows_is_by_the_key_of_sessions_alone() {
     let enrich = |on: &str| format!("[stages.e]\nfrom = \"clicks\"\nenrich = {{ stream = \"open\", on = {on} }}\n");
-    assert_eq!(said(&enrich("\"k\"")), None);
-    let refused = said(&enrich("{ k = \"k\", t = \"window_start\" }")).unwrap_or_default();
-    assert!(refused.contains("stage `e`: `enrich.stream`: the start of a session of `open` changes"), "{refused}");
+    assert_eq!(job_error(&enrich("\"k\"")), None);
+    let error = job_error(&enrich("{ k = \"k\", t = \"window_start\" }")).unwrap_or_default();
+    assert!(error.contains("stage `e`: `enrich.stream`: the start of a session of `open` changes"), "{error}");
 }
 
 #[test]
@@ -119,11 +119,11 @@ fn a_start_is_known_by_any_name() {
         "sql = \"select k, window_start as ws, n from open\"",
     ] {
         let some = format!("[stages.some]\nfrom = \"open\"\n{list}\n");
-        let refused = said(&format!("{some}{}", sink("some", postgres, "[\"k\", \"ws\"]"))).unwrap_or_default();
-        assert!(refused.contains("sink `table`: `key`: the start of a session of `open` changes"), "{list}: {refused}");
-        assert_eq!(said(&format!("{some}{}", sink("some", postgres, "\"k\""))), None, "{list}");
+        let error = job_error(&format!("{some}{}", sink("some", postgres, "[\"k\", \"ws\"]"))).unwrap_or_default();
+        assert!(error.contains("sink `table`: `key`: the start of a session of `open` changes"), "{list}: {error}");
+        assert_eq!(job_error(&format!("{some}{}", sink("some", postgres, "\"k\""))), None, "{list}");
     }
     let bulk = "kind = \"http\"\nurl = \"http://h/\"\nbody = \"bulk\"\nindex = \"i\"";
-    let refused = said(&sink("open", bulk, "\"window_start\"")).unwrap_or_default();
-    assert!(refused.contains("sink `table`: `key`: the start of a session of `open` changes"), "{refused}");
+    let error = job_error(&sink("open", bulk, "\"window_start\"")).unwrap_or_default();
+    assert!(error.contains("sink `table`: `key`: the start of a session of `open` changes"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Texts and files that are anything but a job.
+//! Texts and files that are not a job at all.
 
 use super::super::all;
 use super::good::{EXAMPLE, STAGES};
@@ -77,7 +77,7 @@ fn no_text_makes_it_panic() {
                 bad += 1;
                 assert_eq!(error.kind, Kind::Job);
                 assert!(error.message.starts_with("job.toml"), "{}", error.message);
-                assert!(error.message.lines().count() <= limits::JOB_MISTAKES_SHOWN + 1);
+                assert!(error.message.lines().count() <= limits::JOB_ERRORS_SHOWN + 1);
             }
         }
     }
@@ -104,14 +104,14 @@ fn deep_and_wide_files_end_in_an_error() {
 
 #[test]
 fn files_that_are_no_job_are_named() {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let failed = |path: &Path| load(path, all(), &[]).unwrap_err().to_string();
-    let file = folder.path().join("job.toml");
+    let file = dir.path().join("job.toml");
     let name = file.display().to_string();
     assert_eq!(failed(&file), format!("{name}: file not found; give the path of a job file"));
-    let shown = folder.path().display();
+    let shown = dir.path().display();
     let message = "this is a folder; give the path of a job file, such as job.toml in it";
-    assert_eq!(failed(folder.path()), format!("{shown}: {message}"));
+    assert_eq!(failed(dir.path()), format!("{shown}: {message}"));
     std::fs::write(&file, b"name = \"x\"\n# caf\xe9\n").unwrap();
     assert_eq!(failed(&file), format!("{name}:2: this line is not UTF-8 text; save the file as UTF-8"));
     std::fs::write(&file, vec![b'#'; limits::JOB_FILE_BYTES_MAX as usize + 1]).unwrap();
@@ -124,6 +124,6 @@ fn files_that_are_no_job_are_named() {
     );
     std::fs::write(&file, format!("\u{feff}{}", EXAMPLE.replace('\n', "\r\n"))).unwrap();
     let job = load(&file, all(), &[]).unwrap();
-    assert_eq!((job.origin.folder.as_path(), job.origin.at("name")), (folder.path(), format!("{name}:2: ")));
+    assert_eq!((job.origin.dir.as_path(), job.origin.at("name")), (dir.path(), format!("{name}:2: ")));
     assert!(schema(all())["properties"]["stages"].is_object());
 }

@@ -1,4 +1,4 @@
-//! The records of a batch, and the requests that bring them: as many as a request may have, in order.
+//! The records of a batch, and the requests that send them in order: each with the maximum number of records.
 
 use crate::sink::encode::plain;
 use arrow::array::{Array, RecordBatch};
@@ -11,19 +11,19 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::ops::Range;
 
-/// Records of a request, and bytes of all of them with their keys.
+/// Maximum records per request, and bytes of all of them with their keys.
 const RECORDS_MAX: usize = 500;
 const REQUEST_BYTES_MAX: usize = 5 << 20;
-/// Bytes of a record with its key.
+/// Maximum bytes of a record with its key.
 const RECORD_BYTES_MAX: usize = 1 << 20;
-/// Letters of a partition key.
+/// Maximum characters of a partition key.
 const KEY_CHARS_MAX: usize = 256;
 
 /// The records of a batch.
 #[derive(Default)]
 pub struct Records {
     data: Vec<u8>,
-    places: Vec<RecordRange>,
+    ranges: Vec<RecordRange>,
 }
 
 struct RecordRange {
@@ -38,8 +38,8 @@ impl RecordRange {
 }
 
 impl Records {
-    /// Of these rows; the error has the row of the batch that cannot be one, where it is one of them, and why. `key`: the column of
-    /// partition keys.
+    /// Creates the records of these rows. The error has the row that cannot be a record, if it concerns one, and why. `key`: the index of
+    /// the column with partition keys.
     pub fn of(rows: &[RecordBatch], key: Option<usize>, batch: BatchId) -> Result<Records, (Option<usize>, String)> {
         let mut records = Records::default();
         for part in rows.iter().filter(|part| part.num_rows() > 0) {
@@ -47,7 +47,7 @@ impl Records {
             let keys = key.and_then(|at| part.columns().get(at)).map(|array| (array, Cells::of(array)));
             let mut scratch = String::new();
             for row in 0..part.num_rows() {
-                let number = records.places.len();
+                let number = records.ranges.len();
                 let failed = |error: std::io::Error| (Some(number), error.to_string());
                 let start = records.data.len();
                 objects.write(row, &mut records.data).map_err(failed)?;
@@ -57,11 +57,11 @@ impl Records {
                         plain::write(cells, row, &mut scratch, &mut bytes).map_err(failed)?;
                         String::from_utf8_lossy(&bytes).into_owned()
                     }
-                    // One of its own, so that such rows spread; the same when the batch comes again.
+                    // A unique key, so that such rows are distributed; the same when the batch is replayed.
                     _ => format!("{batch}/{number}"),
                 };
-                let place = RecordRange { key, data: start..records.data.len() };
-                match place.key.chars().count() {
+                let range = RecordRange { key, data: start..records.data.len() };
+                match range.key.chars().count() {
                     0 => {
                         return Err((
                             Some(number),
@@ -76,82 +76,82 @@ impl Records {
                     }
                     _ => {}
                 }
-                if place.bytes() > RECORD_BYTES_MAX {
+                if range.bytes() > RECORD_BYTES_MAX {
                     let why = format!(
                         "it has {} bytes with its key, and a record of Kinesis {RECORD_BYTES_MAX} at most; select fewer columns",
-                        place.bytes()
+                        range.bytes()
                     );
                     return Err((Some(number), why));
                 }
-                records.places.push(place);
+                records.ranges.push(range);
             }
         }
         Ok(records)
     }
 
-    /// Which records go into which request.
+    /// Splits the records into requests.
     pub fn requests(&self) -> Vec<Range<usize>> {
         let (mut requests, mut start, mut bytes) = (Vec::new(), 0, 0);
-        for (at, place) in self.places.iter().enumerate() {
-            if at > start && (at - start >= RECORDS_MAX || bytes + place.bytes() > REQUEST_BYTES_MAX) {
+        for (at, range) in self.ranges.iter().enumerate() {
+            if at > start && (at - start >= RECORDS_MAX || bytes + range.bytes() > REQUEST_BYTES_MAX) {
                 requests.push(start..at);
                 (start, bytes) = (at, 0);
             }
-            bytes += place.bytes();
+            bytes += range.bytes();
         }
-        if start < self.places.len() {
-            requests.push(start..self.places.len());
+        if start < self.ranges.len() {
+            requests.push(start..self.ranges.len());
         }
         requests
     }
 
-    /// What is asked with some of the records.
-    pub fn asked(&self, stream: &str, which: &[usize]) -> Value {
+    /// Returns the request with some of the records.
+    pub fn request_body(&self, stream: &str, which: &[usize]) -> Value {
         let record = |at: &usize| {
-            let place = self.places.get(*at)?;
-            let data = self.data.get(place.data.clone())?;
-            Some(json!({ "Data": STANDARD.encode(data), "PartitionKey": place.key }))
+            let range = self.ranges.get(*at)?;
+            let data = self.data.get(range.data.clone())?;
+            Some(json!({ "Data": STANDARD.encode(data), "PartitionKey": range.key }))
         };
         let records: Vec<Value> = which.iter().filter_map(record).collect();
         json!({ "StreamName": stream, "Records": records })
     }
 }
 
-/// What became of the records of a request.
+/// The outcome of a request.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct RecordsOutcome {
-    /// Those that are not taken, in order.
-    pub again: Vec<usize>,
-    /// Why the first of them is not.
+    /// The rejected records, in order.
+    pub rejected: Vec<usize>,
+    /// Why the first of them was rejected.
     pub why: String,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct Answer {
-    records: Vec<AnsweredRecord>,
+pub struct PutRecordsResponse {
+    records: Vec<RecordResult>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct AnsweredRecord {
+struct RecordResult {
     error_code: Option<String>,
     error_message: Option<String>,
 }
 
-/// Reads an answer to a request with these records; an error where it is none to them.
-pub fn outcome(answer: Answer, records: &[usize]) -> Result<RecordsOutcome, String> {
-    let (asked, answered) = (records.len(), answer.records.len());
-    if asked != answered {
-        return Err(format!("it received {asked} records and reported {answered}; check the endpoint"));
+/// Interprets the response to a request with these records; an error if it does not match.
+pub fn outcome(response: PutRecordsResponse, records: &[usize]) -> Result<RecordsOutcome, String> {
+    let (request_count, response_count) = (records.len(), response.records.len());
+    if request_count != response_count {
+        return Err(format!("it received {request_count} records and reported {response_count}; check the endpoint"));
     }
     let mut outcome = RecordsOutcome::default();
-    for (at, record) in records.iter().zip(answer.records) {
+    for (at, record) in records.iter().zip(response.records) {
         let Some(code) = record.error_code.filter(|code| !code.is_empty()) else { continue };
-        if outcome.again.is_empty() {
+        if outcome.rejected.is_empty() {
             outcome.why = format!("{code}: {}", record.error_message.unwrap_or_default());
         }
-        outcome.again.push(*at);
+        outcome.rejected.push(*at);
     }
     Ok(outcome)
 }
@@ -171,17 +171,17 @@ mod tests {
     fn rows_become_records_with_keys() {
         let rows = [rows(&[Some("x"), None]), rows(&[Some("y")])].concat();
         let records = Records::of(&rows, Some(0), BatchId(7)).ok().unwrap();
-        let asked = records.asked("s", &[0, 1, 2]);
+        let request_body = records.request_body("s", &[0, 1, 2]);
         let data = |text: &str| STANDARD.encode(text);
         assert_eq!(
-            asked,
+            request_body,
             json!({ "StreamName": "s", "Records": [
                 { "Data": data(r#"{"a":"x"}"#), "PartitionKey": "x" },
                 { "Data": data(r#"{"a":null}"#), "PartitionKey": "7/1" },
                 { "Data": data(r#"{"a":"y"}"#), "PartitionKey": "y" },
             ] })
         );
-        assert_eq!(records.asked("s", &[2])["Records"].as_array().unwrap().len(), 1);
+        assert_eq!(records.request_body("s", &[2])["Records"].as_array().unwrap().len(), 1);
         assert_eq!((records.requests().len(), records.requests()[0].clone()), (1, 0..3));
         assert!(Records::of(&[], None, BatchId(1)).ok().unwrap().requests().is_empty());
     }
@@ -195,29 +195,29 @@ mod tests {
         let records = Records::of(&rows(&[Some(&*long); 12]), None, BatchId(1)).ok().unwrap();
         assert_eq!(records.requests(), [0..5, 5..10, 10..12]);
         let longer = "x".repeat(RECORD_BYTES_MAX);
-        for (text, key, told) in [
+        for (text, key, expected) in [
             (&*longer, None, "select fewer columns"),
             (&longer[..257], Some(0), "257 characters"),
             ("", Some(0), "is empty"),
         ] {
             let (row, why) = Records::of(&rows(&[Some("a"), Some(text)]), key, BatchId(1)).err().unwrap();
             assert_eq!(row, Some(1));
-            assert!(why.contains(told), "{why}");
+            assert!(why.contains(expected), "{why}");
         }
     }
 
     #[test]
     fn records_that_are_not_taken_are_known_in_their_order() {
-        let answer = |text: &str| serde_json::from_str::<Answer>(text).unwrap();
+        let response = |text: &str| serde_json::from_str::<PutRecordsResponse>(text).unwrap();
         let taken = r#"{"SequenceNumber":"1","ShardId":"s"}"#;
         let full = r#"{"ErrorCode":"ProvisionedThroughputExceededException","ErrorMessage":"slow"}"#;
         let text = format!("{{\"FailedRecordCount\":2,\"Records\":[{full},{taken},{full}]}}");
-        let found = outcome(answer(&text), &[4, 5, 9]).unwrap();
+        let found = outcome(response(&text), &[4, 5, 9]).unwrap();
         assert_eq!(
             found,
-            RecordsOutcome { again: vec![4, 9], why: "ProvisionedThroughputExceededException: slow".into() }
+            RecordsOutcome { rejected: vec![4, 9], why: "ProvisionedThroughputExceededException: slow".into() }
         );
-        assert!(outcome(answer(&text), &[4]).is_err());
-        assert_eq!(outcome(answer(&format!("{{\"Records\":[{taken}]}}")), &[0]), Ok(RecordsOutcome::default()));
+        assert!(outcome(response(&text), &[4]).is_err());
+        assert_eq!(outcome(response(&format!("{{\"Records\":[{taken}]}}")), &[0]), Ok(RecordsOutcome::default()));
     }
 }

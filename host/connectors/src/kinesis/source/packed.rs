@@ -1,4 +1,4 @@
-//! Records that the Kinesis Producer Library packs into one: a magic number, a message of Protocol Buffers, and its MD5.
+//! Records that the Kinesis Producer Library packs into one: a magic number, a Protocol Buffers message, and its MD5.
 
 use bytes::Bytes;
 use md5::{Digest, Md5};
@@ -11,25 +11,25 @@ const MD5_BYTES: usize = 16;
 pub struct PackedRecord {
     /// Its partition key.
     pub key: String,
-    /// Its own place among all hash keys, where its producer gave it one.
+    /// Its explicit hash key, if its producer set one.
     pub hash_key: Option<u128>,
-    /// What it holds.
+    /// Its data.
     pub data: Bytes,
 }
 
 impl PackedRecord {
-    /// Its place among all hash keys, which says to which shard it belongs.
-    pub fn place(&self) -> u128 {
-        self.hash_key.unwrap_or_else(|| place_of(&self.key))
+    /// Returns its hash key, which determines its shard.
+    pub fn hash_key(&self) -> u128 {
+        self.hash_key.unwrap_or_else(|| hash_key_of(&self.key))
     }
 }
 
-/// The place of a partition key among all hash keys.
-pub fn place_of(key: &str) -> u128 {
+/// Returns the hash key of a partition key.
+pub fn hash_key_of(key: &str) -> u128 {
     u128::from_be_bytes(Md5::digest(key.as_bytes()).into())
 }
 
-/// The records that are packed in one; `None`: it is a record by itself, whatever it begins with.
+/// Unpacks the records in a record; `None`: it is a single record, whatever it begins with.
 pub fn unpack(record: &Bytes) -> Option<Vec<PackedRecord>> {
     let body = record.strip_prefix(&MAGIC)?;
     let (message, digest) = body.split_at_checked(body.len().checked_sub(MD5_BYTES)?)?;
@@ -46,10 +46,10 @@ pub fn unpack(record: &Bytes) -> Option<Vec<PackedRecord>> {
             _ => {}
         }
     }
-    records.into_iter().map(|packed| one(record, packed, &keys, &hash_keys)).collect()
+    records.into_iter().map(|packed| unpack_one(record, packed, &keys, &hash_keys)).collect()
 }
 
-fn one(record: &Bytes, packed: &[u8], keys: &[&str], hash_keys: &[u128]) -> Option<PackedRecord> {
+fn unpack_one(record: &Bytes, packed: &[u8], keys: &[&str], hash_keys: &[u128]) -> Option<PackedRecord> {
     let (mut key, mut hash_key, mut data) = (None, None, None);
     let mut fields = Fields(packed);
     while let Some(field) = fields.next()? {
@@ -69,13 +69,13 @@ struct Fields<'a>(&'a [u8]);
 enum Value<'a> {
     Number(u64),
     Bytes(&'a [u8]),
-    /// Of a kind that no field here has.
+    /// Of a wire type that no field here has.
     Other,
 }
 
 impl<'a> Fields<'a> {
-    /// The next one; `Some(None)`: there is none, `None`: the message is none.
-    #[expect(clippy::option_option, reason = "`?` is for a message that is none")]
+    /// Returns the next field; `Some(None)` at the end, `None` if the message is invalid.
+    #[expect(clippy::option_option, reason = "`?` is for an invalid message")]
     fn next(&mut self) -> Option<Option<(u64, Value<'a>)>> {
         if self.0.is_empty() {
             return Some(None);
@@ -133,7 +133,7 @@ mod tests {
         field(&mut message, 1, b"a");
         field(&mut message, 1, "ü".as_bytes());
         field(&mut message, 2, b"340282366920938463463374607431768211455");
-        // With tags, which nobody reads.
+        // With tags, which are ignored.
         field(&mut message, 3, &[0x08, 0, 0x1a, 2, b'h', b'i', 0x22, 3, 0x0a, 1, b'x']);
         field(&mut message, 3, &[0x08, 1, 0x10, 0, 0x1a, 0]);
         message
@@ -147,23 +147,23 @@ mod tests {
             PackedRecord { key: "ü".into(), hash_key: Some(u128::MAX), data: Bytes::new() },
         ];
         assert_eq!(found, expected);
-        assert_eq!(found[0].place(), 0x0cc1_75b9_c0f1_b6a8_31c3_99e2_6977_2661, "its MD5");
-        assert_eq!(found[1].place(), u128::MAX);
+        assert_eq!(found[0].hash_key(), 0x0cc1_75b9_c0f1_b6a8_31c3_99e2_6977_2661, "its MD5");
+        assert_eq!(found[1].hash_key(), u128::MAX);
         assert_eq!(unpack(&packed(&[])), Some(vec![]));
     }
 
     #[test]
     fn what_only_looks_packed_is_a_record_by_itself() {
-        let whole = packed(&message());
-        for end in 0..whole.len() {
-            assert_eq!(unpack(&whole.slice(..end)), None, "{end}");
+        let packed_record = packed(&message());
+        for end in 0..packed_record.len() {
+            assert_eq!(unpack(&packed_record.slice(..end)), None, "{end}");
         }
-        for at in 0..whole.len() {
-            let mut other = whole.to_vec();
+        for at in 0..packed_record.len() {
+            let mut other = packed_record.to_vec();
             other[at] ^= 1;
             assert_eq!(unpack(&other.into()), None, "{at}");
         }
-        // A digest that fits makes nothing of a message that is none.
+        // A matching digest does not make an invalid message valid.
         let message = message();
         for end in 1..message.len() {
             let _ = unpack(&packed(&message[..end]));

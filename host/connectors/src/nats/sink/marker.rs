@@ -51,7 +51,7 @@ impl Marker {
             Err(error) => return Err(error.to_fault()),
         };
         let invalid =
-            || Fault::Lasting(format!("the last message of `{subject}` is not a marker of a job; delete it there"));
+            || Fault::Permanent(format!("the last message of `{subject}` is not a marker of a job; delete it there"));
         let sequence = found.pointer("/message/seq").and_then(Json::as_u64).ok_or_else(invalid)?;
         let data = found.pointer("/message/data").and_then(Json::as_str).unwrap_or_default();
         let marker: Option<Marker> = STANDARD.decode(data).ok().and_then(|data| serde_json::from_slice(&data).ok());

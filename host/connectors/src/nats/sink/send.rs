@@ -3,7 +3,7 @@
 use super::marker::{Marker, Part};
 use super::{NatsSink, Outgoing, check_stream, stream_config};
 use crate::nats::stream::Stream;
-use crate::nats::{ANSWER_MAX, ApiError, Connection, Fault, ReceivedMessage, publish};
+use crate::nats::{ApiError, Connection, Fault, RESPONSE_TIMEOUT, ReceivedMessage, publish};
 use millstream_base::error::Error;
 use millstream_base::fault;
 use millstream_base::ids::BatchId;
@@ -79,7 +79,7 @@ impl NatsSink {
     fn refresh(&mut self, connection: &mut Connection) -> Result<(), PublishFailure> {
         let name = &self.writes.stream;
         let stream = Stream::find(connection, name)?;
-        self.stream = stream.ok_or_else(|| Fault::Passing(format!("stream `{name}` does not exist")))?;
+        self.stream = stream.ok_or_else(|| Fault::Transient(format!("stream `{name}` does not exist")))?;
         check_stream(&self.writes, &self.stream, self.marker.is_some())
             .map_err(|(key, message)| PublishFailure::Key(key, message))?;
         if let Some(subject) = &self.marker {
@@ -187,7 +187,7 @@ impl NatsSink {
                 connection.send(&out)?;
                 out.clear();
                 if self.failure.happened() {
-                    return Err(Fault::Passing("the job has ended".into()).into());
+                    return Err(Fault::Transient("the job has ended".into()).into());
                 }
             }
         }
@@ -207,7 +207,7 @@ impl NatsSink {
         }
         publish(&mut out, subject, Some(&inbox), &headers, &marker.to_json());
         connection.send(&out)?;
-        let until = Instant::now() + ANSWER_MAX;
+        let until = Instant::now() + RESPONSE_TIMEOUT;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match connection.next_message(left)? {
@@ -219,7 +219,7 @@ impl NatsSink {
                     Err(error) => return Ok(Err(error)),
                 },
                 Some(_) => {}
-                None => return Err(crate::dial::silent().into()),
+                None => return Err(crate::dial::response_timed_out().into()),
             }
         }
     }
@@ -251,7 +251,7 @@ impl NatsSink {
             }
             // Wait only if no more messages can be sent.
             let full = in_flight.len() >= IN_FLIGHT_MAX || next >= rows.len();
-            let mut wait = if full { ANSWER_MAX } else { Duration::ZERO };
+            let mut wait = if full { RESPONSE_TIMEOUT } else { Duration::ZERO };
             while !in_flight.is_empty() {
                 match connection.next_message(wait)? {
                     Some(message) => {
@@ -262,13 +262,13 @@ impl NatsSink {
                         wait = Duration::ZERO;
                     }
                     None if wait.is_zero() => break,
-                    None => return Err(crate::dial::silent().into()),
+                    None => return Err(crate::dial::response_timed_out().into()),
                 }
                 // All rows before the first unconfirmed one.
                 *sent = in_flight.values().min().copied().unwrap_or(next);
             }
             if self.failure.happened() {
-                return Err(Fault::Passing("the job has ended".into()).into());
+                return Err(Fault::Transient("the job has ended".into()).into());
             }
         }
         Ok(())
@@ -312,7 +312,7 @@ fn parse_ack(message: &ReceivedMessage) -> Result<Result<u64, ApiError>, Fault> 
             Some(sequence) => Ok(Ok(sequence)),
             None => {
                 let said = shown::harmless(&String::from_utf8_lossy(&message.payload), 200);
-                Err(Fault::Passing(format!("it confirms nothing: {said}")))
+                Err(Fault::Transient(format!("it confirms nothing: {said}")))
             }
         },
         Err(error) => Ok(Err(error)),
@@ -322,7 +322,7 @@ fn parse_ack(message: &ReceivedMessage) -> Result<Result<u64, ApiError>, Fault> 
 /// Converts an error response to a publish.
 fn to_failure(error: &ApiError) -> PublishFailure {
     match (error.err_code, error.to_fault()) {
-        (ApiError::MESSAGE_TOO_LARGE, Fault::Passing(why) | Fault::Lasting(why)) => {
+        (ApiError::MESSAGE_TOO_LARGE, Fault::Transient(why) | Fault::Permanent(why)) => {
             PublishFailure::Row(format!("{why}; raise the stream's max_msg_size, or make rows smaller"))
         }
         (_, fault) => fault.into(),

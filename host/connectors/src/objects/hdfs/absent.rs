@@ -1,14 +1,14 @@
-//! What stands for HDFS in builds without it.
+//! Replaces HDFS in builds without it.
 
 use millstream_base::built;
 use object_store::Error;
 use std::fmt;
 
-/// What a cluster answers: nothing.
+/// An error of a cluster, which never occurs.
 #[derive(Debug)]
 pub struct HdfsFault {
-    /// It may be possible later.
-    pub passes: bool,
+    /// Whether a retry may help.
+    pub is_transient: bool,
 }
 
 impl fmt::Display for HdfsFault {
@@ -19,12 +19,12 @@ impl fmt::Display for HdfsFault {
 
 impl std::error::Error for HdfsFault {}
 
-/// Why there is no client of a cluster.
+/// Returns an error, as this build has no client.
 pub fn absent() -> Error {
-    Error::Generic { store: "HDFS", source: Box::new(HdfsFault { passes: false }) }
+    Error::Generic { store: "HDFS", source: Box::new(HdfsFault { is_transient: false }) }
 }
 
-/// Whether a name is that of a file which is being written: there is none.
+/// Whether a name is that of a file that is being written: always `false`.
 pub fn is_draft(_name: &str) -> bool {
     false
 }

@@ -1,6 +1,6 @@
-//! A file while it is written: it stands beside its later name.
+//! A file that is being written, next to its later name.
 
-use super::fault::in_time;
+use super::fault::with_timeout;
 use bytes::Bytes;
 use hdfs_native::client::WriteOptions;
 use hdfs_native::file::FileWriter;
@@ -9,17 +9,17 @@ use object_store::Result;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// The end of such a name, behind a number.
+/// The suffix of such a name, after a number.
 const DRAFT: &str = ".tmp";
 const DIGITS: usize = 16;
 
-/// Whether a name is one of a file that is being written, or whose writer died.
+/// Whether a name is that of a file that is being written, or whose writer died.
 pub fn is_draft(name: &str) -> bool {
     let number = name.strip_suffix(DRAFT).and_then(|name| name.rsplit_once('.')).map(|(_, number)| number);
     number.is_some_and(|number| number.len() == DIGITS && number.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
 
-/// What is written so far.
+/// A partially written file.
 pub struct Draft {
     client: Client,
     path: String,
@@ -34,33 +34,33 @@ impl fmt::Debug for Draft {
 }
 
 impl Draft {
-    /// Of a file that is to get this path. Two that write the same one do not meet.
+    /// Begins a file that is to get this path. Concurrent writers of the same path have different files.
     pub async fn begin(client: &Client, path: &str) -> Result<Draft> {
         let number = RandomState::new().build_hasher().finish();
         let path = format!("{path}.{number:0DIGITS$x}{DRAFT}");
         let options = WriteOptions::default().overwrite(true).create_parent(true);
-        let file = in_time(&path, client.create(&path, &options)).await?;
+        let file = with_timeout(&path, client.create(&path, &options)).await?;
         Ok(Draft { client: client.clone(), path, file, bytes: 0 })
     }
 
-    /// Where it stands.
+    /// Returns its current path.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Writes more of it. After an error it is of no use.
+    /// Appends bytes. After an error the file is useless.
     pub async fn add(&mut self, bytes: Bytes) -> Result<()> {
         self.bytes = self.bytes.saturating_add(bytes.len() as u64);
-        let added = in_time(&self.path, self.file.write_bytes(bytes)).await;
+        let added = with_timeout(&self.path, self.file.write_bytes(bytes)).await;
         if added.is_err() {
             remove(&self.client, &self.path).await;
         }
         added.map(drop)
     }
 
-    /// Makes durable what was written, and closes it.
+    /// Makes the written bytes durable, and closes the file.
     pub async fn complete(mut self) -> Result<Draft> {
-        let closed = in_time(&self.path, close(&mut self.file, self.bytes > 0)).await;
+        let closed = with_timeout(&self.path, close(&mut self.file, self.bytes > 0)).await;
         if let Err(error) = closed {
             remove(&self.client, &self.path).await;
             return Err(error);
@@ -68,32 +68,32 @@ impl Draft {
         Ok(self)
     }
 
-    /// Gives a complete one its name, in the place of what had it.
+    /// Renames a complete file, replacing an existing one.
     pub async fn name(self, path: &str) -> Result<()> {
         let Draft { client, path: draft, .. } = self;
-        let named = in_time(path, client.rename(&draft, path, true)).await;
+        let named = with_timeout(path, client.rename(&draft, path, true)).await;
         if named.is_err() {
             remove(&client, &draft).await;
         }
         named
     }
 
-    /// Removes it.
+    /// Removes the file.
     pub async fn remove(self) {
         let Draft { client, path, .. } = self;
         remove(&client, &path).await;
     }
 }
 
-/// If that is possible: what stays is seen by nobody.
+/// Removes a file if possible: a remaining one is not visible.
 async fn remove(client: &Client, path: &str) {
-    let _ = in_time(path, client.delete(path, false)).await;
+    let _ = with_timeout(path, client.delete(path, false)).await;
 }
 
 async fn close(file: &mut FileWriter, holds: bool) -> hdfs_native::Result<()> {
     if holds {
         match file.hsync().await {
-            // Files that are kept as stripes cannot be synced; they are as durable as the cluster makes them.
+            // Erasure-coded files cannot be synced; they are as durable as the cluster makes them.
             Err(HdfsError::OperationFailed(_)) => {}
             synced => synced?,
         }

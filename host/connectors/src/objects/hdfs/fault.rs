@@ -1,4 +1,4 @@
-//! What servers of HDFS answer when they do not do what they were asked. Exceptions of Java are told by their class.
+//! Error responses of HDFS servers. Java exceptions are identified by their class.
 
 use futures_util::{Stream, StreamExt};
 use hdfs_native::HdfsError;
@@ -8,82 +8,82 @@ use std::future::Future;
 use std::time::Duration;
 
 pub const NAME: &str = "HDFS";
-/// How long an answer may take. A piece of a file is small, so nothing that a cluster in order is asked takes that long; who waits
-/// for a connection that nobody cut hears of it after this time only, and then asks again.
-const ANSWER_MAX: Duration = Duration::from_secs(20);
+/// Maximum time of a response. A piece of a file is small, so a healthy cluster never takes that long. A silently dead connection is
+/// noticed only after this time, and the request is repeated.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Why HDFS cannot do something, and whether that passes.
+/// An error of HDFS, and whether it is transient.
 #[derive(Debug)]
 pub struct HdfsFault {
-    words: String,
-    /// It may be possible later.
-    pub passes: bool,
+    message: String,
+    /// Whether a retry may help.
+    pub is_transient: bool,
 }
 
 impl HdfsFault {
-    /// As an error of a store of objects.
-    pub fn error(words: &str, passes: bool) -> Error {
-        Error::Generic { store: NAME, source: Box::new(HdfsFault { words: words.to_owned(), passes }) }
+    /// Returns an error of an object store.
+    pub fn error(message: &str, is_transient: bool) -> Error {
+        Error::Generic { store: NAME, source: Box::new(HdfsFault { message: message.to_owned(), is_transient }) }
     }
 }
 
 impl fmt::Display for HdfsFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.words)
+        f.write_str(&self.message)
     }
 }
 
 impl std::error::Error for HdfsFault {}
 
-/// There is nothing at a path.
+/// Returns the error for a missing path.
 pub fn not_found(path: &str) -> Error {
-    Error::NotFound { path: path.to_owned(), source: "there is no such file or folder".into() }
+    Error::NotFound { path: path.to_owned(), source: "no such file or directory".into() }
 }
 
-/// Asks, and does not wait for ever.
-pub async fn in_time<T>(path: &str, asked: impl Future<Output = hdfs_native::Result<T>>) -> Result<T, Error> {
-    match tokio::time::timeout(ANSWER_MAX, asked).await {
-        Ok(answer) => answer.map_err(|answer| error(path, answer)),
-        Err(_) => Err(HdfsFault::error(&format!("no answer within {} s", ANSWER_MAX.as_secs()), true)),
+/// Runs a request with a time limit.
+pub async fn with_timeout<T>(path: &str, request: impl Future<Output = hdfs_native::Result<T>>) -> Result<T, Error> {
+    match tokio::time::timeout(RESPONSE_TIMEOUT, request).await {
+        Ok(result) => result.map_err(|cause| error(path, cause)),
+        Err(_) => Err(HdfsFault::error(&format!("no answer within {} s", RESPONSE_TIMEOUT.as_secs()), true)),
     }
 }
 
-/// Pieces of a file, each of which comes in time or is an error, behind which there are none.
-pub fn pieces_in_time<T>(
+/// Returns the pieces of a file, each with a time limit. An error ends the stream.
+pub fn pieces_with_timeout<T>(
     path: String,
     pieces: impl Stream<Item = hdfs_native::Result<T>> + Unpin,
 ) -> impl Stream<Item = Result<T, Error>> {
     futures_util::stream::unfold(Some((path, pieces)), |reading| async {
         let (path, mut pieces) = reading?;
-        match in_time(&path, async { pieces.next().await.transpose() }).await.transpose()? {
+        match with_timeout(&path, async { pieces.next().await.transpose() }).await.transpose()? {
             Ok(piece) => Some((Ok(piece), Some((path, pieces)))),
             Err(error) => Some((Err(error), None)),
         }
     })
 }
 
-/// An error at a path.
+/// Converts an error at a path.
 pub fn error(path: &str, error: HdfsError) -> Error {
-    let words = match &error {
+    let message = match &error {
         HdfsError::RPCError(class, text) | HdfsError::FatalRPCError(class, text) => {
-            // Java puts where it happened behind what happened.
-            format!("{}: {}", short(class), text.lines().next().unwrap_or_default())
+            // Java appends the stack trace to the message.
+            format!("{}: {}", class_name(class), text.lines().next().unwrap_or_default())
         }
         other => other.to_string(),
     };
-    let (path, source) = (path.to_owned(), words.clone().into());
+    let (path, source) = (path.to_owned(), message.clone().into());
     match kind(&error) {
         Kind::NotFound => not_found(&path),
         Kind::Exists => Error::AlreadyExists { path, source },
         Kind::Denied => Error::PermissionDenied { path, source },
         Kind::Unknown => Error::Unauthenticated { path, source },
-        Kind::Passes => HdfsFault::error(&words, true),
-        Kind::Lasts => HdfsFault::error(&words, false),
+        Kind::Transient => HdfsFault::error(&message, true),
+        Kind::Permanent => HdfsFault::error(&message, false),
     }
 }
 
-/// The name of a Java class without its package.
-fn short(class: &str) -> &str {
+/// Returns the name of a Java class without its package.
+fn class_name(class: &str) -> &str {
     class.rsplit(['.', '$']).next().unwrap_or(class)
 }
 
@@ -91,27 +91,27 @@ fn short(class: &str) -> &str {
 enum Kind {
     NotFound,
     Exists,
-    /// Whoever asks may not.
+    /// Permission is denied.
     Denied,
-    /// It is not known who asks.
+    /// The caller is not authenticated.
     Unknown,
-    Passes,
-    Lasts,
+    Transient,
+    Permanent,
 }
 
 fn kind(error: &HdfsError) -> Kind {
     match error {
         HdfsError::FileNotFound(_) => Kind::NotFound,
         HdfsError::AlreadyExists(_) => Kind::Exists,
-        HdfsError::RPCError(class, _) | HdfsError::FatalRPCError(class, _) => kind_of_class(short(class)),
+        HdfsError::RPCError(class, _) | HdfsError::FatalRPCError(class, _) => kind_of_class(class_name(class)),
         HdfsError::SASLError(_) | HdfsError::GSSAPIError(..) | HdfsError::NoSASLMechanism => Kind::Unknown,
-        // A server or a connection that went away, and servers that hold no copy at the moment.
+        // A server or a connection that failed, or servers that currently have no replica.
         HdfsError::IOError(_)
         | HdfsError::DataTransferError(_)
         | HdfsError::ChecksumError
         | HdfsError::OperationFailed(_)
-        | HdfsError::BlocksNotFound(_) => Kind::Passes,
-        _ => Kind::Lasts,
+        | HdfsError::BlocksNotFound(_) => Kind::Transient,
+        _ => Kind::Permanent,
     }
 }
 
@@ -121,7 +121,7 @@ fn kind_of_class(class: &str) -> Kind {
         "FileAlreadyExistsException" | "AlreadyBeingCreatedException" => Kind::Exists,
         "AccessControlException" | "AuthorizationException" => Kind::Denied,
         "SaslException" | "GSSException" | "InvalidToken" => Kind::Unknown,
-        // What a server says while it starts, stops, hands over, has no data nodes, or is full.
+        // Errors of a server that starts, stops, fails over, has no data nodes, or is full.
         "SafeModeException"
         | "StandbyException"
         | "RetriableException"
@@ -133,8 +133,8 @@ fn kind_of_class(class: &str) -> Kind {
         | "DisallowedDatanodeException"
         | "NSQuotaExceededException"
         | "DSQuotaExceededException"
-        | "IOException" => Kind::Passes,
-        _ => Kind::Lasts,
+        | "IOException" => Kind::Transient,
+        _ => Kind::Permanent,
     }
 }
 
@@ -148,9 +148,9 @@ mod tests {
         assert_eq!(of("java.io.FileNotFoundException"), Kind::NotFound);
         assert_eq!(of("org.apache.hadoop.security.AccessControlException"), Kind::Denied);
         assert_eq!(of("org.apache.hadoop.security.token.SecretManager$InvalidToken"), Kind::Unknown);
-        assert_eq!(of("org.apache.hadoop.hdfs.server.namenode.SafeModeException"), Kind::Passes);
-        assert_eq!(of("org.apache.hadoop.HadoopIllegalArgumentException"), Kind::Lasts);
-        let told = error("/a", HdfsError::RPCError("a.b.C".into(), "why\n\tat a.b.C.d(C.java:1)".into()));
-        assert_eq!(told.to_string(), "Generic HDFS error: C: why");
+        assert_eq!(of("org.apache.hadoop.hdfs.server.namenode.SafeModeException"), Kind::Transient);
+        assert_eq!(of("org.apache.hadoop.HadoopIllegalArgumentException"), Kind::Permanent);
+        let described = error("/a", HdfsError::RPCError("a.b.C".into(), "why\n\tat a.b.C.d(C.java:1)".into()));
+        assert_eq!(described.to_string(), "Generic HDFS error: C: why");
     }
 }

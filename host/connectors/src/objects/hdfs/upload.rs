@@ -1,4 +1,4 @@
-//! A file that comes in pieces. They are written in the order in which they were given, also where several are on their way.
+//! A file that is uploaded in pieces. They are written in the order in which they were passed, even if several are in flight.
 
 use super::draft::Draft;
 use super::fault::HdfsFault;
@@ -9,13 +9,13 @@ use tokio::task::JoinHandle;
 
 type UploadPiece = (PutPayload, oneshot::Sender<Result<()>>);
 
-/// Such a file.
+/// A file that is being uploaded.
 #[derive(Debug)]
 pub struct Upload {
     path: String,
-    /// `None`: all pieces were given.
+    /// `None`: all pieces were passed.
     pieces: Option<mpsc::UnboundedSender<UploadPiece>>,
-    /// Gives what was written, unless it failed.
+    /// Returns the draft, unless writing failed.
     writer: Option<JoinHandle<Option<Draft>>>,
 }
 

@@ -1,18 +1,18 @@
-//! Files that are replaced on condition. HDFS can make a name that is not there, and can do no more than that on condition. So
-//! such a file is a folder of versions with numbers, of which the largest counts: whoever replaces version 7 makes version 8, which
-//! only one can. The largest number is never removed, so who finds its own to be the largest knows that nobody was faster.
+//! Files that are replaced conditionally. The only conditional operation of HDFS is to create a name that does not exist. So such a file is
+//! a directory of numbered versions, of which the largest counts. To replace version 7, a writer creates version 8, and only one writer
+//! can. The largest number is never removed. So a writer whose version is the largest knows that no other was faster.
 
 use super::Hdfs;
-use super::fault::in_time;
+use super::fault::with_timeout;
 use hdfs_native::client::FileStatus;
 use object_store::{Error, PutPayload, Result};
 
 const BEGIN: &str = "version-";
 const DIGITS: usize = 20;
-/// The one before stays for who is just reading it.
-const KEPT: u64 = 2;
+/// The previous version is kept for concurrent readers.
+const VERSIONS_KEPT: u64 = 2;
 
-/// A version that is there.
+/// An existing version.
 pub struct Version {
     pub number: u64,
     pub status: FileStatus,
@@ -24,62 +24,64 @@ impl Version {
     }
 }
 
-/// What tells a version from all others, also from one of its number in a folder that was made anew.
+/// Returns a tag unique to a version, even among those with its number in a recreated directory.
 pub fn tag(number: u64, status: &FileStatus) -> String {
     format!("{number}-{}", super::tag(status))
 }
 
-/// The number of a version; `None`: the path is of something else.
+/// Returns the number of a version; `None`: the path is of something else.
 pub fn number(path: &str) -> Option<u64> {
     let number = path.rsplit('/').next()?.strip_prefix(BEGIN)?;
     let is_number = number.len() == DIGITS && number.bytes().all(|byte| byte.is_ascii_digit());
     number.parse().ok().filter(|_| is_number)
 }
 
-/// All versions in a folder, the newest last; none where there is no such folder.
-async fn all(hdfs: &Hdfs, folder: &str) -> Result<Vec<Version>> {
-    let entries = match hdfs.entries(folder).await {
+/// Returns all versions in a directory, the newest last; none if the directory does not exist.
+async fn list_all(hdfs: &Hdfs, dir: &str) -> Result<Vec<Version>> {
+    let entries = match hdfs.entries(dir).await {
         Err(Error::NotFound { .. }) => return Ok(Vec::new()),
         entries => entries?,
     };
-    let files = entries.into_iter().filter(|status| !status.isdir && status.path != folder);
+    let files = entries.into_iter().filter(|status| !status.isdir && status.path != dir);
     Ok(files.filter_map(|status| Some(Version { number: number(&status.path)?, status })).collect())
 }
 
-/// The version that counts; `None`: there is none.
-pub async fn newest(hdfs: &Hdfs, folder: &str) -> Result<Option<Version>> {
-    Ok(all(hdfs, folder).await?.pop())
+/// Returns the current version; `None` if it does not exist.
+pub async fn newest(hdfs: &Hdfs, dir: &str) -> Result<Option<Version>> {
+    Ok(list_all(hdfs, dir).await?.pop())
 }
 
-/// Makes the version behind the expected one, if that still counts (`None`: if there is none). Its tag.
-pub async fn replace(hdfs: &Hdfs, folder: &str, payload: PutPayload, expected: Option<String>) -> Result<String> {
-    let before = newest(hdfs, folder).await?;
+/// Creates the version after the expected one, if that is still current (`None`: if it does not exist). Returns its tag.
+pub async fn replace(hdfs: &Hdfs, dir: &str, payload: PutPayload, expected: Option<String>) -> Result<String> {
+    let before = newest(hdfs, dir).await?;
     if before.as_ref().map(Version::tag) != expected {
-        return Err(refused(folder));
+        return Err(precondition_error(dir));
     }
     let number = before.map_or(0, |before| before.number).saturating_add(1);
-    let path = format!("{folder}/{BEGIN}{number:0DIGITS$}");
+    let path = format!("{dir}/{BEGIN}{number:0DIGITS$}");
     let draft = hdfs.draft(&path, payload).await?;
     if let Err(error) = hdfs.rename(draft.path(), &path, false).await {
         draft.remove().await;
         return Err(match error {
-            Error::AlreadyExists { .. } => refused(folder),
+            Error::AlreadyExists { .. } => precondition_error(dir),
             error => error,
         });
     }
-    // One that was removed long ago could be made again by who slept meanwhile; but then it is not the newest.
-    let there = all(hdfs, folder).await?;
-    let Some(newest) = there.last().filter(|newest| newest.number == number) else { return Err(refused(folder)) };
+    // A delayed writer could recreate a version that was removed long ago; but then it is not the newest.
+    let existing = list_all(hdfs, dir).await?;
+    let Some(newest) = existing.last().filter(|newest| newest.number == number) else {
+        return Err(precondition_error(dir));
+    };
     let tag = newest.tag();
-    for old in there.iter().filter(|version| version.number.saturating_add(KEPT) <= number) {
-        // What stays is removed by the next one.
-        let _ = in_time(folder, hdfs.client.delete(&old.status.path, false)).await;
+    for old in existing.iter().filter(|version| version.number.saturating_add(VERSIONS_KEPT) <= number) {
+        // If this fails, the next writer removes it.
+        let _ = with_timeout(dir, hdfs.client.delete(&old.status.path, false)).await;
     }
     Ok(tag)
 }
 
-fn refused(folder: &str) -> Error {
-    Error::Precondition { path: folder.to_owned(), source: "another version came meanwhile".into() }
+fn precondition_error(dir: &str) -> Error {
+    Error::Precondition { path: dir.to_owned(), source: "another version came meanwhile".into() }
 }
 
 #[cfg(test)]

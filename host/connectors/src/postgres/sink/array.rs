@@ -1,20 +1,20 @@
-//! JSON arrays as PostgreSQL writes arrays: `[[1, 2], [3, null]]` is `{{"1","2"},{"3",NULL}}`.
+//! Conversion of JSON arrays to PostgreSQL arrays: `[[1, 2], [3, null]]` becomes `{{"1","2"},{"3",NULL}}`.
 
 use super::conversion::{ArrayElements, ArrayForm};
 use serde::de::IgnoredAny;
 use std::borrow::Cow;
 
-/// The array that a text is in JSON, as PostgreSQL reads it; `None` where it is none: it may have PostgreSQL's own form already.
-/// Arrays within an array are further dimensions, where all of its elements are such.
+/// Converts a JSON array to a PostgreSQL array; `None` if the text is not one: it may already be in PostgreSQL's own form. Arrays within an
+/// array become further dimensions if all of its elements are arrays.
 pub(super) fn of_text(text: &str, form: ArrayForm) -> Option<String> {
     let text = text.trim_ascii();
-    // The rest need not look for mistakes.
+    // The text is valid JSON from here on.
     if !text.starts_with('[') || serde_json::from_str::<IgnoredAny>(text).is_err() {
         return None;
     }
     let mut array = String::with_capacity(text.len() * 2);
     write(text, form, &mut array)?;
-    // Whatever its dimensions are, one without elements is written so.
+    // An array without elements is written like this, whatever its dimensions are.
     let is_empty = array.chars().all(|char| matches!(char, '{' | '}') || char == form.delimiter);
     Some(if is_empty { "{}".into() } else { array })
 }
@@ -25,8 +25,8 @@ fn write(array: &str, form: ArrayForm, out: &mut String) -> Option<()> {
     let is_json = form.elements == ArrayElements::Json;
     let nested = !is_json && !elements.is_empty() && elements.iter().all(is_array);
     out.push('{');
-    for (place, element) in elements.into_iter().enumerate() {
-        if place > 0 {
+    for (index, element) in elements.into_iter().enumerate() {
+        if index > 0 {
             out.push(form.delimiter);
         }
         match element.as_bytes().first() {
@@ -47,7 +47,7 @@ fn write(array: &str, form: ArrayForm, out: &mut String) -> Option<()> {
     Some(())
 }
 
-/// A date or time as PostgreSQL reads it: it takes no sign, and years before 1 are counted as BC.
+/// Converts a date or time to PostgreSQL's notation: no sign, and years before 1 are BC.
 fn time(text: &str) -> Cow<'_, str> {
     if let Some(unsigned) = text.strip_prefix('+') {
         return Cow::Borrowed(unsigned);
@@ -60,12 +60,12 @@ fn time(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The elements of an array in JSON that has no mistakes, as they are written there.
+/// Splits a valid JSON array into its elements, as they are written.
 fn elements(array: &str) -> Option<Vec<&str>> {
     let inner = array.strip_prefix('[')?.strip_suffix(']')?;
     let (mut elements, mut start) = (Vec::new(), 0);
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
-    for (place, byte) in inner.bytes().enumerate() {
+    for (index, byte) in inner.bytes().enumerate() {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if in_text => escaped = true,
@@ -74,8 +74,8 @@ fn elements(array: &str) -> Option<Vec<&str>> {
             b'[' | b'{' => depth += 1,
             b']' | b'}' => depth = depth.saturating_sub(1),
             b',' if depth == 0 => {
-                elements.push(inner.get(start..place)?.trim_ascii());
-                start = place + 1;
+                elements.push(inner.get(start..index)?.trim_ascii());
+                start = index + 1;
             }
             _ => {}
         }
@@ -114,7 +114,7 @@ mod tests {
             (r#"["a\"b\\c,[{}]", null, "null", "\u00e9"]"#, r#"{"a\"b\\c,[{}]",NULL,"null","é"}"#),
             ("[[1, 2], [3, null]]", r#"{{"1","2"},{"3",NULL}}"#),
             ("[[[]], [[]]]", "{}"),
-            // Where not all are arrays, they are texts.
+            // If not all elements are arrays, they are strings.
             (r#"[[1,"]"], "x"]"#, r#"{"[1,\"]\"]","x"}"#),
             (r#"[{"a": [1, "}"]}]"#, r#"{"{\"a\": [1, \"}\"]}"}"#),
         ] {

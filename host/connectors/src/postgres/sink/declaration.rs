@@ -1,4 +1,4 @@
-//! What a job file says of sinks of kind `postgres`.
+//! Declaration of the `postgres` sink: its keys in job files.
 
 use super::settings::PostgresWrites;
 use arrow::datatypes::SchemaRef;
@@ -10,12 +10,12 @@ use millstream_base::job::connector::{PARTS, SinkDeclaration, TABLE, WAIT};
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{PartsBy, SinkConfig, SinkStart, TableMode};
 use millstream_base::job::table::Reader;
-use millstream_base::job::{PartMistakes, database};
+use millstream_base::job::{PartErrors, database};
 use std::sync::Arc;
 
 const KIND: &str = "postgres";
 
-/// Sinks.
+/// Sinks of kind `postgres`.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
     doc: "a PostgreSQL table",
@@ -54,7 +54,7 @@ impl SinkConfig for PostgresWrites {
         KIND
     }
 
-    fn check(&self, part: &PartMistakes<'_>) {
+    fn check(&self, part: &PartErrors<'_>) {
         if let Err(message) = database::check_url(&self.url) {
             part.wrong("url", message);
         }

@@ -1,8 +1,8 @@
-//! Rows as PostgreSQL's binary COPY takes them.
+//! Rows in the binary format of PostgreSQL's COPY.
 
 use super::array;
 use super::conversion::{ArrayForm, ColumnConversion};
-use crate::postgres::Unfit;
+use crate::postgres::ConversionError;
 use arrow::array::{Array, RecordBatch};
 use bytes::{BufMut, Bytes, BytesMut};
 use millstream_base::batch::cell;
@@ -14,24 +14,24 @@ use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Statement};
 
-/// Microseconds between 1970 and 2000, where PostgreSQL's timestamps begin.
+/// Microseconds between 1970 and 2000, PostgreSQL's epoch.
 const EPOCH_US: i64 = 946_684_800_000_000;
 /// The same in days.
 const EPOCH_DAYS: i32 = 10_957;
-/// Times that PostgreSQL has, in microseconds since 2000, and dates, in days: from the first day of Julian dates on. The ends of 64 and
-/// of 32 bits mean infinity there.
+/// The timestamps of PostgreSQL, in microseconds since 2000, and below its dates, in days: from the first Julian day on. The extremes of 64
+/// and 32 bits mean infinity.
 const TIMES: Range<i64> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
 const DATES: Range<i32> = -2_451_545..2_145_031_949;
 
-/// Copies the rows of a batch. `numbered`: each with its number in a last column.
+/// Copies the rows of a batch. `numbered`: adds a last column with the row number.
 pub(super) async fn copy(
     client: &Client,
     statement: &Statement,
-    ways: &[ColumnConversion],
+    conversions: &[ColumnConversion],
     parts: &[RecordBatch],
     numbered: bool,
 ) -> Result<(), tokio_postgres::Error> {
-    let mut types: Vec<Type> = ways.iter().map(|way| way.copied.clone()).collect();
+    let mut types: Vec<Type> = conversions.iter().map(|way| way.copied.clone()).collect();
     types.extend(numbered.then_some(Type::INT8));
     let writer = BinaryCopyInWriter::new(client.copy_in::<_, Bytes>(statement).await?, &types);
     let mut writer = std::pin::pin!(writer);
@@ -42,7 +42,7 @@ pub(super) async fn copy(
             .fields()
             .iter()
             .zip(part.columns())
-            .zip(ways)
+            .zip(conversions)
             .map(|((field, array), way)| (field.name(), array, Cells::of(array), way.array))
             .collect();
         for row in 0..part.num_rows() {
@@ -59,7 +59,7 @@ pub(super) async fn copy(
     writer.finish().await.map(drop)
 }
 
-/// A value on its way; `cells` is `None` where it is null.
+/// A value to be copied; `cells` is `None` if it is null.
 enum CopiedValue<'a> {
     Cell { cells: Option<&'a Cells<'a>>, index: usize, array: Option<ArrayForm>, name: &'a str, row: i64 },
     Number(i64),
@@ -84,7 +84,7 @@ impl ToSql for CopiedValue<'_> {
             CopiedValue::Cell { cells: None, .. } => return Ok(IsNull::Yes),
             CopiedValue::Cell { cells: Some(cells), index, array, name, row } => (cells, index, array, name, row),
         };
-        write(cells, index, array, kind, out).map_err(|why| Unfit { column: name.into(), row, why })?;
+        write(cells, index, array, kind, out).map_err(|why| ConversionError { column: name.into(), row, why })?;
         Ok(IsNull::No)
     }
 
@@ -104,8 +104,8 @@ fn write(
 ) -> Result<(), String> {
     match cells {
         Cells::Bool(array) => out.put_u8(array.value(index).into()),
-        Cells::Int64(array) => write_whole(array.value(index), kind, out)?,
-        // Where the server makes a number of it.
+        Cells::Int64(array) => write_integer(array.value(index), kind, out)?,
+        // The server converts it to a number.
         Cells::Float64(array) if *kind == Type::TEXT => {
             let mut text = String::new();
             cell::write_float(&mut text, array.value(index));
@@ -142,8 +142,8 @@ fn write(
             })?);
         }
         Cells::Date(array) => out.put_slice(date(array.value(index)).as_bytes()),
-        // A text stands for it: see `conversion`.
-        Cells::Decimal(_) => return Err("a decimal is written as a text".into()),
+        // Decimals are copied as text: see `conversion`.
+        Cells::Decimal(_) => return Err("a decimal is written as a string".into()),
         Cells::Other(array) => return Err(format!("a value of type {} cannot be written", array.data_type())),
     }
     Ok(())
@@ -155,7 +155,7 @@ fn date(day: i32) -> String {
     shown
 }
 
-fn write_whole(value: i64, kind: &Type, out: &mut BytesMut) -> Result<(), String> {
+fn write_integer(value: i64, kind: &Type, out: &mut BytesMut) -> Result<(), String> {
     let unfit = |_| format!("{value} does not fit into the column's type {kind}; make it a bigint");
     match *kind {
         Type::INT2 => out.put_i16(i16::try_from(value).map_err(unfit)?),

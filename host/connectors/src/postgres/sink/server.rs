@@ -1,10 +1,10 @@
-//! The database of a `postgres` sink: connecting, the markers, and the transaction of a batch.
+//! The database of a `postgres` sink: connections, markers, and the transaction of a batch.
 //!
-//! Without a share, a sink writes whole batches, and its marker has its name. With one it writes what a worker has of each batch, and
-//! its marker has the worker's number behind that name (`out/000`), which counts all workers of the job. Every start, of the whole or of
-//! a share, first locks the marker of whole batches and writes its generation there; where that is a later one, it has lost the job.
-//! Whoever takes over the whole then writes its generation into the markers of all shares, waiting for their transactions: none of an
-//! earlier start commits any more, and none can be made behind its back, as that marker is still locked.
+//! Without a share, a sink writes complete batches, and its marker has its name. With a share it writes a worker's part of each batch, and
+//! its marker has the worker's number appended (`out/000`). Workers are numbered across the job. Every run, of the entire sink or of a
+//! share, first locks the sink's marker and writes its generation there. If the marker contains a later generation, this run was
+//! replaced. A run that takes over the entire sink then writes its generation into the markers of all shares, and waits for their
+//! transactions. From then on no earlier run commits. None can create a marker meanwhile, as the sink's marker is still locked.
 
 use super::conversion::ColumnConversion;
 use super::rows;
@@ -22,12 +22,12 @@ use std::time::Duration;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Statement};
 
-/// How long a server may take to hear that a connection ends.
+/// Timeout for notifying the server of the end of a connection.
 const END_TIMEOUT_MS: u64 = 1_000;
-/// The table of markers. It lies beside the sink's table, where the job may surely write.
+/// The table of markers. It is in the schema of the sink's table, where the job is known to have write access.
 const MARKERS: &str = "millstream_commits";
 
-/// Where and what a sink writes.
+/// The destination of a sink.
 pub(super) struct Server {
     connection: Connection,
     pub table: TargetTable,
@@ -48,15 +48,15 @@ impl Server {
         Server { connection: Connection::new(database), table, owner, sink: sink.into(), share, markers }
     }
 
-    /// The sink, for people.
-    pub fn who(&self) -> String {
+    /// Returns the sink's name for messages.
+    pub fn display_name(&self) -> String {
         let worker = self.share.map_or_else(String::new, |worker| format!(", worker {worker}"));
         format!("sink `{}`{worker}", self.sink)
     }
 
-    /// See [`Connection::place`].
-    pub fn place(&self) -> String {
-        self.connection.place()
+    /// See [`Connection::server_name`].
+    pub fn server_name(&self) -> String {
+        self.connection.server_name()
     }
 
     /// See [`Connection::connect`].
@@ -64,23 +64,24 @@ impl Server {
         self.connection.connect().await
     }
 
-    /// Makes the table where it is not there; or checks that it can take the rows.
+    /// Creates the table if it does not exist; otherwise checks that it can take the rows.
     pub async fn make(&self, client: &Client) -> Result<(), DatabaseError> {
         if table::find(client, &self.table).await?.is_none() {
             client.batch_execute(&self.table.create()).await?;
         }
-        self.ways(client).await.map(drop)
+        self.conversions(client).await.map(drop)
     }
 
-    /// How values get into the table's columns, in the order of the rows' columns.
-    async fn ways(&self, client: &Client) -> Result<Vec<ColumnConversion>, DatabaseError> {
+    /// Returns how values get into the table's columns, in the order of the rows' columns.
+    async fn conversions(&self, client: &Client) -> Result<Vec<ColumnConversion>, DatabaseError> {
         let found = table::find(client, &self.table).await?;
-        let found =
-            found.ok_or_else(|| DatabaseError::lasting(format!("the table {} no longer exists", self.table.name())))?;
-        self.table.fit(&found).map_err(DatabaseError::lasting)
+        let found = found
+            .ok_or_else(|| DatabaseError::permanent(format!("the table {} no longer exists", self.table.name())))?;
+        self.table.fit(&found).map_err(DatabaseError::permanent)
     }
 
-    /// Writes into the markers that this start of the job commits from now on: see the head of this file. The last committed batch.
+    /// Writes into the markers that only this run of the job commits from now on: see the module's documentation. Returns the last
+    /// committed batch.
     pub async fn claim(&self, client: &Client) -> Result<Option<BatchId>, DatabaseError> {
         let Some(owner) = &self.owner else { return Ok(None) };
         if !table::exists(client, &self.markers).await? {
@@ -93,16 +94,16 @@ impl Server {
         }
         fault::point("start.sink");
         client.batch_execute("begin").await?;
-        let mut held = vec![(None, self.claim_marker(client, owner, None).await?)];
+        let mut committed_batch = vec![(None, self.claim_marker(client, owner, None).await?)];
         match self.share {
-            Some(_) => held.push((self.share, self.claim_marker(client, owner, self.share).await?)),
-            None => held.extend(self.claim_shares(client, owner).await?),
+            Some(_) => committed_batch.push((self.share, self.claim_marker(client, owner, self.share).await?)),
+            None => committed_batch.extend(self.claim_shares(client, owner).await?),
         }
         client.batch_execute("commit").await?;
-        Ok(shares::held(held, self.share))
+        Ok(shares::committed_batch(committed_batch, self.share))
     }
 
-    /// Locks a marker, which is made where it is not there, and writes into it that this start commits from now on. Its last batch.
+    /// Locks a marker, creating it if necessary, and writes into it that only this run commits from now on. Returns its last batch.
     async fn claim_marker(
         &self,
         client: &Client,
@@ -126,14 +127,14 @@ impl Server {
         }
     }
 
-    /// The same for the markers of all workers that there ever were.
+    /// Claims the markers of all workers that ever wrote.
     async fn claim_shares(
         &self,
         client: &Client,
         owner: &Owner,
     ) -> Result<Vec<(Share, Option<BatchId>)>, DatabaseError> {
         let claim = format!(
-            "update {} set generation = $3, job = $4 where job_id = $1 and {OF_SHARES} returning sink, batch",
+            "update {} set generation = $3, job = $4 where job_id = $1 and {IS_SHARE_OF_SINK} returning sink, batch",
             self.markers
         );
         let generation = number(owner.generation.0)?;
@@ -141,35 +142,35 @@ impl Server {
         rows.iter().map(|row| Ok((share(row.try_get(0)?), batch(row.try_get(1)?)))).collect()
     }
 
-    /// The last batch that is committed for this job, be it in part.
+    /// Returns the last batch that is committed for this job, completely or in part.
     pub async fn read_marker(&self, client: &Client, job_id: &str) -> Result<Option<BatchId>, DatabaseError> {
         if !table::exists(client, &self.markers).await? {
             return Ok(None);
         }
         let read = format!(
-            "select sink, batch from {} where job_id = $1 and (sink = $2 or {OF_SHARES}) order by sink for update",
+            "select sink, batch from {} where job_id = $1 and (sink = $2 or {IS_SHARE_OF_SINK}) order by sink for update",
             self.markers
         );
         let rows = client.query(&read, &[&job_id, &self.sink]).await?;
         let found = rows.iter().map(|row| Ok((share(row.try_get(0)?), batch(row.try_get(1)?))));
-        Ok(shares::held(found.collect::<Result<Vec<_>, DatabaseError>>()?, None))
+        Ok(shares::committed_batch(found.collect::<Result<Vec<_>, DatabaseError>>()?, None))
     }
 }
 
-/// Whether a marker is that of a share of the sink `$2`.
-const OF_SHARES: &str = "pg_catalog.left(sink, pg_catalog.length($2) + 1) = $2 || '/'";
+/// Condition: the marker belongs to a share of the sink `$2`.
+const IS_SHARE_OF_SINK: &str = "pg_catalog.left(sink, pg_catalog.length($2) + 1) = $2 || '/'";
 
-/// The name of a marker.
+/// Returns the name of a marker.
 fn marker(sink: &str, share: Share) -> String {
     share.map_or_else(|| sink.to_owned(), |worker| format!("{sink}/{worker:03}"))
 }
 
-/// Whose marker has this name.
+/// Returns the share of the marker with this name.
 fn share(marker: &str) -> Share {
     marker.rsplit_once('/').and_then(|(_, worker)| worker.parse().ok())
 }
 
-/// What went wrong when gathered rows came into the table.
+/// Interprets an error of moving staged rows into the table.
 fn of_merge(error: tokio_postgres::Error) -> DatabaseError {
     let fault = DatabaseError::of(&error);
     match error.code() {
@@ -185,11 +186,11 @@ fn of_merge(error: tokio_postgres::Error) -> DatabaseError {
     }
 }
 
-/// Whether a transaction was committed. One that is older than the server remembers was, as it was the last of its connection.
-pub(super) async fn happened(client: &Client, number: i64) -> Result<bool, DatabaseError> {
+/// Whether a transaction was committed. The server forgets old transactions; those were committed, as each was the last of its connection.
+pub(super) async fn is_committed(client: &Client, number: i64) -> Result<bool, DatabaseError> {
     loop {
         let row = match client.query_one("select pg_catalog.txid_status($1)", &[&number]).await {
-            // A number of the future: the server went down before it wrote anything of that transaction.
+            // A future number: the server crashed before it wrote anything of that transaction.
             Err(error) if error.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => return Ok(false),
             row => row?,
         };
@@ -201,13 +202,13 @@ pub(super) async fn happened(client: &Client, number: i64) -> Result<bool, Datab
     }
 }
 
-/// A connection with the statements of a commit.
+/// A connection with the prepared statements of a commit.
 pub(super) struct CommitSession {
     client: Client,
     driver: Driver,
-    ways: Vec<ColumnConversion>,
+    conversions: Vec<ColumnConversion>,
     copy: Statement,
-    /// What brings gathered rows into the table, in order.
+    /// The statements that move staged rows into the table, in order.
     merge: Vec<Statement>,
     marker: Option<(Statement, Statement)>,
 }
@@ -215,13 +216,13 @@ pub(super) struct CommitSession {
 impl CommitSession {
     pub async fn begin((client, driver): (Client, Driver), server: &Server) -> Result<CommitSession, DatabaseError> {
         let table = &server.table;
-        let ways = server.ways(&client).await?;
-        if let Some(make) = table.make_gathering(&ways) {
+        let conversions = server.conversions(&client).await?;
+        if let Some(make) = table.create_staging_table(&conversions) {
             client.batch_execute(&make).await?;
         }
-        let copy = client.prepare(&table.copy(&ways)).await?;
+        let copy = client.prepare(&table.copy(&conversions)).await?;
         let mut merge = Vec::new();
-        for statement in table.merge(&ways) {
+        for statement in table.merge(&conversions) {
             merge.push(client.prepare(&statement).await?);
         }
         let marker = match &server.owner {
@@ -233,13 +234,13 @@ impl CommitSession {
                 Some((client.prepare(&lock).await?, client.prepare(&mark).await?))
             }
         };
-        let mut ways = ways;
-        ways.extend(table.op.as_ref().map(|_| ColumnConversion::of_text()));
-        Ok(CommitSession { client, driver, ways, copy, merge, marker })
+        let mut conversions = conversions;
+        conversions.extend(table.op.as_ref().map(|_| ColumnConversion::of_text()));
+        Ok(CommitSession { client, driver, conversions, copy, merge, marker })
     }
 
-    /// Closes the connection, so that the server ends what was begun: an open transaction would hold the marker's lock
-    /// against whoever has the job now.
+    /// Closes the connection, so that the server rolls back an open transaction. It would block the job's new owner by its lock on the
+    /// marker.
     pub async fn end(self) {
         drop(self.client);
         let mut driver = self.driver;
@@ -249,7 +250,7 @@ impl CommitSession {
         }
     }
 
-    /// The transaction of a batch: marker locked and looked at, rows, marker, commit.
+    /// Runs the transaction of a batch: lock and check the marker, write rows, update the marker, commit.
     pub async fn commit(
         &mut self,
         server: &Server,
@@ -263,7 +264,7 @@ impl CommitSession {
             self.client.batch_execute("rollback").await?;
             return Ok(());
         }
-        rows::copy(&self.client, &self.copy, &self.ways, rows, !self.merge.is_empty()).await?;
+        rows::copy(&self.client, &self.copy, &self.conversions, rows, !self.merge.is_empty()).await?;
         for merge in &self.merge {
             self.client.execute(merge, &[]).await.map_err(of_merge)?;
         }
@@ -286,12 +287,12 @@ impl CommitSession {
         Ok(())
     }
 
-    /// Locks the marker. Whether it says that this batch is committed, by a COMMIT whose answer was lost.
+    /// Locks the marker. Returns whether this batch is already committed, by a COMMIT whose response was lost.
     async fn lock(&self, server: &Server, batch: BatchId) -> Result<bool, DatabaseError> {
         let (Some((lock, _)), Some(owner)) = (&self.marker, &server.owner) else { return Ok(false) };
         let row = self.client.query_opt(lock, &[&owner.job_id, &marker(&server.sink, server.share)]).await?;
         let row = row.ok_or_else(|| {
-            DatabaseError::lasting(format!(
+            DatabaseError::permanent(format!(
                 "the job's row in the table {} is missing; what deleted it?",
                 server.markers
             ))
@@ -316,10 +317,10 @@ impl CommitSession {
 }
 
 fn number(number: u64) -> Result<i64, DatabaseError> {
-    i64::try_from(number).map_err(|_| DatabaseError::lasting(format!("{number} does not fit into a bigint")))
+    i64::try_from(number).map_err(|_| DatabaseError::permanent(format!("{number} does not fit into a bigint")))
 }
 
-/// The batch of a marker; zero: none yet.
+/// Converts the batch number of a marker; zero: none yet.
 fn batch(number: i64) -> Option<BatchId> {
     u64::try_from(number).ok().filter(|number| *number > 0).map(BatchId)
 }

@@ -1,10 +1,10 @@
-//! Settings of sinks of kind `postgres`.
+//! Settings of `postgres` sinks.
 
 use millstream_base::job::spec::{PartsBy, TableMode, Url};
 use millstream_base::limits;
 use std::time::Duration;
 
-/// What is written.
+/// Settings of a sink: what it writes, and where.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PostgresWrites {
     /// `postgres://user:password@host/database`; `${NAME}` stands for an environment variable.
@@ -13,14 +13,14 @@ pub struct PostgresWrites {
     pub table: String,
     /// What a row does to the table.
     pub mode: TableMode,
-    /// Who writes them.
+    /// Which processes write rows.
     pub parts: PartsBy,
-    /// How long the job waits for the server where it is away, at its start and later.
+    /// How long the job waits for an unreachable server, at startup and later.
     pub wait: Duration,
 }
 
 impl PostgresWrites {
-    /// Into this table of the database at this URL.
+    /// Returns settings that write to this table of the database at this URL.
     pub fn new(url: impl Into<String>, table: impl Into<String>, mode: TableMode) -> PostgresWrites {
         let wait = Duration::from_millis(limits::SERVER_WAIT_MS);
         PostgresWrites { url: Url(url.into()), table: table.into(), mode, parts: PartsBy::default(), wait }

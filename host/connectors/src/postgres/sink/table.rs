@@ -1,4 +1,4 @@
-//! The table of a `postgres` sink: what it must look like, and the statements that make it and write it.
+//! The table of a `postgres` sink: its required form, and the statements that create and write it.
 
 use super::conversion::{ColumnConversion, ColumnFacts, is_named};
 use crate::postgres::quoted;
@@ -9,30 +9,30 @@ use std::borrow::Cow;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-/// Bytes of a name in PostgreSQL; it would cut a longer one.
+/// Maximum bytes of a name in PostgreSQL, which truncates longer ones.
 const NAME_BYTES_MAX: usize = 63;
-/// Columns of a table of PostgreSQL's.
+/// Maximum columns of a PostgreSQL table.
 const COLUMNS_MAX: usize = 1_600;
-/// Where the rows of a batch are gathered before they replace those of the same key.
-const GATHERING: &str = "millstream_rows";
-/// What statements call the table: its own name may be one that SQL has a meaning for there.
+/// The staging table of a batch's rows before they replace those with the same keys.
+const STAGING_TABLE: &str = "millstream_rows";
+/// The alias of the table in statements, as its own name may be ambiguous there.
 const TARGET: &str = "millstream_target";
-/// Whoever writes a column that the table would number itself means it, as `copy` always takes it.
+/// A value for a column that the table would number itself is written, as `copy` always does.
 const OVERRIDING: &str = "overriding system value";
 
-/// The table as the job means it.
+/// The table that the job requires.
 pub(super) struct TargetTable {
     /// `schema` of `schema.table`.
     pub namespace: Option<String>,
     table: String,
     schema: SchemaRef,
-    /// The columns of the key; empty: rows are appended.
+    /// The key columns; empty: rows are appended.
     key: Vec<String>,
-    /// The column of the rows that says what they do; the table does not have it.
+    /// The column of the rows with their operation; the table does not have it.
     pub op: Option<String>,
 }
 
-/// A table as it is.
+/// An existing table.
 pub(super) struct ExistingTable {
     kind: String,
     columns: Vec<FoundColumn>,
@@ -43,22 +43,22 @@ pub(super) struct ExistingTable {
 struct FoundColumn {
     name: String,
     kind: Option<Type>,
-    /// As SQL writes it.
-    told: String,
-    /// The same without length and the like.
+    /// The type in SQL notation.
+    sql_name: String,
+    /// The type without modifiers such as a length.
     plain: String,
-    /// Of an array, the type of its elements.
+    /// For an array, the type of its elements.
     element: Option<String>,
-    /// A row without a value for it is refused.
+    /// Whether a row without a value for it is rejected.
     needed: bool,
-    /// Computed by the server.
+    /// Whether the server computes it.
     generated: bool,
     /// `generated always as identity`
     identity: bool,
 }
 
 impl TargetTable {
-    /// The error is a key of the job file and what is wrong with it.
+    /// Describes the table. The error is a key of the job file and what is wrong with it.
     pub fn new(
         namespace: Option<&str>,
         table: &str,
@@ -67,7 +67,7 @@ impl TargetTable {
         op: Option<&str>,
     ) -> Result<TargetTable, (&'static str, String)> {
         let op = op.filter(|_| !rows.fields().is_empty());
-        // Without columns it is only asked for its marker.
+        // Without columns, only the marker is read.
         let schema = match rows.fields().is_empty() {
             true => rows.clone(),
             false => op::columns_written(rows, key, op)?,
@@ -98,7 +98,7 @@ impl TargetTable {
         })
     }
 
-    /// The quoted name.
+    /// Returns the quoted name.
     pub fn name(&self) -> String {
         let namespace = self.namespace.iter().map(|name| format!("{}.", quoted(name))).collect::<String>();
         format!("{namespace}{}", quoted(&self.table))
@@ -112,7 +112,7 @@ impl TargetTable {
         list(self.key.iter().map(|name| quoted(name)))
     }
 
-    /// Makes the table.
+    /// Returns the statement that creates the table.
     pub fn create(&self) -> String {
         let columns = self.schema.fields().iter().map(|field| {
             let kind = sql_type(&ColumnType::of(field.data_type())).unwrap_or(Cow::Borrowed("text"));
@@ -122,72 +122,79 @@ impl TargetTable {
         format!("create table if not exists {} ({})", self.name(), list(columns.chain(key)))
     }
 
-    /// Whether rows are gathered before they come into the table: to replace others, or to be cast.
-    pub fn gathers(&self, ways: &[ColumnConversion]) -> bool {
-        !self.key.is_empty() || ways.iter().any(|way| way.cast.is_some())
+    /// Whether rows are staged first: to replace others, or to be cast.
+    pub fn is_staged(&self, conversions: &[ColumnConversion]) -> bool {
+        !self.key.is_empty() || conversions.iter().any(|conversion| conversion.cast.is_some())
     }
 
-    /// Copies rows into the table, or to where they are gathered.
-    pub fn copy(&self, ways: &[ColumnConversion]) -> String {
-        let (to, columns) = match !self.gathers(ways) {
+    /// Returns the statement that copies rows into the table, or into the staging table.
+    pub fn copy(&self, conversions: &[ColumnConversion]) -> String {
+        let (to, columns) = match !self.is_staged(conversions) {
             true => (self.name(), self.columns()),
             false => {
-                let behind = self.op.iter().map(|op| quoted(op)).chain([quoted(&self.number())]);
-                (format!("pg_temp.{}", self.gathering()), format!("{}, {}", self.columns(), list(behind)))
+                let extra_columns = self.op.iter().map(|op| quoted(op)).chain([quoted(&self.number_column())]);
+                (format!("pg_temp.{}", self.staging_table()), format!("{}, {}", self.columns(), list(extra_columns)))
             }
         };
         format!("copy {to} ({columns}) from stdin (format binary)")
     }
 
-    /// Makes the place where rows are gathered, for this connection; it is empty again after every transaction.
-    pub fn make_gathering(&self, ways: &[ColumnConversion]) -> Option<String> {
-        let (number, name, gathering) = (quoted(&self.number()), self.name(), self.gathering());
-        let columns = list(self.schema.fields().iter().zip(ways).map(|(field, way)| match &way.cast {
-            None => quoted(field.name()),
-            Some(_) => format!("null::{} as {}", way.copied.name(), quoted(field.name())),
-        }));
-        self.gathers(ways).then(|| {
+    /// Returns the statement that creates the staging table of this connection; it is emptied after every transaction.
+    pub fn create_staging_table(&self, conversions: &[ColumnConversion]) -> Option<String> {
+        let (number_column, name, staging_table) = (quoted(&self.number_column()), self.name(), self.staging_table());
+        let columns =
+            list(self.schema.fields().iter().zip(conversions).map(|(field, conversion)| match &conversion.cast {
+                None => quoted(field.name()),
+                Some(_) => format!("null::{} as {}", conversion.copied.name(), quoted(field.name())),
+            }));
+        self.is_staged(conversions).then(|| {
             let op = self.op.iter().map(|op| format!("null::text as {}, ", quoted(op))).collect::<String>();
             format!(
-                "create temporary table {gathering} on commit delete rows as select {columns}, {op}0::bigint as {number} \
+                "create temporary table {staging_table} on commit delete rows as select {columns}, {op}0::bigint as {number_column} \
                  from {name} with no data"
             )
         })
     }
 
-    /// Puts the gathered rows into the table; of those of a key the last counts, and of all only those behind the last that empties it.
-    pub fn merge(&self, ways: &[ColumnConversion]) -> Vec<String> {
-        let way = |name: &String| self.schema.index_of(name).ok().and_then(|place| ways.get(place));
-        let value = |name: &String| way(name).and_then(|way| way.cast.clone()).unwrap_or_else(|| quoted(name));
-        let stored = |name: &String| way(name).and_then(|way| way.stored.clone()).unwrap_or_else(|| quoted(name));
-        let gathering = self.gathering();
+    /// Returns the statements that move staged rows into the table. The last row of a key wins, and only rows after the last truncation
+    /// count.
+    pub fn merge(&self, conversions: &[ColumnConversion]) -> Vec<String> {
+        let conversion = |name: &String| self.schema.index_of(name).ok().and_then(|index| conversions.get(index));
+        let value = |name: &String| {
+            conversion(name).and_then(|conversion| conversion.cast.clone()).unwrap_or_else(|| quoted(name))
+        };
+        let stored = |name: &String| {
+            conversion(name).and_then(|conversion| conversion.stored.clone()).unwrap_or_else(|| quoted(name))
+        };
+        let staging_table = self.staging_table();
         let all = list(self.schema.fields().iter().map(|field| value(field.name())));
         if self.key.is_empty() {
-            let (name, columns, number) = (self.name(), self.columns(), quoted(&self.number()));
+            let (name, columns, number_column) = (self.name(), self.columns(), quoted(&self.number_column()));
             let insert = format!(
-                "insert into {name} ({columns}) {OVERRIDING} select {all} from pg_temp.{gathering} order by {number}"
+                "insert into {name} ({columns}) {OVERRIDING} select {all} from pg_temp.{staging_table} order by {number_column}"
             );
-            return self.gathers(ways).then_some(insert).into_iter().collect();
+            return self.is_staged(conversions).then_some(insert).into_iter().collect();
         }
         let unique = list(self.key.iter().map(stored));
         let others = self.schema.fields().iter().map(|field| field.name()).filter(|name| !self.key.contains(name));
         let sets = list(others.map(|name| format!("{0} = excluded.{0}", quoted(name))));
         let action = if sets.is_empty() { "nothing".into() } else { format!("update set {sets}") };
-        let (name, columns, keys, number) = (self.name(), self.columns(), self.keys(), quoted(&self.number()));
+        let (name, columns, keys, number_column) =
+            (self.name(), self.columns(), self.keys(), quoted(&self.number_column()));
         let Some(op) = self.op.as_ref().map(|op| quoted(op)) else {
             return vec![format!(
-                "insert into {name} as {TARGET} ({columns}) {OVERRIDING} select distinct on ({unique}) {all} from pg_temp.{gathering} \
-                 order by {unique}, {number} desc on conflict ({keys}) do {action}"
+                "insert into {name} as {TARGET} ({columns}) {OVERRIDING} select distinct on ({unique}) {all} from pg_temp.{staging_table} \
+                 order by {unique}, {number_column} desc on conflict ({keys}) do {action}"
             )];
         };
         let last = format!(
-            "(select distinct on ({unique}) * from pg_temp.{gathering} order by {unique}, {number} desc) as millstream_last"
+            "(select distinct on ({unique}) * from pg_temp.{staging_table} order by {unique}, {number_column} desc) as millstream_last"
         );
         vec![
-            format!("delete from {name} where exists (select from pg_temp.{gathering} where {op} = '{TRUNCATE}')"),
+            format!("delete from {name} where exists (select from pg_temp.{staging_table} where {op} = '{TRUNCATE}')"),
             format!(
-                "delete from pg_temp.{gathering} where {number} <= \
-                 (select max({number}) from pg_temp.{gathering} where {op} = '{TRUNCATE}')"
+                "delete from pg_temp.{staging_table} where {number_column} <= \
+                 (select max({number_column}) from pg_temp.{staging_table} where {op} = '{TRUNCATE}')"
             ),
             format!("delete from {name} where ({keys}) in (select {unique} from {last} where {op} = '{DELETE}')"),
             format!(
@@ -197,18 +204,18 @@ impl TargetTable {
         ]
     }
 
-    /// The name of the place where rows are gathered, which is not the table's: a name without a schema is looked for among
-    /// temporary tables first.
-    fn gathering(&self) -> String {
-        let mut name = GATHERING.to_owned();
+    /// Returns the name of the staging table, which must differ from the table's name: a name without a schema is first searched among
+    /// temporary tables.
+    fn staging_table(&self) -> String {
+        let mut name = STAGING_TABLE.to_owned();
         while self.table == name {
             name.push('_');
         }
         name
     }
 
-    /// The name of the column of row numbers, which is none of ours.
-    fn number(&self) -> String {
+    /// Returns the name of the row number column, which no other column has.
+    fn number_column(&self) -> String {
         let mut name = "millstream_number".to_string();
         while self.schema.index_of(&name).is_ok() {
             name.push('_');
@@ -216,33 +223,33 @@ impl TargetTable {
         name
     }
 
-    /// Whether a table that is there can take the rows; how, in the order of our columns.
+    /// Checks whether an existing table can take the rows. Returns the conversions in the order of the rows' columns.
     pub fn fit(&self, found: &ExistingTable) -> Result<Vec<ColumnConversion>, String> {
         let name = self.name();
         if !["r", "p", "f"].contains(&found.kind.as_str()) {
             return Err(format!("{name} is not a table but a view or the like; name a table"));
         }
-        let has = list(found.columns.iter().map(|column| format!("{} {}", column.name, column.told)));
+        let has = list(found.columns.iter().map(|column| format!("{} {}", column.name, column.sql_name)));
         let wrong = |what: String, help: &str| {
             let rows = describe(&self.schema);
             Err(format!("{what}: the rows have {rows}, and the table {name} has {has}; {help}"))
         };
-        let mut ways = Vec::new();
+        let mut conversions = Vec::new();
         for field in self.schema.fields() {
             let (column, kind) = (field.name(), ColumnType::of(field.data_type()));
             let sql = sql_type(&kind).unwrap_or(Cow::Borrowed("text"));
-            let Some(there) = found.columns.iter().find(|there| there.name == *column) else {
+            let Some(existing) = found.columns.iter().find(|existing| existing.name == *column) else {
                 return wrong(format!("the table has no column `{column}`"), &format!("add it, of type {sql}"));
             };
-            let (told, plain) = (&there.told, &there.plain);
-            let element = there.element.as_deref();
-            let column_there = ColumnFacts { kind: there.kind.as_ref(), told, plain, element };
+            let (sql_name, plain) = (&existing.sql_name, &existing.plain);
+            let element = existing.element.as_deref();
+            let column_there = ColumnFacts { kind: existing.kind.as_ref(), sql_name, plain, element };
             match ColumnConversion::of(column, &kind, &column_there) {
-                Some(_) if there.generated => {
+                Some(_) if existing.generated => {
                     return wrong(format!("column `{column}` is computed by the table"), "leave it out in a stage");
                 }
-                // It is a value of new rows, and `update` has none for it.
-                Some(_) if there.identity && !self.key.is_empty() && !self.key.contains(column) => {
+                // The column has a value only for new rows, and `update` has none for it.
+                Some(_) if existing.identity && !self.key.is_empty() && !self.key.contains(column) => {
                     let help = format!(
                         "leave it out in a stage, or let the rows say it: alter table {name} alter column {} set generated by \
                          default",
@@ -250,15 +257,16 @@ impl TargetTable {
                     );
                     return wrong(format!("column `{column}` is numbered by the table (`generated always`)"), &help);
                 }
-                Some(way) => ways.push(way),
+                Some(conversion) => conversions.push(conversion),
                 None => {
-                    let what = format!("column `{column}` is {kind} in the rows and {} in the table", there.told);
+                    let what =
+                        format!("column `{column}` is {kind} in the rows and {} in the table", existing.sql_name);
                     return wrong(what, &format!("make it {sql}, or change the rows in a stage"));
                 }
             }
         }
         let ours = |name: &String| self.schema.index_of(name).is_ok();
-        if let Some(column) = found.columns.iter().find(|there| there.needed && !ours(&there.name)) {
+        if let Some(column) = found.columns.iter().find(|existing| existing.needed && !ours(&existing.name)) {
             let what = format!("column `{}` of the table needs a value", column.name);
             return wrong(what, "add it to the rows, or give it a default");
         }
@@ -271,11 +279,11 @@ impl TargetTable {
                  with: create unique index on {name} ({keys})"
             ));
         }
-        Ok(ways)
+        Ok(conversions)
     }
 }
 
-/// Looks at the table; `None`: there is none.
+/// Reads the description of the table; `None` if it does not exist.
 pub(super) async fn find(client: &Client, table: &TargetTable) -> Result<Option<ExistingTable>, tokio_postgres::Error> {
     const TABLE: &str =
         "select oid, relkind::text from pg_catalog.pg_class where oid = pg_catalog.to_regclass($1::text)";
@@ -298,7 +306,7 @@ pub(super) async fn find(client: &Client, table: &TargetTable) -> Result<Option<
         columns.push(FoundColumn {
             name: row.try_get(0)?,
             kind: Type::from_oid(row.try_get(1)?),
-            told: row.try_get(2)?,
+            sql_name: row.try_get(2)?,
             needed: row.try_get(3)?,
             generated: row.try_get(4)?,
             plain: row.try_get(5)?,
@@ -315,13 +323,13 @@ pub(super) async fn find(client: &Client, table: &TargetTable) -> Result<Option<
     Ok(Some(ExistingTable { kind, columns, unique }))
 }
 
-/// Whether there is a table of this quoted name.
+/// Whether a table with this quoted name exists.
 pub(super) async fn exists(client: &Client, name: &str) -> Result<bool, tokio_postgres::Error> {
     let row = client.query_one("select pg_catalog.to_regclass($1::text) is not null", &[&name]).await?;
     row.try_get(0)
 }
 
-/// The type that a column of ours gets.
+/// Returns the SQL type of a new column.
 fn sql_type(kind: &ColumnType) -> Option<Cow<'static, str>> {
     Some(Cow::Borrowed(match kind {
         ColumnType::Bool => "boolean",

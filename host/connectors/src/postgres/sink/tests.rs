@@ -1,4 +1,4 @@
-//! The sink of a job with checkpoints, against a real server.
+//! Tests of the sink of a job with checkpoints, against a real server.
 
 #[path = "../../../../../tests/src/ports.rs"]
 mod ports;
@@ -11,7 +11,7 @@ use arrow::array::{Int64Array, StringArray};
 use millstream_base::batch::types::{ColumnType, schema_of};
 use millstream_base::ids::Generation;
 use millstream_base::job::spec::{Origin, PartsBy, SinkSpec};
-use millstream_base::patience::ServerWait;
+use millstream_base::retry::StartupRetry;
 use real::Postgres;
 use std::sync::Arc;
 
@@ -20,10 +20,10 @@ fn writes(server: &Postgres, mode: TableMode) -> PostgresWrites {
     PostgresWrites::new(url, "counts", mode)
 }
 
-/// Does this with a sink that starts.
+/// Calls `work` with a `SinkStart` of the sink.
 fn starting<T>(writes: &PostgresWrites, work: impl FnOnce(SinkStart<'_>) -> T) -> T {
     let (spec, origin) = (SinkSpec::new("out", ["in"], writes.clone()), Origin::default());
-    work(SinkStart::new(&spec, &origin, ServerWait::No))
+    work(SinkStart::new(&spec, &origin, StartupRetry::No))
 }
 
 fn upsert() -> TableMode {
@@ -62,7 +62,7 @@ fn rows_and_marker_are_committed_together_and_a_lost_job_commits_no_more() {
     let table = || server.sql("select k, n from counts order by k");
     assert_eq!(table(), "a|2\nb|3\nc|3");
     assert_eq!(server.sql("select * from millstream_commits"), "a|out|job|1|3");
-    // A COMMIT that happened and whose answer was lost: the marker tells, and nothing is written again.
+    // A COMMIT succeeded and its response was lost: the marker shows it, and nothing is written again.
     server.sql("update millstream_commits set batch = 4");
     old.commit(BatchId(4), BatchTime(0), rows(&[("a", 9)])).unwrap();
     assert_eq!(table(), "a|2\nb|3\nc|3");
@@ -75,7 +75,7 @@ fn rows_and_marker_are_committed_together_and_a_lost_job_commits_no_more() {
     new.commit(BatchId(5), BatchTime(0), rows(&[("a", 5)])).unwrap();
     assert_eq!(table(), "a|5\nb|3\nc|3");
     assert!(start(&writes, 1).err().unwrap().message.contains("was replaced"));
-    // Another job has a marker of its own.
+    // Another job has its own marker.
     assert_eq!(held_by(&writes, "b").unwrap(), None);
     server.sql("delete from millstream_commits");
     let gone = new.commit(BatchId(6), BatchTime(0), rows(&[("a", 6)])).unwrap_err();
@@ -83,7 +83,7 @@ fn rows_and_marker_are_committed_together_and_a_lost_job_commits_no_more() {
     assert_eq!(table(), "a|5\nb|3\nc|3");
 }
 
-/// Connections that the server ends between and within batches are made again, and no row is there twice.
+/// The sink reconnects if the server closes connections between and within batches, and no row is duplicated.
 #[test]
 fn a_lost_connection_is_made_again_with_marker_and_without() {
     let server = Postgres::start();
@@ -112,20 +112,20 @@ fn the_server_tells_whether_an_unanswered_commit_happened() {
     let writes = writes(&server, TableMode::Append);
     let described =
         starting(&writes, |start| super::server(&writes, start, &rows(&[])[0].schema(), None, None)).unwrap();
-    let told = aside(|runtime| {
+    let committed = run_blocking(|runtime| {
         Ok(runtime.block_on(async {
             let (client, _) = described.connect().await.unwrap();
-            let mut told = Vec::new();
+            let mut committed = Vec::new();
             for end in ["commit", "rollback"] {
                 client.batch_execute("begin").await.unwrap();
                 let row = client.query_one("select txid_current()", &[]).await.unwrap();
                 client.batch_execute(end).await.unwrap();
-                told.push(server::happened(&client, row.get(0)).await.unwrap());
+                committed.push(server::is_committed(&client, row.get(0)).await.unwrap());
             }
-            told
+            committed
         }))
     });
-    assert_eq!(told.unwrap(), [true, false]);
+    assert_eq!(committed.unwrap(), [true, false]);
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn a_job_that_ends_does_not_wait_for_a_server_that_is_away() {
     assert!(waiting.join().unwrap().unwrap_err().message.contains("the job has ended"));
 }
 
-/// Whoever took over the whole sink is not overtaken by a share of before, whether that had a marker or begins only now.
+/// After the sink was taken over, no earlier share commits, whether it had a marker or begins only now.
 #[test]
 fn shares_of_earlier_starts_commit_no_more() {
     let server = Postgres::start();
@@ -162,8 +162,8 @@ fn shares_of_earlier_starts_commit_no_more() {
     }
     commit(&mut second, 1).unwrap();
     assert_eq!(held_by(&writes, "a").unwrap(), Some(BatchId(3)));
-    let whole = start(None, 2);
-    assert_eq!(held(&whole), Some(3));
+    let entire_sink = start(None, 2);
+    assert_eq!(held(&entire_sink), Some(3));
     assert!(commit(&mut second, 2).unwrap_err().message.contains("was replaced"));
     assert!(start(Some(2), 1).err().unwrap().message.contains("was replaced"));
     assert_eq!([0, 1, 2].map(|worker| held(&start(Some(worker), 2))), [Some(3), Some(1), None]);

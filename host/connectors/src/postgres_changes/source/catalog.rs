@@ -1,4 +1,4 @@
-//! What a server knows of tables and slots.
+//! Queries of a server's catalog about tables and slots.
 
 use super::identity::TableIdentity;
 use super::position::KeyOrder;
@@ -8,45 +8,45 @@ use millstream_base::job::database;
 use std::time::Duration;
 use tokio_postgres::Client;
 
-/// How long it may take until somebody else's stream of the slot has ended.
-const ENDS_WITHIN: Duration = Duration::from_secs(5);
-/// How many names a message lists.
+/// Maximum time until another process's stream of the slot has ended.
+const STREAM_END_TIMEOUT: Duration = Duration::from_secs(5);
+/// Maximum number of names in a message.
 const NAMES_MAX: usize = 10;
 
-/// A table that is followed.
+/// A followed table.
 #[derive(Clone, Debug, Default)]
 pub struct FollowedTable {
-    /// As the job file names it.
+    /// Its name in the job file.
     pub name: String,
-    /// For statements.
+    /// Its quoted name for statements.
     pub quoted: String,
     pub id: u32,
-    /// Whether partitions hold its rows. Of other tables those that inherit from it are tables of their own.
+    /// Whether partitions hold its rows. For other tables, those that inherit from it are separate tables.
     pub is_partitioned: bool,
-    /// What tells it from others of its name.
+    /// What distinguishes it from other tables of its name.
     pub identity: TableIdentity,
     pub columns: Vec<String>,
-    /// Columns that the server computes and its log does not have.
+    /// Columns that the server computes and its log does not contain.
     pub generated: Vec<String>,
-    /// The columns by which rows are told apart; none: nothing tells them apart.
+    /// The key columns; empty: rows have no key.
     pub key: Vec<KeyColumn>,
-    /// Which rows the publication has; `None`: all.
+    /// Which rows the publication includes; `None`: all.
     pub filter: Option<String>,
 }
 
-/// A column of a key.
+/// A key column.
 #[derive(Clone, Debug)]
 pub struct KeyColumn {
     pub name: String,
     pub order: KeyOrder,
-    /// What orders the rows on the server.
+    /// The expression that orders the rows on the server.
     pub expression: String,
-    /// What stands behind a literal.
+    /// The cast after a literal.
     cast: &'static str,
 }
 
 impl FollowedTable {
-    /// A table whose first column, a text, is its key.
+    /// Returns a table whose first column, a text, is its key.
     #[cfg(test)]
     pub fn of_test(name: &str, columns: &[&str]) -> FollowedTable {
         let key = columns.iter().take(1).map(|column| key_column((*column).to_owned(), 25)).collect();
@@ -55,26 +55,26 @@ impl FollowedTable {
         FollowedTable { name, quoted, id: 1, columns, key, ..FollowedTable::default() }
     }
 
-    /// The table without those that inherit from it, for statements.
-    pub fn only(&self) -> String {
+    /// Returns the table without those that inherit from it, for statements.
+    pub fn without_children(&self) -> String {
         if self.is_partitioned { self.quoted.clone() } else { format!("only {}", self.quoted) }
     }
 
-    /// Reads the rows behind this key, in order: the columns, and behind them those of the key as they are compared.
-    pub fn select(&self, behind: Option<&[String]>) -> String {
+    /// Returns the statement that reads the rows after this key, in order: first the columns, then those of the key as they are compared.
+    pub fn select(&self, after: Option<&[String]>) -> String {
         let columns = self.columns.iter().map(|column| quoted(column));
         let columns: Vec<_> = columns.chain(self.key.iter().map(|key| key.expression.clone())).collect();
         let expressions: Vec<_> = self.key.iter().map(|key| key.expression.as_str()).collect();
         let expressions = expressions.join(", ");
-        let behind = behind.map(|values| {
+        let after = after.map(|values| {
             let literals =
                 values.iter().zip(&self.key).map(|(value, key)| format!("'{}'{}", value.replace('\'', "''"), key.cast));
             format!("({expressions}) > ({})", literals.collect::<Vec<_>>().join(", "))
         });
-        let conditions: Vec<_> = self.filter.iter().map(|filter| format!("({filter})")).chain(behind).collect();
+        let conditions: Vec<_> = self.filter.iter().map(|filter| format!("({filter})")).chain(after).collect();
         let conditions =
             if conditions.is_empty() { String::new() } else { format!(" where {}", conditions.join(" and ")) };
-        format!("select {} from {}{conditions} order by {expressions}", columns.join(", "), self.only())
+        format!("select {} from {}{conditions} order by {expressions}", columns.join(", "), self.without_children())
     }
 
     pub fn orders(&self) -> Vec<KeyOrder> {
@@ -82,29 +82,29 @@ impl FollowedTable {
     }
 }
 
-/// Looks at the tables.
+/// Describes the tables.
 pub async fn tables(client: &Client, names: &[String]) -> Result<Vec<FollowedTable>, DatabaseError> {
     const TABLE: &str = "select c.oid, c.relkind::text, c.relreplident::text, n.nspname::text, c.relname::text \
         from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
         where c.oid = pg_catalog.to_regclass($1::text)";
     const COLUMNS: &str = "select attname::text, attgenerated <> '' from pg_catalog.pg_attribute \
         where attrelid = $1 and attnum > 0 and not attisdropped order by attnum";
-    // The columns of REPLICA IDENTITY, which come with what is deleted; of FULL all come, so the primary key will do.
+    // The columns of REPLICA IDENTITY, which deletes contain. FULL contains all columns, so the primary key will do.
     const KEY: &str = "select a.attname::text, a.atttypid from pg_catalog.pg_index i \
         join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = any((i.indkey::int2[])[0:i.indnkeyatts - 1]) \
         where i.indrelid = $1 and case when $2 then i.indisreplident else i.indisprimary end \
         order by pg_catalog.array_position(i.indkey::int2[], a.attnum)";
     let mut tables = Vec::new();
     for name in names {
-        let (schema, table) = database::table(name).map_err(DatabaseError::lasting)?;
+        let (schema, table) = database::table(name).map_err(DatabaseError::permanent)?;
         let found = schema.map(|schema| format!("{}.", quoted(schema))).unwrap_or_default() + &quoted(table);
         let row = client.query_opt(TABLE, &[&found]).await?;
         let row = row.ok_or_else(|| {
-            DatabaseError::lasting(format!("table `{name}` does not exist; check `table`, or rename the table back"))
+            DatabaseError::permanent(format!("table `{name}` does not exist; check `table`, or rename the table back"))
         })?;
         let (id, kind, identity): (u32, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         if !["r", "p"].contains(&kind.as_str()) {
-            return Err(DatabaseError::lasting(format!(
+            return Err(DatabaseError::permanent(format!(
                 "`{name}` is not a table but a view or the like, which has no changes; name a table"
             )));
         }
@@ -117,23 +117,23 @@ pub async fn tables(client: &Client, names: &[String]) -> Result<Vec<FollowedTab
             key.push(key_column(row.try_get(0)?, row.try_get(1)?));
         }
         let (schema, table): (String, String) = (row.try_get(3)?, row.try_get(4)?);
-        let whole = format!("{}.{}", quoted(&schema), quoted(&table));
+        let full_name = format!("{}.{}", quoted(&schema), quoted(&table));
         let identity = TableIdentity { id, ..TableIdentity::default() };
-        let (name, quoted, is_partitioned, filter) = (name.clone(), whole, kind == "p", None);
+        let (name, quoted, is_partitioned, filter) = (name.clone(), full_name, kind == "p", None);
         tables.push(FollowedTable { name, quoted, id, is_partitioned, identity, columns, generated, key, filter });
     }
     Ok(tables)
 }
 
-/// How a column of a key is ordered: whole numbers and UUIDs as the server does, so that an index helps it; all others by the bytes of what
-/// the server writes, as no order of a language is known here.
+/// Returns how a key column is ordered. Integers and UUIDs have the server's order, so that an index helps. All others are ordered by the
+/// bytes of their text form, as the collations of languages are unknown here.
 fn key_column(name: String, kind: u32) -> KeyColumn {
-    const WHOLE: [u32; 3] = [20, 21, 23];
+    const INTEGER_TYPES: [u32; 3] = [20, 21, 23];
     const UUID: u32 = 2950;
     let column = quoted(&name);
     match kind {
-        kind if WHOLE.contains(&kind) => {
-            KeyColumn { name, order: KeyOrder::Whole, expression: column, cast: "::bigint" }
+        kind if INTEGER_TYPES.contains(&kind) => {
+            KeyColumn { name, order: KeyOrder::Integer, expression: column, cast: "::bigint" }
         }
         UUID => KeyColumn { name, order: KeyOrder::Bytes, expression: column, cast: "::uuid" },
         _ => KeyColumn {
@@ -145,19 +145,19 @@ fn key_column(name: String, kind: u32) -> KeyColumn {
     }
 }
 
-/// Whether the server writes what has to be read.
-pub async fn check_level(client: &Client) -> Result<(), DatabaseError> {
+/// Checks that the server logs what has to be read.
+pub async fn check_wal_level(client: &Client) -> Result<(), DatabaseError> {
     let row = client.query_one("select pg_catalog.current_setting('wal_level')", &[]).await?;
     match row.try_get::<_, &str>(0)? {
         "logical" => Ok(()),
-        level => Err(DatabaseError::lasting(format!(
+        level => Err(DatabaseError::permanent(format!(
             "the server's `wal_level` is `{level}`, with which its log has no row changes; let an administrator run `alter system set \
              wal_level = logical` and restart it"
         ))),
     }
 }
 
-/// The tables that inherit from these and are not among them, of each that has some.
+/// Returns the tables that inherit from these and are not among them, with their parents.
 pub async fn children(client: &Client, tables: &[FollowedTable]) -> Result<Vec<(String, String)>, DatabaseError> {
     const LOOK: &str = "select pg_catalog.format('%I.%I', n.nspname, c.relname) from pg_catalog.pg_inherits i \
         join pg_catalog.pg_class c on c.oid = i.inhrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
@@ -175,8 +175,8 @@ pub async fn children(client: &Client, tables: &[FollowedTable]) -> Result<Vec<(
     Ok(found)
 }
 
-/// Why there is no place for another slot, with those that nobody reads.
-pub async fn slots_used_up(client: &Client, job_id: &str) -> Result<String, DatabaseError> {
+/// Explains why there is no free slot, and lists those without a reader.
+pub async fn no_free_slot_message(client: &Client, job_id: &str) -> Result<String, DatabaseError> {
     const LOOK: &str = "select s.slot_name::text, pg_catalog.pg_size_pretty(pg_catalog.pg_wal_lsn_diff(case \
             when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn() else pg_catalog.pg_current_wal_lsn() end, \
             s.restart_lsn)), pg_catalog.current_setting('max_replication_slots') \
@@ -207,21 +207,21 @@ pub async fn slots_used_up(client: &Client, job_id: &str) -> Result<String, Data
     ))
 }
 
-/// A replication slot, as the server's catalog has it.
+/// A replication slot in the server's catalog.
 pub struct ReplicationSlot {
     pub plugin: String,
     pub database_is_ours: bool,
-    /// What its reader says is safe; nothing before it is there any more.
+    /// The position that its reader confirmed as durable; nothing before it is available any longer.
     pub confirmed: Lsn,
     pub is_lost: bool,
 }
 
-/// Looks at a slot; `None`: there is none.
+/// Reads a slot; `None` if it does not exist.
 pub async fn slot(client: &Client, name: &str) -> Result<Option<ReplicationSlot>, DatabaseError> {
-    let ask = "select plugin::text, database = pg_catalog.current_database(), confirmed_flush_lsn::text, \
+    let query = "select plugin::text, database = pg_catalog.current_database(), confirmed_flush_lsn::text, \
          coalesce(pg_catalog.to_jsonb(s) ->> 'wal_status' = 'lost', false) \
          from pg_catalog.pg_replication_slots s where slot_name = $1::text::name";
-    let Some(row) = client.query_opt(ask, &[&name]).await? else { return Ok(None) };
+    let Some(row) = client.query_opt(query, &[&name]).await? else { return Ok(None) };
     let confirmed: Option<String> = row.try_get(2)?;
     Ok(Some(ReplicationSlot {
         plugin: row.try_get::<_, Option<String>>(0)?.unwrap_or_default(),
@@ -231,18 +231,18 @@ pub async fn slot(client: &Client, name: &str) -> Result<Option<ReplicationSlot>
     }))
 }
 
-/// What the connection with which a start reads its slot is called.
+/// Returns the name of the connection with which a run reads its slot.
 pub fn reader_name(job_id: &str, generation: u64) -> String {
     format!("millstream {} g{generation}", job_id.get(..16).unwrap_or(job_id))
 }
 
-/// Ends the stream of an earlier start, which may not have noticed that its job was taken over, or that its machine is gone.
+/// Ends the stream of an earlier run, which may not have noticed that its job was taken over, or whose machine has failed.
 pub async fn take(client: &Client, slot: &str, generation: u64) -> Result<(), DatabaseError> {
-    let ask = "select s.active_pid, coalesce(a.application_name, '') from pg_catalog.pg_replication_slots s \
+    let query = "select s.active_pid, coalesce(a.application_name, '') from pg_catalog.pg_replication_slots s \
         left join pg_catalog.pg_stat_activity a on a.pid = s.active_pid where s.slot_name = $1::text::name and s.active_pid is not null";
-    let until = tokio::time::Instant::now() + ENDS_WITHIN;
+    let until = tokio::time::Instant::now() + STREAM_END_TIMEOUT;
     loop {
-        let Some(row) = client.query_opt(ask, &[&slot]).await? else { return Ok(()) };
+        let Some(row) = client.query_opt(query, &[&slot]).await? else { return Ok(()) };
         let (process, reader): (i32, String) = (row.try_get(0)?, row.try_get(1)?);
         let of_start =
             reader.strip_prefix("millstream ").and_then(|rest| rest.rsplit_once(" g")?.1.parse::<u64>().ok());
@@ -254,13 +254,13 @@ pub async fn take(client: &Client, slot: &str, generation: u64) -> Result<(), Da
             }
             Some(_) => drop(client.query_one("select pg_catalog.pg_terminate_backend($1)", &[&process]).await?),
             None => {
-                return Err(DatabaseError::passing(format!(
+                return Err(DatabaseError::transient(format!(
                     "process {process} of the server, `{reader}`, reads the slot `{slot}`, which is that of this job; end it"
                 )));
             }
         }
         if tokio::time::Instant::now() > until {
-            return Err(DatabaseError::passing(format!(
+            return Err(DatabaseError::transient(format!(
                 "the stream of an earlier start (process {process} of the server) has not ended yet"
             )));
         }

@@ -1,4 +1,4 @@
-//! Partitions that come and go: PostgreSQL's log has nothing of the rows that a table gets or loses with them.
+//! Partitions that are attached and detached: PostgreSQL's log does not contain the rows that a table gains or loses with them.
 
 use super::catalog::FollowedTable;
 use crate::postgres::DatabaseError;
@@ -8,19 +8,19 @@ use tokio_postgres::Client;
 /// The partitions of tables that hold rows, by OID.
 pub type Partitions = BTreeMap<u32, Partition>;
 
-/// One of them.
+/// A partition.
 pub struct Partition {
-    /// The table.
+    /// The partitioned table.
     root: u32,
     name: String,
-    /// The file of its rows; another one after it was truncated or rewritten.
+    /// The file of its rows; it changes when the partition is truncated or rewritten.
     file: u32,
 }
 
-/// What happened to partitions that the log says nothing of, for a person to read.
-pub fn lost(before: &Partitions, now: &Partitions) -> Vec<String> {
+/// Describes changes of partitions that the log does not contain, for messages.
+pub fn unlogged_changes(before: &Partitions, now: &Partitions) -> Vec<String> {
     let is_same = |id: &u32, file: u32| now.get(id).is_some_and(|now| now.file == file);
-    // Where all are others, the table itself was truncated, which the log has.
+    // If all files differ, the table itself was truncated, which the log contains.
     let in_part = |root: u32| before.iter().any(|(id, other)| other.root == root && is_same(id, other.file));
     let lost = |(id, partition): (&u32, &Partition)| {
         let Partition { root, name, file } = partition;
@@ -35,10 +35,10 @@ pub fn lost(before: &Partitions, now: &Partitions) -> Vec<String> {
     before.iter().filter_map(lost).collect()
 }
 
-/// What 64 bits of the number of a transaction are of which a row has 32, which is no further away than 2^31.
-const WHOLE: &str = "(b.next - ((b.next - i.xmin::text::bigint + 2147483648) % 4294967296 - 2147483648))";
+/// Reconstructs a 64-bit transaction number from the 32 bits in a row; they are at most 2^31 apart.
+const FULL_XID: &str = "(b.next - ((b.next - i.xmin::text::bigint + 2147483648) % 4294967296 - 2147483648))";
 
-/// The partitions that these tables have now.
+/// Returns the current partitions of these tables.
 pub async fn of(client: &Client, tables: &[FollowedTable]) -> Result<Partitions, DatabaseError> {
     const LOOK: &str = "select t.relid::oid, pg_catalog.format('%I.%I', n.nspname, c.relname), c.relfilenode, r.id \
         from unnest($1::oid[]) as r(id), pg_catalog.pg_partition_tree(r.id) t \
@@ -56,12 +56,12 @@ pub async fn of(client: &Client, tables: &[FollowedTable]) -> Result<Partitions,
     Ok(found)
 }
 
-/// Which transactions a snapshot shows that is made now, as the server tells it.
+/// Returns which transactions a snapshot shows that is taken now, in the server's notation.
 pub async fn now(client: &Client) -> Result<String, DatabaseError> {
     Ok(client.query_one("select pg_catalog.txid_current_snapshot()::text", &[]).await?.try_get(0)?)
 }
 
-/// Looks for partitions that were attached with rows since a snapshot. Their rows are not in the log.
+/// Checks for partitions that were attached with rows since a snapshot. Their rows are not in the log.
 pub async fn check_attached(
     client: &Client,
     tables: &[FollowedTable],
@@ -69,9 +69,9 @@ pub async fn check_attached(
     again: &str,
 ) -> Result<(), DatabaseError> {
     for table in tables.iter().filter(|table| table.is_partitioned) {
-        let attached = Attached::since(client, table.id, since).await?;
+        let attached = AttachedPartitions::since(client, table.id, since).await?;
         if let Some(name) = attached.first_with_rows(client, &table.quoted).await? {
-            return Err(DatabaseError::lasting(format!(
+            return Err(DatabaseError::permanent(format!(
                 "partition {name} was attached to table `{}` with rows, which the server does not publish; detach it, insert its rows into \
                  the table and restart the job, or {again}",
                 table.name
@@ -83,19 +83,19 @@ pub async fn check_attached(
 
 /// Partitions that were attached, each with the transaction and the command in it.
 #[derive(Default)]
-struct Attached {
+struct AttachedPartitions {
     ids: Vec<u32>,
     names: Vec<String>,
     transactions: Vec<String>,
     commands: Vec<i64>,
-    /// Whether it was created in the same transaction, mostly as a partition.
+    /// Whether it was created in the same transaction, usually as a partition.
     is_new: Vec<bool>,
 }
 
-impl Attached {
-    /// Those of a table which a snapshot does not show.
-    async fn since(client: &Client, root: u32, since: &str) -> Result<Attached, DatabaseError> {
-        // A partition may lie in others, each of which may have been attached.
+impl AttachedPartitions {
+    /// Returns those of a table that a snapshot does not show.
+    async fn since(client: &Client, root: u32, since: &str) -> Result<AttachedPartitions, DatabaseError> {
+        // Partitions may be nested, and each level may have been attached.
         let look = format!(
             "select p.relid::oid, pg_catalog.format('%I.%I', n.nspname, c.relname), i.xmin::text, i.cmin::text::bigint, \
              i.xmin::text = (select a.xmin::text from pg_catalog.pg_attribute a where a.attrelid = p.relid and a.attname = 'tableoid') \
@@ -104,9 +104,9 @@ impl Attached {
              join pg_catalog.pg_namespace n on n.oid = c.relnamespace, \
              (select pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot()) as next) b \
              where t.level > 0 and p.isleaf and c.relkind = 'r' \
-             and not pg_catalog.txid_visible_in_snapshot({WHOLE}, $2::text::pg_catalog.txid_snapshot)"
+             and not pg_catalog.txid_visible_in_snapshot({FULL_XID}, $2::text::pg_catalog.txid_snapshot)"
         );
-        let mut found = Attached::default();
+        let mut found = AttachedPartitions::default();
         for row in client.query(&look, &[&root, &since]).await? {
             found.ids.push(row.try_get(0)?);
             found.names.push(row.try_get(1)?);
@@ -117,13 +117,13 @@ impl Attached {
         Ok(found)
     }
 
-    /// The name of one that had rows when it was attached. They lie at the beginning of its file; rows of later transactions came
+    /// Returns the name of one that had rows when it was attached. They are at the beginning of its file; rows of later transactions came
     /// through the table.
     async fn first_with_rows(&self, client: &Client, table: &str) -> Result<Option<String>, DatabaseError> {
         if self.ids.is_empty() {
             return Ok(None);
         }
-        // By way of the table, which the job may read.
+        // Queries through the table, which the job may read.
         let look = format!(
             "select v.name from {table} r join unnest($1::oid[], $2::text[], $3::text[], $4::bigint[], $5::bool[]) \
              as v(id, name, transaction, command, is_new) on v.id = r.tableoid \
@@ -132,7 +132,7 @@ impl Attached {
              and (not v.is_new and pg_catalog.age(r.xmin) > pg_catalog.age(v.transaction::xid) \
              or r.xmin = v.transaction::xid and r.cmin::text::bigint < v.command) limit 1"
         );
-        let Attached { ids, names, transactions, commands, is_new } = self;
+        let AttachedPartitions { ids, names, transactions, commands, is_new } = self;
         let found = client.query_opt(&look, &[ids, names, transactions, commands, is_new]).await?;
         Ok(found.map(|row| row.try_get(0)).transpose()?)
     }
@@ -155,7 +155,7 @@ mod tests {
             found.iter().map(partition).collect()
         };
         let before = of(&[(1, 10, 0), (2, 20, 0), (3, 30, 0), (4, 40, 9), (5, 50, 9)]);
-        let told = lost(&before, &of(&[(1, 10, 0), (3, 31, 0), (4, 41, 9), (5, 51, 9), (6, 60, 9)]));
-        assert_eq!(told, ["p2 was detached or dropped", "p3 was truncated or rewritten (as by `vacuum full`)"]);
+        let changes = unlogged_changes(&before, &of(&[(1, 10, 0), (3, 31, 0), (4, 41, 9), (5, 51, 9), (6, 60, 9)]));
+        assert_eq!(changes, ["p2 was detached or dropped", "p3 was truncated or rewritten (as by `vacuum full`)"]);
     }
 }

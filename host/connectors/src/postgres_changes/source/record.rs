@@ -1,4 +1,4 @@
-//! A row of a table as a JSON object: each value as the type of its column in the job wants it. The server writes all values as text.
+//! Rows of tables as JSON objects, with each value as the column's type in the job requires it. The server sends all values as text.
 
 use crate::postgres::pgoutput::Cell;
 use arrow::datatypes::DataType;
@@ -9,12 +9,12 @@ use serde_json::Value as Json;
 use serde_json::de::from_str;
 use std::collections::BTreeMap;
 
-/// The member of an object that holds the row as it was before.
+/// The member of an object that contains the old row.
 pub const BEFORE: &str = "before";
-/// How deep arrays may lie in each other.
+/// Maximum nesting of arrays.
 const DEPTH_MAX: usize = 32;
 
-/// Which columns a job wants of a table, and of rows as they were before.
+/// The columns that a job reads of a table, and of old rows.
 #[derive(Clone, Debug, Default)]
 pub struct WantedColumns {
     pub now: BTreeMap<String, ValueKind>,
@@ -24,19 +24,19 @@ pub struct WantedColumns {
 /// The kind of JSON value that a column becomes in the object of a row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ValueKind {
-    /// Text as the server writes it.
+    /// The server's text form.
     Text,
     /// Hexadecimal digits.
     Bytes,
     /// `true` or `false`
     Bool,
-    /// As RFC 3339 says, years that it cannot write with a sign.
+    /// RFC 3339, with a sign for years that it cannot represent.
     Time,
-    /// As ISO 8601 says, other years than of four digits with a sign.
+    /// ISO 8601, with a sign for years of other than four digits.
     Date,
-    /// JSON, or an array of PostgreSQL's whose elements are this.
+    /// JSON, or a PostgreSQL array with elements of this kind.
     List(Box<ValueKind>),
-    /// JSON as it stands, where it is some: numbers, and what columns hold that are JSON themselves.
+    /// JSON unchanged, if it is valid: numbers, and columns that contain JSON.
     Json,
 }
 
@@ -57,17 +57,17 @@ impl ValueKind {
 }
 
 impl WantedColumns {
-    /// By the columns of a source.
+    /// Returns the columns that a source reads.
     pub fn by(source: &SourceSpec) -> WantedColumns {
         let mut wanted = WantedColumns::default();
         for column in source.schema.iter().filter(|column| column.from == ColumnSource::Value) {
-            let (to, path) = match column.place() {
+            let (to, path) = match column.value_path() {
                 [before, rest @ ..] if before == BEFORE && !rest.is_empty() => (&mut wanted.before, rest),
                 path => (&mut wanted.now, path),
             };
             let Some(name) = path.first() else { continue };
             let form = if path.len() > 1 { ValueKind::Json } else { ValueKind::of(&column.kind, &column.form) };
-            // Whoever wants a part of it wants it as JSON, which a text takes as well.
+            // A column of which a part is read is needed as JSON, which a string accepts as well.
             let known = to.entry(name.clone()).or_insert_with(|| form.clone());
             if form == ValueKind::Json {
                 *known = form;
@@ -77,7 +77,7 @@ impl WantedColumns {
     }
 }
 
-/// Adds the members of a row. The error names a column whose value is not known.
+/// Appends the members of a row. The error names a column whose value is unknown.
 pub fn put<'a>(
     object: &mut String,
     wanted: &BTreeMap<String, ValueKind>,
@@ -101,9 +101,9 @@ pub fn put<'a>(
     Ok(())
 }
 
-/// Adds a text in quotes.
+/// Appends a quoted text.
 fn quote(text: &str, to: &mut String) {
-    // As nearly all are.
+    // The common case.
     if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
         to.push('"');
         to.push_str(text);
@@ -113,7 +113,7 @@ fn quote(text: &str, to: &mut String) {
     }
 }
 
-/// Adds a value as JSON. What is none of its form stays text, and the decoder says what is wrong.
+/// Appends a value as JSON. An invalid value stays text, and the decoder reports the error.
 fn json(text: &str, form: &ValueKind, depth: usize, to: &mut String) {
     let is_json = || from_str::<serde::de::IgnoredAny>(text).is_ok();
     match form {
@@ -132,13 +132,13 @@ fn json(text: &str, form: &ValueKind, depth: usize, to: &mut String) {
         ValueKind::List(element) => match array(text) {
             Some(elements) if depth < DEPTH_MAX => {
                 to.push('[');
-                for (place, element_text) in elements.into_iter().enumerate() {
-                    if place > 0 {
+                for (index, element_text) in elements.into_iter().enumerate() {
+                    if index > 0 {
                         to.push(',');
                     }
                     match element_text {
                         None => to.push_str("null"),
-                        // An array of arrays has elements of its own form.
+                        // An array of arrays has elements of its own kind.
                         Some(text) => json(&text, element, depth + 1, to),
                     }
                 }
@@ -152,7 +152,8 @@ fn json(text: &str, form: &ValueKind, depth: usize, to: &mut String) {
     }
 }
 
-/// `2026-11-22 19:00:00.5+00` as RFC 3339 writes it, years of other than four digits as our sinks do; other texts stay as they are.
+/// Converts `2026-11-22 19:00:00.5+00` to RFC 3339, with years of other than four digits in the notation of the sinks; other strings are
+/// unchanged.
 fn time(text: &str) -> String {
     let (moment, is_bc) = text.strip_suffix(" BC").map_or((text, false), |moment| (moment, true));
     let Some((day, clock)) = moment.split_once(' ') else { return text.to_owned() };
@@ -169,13 +170,13 @@ fn time(text: &str) -> String {
     }
 }
 
-/// `0044-03-15 BC` as ISO 8601 writes it; `None`: it is one of four digits, or no date.
+/// Converts `0044-03-15 BC` to ISO 8601; `None` if the year has four digits, or it is not a date.
 fn date(text: &str) -> Option<String> {
     let (day, is_bc) = text.strip_suffix(" BC").map_or((text, false), |day| (day, true));
     iso_day(day, is_bc)
 }
 
-/// A day of another year than of four digits, with a sign: 1 BC is the year 0.
+/// Formats a day of a year of other than four digits, with a sign: 1 BC is the year 0.
 fn iso_day(day: &str, is_bc: bool) -> Option<String> {
     let (year, rest) = day.split_once('-')?;
     let number: u32 = year.parse().ok().filter(|_| is_bc || year.len() > 4)?;
@@ -185,9 +186,9 @@ fn iso_day(day: &str, is_bc: bool) -> Option<String> {
     })
 }
 
-/// The elements of an array as PostgreSQL writes it: `{1,NULL,"a \"b\""}`; `None`: it is none.
+/// Splits a PostgreSQL array, `{1,NULL,"a \"b\""}`, into its elements; `None` if it is invalid.
 fn array(text: &str) -> Option<Vec<Option<String>>> {
-    // Where numbers of elements do not begin at one, they stand before: `[0:2]={…}`.
+    // If indices do not begin at one, they precede the elements: `[0:2]={…}`.
     let text = match text.split_once("]={") {
         Some((bounds, _)) if bounds.starts_with('[') && !bounds.contains(['"', '{']) => {
             text.split_at(bounds.len() + 2).1
@@ -198,31 +199,31 @@ fn array(text: &str) -> Option<Vec<Option<String>>> {
     if let Some(boxes) = boxes(inside) {
         return Some(boxes);
     }
-    // An object of JSON begins with a name.
+    // A JSON object begins with a name.
     let mut elements = Vec::new();
     if inside.is_empty() {
         return Some(elements);
     }
-    let mut letters = inside.chars().peekable();
+    let mut characters = inside.chars().peekable();
     loop {
         let (mut element, mut is_quoted, mut depth) = (String::new(), false, 0_usize);
-        if letters.peek() == Some(&'"') {
-            letters.next();
+        if characters.peek() == Some(&'"') {
+            characters.next();
             is_quoted = true;
             loop {
-                match letters.next()? {
+                match characters.next()? {
                     '"' => break,
-                    '\\' => element.push(letters.next()?),
-                    letter => element.push(letter),
+                    '\\' => element.push(characters.next()?),
+                    character => element.push(character),
                 }
             }
         } else {
             let mut in_quotes = false;
-            while let Some(letter) = letters.next_if(|letter| depth > 0 || in_quotes || *letter != ',') {
-                match letter {
+            while let Some(character) = characters.next_if(|character| depth > 0 || in_quotes || *character != ',') {
+                match character {
                     '\\' if in_quotes => {
-                        element.push(letter);
-                        element.push(letters.next()?);
+                        element.push(character);
+                        element.push(characters.next()?);
                         continue;
                     }
                     '"' => in_quotes = !in_quotes,
@@ -230,11 +231,11 @@ fn array(text: &str) -> Option<Vec<Option<String>>> {
                     '}' if !in_quotes => depth = depth.checked_sub(1)?,
                     _ => {}
                 }
-                element.push(letter);
+                element.push(character);
             }
         }
         elements.push((is_quoted || element != "NULL").then_some(element));
-        match letters.next() {
+        match characters.next() {
             None => return Some(elements),
             Some(',') => {}
             Some(_) => return None,
@@ -242,7 +243,7 @@ fn array(text: &str) -> Option<Vec<Option<String>>> {
     }
 }
 
-/// The elements of an array of boxes, the only ones that hold commas and are not quoted: `(1,1),(0,0);(2,2),(1,1)`. `None`: it is none.
+/// Splits an array of boxes, the only elements with commas and without quotes: `(1,1),(0,0);(2,2),(1,1)`. `None` if it is invalid.
 fn boxes(inside: &str) -> Option<Vec<Option<String>>> {
     if !inside.contains("),(") {
         return None;
@@ -306,9 +307,9 @@ mod tests {
             (r#"{"\\x01"}"#, list(ValueKind::Bytes), r#"["01"]"#),
         ];
         for (text, form, expected) in cases {
-            let mut told = String::new();
-            json(text, &form, 0, &mut told);
-            assert_eq!(told, expected, "{text}");
+            let mut json_text = String::new();
+            json(text, &form, 0, &mut json_text);
+            assert_eq!(json_text, expected, "{text}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! From changes to messages.
+//! Converts changes to messages.
 
 use super::Transaction;
 use super::catalog::FollowedTable;
@@ -13,7 +13,7 @@ use millstream_base::batch::reading::Message;
 use serde_json::Value as Json;
 use std::borrow::Cow;
 
-/// What happened to a table.
+/// A change of a table.
 pub enum Change {
     Insert(Row),
     Update(Option<OldRow>, Row),
@@ -21,19 +21,19 @@ pub enum Change {
     Truncate,
 }
 
-/// The messages that a poll has so far, and what it refused.
+/// The messages of a poll so far, and the rejected rows.
 #[derive(Default)]
 pub struct PolledChanges {
     pub messages: Vec<Message>,
-    /// What is no row, and why.
-    pub refused: Vec<(Vec<u8>, String)>,
+    /// Invalid rows, and why.
+    pub rejected: Vec<(Vec<u8>, String)>,
     pub bytes: usize,
 }
 
 impl PolledChanges {
-    /// How many rows it is.
+    /// Returns the number of rows.
     pub fn rows(&self) -> usize {
-        self.messages.len() + self.refused.len()
+        self.messages.len() + self.rejected.len()
     }
 
     fn put(
@@ -57,7 +57,7 @@ impl PolledChanges {
         });
     }
 
-    /// A row of a snapshot. It has no time: nobody knows when it came.
+    /// Appends a row of a snapshot. It has no time, as the time of its insertion is unknown.
     pub fn put_row(
         &mut self,
         wanted: &WantedColumns,
@@ -74,23 +74,25 @@ impl PolledChanges {
     }
 }
 
-/// A table that changed.
+/// The table of a change.
 pub struct ChangedTable<'a> {
     pub wanted: &'a WantedColumns,
     pub table: &'a FollowedTable,
     pub relation: &'a Relation,
-    /// The number of the table.
-    pub place: usize,
+    /// The index of the table.
+    pub table_index: usize,
     pub transaction: Transaction,
     pub at: &'a ChangesPosition,
 }
 
 impl ChangedTable<'_> {
-    /// Adds the rows that this change is.
+    /// Appends the rows of this change.
     pub fn put(&self, change: &Change, read: &mut PolledChanges) -> Result<(), String> {
         match change {
-            Change::Insert(new) if self.counts(new) => self.message("insert", Some(new), None, "", read),
-            Change::Delete(old) if self.counts(&old.row) => self.message("delete", Some(&old.row), Some(old), "", read),
+            Change::Insert(new) if self.is_new_change(new) => self.message("insert", Some(new), None, "", read),
+            Change::Delete(old) if self.is_new_change(&old.row) => {
+                self.message("delete", Some(&old.row), Some(old), "", read)
+            }
             Change::Insert(_) | Change::Delete(_) => {}
             Change::Update(old, new) => self.update(old.as_ref(), new, read),
             Change::Truncate if self.at.is_between(self.transaction.commit) => {
@@ -105,40 +107,40 @@ impl ChangedTable<'_> {
         Ok(())
     }
 
-    /// An update of the key is two rows: whoever keeps rows by their key has to forget the old one.
+    /// Appends an update. An update of the key is two rows: stages that keep rows by their key have to drop the old one.
     fn update(&self, old: Option<&OldRow>, new: &Row, read: &mut PolledChanges) {
-        let new = completed(old, new);
+        let new = complete(old, new);
         let moved_from = old.filter(|old| {
             let (before, now) = (self.key(&old.row), self.key(&new));
             before.is_some() && now.is_some() && before != now
         });
         match moved_from {
-            None if self.counts(&new) => self.message("update", Some(&new), old, "", read),
+            None if self.is_new_change(&new) => self.message("update", Some(&new), old, "", read),
             None => {}
             Some(old) => {
-                if self.counts(&old.row) {
+                if self.is_new_change(&old.row) {
                     self.message("delete", Some(&old.row), Some(old), "", read);
                 }
-                if self.counts(&new) {
+                if self.is_new_change(&new) {
                     self.message("insert", Some(&new), None, ".1", read);
                 }
             }
         }
     }
 
-    /// Whether no snapshot in which the row was read showed this change.
-    fn counts(&self, row: &Row) -> bool {
+    /// Whether this change was not visible in the snapshot in which the row was read.
+    fn is_new_change(&self, row: &Row) -> bool {
         self.at.parts.is_empty()
-            || self
-                .key(row)
-                .is_none_or(|key| self.at.counts(self.place, &key, &self.table.orders(), self.transaction.commit))
+            || self.key(row).is_none_or(|key| {
+                self.at.is_new_change(self.table_index, &key, &self.table.orders(), self.transaction.commit)
+            })
     }
 
-    /// The key of a row, where it has one.
+    /// Returns the key of a row, if it has one.
     fn key<'r>(&self, row: &'r Row) -> Option<Vec<&'r str>> {
         let value = |name: &String| {
-            let place = self.relation.columns.iter().position(|column| column == name)?;
-            match row.get(place)? {
+            let index = self.relation.columns.iter().position(|column| column == name)?;
+            match row.get(index)? {
                 Cell::Text(text) => Some(text.as_str()),
                 Cell::Null | Cell::Unchanged => None,
             }
@@ -154,8 +156,8 @@ impl ChangedTable<'_> {
         let named = |row| self.relation.columns.iter().map(String::as_str).zip::<&Row>(row);
         let mut object = String::from("{");
         let mut unknown = record::put(&mut object, &self.wanted.now, row.into_iter().flat_map(named)).err();
-        // Of a key alone the rest is not known.
-        if let Some(before) = before.filter(|before| before.is_whole && !self.wanted.before.is_empty()) {
+        // Of a key alone the rest is unknown.
+        if let Some(before) = before.filter(|before| before.is_complete && !self.wanted.before.is_empty()) {
             let mut inner = String::from("{");
             unknown = unknown.or(record::put(&mut inner, &self.wanted.before, named(&before.row)).err());
             let comma = if object.len() > 1 { "," } else { "" };
@@ -169,7 +171,7 @@ impl ChangedTable<'_> {
         let data =
             Json::from_iter([("op", Json::from(op)), ("id", Json::from(id)), ("key", Json::from(key))]).to_string();
         let (name, quoted) = (&self.table.name, &self.table.quoted);
-        read.refused.push((
+        read.rejected.push((
             data.into_bytes(),
             format!(
                 "the {op} of a row of `{name}` left column `{column}` as it was, and the server's log does not have such long values; \
@@ -179,12 +181,12 @@ impl ChangedTable<'_> {
     }
 }
 
-/// A row whose values that were not changed are those of the old one, where it has them.
-fn completed<'a>(old: Option<&OldRow>, new: &'a Row) -> Cow<'a, Row> {
+/// Completes a row with unchanged values from the old one, if they are known.
+fn complete<'a>(old: Option<&OldRow>, new: &'a Row) -> Cow<'a, Row> {
     if !new.contains(&Cell::Unchanged) {
         return Cow::Borrowed(new);
     }
-    let cell = |(place, cell): (usize, &Cell)| match (cell, old.and_then(|old| old.row.get(place))) {
+    let cell = |(index, cell): (usize, &Cell)| match (cell, old.and_then(|old| old.row.get(index))) {
         (Cell::Unchanged, Some(known @ Cell::Text(_))) => known.clone(),
         _ => cell.clone(),
     };
@@ -206,8 +208,8 @@ mod tests {
         cells.map(cell).into()
     }
 
-    /// What a change of table `t` with the columns `id` and `v` is.
-    fn told(change: &Change) -> Vec<String> {
+    /// Returns the messages of a change of table `t` with the columns `id` and `v`.
+    fn messages_of(change: &Change) -> Vec<String> {
         let forms =
             |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), ValueKind::Text)).collect::<BTreeMap<_, _>>();
         let wanted = WantedColumns { now: forms(&["id", "v"]), before: forms(&["v"]) };
@@ -216,28 +218,28 @@ mod tests {
         let transaction = Transaction { commit: Lsn(0x10), time_us: 0, changes: 3, known: 0 };
         let (mut read, at) = (PolledChanges::default(), ChangesPosition::default());
         let changed =
-            ChangedTable { wanted: &wanted, table: &table, relation: &relation, place: 0, transaction, at: &at };
+            ChangedTable { wanted: &wanted, table: &table, relation: &relation, table_index: 0, transaction, at: &at };
         changed.put(change, &mut read).unwrap();
         let message = |message: &Message| {
             let header =
-                |place: usize| String::from_utf8_lossy(message.headers[place].1.as_ref().unwrap()).into_owned();
+                |index: usize| String::from_utf8_lossy(message.headers[index].1.as_ref().unwrap()).into_owned();
             let value =
                 message.value.as_ref().map_or("none".into(), |value| String::from_utf8_lossy(value).into_owned());
             format!("{} {} {value}", header(0), header(1))
         };
-        let refused = read.refused.iter().map(|(data, _)| format!("refused {}", String::from_utf8_lossy(data)));
-        read.messages.iter().map(message).chain(refused).collect()
+        let rejected = read.rejected.iter().map(|(data, _)| format!("refused {}", String::from_utf8_lossy(data)));
+        read.messages.iter().map(message).chain(rejected).collect()
     }
 
     #[test]
     fn changes_become_rows() {
-        let whole = |cells| OldRow { is_whole: true, row: row(cells) };
-        let key = |cells| OldRow { is_whole: false, row: row(cells) };
+        let full_row = |cells| OldRow { is_complete: true, row: row(cells) };
+        let key = |cells| OldRow { is_complete: false, row: row(cells) };
         let cases: [(Change, &[&str]); 8] = [
             (Change::Insert(row(["1", "-"])), &[r#"insert 0/10:3 {"id":"1","v":null}"#]),
             (Change::Update(None, row(["1", "a"])), &[r#"update 0/10:3 {"id":"1","v":"a"}"#]),
             (
-                Change::Update(Some(whole(["1", "long"])), row(["1", "="])),
+                Change::Update(Some(full_row(["1", "long"])), row(["1", "="])),
                 &[r#"update 0/10:3 {"id":"1","v":"long","before":{"v":"long"}}"#],
             ),
             (Change::Update(None, row(["1", "="])), &[r#"refused {"id":"0/10:3","key":["1"],"op":"update"}"#]),
@@ -246,11 +248,11 @@ mod tests {
                 &[r#"delete 0/10:3 {"id":"1","v":null}"#, r#"insert 0/10:3.1 {"id":"2","v":"a"}"#],
             ),
             (Change::Delete(key(["1", "-"])), &[r#"delete 0/10:3 {"id":"1","v":null}"#]),
-            (Change::Delete(whole(["1", "-"])), &[r#"delete 0/10:3 {"id":"1","v":null,"before":{"v":null}}"#]),
+            (Change::Delete(full_row(["1", "-"])), &[r#"delete 0/10:3 {"id":"1","v":null,"before":{"v":null}}"#]),
             (Change::Truncate, &["truncate 0/10:3 none"]),
         ];
         for (change, expected) in cases {
-            assert_eq!(told(&change), expected);
+            assert_eq!(messages_of(&change), expected);
         }
     }
 }

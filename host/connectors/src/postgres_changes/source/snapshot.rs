@@ -1,4 +1,4 @@
-//! The rows that tables have at one moment, in the order of their keys.
+//! The rows of tables in one snapshot, in the order of their keys.
 
 use super::catalog::FollowedTable;
 use super::partitions;
@@ -9,28 +9,28 @@ use futures_util::TryStreamExt;
 use std::pin::Pin;
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryStream};
 
-/// Reads them.
+/// Reads the rows of a snapshot.
 pub struct SnapshotReader {
     client: Client,
     _driver: Driver,
     lsn: Lsn,
-    /// Which transactions it shows, as the server tells it.
+    /// Which transactions it shows, in the server's notation.
     shows: String,
-    /// Rows that were read so far.
+    /// Number of rows read so far.
     rows: u64,
-    /// The table that is read, and its rows.
+    /// The table that is being read, and its rows.
     current: Option<(usize, Pin<Box<SimpleQueryStream>>)>,
-    /// Where the next table begins.
+    /// The beginning of the next table.
     next: RowPosition,
 }
 
 impl SnapshotReader {
-    /// In the snapshot of this name, which shows what was committed before this place; behind a row that was read already.
+    /// Begins to read the snapshot of this name, which shows what was committed before this position, after a row that was already read.
     pub async fn begin(
         (client, driver): (Client, Driver),
         name: &str,
         lsn: Lsn,
-        behind: Option<RowPosition>,
+        after: Option<RowPosition>,
     ) -> Result<SnapshotReader, DatabaseError> {
         let name = name.replace('\'', "''");
         client
@@ -39,7 +39,7 @@ impl SnapshotReader {
             ))
             .await?;
         let shows = partitions::now(&client).await?;
-        let next = match behind {
+        let next = match after {
             None => RowPosition { table: 0, key: None },
             Some(RowPosition { table, key: None }) => RowPosition { table: table + 1, key: None },
             Some(within) => within,
@@ -47,38 +47,38 @@ impl SnapshotReader {
         Ok(SnapshotReader { client, _driver: driver, lsn, shows, rows: 0, current: None, next })
     }
 
-    /// Which transactions the snapshot shows.
+    /// Returns which transactions the snapshot shows.
     pub fn shows(&self) -> &str {
         &self.shows
     }
 
-    /// What the snapshot shows was committed before this.
+    /// Returns the position before which everything visible in the snapshot was committed.
     pub fn lsn(&self) -> Lsn {
         self.lsn
     }
 
-    /// How many rows were read.
+    /// Returns how many rows were read.
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// The next row and its values; none of them: all rows of the table were read. `None`: those of all tables were. Nothing is lost where
-    /// it is not waited for to the end.
+    /// Returns the next row and its values; without values: all rows of the table were read. `None`: all tables were read. Cancelling the
+    /// call loses nothing.
     pub async fn next(
         &mut self,
         tables: &[FollowedTable],
     ) -> Result<Option<(RowPosition, Vec<Option<String>>)>, DatabaseError> {
         loop {
-            let Some((place, rows)) = &mut self.current else {
+            let Some((table_index, rows)) = &mut self.current else {
                 let Some(table) = tables.get(self.next.table) else { return Ok(None) };
                 let rows = self.client.simple_query_raw(&table.select(self.next.key.as_deref())).await?;
                 self.current = Some((self.next.table, Box::pin(rows)));
                 continue;
             };
-            let place = *place;
+            let table_index = *table_index;
             match rows.try_next().await? {
                 Some(SimpleQueryMessage::Row(row)) => {
-                    let columns = tables.get(place).map_or(0, |table| table.columns.len());
+                    let columns = tables.get(table_index).map_or(0, |table| table.columns.len());
                     let value = |column| -> Result<Option<String>, DatabaseError> {
                         Ok(row.try_get::<usize>(column)?.map(str::to_owned))
                     };
@@ -87,13 +87,13 @@ impl SnapshotReader {
                     let key = values.map(|value| value.map(Option::unwrap_or_default));
                     let key = Some(key.collect::<Result<Vec<String>, DatabaseError>>()?);
                     self.rows += 1;
-                    return Ok(Some((RowPosition { table: place, key }, of_row)));
+                    return Ok(Some((RowPosition { table: table_index, key }, of_row)));
                 }
                 Some(_) => {}
                 None => {
                     self.current = None;
-                    self.next = RowPosition { table: place + 1, key: None };
-                    return Ok(Some((RowPosition { table: place, key: None }, Vec::new())));
+                    self.next = RowPosition { table: table_index + 1, key: None };
+                    return Ok(Some((RowPosition { table: table_index, key: None }, Vec::new())));
                 }
             }
         }

@@ -1,8 +1,8 @@
-//! What a job file says of sinks of kind `queue`.
+//! Declaration of the `queue` sink: its keys in job files.
 
 use super::QueueSink;
 use super::settings::QueueWrites;
-use crate::sink::{open_failed, wrong};
+use crate::sink::{open_error, wrong};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::json;
@@ -14,14 +14,14 @@ use millstream_base::job::connector::SinkDeclaration;
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{SinkChanges, SinkConfig, SinkStart, WrittenPath};
 use millstream_base::job::table::Reader;
-use millstream_base::job::{PartMistakes, parts};
+use millstream_base::job::{PartErrors, parts};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const KIND: &str = "queue";
 
-/// Sinks.
+/// Sinks of kind `queue`.
 pub const SINK: SinkDeclaration = SinkDeclaration {
     kind: KIND,
     doc: "a file with one line per batch, for tests",
@@ -35,8 +35,8 @@ impl QueueWrites {
         QueueWrites::new(r.needed_text("path", "path = \"out.jsonl\""))
     }
 
-    fn place(&self, start: SinkStart<'_>) -> PathBuf {
-        start.origin.folder.join(&self.path)
+    fn resolved_path(&self, start: SinkStart<'_>) -> PathBuf {
+        start.origin.dir.join(&self.path)
     }
 }
 
@@ -45,12 +45,12 @@ impl SinkConfig for QueueWrites {
         KIND
     }
 
-    fn check(&self, part: &PartMistakes<'_>) {
+    fn check(&self, part: &PartErrors<'_>) {
         parts::file_path("path", &self.path, part);
     }
 
     fn changes(&self) -> SinkChanges<'_> {
-        SinkChanges::Told
+        SinkChanges::PassedOn
     }
 
     fn path(&self) -> Option<WrittenPath<'_>> {
@@ -64,21 +64,22 @@ impl SinkConfig for QueueWrites {
     fn check_start(&self, start: SinkStart<'_>, schema: &SchemaRef, keeps_checkpoints: bool) -> Result<()> {
         let SinkStart { spec, origin, job_id, .. } = start;
         json::check(schema).map_err(|message| wrong(spec, origin, "from", message))?;
-        super::check(&self.place(start), keeps_checkpoints, job_id)
+        super::check(&self.resolved_path(start), keeps_checkpoints, job_id)
             .map_err(|message| wrong(spec, origin, "path", message))
     }
 
     fn open(&self, start: SinkStart<'_>, _schema: &SchemaRef, failure: &Failure) -> Result<Box<dyn Sink>> {
-        Ok(Box::new(QueueSink::open(&start.spec.name, &self.place(start), start.owner, failure)?))
+        Ok(Box::new(QueueSink::open(&start.spec.name, &self.resolved_path(start), start.owner, failure)?))
     }
 
     fn committed(&self, start: SinkStart<'_>, job_id: &str) -> Result<Option<BatchId>> {
-        super::committed(&self.place(start), job_id).map_err(|message| wrong(start.spec, start.origin, "path", message))
+        super::committed(&self.resolved_path(start), job_id)
+            .map_err(|message| wrong(start.spec, start.origin, "path", message))
     }
 
     fn written(&self, start: SinkStart<'_>, batch: BatchId) -> Result<Option<Vec<u8>>> {
-        let path = self.place(start);
-        super::written(&path, batch).map_err(|cause| open_failed(&start.spec.name, "read", &path, &cause))
+        let path = self.resolved_path(start);
+        super::written(&path, batch).map_err(|cause| open_error(&start.spec.name, "read", &path, &cause))
     }
 
     fn render(

@@ -1,8 +1,8 @@
-//! Settings of sinks of kind `queue`.
+//! Settings of `queue` sinks.
 
 use std::path::PathBuf;
 
-/// A file with one JSON line a batch.
+/// A file with one JSON line per batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueWrites {
     /// The file.
@@ -10,7 +10,7 @@ pub struct QueueWrites {
 }
 
 impl QueueWrites {
-    /// Into this file.
+    /// Returns settings that write to this file.
     pub fn new(path: impl Into<PathBuf>) -> QueueWrites {
         QueueWrites { path: path.into() }
     }

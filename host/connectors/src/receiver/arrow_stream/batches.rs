@@ -1,8 +1,8 @@
-//! Rows out of the messages of a server. Nothing that these say of lengths, types and places is believed before it was checked: what takes
-//! more memory than a message may have, unpacked or written out, is refused.
+//! Decodes rows from the IPC messages of a server. Lengths, types and offsets are checked before they are trusted. Messages that would take more
+//! memory than allowed, decompressed or expanded, are rejected.
 
 use super::fits::{self, BytesLeft};
-use crate::receiver::parquet::columns::{WantedRows, as_wanted};
+use crate::receiver::parquet::columns::{WantedRows, to_wanted};
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::buffer::Buffer;
 use arrow::compute::take_record_batch;
@@ -17,43 +17,43 @@ use std::collections::HashMap;
 use std::io::{self, Read as _};
 use std::sync::Arc;
 
-/// What stands before a compressed buffer: its length.
+/// Bytes of the length before a compressed buffer.
 const LENGTH_BYTES: usize = 8;
-/// How many types may lie within each other.
+/// Maximum nesting depth of types.
 const DEPTH_MAX: usize = 32;
 
-/// A message of Arrow IPC, as it came.
+/// An Arrow IPC message as received.
 #[derive(Clone, Default)]
 pub struct IpcMessage {
-    /// What it is, as a flat buffer.
+    /// The header as a flat buffer.
     pub header: Bytes,
     /// The buffers of its columns.
     pub body: Bytes,
 }
 
-/// What a stream holds, as far as it is read.
+/// The decoded state of a stream.
 pub struct Batches {
     columns: Vec<ColumnSpec>,
     bytes_max: usize,
     schema: Option<(SchemaRef, Vec<usize>)>,
     dictionaries: HashMap<i64, ArrayRef>,
-    /// Rows that are given out bit by bit.
+    /// Rows that have not been returned yet.
     rows: Option<RecordBatch>,
 }
 
 impl Batches {
-    /// Of a stream with these columns of the job. Messages have at most so many bytes, unpacked.
+    /// Creates a decoder for these columns of the job. `bytes_max` is the maximum of a message after decompression.
     pub fn new(columns: &[ColumnSpec], bytes_max: usize) -> Batches {
         Batches { columns: columns.to_vec(), bytes_max, schema: None, dictionaries: HashMap::new(), rows: None }
     }
 
-    /// Takes a message in.
+    /// Decodes a message.
     pub fn take(&mut self, data: &IpcMessage) -> Result<(), String> {
         if data.header.is_empty() {
-            // Words for the reader alone.
+            // Metadata only for the client.
             return Ok(());
         }
-        // What the library makes of a hostile message is not always an error.
+        // The library may panic on a hostile message.
         caught(|| self.read(data)).unwrap_or_else(|panic| Err(format!("a message cannot be read: {panic}")))
     }
 
@@ -62,7 +62,7 @@ impl Batches {
             ipc::root_as_message(&data.header).map_err(|error| format!("a message cannot be read: {error}"))?;
         let version = message.version();
         if message.header_type() == MessageHeader::Schema {
-            return self.begin(message);
+            return self.take_schema(message);
         }
         let Some((schema, wanted)) = &self.schema else { return Err("rows come before their columns".into()) };
         let body = Buffer::from(data.body.clone());
@@ -104,10 +104,10 @@ impl Batches {
         reader::read_record_batch(body, batch, schema.clone(), &self.dictionaries, Some(wanted), version)
     }
 
-    /// The columns of the stream, of which the job wants some.
-    fn begin(&mut self, message: Message<'_>) -> Result<(), String> {
+    /// Takes the stream's schema, of which the job reads some columns.
+    fn take_schema(&mut self, message: Message<'_>) -> Result<(), String> {
         if self.schema.is_some() {
-            return Err("it tells the columns twice".into());
+            return Err("it has two schemas".into());
         }
         let schema = message.header_as_schema().ok_or("a message has no columns")?;
         let schema = Arc::new(convert::fb_to_schema(schema));
@@ -118,15 +118,15 @@ impl Batches {
         for column in &self.columns {
             let root = column.path.first().unwrap_or(&column.name);
             let shown = shown::harmless(&column.name, 100);
-            let Ok(place) = schema.index_of(root) else {
+            let Ok(index) = schema.index_of(root) else {
                 return Err(format!(
                     "the stream has no column `{}`, which the job reads; it has {}",
                     shown::harmless(root, 100),
                     shown::harmless(&types::describe(&schema), 1_000)
                 ));
             };
-            let kind = schema.field(place).data_type();
-            match fits::within(kind, column.path.get(1..).unwrap_or_default()) {
+            let kind = schema.field(index).data_type();
+            match fits::type_at(kind, column.path.get(1..).unwrap_or_default()) {
                 None => {
                     let path = column.path.join(".");
                     let path = shown::harmless(&path, 200);
@@ -134,54 +134,54 @@ impl Batches {
                         "the stream has no `{path}`, which column `{shown}` of the job reads; `{root}` is {kind}"
                     ));
                 }
-                Some(kind) if !fits::can_be(kind, &column.kind) => {
+                Some(kind) if !fits::is_convertible(kind, &column.kind) => {
                     let is = shown::harmless(&kind.to_string(), 300);
                     return Err(format!(
                         "column `{shown}` of the job is {}, and in the stream it is {is}; give it a type that holds that",
                         column.kind
                     ));
                 }
-                // The whole column is written, also where the job wants a part of it.
-                Some(_) if !fits::is_written(schema.field(place).data_type()) => {
-                    let is = shown::harmless(&schema.field(place).data_type().to_string(), 300);
+                // The complete column is decoded even if the job reads only a part of it.
+                Some(_) if !fits::is_writable(schema.field(index).data_type()) => {
+                    let is = shown::harmless(&schema.field(index).data_type().to_string(), 300);
                     return Err(format!(
-                        "column `{shown}` of the job is a part of `{root}`, which is {is} and cannot be read; let the server send that part by itself"
+                        "column `{shown}` of the job is a part of `{root}`, which is {is} and cannot be read; let the server send that part separately"
                     ));
                 }
                 Some(_) => {}
             }
-            if !wanted.contains(&place) {
-                wanted.push(place);
+            if !wanted.contains(&index) {
+                wanted.push(index);
             }
         }
-        // As they stand in the messages.
+        // In the order of the messages.
         wanted.sort_unstable();
         self.schema = Some((schema, wanted));
         Ok(())
     }
 
-    /// Whether the buffers of a message lie in it, and are not more than they should be when they are unpacked.
+    /// Checks that the buffers of a message are within it, and do not decompress to more than allowed.
     fn check_body(&self, batch: ipc::RecordBatch<'_>, body: &Buffer) -> Result<(), String> {
         let compression = batch.compression().map(|compression| compression.codec());
-        let mut unpacked = 0_u64;
+        let mut decompressed = 0_u64;
         for buffer in batch.buffers().into_iter().flatten() {
             let (start, length) = (usize::try_from(buffer.offset()), usize::try_from(buffer.length()));
             let bytes =
                 start.ok().zip(length.ok()).and_then(|(start, length)| body.get(start..start.checked_add(length)?));
-            let Some(bytes) = bytes else { return Err("a message tells of bytes that it does not have".into()) };
+            let Some(bytes) = bytes else { return Err("a message declares bytes that it does not have".into()) };
             let Some(codec) = compression else { continue };
-            let Some((length, packed)) = bytes.split_first_chunk::<LENGTH_BYTES>() else { continue };
+            let Some((length, compressed)) = bytes.split_first_chunk::<LENGTH_BYTES>() else { continue };
             let length = i64::from_le_bytes(*length);
             let Ok(length) = u64::try_from(length) else { continue };
-            unpacked = unpacked.saturating_add(length);
-            if unpacked > self.bytes_max as u64 {
-                return Err(self.too_large("a message", unpacked));
+            decompressed = decompressed.saturating_add(length);
+            if decompressed > self.bytes_max as u64 {
+                return Err(self.too_large("a message", decompressed));
             }
-            // The library goes on to the end of these, whatever their length is said to be.
+            // The library decompresses to the end of the data, whatever length it declares.
             if codec == CompressionType::LZ4_FRAME {
-                let mut one_more = lz4_flex::frame::FrameDecoder::new(packed).take(length.saturating_add(1));
+                let mut one_more = lz4_flex::frame::FrameDecoder::new(compressed).take(length.saturating_add(1));
                 let found = io::copy(&mut one_more, &mut io::sink());
-                if found.map_err(|error| format!("a message cannot be unpacked: {error}"))? != length {
+                if found.map_err(|error| format!("a message cannot be decompressed: {error}"))? != length {
                     return Err("a message unpacks to another length than it says".into());
                 }
             }
@@ -196,23 +196,23 @@ impl Batches {
         )
     }
 
-    /// Whether the stream has told its columns.
-    pub fn has_begun(&self) -> bool {
+    /// Returns whether the schema was received.
+    pub fn has_schema(&self) -> bool {
         self.schema.is_some()
     }
 
-    /// The next rows, at most so many, as the job's columns have them; `None`: another message is needed.
+    /// Returns the next rows, at most `rows_max`, in the columns of the job. `None`: another message is needed.
     pub fn next(&mut self, rows_max: usize) -> Result<Option<WantedRows>, String> {
         let Some(rows) = self.rows.take() else { return Ok(None) };
         if rows.num_rows() == 0 {
             return Ok(None);
         }
         let mut count = rows.num_rows().min(rows_max.max(1));
-        // What lies in a message once may stand in many rows.
+        // Data that a message holds once may be repeated in many rows.
         loop {
             let part = rows.slice(0, count);
             let mut room = BytesLeft::new(self.bytes_max as u64);
-            if part.columns().iter().all(|column| room.holds(column)) {
+            if part.columns().iter().all(|column| room.take_values(column)) {
                 break;
             }
             if count == 1 {
@@ -227,11 +227,11 @@ impl Batches {
         if count < rows.num_rows() {
             self.rows = Some(rows.slice(count, rows.num_rows() - count));
         }
-        let made = caught(|| {
-            let part = if part.columns().iter().any(is_nested) { alone(&part)? } else { part };
-            as_wanted(&part, &self.columns).map_err(|error| error.to_string())
+        let converted = caught(|| {
+            let part = if part.columns().iter().any(is_nested) { copied(&part)? } else { part };
+            to_wanted(&part, &self.columns).map_err(|error| error.to_string())
         });
-        made.unwrap_or_else(|panic| Err(format!("rows cannot be read: {panic}"))).map(Some)
+        converted.unwrap_or_else(|panic| Err(format!("rows cannot be read: {panic}"))).map(Some)
     }
 }
 
@@ -239,8 +239,8 @@ fn is_nested(column: &ArrayRef) -> bool {
     column.data_type().is_nested() && !matches!(column.data_type(), DataType::Dictionary(..))
 }
 
-/// These rows with what belongs to them, and nothing of the others of their message.
-fn alone(rows: &RecordBatch) -> Result<RecordBatch, String> {
+/// Copies these rows, so that they do not refer to the other rows of their message.
+fn copied(rows: &RecordBatch) -> Result<RecordBatch, String> {
     let all = UInt32Array::from_iter_values(0..u32::try_from(rows.num_rows()).unwrap_or(u32::MAX));
     take_record_batch(rows, &all).map_err(|error| format!("rows cannot be read: {error}"))
 }
@@ -267,10 +267,10 @@ mod tests {
         ]
     }
 
-    /// The messages of a stream.
+    /// Returns the messages of a stream.
     fn messages(compression: Option<CompressionType>) -> Vec<IpcMessage> {
         let lists = (0..20).map(|n| (n % 3 > 0).then(|| (0..n).map(Some).collect::<Vec<_>>()));
-        let words: arrow::array::DictionaryArray<Int32Type> = (0..20).map(|n| Some(["a", "b"][n % 2])).collect();
+        let dictionary: arrow::array::DictionaryArray<Int32Type> = (0..20).map(|n| Some(["a", "b"][n % 2])).collect();
         let rows = RecordBatch::try_from_iter_with_nullable([
             ("n", Arc::new(Int64Array::from_iter_values(0..20)) as ArrayRef, true),
             ("unread", Arc::new(Int64Array::from_iter_values(0..20)) as ArrayRef, true),
@@ -280,7 +280,7 @@ mod tests {
                 Arc::new(StringViewArray::from_iter_values((0..20).map(|n| format!("view {n} of many")))) as ArrayRef,
                 true,
             ),
-            ("word", Arc::new(words) as ArrayRef, true),
+            ("word", Arc::new(dictionary) as ArrayRef, true),
             ("list", Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(lists)) as ArrayRef, true),
             ("none", Arc::new(NullArray::new(20)) as ArrayRef, true),
         ])
@@ -304,7 +304,7 @@ mod tests {
         let mut rows = 0;
         for message in messages {
             batches.take(message)?;
-            // A message may say that it has rows without end of columns that take nothing.
+            // A message may claim endless rows of columns that take no bytes.
             for _ in 0..20 {
                 let Some(part) = batches.next(7)? else { break };
                 rows += part.rows.num_rows();
@@ -318,22 +318,22 @@ mod tests {
         for compression in [None, Some(CompressionType::LZ4_FRAME), Some(CompressionType::ZSTD)] {
             assert_eq!(read(&messages(compression), 1 << 20), Ok(20), "{compression:?}");
         }
-        let told = read(&messages(Some(CompressionType::ZSTD)), 100).unwrap_err();
-        assert!(told.contains("message_bytes_max is 100"), "{told}");
-        let told = read(&messages(None)[1..], 1 << 20).unwrap_err();
-        assert!(told.contains("rows come before their columns"), "{told}");
+        let error = read(&messages(Some(CompressionType::ZSTD)), 100).unwrap_err();
+        assert!(error.contains("message_bytes_max is 100"), "{error}");
+        let error = read(&messages(None)[1..], 1 << 20).unwrap_err();
+        assert!(error.contains("rows come before their columns"), "{error}");
         let schema = Schema::new(vec![Field::new("n", DataType::Int64, true)]);
         let schema = IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(
             &schema,
             &mut DictionaryTracker::new(false),
             &IpcWriteOptions::default(),
         );
-        let told =
+        let error =
             read(&[IpcMessage { header: schema.ipc_message.into(), ..IpcMessage::default() }], 1 << 20).unwrap_err();
-        assert!(told.contains("the stream has no column `text`, which the job reads; it has n int64"), "{told}");
+        assert!(error.contains("the stream has no column `text`, which the job reads; it has n int64"), "{error}");
     }
 
-    /// Whatever is changed in it, a message is read or refused, and takes no more memory than it may.
+    /// A damaged message is either read or rejected, and never takes more memory than allowed.
     #[test]
     fn damaged_messages_do_no_harm() {
         let mut random = Random(3);
@@ -347,8 +347,8 @@ mod tests {
                 let bytes = if body.is_empty() || random.below(3) > 0 { header } else { body };
                 let mut changed = bytes.to_vec();
                 for _ in 0..=random.below(3) {
-                    let place = random.index(changed.len());
-                    changed[place] = match random.below(3) {
+                    let index = random.index(changed.len());
+                    changed[index] = match random.below(3) {
                         0 => 0xff,
                         1 => 0,
                         _ => random.below(256) as u8,

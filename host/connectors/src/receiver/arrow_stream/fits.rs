@@ -1,11 +1,11 @@
-//! Which types of a stream can be columns of a job, and how much memory rows take once they are written out.
+//! Determines which types of a stream can be columns of a job, and how much memory rows take once they are expanded.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{ArrowDictionaryKeyType, DataType, Int8Type, Int16Type, Int32Type, Int64Type};
 use arrow::datatypes::{UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use millstream_base::batch::types::ColumnType;
 
-/// The types right within a type.
+/// Returns the types directly within a type.
 fn members(kind: &DataType) -> Vec<&DataType> {
     match kind {
         DataType::List(item)
@@ -22,45 +22,45 @@ fn members(kind: &DataType) -> Vec<&DataType> {
     }
 }
 
-/// Whether no more than so many types lie within each other.
+/// Returns whether types are nested at most `depth` deep.
 pub fn is_shallow(kind: &DataType, depth: usize) -> bool {
     depth.checked_sub(1).is_some_and(|depth| members(kind).into_iter().all(|member| is_shallow(member, depth)))
 }
 
-/// Whether values can be written as JSON, each in room that is known before.
-pub fn is_written(kind: &DataType) -> bool {
+/// Returns whether values can be written as JSON of a predictable size.
+pub fn is_writable(kind: &DataType) -> bool {
     !matches!(kind, DataType::Union(..) | DataType::RunEndEncoded(..) | DataType::Interval(_))
-        && members(kind).into_iter().all(is_written)
+        && members(kind).into_iter().all(is_writable)
 }
 
-/// The type at a path within a value.
-pub fn within<'a>(kind: &'a DataType, path: &[String]) -> Option<&'a DataType> {
+/// Returns the type at a path within a value.
+pub fn type_at<'a>(kind: &'a DataType, path: &[String]) -> Option<&'a DataType> {
     let Some((first, rest)) = path.split_first() else { return Some(kind) };
     match kind {
         DataType::Struct(members) => {
-            members.iter().find(|member| member.name() == first).and_then(|member| within(member.data_type(), rest))
+            members.iter().find(|member| member.name() == first).and_then(|member| type_at(member.data_type(), rest))
         }
         DataType::List(item)
         | DataType::LargeList(item)
         | DataType::ListView(item)
         | DataType::LargeListView(item)
-        | DataType::FixedSizeList(item, _) => first.parse::<usize>().ok().and_then(|_| within(item.data_type(), rest)),
-        // Whatever is in it.
+        | DataType::FixedSizeList(item, _) => first.parse::<usize>().ok().and_then(|_| type_at(item.data_type(), rest)),
+        // The type of map values is not checked.
         DataType::Map(_, _) => Some(&DataType::Null),
         _ => None,
     }
 }
 
-/// Whether values of a stream can be values of a column.
-pub fn can_be(kind: &DataType, wanted: &ColumnType) -> bool {
+/// Returns whether values of a stream can be converted to a column's type.
+pub fn is_convertible(kind: &DataType, wanted: &ColumnType) -> bool {
     use DataType as D;
     let is_text = matches!(kind, D::Utf8 | D::LargeUtf8 | D::Utf8View);
     let is_bytes = matches!(kind, D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_));
     let is_decimal = matches!(kind, D::Decimal32(..) | D::Decimal64(..) | D::Decimal128(..) | D::Decimal256(..));
     match (kind, wanted) {
         (D::Null, _) => true,
-        (D::Dictionary(_, values), wanted) => !values.is_nested() && can_be(values, wanted),
-        _ if !is_written(kind) => false,
+        (D::Dictionary(_, values), wanted) => !values.is_nested() && is_convertible(values, wanted),
+        _ if !is_writable(kind) => false,
         (_, ColumnType::Text) => true,
         (_, ColumnType::Bool) => *kind == D::Boolean,
         (_, ColumnType::Int64) => kind.is_integer(),
@@ -80,13 +80,13 @@ pub fn can_be(kind: &DataType, wanted: &ColumnType) -> bool {
     }
 }
 
-/// How many more bytes rows may take.
+/// A budget of bytes for expanded rows.
 pub struct BytesLeft {
     left: u64,
 }
 
 impl BytesLeft {
-    /// So many.
+    /// Creates a budget.
     pub fn new(bytes: u64) -> BytesLeft {
         BytesLeft { left: bytes }
     }
@@ -97,19 +97,19 @@ impl BytesLeft {
         fits
     }
 
-    /// Whether these values fit beside those before, each written out where it stands. No value counts as nothing, so that this ends soon
-    /// where they do not.
-    pub fn holds(&mut self, values: &ArrayRef) -> bool {
+    /// Takes the memory of these values, each expanded where it occurs. Returns false if they exceed the budget. Every value counts at least one
+    /// byte, so that this stops early.
+    pub fn take_values(&mut self, values: &ArrayRef) -> bool {
         let count = values.len() as u64;
         if !self.take(count) {
             return false;
         }
         match values.data_type() {
-            DataType::Utf8 => self.between(values.as_string::<i32>().value_offsets()),
-            DataType::Binary => self.between(values.as_binary::<i32>().value_offsets()),
-            DataType::LargeUtf8 => self.between(values.as_string::<i64>().value_offsets()),
-            DataType::LargeBinary => self.between(values.as_binary::<i64>().value_offsets()),
-            // The length is the first thing in a view.
+            DataType::Utf8 => self.byte_span(values.as_string::<i32>().value_offsets()),
+            DataType::Binary => self.byte_span(values.as_binary::<i32>().value_offsets()),
+            DataType::LargeUtf8 => self.byte_span(values.as_string::<i64>().value_offsets()),
+            DataType::LargeBinary => self.byte_span(values.as_binary::<i64>().value_offsets()),
+            // The first four bytes of a view are its length.
             DataType::Utf8View => values.as_string_view().views().iter().all(|view| self.take(u64::from(*view as u32))),
             DataType::BinaryView => {
                 values.as_binary_view().views().iter().all(|view| self.take(u64::from(*view as u32)))
@@ -140,53 +140,53 @@ impl BytesLeft {
                 let list = values.as_fixed_size_list();
                 let start = usize::try_from(list.value_offset(0)).unwrap_or(0);
                 let length = list.len().saturating_mul(usize::try_from(list.value_length()).unwrap_or(0));
-                list.is_empty() || self.holds(&list.values().slice(start, length))
+                list.is_empty() || self.take_values(&list.values().slice(start, length))
             }
             DataType::Struct(members) => {
                 let names: u64 = members.iter().map(|member| member.name().len() as u64).sum();
                 self.take(names.saturating_mul(count))
-                    && values.as_struct().columns().iter().all(|member| self.holds(member))
+                    && values.as_struct().columns().iter().all(|member| self.take_values(member))
             }
             DataType::Dictionary(key, _) => match key.as_ref() {
-                DataType::Int8 => self.words::<Int8Type>(values),
-                DataType::Int16 => self.words::<Int16Type>(values),
-                DataType::Int32 => self.words::<Int32Type>(values),
-                DataType::Int64 => self.words::<Int64Type>(values),
-                DataType::UInt8 => self.words::<UInt8Type>(values),
-                DataType::UInt16 => self.words::<UInt16Type>(values),
-                DataType::UInt32 => self.words::<UInt32Type>(values),
-                DataType::UInt64 => self.words::<UInt64Type>(values),
+                DataType::Int8 => self.dictionary_values::<Int8Type>(values),
+                DataType::Int16 => self.dictionary_values::<Int16Type>(values),
+                DataType::Int32 => self.dictionary_values::<Int32Type>(values),
+                DataType::Int64 => self.dictionary_values::<Int64Type>(values),
+                DataType::UInt8 => self.dictionary_values::<UInt8Type>(values),
+                DataType::UInt16 => self.dictionary_values::<UInt16Type>(values),
+                DataType::UInt32 => self.dictionary_values::<UInt32Type>(values),
+                DataType::UInt64 => self.dictionary_values::<UInt64Type>(values),
                 _ => false,
             },
             other => self.take(count.saturating_mul(other.primitive_width().unwrap_or(1) as u64)),
         }
     }
 
-    fn between<O: Into<i64> + Copy>(&mut self, offsets: &[O]) -> bool {
+    fn byte_span<O: Into<i64> + Copy>(&mut self, offsets: &[O]) -> bool {
         let ends = offsets.first().zip(offsets.last());
         let bytes = ends.map_or(0, |(first, last)| (*last).into().saturating_sub((*first).into()));
         self.take(u64::try_from(bytes).unwrap_or(0))
     }
 
     fn items<O: Into<i64> + Copy>(&mut self, items: &ArrayRef, offsets: &[O]) -> bool {
-        let place = |offset: &O| usize::try_from((*offset).into()).unwrap_or(0).min(items.len());
-        let (Some(first), Some(last)) = (offsets.first().map(place), offsets.last().map(place)) else { return true };
-        self.holds(&items.slice(first, last.saturating_sub(first)))
+        let index = |offset: &O| usize::try_from((*offset).into()).unwrap_or(0).min(items.len());
+        let (Some(first), Some(last)) = (offsets.first().map(index), offsets.last().map(index)) else { return true };
+        self.take_values(&items.slice(first, last.saturating_sub(first)))
     }
 
     fn views<O: Into<i64> + Copy>(&mut self, items: &ArrayRef, offsets: &[O], sizes: &[O]) -> bool {
-        let place = |offset: &O| usize::try_from((*offset).into()).unwrap_or(0).min(items.len());
+        let index = |offset: &O| usize::try_from((*offset).into()).unwrap_or(0).min(items.len());
         offsets.iter().zip(sizes).all(|(offset, size)| {
-            let first = place(offset);
-            self.holds(&items.slice(first, place(size).min(items.len() - first)))
+            let first = index(offset);
+            self.take_values(&items.slice(first, index(size).min(items.len() - first)))
         })
     }
 
-    /// Of a dictionary each row has a value.
-    fn words<K: ArrowDictionaryKeyType>(&mut self, values: &ArrayRef) -> bool {
+    /// Every row of a dictionary counts its value.
+    fn dictionary_values<K: ArrowDictionaryKeyType>(&mut self, values: &ArrayRef) -> bool {
         let dictionary = values.as_dictionary::<K>();
-        let words = dictionary.values();
-        dictionary.keys_iter().flatten().all(|key| key >= words.len() || self.holds(&words.slice(key, 1)))
+        let items = dictionary.values();
+        dictionary.keys_iter().flatten().all(|key| key >= items.len() || self.take_values(&items.slice(key, 1)))
     }
 }
 
@@ -200,12 +200,12 @@ mod tests {
 
     #[test]
     fn what_stands_in_many_rows_counts_in_each() {
-        let fits = |values: ArrayRef, bytes: u64| BytesLeft::new(bytes).holds(&values);
+        let fits = |values: ArrayRef, bytes: u64| BytesLeft::new(bytes).take_values(&values);
         let long = "x".repeat(1_000);
-        let words: ArrayRef = Arc::new(StringArray::from(vec![long.as_str()]));
+        let dictionary_values: ArrayRef = Arc::new(StringArray::from(vec![long.as_str()]));
         let keys = Int32Array::from(vec![0; 100]);
-        let words: ArrayRef = Arc::new(DictionaryArray::new(keys, words));
-        assert!(fits(words.clone(), 120_000) && !fits(words, 99_000));
+        let dictionary_values: ArrayRef = Arc::new(DictionaryArray::new(keys, dictionary_values));
+        assert!(fits(dictionary_values.clone(), 120_000) && !fits(dictionary_values, 99_000));
         let views: ArrayRef = Arc::new(StringViewArray::from(vec![long.as_str(); 100]));
         assert!(fits(views.clone(), 120_000) && !fits(views, 99_000));
         let items: ArrayRef = Arc::new(Int32Array::from(vec![1; 1_000]));
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn types_hold_what_they_can() {
-        let can = |kind: DataType, wanted: &str| can_be(&kind, &ColumnType::from_name(wanted).unwrap());
+        let can = |kind: DataType, wanted: &str| is_convertible(&kind, &ColumnType::from_name(wanted).unwrap());
         assert!(
             can(DataType::UInt8, "int64") && can(DataType::Float16, "float64") && can(DataType::Date32, "timestamp")
         );
@@ -226,8 +226,8 @@ mod tests {
             Arc::new(Field::new("run_ends", DataType::Int32, false)),
             Arc::new(Field::new("values", DataType::Utf8, true)),
         );
-        let within = DataType::Struct(vec![Field::new("a", runs.clone(), true)].into());
-        assert!(!can(runs, "text") && !can(within, "text"));
+        let nested = DataType::Struct(vec![Field::new("a", runs.clone(), true)].into());
+        assert!(!can(runs, "text") && !can(nested, "text"));
         assert!(!can(DataType::Utf8, "int64") && !can(DataType::Float64, "int64") && !can(DataType::Utf8, "binary"));
         let mut deep = DataType::Int8;
         for _ in 0..10 {

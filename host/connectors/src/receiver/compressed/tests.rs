@@ -16,7 +16,7 @@ fn gzip(text: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn packed(text: &[u8]) -> [(&'static str, Vec<u8>); 2] {
+fn compress_all(text: &[u8]) -> [(&'static str, Vec<u8>); 2] {
     [("a.gz", gzip(text)), ("a.zst", zstd::encode_all(text, 3).unwrap())]
 }
 
@@ -24,8 +24,8 @@ fn source(format: Format) -> SourceSpec {
     SourceSpec::new("in", SourceKind::File { path: PathBuf::new() }, format)
 }
 
-fn open(folder: &Path, name: &str, bytes: &[u8], format: Format) -> Stream {
-    let path = folder.join(name);
+fn open(dir: &Path, name: &str, bytes: &[u8], format: Format) -> Stream {
+    let path = dir.join(name);
     std::fs::write(&path, bytes).unwrap();
     Stream::of(&source(format), &path, std::fs::File::open(&path).unwrap()).unwrap()
 }
@@ -38,26 +38,26 @@ fn all(stream: &mut Stream) -> Vec<u8> {
 
 #[test]
 fn what_was_compressed_is_read_as_it_was() {
-    let (folder, text) = (tempfile::tempdir().unwrap(), text());
-    for (name, bytes) in packed(&text) {
+    let (dir, text) = (tempfile::tempdir().unwrap(), text());
+    for (name, bytes) in compress_all(&text) {
         for name in [name, "no-ending"] {
-            let mut stream = open(folder.path(), name, &bytes, Format::Text);
-            assert!(stream.is_packed());
+            let mut stream = open(dir.path(), name, &bytes, Format::Text);
+            assert!(stream.is_compressed());
             assert!(all(&mut stream) == text && stream.damage().unwrap().is_none());
         }
-        let mut twice = open(folder.path(), name, &[&bytes[..], &bytes[..]].concat(), Format::Text);
+        let mut twice = open(dir.path(), name, &[&bytes[..], &bytes[..]].concat(), Format::Text);
         assert!(all(&mut twice) == [&text[..], &text[..]].concat(), "members one behind the other");
-        assert!(!open(folder.path(), "records", &bytes, Format::Binary { record_bytes: None }).is_packed());
-        assert!(open(folder.path(), name, &bytes, Format::Binary { record_bytes: None }).is_packed());
-        assert!(!open(folder.path(), name, b"", Format::Text).is_packed(), "an empty file is empty");
+        assert!(!open(dir.path(), "records", &bytes, Format::Binary { record_bytes: None }).is_compressed());
+        assert!(open(dir.path(), name, &bytes, Format::Binary { record_bytes: None }).is_compressed());
+        assert!(!open(dir.path(), name, b"", Format::Text).is_compressed(), "an empty file is empty");
     }
 }
 
 #[test]
 fn reading_goes_on_from_any_byte() {
-    let (folder, text) = (tempfile::tempdir().unwrap(), text());
-    for (name, bytes) in packed(&text) {
-        let mut stream = open(folder.path(), name, &bytes, Format::Text);
+    let (dir, text) = (tempfile::tempdir().unwrap(), text());
+    for (name, bytes) in compress_all(&text) {
+        let mut stream = open(dir.path(), name, &bytes, Format::Text);
         for at in [500_000, 3, 500_001, BLOCK_BYTES, text.len()] {
             assert!(stream.seek_to(at as u64).unwrap());
             let mut found = vec![0; 1000.min(text.len() - at)];
@@ -70,20 +70,20 @@ fn reading_goes_on_from_any_byte() {
 
 #[test]
 fn what_is_before_damage_is_read_and_always_the_same() {
-    let (folder, text) = (tempfile::tempdir().unwrap(), text());
-    for (name, bytes) in packed(&text) {
+    let (dir, text) = (tempfile::tempdir().unwrap(), text());
+    for (name, bytes) in compress_all(&text) {
         let half = bytes.len() / 2;
         let mut flipped = bytes.clone();
         flipped[half..half + 8].iter_mut().for_each(|byte| *byte ^= 0xa5);
         for broken in [&bytes[..half], &bytes[..bytes.len() - 2], &flipped[..], &b"plain text"[..], &bytes[..3]] {
-            let mut stream = open(folder.path(), name, broken, Format::Text);
-            let whole = all(&mut stream);
+            let mut stream = open(dir.path(), name, broken, Format::Text);
+            let complete = all(&mut stream);
             let why = stream.damage().unwrap().expect("damage");
-            assert!(why.contains(&format!("behind {} bytes", whole.len())), "{why}");
+            assert!(why.contains(&format!("behind {} bytes", complete.len())), "{why}");
             for step in [1, 777, BLOCK_BYTES + 1] {
-                let mut again = open(folder.path(), name, broken, Format::Text);
-                again.seek_to(whole.len().min(step) as u64).unwrap();
-                let mut bytes = whole[..whole.len().min(step)].to_vec();
+                let mut again = open(dir.path(), name, broken, Format::Text);
+                again.seek_to(complete.len().min(step) as u64).unwrap();
+                let mut bytes = complete[..complete.len().min(step)].to_vec();
                 let mut block = vec![0; step];
                 loop {
                     match again.read(&mut block).unwrap() {
@@ -91,7 +91,7 @@ fn what_is_before_damage_is_read_and_always_the_same() {
                         read => bytes.extend_from_slice(&block[..read]),
                     }
                 }
-                assert!(bytes == whole && again.damage().unwrap() == Some(why.clone()), "{name} {step}");
+                assert!(bytes == complete && again.damage().unwrap() == Some(why.clone()), "{name} {step}");
             }
         }
     }

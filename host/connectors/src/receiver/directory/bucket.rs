@@ -2,7 +2,7 @@
 //! last one are listed without all others; all are listed now and then, for those that come between.
 
 use super::walk::Walk;
-use super::{Folder, ScanResult, takes_by};
+use super::{Dir, ScanResult, takes_by};
 use crate::limits::OBJECTS_LIST_ALL_MS;
 use crate::receiver::content::Content;
 use crate::receiver::file::{OTHER_OBJECT, OpenedFile, SourceFile};
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 const REST: u32 = 20;
 
 /// What is below a prefix of a bucket.
-pub struct BucketFolder {
+pub struct BucketDir {
     reader: BucketReader,
     walk: Walk,
     subfolders: bool,
@@ -31,11 +31,11 @@ pub struct BucketFolder {
     all_again: Option<Instant>,
 }
 
-impl BucketFolder {
+impl BucketDir {
     /// Of a source.
-    pub fn new(source: &SourceSpec, reader: BucketReader) -> BucketFolder {
+    pub fn new(source: &SourceSpec, reader: BucketReader) -> BucketDir {
         let (walk, subfolders) = (Walk::new(&source.files), source.files.subfolders);
-        BucketFolder { reader, walk, subfolders, last: None, all_again: None }
+        BucketDir { reader, walk, subfolders, last: None, all_again: None }
     }
 
     /// Lists names, page by page. How many pages and names there were.
@@ -72,7 +72,7 @@ impl BucketFolder {
                 }
             }
             if page.page_token.is_some() && page.page_token == asked {
-                let words = format!("the server lists the same names of {} again and again", bucket.place());
+                let words = format!("the server lists the same names of {} repeatedly", bucket.url());
                 return Err(io::Error::other(Error::environment(words)));
             }
             token = page.page_token;
@@ -84,12 +84,12 @@ impl BucketFolder {
     }
 }
 
-impl Folder for BucketFolder {
+impl Dir for BucketDir {
     fn look(&mut self, see: &mut dyn FnMut(OsString, Option<FileFacts>)) -> Result<ScanResult, (PathBuf, io::Error)> {
         let began = Instant::now();
         let all = self.all_again.is_none_or(|again| again <= began) || self.last.is_none();
         let behind = self.last.take().filter(|_| !all);
-        let place = PathBuf::from(self.reader.bucket.place());
+        let place = PathBuf::from(self.reader.bucket.url());
         let listed = self.list(behind.as_deref(), see);
         // Where nothing came behind it, it still is the last.
         self.last = self.last.take().or(behind);
@@ -112,7 +112,7 @@ impl Folder for BucketFolder {
 
     fn open_again<'a>(&self, part: SourceFile<'a>, from: Position) -> Result<Option<OpenedFile<'a>>, Error> {
         match self.reader.open(&part.name)? {
-            Some(object) if !part.goes_on_in(&object.facts(), from) => Err(part.changed(from, OTHER_OBJECT)),
+            Some(object) if !part.is_same_object(&object.facts(), from) => Err(part.changed(from, OTHER_OBJECT)),
             Some(object) => part.at(object, from).map(Some),
             None => Err(part.changed(from, "it no longer exists")),
         }
@@ -175,7 +175,7 @@ mod tests {
             stream.write_all((head + &text).as_bytes())
         }
 
-        fn folder(&self) -> BucketFolder {
+        fn dir(&self) -> BucketDir {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let endpoint = format!("http://{}", listener.local_addr().unwrap());
             let server = self.clone();
@@ -195,13 +195,13 @@ mod tests {
             let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
             let spec = SourceSpec::objects("in", "s3://bucket/in").files(FilesRead { pattern: None, subfolders: true });
             let bucket = Bucket::open("s3://bucket/in", &settings, RetryConfig::default()).unwrap();
-            BucketFolder::new(&spec, BucketReader::of(&spec, bucket, Arc::new(|_| true)))
+            BucketDir::new(&spec, BucketReader::of(&spec, bucket, Arc::new(|_| true)))
         }
 
         /// The names that a look tells, whether they are all, and what it asked for.
-        fn look(&self, folder: &mut BucketFolder) -> (Vec<String>, bool, Vec<String>) {
+        fn look(&self, dir: &mut BucketDir) -> (Vec<String>, bool, Vec<String>) {
             let mut names = Vec::new();
-            let found = folder.look(&mut |name, _| names.push(name.into_string().unwrap())).unwrap();
+            let found = dir.look(&mut |name, _| names.push(name.into_string().unwrap())).unwrap();
             (names, found.whole, std::mem::take(&mut self.asked.lock().unwrap()))
         }
 
@@ -213,25 +213,25 @@ mod tests {
     #[test]
     fn names_behind_the_last_are_listed_without_the_others() {
         let server = Server::default();
-        let mut folder = server.folder();
+        let mut dir = server.dir();
         let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        assert_eq!(server.look(&mut folder), (Vec::new(), false, texts(&["behind "])), "nothing tells nothing");
+        assert_eq!(server.look(&mut dir), (Vec::new(), false, texts(&["behind "])), "nothing tells nothing");
         server.has(&["a", "b.tmp", "c", "d/_e", "d/empty", "d/f"]);
         let all = texts(&["behind ", "more in/b.tmp", "more in/d/_e"]);
-        assert_eq!(server.look(&mut folder), (texts(&["a", "c", "d/f"]), true, all.clone()));
-        assert_eq!(server.look(&mut folder), (Vec::new(), false, texts(&["behind in/d/f"])));
+        assert_eq!(server.look(&mut dir), (texts(&["a", "c", "d/f"]), true, all.clone()));
+        assert_eq!(server.look(&mut dir), (Vec::new(), false, texts(&["behind in/d/f"])));
         server.has(&["a", "b", "c", "d/f", "g", "h", "i"]);
         let more = texts(&["behind in/d/f", "more in/h"]);
-        assert_eq!(server.look(&mut folder), (texts(&["g", "h", "i"]), false, more));
-        assert_eq!(server.look(&mut folder), (Vec::new(), false, texts(&["behind in/i"])));
+        assert_eq!(server.look(&mut dir), (texts(&["g", "h", "i"]), false, more));
+        assert_eq!(server.look(&mut dir), (Vec::new(), false, texts(&["behind in/i"])));
         // All are listed when it is time, and where one answer holds them all, always.
-        folder.all_again = Some(Instant::now());
-        let (names, whole, _) = server.look(&mut folder);
+        dir.all_again = Some(Instant::now());
+        let (names, whole, _) = server.look(&mut dir);
         assert_eq!((names, whole), (texts(&["a", "b", "c", "d/f", "g", "h", "i"]), true));
         server.has(&["a"]);
-        folder.all_again = Some(Instant::now());
+        dir.all_again = Some(Instant::now());
         for _ in 0..2 {
-            assert_eq!(server.look(&mut folder), (texts(&["a"]), true, texts(&["behind "])));
+            assert_eq!(server.look(&mut dir), (texts(&["a"]), true, texts(&["behind "])));
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::super::WatchTimes;
 use super::super::file_facts::{FileChange, FileFacts};
-use super::{Folder, os_name, stored_name};
+use super::{Dir, os_name, stored_name};
 use crate::limits::DIRECTORY_NAMES_GONE_MAX;
 use millstream_base::batch::position::Position;
 use millstream_base::job::spec::SourceSpec;
@@ -71,7 +71,7 @@ impl Listing {
             source: source.name.clone(),
             path,
             times,
-            retry: source.kind.retry_folder().is_some(),
+            retry: source.kind.retry_dir().is_some(),
             known: ended.into_iter().filter_map(|(name, end)| Some((os_name(&name)?, known(end)))).collect(),
             gone: VecDeque::new(),
             names_gone_max: DIRECTORY_NAMES_GONE_MAX,
@@ -87,12 +87,12 @@ impl Listing {
     }
 
     /// Looks at the names of the folder. An error tells what could not be looked at.
-    pub fn look(&mut self, folder: &mut dyn Folder) -> Result<ListingResult, (PathBuf, io::Error)> {
+    pub fn look(&mut self, dir: &mut dyn Dir) -> Result<ListingResult, (PathBuf, io::Error)> {
         let began = Instant::now();
         self.looks += 1;
         let mut look = ListingResult::default();
         let mut new = Vec::new();
-        let found = folder.look(&mut |name, facts| {
+        let found = dir.look(&mut |name, facts| {
             let Some(facts) = facts else { return self.leave_out(name) };
             if self.is_known(&name, facts) {
                 return;
@@ -122,7 +122,7 @@ impl Listing {
     fn leave_out(&mut self, name: OsString) {
         let (looks, path) = (self.looks, self.path.join(&name));
         let known = self.known.entry(name).or_insert_with(|| {
-            warn!("source `{}`: `{}` is not a regular file and is left out", self.source, path.display());
+            warn!("source `{}`: `{}` is not a regular file and is ignored", self.source, path.display());
             KnownName { end: None, seen: looks, gone: false, told: true }
         });
         known.seen = looks;
@@ -147,7 +147,7 @@ impl Listing {
                     known.told = true;
                     warn!(
                         "source `{}`: `{}` has changed since it was read: {} bytes were read, it has {} now. It is not read \
-                         again; write a file under another name and rename it when it is whole, or raise `settle`",
+                         again; write a file under another name and rename it when it is complete, or raise `settle`",
                         self.source,
                         path.display(),
                         end.offset,
@@ -157,7 +157,7 @@ impl Listing {
                 return true;
             }
             FileChange::Changed | FileChange::Replaced => {
-                info!("source `{}`: another file is in the place of `{}`, which was read", self.source, path.display());
+                info!("source `{}`: another file replaced `{}`, which was read", self.source, path.display());
             }
         }
         self.known.remove(name);

@@ -1,7 +1,7 @@
 //! A folder whose files are spread over the processes of a job: one lists it, and each reads the files that it owns, see `inbox/files`.
 
 use super::listing::Listing;
-use super::{FileRead, FolderFiles, os_name, stored_name};
+use super::{DirFiles, FileRead, os_name, stored_name};
 use crate::limits::FILES_ORDERED_MAX;
 use crate::receiver::file::failed;
 use crate::receiver::outage::{LOOK_EVERY, Outage};
@@ -33,12 +33,12 @@ pub fn start(
     runtime: &Handle,
     (share, processes): (Share, usize),
 ) {
-    if share.tells_clocks() {
+    if share.reports_clocks() {
         let (source, path, from, listing) = (source.clone(), path.clone(), from.clone(), inbox.clone());
         let name = format!("the thread that lists the folder of source `{}`", source.name);
         on_thread(listing, runtime, &name, move |inbox, runtime| {
-            let listed = FolderFiles::open(source, path, inbox, runtime)
-                .and_then(|files| FolderLister::new(files, times, &from, processes).list(inbox, runtime));
+            let listed = DirFiles::open(source, path, inbox, runtime)
+                .and_then(|files| DirLister::new(files, times, &from, processes).list(inbox, runtime));
             listed.unwrap_or_else(|error| inbox.fail(error));
         });
     }
@@ -46,16 +46,16 @@ pub fn start(
     let begun: HashMap<String, Position> = begun.map(|(name, at)| (name.clone(), *at)).collect();
     let name = format!("the receiver of source `{}`", source.name);
     on_thread(inbox, runtime, &name, move |inbox, runtime| {
-        let opened = FolderFiles::open(source, path, inbox, runtime);
-        let reader = |files| FolderReader { files, begun, told: BTreeSet::new(), lists: share.tells_clocks() };
+        let opened = DirFiles::open(source, path, inbox, runtime);
+        let reader = |files| DirReader { files, begun, told: BTreeSet::new(), lists: share.reports_clocks() };
         let read = opened.and_then(|files| reader(files).read(inbox, runtime));
         read.unwrap_or_else(|error| inbox.fail(error));
     });
 }
 
 /// Who reads the files that one process owns.
-struct FolderReader {
-    files: FolderFiles,
+struct DirReader {
+    files: DirFiles,
     /// Where files are read on that an earlier start has read in part.
     begun: HashMap<String, Position>,
     /// Files that are not there, as was told.
@@ -64,7 +64,7 @@ struct FolderReader {
     lists: bool,
 }
 
-impl FolderReader {
+impl DirReader {
     /// Reads what is ordered, until the inbox is closed.
     fn read(&mut self, inbox: &Inbox, runtime: &Handle) -> Result<(), Error> {
         let mut waiting = VecDeque::new();
@@ -90,7 +90,7 @@ impl FolderReader {
     /// Reads a file to its end. `false`: the inbox is closed.
     fn read_file(&mut self, name: String, inbox: &Inbox, runtime: &Handle) -> Result<bool, Error> {
         let begun = self.begun.remove(&name);
-        if !inbox.begins_file(&name, begun.unwrap_or_default()) {
+        if !inbox.begin_file(&name, begun.unwrap_or_default()) {
             return Ok(false);
         }
         let read = match begun {
@@ -101,7 +101,7 @@ impl FolderReader {
             FileRead::Ended(_) => Ok(true),
             FileRead::Missing => {
                 self.tell_missing(&name);
-                Ok(inbox.file_is_missing(name))
+                Ok(inbox.report_missing_file(name))
             }
             FileRead::Closed => Ok(false),
         }
@@ -116,7 +116,7 @@ impl FolderReader {
             let (source, path) = (&self.files.source.name, self.files.path.join(os_name(name).unwrap_or_default()));
             let path = path.display();
             warn!(
-                "source `{source}`: `{path}` vanished before it was read. Where it still is there for process 0, which lists the folder, let \
+                "source `{source}`: `{path}` vanished before it was read. If process 0, which lists the directory, still has it, let \
                  all processes see the same files"
             );
         }
@@ -124,8 +124,8 @@ impl FolderReader {
 }
 
 /// Who lists a folder for all processes.
-struct FolderLister {
-    files: FolderFiles,
+struct DirLister {
+    files: DirFiles,
     listing: Listing,
     away: Outage,
     /// What each process owns.
@@ -146,15 +146,15 @@ struct FolderLister {
     settled: Option<bool>,
 }
 
-impl FolderLister {
-    fn new(files: FolderFiles, times: WatchTimes, from: &Positions, processes: usize) -> FolderLister {
+impl DirLister {
+    fn new(files: DirFiles, times: WatchTimes, from: &Positions, processes: usize) -> DirLister {
         let holds = from.contains_key(FILE_CLOCK_PREFIX);
         let (clocks, from): (Positions, Positions) =
             from.clone().into_iter().partition(|(name, _)| name.starts_with(FILE_CLOCK_PREFIX));
         let (ended, begun): (Vec<_>, Vec<_>) = from.into_iter().partition(|(_, position)| position.ended());
         let listing = Listing::new(&files.source, files.path.clone(), times, ended);
         let away = Outage::new(&files.source, &files.path);
-        let mut lister = FolderLister {
+        let mut lister = DirLister {
             listing,
             away,
             files,
@@ -198,7 +198,7 @@ impl FolderLister {
     fn look(&mut self) -> Result<Duration, Error> {
         match self.listing.look(self.files.place.as_mut()) {
             Ok(look) => {
-                self.away.back();
+                self.away.recovered();
                 self.settled = Some(!look.settling);
                 self.forgotten.extend(look.forgotten);
                 look.new.iter().for_each(|name| self.found(stored_name(name)));
@@ -268,7 +268,7 @@ impl FolderLister {
         }
         let all_are_begun = self.not_begun.is_empty() && self.waiting.iter().all(VecDeque::is_empty);
         if all_are_begun && std::mem::take(&mut self.holds) {
-            return inbox.all_files_are_begun();
+            return inbox.report_all_files_begun();
         }
         true
     }

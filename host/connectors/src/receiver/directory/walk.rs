@@ -2,8 +2,8 @@
 //! name then, whatever leads to it, and no circle of links is walked for ever.
 
 use super::listing::is_left_out;
-use super::{Folder, ScanResult};
-use crate::limits::DIRECTORY_FOLDERS_MAX;
+use super::{Dir, ScanResult};
+use crate::limits::DIRECTORY_DIRS_MAX;
 use crate::receiver::content::Content;
 use crate::receiver::file::{OpenedFile, SourceFile, failed};
 use crate::receiver::file_facts::FileFacts;
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// A folder of this machine.
-pub struct LocalFolder {
+pub struct LocalDir {
     source: SourceSpec,
     path: PathBuf,
     walk: Walk,
@@ -28,20 +28,18 @@ pub struct LocalFolder {
     pause: Pause,
 }
 
-impl LocalFolder {
+impl LocalDir {
     /// Of a source; `pause` says whether to go on waiting.
-    pub fn new(source: &SourceSpec, path: PathBuf, pause: Pause) -> LocalFolder {
-        LocalFolder { walk: Walk::new(&source.files), source: source.clone(), path, modified: None, pause }
+    pub fn new(source: &SourceSpec, path: PathBuf, pause: Pause) -> LocalDir {
+        LocalDir { walk: Walk::new(&source.files), source: source.clone(), path, modified: None, pause }
     }
 }
 
-impl Folder for LocalFolder {
+impl Dir for LocalDir {
     fn look(&mut self, see: &mut dyn FnMut(OsString, Option<FileFacts>)) -> Result<ScanResult, (PathBuf, io::Error)> {
         let names = match self.walk.names(&self.path) {
             // Nothing was given back yet.
-            Err((_, error))
-                if error.kind() == ErrorKind::NotFound && self.source.kind.retry_folder().is_some() =>
-            {
+            Err((_, error)) if error.kind() == ErrorKind::NotFound && self.source.kind.retry_dir().is_some() => {
                 return Ok(ScanResult::default());
             }
             names => names?,
@@ -85,7 +83,7 @@ pub struct Walk {
     /// The pattern is one of paths.
     of_paths: bool,
     subfolders: bool,
-    folders_max: usize,
+    dirs_max: usize,
 }
 
 /// What a walk found.
@@ -102,28 +100,28 @@ impl Walk {
     pub fn new(files: &FilesRead) -> Walk {
         let pattern = files.pattern.as_ref().map(|pattern| Pattern::new(pattern).unwrap_or_default());
         let of_paths = files.pattern.as_ref().is_some_and(|pattern| pattern.contains('/'));
-        Walk { pattern, of_paths, subfolders: files.subfolders, folders_max: DIRECTORY_FOLDERS_MAX }
+        Walk { pattern, of_paths, subfolders: files.subfolders, dirs_max: DIRECTORY_DIRS_MAX }
     }
 
     /// All names that count. An error tells what could not be looked at.
-    pub fn names(&self, folder: &Path) -> Result<Names, (PathBuf, io::Error)> {
+    pub fn names(&self, dir: &Path) -> Result<Names, (PathBuf, io::Error)> {
         let mut found = Names { empty: true, ..Names::default() };
         let mut waiting = vec![PathBuf::new()];
-        let mut folders = 0;
+        let mut dirs = 0;
         while let Some(below) = waiting.pop() {
-            let place = folder.join(&below);
-            folders += 1;
-            if folders > self.folders_max {
-                let words = format!("there are more than {} folders; read them by several sources", self.folders_max);
+            let place = dir.join(&below);
+            dirs += 1;
+            if dirs > self.dirs_max {
+                let words = format!("there are more than {} folders; read them by several sources", self.dirs_max);
                 return Err((place, io::Error::other(words)));
             }
             let entries = match std::fs::read_dir(&place) {
                 // Gone since its name was read.
-                Err(error) if error.kind() == ErrorKind::NotFound && folders > 1 => continue,
+                Err(error) if error.kind() == ErrorKind::NotFound && dirs > 1 => continue,
                 // The folder as a whole waits for what is in it.
-                Err(error) if folders > 1 => {
+                Err(error) if dirs > 1 => {
                     let words = format!("{}: {error}", place.display());
-                    return Err((folder.to_owned(), io::Error::new(error.kind(), words)));
+                    return Err((dir.to_owned(), io::Error::new(error.kind(), words)));
                 }
                 entries => entries.map_err(|error| (place.clone(), error))?,
             };
@@ -170,17 +168,17 @@ mod tests {
         Walk::new(&FilesRead { pattern: pattern.map(str::to_owned), subfolders })
     }
 
-    fn names(walk: &Walk, folder: &Path) -> Vec<String> {
-        let found = walk.names(folder).unwrap();
+    fn names(walk: &Walk, dir: &Path) -> Vec<String> {
+        let found = walk.names(dir).unwrap();
         let mut names: Vec<_> = found.files.iter().map(|(name, _)| name.to_str().unwrap().to_owned()).collect();
         names.sort();
         names
     }
 
     #[test]
-    fn files_of_folders_in_the_folder_have_their_paths_as_names() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
+    fn files_of_dirs_in_the_dir_have_their_paths_as_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
         for name in ["b/c", "b/.hidden", "d"] {
             fs::create_dir_all(at(name)).unwrap();
         }
@@ -190,7 +188,7 @@ mod tests {
         symlink(at("b"), at("b/c/circle")).unwrap();
         symlink(at("b/3.csv"), at("link.csv")).unwrap();
         symlink("nowhere", at("broken.csv")).unwrap();
-        let of = |pattern, subfolders| names(&walk(pattern, subfolders), folder.path());
+        let of = |pattern, subfolders| names(&walk(pattern, subfolders), dir.path());
         assert_eq!(of(None, false), ["1.csv", "2.json", "link.csv"]);
         assert_eq!(of(None, true), ["1.csv", "2.json", "b/3.csv", "b/c/4.csv", "d/[7].csv", "link.csv"]);
         assert_eq!(of(Some("*.csv"), false), ["1.csv", "link.csv"]);
@@ -198,21 +196,21 @@ mod tests {
         assert_eq!(of(Some("b/*.csv"), true), ["b/3.csv"]);
         assert_eq!(of(Some("b/**/*.csv"), true), ["b/3.csv", "b/c/4.csv"]);
         assert_eq!(of(Some("**/[[]?].csv"), true), ["d/[7].csv"]);
-        assert!(!walk(Some("none"), false).names(folder.path()).unwrap().empty);
+        assert!(!walk(Some("none"), false).names(dir.path()).unwrap().empty);
     }
 
     #[test]
-    fn more_folders_than_are_bearable_are_told() {
-        let folder = tempfile::tempdir().unwrap();
+    fn more_dirs_than_are_bearable_are_told() {
+        let dir = tempfile::tempdir().unwrap();
         for number in 0..5 {
-            fs::create_dir(folder.path().join(number.to_string())).unwrap();
+            fs::create_dir(dir.path().join(number.to_string())).unwrap();
         }
         let mut walk = walk(None, true);
-        walk.folders_max = 5;
-        let (_, error) = walk.names(folder.path()).err().unwrap();
+        walk.dirs_max = 5;
+        let (_, error) = walk.names(dir.path()).err().unwrap();
         assert!(error.to_string().contains("more than 5 folders"), "{error}");
-        walk.folders_max = 6;
-        assert!(walk.names(folder.path()).unwrap().files.is_empty());
-        assert!(walk.names(&folder.path().join("none")).is_err());
+        walk.dirs_max = 6;
+        assert!(walk.names(dir.path()).unwrap().files.is_empty());
+        assert!(walk.names(&dir.path().join("none")).is_err());
     }
 }

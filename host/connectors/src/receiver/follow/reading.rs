@@ -1,6 +1,6 @@
 //! One file of a log, read on as long as it is the one at the path, and to its end when it was rotated.
 
-use super::log_folder::{self, LogFile, RecentBytes};
+use super::log_dir::{self, LogFile, RecentBytes};
 use super::{FollowedLog, ReadEnd};
 use crate::receiver::file::{SourceFile, failed};
 use crate::receiver::framing::Framer;
@@ -121,7 +121,7 @@ impl FollowedLog<'_> {
     /// Hands over all whole records. `false`: the inbox is closed.
     fn put(&mut self, framer: &mut Framer, number: u64, position: &mut Position) -> bool {
         while let Some(chunk) = framer.next(true) {
-            *position = identity::behind(&chunk);
+            *position = identity::position_after(&chunk);
             if let Some((_, known)) = self.known.get_mut(&number) {
                 *known = *position;
             }
@@ -137,9 +137,7 @@ impl FollowedLog<'_> {
         match std::fs::metadata(self.path) {
             Ok(metadata) => metadata.ino() == inode,
             // A folder that is away for a moment is no rotation.
-            Err(error) => {
-                error.kind() != ErrorKind::NotFound || self.path.parent().is_some_and(|folder| !is_there(folder))
-            }
+            Err(error) => error.kind() != ErrorKind::NotFound || self.path.parent().is_some_and(|dir| !is_there(dir)),
         }
     }
 
@@ -150,8 +148,8 @@ impl FollowedLog<'_> {
     }
 }
 
-fn is_there(folder: &Path) -> bool {
-    folder.as_os_str().is_empty() || folder.exists()
+fn is_there(dir: &Path) -> bool {
+    dir.as_os_str().is_empty() || dir.exists()
 }
 
 /// What is there, at most so much.
@@ -166,6 +164,6 @@ fn read_block(file: &File, bytes_max: usize) -> io::Result<Vec<u8>> {
 fn age(metadata: &std::fs::Metadata) -> Duration {
     let seconds = u64::try_from(metadata.ctime()).unwrap_or(0);
     let changed = Duration::new(seconds, u32::try_from(metadata.ctime_nsec()).unwrap_or(0));
-    let last = log_folder::modified(metadata).max(SystemTime::UNIX_EPOCH + changed);
+    let last = log_dir::modified(metadata).max(SystemTime::UNIX_EPOCH + changed);
     SystemTime::now().duration_since(last).unwrap_or_default()
 }

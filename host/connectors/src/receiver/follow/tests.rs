@@ -84,7 +84,7 @@ fn pause(random: &mut Random) {
 /// What batches hold so far.
 struct Batches {
     source: SourceSpec,
-    folder: std::path::PathBuf,
+    dir: std::path::PathBuf,
     positions: Positions,
     records: Vec<String>,
 }
@@ -103,7 +103,7 @@ impl Batches {
                 .iter()
                 .map(|chunk| PlannedChunk { extent: chunk.extent.clone(), rows: chunk.rows() as u32, kept: None })
                 .collect();
-            let origin = Origin { folder: self.folder.clone(), ..Origin::default() };
+            let origin = Origin { dir: self.dir.clone(), ..Origin::default() };
             assert_eq!(
                 replay(&self.source, &origin, &plan, &taken.moved, &mut RereadClient::default()).unwrap(),
                 taken.chunks
@@ -116,15 +116,15 @@ impl Batches {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_is_read_once_through_rotations_and_starts() {
     for seed in 1..=12 {
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let mut random = Random(seed * 0x9E37);
         let header = seed % 3 == 0;
         let format = if header { Format::Csv { header: true, separator: b',' } } else { Format::Text };
-        let path = folder.path().join("app.log");
+        let path = dir.path().join("app.log");
         let source = log(&path, Duration::ZERO, format);
         let mut writer = LogWriter { path, header, lines: 0, written: Vec::new() };
         let (positions, records) = (Positions::new(), Vec::new());
-        let mut batches = Batches { source: source.clone(), folder: folder.path().into(), positions, records };
+        let mut batches = Batches { source: source.clone(), dir: dir.path().into(), positions, records };
         for _ in 0..12 {
             // While no job runs.
             for _ in 0..random.index(5) {
@@ -133,7 +133,7 @@ async fn a_log_is_read_once_through_rotations_and_starts() {
                     writer.rotate(random.index(2) == 0);
                 }
             }
-            let started = begin_from(&source, folder.path(), &batches.positions);
+            let started = begin_from(&source, dir.path(), &batches.positions);
             for _ in 0..random.index(30) {
                 match random.index(8) {
                     0 => writer.rotate(random.index(2) == 0),
@@ -143,7 +143,7 @@ async fn a_log_is_read_once_through_rotations_and_starts() {
                 pause(&mut random);
             }
         }
-        let started = begin_from(&source, folder.path(), &batches.positions);
+        let started = begin_from(&source, dir.path(), &batches.positions);
         let deadline = Instant::now() + DEADLINE;
         while batches.records.len() < writer.written.len() && Instant::now() < deadline {
             batches.take(&started, u64::MAX, true);
@@ -159,17 +159,17 @@ async fn a_log_is_read_once_through_rotations_and_starts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_still_writes_to_a_rotated_file_is_heard_and_a_last_line_waits_until_it_is_whole() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("app.log");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.log");
     let source = log(&path, Duration::from_millis(200), Format::Text);
     fs::write(&path, "one\ntw").unwrap();
-    let started = begin_from(&source, folder.path(), &Positions::new());
+    let started = begin_from(&source, dir.path(), &Positions::new());
     started.until("a row", |state| state.rows == 1).await;
     started.until("all is read", |state| state.idle_ms > 0).await;
     let mut held = OpenOptions::new().append(true).open(&path).unwrap();
     held.write_all(b"o\n").unwrap();
     started.until("the line", |state| state.rows == 2).await;
-    fs::rename(&path, folder.path().join("app.log.1")).unwrap();
+    fs::rename(&path, dir.path().join("app.log.1")).unwrap();
     fs::write(&path, "four\n").unwrap();
     held.write_all(b"three\nno end").unwrap();
     started.until("all", |state| state.rows == 5).await;
@@ -183,17 +183,17 @@ async fn who_still_writes_to_a_rotated_file_is_heard_and_a_last_line_waits_until
 
 #[tokio::test(flavor = "multi_thread")]
 async fn positions_of_rotated_files_go_when_the_files_do() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("app.log");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.log");
     let source = log(&path, Duration::ZERO, Format::Text);
     let (positions, records) = (Positions::new(), Vec::new());
-    let mut batches = Batches { source: source.clone(), folder: folder.path().into(), positions, records };
+    let mut batches = Batches { source: source.clone(), dir: dir.path().into(), positions, records };
     fs::write(&path, "0\n").unwrap();
-    let started = begin_from(&source, folder.path(), &Positions::new());
+    let started = begin_from(&source, dir.path(), &Positions::new());
     for i in 1..6 {
         started.until("the line", |state| state.rows == 1).await;
         batches.take(&started, 1, false);
-        fs::rename(&path, folder.path().join("app.log.1")).unwrap();
+        fs::rename(&path, dir.path().join("app.log.1")).unwrap();
         fs::write(&path, format!("{i}\n")).unwrap();
     }
     started.until("the line", |state| state.rows == 1).await;
@@ -213,13 +213,13 @@ async fn rows(started: &StartedSource, count: u64) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_is_copied_and_not_yet_truncated_is_read_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let (path, copy) = (folder.path().join("app.log"), folder.path().join("app.log.1"));
+    let dir = tempfile::tempdir().unwrap();
+    let (path, copy) = (dir.path().join("app.log"), dir.path().join("app.log.1"));
     let source = log(&path, Duration::ZERO, Format::Text);
     fs::write(&path, "one\ntwo\n").unwrap();
     // A long copy, in the middle.
     fs::write(&copy, "one\n").unwrap();
-    let started = begin_from(&source, folder.path(), &Positions::new());
+    let started = begin_from(&source, dir.path(), &Positions::new());
     assert_eq!(rows(&started, 2).await, ["one", "two"]);
     fs::write(&copy, "one\ntwo\n").unwrap();
     OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
@@ -230,11 +230,11 @@ async fn a_log_that_is_copied_and_not_yet_truncated_is_read_once() {
 /// What is written between the copy and the truncation may have been read already.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_lacks_lines_which_were_read_is_not_read_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let (path, copy) = (folder.path().join("app.log"), folder.path().join("app.log.1"));
+    let dir = tempfile::tempdir().unwrap();
+    let (path, copy) = (dir.path().join("app.log"), dir.path().join("app.log.1"));
     let source = log(&path, Duration::from_millis(20), Format::Text);
     fs::write(&path, "one\ntwo\n").unwrap();
-    let started = begin_from(&source, folder.path(), &Positions::new());
+    let started = begin_from(&source, dir.path(), &Positions::new());
     assert_eq!(rows(&started, 2).await, ["one", "two"]);
     for round in 0..3 {
         fs::copy(&path, &copy).unwrap();
@@ -244,14 +244,14 @@ async fn a_copy_that_lacks_lines_which_were_read_is_not_read_again() {
         log.set_len(0).unwrap();
         log.write_all(format!("next {round}\n").as_bytes()).unwrap();
         assert_eq!(rows(&started, 1).await, [format!("next {round}")]);
-        fs::rename(&copy, folder.path().join(format!("app.log.{}", 9 - round))).unwrap();
+        fs::rename(&copy, dir.path().join(format!("app.log.{}", 9 - round))).unwrap();
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_begins_as_the_one_before_it_is_no_copy() {
-    let folder = tempfile::tempdir().unwrap();
-    let (path, before) = (folder.path().join("app.log"), folder.path().join("app.log.1"));
+    let dir = tempfile::tempdir().unwrap();
+    let (path, before) = (dir.path().join("app.log"), dir.path().join("app.log.1"));
     let source = log(&path, Duration::ZERO, Format::Text);
     let made = |path: &Path| fs::metadata(path).unwrap().created().unwrap();
     fs::write(&before, "begin\n").unwrap();
@@ -262,6 +262,6 @@ async fn a_log_that_begins_as_the_one_before_it_is_no_copy() {
         fs::remove_file(&path).unwrap();
         fs::write(&path, "begin\nmore\n").unwrap();
     }
-    let started = begin_from(&source, folder.path(), &Positions::new());
+    let started = begin_from(&source, dir.path(), &Positions::new());
     assert_eq!(rows(&started, 3).await, ["begin", "begin", "more"]);
 }

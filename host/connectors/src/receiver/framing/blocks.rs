@@ -1,72 +1,70 @@
-//! Cutting a file of Avro records into chunks, block by block. The records of a chunk stand behind each other without
-//! anything between them, and its header is that of the file, schema included.
+//! Cuts an Avro file into chunks, block by block. The records of a chunk are concatenated. Its header is that of the file, including the schema.
 //!
-//! A position is a block and how many records from its beginning on were taken, so that a file is read on or again from there
-//! without a look at what is before. What a chunk holds depends on the file's bytes alone. A block that is broken is one
-//! refused record, up to the next mark of the file.
+//! A position is a block and the number of its records that were taken. Reading resumes there without looking at earlier blocks. The contents of a
+//! chunk depend only on the file's bytes. A broken block is one rejected record, up to the next sync marker.
 
 use super::{Counter, StreamCursor};
 use crate::limits::AVRO_BLOCK_BYTES_MAX;
 use bytes::Bytes;
-use millstream_base::batch::chunk::{Chunk, RefusedRecord};
-use millstream_base::batch::position::{Extent, known_shortly};
+use millstream_base::batch::chunk::{Chunk, RejectedRecord};
+use millstream_base::batch::position::{Extent, short_object_id};
 use millstream_base::decode::avro::container::{BlockHead, Codec, Header, SYNC_BYTES, Scanned, record_ends};
 use millstream_base::decode::avro::schema::Schema;
 use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use std::io::Read;
 
-/// How far back in what it made a zstd decoder may have to look, as a power of two.
+/// Maximum window of the zstd decoder, as a power of two.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
-/// How many times as long as it is a block compressed by snappy can be: three bytes stand for 64 at most.
+/// Maximum expansion of a block compressed by Snappy: three bytes encode at most 64.
 const SNAPPY_TIMES_MAX: usize = 64;
 
-/// Cuts one file.
+/// Cuts one Avro file into chunks.
 pub struct BlockCutter {
-    /// How much of a block that is refused stays.
+    /// How many bytes of a rejected block are kept.
     rejected_bytes_max: usize,
     record_bytes_max: usize,
     header: Option<Bytes>,
-    by: State,
-    /// Records that are not wanted: those before the position.
+    state: State,
+    /// Number of records to skip: those before the position.
     skip: u64,
-    /// The block whose records are being taken.
+    /// The current block.
     block: Block,
-    /// The chunk that grows.
+    /// Bytes of the current chunk.
     bytes: Vec<u8>,
     ends: Vec<u32>,
-    refused: Vec<RefusedRecord>,
+    refused: Vec<RejectedRecord>,
     start: u64,
-    /// The first record of the chunk, counted from the block at `start`.
+    /// Number of the chunk's first record, relative to the block at `start`.
     row: u64,
-    /// See [`known_shortly`].
-    known: u64,
-    /// What is at the end of the file cannot be read, and a record says so.
+    /// See [`short_object_id`].
+    version_bits: u64,
+    /// Whether a record reports that the end of the file is unreadable.
     reports_end: bool,
-    /// Where the file is.
+    /// Path of the file.
     path: String,
 }
 
 enum State {
-    /// The header has not come yet.
-    Begin,
+    /// The header has not arrived.
+    Header,
     Blocks {
         schema: Schema,
         codec: Codec,
         sync: [u8; SYNC_BYTES],
     },
-    /// A block is broken: what is read is passed over until the next mark.
+    /// A block is broken: input is skipped until the next sync marker.
     Broken {
         sync: [u8; SYNC_BYTES],
         next: Box<State>,
-        wrong: SkippedBlock,
+        skipped_block: SkippedBlock,
     },
-    /// It is no file that can be read.
-    Foreign {
-        wrong: SkippedBlock,
+    /// The file is not readable Avro.
+    Unreadable {
+        skipped_block: SkippedBlock,
     },
 }
 
-/// Bytes that are no block and are passed over, with the reason.
+/// Skipped bytes that are not a block, with the reason.
 struct SkippedBlock {
     reason: String,
     start: u64,
@@ -81,9 +79,9 @@ struct Block {
     end: u64,
     bytes: Bytes,
     ends: Vec<usize>,
-    /// Why what is behind the last of them cannot be read.
-    refused: Option<RefusedRecord>,
-    /// How many were taken.
+    /// The rejection of the unreadable rest after the last record.
+    refused: Option<RejectedRecord>,
+    /// How many records were taken.
     taken: usize,
 }
 
@@ -99,13 +97,13 @@ impl Block {
 }
 
 impl BlockCutter {
-    /// At the beginning of a file.
+    /// Creates a cutter at the beginning of a file.
     pub fn new(record_bytes_max: usize) -> BlockCutter {
         BlockCutter {
             rejected_bytes_max: 0,
             record_bytes_max,
             header: None,
-            by: State::Begin,
+            state: State::Header,
             skip: 0,
             block: Block::default(),
             bytes: Vec::new(),
@@ -113,80 +111,80 @@ impl BlockCutter {
             refused: Vec::new(),
             start: 0,
             row: 0,
-            known: 0,
+            version_bits: 0,
             reports_end: false,
             path: String::new(),
         }
     }
 
-    /// So many bytes of what is refused stay.
-    pub fn keeping(&mut self, bytes: usize) {
+    /// Sets how many bytes of rejected data are kept.
+    pub fn keep_rejected(&mut self, bytes: usize) {
         self.rejected_bytes_max = bytes;
     }
 
-    /// Leaves out so many records.
-    pub fn skipping(&mut self, records: u64) {
+    /// Sets how many records to skip.
+    pub fn skip_records(&mut self, records: u64) {
         self.skip = records;
     }
 
-    /// The file's header, which came before; empty where it has none that can be read.
-    pub fn behind_header(&mut self, header: Bytes) {
-        // Where the file had none, what was refused of it began at its first byte, and is read again from there.
-        if let Scanned::Whole(found) = Header::read(&header)
+    /// Sets the file's header, which was read before; empty if it had no readable one.
+    pub fn after_header(&mut self, header: Bytes) {
+        // If the file had no readable header, its rejected data began at its first byte, and is read again from there.
+        if let Scanned::Complete(found) = Header::read(&header)
             && let Ok(found) = state(found)
         {
-            self.by = found;
+            self.state = found;
             self.header = Some(header);
         }
     }
 
-    /// Whether the last record is refused because the file ends as it does.
+    /// Returns whether the last record was rejected because of how the file ends.
     pub fn reports_end(&self) -> bool {
         self.reports_end
     }
 
-    /// The file's header, once it is there.
+    /// Returns the file's header once it has arrived.
     pub fn header(&self) -> Option<&Bytes> {
         self.header.as_ref()
     }
 
-    /// Takes from `buffer`, of which `begin` bytes were taken before, and moves `begin` and `place` on. A chunk that is full, or,
-    /// with `flush`, one with any records; `ended`: nothing comes behind the buffer.
+    /// Takes records from `buffer` after the first `consumed` bytes, and advances `consumed` and `cursor`. Returns a chunk that is full, or one with
+    /// any records if `flush`. `ended`: no input follows the buffer.
     pub fn next(
         &mut self,
         buffer: &[u8],
-        begin: &mut usize,
-        place: &mut StreamCursor,
+        consumed: &mut usize,
+        cursor: &mut StreamCursor,
         flush: bool,
         ended: bool,
     ) -> Option<Chunk> {
-        self.known = known_shortly(place.known_by);
-        if self.path != place.path {
-            self.path.clone_from(&place.path);
+        self.version_bits = short_object_id(cursor.object_id);
+        if self.path != cursor.path {
+            self.path.clone_from(&cursor.path);
         }
         loop {
-            if let Some(chunk) = self.fill_chunk(&place.file) {
+            if let Some(chunk) = self.fill_chunk(&cursor.file) {
                 return Some(chunk);
             }
-            let Counter::Bytes(at) = place.at else { return None };
-            let rest = buffer.get(*begin..).unwrap_or_default();
+            let Counter::Bytes(at) = cursor.at else { return None };
+            let rest = buffer.get(*consumed..).unwrap_or_default();
             let taken = self.step(rest, at, ended);
-            *begin += taken;
-            place.at = Counter::Bytes(at.saturating_add(taken as u64));
+            *consumed += taken;
+            cursor.at = Counter::Bytes(at.saturating_add(taken as u64));
             if taken == 0 && self.block.taken == self.block.rows() {
                 break;
             }
         }
-        ((flush || ended) && !self.ends.is_empty()).then(|| self.cut(&place.file))
+        ((flush || ended) && !self.ends.is_empty()).then(|| self.cut(&cursor.file))
     }
 
-    /// Takes records of the block at hand; a chunk, if it is full.
+    /// Takes records of the current block. Returns the chunk if it is full.
     fn fill_chunk(&mut self, file: &str) -> Option<Chunk> {
         let rows = self.block.rows();
         if self.skip > 0 && self.block.taken < rows {
-            let passed = usize::try_from(self.skip).unwrap_or(usize::MAX).min(rows - self.block.taken);
-            self.block.taken += passed;
-            self.skip -= passed as u64;
+            let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(rows - self.block.taken);
+            self.block.taken += skipped;
+            self.skip -= skipped as u64;
         }
         while self.block.taken < rows {
             let row = self.block.taken;
@@ -200,7 +198,7 @@ impl BlockCutter {
             }
             let refused = (row == self.block.ends.len()).then(|| self.block.refused.clone()).flatten();
             let too_long = record.len() > self.record_bytes_max && refused.is_none();
-            let too_long = too_long.then(|| RefusedRecord {
+            let too_long = too_long.then(|| RejectedRecord {
                 row: 0,
                 reason: format!("{} bytes, record_bytes_max is {}", record.len(), self.record_bytes_max),
                 dropped: record.len().saturating_sub(self.rejected_bytes_max) as u64,
@@ -209,7 +207,7 @@ impl BlockCutter {
                 Some(refused) => {
                     let kept = record.get(..self.rejected_bytes_max).unwrap_or(record);
                     self.bytes.extend_from_slice(kept);
-                    self.refused.push(RefusedRecord { row: self.ends.len() as u32, ..refused });
+                    self.refused.push(RejectedRecord { row: self.ends.len() as u32, ..refused });
                 }
                 None => self.bytes.extend_from_slice(record),
             }
@@ -219,7 +217,7 @@ impl BlockCutter {
         None
     }
 
-    /// The records so far as a chunk.
+    /// Moves the records so far into a chunk.
     fn cut(&mut self, file: &str) -> Chunk {
         let bytes = self.block.end.saturating_sub(self.start);
         Chunk {
@@ -232,84 +230,87 @@ impl BlockCutter {
                 file: file.to_owned(),
                 start: self.start,
                 bytes: bytes | Extent::OF_BLOCKS,
-                row: self.row | self.known,
+                row: self.row | self.version_bits,
             },
         }
     }
 
-    /// Reads the header or a block, or passes over what is broken; how many bytes that took, 0 where more are needed.
+    /// Reads the header or a block, or skips broken data. Returns how many bytes were taken; 0 if more are needed.
     fn step(&mut self, rest: &[u8], at: u64, ended: bool) -> usize {
-        match std::mem::replace(&mut self.by, State::Begin) {
-            State::Begin if rest.is_empty() => 0,
-            State::Begin => match Header::read(rest) {
-                Scanned::Whole(header) => {
+        match std::mem::replace(&mut self.state, State::Header) {
+            State::Header if rest.is_empty() => 0,
+            State::Header => match Header::read(rest) {
+                Scanned::Complete(header) => {
                     let bytes = header.bytes;
                     match state(header) {
                         Ok(blocks) => {
                             self.header = Some(Bytes::copy_from_slice(rest.get(..bytes).unwrap_or_default()));
-                            self.by = blocks;
+                            self.state = blocks;
                             bytes
                         }
-                        Err(why) => self.give_up_file(why, at, rest, ended),
+                        Err(why) => self.reject_file(why, at, rest, ended),
                     }
                 }
                 Scanned::More if !ended => 0,
-                Scanned::More => self.give_up_file("its header is cut short".into(), at, rest, ended),
-                Scanned::Wrong(why) => self.give_up_file(why, at, rest, ended),
+                Scanned::More => self.reject_file("its header is cut short".into(), at, rest, ended),
+                Scanned::Wrong(why) => self.reject_file(why, at, rest, ended),
             },
             State::Blocks { schema, codec, sync } => {
                 let (taken, broken) = self.block(&schema, codec, &sync, rest, at, ended);
-                self.by = State::Blocks { schema, codec, sync };
+                self.state = State::Blocks { schema, codec, sync };
                 if let Some(why) = broken {
-                    let reason = self.of_file(why);
-                    let next = Box::new(std::mem::replace(&mut self.by, State::Begin));
-                    let wrong = SkippedBlock { reason, start: at, kept: Vec::new(), bytes: 0 };
-                    self.by = State::Broken { sync, next, wrong };
+                    let reason = self.with_path(why);
+                    let next = Box::new(std::mem::replace(&mut self.state, State::Header));
+                    let skipped_block = SkippedBlock { reason, start: at, kept: Vec::new(), bytes: 0 };
+                    self.state = State::Broken { sync, next, skipped_block };
                     return self.step(rest, at, ended);
                 }
                 taken
             }
-            State::Broken { sync, next, mut wrong } => {
-                // The mark may begin in what has come and end in what will.
+            State::Broken { sync, next, mut skipped_block } => {
+                // The marker may be split between this input and the next.
                 let found = memchr::memmem::find(rest, &sync).map(|mark| mark + SYNC_BYTES);
                 let taken = found.unwrap_or(if ended { rest.len() } else { rest.len().saturating_sub(SYNC_BYTES - 1) });
-                wrong.pass(rest.get(..taken).unwrap_or_default(), self.rejected_bytes_max);
-                if found.is_some() || (ended && wrong.bytes > 0) {
+                skipped_block.pass(rest.get(..taken).unwrap_or_default(), self.rejected_bytes_max);
+                if found.is_some() || (ended && skipped_block.bytes > 0) {
                     self.reports_end |= found.is_none();
-                    self.block = wrong.into_block(at + taken as u64);
-                    self.by = *next;
+                    self.block = skipped_block.into_block(at + taken as u64);
+                    self.state = *next;
                 } else {
-                    self.by = State::Broken { sync, next, wrong };
+                    self.state = State::Broken { sync, next, skipped_block };
                 }
                 taken
             }
-            State::Foreign { mut wrong } => {
-                wrong.pass(rest, self.rejected_bytes_max);
-                if ended && wrong.bytes > 0 {
-                    let reason = wrong.reason.clone();
-                    let all =
-                        std::mem::replace(&mut wrong, SkippedBlock { reason, start: at, kept: Vec::new(), bytes: 0 });
+            State::Unreadable { mut skipped_block } => {
+                skipped_block.pass(rest, self.rejected_bytes_max);
+                if ended && skipped_block.bytes > 0 {
+                    let reason = skipped_block.reason.clone();
+                    let all = std::mem::replace(
+                        &mut skipped_block,
+                        SkippedBlock { reason, start: at, kept: Vec::new(), bytes: 0 },
+                    );
                     self.block = all.into_block(at + rest.len() as u64);
                     self.reports_end = true;
                 }
-                self.by = State::Foreign { wrong };
+                self.state = State::Unreadable { skipped_block };
                 rest.len()
             }
         }
     }
 
-    /// A reason with the file that it is about.
-    fn of_file(&self, why: String) -> String {
+    /// Adds the path of the file to a reason.
+    fn with_path(&self, why: String) -> String {
         if self.path.is_empty() { why } else { format!("`{}`: {why}", self.path) }
     }
 
-    fn give_up_file(&mut self, why: String, at: u64, rest: &[u8], ended: bool) -> usize {
-        let reason = self.of_file(format!("no Avro file that can be read: {why}"));
-        self.by = State::Foreign { wrong: SkippedBlock { reason, start: at, kept: Vec::new(), bytes: 0 } };
+    fn reject_file(&mut self, why: String, at: u64, rest: &[u8], ended: bool) -> usize {
+        let reason = self.with_path(format!("no Avro file that can be read: {why}"));
+        self.state =
+            State::Unreadable { skipped_block: SkippedBlock { reason, start: at, kept: Vec::new(), bytes: 0 } };
         self.step(rest, at, ended)
     }
 
-    /// The next block; how many bytes it took, and why it is broken.
+    /// Reads the next block. Returns how many bytes it took, and why it is broken.
     fn block(
         &mut self,
         schema: &Schema,
@@ -324,7 +325,7 @@ impl BlockCutter {
         }
         let cut_short = || (0, ended.then(|| "cut short: the file ends within a block".to_owned()));
         let head = match BlockHead::read(rest, AVRO_BLOCK_BYTES_MAX) {
-            Scanned::Whole(head) => head,
+            Scanned::Complete(head) => head,
             Scanned::More => return cut_short(),
             Scanned::Wrong(why) => return (0, Some(why)),
         };
@@ -333,21 +334,21 @@ impl BlockCutter {
         if mark != sync {
             return (0, Some("a block that does not end with the mark of the file".into()));
         }
-        let packed = rest.get(head.head..end).unwrap_or_default();
-        let bytes = match unpacked(codec, packed) {
+        let compressed = rest.get(head.head..end).unwrap_or_default();
+        let bytes = match decompress(codec, compressed) {
             Ok(bytes) => bytes,
             Err(why) => return (0, Some(format!("a block that cannot be decompressed: {why}"))),
         };
-        let (ends, wrong) = record_ends(schema, &bytes, head.records);
+        let (ends, skipped_block) = record_ends(schema, &bytes, head.records);
         let taken = end + SYNC_BYTES;
-        let refused = wrong.map(|why| {
+        let refused = skipped_block.map(|why| {
             let left = bytes.len() - ends.last().copied().unwrap_or(0);
             let reason = format!(
                 "record {} of {} of a block: {why}; the rest of the block is not read",
                 ends.len() + 1,
                 head.records
             );
-            RefusedRecord { row: 0, reason, dropped: left.saturating_sub(self.rejected_bytes_max) as u64 }
+            RejectedRecord { row: 0, reason, dropped: left.saturating_sub(self.rejected_bytes_max) as u64 }
         });
         self.block = Block { start: at, end: at + taken as u64, bytes, ends, refused, taken: 0 };
         (taken, None)
@@ -366,38 +367,42 @@ impl SkippedBlock {
         self.bytes = self.bytes.saturating_add(bytes.len() as u64);
     }
 
-    /// All of it as one refused record.
+    /// Turns the skipped bytes into one rejected record.
     fn into_block(self, end: u64) -> Block {
         let SkippedBlock { reason, start, kept, bytes } = self;
         let dropped = bytes.saturating_sub(kept.len() as u64);
-        let refused = Some(RefusedRecord { row: 0, reason, dropped });
+        let refused = Some(RejectedRecord { row: 0, reason, dropped });
         Block { start, end, bytes: kept.into(), ends: Vec::new(), refused, taken: 0 }
     }
 }
 
-/// The records of a block.
-fn unpacked(codec: Codec, packed: &[u8]) -> Result<Bytes, String> {
-    let most = AVRO_BLOCK_BYTES_MAX;
+/// Decompresses the records of a block.
+fn decompress(codec: Codec, compressed: &[u8]) -> Result<Bytes, String> {
+    let bytes_max = AVRO_BLOCK_BYTES_MAX;
     let all = |reader: &mut dyn Read| {
         let mut bytes = Vec::new();
-        reader.take(most + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-        if bytes.len() as u64 > most { Err(format!("it is longer than {most} bytes")) } else { Ok(Bytes::from(bytes)) }
+        reader.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+        if bytes.len() as u64 > bytes_max {
+            Err(format!("it is longer than {bytes_max} bytes"))
+        } else {
+            Ok(Bytes::from(bytes))
+        }
     };
     match codec {
-        Codec::Null => Ok(Bytes::copy_from_slice(packed)),
-        Codec::Deflate => all(&mut flate2::read::DeflateDecoder::new(packed)),
+        Codec::Null => Ok(Bytes::copy_from_slice(compressed)),
+        Codec::Deflate => all(&mut flate2::read::DeflateDecoder::new(compressed)),
         Codec::Zstandard => {
-            let mut decoder = zstd::stream::read::Decoder::new(packed).map_err(|error| error.to_string())?;
+            let mut decoder = zstd::stream::read::Decoder::new(compressed).map_err(|error| error.to_string())?;
             decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| error.to_string())?;
             all(&mut decoder)
         }
         Codec::Snappy => {
-            let (packed, sum) = packed.split_last_chunk::<4>().ok_or("its checksum is missing")?;
-            let length = snap::raw::decompress_len(packed).map_err(|error| error.to_string())?;
-            if length as u64 > most || length > packed.len().saturating_mul(SNAPPY_TIMES_MAX) {
-                return Err(format!("{} bytes cannot become {length}", packed.len()));
+            let (compressed, sum) = compressed.split_last_chunk::<4>().ok_or("its checksum is missing")?;
+            let length = snap::raw::decompress_len(compressed).map_err(|error| error.to_string())?;
+            if length as u64 > bytes_max || length > compressed.len().saturating_mul(SNAPPY_TIMES_MAX) {
+                return Err(format!("{} bytes cannot become {length}", compressed.len()));
             }
-            let bytes = snap::raw::Decoder::new().decompress_vec(packed).map_err(|error| error.to_string())?;
+            let bytes = snap::raw::Decoder::new().decompress_vec(compressed).map_err(|error| error.to_string())?;
             let mut crc = flate2::Crc::new();
             crc.update(&bytes);
             if crc.sum() != u32::from_be_bytes(*sum) {

@@ -3,19 +3,19 @@ use millstream_base::random::Random;
 
 const KEPT: usize = REJECTED_BYTES_MAX as usize;
 
-/// What a record must be: its bytes in the chunk, and whether it is refused.
+/// Expected record: its bytes in the chunk, and whether it is rejected.
 type ExpectedRecords = Vec<(Vec<u8>, bool)>;
 
 fn kept(record: &[u8], prefix: usize) -> Vec<u8> {
     record[..record.len().min(prefix + KEPT)].to_vec()
 }
 
-/// One behind the line end of csv that begins there.
+/// Returns the offset after the CSV line end that begins here.
 fn behind_line_end(input: &[u8], at: usize) -> usize {
     at + if input[at..].starts_with(b"\r\n") { 2 } else { 1 }
 }
 
-/// Where the csv record that begins at `start` ends, as far as `until`; where it does not, whether a quote is open.
+/// Returns where the CSV record that begins at `start` ends before `until`; otherwise whether a quote is open.
 fn csv_end(separator: u8, input: &[u8], start: usize, until: usize) -> Result<usize, bool> {
     let (mut inside, mut i) = (false, start);
     while i < until {
@@ -36,7 +36,7 @@ fn csv_end(separator: u8, input: &[u8], start: usize, until: usize) -> Result<us
     Err(inside)
 }
 
-/// The records by the plainest means: one byte after the other, over the whole input.
+/// Reference implementation: finds records byte by byte over the complete input.
 fn oracle(framing: &Framing, input: &[u8], max: usize) -> ExpectedRecords {
     let mut records = ExpectedRecords::new();
     let mut start = 0;
@@ -57,7 +57,7 @@ fn oracle(framing: &Framing, input: &[u8], max: usize) -> ExpectedRecords {
                     (_, None) => (input.len(), false),
                     (Ok(end), _) if !long(end) => (end, false),
                     (Err(false), _) if !long(input.len()) => (input.len(), false),
-                    // All that is left is one line behind which nothing is.
+                    // The rest is the last line.
                     (_, Some(line)) if long(line) || end == Ok(line) => (line, false),
                     (_, Some(line)) => (line, true),
                 };
@@ -83,12 +83,12 @@ fn oracle(framing: &Framing, input: &[u8], max: usize) -> ExpectedRecords {
                 let last = rest.iter().take(10).position(|byte| byte & 0x80 == 0);
                 let prefix = last.map_or(rest.len().min(10), |last| last + 1);
                 let add = |sum: u128, byte: &u8| (sum << 7) | u128::from(byte & 0x7f);
-                // What goes beyond 64 bits is cut off.
+                // Bits beyond 64 are cut off.
                 let length = rest[..prefix].iter().rev().fold(0, add) as u64;
-                let whole = last.map(|_| (prefix as u64).saturating_add(length));
-                let whole = whole.or((rest.len() >= 10).then_some(u64::MAX));
-                let end = whole.unwrap_or(u64::MAX).min(rest.len() as u64) as usize;
-                let refused = whole.is_none_or(|whole| whole > rest.len() as u64 || whole - prefix as u64 > max as u64);
+                let total = last.map(|_| (prefix as u64).saturating_add(length));
+                let total = total.or((rest.len() >= 10).then_some(u64::MAX));
+                let end = total.unwrap_or(u64::MAX).min(rest.len() as u64) as usize;
+                let refused = total.is_none_or(|total| total > rest.len() as u64 || total - prefix as u64 > max as u64);
                 records.push((if refused { kept(&rest[..end], prefix) } else { rest[..end].to_vec() }, refused));
                 start += end;
             }
@@ -96,9 +96,9 @@ fn oracle(framing: &Framing, input: &[u8], max: usize) -> ExpectedRecords {
         Framing::Frames => {
             while start < input.len() {
                 let rest = &input[start..];
-                let whole = rest.get(..4).map(|p| 4 + u32::from_be_bytes(p.try_into().unwrap()) as usize);
-                let end = whole.unwrap_or(usize::MAX).min(rest.len());
-                let refused = whole.is_none_or(|whole| whole > rest.len() || whole - 4 > max);
+                let total = rest.get(..4).map(|p| 4 + u32::from_be_bytes(p.try_into().unwrap()) as usize);
+                let end = total.unwrap_or(usize::MAX).min(rest.len());
+                let refused = total.is_none_or(|total| total > rest.len() || total - 4 > max);
                 records.push((if refused { kept(&rest[..end], 4) } else { rest[..end].to_vec() }, refused));
                 start += end;
             }
@@ -130,7 +130,7 @@ fn records(chunks: &[Chunk]) -> ExpectedRecords {
     let mut records = ExpectedRecords::new();
     for chunk in chunks {
         assert_eq!(chunk.bytes.len(), *chunk.ends.last().unwrap() as usize, "nothing behind the last record");
-        let refused = |row: usize| chunk.refused.iter().any(|refusal| refusal.row as usize == row);
+        let refused = |row: usize| chunk.refused.iter().any(|rejection| rejection.row as usize == row);
         records.extend((0..chunk.rows()).map(|row| (chunk.record(row).to_vec(), refused(row))));
     }
     records
@@ -161,11 +161,11 @@ fn records_are_those_of_a_plain_reading_however_the_input_is_split() {
         let block_bytes = [1, 2, 7, 300, 5_000][random.index(5)];
         let chunks = run(&framing, &input, max, || (random.index(block_bytes) + 1, random.index(3) == 0));
         assert_eq!(records(&chunks), expected, "round {round}: {framing:?}, record_bytes_max {max}");
-        let behind = chunks.iter().fold(0, |offset, chunk| {
+        let end_offset = chunks.iter().fold(0, |offset, chunk| {
             assert_eq!(chunk.extent.start, offset, "round {round}: {framing:?}");
             offset + chunk.extent.bytes
         });
-        assert_eq!(behind, input.len() as u64, "round {round}: {framing:?}, record_bytes_max {max}");
+        assert_eq!(end_offset, input.len() as u64, "round {round}: {framing:?}, record_bytes_max {max}");
     }
 }
 
@@ -200,7 +200,7 @@ fn a_line_of_100_mb_is_refused_in_little_memory() {
     framer.end();
     let chunk = framer.next(true).unwrap();
     let reason = "100000000 bytes, record_bytes_max is 1048576";
-    assert_eq!(chunk.refused, [RefusedRecord { row: 1, reason: reason.into(), dropped: 100_000_001 - 1024 }]);
+    assert_eq!(chunk.refused, [RejectedRecord { row: 1, reason: reason.into(), dropped: 100_000_001 - 1024 }]);
     assert_eq!(chunk.extent, Extent { bytes: 7 + 100_000_001 + 5, ..Extent::default() });
     assert_eq!((chunk.record(0), chunk.record(1).len(), chunk.record(2)), (&b"before\n"[..], 1024, &b"after"[..]));
 }
@@ -209,7 +209,7 @@ fn a_line_of_100_mb_is_refused_in_little_memory() {
 fn what_is_cut_short_says_so() {
     let reasons = |framing, input: &[u8]| -> Vec<String> {
         let chunks = run(&framing, input, 100, || (100, true));
-        chunks.into_iter().flat_map(|chunk| chunk.refused).map(|refusal| refusal.reason).collect()
+        chunks.into_iter().flat_map(|chunk| chunk.refused).map(|rejection| rejection.reason).collect()
     };
     assert_eq!(reasons(Framing::Fixed(4), b"abcdef"), ["cut short: 2 of the 4 bytes of a record"]);
     assert_eq!(reasons(Framing::Frames, b"\0\0\0\x01a\0\0\0\x05bc"), ["cut short: 2 of the 5 bytes of a frame"]);
@@ -234,7 +234,7 @@ fn a_stream_that_breaks_off_has_no_last_line() {
         framer.break_off("the connection broke");
         let chunk = framer.next(true).unwrap();
         let reason = "cut short after 3 bytes: the connection broke";
-        assert_eq!(chunk.refused, [RefusedRecord { row: 1, reason: reason.into(), dropped: 0 }]);
+        assert_eq!(chunk.refused, [RejectedRecord { row: 1, reason: reason.into(), dropped: 0 }]);
     }
 }
 
@@ -245,7 +245,7 @@ fn one_quote_that_nothing_closes_costs_one_line() {
     for (max, block) in [(1_000, 70), (1_000, 100_000), (1 << 20, 1_000)] {
         let chunks = run(&Framing::Csv { separator: b',' }, text.as_bytes(), max, || (block, false));
         assert_eq!(chunks.iter().map(Chunk::rows).sum::<usize>(), 5_001, "max {max}");
-        let refused: Vec<&RefusedRecord> = chunks.iter().flat_map(|chunk| &chunk.refused).collect();
+        let refused: Vec<&RejectedRecord> = chunks.iter().flat_map(|chunk| &chunk.refused).collect();
         assert_eq!(refused.len(), 1);
         assert_eq!((refused[0].row, &*refused[0].reason), (100, UNCLOSED));
         assert_eq!(chunks[0].rows(), 101, "the chunk ends with it");
@@ -277,10 +277,10 @@ fn the_header_of_a_stream_goes_with_its_chunks() {
     assert_eq!(chunk.extent, Extent { start: 18, bytes: 3, ..Extent::default() }, "the header and its mark count");
 }
 
-/// The records of a stream that comes in these pieces, each looked for at once, and what is read by row.
+/// Reads the records of a stream that arrives in these pieces, each framed immediately, counting rows.
 fn of_pieces(at: Counter, header: bool, pieces: &[&[u8]]) -> Vec<Chunk> {
     let cursor = StreamCursor { at, ..StreamCursor::default() };
-    let mut framer = Framer::new(Framing::Csv { separator: b',' }, header, 100).at(cursor);
+    let mut framer = Framer::new(Framing::Csv { separator: b',' }, header, 100).with_cursor(cursor);
     let mut chunks = Vec::new();
     for piece in pieces {
         framer.buffer(piece.len()).extend_from_slice(piece);
@@ -291,7 +291,7 @@ fn of_pieces(at: Counter, header: bool, pieces: &[&[u8]]) -> Vec<Chunk> {
     chunks
 }
 
-fn texts(chunks: &[Chunk]) -> Vec<String> {
+fn records_as_text(chunks: &[Chunk]) -> Vec<String> {
     let one = |chunk: &Chunk| -> Vec<String> {
         let record = |row| String::from_utf8_lossy(trim_csv_line_end(chunk.record(row))).into_owned();
         (0..chunk.rows()).map(record).collect()
@@ -304,12 +304,12 @@ fn a_carriage_return_at_the_end_of_what_is_here_may_be_half_of_a_line_end() {
     let pieces: [&[u8]; 6] = [b"a,b\r", b"\n1,x\r", b"\n", b"2,\"y\r", b"\"\r3,z\r", b""];
     for at in [Counter::Bytes(0), Counter::Rows(7)] {
         let chunks = of_pieces(at, true, &pieces);
-        assert_eq!(texts(&chunks), ["1,x", "2,\"y\r\"", "3,z"], "{at:?}");
+        assert_eq!(records_as_text(&chunks), ["1,x", "2,\"y\r\"", "3,z"], "{at:?}");
         assert!(chunks.iter().all(|chunk| chunk.header == "a,b"));
     }
-    // Rows that are not read again need not wait for the next byte.
+    // Rows that cannot be read again do not wait for the next byte.
     let mut framer = Framer::new(Framing::Csv { separator: b',' }, false, 100)
-        .at(StreamCursor { at: Counter::Rows(0), ..StreamCursor::default() });
+        .with_cursor(StreamCursor { at: Counter::Rows(0), ..StreamCursor::default() });
     framer.buffer(9).extend_from_slice(b"1,x\r");
     assert_eq!(framer.next(true).map(|chunk| chunk.rows()), Some(1));
 }
@@ -318,7 +318,7 @@ fn a_carriage_return_at_the_end_of_what_is_here_may_be_half_of_a_line_end() {
 fn a_mark_before_the_first_record_is_passed_over_and_counts() {
     let pieces: [&[u8]; 4] = [b"\xEF", b"\xBB\xBF1", b",x\n2,", b"\xEF\xBB\xBFy"];
     let chunks = of_pieces(Counter::Bytes(0), false, &pieces);
-    assert_eq!(texts(&chunks), ["1,x", "2,\u{FEFF}y"]);
+    assert_eq!(records_as_text(&chunks), ["1,x", "2,\u{FEFF}y"]);
     assert_eq!(chunks[0].extent.start, 3);
     let other = of_pieces(Counter::Bytes(0), true, &[b"\xFF", b"\xFEa\0\n\0"]);
     assert!(other.iter().all(|chunk| chunk.header.as_ref() == b"\xFF\xFE"), "{other:?}");
@@ -338,7 +338,7 @@ fn what_cannot_be_read_of_a_stream_is_one_refused_record() {
         let mut framer = Framer::new(framing.clone(), false, 100);
         framer.buffer(text.len()).extend_from_slice(text);
         framer.break_off("damaged");
-        framer.refuse_rest("damaged".into());
+        framer.reject_rest("damaged".into());
         let chunks: Vec<Chunk> = std::iter::from_fn(|| framer.next(true)).collect();
         let rows: Vec<u32> = chunks.iter().flat_map(|chunk| &chunk.refused).map(|refused| refused.row).collect();
         assert_eq!(rows, refused, "{framing:?} {text:?}");
@@ -354,7 +354,7 @@ fn a_header_that_does_not_fit_is_a_record_where_it_is_alone() {
         framer.end();
         framer.reject_header_unless(|_| fits);
         let chunks: Vec<Chunk> = std::iter::from_fn(|| framer.next(true)).collect();
-        (texts(&chunks), chunks.first().map_or(0, |chunk| chunk.extent.start))
+        (records_as_text(&chunks), chunks.first().map_or(0, |chunk| chunk.extent.start))
     };
     assert_eq!(rejected(b"\xEF\xBB\xBFa,b\r\n", false), (vec!["a,b".into()], 3));
     assert_eq!(rejected(b"\na,b", false), (vec!["a,b".into()], 1));
@@ -363,15 +363,15 @@ fn a_header_that_does_not_fit_is_a_record_where_it_is_alone() {
     assert_eq!(rejected(b"", false), (vec![], 0));
 }
 
-/// A stream with a header, of which so much came: its chunks, and what they refuse with the bytes dropped.
+/// Frames the beginning of a stream with a header. Returns its chunks, and its rejections with the dropped bytes.
 fn with_header(text: &[u8], (longest, kept): (u64, u64), broken: bool) -> (Vec<Chunk>, Vec<(String, u64)>) {
-    let mut framer = Framer::new(Framing::Csv { separator: b',' }, true, longest).keeping(kept);
+    let mut framer = Framer::new(Framing::Csv { separator: b',' }, true, longest).keep_rejected(kept);
     framer.buffer(text.len()).extend_from_slice(text);
     let mut chunks: Vec<Chunk> = std::iter::from_fn(|| framer.next(true)).collect();
     match broken {
         true => {
             framer.break_off("it broke");
-            framer.refuse_rest("it broke".into());
+            framer.reject_rest("it broke".into());
         }
         false => {
             framer.end();
@@ -393,17 +393,17 @@ fn a_header_that_is_not_whole_is_a_rejected_record_and_names_nothing() {
     }
     let (chunks, refused) = with_header(b"id,n\n", (100, 100), true);
     assert_eq!((refused, chunks[0].header.as_ref()), (vec![("it broke".into(), 0)], &b"id,n"[..]));
-    // One that is too long to be kept, with rows behind it and alone.
+    // A header that is too long to be kept, with rows after it and without.
     for (text, rows) in [(&b"id,n,c0,c1\n1,a\n"[..], 2), (b"id,n,c0,c1\n", 1), (b"\nid,n,c0,c1", 1)] {
         let (chunks, refused) = with_header(text, (8, 4), false);
-        let told: Vec<_> = refused.iter().map(|(reason, _)| reason.as_str()).collect();
-        assert_eq!(told, ["10 bytes, record_bytes_max is 8"]);
+        let reasons: Vec<_> = refused.iter().map(|(reason, _)| reason.as_str()).collect();
+        assert_eq!(reasons, ["10 bytes, record_bytes_max is 8"]);
         assert!(refused[0].1 >= 6, "{refused:?}");
         assert_eq!(chunks.iter().map(Chunk::rows).sum::<usize>(), rows);
         assert!(chunks.iter().all(|chunk| chunk.header.is_empty()));
     }
-    // One that is kept whole names the columns.
+    // A header that is kept completely names the columns.
     let (chunks, refused) = with_header(b"id,n,c0,c1\n1,a\n", (8, 100), false);
-    assert_eq!((texts(&chunks), refused), (vec!["1,a".into()], vec![]));
+    assert_eq!((records_as_text(&chunks), refused), (vec!["1,a".into()], vec![]));
     assert_eq!(chunks[0].header.as_ref(), b"id,n,c0,c1");
 }

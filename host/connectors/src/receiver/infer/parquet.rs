@@ -1,6 +1,6 @@
-//! The columns of a Parquet file, which names them and their types itself.
+//! Infers the columns of a Parquet file, which has their names and types.
 
-use super::{Inferred, Sample, Tried, tried};
+use super::{Inferred, Sample, TrialResult, try_decode};
 use crate::receiver::compressed::Stream;
 use crate::receiver::plain;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, TimeUnit};
@@ -13,12 +13,12 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::path::Path;
 use std::sync::Arc;
 
-/// How such files begin.
+/// The first bytes of Parquet files.
 pub const MAGIC: &[u8] = b"PAR1";
-/// Characters of a name that a note shows.
+/// Maximum bytes of a name in a note.
 const SHOWN_BYTES_MAX: usize = 200;
 
-/// Looks at a file and decodes its first rows.
+/// Reads the schema of a file and decodes its first rows.
 pub fn infer(name: &str, path: &Path, sample: &Sample) -> Result<Inferred> {
     let wrong = |why: &dyn std::fmt::Display| Error::job(format!("`{}`: {why}", path.display()));
     let schema = schema_of(path).map_err(|why| wrong(&why))?;
@@ -32,18 +32,18 @@ pub fn infer(name: &str, path: &Path, sample: &Sample) -> Result<Inferred> {
     let mut stream = Stream::of(&source, path, file).map_err(|error| wrong(&plain(&error)))?;
     let mut bytes = Vec::new();
     stream.fill(&mut bytes, sample.bytes_max).map_err(|error| wrong(&plain(&error)))?;
-    let whole = (bytes.len() as u64) < sample.bytes_max;
-    let damage = if whole { stream.damage().map_err(|error| wrong(&plain(&error)))? } else { None };
-    let found = tried(&source, &bytes, (whole, damage.as_deref()), sample.rows_max);
-    let Tried { records, rejected, notes: reasons } = found;
+    let is_complete = (bytes.len() as u64) < sample.bytes_max;
+    let damage = if is_complete { stream.damage().map_err(|error| wrong(&plain(&error)))? } else { None };
+    let found = try_decode(&source, &bytes, (is_complete, damage.as_deref()), sample.rows_max);
+    let TrialResult { records, rejected, notes: reasons } = found;
     notes.extend(reasons);
-    Ok(Inferred { source, notes, records, rejected, whole })
+    Ok(Inferred { source, notes, records, rejected, is_complete })
 }
 
-/// The columns of the file.
+/// Returns the columns of the file.
 fn schema_of(path: &Path) -> std::result::Result<Arc<Schema>, String> {
     let file = millstream_base::regular::open(path).map_err(|error| plain(&error))?;
-    // What the library makes of a damaged file is not always an error.
+    // The library may panic on a damaged file.
     let read = caught(|| ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string()));
     let read = read.unwrap_or_else(Err);
     let builder = read.map_err(|why| format!("it cannot be read as Parquet: {why}"))?;
@@ -57,7 +57,7 @@ fn column(field: &Field, notes: &mut Vec<String>) -> Option<ColumnSpec> {
         notes.push(format!("column `{shown}` has no name that a schema can have; its values are omitted"));
         return None;
     }
-    let kind = ColumnType::of(&written(field.data_type()));
+    let kind = ColumnType::of(&job_type(field.data_type()));
     if kind.is_written() {
         return Some(ColumnSpec::new(name, kind));
     }
@@ -65,8 +65,8 @@ fn column(field: &Field, notes: &mut Vec<String>) -> Option<ColumnSpec> {
     Some(ColumnSpec::new(name, ColumnType::Text))
 }
 
-/// The type of a job that holds the same values; what has none stays.
-fn written(kind: &DataType) -> DataType {
+/// Returns the job's type for the same values; types without one stay unchanged.
+fn job_type(kind: &DataType) -> DataType {
     match kind {
         DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 | DataType::UInt32 => {
             DataType::Int64
@@ -80,14 +80,14 @@ fn written(kind: &DataType) -> DataType {
         DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => DataType::Binary,
         DataType::Date64 => DataType::Date32,
         DataType::Timestamp(..) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-        DataType::Dictionary(_, values) => written(values),
+        DataType::Dictionary(_, values) => job_type(values),
         DataType::List(item)
         | DataType::LargeList(item)
         | DataType::ListView(item)
         | DataType::LargeListView(item)
-        | DataType::FixedSizeList(item, _) => DataType::new_list(written(item.data_type()), true),
+        | DataType::FixedSizeList(item, _) => DataType::new_list(job_type(item.data_type()), true),
         DataType::Struct(members) => {
-            let member = |member: &FieldRef| Field::new(member.name(), written(member.data_type()), true);
+            let member = |member: &FieldRef| Field::new(member.name(), job_type(member.data_type()), true);
             DataType::Struct(members.iter().map(member).collect())
         }
         other => other.clone(),

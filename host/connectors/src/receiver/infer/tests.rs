@@ -7,24 +7,24 @@ fn sample() -> Sample {
 }
 
 fn file(name: &str, content: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(name);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(name);
     std::fs::write(&path, content).unwrap();
-    (folder, path)
+    (dir, path)
 }
 
 fn of(name: &str, content: &str, sample: &Sample) -> Inferred {
-    let (_folder, path) = file(name, content.as_bytes());
+    let (_dir, path) = file(name, content.as_bytes());
     infer("in", &path, sample).unwrap()
 }
 
 fn columns(inferred: &Inferred) -> String {
-    let words = inferred.source.schema.iter().map(|column| format!("{} {}", column.name, column.type_word()));
-    words.collect::<Vec<_>>().join(", ")
+    let columns = inferred.source.schema.iter().map(|column| format!("{} {}", column.name, column.type_word()));
+    columns.collect::<Vec<_>>().join(", ")
 }
 
 fn error(name: &str, content: &[u8]) -> String {
-    let (_folder, path) = file(name, content);
+    let (_dir, path) = file(name, content);
     infer("in", &path, &sample()).unwrap_err().message
 }
 
@@ -58,11 +58,11 @@ fn headers_that_no_schema_can_have_are_left_out() {
 fn a_part_of_a_file_is_enough() {
     let lines: String = (0..1_000).map(|n| format!("{{\"n\":{n}}}\n")).collect();
     let some = of("a.jsonl", &lines, &Sample { rows_max: 10, ..sample() });
-    assert_eq!((some.records, some.rejected, some.whole), (10, 0, true));
-    // The last record is cut in the middle, and is none.
+    assert_eq!((some.records, some.rejected, some.is_complete), (10, 0, true));
+    // The last record is cut in the middle, and does not count.
     let cut = of("a.jsonl", &lines, &Sample { bytes_max: 1_000, ..sample() });
-    assert_eq!((cut.rejected, cut.whole), (0, false));
-    let (_folder, path) = file("a.jsonl", format!("{{\"a\":\"{}\"}}\n", "x".repeat(5_000)).as_bytes());
+    assert_eq!((cut.rejected, cut.is_complete), (0, false));
+    let (_dir, path) = file("a.jsonl", format!("{{\"a\":\"{}\"}}\n", "x".repeat(5_000)).as_bytes());
     let short = infer("in", &path, &Sample { bytes_max: 100, ..sample() }).unwrap_err();
     assert!(short.message.contains("read more with --bytes"), "{short}");
 }
@@ -71,9 +71,9 @@ fn a_part_of_a_file_is_enough() {
 fn compressed_files_are_read_as_a_source_reads_them() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     gzip.write_all(b"{\"a\":true}\n").unwrap();
-    let (_folder, path) = file("a.jsonl.gz", &gzip.finish().unwrap());
+    let (_dir, path) = file("a.jsonl.gz", &gzip.finish().unwrap());
     assert_eq!(columns(&infer("in", &path, &sample()).unwrap()), "a bool");
-    let (_folder, path) = file("a.zst", &zstd::encode_all(&b"a,b\n1,2\n"[..], 1).unwrap());
+    let (_dir, path) = file("a.zst", &zstd::encode_all(&b"a,b\n1,2\n"[..], 1).unwrap());
     assert_eq!(columns(&infer("in", &path, &sample()).unwrap()), "a int64, b int64");
 }
 
@@ -81,10 +81,10 @@ fn compressed_files_are_read_as_a_source_reads_them() {
 fn damage_is_a_record_that_would_be_rejected() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     gzip.write_all(b"id,n\n1,a\n").unwrap();
-    let whole = gzip.finish().unwrap();
-    // Within the header, and behind a row.
-    for (at, records) in [(14, 1), (whole.len() - 1, 2)] {
-        let (_folder, path) = file("in.csv.gz", &whole[..at]);
+    let complete = gzip.finish().unwrap();
+    // Within the header, and after a row.
+    for (at, records) in [(14, 1), (complete.len() - 1, 2)] {
+        let (_dir, path) = file("in.csv.gz", &complete[..at]);
         let found = infer("in", &path, &sample()).unwrap();
         assert_eq!((found.records, found.rejected), (records, 1), "{at}: {:?}", found.notes);
         assert!(found.notes.iter().any(|note| note.contains("is damaged, or not whole")), "{at}: {:?}", found.notes);
@@ -103,7 +103,7 @@ fn blank_lines_are_records_where_the_job_reads_them_as_such() {
 
 #[test]
 fn what_no_source_reads_is_told_with_what_to_do() {
-    for (name, content, told) in [
+    for (name, content, expected) in [
         ("a", &b""[..], "it is empty"),
         ("a.json", b"{\n \"a\": 1\n}\n", "jq -c ."),
         ("a.json", b"[{\"a\":1},{\"a\":2}]", "jq -c '.[]'"),
@@ -113,11 +113,11 @@ fn what_no_source_reads_is_told_with_what_to_do() {
         ("a.jsonl", b"{\"\":1}\n", "no record has a value in a column"),
     ] {
         let error = error(name, content);
-        assert!(error.contains(told), "{name}: {error}");
+        assert!(error.contains(expected), "{name}: {error}");
     }
-    let folder = tempfile::tempdir().unwrap();
-    assert!(infer("in", folder.path(), &sample()).unwrap_err().message.contains("is a folder"));
-    assert!(infer("in", &folder.path().join("no"), &sample()).unwrap_err().message.contains("cannot read"));
+    let dir = tempfile::tempdir().unwrap();
+    assert!(infer("in", dir.path(), &sample()).unwrap_err().message.contains("is a folder"));
+    assert!(infer("in", &dir.path().join("no"), &sample()).unwrap_err().message.contains("cannot read"));
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn what_a_record_would_be_rejected_for_is_told() {
     );
 }
 
-/// A value of a column that is mostly of one sort.
+/// Returns a value of a column that is mostly of one type.
 fn value(random: &mut Random, sort: u64) -> serde_json::Value {
     use serde_json::json;
     let sort = if random.below(40) == 0 { random.below(12) } else { sort };
@@ -209,7 +209,7 @@ fn any_bytes_are_looked_at_without_a_panic() {
         let length = random.below(200);
         let pieces: [&[u8]; 12] = [b"{", b"}", b"\"", b":", b",", b"\n", b"1", b"\xff", b"\0", b"a;", b"[", b"\\u"];
         let content: Vec<u8> = (0..length).flat_map(|_| pieces[random.index(12)].to_vec()).collect();
-        let (_folder, path) = file("a", &content);
+        let (_dir, path) = file("a", &content);
         let _ = infer("in", &path, &sample());
     }
 }

@@ -1,7 +1,7 @@
-//! Columns of a file as the job has them, where their types are others in name only: times of any unit, numbers of any width,
-//! lists of any layout. What is written as JSON must be what it was; a value that no column of the job can hold refuses its row.
+//! Converts columns of a file to those of the job if their types differ only in representation: times of any unit, numbers of any width, lists of any
+//! layout. Their values in JSON must not change. A value that no column of the job can hold rejects its row.
 
-use super::leaves::{Leaf, LeafKind, converted};
+use super::leaves::{Leaf, LeafKind, convert};
 use super::{SHOWN_BYTES_MAX, damaged};
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray, RecordBatch, RecordBatchOptions, StructArray};
 use arrow::buffer::OffsetBuffer;
@@ -9,105 +9,104 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use arrow::error::ArrowError;
 use millstream_base::batch::column::ColumnSpec;
-use millstream_base::decode::json::place_of;
+use millstream_base::decode::json::index_of;
 use millstream_base::decode::parquet::{LineMember, members};
 use millstream_base::shown::harmless;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-/// What a column of the job wants of a value, or of what is in it.
+/// What a column of the job reads of a value, or of a part of it.
 #[derive(Clone)]
 pub struct Want<'a> {
-    /// The place of the column in the schema.
+    /// Index of the column in the job's schema.
     pub column: usize,
     pub spec: &'a ColumnSpec,
     /// The rest of the path.
     pub path: &'a [String],
     pub kind: DataType,
-    /// It takes what the value is in, as text.
+    /// Whether the column reads an enclosing value as text.
     pub outer: bool,
 }
 
 /// A value that a column of the job cannot hold.
-pub struct Refusal {
-    /// Where it is in its array.
+pub struct Rejection {
+    /// Index of the value in its array.
     pub at: usize,
     pub column: usize,
     pub reason: String,
 }
 
-/// An array in a type of ours, and what of it is refused.
-pub type Converted = Result<(ArrayRef, Vec<Refusal>), ArrowError>;
+/// A converted array, and its rejected values.
+pub type ConversionResult = Result<(ArrayRef, Vec<Rejection>), ArrowError>;
 
-/// Rows of a file for columns of the job.
+/// Rows of a file for the columns of the job.
 pub struct WantedRows {
-    /// With a column for each member of a line.
+    /// The rows, with a column for each member of a line.
     pub rows: RecordBatch,
-    /// Rows that are refused, and why.
-    pub refused: BTreeMap<usize, String>,
+    /// Rejected rows, and why.
+    pub rejected: BTreeMap<usize, String>,
 }
 
 impl WantedRows {
-    /// The rows, if none is refused; else why the first one is.
+    /// Returns the rows if none is rejected, otherwise the reason of the first rejection.
     pub fn all(self) -> Result<RecordBatch, String> {
-        match self.refused.into_values().next() {
+        match self.rejected.into_values().next() {
             None => Ok(self.rows),
             Some(reason) => Err(reason),
         }
     }
 }
 
-/// What is known of the columns of a file besides their Arrow types.
+/// Type information of a file in addition to its Arrow types.
 #[derive(Default)]
 pub struct FileLeaves {
-    /// Of the leaves of each column, in their order; empty: nothing.
+    /// Kinds of the leaves of each column, in order; empty if unknown.
     pub kinds: Vec<Vec<LeafKind>>,
 }
 
-/// Rows that come as columns, for these columns of the job.
-pub fn as_wanted(rows: &RecordBatch, columns: &[ColumnSpec]) -> io::Result<WantedRows> {
+/// Converts rows that arrive as columns to these columns of the job.
+pub fn to_wanted(rows: &RecordBatch, columns: &[ColumnSpec]) -> io::Result<WantedRows> {
     let mut members: Vec<LineMember> = Vec::new();
-    for (place, column) in columns.iter().enumerate() {
-        let root = column.place().first().map_or("", String::as_str);
+    for (index, column) in columns.iter().enumerate() {
+        let root = column.value_path().first().map_or("", String::as_str);
         match members.iter_mut().find(|member| member.root == root) {
-            Some(member) => member.columns.push(place),
-            None => members.push(LineMember { name: root.into(), root: root.into(), columns: vec![place] }),
+            Some(member) => member.columns.push(index),
+            None => members.push(LineMember { name: root.into(), root: root.into(), columns: vec![index] }),
         }
     }
-    of_members(rows, None, &FileLeaves::default(), columns, &members)
+    convert_members(rows, None, &FileLeaves::default(), columns, &members)
 }
 
-/// Rows of a file for the members of lines. `wide`: columns of the same rows with times in milliseconds, where microseconds may have
-/// overflowed.
+/// Converts rows of a file to the members of lines. `wide` has the same times in milliseconds, as microseconds may have overflowed.
 pub fn wanted_rows(
     rows: &RecordBatch,
     wide: Option<&RecordBatch>,
     leaves: &FileLeaves,
     columns: &[ColumnSpec],
 ) -> io::Result<WantedRows> {
-    of_members(rows, wide, leaves, columns, &members(columns))
+    convert_members(rows, wide, leaves, columns, &members(columns))
 }
 
-fn of_members(
+fn convert_members(
     rows: &RecordBatch,
     wide: Option<&RecordBatch>,
     leaves: &FileLeaves,
     columns: &[ColumnSpec],
     members: &[LineMember],
 ) -> io::Result<WantedRows> {
-    let (mut fields, mut made): (Vec<Field>, Vec<ArrayRef>) = (Vec::new(), Vec::new());
-    let mut refused: BTreeMap<usize, (usize, String)> = BTreeMap::new();
-    for (place, (field, column)) in rows.schema().fields().iter().zip(rows.columns()).enumerate() {
+    let (mut fields, mut converted_arrays): (Vec<Field>, Vec<ArrayRef>) = (Vec::new(), Vec::new());
+    let mut rejected: BTreeMap<usize, (usize, String)> = BTreeMap::new();
+    for (index, (field, column)) in rows.schema().fields().iter().zip(rows.columns()).enumerate() {
         let wide = wide.and_then(|wide| wide.column_by_name(field.name()));
         for member in members.iter().filter(|member| member.root == *field.name()) {
-            let wants: Vec<Want<'_>> = member.columns.iter().filter_map(|place| want(*place, columns)).collect();
-            let kinds = leaves.kinds.get(place).map_or(&[][..], Vec::as_slice);
-            let (column, refusals) = Walk { kinds: kinds.iter() }.array(column, wide, &wants).map_err(damaged)?;
+            let wants: Vec<Want<'_>> = member.columns.iter().filter_map(|index| want(*index, columns)).collect();
+            let kinds = leaves.kinds.get(index).map_or(&[][..], Vec::as_slice);
+            let (column, rejections) = Walk { kinds: kinds.iter() }.array(column, wide, &wants).map_err(damaged)?;
             fields.push(Field::new(&member.name, column.data_type().clone(), true));
-            made.push(column);
-            for Refusal { at, column, reason } in refusals {
-                let first = refused.entry(at).or_insert_with(|| (column, reason.clone()));
+            converted_arrays.push(column);
+            for Rejection { at, column, reason } in rejections {
+                let first = rejected.entry(at).or_insert_with(|| (column, reason.clone()));
                 if column < first.0 {
                     *first = (column, reason);
                 }
@@ -115,22 +114,23 @@ fn of_members(
         }
     }
     let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    let rows = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), made, &options).map_err(damaged)?;
-    Ok(WantedRows { rows, refused: refused.into_iter().map(|(row, (_, reason))| (row, reason)).collect() })
+    let rows = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), converted_arrays, &options)
+        .map_err(damaged)?;
+    Ok(WantedRows { rows, rejected: rejected.into_iter().map(|(row, (_, reason))| (row, reason)).collect() })
 }
 
 fn want(column: usize, columns: &[ColumnSpec]) -> Option<Want<'_>> {
     let spec = columns.get(column)?;
-    Some(Want { column, spec, path: spec.place().get(1..)?, kind: spec.kind.arrow(), outer: false })
+    Some(Want { column, spec, path: spec.value_path().get(1..)?, kind: spec.kind.arrow(), outer: false })
 }
 
-/// Goes through a column down to its leaves.
+/// Visits a column down to its leaves.
 struct Walk<'a> {
     kinds: std::slice::Iter<'a, LeafKind>,
 }
 
 impl Walk<'_> {
-    fn array(&mut self, array: &ArrayRef, wide: Option<&ArrayRef>, wants: &[Want<'_>]) -> Converted {
+    fn array(&mut self, array: &ArrayRef, wide: Option<&ArrayRef>, wants: &[Want<'_>]) -> ConversionResult {
         match array.data_type() {
             DataType::List(_) => self.list(array.as_list(), wide, wants),
             DataType::LargeList(item)
@@ -141,7 +141,7 @@ impl Walk<'_> {
                 let wide = wide.map(|wide| as_list(wide, &item_of(wide.data_type(), &item))).transpose()?;
                 self.list(as_list(array, &item)?.as_list(), wide.as_ref(), wants)
             }
-            DataType::Struct(_) => self.structs(array.as_struct(), wide, wants),
+            DataType::Struct(_) => self.convert_struct(array.as_struct(), wide, wants),
             DataType::Map(..) => self.map(array.as_map(), wide, wants),
             DataType::Dictionary(_, values) => {
                 let values = cast(array, values)?;
@@ -149,61 +149,62 @@ impl Walk<'_> {
             }
             _ => {
                 let kind = self.kinds.next().copied().unwrap_or_default();
-                converted(&Leaf { array, wide, kind, wants })
+                convert(&Leaf { array, wide, kind, wants })
             }
         }
     }
 
-    fn list(&mut self, list: &ListArray, wide: Option<&ArrayRef>, wants: &[Want<'_>]) -> Converted {
-        let of_items: Vec<Want<'_>> = wants.iter().filter_map(of_item).collect();
+    fn list(&mut self, list: &ListArray, wide: Option<&ArrayRef>, wants: &[Want<'_>]) -> ConversionResult {
+        let item_wants: Vec<Want<'_>> = wants.iter().filter_map(item_want).collect();
         let wide = wide.and_then(|wide| wide.as_list_opt::<i32>()).map(ListArray::values);
-        let (items, refusals) = self.array(list.values(), wide, &of_items)?;
-        let lists = Lists { offsets: list.offsets(), array: list };
-        let refusals = lists.refusals(refusals, |refusal, at| {
-            let is_it = |want: &Want<'_>| want.path.first().is_none_or(|first| place_of(first) == Some(at));
-            wants.iter().any(|want| want.column == refusal.column && (want.outer || is_it(want)))
+        let (items, rejections) = self.array(list.values(), wide, &item_wants)?;
+        let lists = ListPositions { offsets: list.offsets(), array: list };
+        let rejections = lists.rejections(rejections, |rejection, at| {
+            let is_own_item = |want: &Want<'_>| want.path.first().is_none_or(|first| index_of(first) == Some(at));
+            wants.iter().any(|want| want.column == rejection.column && (want.outer || is_own_item(want)))
         });
         let field = Arc::new(Field::new_list_field(items.data_type().clone(), true));
-        let made = ListArray::try_new(field, list.offsets().clone(), items, list.nulls().cloned())?;
-        Ok((Arc::new(made), refusals))
+        let converted = ListArray::try_new(field, list.offsets().clone(), items, list.nulls().cloned())?;
+        Ok((Arc::new(converted), rejections))
     }
 
-    fn structs(&mut self, value: &StructArray, wide: Option<&ArrayRef>, wants: &[Want<'_>]) -> Converted {
-        let (mut fields, mut columns, mut refused) = (Vec::<FieldRef>::new(), Vec::new(), Vec::new());
+    fn convert_struct(&mut self, value: &StructArray, wide: Option<&ArrayRef>, wants: &[Want<'_>]) -> ConversionResult {
+        let (mut fields, mut columns, mut rejected) = (Vec::<FieldRef>::new(), Vec::new(), Vec::new());
         let wide = wide.and_then(|wide| wide.as_struct_opt());
-        for (place, (field, member)) in value.fields().iter().zip(value.columns()).enumerate() {
-            let of_member: Vec<Want<'_>> = wants.iter().filter_map(|want| of_member(want, field.name())).collect();
-            let (member, refusals) = self.array(member, wide.and_then(|wide| wide.columns().get(place)), &of_member)?;
+        for (index, (field, member)) in value.fields().iter().zip(value.columns()).enumerate() {
+            let member_wants: Vec<Want<'_>> = wants.iter().filter_map(|want| member_want(want, field.name())).collect();
+            let (member, rejections) =
+                self.array(member, wide.and_then(|wide| wide.columns().get(index)), &member_wants)?;
             fields.push(Arc::new(Field::new(field.name(), member.data_type().clone(), true)));
             columns.push(member);
-            refused.extend(refusals.into_iter().filter(|refusal| value.is_valid(refusal.at)));
+            rejected.extend(rejections.into_iter().filter(|rejection| value.is_valid(rejection.at)));
         }
-        let made = StructArray::try_new_with_length(fields.into(), columns, value.nulls().cloned(), value.len())?;
-        Ok((Arc::new(made), refused))
+        let converted = StructArray::try_new_with_length(fields.into(), columns, value.nulls().cloned(), value.len())?;
+        Ok((Arc::new(converted), rejected))
     }
 
-    fn map(&mut self, map: &MapArray, wide: Option<&ArrayRef>, wants: &[Want<'_>]) -> Converted {
+    fn map(&mut self, map: &MapArray, wide: Option<&ArrayRef>, wants: &[Want<'_>]) -> ConversionResult {
         let wide = wide.and_then(|wide| wide.as_map_opt());
-        let of_keys: Vec<Want<'_>> = wants.iter().map(of_key).collect();
-        let (keys, mut refusals) = self.array(map.keys(), wide.map(MapArray::keys), &of_keys)?;
-        let keys = super::leaves::texts(&keys)?;
-        let of_values: Vec<Want<'_>> = wants.iter().flat_map(of_values).collect();
-        let (values, of_them) = self.array(map.values(), wide.map(MapArray::values), &of_values)?;
-        refusals.extend(of_them.into_iter().filter(|refusal| {
-            let key = keys.is_valid(refusal.at).then(|| keys.value(refusal.at));
-            wants.iter().any(|want| want.column == refusal.column && reads_key(want, key.unwrap_or_default()))
+        let key_wants: Vec<Want<'_>> = wants.iter().map(key_want).collect();
+        let (keys, mut rejections) = self.array(map.keys(), wide.map(MapArray::keys), &key_wants)?;
+        let keys = super::leaves::key_texts(&keys)?;
+        let value_wants: Vec<Want<'_>> = wants.iter().flat_map(value_wants).collect();
+        let (values, value_refusals) = self.array(map.values(), wide.map(MapArray::values), &value_wants)?;
+        rejections.extend(value_refusals.into_iter().filter(|rejection| {
+            let key = keys.is_valid(rejection.at).then(|| keys.value(rejection.at));
+            wants.iter().any(|want| want.column == rejection.column && reads_key(want, key.unwrap_or_default()))
         }));
-        let refusals = Lists { offsets: map.offsets(), array: map }.refusals(refusals, |_, _| true);
+        let rejections = ListPositions { offsets: map.offsets(), array: map }.rejections(rejections, |_, _| true);
         let fields =
             vec![Field::new("keys", DataType::Utf8, false), Field::new("values", values.data_type().clone(), true)];
         let entries = StructArray::try_new(fields.into(), vec![Arc::new(keys), values], None)?;
         let field = Arc::new(Field::new("entries", entries.data_type().clone(), false));
-        let made = MapArray::try_new(field, map.offsets().clone(), entries, map.nulls().cloned(), false)?;
-        Ok((Arc::new(made), refusals))
+        let converted = MapArray::try_new(field, map.offsets().clone(), entries, map.nulls().cloned(), false)?;
+        Ok((Arc::new(converted), rejections))
     }
 }
 
-/// The items of a list of any layout.
+/// Returns the item field of a list of any layout.
 fn item_of(kind: &DataType, other: &FieldRef) -> FieldRef {
     match kind {
         DataType::LargeList(item)
@@ -218,36 +219,36 @@ fn as_list(array: &ArrayRef, item: &FieldRef) -> Result<ArrayRef, ArrowError> {
     cast(array, &DataType::List(item.clone()))
 }
 
-/// Where values stand in lists.
-struct Lists<'a> {
+/// The positions of values in lists.
+struct ListPositions<'a> {
     offsets: &'a OffsetBuffer<i32>,
     array: &'a dyn Array,
 }
 
-impl Lists<'_> {
-    /// Refusals of items as those of the lists that they are in. `is_read`: whether the column reads the item at this place.
-    fn refusals(&self, refusals: Vec<Refusal>, is_read: impl Fn(&Refusal, usize) -> bool) -> Vec<Refusal> {
-        let within = |refusal: Refusal| {
-            let list = self.offsets.partition_point(|offset| *offset as usize <= refusal.at).checked_sub(1)?;
-            let place = refusal.at - *self.offsets.get(list)? as usize;
-            let is_there = list < self.array.len() && self.array.is_valid(list);
-            (is_there && is_read(&refusal, place)).then_some(Refusal { at: list, ..refusal })
+impl ListPositions<'_> {
+    /// Converts rejections of items to those of their lists. `is_read` returns whether the column reads the item at this index.
+    fn rejections(&self, rejections: Vec<Rejection>, is_read: impl Fn(&Rejection, usize) -> bool) -> Vec<Rejection> {
+        let to_list = |rejection: Rejection| {
+            let list = self.offsets.partition_point(|offset| *offset as usize <= rejection.at).checked_sub(1)?;
+            let index = rejection.at - *self.offsets.get(list)? as usize;
+            let is_valid_list = list < self.array.len() && self.array.is_valid(list);
+            (is_valid_list && is_read(&rejection, index)).then_some(Rejection { at: list, ..rejection })
         };
-        refusals.into_iter().filter_map(within).collect()
+        rejections.into_iter().filter_map(to_list).collect()
     }
 }
 
-fn of_item<'a>(want: &Want<'a>) -> Option<Want<'a>> {
+fn item_want<'a>(want: &Want<'a>) -> Option<Want<'a>> {
     match (want.path.split_first(), &want.kind) {
         _ if want.outer => Some(want.clone()),
-        (Some((first, rest)), _) => place_of(first).map(|_| Want { path: rest, ..want.clone() }),
+        (Some((first, rest)), _) => index_of(first).map(|_| Want { path: rest, ..want.clone() }),
         (None, DataType::List(item)) => Some(Want { kind: item.data_type().clone(), ..want.clone() }),
         (None, DataType::Utf8) => Some(Want { outer: true, ..want.clone() }),
         _ => None,
     }
 }
 
-fn of_member<'a>(want: &Want<'a>, name: &str) -> Option<Want<'a>> {
+fn member_want<'a>(want: &Want<'a>, name: &str) -> Option<Want<'a>> {
     match (want.path.split_first(), &want.kind) {
         _ if want.outer => Some(want.clone()),
         (Some((first, rest)), _) => (first == name).then(|| Want { path: rest, ..want.clone() }),
@@ -261,12 +262,12 @@ fn of_member<'a>(want: &Want<'a>, name: &str) -> Option<Want<'a>> {
 }
 
 /// Paths name keys as they are written.
-fn of_key<'a>(want: &Want<'a>) -> Want<'a> {
+fn key_want<'a>(want: &Want<'a>) -> Want<'a> {
     Want { path: &[], kind: DataType::Utf8, outer: false, ..want.clone() }
 }
 
-/// What is wanted of the values of a map, whatever their keys.
-fn of_values<'a>(want: &Want<'a>) -> Vec<Want<'a>> {
+/// Returns what is read of the values of a map, for any key.
+fn value_wants<'a>(want: &Want<'a>) -> Vec<Want<'a>> {
     match (want.path.split_first(), &want.kind) {
         _ if want.outer => vec![want.clone()],
         (Some((_, rest)), _) => vec![Want { path: rest, ..want.clone() }],
@@ -279,7 +280,7 @@ fn of_values<'a>(want: &Want<'a>) -> Vec<Want<'a>> {
     }
 }
 
-/// Whether a column reads the value of this key.
+/// Returns whether a column reads the value of this key.
 fn reads_key(want: &Want<'_>, key: &str) -> bool {
     match (want.path.first(), &want.kind) {
         _ if want.outer => true,
@@ -289,7 +290,7 @@ fn reads_key(want: &Want<'_>, key: &str) -> bool {
     }
 }
 
-/// The path of a column in the file, for messages.
+/// Returns the path of a column in the file, for messages.
 pub fn shown_path(spec: &ColumnSpec) -> String {
-    harmless(&spec.place().join("."), SHOWN_BYTES_MAX)
+    harmless(&spec.value_path().join("."), SHOWN_BYTES_MAX)
 }

@@ -1,6 +1,6 @@
-//! Values that hold no others, as they are written in lines: in the types of ours, or as text.
+//! Converts values without nested values to the form of lines: in the job's types, or as text.
 
-use super::columns::{Converted, Refusal, Want, shown_path};
+use super::columns::{ConversionResult, Rejection, Want, shown_path};
 use arrow::array::{
     Array, ArrayRef, AsArray, Date32Array, GenericByteArray, Int64Array, StringArray, StringBuilder,
     TimestampMicrosecondArray,
@@ -19,21 +19,21 @@ use millstream_base::job::spec::TimeUnit as Unit;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-/// What the file says of a leaf besides its Arrow type.
+/// Type information of a leaf in addition to its Arrow type.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum LeafKind {
     #[default]
     Plain,
-    /// 16 bytes that are a UUID.
+    /// A 16-byte UUID.
     Uuid,
-    /// Times of 96 bits.
+    /// 96-bit timestamps.
     Int96,
 }
 
-/// Values that hold no others.
+/// An array of values without nested values.
 pub struct Leaf<'a> {
     pub array: &'a ArrayRef,
-    /// The same times in milliseconds; of intervals the months.
+    /// The same times in milliseconds; for intervals, the months.
     pub wide: Option<&'a ArrayRef>,
     pub kind: LeafKind,
     pub wants: &'a [Want<'a>],
@@ -42,8 +42,8 @@ pub struct Leaf<'a> {
 const DAY_MS: i64 = 86_400_000;
 const DAY_NS: i64 = 86_400_000_000_000;
 
-/// The values in the type that lines are written of.
-pub fn converted(leaf: &Leaf<'_>) -> Converted {
+/// Converts the values to the type that lines are written from.
+pub fn convert(leaf: &Leaf<'_>) -> ConversionResult {
     let array = leaf.array;
     match array.data_type() {
         DataType::Timestamp(unit, zone) => leaf.times(*unit, zone.is_none()),
@@ -67,32 +67,32 @@ pub fn converted(leaf: &Leaf<'_>) -> Converted {
         DataType::Float16 | DataType::Float32 => Ok((cast(array, &DataType::Float64)?, Vec::new())),
         DataType::FixedSizeBinary(16) if leaf.kind == LeafKind::Uuid && leaf.is_text() => leaf.uuids(),
         DataType::FixedSizeBinary(_) | DataType::LargeBinary | DataType::BinaryView if leaf.is_text() => {
-            leaf.texts_of(cast(array, &DataType::Binary)?.as_binary::<i32>())
+            leaf.bytes_to_texts(cast(array, &DataType::Binary)?.as_binary::<i32>())
         }
-        DataType::Binary if leaf.is_text() => leaf.texts_of(array.as_binary::<i32>()),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View if leaf.is_binary() => leaf.bytes_of(),
+        DataType::Binary if leaf.is_text() => leaf.bytes_to_texts(array.as_binary::<i32>()),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View if leaf.is_binary() => leaf.texts_to_bytes(),
         _ => Ok((array.clone(), Vec::new())),
     }
 }
 
 impl Leaf<'_> {
-    /// Whether a column of the job wants bytes as text.
+    /// Returns whether a column of the job reads bytes as text.
     fn is_text(&self) -> bool {
         self.wants.iter().any(is_text)
     }
 
-    /// Whether a column of the job wants text as its bytes.
+    /// Returns whether a column of the job reads text as bytes.
     fn is_binary(&self) -> bool {
         self.wants.iter().any(is_binary)
     }
 
-    /// Refuses a value for all columns that read it.
-    fn refuse(&self, refused: &mut Vec<Refusal>, at: usize, reason: impl Fn(&Want<'_>) -> String) {
-        refused.extend(self.wants.iter().map(|want| Refusal { at, column: want.column, reason: reason(want) }));
+    /// Rejects a value for all columns that read it.
+    fn reject(&self, rejected: &mut Vec<Rejection>, at: usize, reason: impl Fn(&Want<'_>) -> String) {
+        rejected.extend(self.wants.iter().map(|want| Rejection { at, column: want.column, reason: reason(want) }));
     }
 
-    /// Times in microseconds, those without a zone as clocks of the column's one showed them.
-    fn times(&self, unit: TimeUnit, is_local: bool) -> Converted {
+    /// Converts to times in microseconds. Times without a zone are local times in the zone of the column.
+    fn times(&self, unit: TimeUnit, is_local: bool) -> ConversionResult {
         let zoned = |want: &&Want<'_>| is_local && want.path.is_empty() && !want.outer && want.spec.zone.is_some();
         let local = self.wants.iter().find(zoned).map(|want| (TimeParser::of(want.spec), want));
         let numbers = cast(self.array, &DataType::Int64)?;
@@ -100,128 +100,128 @@ impl Leaf<'_> {
         let wide =
             self.wide.filter(|_| self.kind == LeafKind::Int96).map(|wide| cast(wide, &DataType::Int64)).transpose()?;
         let wide = wide.as_ref().map(|wide| wide.as_primitive::<Int64Type>());
-        let (mut made, mut refused) = (Vec::with_capacity(numbers.len()), Vec::new());
+        let (mut converted_values, mut rejected) = (Vec::with_capacity(numbers.len()), Vec::new());
         for (at, number) in numbers.iter().enumerate() {
             let Some(number) = number else {
-                made.push(None);
+                converted_values.push(None);
                 continue;
             };
-            let number = exact(number, wide, at);
+            let number = exact_micros(number, wide, at);
             let us = micros_of(number, unit_of(unit));
-            let moment = us.and_then(|us| local.as_ref().map_or(Ok(us), |(times, _)| times.local(us)));
-            if let Err(fault) = moment {
+            let time = us.and_then(|us| local.as_ref().map_or(Ok(us), |(times, _)| times.local(us)));
+            if let Err(fault) = time {
                 match (us, &local) {
-                    (Ok(us), Some((times, want))) => refused.push(Refusal {
+                    (Ok(us), Some((times, want))) => rejected.push(Rejection {
                         at,
                         column: want.column,
-                        reason: times.tell(fault, &want.spec.name, &local_text(us)),
+                        reason: times.message(fault, &want.spec.name, &local_text(us)),
                     }),
-                    _ => self.refuse(&mut refused, at, |want| {
+                    _ => self.reject(&mut rejected, at, |want| {
                         format!("column `{}`: {number} is out of range of timestamp", want.spec.name)
                     }),
                 }
             }
-            made.push(moment.ok());
+            converted_values.push(time.ok());
         }
-        Ok((Arc::new(TimestampMicrosecondArray::from(made).with_timezone("UTC")), refused))
+        Ok((Arc::new(TimestampMicrosecondArray::from(converted_values).with_timezone("UTC")), rejected))
     }
 
-    fn days(&self) -> Converted {
-        let (mut made, mut refused) = (Vec::with_capacity(self.array.len()), Vec::new());
+    fn days(&self) -> ConversionResult {
+        let (mut converted_values, mut rejected) = (Vec::with_capacity(self.array.len()), Vec::new());
         for (at, ms) in self.array.as_primitive::<Date64Type>().iter().enumerate() {
             let days = ms.map(|ms| i32::try_from(ms.div_euclid(DAY_MS)));
             if let (Some(ms), Some(Err(_))) = (ms, days) {
-                self.refuse(&mut refused, at, |want| {
+                self.reject(&mut rejected, at, |want| {
                     format!("column `{}`: {ms} milliseconds is out of range of date", want.spec.name)
                 });
             }
-            made.push(days.and_then(Result::ok));
+            converted_values.push(days.and_then(Result::ok));
         }
-        Ok((Arc::new(Date32Array::from(made)), refused))
+        Ok((Arc::new(Date32Array::from(converted_values)), rejected))
     }
 
-    /// Times of day as text; `day`: where the next one begins.
+    /// Converts times of day to text. `day`: the start of the next day.
     fn times_of_day<T: std::fmt::Debug>(
         &self,
         numbers: impl Iterator<Item = Option<i64>>,
         day: i64,
         time: impl Fn(i64) -> Option<T>,
-    ) -> Converted {
-        let (mut made, mut refused) = (StringBuilder::new(), Vec::new());
+    ) -> ConversionResult {
+        let (mut converted_values, mut rejected) = (StringBuilder::new(), Vec::new());
         for (at, number) in numbers.enumerate() {
             let found = number.filter(|number| (0..day).contains(number)).and_then(&time);
             match (number, found) {
                 (_, Some(time)) => {
-                    // Writing into a builder cannot fail.
-                    let _ = write!(made, "{time:?}");
-                    made.append_value("");
+                    // Writing to a builder cannot fail.
+                    let _ = write!(converted_values, "{time:?}");
+                    converted_values.append_value("");
                 }
                 (Some(number), None) => {
                     let unit = if day == DAY_MS { "milliseconds" } else { "nanoseconds" };
-                    self.refuse(&mut refused, at, |want| {
+                    self.reject(&mut rejected, at, |want| {
                         format!("column `{}`: {number} {unit} is not a time of day", want.spec.name)
                     });
-                    made.append_null();
+                    converted_values.append_null();
                 }
-                (None, None) => made.append_null(),
+                (None, None) => converted_values.append_null(),
             }
         }
-        Ok((Arc::new(made.finish()), refused))
+        Ok((Arc::new(converted_values.finish()), rejected))
     }
 
-    /// Durations of so many milliseconds each, without those that have no text: they have more milliseconds than 64 bits hold.
-    fn durations(&self, unit_ms: i64) -> Converted {
-        let (mut made, mut refused) = (Vec::with_capacity(self.array.len()), Vec::new());
+    /// Converts durations in units of `unit_ms` milliseconds. Durations that exceed 64 bits in milliseconds have no text and are rejected.
+    fn durations(&self, unit_ms: i64) -> ConversionResult {
+        let (mut converted_values, mut rejected) = (Vec::with_capacity(self.array.len()), Vec::new());
         let numbers = cast(self.array, &DataType::Int64)?;
         for (at, number) in numbers.as_primitive::<Int64Type>().iter().enumerate() {
             let fits = |number: &i64| number.checked_mul(unit_ms).is_some_and(|ms| ms > i64::MIN);
             if let Some(number) = number.filter(|number| !fits(number)) {
-                self.refuse(&mut refused, at, |want| {
+                self.reject(&mut rejected, at, |want| {
                     format!("column `{}`: {number} is out of range of durations", want.spec.name)
                 });
             }
-            made.push(number.filter(fits));
+            converted_values.push(number.filter(fits));
         }
-        Ok((cast(&Int64Array::from(made), self.array.data_type())?, refused))
+        Ok((cast(&Int64Array::from(converted_values), self.array.data_type())?, rejected))
     }
 
-    /// Intervals as text, whose days and milliseconds are in the array.
-    fn intervals(&self) -> Converted {
+    /// Converts intervals to text. The array has their days and milliseconds.
+    fn intervals(&self) -> ConversionResult {
         let days = ArrayFormatter::try_new(self.array, &FormatOptions::default())?;
         let months = self.wide.and_then(|wide| wide.as_primitive_opt::<IntervalYearMonthType>());
-        let mut made = StringBuilder::new();
+        let mut converted_values = StringBuilder::new();
         for at in 0..self.array.len() {
             if self.array.is_null(at) {
-                made.append_null();
+                converted_values.append_null();
                 continue;
             }
-            // They are unsigned in the file.
+            // Months are unsigned in the file.
             let months = months.filter(|months| at < months.len()).map_or(0, |months| months.value(at).cast_unsigned());
             let days = days.value(at);
-            made.append_value(if months == 0 { days.to_string() } else { format!("{months} mons {days}") });
+            converted_values.append_value(if months == 0 { days.to_string() } else { format!("{months} mons {days}") });
         }
-        Ok((Arc::new(made.finish()), Vec::new()))
+        Ok((Arc::new(converted_values.finish()), Vec::new()))
     }
 
-    fn uuids(&self) -> Converted {
-        let mut made = StringBuilder::new();
+    fn uuids(&self) -> ConversionResult {
+        let mut converted_values = StringBuilder::new();
         for bytes in self.array.as_fixed_size_binary().iter() {
-            made.append_option(bytes.map(cell::uuid));
+            converted_values.append_option(bytes.map(cell::uuid));
         }
-        Ok((Arc::new(made.finish()), Vec::new()))
+        Ok((Arc::new(converted_values.finish()), Vec::new()))
     }
 
-    /// The bytes of texts, which are hexadecimal digits in lines.
-    fn bytes_of(&self) -> Converted {
+    /// Converts texts to bytes, which are hexadecimal digits in lines.
+    fn texts_to_bytes(&self) -> ConversionResult {
         match self.wants.iter().any(|want| is_text(want) || want.outer) {
-            true => Ok((self.array.clone(), self.not_both())),
+            true => Ok((self.array.clone(), self.conflicts())),
             false => Ok((cast(&cast(self.array, &DataType::Utf8)?, &DataType::Binary)?, Vec::new())),
         }
     }
 
-    /// Refuses values of which a column wants the bytes that another one takes as text: a value of a line is one of them.
-    fn not_both(&self) -> Vec<Refusal> {
-        let mut refused = Vec::new();
+    /// Rejects values that one column reads as bytes and another as text, as a line has only one of them.
+    fn conflicts(&self) -> Vec<Rejection> {
+        let mut rejected = Vec::new();
         for want in self.wants.iter().filter(|want| is_binary(want)) {
             let (name, path) = (&want.spec.name, shown_path(want.spec));
             let reason = format!(
@@ -229,40 +229,40 @@ impl Leaf<'_> {
                  for this one; let it be `text`, too, or leave the other one out"
             );
             let given = (0..self.array.len()).filter(|at| self.array.is_valid(*at));
-            refused.extend(given.map(|at| Refusal { at, column: want.column, reason: reason.clone() }));
+            rejected.extend(given.map(|at| Rejection { at, column: want.column, reason: reason.clone() }));
         }
-        refused
+        rejected
     }
 
-    /// Bytes that writers do not say to be text.
-    fn texts_of<T: ByteArrayType<Native = [u8]>>(&self, bytes: &GenericByteArray<T>) -> Converted {
-        let (mut made, mut refused) = (StringBuilder::new(), self.not_both());
+    /// Converts bytes that the file does not declare as text.
+    fn bytes_to_texts<T: ByteArrayType<Native = [u8]>>(&self, bytes: &GenericByteArray<T>) -> ConversionResult {
+        let (mut converted_values, mut rejected) = (StringBuilder::new(), self.conflicts());
         for (at, value) in bytes.iter().enumerate() {
             let text = value.map(std::str::from_utf8);
             if let Some(Err(_)) = text {
-                self.refuse(&mut refused, at, |want| {
+                self.reject(&mut rejected, at, |want| {
                     let path = shown_path(want.spec);
                     format!("its column `{path}` holds bytes that are not UTF-8; declare it as `binary`")
                 });
             }
-            made.append_option(text.and_then(Result::ok));
+            converted_values.append_option(text.and_then(Result::ok));
         }
-        Ok((Arc::new(made.finish()), refused))
+        Ok((Arc::new(converted_values.finish()), rejected))
     }
 }
 
-/// Whether this wants a value as text.
+/// Returns whether the column reads the value as text.
 fn is_text(want: &Want<'_>) -> bool {
     want.path.is_empty() && !want.outer && want.kind == DataType::Utf8
 }
 
-/// Whether this wants its bytes.
+/// Returns whether the column reads its bytes.
 fn is_binary(want: &Want<'_>) -> bool {
     want.path.is_empty() && !want.outer && want.kind == DataType::Binary
 }
 
-/// A number of microseconds, which has wrapped around where it is far; `wide` has the milliseconds, which have not.
-fn exact(us: i64, wide: Option<&Int64Array>, at: usize) -> i128 {
+/// Returns the exact microseconds of a time whose microseconds may have wrapped around; `wide` has its milliseconds, which have not.
+fn exact_micros(us: i64, wide: Option<&Int64Array>, at: usize) -> i128 {
     match wide.filter(|wide| at < wide.len() && wide.is_valid(at)).map(|wide| wide.value(at)) {
         Some(ms) => i128::from(ms) * 1_000 + i128::from(us.wrapping_sub(ms.wrapping_mul(1_000))),
         None => i128::from(us),
@@ -278,18 +278,18 @@ fn unit_of(unit: TimeUnit) -> Unit {
     }
 }
 
-/// Keys of maps as text: as they are, or as JSON has them, without quotes.
-pub fn texts(keys: &ArrayRef) -> Result<StringArray, ArrowError> {
+/// Converts keys of maps to text: strings unchanged, other values as JSON without quotes.
+pub fn key_texts(keys: &ArrayRef) -> Result<StringArray, ArrowError> {
     if let Some(texts) = keys.as_string_opt::<i32>() {
-        let nothing = texts.null_count() == 0;
-        return Ok(if nothing {
+        let has_no_nulls = texts.null_count() == 0;
+        return Ok(if has_no_nulls {
             texts.clone()
         } else {
             texts.iter().map(|key| Some(key.unwrap_or_default())).collect()
         });
     }
     if let DataType::LargeUtf8 | DataType::Utf8View = keys.data_type() {
-        return texts(&cast(keys, &DataType::Utf8)?);
+        return key_texts(&cast(keys, &DataType::Utf8)?);
     }
     let field = Arc::new(Field::new("key", keys.data_type().clone(), true));
     let written = written_out(&field, keys).map_err(|error| ArrowError::ExternalError(Box::new(error)))?;

@@ -1,4 +1,4 @@
-//! Opening a file: which of its columns are read, and as what.
+//! Opens a file: selects the columns to read, and their types.
 
 use super::columns::{FileLeaves, WantedRows, wanted_rows};
 use super::leaves::LeafKind;
@@ -16,46 +16,46 @@ use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 use std::io;
 use std::sync::Arc;
 
-/// The rows of a file that is open.
+/// The rows of an open file.
 pub struct FileRows {
     rows: ParquetRecordBatchReader,
-    /// What the others do not hold all of: times of 96 bits in milliseconds, as those that are far have wrapped around in microseconds,
-    /// and months of intervals.
+    /// Values that the other reader cannot represent: 96-bit timestamps in milliseconds, as distant ones have wrapped around in microseconds, and
+    /// months of intervals.
     wide: Option<ParquetRecordBatchReader>,
     leaves: FileLeaves,
 }
 
 impl FileRows {
-    /// Opens a file for these columns. An error of kind `Unsupported` where the file may be whole, and cannot be read all the same.
+    /// Opens a file for these columns. An error of kind `Unsupported` means that the file may be intact, but cannot be read here.
     pub fn open<R: ChunkReader + Clone + 'static>(file: &R, columns: &[ColumnSpec]) -> io::Result<FileRows> {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).map_err(foreign)?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).map_err(unreadable)?;
         let descriptor = builder.parquet_schema();
         let roots = descriptor.root_schema().get_fields().iter().enumerate();
         let is_wanted =
-            |name: &str| columns.iter().any(|column| column.place().first().is_some_and(|root| root == name));
-        let wanted: Vec<usize> = roots.filter(|(_, field)| is_wanted(field.name())).map(|(place, _)| place).collect();
-        let leaves = |root: usize| of_root(descriptor, root).map(kind_of).collect::<Vec<_>>();
+            |name: &str| columns.iter().any(|column| column.value_path().first().is_some_and(|root| root == name));
+        let wanted: Vec<usize> = roots.filter(|(_, field)| is_wanted(field.name())).map(|(index, _)| index).collect();
+        let leaves = |root: usize| leaves_of(descriptor, root).map(kind_of).collect::<Vec<_>>();
         let kinds: Vec<Vec<LeafKind>> = wanted.iter().map(|root| leaves(*root)).collect();
         let mask = ProjectionMask::roots(descriptor, wanted.iter().copied());
         check_codecs(builder.metadata(), &mask)?;
-        let is_wide = |place: &usize| of_root(descriptor, *place).any(|leaf| is_int96(leaf) || is_interval(leaf));
-        let twice: Vec<usize> = wanted.iter().copied().filter(is_wide).collect();
-        if twice.is_empty() {
-            let rows = builder.with_projection(mask).with_batch_size(ROWS).build().map_err(foreign)?;
+        let is_wide = |index: &usize| leaves_of(descriptor, *index).any(|leaf| is_int96(leaf) || is_interval(leaf));
+        let wide_columns: Vec<usize> = wanted.iter().copied().filter(is_wide).collect();
+        if wide_columns.is_empty() {
+            let rows = builder.with_projection(mask).with_batch_size(ROWS).build().map_err(unreadable)?;
             return Ok(FileRows { rows, wide: None, leaves: FileLeaves { kinds } });
         }
         let read = |unit: TimeUnit, mask: ProjectionMask| {
             let schema = with_times(builder.schema(), descriptor, unit);
             let options = ArrowReaderOptions::new().with_schema(schema);
             let builder =
-                ParquetRecordBatchReaderBuilder::try_new_with_options(file.clone(), options).map_err(foreign)?;
-            builder.with_projection(mask).with_batch_size(ROWS).build().map_err(foreign)
+                ParquetRecordBatchReaderBuilder::try_new_with_options(file.clone(), options).map_err(unreadable)?;
+            builder.with_projection(mask).with_batch_size(ROWS).build().map_err(unreadable)
         };
-        let wide = read(TimeUnit::Millisecond, ProjectionMask::roots(descriptor, twice))?;
+        let wide = read(TimeUnit::Millisecond, ProjectionMask::roots(descriptor, wide_columns))?;
         Ok(FileRows { rows: read(TimeUnit::Microsecond, mask)?, wide: Some(wide), leaves: FileLeaves { kinds } })
     }
 
-    /// The next rows, for these columns; `None`: there are none.
+    /// Returns the next rows for these columns; `None` at the end.
     pub fn next(&mut self, columns: &[ColumnSpec]) -> io::Result<Option<WantedRows>> {
         let Some(rows) = self.rows.next().transpose().map_err(damaged)? else { return Ok(None) };
         let wide: Option<RecordBatch> = match &mut self.wide {
@@ -70,12 +70,12 @@ impl FileRows {
     }
 }
 
-fn foreign(error: impl std::fmt::Display) -> io::Error {
+fn unreadable(error: impl std::fmt::Display) -> io::Error {
     damaged(format!("it is not a readable Parquet file: {error}"))
 }
 
-/// The leaves of a column of the file.
-fn of_root(descriptor: &SchemaDescriptor, root: usize) -> impl Iterator<Item = &ColumnDescriptor> {
+/// Returns the leaves of a column of the file.
+fn leaves_of(descriptor: &SchemaDescriptor, root: usize) -> impl Iterator<Item = &ColumnDescriptor> {
     let leaves = (0..descriptor.num_columns()).filter(move |leaf| descriptor.get_column_root_idx(*leaf) == root);
     leaves.filter_map(|leaf| descriptor.columns().get(leaf)).map(AsRef::as_ref)
 }
@@ -96,21 +96,25 @@ fn is_interval(leaf: &ColumnDescriptor) -> bool {
     leaf.converted_type() == ConvertedType::INTERVAL
 }
 
-/// The columns of a file with its times of 96 bits in this unit; with milliseconds, intervals are their months.
+/// Returns the schema of a file with its 96-bit timestamps in this unit. With milliseconds, intervals are read as their months.
 fn with_times(schema: &SchemaRef, descriptor: &SchemaDescriptor, unit: TimeUnit) -> SchemaRef {
     let mut leaves = descriptor.columns().iter().map(AsRef::as_ref);
-    let fields: Vec<FieldRef> = schema.fields().iter().map(|field| of_field(field, &mut leaves, unit)).collect();
+    let fields: Vec<FieldRef> = schema.fields().iter().map(|field| field_with_unit(field, &mut leaves, unit)).collect();
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
-fn of_field<'a>(field: &FieldRef, leaves: &mut impl Iterator<Item = &'a ColumnDescriptor>, unit: TimeUnit) -> FieldRef {
-    let kind = of_type(field.data_type(), leaves, unit);
+fn field_with_unit<'a>(
+    field: &FieldRef,
+    leaves: &mut impl Iterator<Item = &'a ColumnDescriptor>,
+    unit: TimeUnit,
+) -> FieldRef {
+    let kind = type_with_unit(field.data_type(), leaves, unit);
     Arc::new(Field::clone(field).with_data_type(kind))
 }
 
-fn of_type(kind: &DataType, leaves: &mut dyn Iterator<Item = &ColumnDescriptor>, unit: TimeUnit) -> DataType {
+fn type_with_unit(kind: &DataType, leaves: &mut dyn Iterator<Item = &ColumnDescriptor>, unit: TimeUnit) -> DataType {
     let mut inner = |field: &FieldRef| {
-        let kind = of_type(field.data_type(), leaves, unit);
+        let kind = type_with_unit(field.data_type(), leaves, unit);
         Arc::new(Field::clone(field).with_data_type(kind))
     };
     match kind {
@@ -131,14 +135,14 @@ fn of_type(kind: &DataType, leaves: &mut dyn Iterator<Item = &ColumnDescriptor>,
     }
 }
 
-/// An error where a column that is read is compressed as nothing here reads it.
+/// Fails if a column to read is compressed with an unsupported codec.
 fn check_codecs(metadata: &ParquetMetaData, mask: &ProjectionMask) -> io::Result<()> {
     for group in metadata.row_groups() {
-        for (_, column) in group.columns().iter().enumerate().filter(|(place, _)| mask.leaf_included(*place)) {
-            if !is_known(column.compression()) {
-                let by = column.compression().to_string().split('(').next().unwrap_or_default().to_lowercase();
+        for (_, column) in group.columns().iter().enumerate().filter(|(index, _)| mask.leaf_included(*index)) {
+            if !is_supported(column.compression()) {
+                let codec = column.compression().to_string().split('(').next().unwrap_or_default().to_lowercase();
                 let why = format!(
-                    "its column `{}` is compressed with {by}, which is not read here; write the file with zstd, gzip, lz4, \
+                    "its column `{}` is compressed with {codec}, which is not read here; write the file with zstd, gzip, lz4, \
                      snappy or no compression",
                     harmless(&column.column_path().string(), SHOWN_BYTES_MAX)
                 );
@@ -149,9 +153,9 @@ fn check_codecs(metadata: &ParquetMetaData, mask: &ProjectionMask) -> io::Result
     Ok(())
 }
 
-/// Whether pages that are compressed so can be read: not all that the library knows of is compiled in.
-fn is_known(by: Compression) -> bool {
-    match by {
+/// Returns whether pages with this compression can be read: not every codec that the library supports is compiled in.
+fn is_supported(codec: Compression) -> bool {
+    match codec {
         Compression::UNCOMPRESSED
         | Compression::SNAPPY
         | Compression::GZIP(_)

@@ -1,29 +1,29 @@
-//! What a server held when the job came to it. Until that is read there is something to read, however late a busy server sends it.
+//! The data that a server held when the job connected. Until it is read the source is not idle, however late a busy server sends it.
 
 use std::time::{Duration, Instant};
 
-/// How long a server may be silent that still has something: it may be gone again, or others may have it.
-const SILENT_MAX: Duration = Duration::from_secs(30);
+/// How long a server that has a backlog may send nothing. The data may have been deleted since, or another client may have received it.
+const IDLE_MAX: Duration = Duration::from_secs(30);
 
-/// What is between the position of a reader and the end that the server named.
+/// The data between the position of a reader and the end that the server reported.
 pub struct Backlog {
     end: u64,
-    heard: Instant,
+    received: Instant,
 }
 
 impl Backlog {
-    /// Up to this position.
+    /// Creates a backlog that ends at this position.
     pub fn up_to(end: u64) -> Backlog {
-        Backlog { end, heard: Instant::now() }
+        Backlog { end, received: Instant::now() }
     }
 
-    /// The server sends something.
-    pub fn hear(&mut self) {
-        self.heard = Instant::now();
+    /// Notes that the server has sent something.
+    pub fn touch(&mut self) {
+        self.received = Instant::now();
     }
 
-    /// Whether some of it is left for who is at this position.
+    /// Returns whether some of the backlog is left for a reader at this position.
     pub fn is_left(&self, position: u64) -> bool {
-        position < self.end && self.heard.elapsed() < SILENT_MAX
+        position < self.end && self.received.elapsed() < IDLE_MAX
     }
 }

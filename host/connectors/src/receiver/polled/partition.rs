@@ -1,16 +1,16 @@
-//! One partition: polls, and what becomes of what they gave.
+//! Reads one partition: polls it and puts the rows into batches.
 
 use super::messages::chunks_of;
 use super::position::PartitionPosition;
 use super::{BusyFlag, RetryPause};
 use crate::limits::{POLL_WAIT_MS, POLL_WAIT_SHORT_MS};
 use crate::receiver::bodies;
-use millstream_base::batch::chunk::{Chunk, RefusedRecord};
+use millstream_base::batch::chunk::{Chunk, RejectedRecord};
 use millstream_base::batch::envelope::{self, RecordMetadata};
 use millstream_base::batch::json;
 use millstream_base::batch::partition::{clock_number, rows_name};
 use millstream_base::batch::position::Positions;
-use millstream_base::batch::reading::{ReadContent, ReadPartition, ReadRows, ReadTrouble};
+use millstream_base::batch::reading::{ReadContent, ReadError, ReadPartition, ReadRows};
 use millstream_base::error::Error;
 use millstream_base::hex;
 use millstream_base::inbox::{Inbox, PartitionRead, Ticket};
@@ -22,16 +22,16 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-/// A position that moved without rows waits so long for some; then a batch holds it alone.
-const ALONE_AFTER: Duration = Duration::from_secs(1);
+/// How long a position that moved without rows waits for rows. After that a batch holds the position alone.
+const POSITION_ALONE_AFTER: Duration = Duration::from_secs(1);
 
-/// How often it is told how far it is read, where that has changed.
-const SHOWN_EVERY: Duration = Duration::from_secs(1);
-/// Letters of a position that are shown.
-const PLACE_CHARS_MAX: usize = 120;
+/// How often the reading progress is reported, if it has changed.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum characters of a position that are displayed.
+const POSITION_CHARS_MAX: usize = 120;
 
-/// How many rows a source had since the job's first start: each partition by itself where another process may read it next time, else
-/// all together. Held while rows go into the inbox, so that they stand there in the order of their numbers.
+/// Number of rows since the first start of the job. Partitions that another process may read next time are counted separately, others together. The
+/// lock is held while rows go into the inbox, so that they enter it in the order of their numbers.
 #[derive(Clone)]
 pub struct SharedRows {
     /// The position that counts them.
@@ -40,13 +40,13 @@ pub struct SharedRows {
 }
 
 impl SharedRows {
-    /// Of all partitions together, as positions tell.
-    pub fn of_all(from: &Positions) -> SharedRows {
+    /// Restores the count of all partitions together from saved positions.
+    pub fn for_source(from: &Positions) -> SharedRows {
         SharedRows::named(String::new(), from)
     }
 
-    /// Of one.
-    pub fn of(partition: &str, from: &Positions) -> SharedRows {
+    /// Restores the count of one partition.
+    pub fn for_partition(partition: &str, from: &Positions) -> SharedRows {
         SharedRows::named(rows_name(partition), from)
     }
 
@@ -56,70 +56,70 @@ impl SharedRows {
     }
 }
 
-/// Reads one partition until its end, or that of the job.
+/// Reads one partition until the partition or the job ends.
 pub struct PartitionReader {
     source: SourceSpec,
     partition: String,
-    /// The number of its clock; 0: that of the source.
+    /// Number of the partition's watermark; 0 is the watermark of the source.
     clock: u64,
-    place: PartitionPosition,
+    position: PartitionPosition,
     reader: Box<dyn ReadPartition>,
     inbox: Arc<Inbox>,
     runtime: Handle,
     rows: SharedRows,
-    /// Rows that one batch takes together.
+    /// Maximum rows of one batch.
     rows_max: u32,
-    again: RetryPause,
-    /// Positions whose rows are not known to be durable.
+    retry: RetryPause,
+    /// Positions whose rows are not known to be durable yet.
     waiting: VecDeque<(Ticket, Vec<u8>)>,
-    /// Of the last rows, whether a position goes with them or not.
+    /// Ticket of the last rows, with or without a position.
     last: Option<Ticket>,
-    /// Kept as long as positions wait: the end of the job waits a moment for what is still to be told.
-    answers: Option<Arc<()>>,
-    /// The last position whose rows are.
-    safe: Option<Vec<u8>>,
-    /// Since when a position waits for rows to go with.
-    noted: Option<Instant>,
+    /// Held while positions wait: a job that stops waits briefly for the remaining acknowledgments.
+    response_guard: Option<Arc<()>>,
+    /// The last position whose rows are durable.
+    durable_position: Option<Vec<u8>>,
+    /// Since when a position has waited for rows to go with.
+    noted_since: Option<Instant>,
     published: watch::Receiver<Positions>,
-    seen: ReadProgress,
+    progress: ReadProgress,
 }
 
-/// What is told of it to whoever looks: records since the start, and the position behind the last ones.
+/// Reading progress for clients: records since startup, and the position after the last ones.
 #[derive(Default)]
 struct ReadProgress {
-    /// It is a partition, and not all that there is of its source.
-    clock: bool,
+    /// Whether the source has several partitions and this is one of them.
+    is_one_of_many: bool,
     rows: u64,
-    at: Option<Vec<u8>>,
-    /// When that was told last, and how many records these were.
-    shown: Option<(Instant, u64)>,
+    position: Option<Vec<u8>>,
+    /// When progress was last reported, and the number of records then.
+    reported: Option<(Instant, u64)>,
 }
 
-/// Why a partition is read no further for now.
+/// Why reading of a partition stops or pauses.
 enum ReadingEnd {
-    /// The partition is at its end, or the job wants no more.
+    /// The partition has ended, or the inbox is closed.
     Done,
-    /// The job ends.
+    /// The job fails.
     Failed(Error),
-    /// It is tried again after a while.
-    Trouble(String),
+    /// A transient error: reading is retried after a pause.
+    Retry(String),
 }
 
-impl From<ReadTrouble> for ReadingEnd {
-    fn from(trouble: ReadTrouble) -> ReadingEnd {
-        match trouble {
-            ReadTrouble::Passing(why) => ReadingEnd::Trouble(why),
-            ReadTrouble::Lasting(error) => ReadingEnd::Failed(error),
+impl From<ReadError> for ReadingEnd {
+    fn from(error: ReadError) -> ReadingEnd {
+        match error {
+            ReadError::Transient(why) => ReadingEnd::Retry(why),
+            ReadError::Permanent(error) => ReadingEnd::Failed(error),
         }
     }
 }
 
 impl PartitionReader {
-    /// Of a partition that goes on at this place.
+    /// Creates the reader of a partition that resumes at this position.
     pub fn new(
         source: &SourceSpec,
         partition: &str,
-        place: PartitionPosition,
+        position: PartitionPosition,
         reader: Box<dyn ReadPartition>,
         inbox: &Arc<Inbox>,
         runtime: &Handle,
@@ -127,67 +127,71 @@ impl PartitionReader {
     ) -> PartitionReader {
         let rows_max = source.rows_together_max().min(inbox.rows_max()).clamp(1, PART_ROWS_MAX as u64);
         let rows_max = u32::try_from(rows_max).unwrap_or(u32::MAX);
-        // It comes from plans, or from what is behind them.
-        let safe = place.now().map(<[u8]>::to_vec);
+        // The position comes from plans, or from a checkpoint after them.
+        let durable_position = position.now().map(<[u8]>::to_vec);
         PartitionReader {
             source: source.clone(),
             partition: partition.to_owned(),
             clock: if has_clock(source, partition) { clock_number(partition) } else { 0 },
-            place,
+            position,
             reader,
             inbox: inbox.clone(),
             runtime: runtime.clone(),
             rows,
             rows_max,
-            again: RetryPause::new(who(&source.name, partition)),
+            retry: RetryPause::new(subject(&source.name, partition)),
             waiting: VecDeque::new(),
             last: None,
-            answers: None,
-            safe,
-            noted: None,
+            response_guard: None,
+            durable_position,
+            noted_since: None,
             published: inbox.published(),
-            seen: ReadProgress { clock: has_clock(source, partition), ..ReadProgress::default() },
+            progress: ReadProgress { is_one_of_many: has_clock(source, partition), ..ReadProgress::default() },
         }
     }
 
-    /// Reads on and on. Whether it came to the end, and all of its rows are in batches.
+    /// Reads until the end. Returns whether the partition ended and all of its rows are in batches.
     pub fn read(&mut self, mut busy: BusyFlag) -> bool {
         loop {
-            let pause = match self.turn(&mut busy) {
+            let pause = match self.poll_once(&mut busy) {
                 Ok(pause) => pause,
                 Err(ReadingEnd::Done) => {
-                    self.tell_last();
-                    self.inbox.tell_all_read(&self.partition);
+                    self.report_last();
+                    self.inbox.report_partition_end(&self.partition);
                     return !self.inbox.is_closed();
                 }
                 Err(ReadingEnd::Failed(error)) => {
                     self.inbox.fail(error);
                     return false;
                 }
-                Err(ReadingEnd::Trouble(why)) => {
-                    busy.is(false, &self.inbox);
-                    self.again.after(&why)
+                Err(ReadingEnd::Retry(why)) => {
+                    busy.set(false, &self.inbox);
+                    self.retry.next(&why)
                 }
             };
             if !pause.is_zero() && self.inbox.closed_within(&self.runtime, pause) {
-                self.tell_last();
+                self.report_last();
                 return false;
             }
         }
     }
 
-    /// No more is read. What batches have taken becomes durable still, and who waits to hear of that hears it.
-    fn tell_last(&mut self) {
-        while self.reader.is_open() && !self.waiting.is_empty() && self.tell().is_ok() && !self.inbox.has_ended() {
+    /// Reports rows that become durable after the reading has stopped, to a sender that waits for it.
+    fn report_last(&mut self) {
+        while self.reader.is_open()
+            && !self.waiting.is_empty()
+            && self.report_durable().is_ok()
+            && !self.inbox.has_ended()
+        {
             std::thread::sleep(Duration::from_millis(POLL_WAIT_SHORT_MS));
         }
-        self.answers = None;
+        self.response_guard = None;
     }
 
-    /// Somebody else goes on here. Who has read so far hears first that its rows are durable: what they came from may let go of them for
-    /// nobody else. Whether the job goes on.
+    /// Waits until the previous sender is notified that its rows are durable, before a new one takes over: only then may it release them. Returns
+    /// whether the job continues.
     fn hand_over(&mut self) -> bool {
-        while self.reader.is_open() && !self.waiting.is_empty() && self.tell().is_ok() {
+        while self.reader.is_open() && !self.waiting.is_empty() && self.report_durable().is_ok() {
             if self.inbox.closed_within(&self.runtime, Duration::from_millis(POLL_WAIT_SHORT_MS)) {
                 return false;
             }
@@ -195,8 +199,8 @@ impl PartitionReader {
         true
     }
 
-    /// Polls once, and tells what is to be told. How long there is nothing to do.
-    fn turn(&mut self, busy: &mut BusyFlag) -> Result<Duration, ReadingEnd> {
+    /// Polls once and reports what has become durable. Returns how long there is nothing to do.
+    fn poll_once(&mut self, busy: &mut BusyFlag) -> Result<Duration, ReadingEnd> {
         if self.inbox.is_closed() {
             return Err(ReadingEnd::Done);
         }
@@ -205,88 +209,90 @@ impl PartitionReader {
             return Err(ReadingEnd::Done);
         }
         if replaced || !self.reader.is_open() {
-            self.reader.open(&self.partition, self.place.now())?;
-            // Whoever sent them may not have heard it: the start before was killed, or the connection was lost.
-            if let Some(safe) = self.safe.as_ref().filter(|_| self.reader.keeps_positions()) {
-                self.reader.durable(safe)?;
+            self.reader.open(&self.partition, self.position.now())?;
+            // The sender may have missed the notification: the previous process was killed, or the connection was lost.
+            if let Some(durable_position) = self.durable_position.as_ref().filter(|_| self.reader.keeps_positions()) {
+                self.reader.durable(durable_position)?;
             }
         }
-        self.tell()?;
-        self.show();
+        self.report_durable()?;
+        self.report_progress();
         let wait_ms = if self.waiting.is_empty() { POLL_WAIT_MS } else { POLL_WAIT_SHORT_MS };
         let polled = self.reader.poll(self.rows_max, Duration::from_millis(wait_ms))?;
         let pause = polled.pause;
         let is_empty = polled.content.rows() == 0 && polled.refused.is_empty();
         self.put(polled)?;
-        if self.noted.is_some_and(|since| pause.is_none() || since.elapsed() >= ALONE_AFTER) {
-            self.noted = None;
+        if self.noted_since.is_some_and(|since| pause.is_none() || since.elapsed() >= POSITION_ALONE_AFTER) {
+            self.noted_since = None;
             self.inbox.begin_batch();
         }
-        // At its end others may follow upon it.
-        busy.is(!is_empty || pause.is_none() || self.reader.has_more(), &self.inbox);
-        self.again.well();
+        // Other partitions may follow one that has ended.
+        busy.set(!is_empty || pause.is_none() || self.reader.has_more(), &self.inbox);
+        self.retry.reset();
         match pause {
             None => self.end(),
-            // Who waits to hear of rows does not wait for more of them.
+            // A sender that waits for acknowledgments should not wait for more rows.
             Some(pause) if !self.waiting.is_empty() => Ok(pause.min(Duration::from_millis(POLL_WAIT_SHORT_MS))),
             Some(pause) => Ok(pause),
         }
     }
 
-    /// The partition is at its end: what is still to be told is told, as far as it comes about. Rows that no position is told of are waited for
-    /// as well: who hears of the end takes all of its rows for those of batches.
+    /// Waits at the end of the partition until all rows are durable, and reports it. This includes rows without a position, as the end implies that
+    /// all rows are in batches.
     fn end(&mut self) -> Result<Duration, ReadingEnd> {
-        let is_left = |reader: &PartitionReader| reader.last.is_some_and(|last| !reader.inbox.is_durable(last));
-        while (!self.waiting.is_empty() || is_left(self)) && !self.inbox.is_closed() {
-            self.tell()?;
+        let any_pending = |reader: &PartitionReader| reader.last.is_some_and(|last| !reader.inbox.is_durable(last));
+        while (!self.waiting.is_empty() || any_pending(self)) && !self.inbox.is_closed() {
+            self.report_durable()?;
             let _ = self.inbox.closed_within(&self.runtime, Duration::from_millis(POLL_WAIT_SHORT_MS));
         }
         Err(ReadingEnd::Done)
     }
 
-    /// Tells who reads what is durable and what is published by now.
-    fn tell(&mut self) -> Result<(), ReadingEnd> {
+    /// Reports to the reader what has become durable and what has been published.
+    fn report_durable(&mut self) -> Result<(), ReadingEnd> {
         let mut durable = None;
         while let Some((_, position)) = self.waiting.pop_front_if(|(ticket, _)| self.inbox.is_durable(*ticket)) {
             durable = Some(position);
         }
         if let Some(position) = durable.filter(|_| self.inbox.acknowledges()) {
-            self.reader.durable(self.safe.insert(position))?;
+            self.reader.durable(self.durable_position.insert(position))?;
         }
         if self.waiting.is_empty() {
-            self.answers = None;
+            self.response_guard = None;
         }
         if self.published.has_changed().unwrap_or(false) {
-            let place = PartitionPosition::of(&self.partition, &self.published.borrow_and_update());
-            if let Some(position) = place.now() {
+            let published = PartitionPosition::of(&self.partition, &self.published.borrow_and_update());
+            if let Some(position) = published.now() {
                 self.reader.published(position)?;
             }
         }
         Ok(())
     }
 
-    /// Tells whoever looks how far it is read.
-    fn show(&mut self) {
-        let ReadProgress { clock, rows, at, shown } = &mut self.seen;
-        if !*clock || shown.is_some_and(|(when, told)| told == *rows || when.elapsed() < SHOWN_EVERY) {
+    /// Reports the reading progress to clients.
+    fn report_progress(&mut self) {
+        let ReadProgress { is_one_of_many, rows, position, reported } = &mut self.progress;
+        if !*is_one_of_many
+            || reported.is_some_and(|(when, reported)| reported == *rows || when.elapsed() < PROGRESS_INTERVAL)
+        {
             return;
         }
-        *shown = Some((Instant::now(), *rows));
-        let place = at.as_deref().or(self.place.now()).map(words);
+        *reported = Some((Instant::now(), *rows));
+        let place = position.as_deref().or(self.position.now()).map(display_position);
         let place = place.map(|place| self.reader.shown(&place).to_owned());
         let name = self.partition.clone();
-        self.inbox.tell_one_read(PartitionRead { name, place, rows: Some(*rows), ..PartitionRead::default() });
+        self.inbox.report_partition_read(PartitionRead { name, place, rows: Some(*rows), ..PartitionRead::default() });
     }
 
-    /// What a poll gave goes into one batch, with the position behind it.
+    /// Puts the rows of a poll into one batch, with the position after them.
     fn put(&mut self, polled: ReadRows) -> Result<(), ReadingEnd> {
-        let moves = polled.position.as_deref().filter(|position| Some(*position) != self.place.now());
-        let position = moves.map(<[u8]>::to_vec);
+        let moved = polled.position.as_deref().filter(|position| Some(*position) != self.position.now());
+        let position = moved.map(<[u8]>::to_vec);
         let keeps = self.reader.keeps_positions();
         let kept = position.as_deref().filter(|_| keeps);
-        let moves = kept.map(|position| self.place.set(position)).unwrap_or_default();
+        let moved = kept.map(|position| self.position.set(position)).unwrap_or_default();
         let mut chunks = chunks(&self.source, &polled).map_err(ReadingEnd::Failed)?;
-        // Nothing that is done under the lock can leave it half done.
+        // No operation under the lock can leave the count inconsistent.
         let mut count = self.rows.count.lock().unwrap_or_else(PoisonError::into_inner);
         for chunk in &mut chunks {
             chunk.extent.file.clone_from(&self.rows.name);
@@ -294,59 +300,59 @@ impl PartitionReader {
             *count = count.saturating_add(chunk.rows() as u64);
         }
         if chunks.is_empty() {
-            // It goes with the next rows, whatever partition they are of.
-            if !moves.is_empty() {
-                self.noted.get_or_insert_with(Instant::now);
-                if !self.inbox.note(moves) {
+            // The position goes with the next rows of any partition.
+            if !moved.is_empty() {
+                self.noted_since.get_or_insert_with(Instant::now);
+                if !self.inbox.note(moved) {
                     return Err(ReadingEnd::Done);
                 }
             }
-            // Some servers keep everything until they hear of it.
+            // Some servers keep everything until they receive an acknowledgment.
             if position.is_some() && self.reader.notes_are_batches() {
-                self.noted = None;
+                self.noted_since = None;
                 self.inbox.begin_batch();
             }
             return Ok(());
         }
-        self.noted = None;
-        self.seen.rows += chunks.iter().map(|chunk| chunk.rows() as u64).sum::<u64>();
-        let put = self.runtime.block_on(self.inbox.put_whole_for(chunks, moves, u64::from(self.rows_max)));
+        self.noted_since = None;
+        self.progress.rows += chunks.iter().map(|chunk| chunk.rows() as u64).sum::<u64>();
+        let put = self.runtime.block_on(self.inbox.put_atomic_for(chunks, moved, u64::from(self.rows_max)));
         drop(count);
         let Some(ticket) = put else { return Err(ReadingEnd::Done) };
         self.last = Some(ticket);
         if let Some(position) = position {
-            self.seen.at = keeps.then(|| position.clone());
+            self.progress.position = keeps.then(|| position.clone());
             self.waiting.push_back((ticket, position));
-            self.answers.get_or_insert_with(|| self.inbox.answers());
+            self.response_guard.get_or_insert_with(|| self.inbox.open_response());
         }
         Ok(())
     }
 }
 
-/// A position as somebody may read it: words of whoever reads the partition, and of no more letters than a line has room for.
-fn words(position: &[u8]) -> String {
+/// Formats a position for display, shortened to the length of a line.
+fn display_position(position: &[u8]) -> String {
     let text = std::str::from_utf8(position).ok().filter(|text| !text.chars().any(char::is_control));
-    let text = text.map_or_else(|| hex::encode(&position[..position.len().min(PLACE_CHARS_MAX)]), str::to_owned);
-    match text.char_indices().nth(PLACE_CHARS_MAX) {
+    let text = text.map_or_else(|| hex::encode(&position[..position.len().min(POSITION_CHARS_MAX)]), str::to_owned);
+    match text.char_indices().nth(POSITION_CHARS_MAX) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text,
     }
 }
 
-/// Whether a partition has a clock of its own: one without a name is all that there is of its source.
+/// Returns whether a partition has its own watermark. A partition without a name is the only one of its source.
 pub fn has_clock(source: &SourceSpec, partition: &str) -> bool {
     source.kind.has_partitions() && !partition.is_empty()
 }
 
-/// Who has trouble, for whoever reads the log.
-fn who(source: &str, partition: &str) -> String {
+/// Names the partition in log messages.
+fn subject(source: &str, partition: &str) -> String {
     match partition {
         "" => format!("source `{source}`"),
         _ => format!("source `{source}`, partition `{partition}`"),
     }
 }
 
-/// The rows as lines of JSON of our own, messages as they came, or columns, and behind them what is no row.
+/// Converts rows to chunks: lines of JSON, messages as received, or columns. Rejected rows follow them.
 fn chunks(source: &SourceSpec, polled: &ReadRows) -> Result<Vec<Chunk>, Error> {
     let failed =
         |why: String| Error::plugin(format!("source `{}`: rows of its plugin cannot be kept: {why}", source.name));
@@ -367,12 +373,12 @@ fn chunks(source: &SourceSpec, polled: &ReadRows) -> Result<Vec<Chunk>, Error> {
     Ok(chunks)
 }
 
-/// What is no row, as records that do not decode: of messages with what stands before each, else as lines.
+/// Builds a chunk of rejected rows, which do not decode. Messages have their metadata before them, other rows are lines.
 fn refused(source: &SourceSpec, refused: &[(Vec<u8>, String)], are_messages: bool) -> Chunk {
-    let most = usize::try_from(source.rejected_bytes_max).unwrap_or(usize::MAX);
+    let bytes_max = usize::try_from(source.rejected_bytes_max).unwrap_or(usize::MAX);
     let (mut bytes, mut chunk) = (Vec::new(), Chunk::default());
     for (row, (data, reason)) in (0_u32..).zip(refused) {
-        let kept = data.get(..most.min(data.len())).unwrap_or_default();
+        let kept = data.get(..bytes_max.min(data.len())).unwrap_or_default();
         if are_messages {
             let _ = envelope::put(&mut bytes, &RecordMetadata::default());
         }
@@ -382,7 +388,7 @@ fn refused(source: &SourceSpec, refused: &[(Vec<u8>, String)], are_messages: boo
         }
         chunk.ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         let dropped = (data.len() - kept.len()) as u64;
-        chunk.refused.push(RefusedRecord { row, reason: reason.clone(), dropped });
+        chunk.refused.push(RejectedRecord { row, reason: reason.clone(), dropped });
     }
     Chunk { bytes: bytes.into(), ..chunk }
 }

@@ -3,7 +3,7 @@
 use super::guess;
 use crate::limits::ENRICH_DECODED_BYTES_MAX;
 use crate::receiver::framer;
-use crate::receiver::parquet::columns::as_wanted;
+use crate::receiver::parquet::columns::to_wanted;
 use crate::receiver::parquet::open::FileRows;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::{cast, concat_batches};
@@ -77,7 +77,7 @@ pub fn rows(enrich: &EnrichSpec, content: &Bytes) -> Result<RecordBatch, String>
 
 /// The times that numbers of a unit are.
 fn times_of(numbers: &ArrayRef, unit: TimeUnit, name: &str) -> Result<ArrayRef, String> {
-    let numbers = numbers.as_primitive_opt::<Int64Type>().ok_or("numbers that are none")?;
+    let numbers = numbers.as_primitive_opt::<Int64Type>().ok_or("numbers that are not numbers")?;
     let by = 10_i64.pow(unit.power().unsigned_abs());
     let time = |number: i64| if unit.power() < 0 { Some(number.div_euclid(by)) } else { number.checked_mul(by) };
     let far = |number: i64| format!("column `{name}`: {number} is out of range of timestamp");
@@ -153,7 +153,7 @@ fn fits(rows: usize, schema: &[ColumnSpec]) -> Result<(), String> {
     }
     Err(format!(
         "its {rows} rows of {} columns take more than {} MiB once they are decoded, and each worker holds all of them in \
-         memory; leave out what is not needed",
+         memory; select only what you need",
         schema.len(),
         ENRICH_DECODED_BYTES_MAX >> 20
     ))
@@ -181,9 +181,9 @@ fn parquet(content: &Bytes, wanted: Option<&[ColumnSpec]>) -> Result<RecordBatch
     let wanted_fields =
         schema.fields().iter().filter(|field| columns.iter().any(|column| column.name == *field.name()));
     let none = RecordBatch::new_empty(Arc::new(Schema::new(wanted_fields.cloned().collect::<Vec<_>>())));
-    let mut batches = vec![as_wanted(&none, &columns).map_err(|error| broken(&error))?.rows];
+    let mut batches = vec![to_wanted(&none, &columns).map_err(|error| broken(&error))?.rows];
     while let Some(found) = reader.next(&columns).map_err(|error| broken(&error))? {
-        if let Some(reason) = found.refused.into_values().next().filter(|_| wanted.is_some()) {
+        if let Some(reason) = found.rejected.into_values().next().filter(|_| wanted.is_some()) {
             return Err(reason);
         }
         batches.push(found.rows);

@@ -52,9 +52,7 @@ pub fn of_json(content: &[u8]) -> Result<Vec<(String, ColumnType)>, String> {
         }
     }
     if columns.is_empty() {
-        return Err(
-            "it has no rows, so that nothing tells its columns; write them as schema = { sku = \"text\", … }".into()
-        );
+        return Err("it has no rows, so its columns are unknown; write them as schema = { sku = \"text\", … }".into());
     }
     Ok(kinds(columns))
 }

@@ -47,7 +47,7 @@ impl Lookup {
                     let key = columns.iter().map(cell).collect::<Vec<_>>().join(", ");
                     let (first, second) = (first.get() + 1, row + 1);
                     return Err(format!(
-                        "rows {first} and {second} have the same key, `{key}`, and a key stands for one row; remove one"
+                        "rows {first} and {second} have the same key, `{key}`; keys must be unique, so remove one"
                     ));
                 }
             }

@@ -34,22 +34,22 @@ pub const POSTGRES: TableDeclaration = TableDeclaration {
 /// Runs the query. The error says whether the author of the job can mend it.
 fn fetch(TableQuery { url, query, who, wait, servers, .. }: TableQuery<'_>) -> Result<Bytes> {
     let connection = Connection::new(database::config(url).map_err(Error::job)?);
-    let place = connection.place();
+    let server_name = connection.server_name();
     let work = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Error::environment(format!("cannot start a runtime: {error}")))?;
-        let fetched = runtime.block_on(servers.out(who, &place, wait, async || {
+        let fetched = runtime.block_on(servers.run(who, &server_name, wait, async || {
             let connected = connection.connect().await?;
             // One that takes too long would again.
             let slow =
-                |_| DatabaseError::lasting(format!("no response in {} s to the query", QUERY_TIME_MAX.as_secs()));
+                |_| DatabaseError::permanent(format!("no response in {} s to the query", QUERY_TIME_MAX.as_secs()));
             tokio::time::timeout(QUERY_TIME_MAX, rows(connected, query)).await.unwrap_or_else(|late| Err(slow(late)))
         }));
         // A look-up of the host's name may still hang.
         runtime.shutdown_background();
         fetched.map_err(|fault| {
-            let message = format!("{place}: {}{}", fault.message, servers.help(&fault));
-            if fault.passes() { Error::environment(message) } else { Error::job(message) }
+            let message = format!("{server_name}: {}{}", fault.message, servers.help(&fault));
+            if fault.is_transient() { Error::environment(message) } else { Error::job(message) }
         })
     };
     // The caller may be a thread of an async runtime, which must not block on another.
@@ -62,7 +62,7 @@ async fn rows((mut client, driver): (Client, Driver), query: &str) -> Result<Byt
     let fetched = select(&mut client, query).await.map_err(|error| match error {
         // It is we who only let it read.
         SelectError::Server(error) if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => {
-            DatabaseError::lasting(DatabaseError::of(&error).message)
+            DatabaseError::permanent(DatabaseError::of(&error).message)
         }
         SelectError::Server(error) => DatabaseError::of(&error),
         SelectError::Query(fault) => fault,
@@ -97,10 +97,10 @@ async fn select(client: &mut Client, query: &str) -> Result<Bytes, SelectError> 
     let mut statement = transaction.prepare(query).await?;
     if !statement.params().is_empty() {
         let words = "the query has parameters, as `$1`, and they have no values; write values";
-        return Err(DatabaseError::lasting(words.into()).into());
+        return Err(DatabaseError::permanent(words.into()).into());
     }
     if statement.columns().is_empty() {
-        return Err(DatabaseError::lasting("the query gives no columns; write one `select` with some".into()).into());
+        return Err(DatabaseError::permanent("the query gives no columns; write one `select` with some".into()).into());
     }
     if let Some(cast) = with_casts(query, statement.columns()) {
         statement = transaction.prepare(&cast).await?;
@@ -115,14 +115,14 @@ async fn select(client: &mut Client, query: &str) -> Result<Bytes, SelectError> 
         let before = count;
         // One by one: a server may send more than it was asked for.
         while let Some(row) = rows.as_mut().try_next().await? {
-            for (place, column) in columns.iter_mut().enumerate() {
-                bytes += column.take(&row, place)? as u64;
+            for (index, column) in columns.iter_mut().enumerate() {
+                bytes += column.take(&row, index)? as u64;
             }
             // Also of rows without columns.
             bytes += 1;
             count += 1;
             if bytes > ENRICH_BYTES_MAX {
-                return Err(DatabaseError::lasting(too_large("the rows of the query")).into());
+                return Err(DatabaseError::permanent(too_large("the rows of the query")).into());
             }
         }
         if count - before < ROWS_AT_A_TIME as usize {
@@ -130,7 +130,7 @@ async fn select(client: &mut Client, query: &str) -> Result<Bytes, SelectError> 
         }
     }
     let columns = columns.into_iter().map(|column| (column.name, column.values)).collect();
-    encode(columns, count).map_err(|error| DatabaseError::lasting(error.to_string()).into())
+    encode(columns, count).map_err(|error| DatabaseError::permanent(error.to_string()).into())
 }
 
 /// The query with its columns as types that jobs have, where it has others: numeric becomes a float, a date the beginning of
@@ -182,41 +182,41 @@ impl ResultColumn {
     fn new(name: String, from: Type) -> Result<ResultColumn, DatabaseError> {
         let wrong =
             || format!("column `{name}` of the query is {from}, which jobs do not have; write {name}::text in it");
-        let values = values_of(&from).ok_or_else(|| DatabaseError::lasting(wrong()))?;
+        let values = values_of(&from).ok_or_else(|| DatabaseError::permanent(wrong()))?;
         Ok(ResultColumn { name, from, values })
     }
 
     /// Takes the value of a row; how many bytes it has.
-    fn take(&mut self, row: &Row, place: usize) -> Result<usize, DatabaseError> {
+    fn take(&mut self, row: &Row, index: usize) -> Result<usize, DatabaseError> {
         match &mut self.values {
-            ResultValues::Bool(values) => values.push(row.try_get(place)?),
+            ResultValues::Bool(values) => values.push(row.try_get(index)?),
             ResultValues::Int64(values) => values.push(match self.from {
-                Type::INT2 => row.try_get::<_, Option<i16>>(place)?.map(i64::from),
-                Type::INT4 => row.try_get::<_, Option<i32>>(place)?.map(i64::from),
-                _ => row.try_get(place)?,
+                Type::INT2 => row.try_get::<_, Option<i16>>(index)?.map(i64::from),
+                Type::INT4 => row.try_get::<_, Option<i32>>(index)?.map(i64::from),
+                _ => row.try_get(index)?,
             }),
             ResultValues::Float64(values) => values.push(match self.from {
-                Type::FLOAT4 => row.try_get::<_, Option<f32>>(place)?.map(f64::from),
-                _ => row.try_get(place)?,
+                Type::FLOAT4 => row.try_get::<_, Option<f32>>(index)?.map(f64::from),
+                _ => row.try_get(index)?,
             }),
             ResultValues::Text(values) => {
-                let value: Option<String> = row.try_get(place)?;
+                let value: Option<String> = row.try_get(index)?;
                 let bytes = value.as_ref().map_or(0, String::len);
                 values.push(value);
                 return Ok(bytes + 8);
             }
             ResultValues::Binary(values) => {
-                let value: Option<Vec<u8>> = row.try_get(place)?;
+                let value: Option<Vec<u8>> = row.try_get(index)?;
                 let bytes = value.as_ref().map_or(0, Vec::len);
                 values.push(value);
                 return Ok(bytes + 8);
             }
             ResultValues::Timestamp(values) => {
-                let value: Option<PostgresTimestamp> = row.try_get(place)?;
+                let value: Option<PostgresTimestamp> = row.try_get(index)?;
                 let whole = |PostgresTimestamp(us)| [i64::MIN, i64::MAX].iter().all(|end| us != *end).then_some(us);
                 let since = value.map(|value| whole(value).and_then(|us| us.checked_add(EPOCH_US)));
                 if since == Some(None) {
-                    return Err(DatabaseError::lasting(format!(
+                    return Err(DatabaseError::permanent(format!(
                         "column `{}` has an infinite time; leave such rows out",
                         self.name
                     )));

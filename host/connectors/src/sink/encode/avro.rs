@@ -1,6 +1,5 @@
-//! Format `avro`: a container file with the schema of the columns, its blocks compressed with deflate. Columns that may be
-//! null are a union with `null`; times are `timestamp-micros`, dates `date` and decimals `decimal`. Records by
-//! themselves are for topics, whose schema is in a registry.
+//! Format `avro`: a container file with the schema of the columns and deflate-compressed blocks. Nullable columns are a union with `null`;
+//! times are `timestamp-micros`, dates `date` and decimals `decimal`. Topics contain single records, whose schema is in a registry.
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, SchemaRef};
@@ -44,7 +43,7 @@ pub(crate) fn check(schema: &SchemaRef) -> Result<(), String> {
 pub(crate) struct AvroFile<W: Write + Send> {
     out: W,
     schema: SchemaRef,
-    /// Between blocks; the same whenever the same rows are written again.
+    /// The sync marker between blocks; the same whenever the same rows are written again.
     mark: [u8; 16],
     block: Vec<u8>,
     records: i64,
@@ -55,12 +54,12 @@ impl<W: Write + Send> AvroFile<W> {
         let text = schema_text(schema, RECORD);
         let mark = xxh3_128(text.as_bytes()).to_le_bytes();
         let mut head = b"Obj\x01".to_vec();
-        long(2, &mut head);
+        write_long(2, &mut head);
         for (key, value) in [("avro.codec", "deflate"), ("avro.schema", text.as_str())] {
-            sized(key.as_bytes(), &mut head);
-            sized(value.as_bytes(), &mut head);
+            write_sized(key.as_bytes(), &mut head);
+            write_sized(value.as_bytes(), &mut head);
         }
-        long(0, &mut head);
+        write_long(0, &mut head);
         head.extend_from_slice(&mark);
         out.write_all(&head)?;
         Ok(AvroFile { out, schema: schema.clone(), mark, block: Vec::new(), records: 0 })
@@ -80,7 +79,7 @@ impl<W: Write + Send> AvroFile<W> {
         Ok(())
     }
 
-    pub fn held(&self) -> u64 {
+    pub fn buffered_bytes(&self) -> u64 {
         self.block.len() as u64
     }
 
@@ -102,15 +101,15 @@ fn write_block(block: &mut Vec<u8>, records: &mut i64, mark: &[u8], out: &mut (d
     encoder.write_all(block)?;
     let packed = encoder.finish()?;
     let mut head = Vec::new();
-    long(std::mem::take(records), &mut head);
-    long(packed.len() as i64, &mut head);
+    write_long(std::mem::take(records), &mut head);
+    write_long(packed.len() as i64, &mut head);
     block.clear();
     out.write_all(&head)?;
     out.write_all(&packed)?;
     out.write_all(mark)
 }
 
-/// The schema as Avro has it, of records of this full name.
+/// Returns the Avro schema of records with this full name.
 pub(crate) fn schema_text(schema: &SchemaRef, record: &str) -> String {
     let field = |field: &Field| {
         let kind = match ColumnType::of(field.data_type()) {
@@ -134,22 +133,22 @@ pub(crate) fn schema_text(schema: &SchemaRef, record: &str) -> String {
     json!({ "type": "record", "name": record, "fields": fields }).to_string()
 }
 
-/// The rows of a part, of which each becomes a record by itself.
+/// The rows of a part, each of which becomes a separate record.
 pub(crate) struct AvroRows<'a>(Vec<Column<'a>>);
 
 impl<'a> AvroRows<'a> {
-    /// `schema`: the one that the records are described by.
+    /// Creates the encoder; `schema` describes the records.
     pub fn new(part: &'a RecordBatch, schema: &SchemaRef) -> io::Result<AvroRows<'a>> {
         part.columns().iter().zip(schema.fields()).map(Column::of).collect::<Result<_, _>>().map(AvroRows)
     }
 
-    /// Adds the record of a row.
+    /// Appends the record of a row.
     pub fn write(&self, row: usize, out: &mut Vec<u8>) {
         self.0.iter().for_each(|column| column.write(row, out));
     }
 }
 
-/// A column of the rows at hand.
+/// A column of the current rows.
 struct Column<'a> {
     nullable: bool,
     array: &'a dyn Array,
@@ -168,39 +167,39 @@ impl<'a> Column<'a> {
     fn write(&self, row: usize, out: &mut Vec<u8>) {
         if self.nullable {
             let is_null = self.array.is_null(row);
-            long(i64::from(!is_null), out);
+            write_long(i64::from(!is_null), out);
             if is_null {
                 return;
             }
         }
         match self.cells {
             Cells::Bool(values) => out.push(u8::from(values.value(row))),
-            Cells::Int64(values) => long(values.value(row), out),
-            Cells::Timestamp(values) => long(values.value(row), out),
+            Cells::Int64(values) => write_long(values.value(row), out),
+            Cells::Timestamp(values) => write_long(values.value(row), out),
             Cells::Float64(values) => out.extend_from_slice(&values.value(row).to_le_bytes()),
-            Cells::Text(values) => sized(values.value(row).as_bytes(), out),
-            Cells::Binary(values) => sized(values.value(row), out),
-            Cells::Date(values) => long(values.value(row).into(), out),
-            Cells::Decimal(values) => sized(whole(&values.value(row).to_be_bytes()), out),
-            // No column is of another type.
+            Cells::Text(values) => write_sized(values.value(row).as_bytes(), out),
+            Cells::Binary(values) => write_sized(values.value(row), out),
+            Cells::Date(values) => write_long(values.value(row).into(), out),
+            Cells::Decimal(values) => write_sized(trim_sign(&values.value(row).to_be_bytes()), out),
+            // No column has another type.
             Cells::Other(_) => {}
         }
     }
 }
 
-/// The last bytes of a number, without those in front that only repeat its sign.
-fn whole(bytes: &[u8; 16]) -> &[u8] {
+/// Returns the last bytes of a number, without leading sign extension.
+fn trim_sign(bytes: &[u8; 16]) -> &[u8] {
     let is_sign =
         |pair: &&[u8]| matches!(pair, [0, next] if *next < 0x80) || matches!(pair, [0xff, next] if *next >= 0x80);
     bytes.get(bytes.windows(2).take_while(is_sign).count()..).unwrap_or_default()
 }
 
-/// A whole number: seven bits a byte, the lowest first, signs interleaved.
-fn long(value: i64, out: &mut Vec<u8>) {
+/// Appends an integer as a zigzag varint: seven bits per byte, the lowest first.
+fn write_long(value: i64, out: &mut Vec<u8>) {
     varint::write(varint::zigzag(value), out);
 }
 
-fn sized(bytes: &[u8], out: &mut Vec<u8>) {
-    long(bytes.len() as i64, out);
+fn write_sized(bytes: &[u8], out: &mut Vec<u8>) {
+    write_long(bytes.len() as i64, out);
     out.extend_from_slice(bytes);
 }

@@ -1,7 +1,7 @@
-//! Format `csv`: a header, then a line a row, quoted as RFC 4180 says. A null is an empty cell and an empty text is
-//! `""`, which our sources read as they were; so in a file of one column a null is an empty line.
+//! Format `csv`: a header, then one line per row, quoted as in RFC 4180. A null is an empty cell and an empty text is `""`, which the
+//! sources read back unchanged. So in a file of one column a null is an empty line.
 //!
-//! The encoders of the crates `csv` and `arrow-csv` do not tell nulls from empty text, hence our own.
+//! The encoders of the crates `csv` and `arrow-csv` do not distinguish nulls from empty text, hence this one.
 
 use arrow::array::{Array, ArrayRef, LargeBinaryArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
@@ -14,7 +14,7 @@ use millstream_base::hex;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-/// Bytes that are gathered before they are written.
+/// Bytes that are buffered before they are written.
 const WRITE_BYTES: usize = 64 << 10;
 
 pub(crate) fn check(schema: &SchemaRef) -> Result<(), String> {
@@ -61,7 +61,7 @@ pub(super) fn write_rows(rows: &[RecordBatch], out: &mut (dyn Write + Send)) -> 
     out.write_all(&bytes)
 }
 
-/// Makes the line of each row, for whoever writes them.
+/// Encodes each row as a line, for the process that writes them.
 pub(crate) fn encode(rows: &RecordBatch) -> io::Result<RecordBatch> {
     let mut lines = CsvRows::new(rows)?;
     encoded::each_row(EncodedForm::Csv, rows.num_rows(), |row, line| {
@@ -70,7 +70,7 @@ pub(crate) fn encode(rows: &RecordBatch) -> io::Result<RecordBatch> {
     })
 }
 
-/// The rows of a batch as single lines, also where they are ones already.
+/// The rows of a batch as single lines, even if they already are encoded lines.
 pub(crate) struct CsvRows<'a> {
     columns: Vec<CsvColumn<'a>>,
     scratch: String,
@@ -85,7 +85,7 @@ impl<'a> CsvRows<'a> {
         Ok(CsvRows { columns: columns.collect::<io::Result<_>>()?, scratch: String::new(), encoded })
     }
 
-    /// Adds the line of one row, without its end.
+    /// Appends the line of one row, without its end.
     pub fn write(&mut self, row: usize, out: &mut Vec<u8>) {
         if let Some(encoded) = self.encoded {
             out.extend_from_slice(encoded.value(row));
@@ -111,7 +111,7 @@ fn write_row(text: &mut String, columns: &[CsvColumn], row: usize) {
 struct CsvColumn<'a> {
     array: &'a ArrayRef,
     cells: Cells<'a>,
-    /// For types that are not ours.
+    /// For types other than those of jobs.
     formatter: ArrayFormatter<'a>,
 }
 
@@ -136,7 +136,7 @@ impl<'a> CsvColumn<'a> {
                 Ok(())
             }
             Cells::Binary(a) => {
-                // Zero bytes are no null.
+                // An empty value is not a null.
                 if a.value(row).is_empty() {
                     text.push_str("\"\"");
                 }

@@ -1,4 +1,4 @@
-//! Format `parquet`, with the columns' own types. Pages are compressed, with Snappy unless the job says otherwise.
+//! Format `parquet`, with the columns' own types. Pages are compressed, with Snappy unless the job sets otherwise.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -39,7 +39,7 @@ impl<W: Write + Send> ParquetFile<W> {
         Ok(())
     }
 
-    pub fn held(&self) -> u64 {
+    pub fn buffered_bytes(&self) -> u64 {
         self.0.in_progress_size() as u64
     }
 

@@ -4,8 +4,8 @@ use arrow::array::Array;
 use millstream_base::batch::cell::{self, Cells};
 use std::io;
 
-/// The bytes of a value that is not null: text and bytes as they are, so that every client finds the same, as the partition of a key;
-/// other values as text. `scratch` is any text, which is lost.
+/// Appends the bytes of a value that is not null. Text and bytes are unchanged, so that every client computes the same, such as the
+/// partition of a key; other values are text. `scratch` is a buffer whose content is overwritten.
 pub(crate) fn write(cells: &Cells<'_>, row: usize, scratch: &mut String, out: &mut Vec<u8>) -> io::Result<()> {
     scratch.clear();
     match cells {

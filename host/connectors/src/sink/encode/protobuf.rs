@@ -1,5 +1,5 @@
-//! Format `protobuf`: the message that a descriptor names, a field for each column of its name. What a field cannot hold is
-//! either told with the job, or of the row that has it.
+//! Format `protobuf`: the message that a descriptor names, with a field for each column of its name. Values that a field cannot hold are
+//! reported when the job is checked, or for the row that contains them.
 
 mod fit;
 
@@ -12,25 +12,25 @@ use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 
-/// What becomes of the columns of rows, or of the members of a struct.
+/// How the columns of rows, or the members of a struct, are written as a message.
 #[derive(Debug)]
 pub(crate) struct MessageWriter {
-    /// In the order of the numbers of fields, as others write them.
+    /// In the order of field numbers, as other encoders write them.
     fields: Vec<FieldWriter>,
     /// Groups of columns of which only one may have a value.
     choices: Vec<Vec<usize>>,
 }
 
-/// What becomes of a column.
+/// How a column is written.
 #[derive(Debug)]
 struct FieldWriter {
-    /// The column, or member of a struct, by its place and name.
+    /// The index and name of the column, or member of a struct.
     column: usize,
     name: String,
     number: u32,
-    /// A row without a value makes no message.
+    /// Whether a row without a value is rejected.
     required: bool,
-    /// What is zero is not written.
+    /// Whether a zero value is omitted.
     implicit: bool,
     form: FieldEncoding,
 }
@@ -39,23 +39,23 @@ struct FieldWriter {
 #[derive(Debug)]
 enum FieldEncoding {
     Bool,
-    /// A whole number.
-    Whole(Kind),
+    /// An integer.
+    Integer(Kind),
     Float,
     Double,
     Text,
     Bytes,
-    /// The name of a value of an enum, or its number.
+    /// The name of an enum value, or its number.
     Symbol {
         of: String,
         numbers: HashMap<String, i32>,
     },
     /// Microseconds as a message of seconds and nanoseconds.
     Moment,
-    /// A message around a value.
+    /// A message that wraps a value.
     Wrapped(Box<FieldEncoding>),
     Message(MessageWriter),
-    /// Numbers behind each other.
+    /// Consecutive numbers.
     Packed(Box<FieldEncoding>),
     /// Values, each as a field.
     Each(Box<FieldEncoding>),
@@ -64,25 +64,25 @@ enum FieldEncoding {
 }
 
 impl MessageWriter {
-    /// For rows of this schema as messages of this name. The error says which column does not fit.
+    /// Plans how rows of this schema become messages of this name. The error names a column that does not fit.
     pub fn new(messages: &Messages, message: &str, schema: &SchemaRef) -> Result<MessageWriter, String> {
         fit::message(messages, messages.look_up(message)?, schema.fields(), "")
     }
 }
 
-/// Kinds of a field on the wire.
+/// Wire types of fields.
 const VARINT: u32 = 0;
 const FIXED64: u32 = 1;
 const SIZED: u32 = 2;
 const FIXED32: u32 = 5;
 
-/// The rows of a part, of which each becomes a message.
+/// The rows of a part, each of which becomes a message.
 pub(crate) struct MessageRows<'a> {
     fields: Vec<Field<'a>>,
     choices: &'a [Vec<usize>],
 }
 
-/// A column of the rows at hand.
+/// A column of the current rows.
 struct Field<'a> {
     by: &'a FieldWriter,
     array: &'a ArrayRef,
@@ -97,23 +97,23 @@ enum Values<'a> {
 }
 
 impl<'a> MessageRows<'a> {
-    /// The rows of a part.
+    /// Prepares the rows of a part.
     pub fn new(part: &'a RecordBatch, by: &'a MessageWriter) -> io::Result<MessageRows<'a>> {
         MessageRows::of(part.columns(), by)
     }
 
     fn of(columns: &'a [ArrayRef], by: &'a MessageWriter) -> io::Result<MessageRows<'a>> {
         let field = |field: &'a FieldWriter| {
-            let array = columns.get(field.column).ok_or_else(other)?;
+            let array = columns.get(field.column).ok_or_else(unsupported)?;
             Ok(Field { by: field, array, values: Values::of(array, &field.form)? })
         };
         Ok(MessageRows { fields: by.fields.iter().map(field).collect::<io::Result<_>>()?, choices: &by.choices })
     }
 
-    /// Adds the message of a row. The error is one about this row, of kind `InvalidData`.
+    /// Appends the message of a row. An error about this row has the kind `InvalidData`.
     pub fn write(&self, row: usize, out: &mut Vec<u8>) -> io::Result<()> {
-        let refused = |why| io::Error::new(io::ErrorKind::InvalidData, format!("of a row: {why}"));
-        self.row(row, out).map_err(refused)
+        let rejection = |why| io::Error::new(io::ErrorKind::InvalidData, format!("of a row: {why}"));
+        self.row(row, out).map_err(rejection)
     }
 
     fn row(&self, row: usize, out: &mut Vec<u8>) -> Result<(), String> {
@@ -136,21 +136,21 @@ impl<'a> Values<'a> {
         Ok(match form {
             FieldEncoding::Wrapped(form) => Values::of(array, form)?,
             FieldEncoding::Message(by) => {
-                Values::Members(MessageRows::of(array.as_struct_opt().ok_or_else(other)?.columns(), by)?)
+                Values::Members(MessageRows::of(array.as_struct_opt().ok_or_else(unsupported)?.columns(), by)?)
             }
             FieldEncoding::Packed(form) | FieldEncoding::Each(form) => {
-                let list = array.as_list_opt::<i32>().ok_or_else(other)?;
+                let list = array.as_list_opt::<i32>().ok_or_else(unsupported)?;
                 Values::List(list, Box::new((list.values(), Values::of(list.values(), form)?)))
             }
             FieldEncoding::Map(members) => {
-                let columns = array.as_struct_opt().ok_or_else(other)?.columns();
+                let columns = array.as_struct_opt().ok_or_else(unsupported)?.columns();
                 let pair = |((name, form), array): (&'a (String, FieldEncoding), &'a ArrayRef)| {
                     Ok((name.as_str(), form, array, Values::of(array, form)?))
                 };
                 Values::Pairs(members.iter().zip(columns).map(pair).collect::<io::Result<_>>()?)
             }
             _ => match Cells::of(array) {
-                Cells::Other(_) => return Err(other()),
+                Cells::Other(_) => return Err(unsupported()),
                 cells => Values::Plain(cells),
             },
         })
@@ -168,24 +168,24 @@ impl Field<'_> {
         }
         match (&by.form, &self.values) {
             (FieldEncoding::Packed(form), Values::List(list, items)) => {
-                let places = places(list, row);
-                if places.is_empty() {
+                let element_range = element_range(list, row);
+                if element_range.is_empty() {
                     return Ok(());
                 }
                 tag(by.number, SIZED, out);
-                sized(out, |out| {
-                    places.into_iter().try_for_each(|at| write(form, item(items, at, name)?, at, name, out))
+                write_sized(out, |out| {
+                    element_range.into_iter().try_for_each(|at| write(form, item(items, at, name)?, at, name, out))
                 })
             }
-            (FieldEncoding::Each(form), Values::List(list, items)) => places(list, row).try_for_each(|at| {
+            (FieldEncoding::Each(form), Values::List(list, items)) => element_range(list, row).try_for_each(|at| {
                 tag(by.number, kind_of(form), out);
                 write(form, item(items, at, name)?, at, name, out)
             }),
             (FieldEncoding::Map(_), Values::Pairs(pairs)) => {
-                let mut there = pairs.iter().filter(|(_, _, array, _)| array.is_valid(row));
-                there.try_for_each(|(key, form, _, values)| {
+                let mut pairs_of_row = pairs.iter().filter(|(_, _, array, _)| array.is_valid(row));
+                pairs_of_row.try_for_each(|(key, form, _, values)| {
                     tag(by.number, SIZED, out);
-                    sized(out, |out| {
+                    write_sized(out, |out| {
                         tag(1, SIZED, out);
                         bytes(key.as_bytes(), out);
                         tag(2, kind_of(form), out);
@@ -206,7 +206,7 @@ impl Field<'_> {
     }
 }
 
-/// Takes a field off again whose value is its zero: that alone is written as zeros, the length included.
+/// Removes a field again if its value is zero: then all of its bytes are zeros, including the length.
 fn without_zero(start: usize, number: u32, form: &FieldEncoding, out: &mut Vec<u8>) {
     let mut field = Vec::new();
     tag(number, kind_of(form), &mut field);
@@ -215,10 +215,10 @@ fn without_zero(start: usize, number: u32, form: &FieldEncoding, out: &mut Vec<u
     }
 }
 
-/// Where the elements of a row's list are.
-fn places(list: &ListArray, row: usize) -> Range<usize> {
+/// Returns the element range of a row's list.
+fn element_range(list: &ListArray, row: usize) -> Range<usize> {
     let offsets = list.value_offsets();
-    let at = |place: usize| offsets.get(place).map_or(0, |offset| usize::try_from(*offset).unwrap_or(0));
+    let at = |index: usize| offsets.get(index).map_or(0, |offset| usize::try_from(*offset).unwrap_or(0));
     at(row)..at(row + 1)
 }
 
@@ -233,41 +233,41 @@ fn item<'a, 'b>(
     }
 }
 
-/// How a value of a form stands on the wire.
+/// Returns the wire type of a value.
 fn kind_of(form: &FieldEncoding) -> u32 {
     match form {
         FieldEncoding::Bool | FieldEncoding::Symbol { .. } => VARINT,
-        FieldEncoding::Whole(Kind::Fixed64 | Kind::Sfixed64) | FieldEncoding::Double => FIXED64,
-        FieldEncoding::Whole(Kind::Fixed32 | Kind::Sfixed32) | FieldEncoding::Float => FIXED32,
-        FieldEncoding::Whole(_) => VARINT,
+        FieldEncoding::Integer(Kind::Fixed64 | Kind::Sfixed64) | FieldEncoding::Double => FIXED64,
+        FieldEncoding::Integer(Kind::Fixed32 | Kind::Sfixed32) | FieldEncoding::Float => FIXED32,
+        FieldEncoding::Integer(_) => VARINT,
         _ => SIZED,
     }
 }
 
-/// Adds a value that is not null, behind its tag.
+/// Appends a value that is not null, after its tag.
 fn write(form: &FieldEncoding, values: &Values<'_>, row: usize, name: &str, out: &mut Vec<u8>) -> Result<(), String> {
     match (form, values) {
-        (FieldEncoding::Wrapped(form), _) => sized(out, |out| {
+        (FieldEncoding::Wrapped(form), _) => write_sized(out, |out| {
             let start = out.len();
             tag(1, kind_of(form), out);
             write(form, values, row, name, out)?;
             without_zero(start, 1, form, out);
             Ok(())
         }),
-        (_, Values::Members(rows)) => sized(out, |out| rows.row(row, out)),
+        (_, Values::Members(rows)) => write_sized(out, |out| rows.row(row, out)),
         (_, Values::Plain(cells)) => plain(form, cells, row, out).map_err(|why| format!("column `{name}`: {why}")),
         _ => Err(OTHER.into()),
     }
 }
 
-/// Adds a value of a single column.
+/// Appends a value of a single column.
 fn plain(form: &FieldEncoding, cells: &Cells<'_>, row: usize, out: &mut Vec<u8>) -> Result<(), String> {
     match (form, cells) {
         (FieldEncoding::Bool, Cells::Bool(array)) => out.push(u8::from(array.value(row))),
-        (FieldEncoding::Whole(kind), Cells::Int64(array)) => whole(*kind, array.value(row).into(), out)?,
-        (FieldEncoding::Whole(kind), Cells::Timestamp(array)) => whole(*kind, array.value(row).into(), out)?,
-        (FieldEncoding::Whole(kind), Cells::Date(array)) => whole(*kind, array.value(row).into(), out)?,
-        (FieldEncoding::Whole(kind), Cells::Decimal(array)) => whole(*kind, array.value(row), out)?,
+        (FieldEncoding::Integer(kind), Cells::Int64(array)) => write_integer(*kind, array.value(row).into(), out)?,
+        (FieldEncoding::Integer(kind), Cells::Timestamp(array)) => write_integer(*kind, array.value(row).into(), out)?,
+        (FieldEncoding::Integer(kind), Cells::Date(array)) => write_integer(*kind, array.value(row).into(), out)?,
+        (FieldEncoding::Integer(kind), Cells::Decimal(array)) => write_integer(*kind, array.value(row), out)?,
         (FieldEncoding::Double, Cells::Float64(array)) => out.extend_from_slice(&array.value(row).to_le_bytes()),
         (FieldEncoding::Float, Cells::Float64(array)) => {
             let value = array.value(row);
@@ -279,22 +279,26 @@ fn plain(form: &FieldEncoding, cells: &Cells<'_>, row: usize, out: &mut Vec<u8>)
         }
         (FieldEncoding::Text | FieldEncoding::Bytes, Cells::Text(array)) => bytes(array.value(row).as_bytes(), out),
         (FieldEncoding::Text, Cells::Timestamp(array)) => {
-            written(out, |text| cell::write_rfc3339(text, array.value(row)))
+            write_text(out, |text| cell::write_rfc3339(text, array.value(row)))
         }
-        (FieldEncoding::Text, Cells::Date(array)) => written(out, |text| cell::write_date(text, array.value(row))),
-        (FieldEncoding::Text, Cells::Decimal(array)) => written(out, |text| text.push_str(&array.value_as_string(row))),
+        (FieldEncoding::Text, Cells::Date(array)) => write_text(out, |text| cell::write_date(text, array.value(row))),
+        (FieldEncoding::Text, Cells::Decimal(array)) => {
+            write_text(out, |text| text.push_str(&array.value_as_string(row)))
+        }
         (FieldEncoding::Bytes, Cells::Binary(array)) => bytes(array.value(row), out),
-        (FieldEncoding::Symbol { .. }, Cells::Int64(array)) => whole(Kind::Int32, array.value(row).into(), out)?,
+        (FieldEncoding::Symbol { .. }, Cells::Int64(array)) => {
+            write_integer(Kind::Int32, array.value(row).into(), out)?
+        }
         (FieldEncoding::Symbol { of, numbers }, Cells::Text(array)) => {
             let name = array.value(row);
-            // The source has the number as text where its descriptor knows no name.
+            // The source keeps the number as text if its descriptor has no name for it.
             let number = numbers.get(name).copied().or_else(|| name.parse::<i32>().ok());
             let number = number.ok_or_else(|| format!("{name:?} is not a value of enum `{of}`"))?;
-            whole(Kind::Int32, number.into(), out)?;
+            write_integer(Kind::Int32, number.into(), out)?;
         }
         (FieldEncoding::Moment, Cells::Timestamp(array)) => {
             let us = array.value(row);
-            sized(out, |out| {
+            write_sized(out, |out| {
                 for (number, value) in [(1, us.div_euclid(1_000_000)), (2, us.rem_euclid(1_000_000) * 1_000)] {
                     if value != 0 {
                         tag(number, VARINT, out);
@@ -309,12 +313,12 @@ fn plain(form: &FieldEncoding, cells: &Cells<'_>, row: usize, out: &mut Vec<u8>)
     Ok(())
 }
 
-/// Adds a whole number as its kind has it.
-fn whole(kind: Kind, value: i128, out: &mut Vec<u8>) -> Result<(), String> {
-    let far = || format!("{value} is out of range of {}", fit::kind_word(kind));
+/// Appends an integer in the encoding of its kind.
+fn write_integer(kind: Kind, value: i128, out: &mut Vec<u8>) -> Result<(), String> {
+    let out_of_range = || format!("{value} is out of range of {}", fit::kind_word(kind));
     match kind {
         Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => {
-            let value = i32::try_from(value).map_err(|_| far())?;
+            let value = i32::try_from(value).map_err(|_| out_of_range())?;
             match kind {
                 Kind::Int32 => varint::write(i64::from(value) as u64, out),
                 Kind::Sint32 => varint::write(varint::zigzag(value.into()), out),
@@ -322,7 +326,7 @@ fn whole(kind: Kind, value: i128, out: &mut Vec<u8>) -> Result<(), String> {
             }
         }
         Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => {
-            let value = i64::try_from(value).map_err(|_| far())?;
+            let value = i64::try_from(value).map_err(|_| out_of_range())?;
             match kind {
                 Kind::Int64 => varint::write(value as u64, out),
                 Kind::Sint64 => varint::write(varint::zigzag(value), out),
@@ -330,14 +334,14 @@ fn whole(kind: Kind, value: i128, out: &mut Vec<u8>) -> Result<(), String> {
             }
         }
         Kind::Uint32 | Kind::Fixed32 => {
-            let value = u32::try_from(value).map_err(|_| far())?;
+            let value = u32::try_from(value).map_err(|_| out_of_range())?;
             match kind {
                 Kind::Uint32 => varint::write(value.into(), out),
                 _ => out.extend_from_slice(&value.to_le_bytes()),
             }
         }
         _ => {
-            let value = u64::try_from(value).map_err(|_| far())?;
+            let value = u64::try_from(value).map_err(|_| out_of_range())?;
             match kind {
                 Kind::Fixed64 => out.extend_from_slice(&value.to_le_bytes()),
                 _ => varint::write(value, out),
@@ -356,28 +360,28 @@ fn bytes(value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(value);
 }
 
-fn written(out: &mut Vec<u8>, write: impl FnOnce(&mut String)) {
+fn write_text(out: &mut Vec<u8>, write: impl FnOnce(&mut String)) {
     let mut text = String::new();
     write(&mut text);
     bytes(text.as_bytes(), out);
 }
 
-/// Adds what is written, behind its length.
-fn sized<E>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+/// Appends what `write` writes, after its length.
+fn write_sized<E>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
     let start = out.len();
     write(out)?;
     let end = out.len();
     varint::write((end - start) as u64, out);
-    // The length comes last, as it is known then.
+    // The length is known last, so it is inserted afterwards.
     let length = out.len() - end;
-    if let Some(written) = out.get_mut(start..) {
-        written.rotate_right(length);
+    if let Some(write_text) = out.get_mut(start..) {
+        write_text.rotate_right(length);
     }
     Ok(())
 }
 
 const OTHER: &str = "a column of another type than the sink was checked with";
 
-fn other() -> io::Error {
+fn unsupported() -> io::Error {
     io::Error::other(OTHER)
 }

@@ -1,5 +1,5 @@
-//! Format `text`: the single text column as it is, a line a row. A null is an empty line, and line breaks within a text are
-//! written as `\n` and `\r`, so that no text makes two lines.
+//! Format `text`: the single text column unchanged, one line per row. A null is an empty line, and line breaks within a text are written as
+//! `\n` and `\r`, so that no text makes two lines.
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
@@ -35,10 +35,10 @@ pub(super) fn write(rows: &[RecordBatch], out: &mut (dyn Write + Send)) -> io::R
 fn write_line(text: &str, out: &mut (dyn Write + Send)) -> io::Result<()> {
     let mut rest = text.as_bytes();
     while let Some(line_end) = memchr::memchr2(b'\n', b'\r', rest) {
-        let (before, behind) = rest.split_at(line_end);
+        let (before, rest_after) = rest.split_at(line_end);
         out.write_all(before)?;
-        out.write_all(if behind.first() == Some(&b'\n') { b"\\n" } else { b"\\r" })?;
-        rest = behind.get(1..).unwrap_or_default();
+        out.write_all(if rest_after.first() == Some(&b'\n') { b"\\n" } else { b"\\r" })?;
+        rest = rest_after.get(1..).unwrap_or_default();
     }
     out.write_all(rest)
 }

@@ -1,20 +1,20 @@
-//! The rows of a batch as a sink plugin is handed them.
+//! Splits the rows of a batch into calls of a sink plugin.
 //!
-//! How rows lie in parts depends on how many workers there are. A plugin may number what it sends of each call, and know by that what is
-//! there when a batch comes again, be it after a start with other workers: so calls depend on the rows alone.
+//! The number of workers determines how rows are split into parts. A plugin may number what it sends in each call, and use these numbers to
+//! recognize a repeated batch, even after rescaling. So calls depend only on the rows.
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use millstream_base::batch::slices::RowBytes;
-use millstream_base::batch::writing::WriteTrouble;
+use millstream_base::batch::writing::WriteError;
 use millstream_base::error::Error;
 use millstream_base::limits::PLUGIN_CALL_MAX;
 
-/// Calls with the rows of these parts, in order: with as many at a time as one call may have, and with one at least.
+/// Makes calls with the rows of these parts, in order: each with the maximum number of rows for one call, and with at least one.
 pub fn each(
     parts: &[RecordBatch],
-    mut call: impl FnMut(RecordBatch) -> Result<(), WriteTrouble>,
-) -> Result<(), WriteTrouble> {
+    mut call: impl FnMut(RecordBatch) -> Result<(), WriteError>,
+) -> Result<(), WriteError> {
     let (mut next, mut room) = (Vec::new(), PLUGIN_CALL_MAX);
     for part in parts {
         let (bytes, rows) = (RowBytes::of([part]), part.num_rows());
@@ -30,23 +30,23 @@ pub fn each(
                 room.bytes = room.bytes.saturating_sub(bytes.of_range(&(start..end)));
             }
             if end < rows {
-                call(together(std::mem::take(&mut next))?)?;
+                call(concatenate(std::mem::take(&mut next))?)?;
                 room = PLUGIN_CALL_MAX;
             }
             start = end;
         }
     }
-    if next.is_empty() { Ok(()) } else { call(together(next)?) }
+    if next.is_empty() { Ok(()) } else { call(concatenate(next)?) }
 }
 
-fn together(mut pieces: Vec<RecordBatch>) -> Result<RecordBatch, WriteTrouble> {
+fn concatenate(mut pieces: Vec<RecordBatch>) -> Result<RecordBatch, WriteError> {
     match (pieces.len(), pieces.first().map(RecordBatch::schema)) {
         (2.., Some(schema)) => {
-            let trouble =
-                |cause| WriteTrouble::Lasting(Error::bug(format!("the rows of a batch do not fit together: {cause}")));
-            concat_batches(&schema, &pieces).map_err(trouble)
+            let to_error =
+                |cause| WriteError::Permanent(Error::bug(format!("the rows of a batch do not fit together: {cause}")));
+            concat_batches(&schema, &pieces).map_err(to_error)
         }
-        _ => pieces.pop().ok_or_else(|| WriteTrouble::Lasting(Error::bug("a call without rows"))),
+        _ => pieces.pop().ok_or_else(|| WriteError::Permanent(Error::bug("a call without rows"))),
     }
 }
 
@@ -57,7 +57,7 @@ mod tests {
     use millstream_base::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_ROWS_MAX};
     use std::sync::Arc;
 
-    /// How many rows each call gets of texts of these lengths, which lie in parts that end there.
+    /// Returns how many rows each call gets, for strings of these lengths in parts that end at these indices.
     fn calls(lengths: &[usize], ends: &[usize]) -> Vec<usize> {
         let texts: ArrayRef = Arc::new(StringArray::from_iter_values(lengths.iter().map(|length| "x".repeat(*length))));
         let flags: ArrayRef = Arc::new(BooleanArray::from_iter(lengths.iter().map(|length| Some(length % 3 == 0))));

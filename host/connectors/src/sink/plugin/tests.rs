@@ -3,29 +3,29 @@ use arrow::array::{ArrayRef, Int64Array};
 use millstream_base::error::Kind;
 use std::sync::{Arc, Mutex};
 
-/// What the other side of a writer does, one answer after the other; then all goes well.
+/// Scripted responses of a writer, one after the other; then everything succeeds.
 #[derive(Default)]
-struct Other {
-    /// Batches that are there.
+struct FakeWriterState {
+    /// Batches that it holds.
     batches: Vec<u64>,
-    /// What is said of the last of them instead.
+    /// What it reports instead of the last of them.
     says: Option<u64>,
-    /// Whether each commit happens, and whether it is answered.
+    /// Whether each commit happens, and whether it gets a response.
     commits: Vec<(bool, bool)>,
     opened: u64,
 }
 
-struct Writer(Arc<Mutex<Other>>, Option<u64>);
+struct Writer(Arc<Mutex<FakeWriterState>>, Option<u64>);
 
 impl Writer {
-    fn end(&mut self, why: &str) -> WriteTrouble {
+    fn end(&mut self, why: &str) -> WriteError {
         self.1 = None;
-        WriteTrouble::Passing(why.into())
+        WriteError::Transient(why.into())
     }
 }
 
 impl WriteBatches for Writer {
-    fn committed(&mut self, _: &str, _: &str) -> Result<Option<BatchId>, WriteTrouble> {
+    fn committed(&mut self, _: &str, _: &str) -> Result<Option<BatchId>, WriteError> {
         let other = self.0.lock().unwrap();
         Ok(other.says.or(other.batches.last().copied()).map(BatchId))
     }
@@ -34,36 +34,36 @@ impl WriteBatches for Writer {
         self.1.is_some()
     }
 
-    fn open(&mut self, _: &Owner) -> Result<Option<BatchId>, WriteTrouble> {
+    fn open(&mut self, _: &Owner) -> Result<Option<BatchId>, WriteError> {
         self.1 = Some(0);
         self.0.lock().unwrap().opened += 1;
         self.committed("", "")
     }
 
-    fn begin(&mut self, batch: BatchId, _: BatchTime) -> Result<(), WriteTrouble> {
+    fn begin(&mut self, batch: BatchId, _: BatchTime) -> Result<(), WriteError> {
         self.1 = Some(batch.0);
         Ok(())
     }
 
-    fn write(&mut self, rows: &RecordBatch) -> Result<Vec<RefusedRow>, WriteTrouble> {
-        // It refuses what is negative.
+    fn write(&mut self, rows: &RecordBatch) -> Result<Vec<RejectedRow>, WriteError> {
+        // It rejects negative numbers.
         let numbers = rows.column(0).as_any().downcast_ref::<Int64Array>().unwrap();
-        let refused = (0..).zip(numbers.values()).filter(|(_, number)| **number < 0);
-        Ok(refused.map(|(row, number)| RefusedRow::new(row, format!("{number}\nis negative"))).collect())
+        let rejected = (0..).zip(numbers.values()).filter(|(_, number)| **number < 0);
+        Ok(rejected.map(|(row, number)| RejectedRow::new(row, format!("{number}\nis negative"))).collect())
     }
 
-    fn commit(&mut self) -> Result<(), WriteTrouble> {
+    fn commit(&mut self) -> Result<(), WriteError> {
         let mut other = self.0.lock().unwrap();
-        let (happens, answers) = if other.commits.is_empty() { (true, true) } else { other.commits.remove(0) };
+        let (happens, responds) = if other.commits.is_empty() { (true, true) } else { other.commits.remove(0) };
         if happens {
             other.batches.push(self.1.unwrap());
         }
         drop(other);
-        if answers { Ok(()) } else { Err(self.end("nobody answers")) }
+        if responds { Ok(()) } else { Err(self.end("nobody answers")) }
     }
 }
 
-fn sink(other: Other, exactly_once: bool, reject: bool) -> (Box<dyn Sink>, Arc<Mutex<Other>>) {
+fn sink(other: FakeWriterState, exactly_once: bool, reject: bool) -> (Box<dyn Sink>, Arc<Mutex<FakeWriterState>>) {
     let other = Arc::new(Mutex::new(other));
     let mut spec = PluginSinkSpec::new("p");
     spec.reject = reject;
@@ -86,7 +86,7 @@ fn commit(sink: &mut dyn Sink, batch: u64, numbers: &[i64]) -> Result<()> {
 fn a_commit_that_was_not_answered_is_made_again_only_where_it_did_not_happen() {
     for exactly_once in [true, false] {
         let commits = vec![(true, false), (false, false), (true, true)];
-        let (mut sink, other) = sink(Other { commits, ..Other::default() }, exactly_once, false);
+        let (mut sink, other) = sink(FakeWriterState { commits, ..FakeWriterState::default() }, exactly_once, false);
         commit(&mut *sink, 1, &[1]).unwrap();
         commit(&mut *sink, 2, &[2]).unwrap();
         commit(&mut *sink, 3, &[]).unwrap();
@@ -97,15 +97,18 @@ fn a_commit_that_was_not_answered_is_made_again_only_where_it_did_not_happen() {
 
 #[test]
 fn an_instance_is_opened_once_and_after_each_failure() {
-    let (mut sink, other) =
-        sink(Other { commits: vec![(true, true), (false, false)], ..Other::default() }, true, false);
+    let (mut sink, other) = sink(
+        FakeWriterState { commits: vec![(true, true), (false, false)], ..FakeWriterState::default() },
+        true,
+        false,
+    );
     (1..9).for_each(|batch| commit(&mut *sink, batch, &[1]).unwrap());
     assert_eq!(other.lock().unwrap().opened, 2);
 }
 
 #[test]
 fn what_is_there_at_the_start_is_told_and_what_is_forgotten_ends_the_job() {
-    let (mut sink, other) = sink(Other { batches: vec![7], ..Other::default() }, true, false);
+    let (mut sink, other) = sink(FakeWriterState { batches: vec![7], ..FakeWriterState::default() }, true, false);
     assert_eq!(sink.committed(), Some(BatchId(7)));
     other.lock().unwrap().commits = vec![(false, false)];
     other.lock().unwrap().says = Some(5);
@@ -117,14 +120,14 @@ fn what_is_there_at_the_start_is_told_and_what_is_forgotten_ends_the_job() {
 
 #[test]
 fn refused_rows_end_the_job_or_are_left_out() {
-    let (mut stops, other) = sink(Other::default(), true, false);
+    let (mut stops, other) = sink(FakeWriterState::default(), true, false);
     let error = commit(&mut *stops, 4, &[1, -2, 3, -4, -5, -6]).unwrap_err();
     assert_eq!(error.kind, Kind::Plugin);
-    let told = "sink `out`: batch 4: its plugin rejected 4 of 6 rows: row 1 of the batch: -2 is negative; ";
-    assert!(error.message.starts_with(told) && error.message.contains("and others"), "{error}");
+    let message = "sink `out`: batch 4: its plugin rejected 4 of 6 rows: row 1 of the batch: -2 is negative; ";
+    assert!(error.message.starts_with(message) && error.message.contains("and others"), "{error}");
     assert!(error.message.contains("on_error = \"reject\""), "{error}");
     assert!(other.lock().unwrap().batches.is_empty());
-    let (mut goes_on, other) = sink(Other::default(), true, true);
+    let (mut goes_on, other) = sink(FakeWriterState::default(), true, true);
     commit(&mut *goes_on, 4, &[1, -2]).unwrap();
     assert_eq!(other.lock().unwrap().batches, [4]);
 }

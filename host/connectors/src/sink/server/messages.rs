@@ -1,7 +1,7 @@
-//! The rows of a batch as messages: what is in each, and where it goes.
+//! The rows of a batch as messages, with their content and destination.
 
 use super::values::{self, Values, without};
-use crate::sink::{rows_refused, wrong};
+use crate::sink::{rows_rejected, wrong};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::types::{ColumnType, describe};
@@ -20,8 +20,8 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// Of where it goes and what it is: who goes by the ids of messages must not take another one, which a job that was changed has in its
-    /// place, for one that is there.
+    /// Returns a hash of destination and content. Servers that deduplicate by message id must not take another message, which a changed job
+    /// has in its position, for an existing one.
     pub fn digest(&self) -> u64 {
         let mut digest = Xxh3::new();
         digest.update(&(self.to.len() as u64).to_le_bytes());
@@ -31,12 +31,12 @@ impl Outgoing {
     }
 }
 
-/// Where the messages of a sink go.
+/// The destination of a sink's messages.
 #[derive(Clone, Copy)]
 pub enum MessageTarget<'a> {
-    /// All there.
+    /// All to this destination.
     Fixed(&'a str),
-    /// Each to where this column says, which is not in the message.
+    /// Each to the destination in this column, which is not part of the message.
     Column(&'a str),
 }
 
@@ -46,8 +46,8 @@ pub struct MessageForm<'a> {
     pub to: MessageTarget<'a>,
     /// The key that names the column.
     pub key: &'static str,
-    /// What servers call that to which a message goes.
-    pub word: &'static str,
+    /// The server's term for the destination of a message.
+    pub destination_term: &'static str,
     pub format: RecordFormat,
 }
 
@@ -55,11 +55,11 @@ impl MessageForm<'_> {
     /// Checks the columns.
     pub fn check(&self, spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<()> {
         let column = self.column(spec, schema, origin)?;
-        let fits = values::check(self.format, &without(schema, column), self.word);
+        let fits = values::check(self.format, &without(schema, column), self.destination_term);
         fits.map_err(|message| wrong(spec, origin, "format", message))
     }
 
-    /// The place of the column that says where messages go.
+    /// Returns the index of the column with the destinations.
     pub fn column(&self, spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<Option<usize>> {
         let MessageTarget::Column(name) = self.to else { return Ok(None) };
         let found = schema.index_of(name).ok();
@@ -73,8 +73,8 @@ impl MessageForm<'_> {
         }
     }
 
-    /// The messages of a batch, all before the first is sent. `column`: the [place](Self::column) of the column. `fits`: what is wrong
-    /// with where a message goes, and what to fix.
+    /// Returns the messages of a batch; all are created before the first is sent. `column`: the [index](Self::column) of the column.
+    /// `fits`: what is wrong with a destination, and what to fix.
     pub fn messages(
         &self,
         sink: &str,
@@ -85,7 +85,7 @@ impl MessageForm<'_> {
     ) -> Result<Vec<Outgoing>> {
         let mut messages: Vec<Outgoing> = Vec::new();
         for part in rows.iter().filter(|part| part.num_rows() > 0) {
-            let failed = |cause: io::Error| rows_refused(sink, batch, "the rows", cause);
+            let failed = |cause: io::Error| rows_rejected(sink, batch, "the rows", cause);
             let kept: Vec<usize> = (0..part.num_columns()).filter(|at| Some(*at) != column).collect();
             let value = part.project(&kept).map_err(|cause| failed(io::Error::other(cause)))?;
             let mut values = Values::of(self.format, &value).map_err(failed)?;
@@ -97,13 +97,14 @@ impl MessageForm<'_> {
                     _ => "",
                 };
                 if let Err((why, help)) = fits(to) {
-                    let (number, word, shown) = (messages.len(), self.word, shown::harmless(to, 200));
+                    let (number, destination_term, shown) =
+                        (messages.len(), self.destination_term, shown::harmless(to, 200));
                     return Err(Error::plugin(format!(
-                        "sink `{sink}`: batch {batch}: row {number} has the {word} `{shown}`, which {why}; fix {help}, or remove such \
+                        "sink `{sink}`: batch {batch}: row {number} has the {destination_term} `{shown}`, which {why}; fix {help}, or remove such \
                          rows with `filter` before the sink"
                     )));
                 }
-                // They tend to be about as long as each other.
+                // Messages tend to have similar lengths.
                 let mut payload = Vec::with_capacity(messages.last().map_or(0, |last| last.payload.len() + 8));
                 values.write(row, &mut payload).map_err(failed)?;
                 messages.push(Outgoing { to: to.to_owned(), payload });

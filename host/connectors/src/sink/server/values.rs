@@ -1,4 +1,4 @@
-//! Rows as what servers take of them: a value for each row, or fields by name.
+//! Rows in the forms that servers take: one value per row, or fields by name.
 
 use super::super::encode::plain;
 use arrow::array::{Array, ArrayRef, RecordBatch};
@@ -9,23 +9,23 @@ use millstream_base::batch::types::{ColumnType, describe};
 use millstream_base::job::spec::RecordFormat;
 use std::io;
 
-/// The columns of a schema without one of them.
+/// Returns the columns of a schema without one of them.
 pub fn without(schema: &SchemaRef, column: Option<usize>) -> SchemaRef {
     let fields = schema.fields().iter().enumerate().filter(|(at, _)| Some(*at) != column);
     SchemaRef::new(Schema::new(fields.map(|(_, field)| field.clone()).collect::<Vec<_>>()))
 }
 
-/// Whether rows of these columns can be values of this format. `beside`: what the column is called that says where they go.
-pub fn check(format: RecordFormat, schema: &SchemaRef, beside: &str) -> Result<(), String> {
-    let (word, wanted) = match format {
+/// Checks that rows of these columns can be values of this format. `key`: the key of the column with the destinations.
+pub fn check(format: RecordFormat, schema: &SchemaRef, key: &str) -> Result<(), String> {
+    let (name, column_type) = match format {
         RecordFormat::Text => ("text", ColumnType::Text),
         RecordFormat::Binary => ("binary", ColumnType::Binary),
         _ => return millstream_base::batch::json::check(schema),
     };
     match schema.fields().as_ref() {
-        [field] if ColumnType::of(field.data_type()) == wanted => Ok(()),
+        [field] if ColumnType::of(field.data_type()) == column_type => Ok(()),
         _ => Err(format!(
-            "format `{word}` writes a single {wanted} column beside the {beside}, and the rows have {}; choose `json`, or put a stage \
+            "format `{name}` writes a single {column_type} column next to the {key}, and the rows have {}; choose `json`, or put a stage \
              with `select` before the sink",
             describe(schema)
         )),
@@ -39,7 +39,7 @@ pub enum Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// Of rows that this format can be made of.
+    /// Prepares rows that suit this format.
     pub fn of(format: RecordFormat, rows: &'a RecordBatch) -> io::Result<Values<'a>> {
         match (format, rows.columns()) {
             (RecordFormat::Text | RecordFormat::Binary, [column]) => Ok(Values::Plain(column, Cells::of(column))),
@@ -48,7 +48,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// Adds the value of a row. A null is an empty one.
+    /// Appends the value of a row. A null is an empty one.
     pub fn write(&mut self, row: usize, out: &mut Vec<u8>) -> io::Result<()> {
         match self {
             Values::Json(rows) => rows.write(row, out),
@@ -58,14 +58,14 @@ impl<'a> Values<'a> {
     }
 }
 
-/// The fields of a part: a column each.
+/// The fields of a part, one per column.
 pub struct Fields<'a> {
     columns: Vec<(String, &'a ArrayRef, Cells<'a>)>,
     scratch: String,
 }
 
 impl<'a> Fields<'a> {
-    /// Whether columns can be fields.
+    /// Checks that columns can be fields.
     pub fn check(schema: &SchemaRef) -> Result<(), String> {
         match schema.fields().iter().find(|field| !ColumnType::of(field.data_type()).is_scalar()) {
             None if schema.fields().is_empty() => Err("an entry needs a field, and the rows have no columns".into()),
@@ -78,14 +78,14 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Of rows with such columns.
+    /// Prepares rows with such columns.
     pub fn of(rows: &'a RecordBatch) -> Fields<'a> {
         let names = rows.schema_ref().fields().iter().map(|field| field.name().clone());
         let columns = names.zip(rows.columns()).map(|(name, column)| (name, column, Cells::of(column)));
         Fields { columns: columns.collect(), scratch: String::new() }
     }
 
-    /// Name and value of each column that is not null; of a row of nulls the first, as an empty one.
+    /// Passes name and value of each column that is not null to `field`; for a row of nulls the first column, as an empty value.
     pub fn each(&mut self, row: usize, mut field: impl FnMut(&str, &[u8])) -> io::Result<()> {
         let (mut value, mut any) = (Vec::new(), false);
         for (name, array, cells) in &self.columns {

@@ -1,8 +1,8 @@
-//! TLS between processes that have no certificates: the end that listens shows a public key alone (RFC 7250), made when the process
-//! starts and known to nobody, and the end that connects takes any. So TLS says only that both ends are those of one connection; who they
-//! are, they must prove by what they export from it.
+//! TLS between processes without certificates. The listening end presents only a public key (RFC 7250), which is created at startup and unknown to
+//! others. The connecting end accepts any key. So TLS only ensures that both ends are those of one connection. They must authenticate each other with
+//! keying material exported from it.
 
-use super::super::TlsRefusal;
+use super::super::TlsError;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
 use rustls::pki_types::{
@@ -13,17 +13,17 @@ use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, DigitallySignedStruct, Error, PeerIncompatible, PeerMisbehaved, SignatureScheme};
 use std::sync::Arc;
 
-/// A new key, as the end that listens shows it.
-pub fn shown(provider: &CryptoProvider) -> Result<Arc<AlwaysResolvesServerRawPublicKeys>, TlsRefusal> {
-    let failed = || TlsRefusal("TLS cannot be used here: no key can be made".into());
-    let made = ring::signature::Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new());
-    let made = PrivatePkcs8KeyDer::from(made.map_err(|_| failed())?.as_ref().to_vec());
-    let key = provider.key_provider.load_private_key(PrivateKeyDer::Pkcs8(made)).map_err(|_| failed())?;
+/// Creates a new key for the listening end.
+pub fn new_key(provider: &CryptoProvider) -> Result<Arc<AlwaysResolvesServerRawPublicKeys>, TlsError> {
+    let failed = || TlsError("TLS cannot be used here: cannot create a key".into());
+    let pkcs8 = ring::signature::Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new());
+    let pkcs8 = PrivatePkcs8KeyDer::from(pkcs8.map_err(|_| failed())?.as_ref().to_vec());
+    let key = provider.key_provider.load_private_key(PrivateKeyDer::Pkcs8(pkcs8)).map_err(|_| failed())?;
     let public = CertificateDer::from(key.public_key().ok_or_else(failed)?.to_vec());
     Ok(Arc::new(AlwaysResolvesServerRawPublicKeys::new(Arc::new(CertifiedKey::new(vec![public], key)))))
 }
 
-/// Takes any key, of whoever has signed this greeting with it.
+/// Accepts any key whose owner has signed the handshake.
 #[derive(Debug)]
 pub struct AnyKey(pub WebPkiSupportedAlgorithms);
 
@@ -45,7 +45,7 @@ impl ServerCertVerifier for AnyKey {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        // Only TLS 1.3 is spoken.
+        // Only TLS 1.3 is used.
         Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into())
     }
 
@@ -67,17 +67,17 @@ impl ServerCertVerifier for AnyKey {
     }
 }
 
-/// What is wrong with the other end of a connection, and what to do.
-pub fn of_peer(error: &Error) -> String {
+/// Describes a TLS error of the peer, and what to do.
+pub fn describe_peer_error(error: &Error) -> String {
     match error {
         Error::InvalidMessage(_) => "it is not a process of a job, or has another version".into(),
-        // The end that wants a certificate ends the greeting, and says no more than this.
+        // The end that requires a certificate aborts the handshake, with no other error than this.
         Error::PeerIncompatible(PeerIncompatible::IncorrectCertificateTypeExtension)
         | Error::AlertReceived(AlertDescription::HandshakeFailure) => {
             "it wants certificates, and this process has none; start all with the same --cluster-tls, or none".into()
         }
-        Error::AlertReceived(alert) => format!("it does not go on ({alert:?}); see what it says itself"),
-        Error::PeerIncompatible(why) => format!("it does not speak TLS 1.3: {why:?}"),
+        Error::AlertReceived(alert) => format!("it closed the handshake ({alert:?}); see its own log"),
+        Error::PeerIncompatible(why) => format!("it does not support TLS 1.3: {why:?}"),
         other => other.to_string(),
     }
 }

@@ -1,9 +1,9 @@
-//! Those who listen to a `websocket` sink. Strangers may connect, also pages in browsers: who may is said by token and origin.
+//! Clients of a `websocket` sink. Strangers may connect, also pages in browsers: a token and the origin decide who may.
 
-use super::Audience;
+use super::SharedState;
 use crate::http::heads::repeated;
 use crate::http::listener::accept_all;
-use crate::http::places::{Place, Standing};
+use crate::http::slots::{Slot, Standing};
 use crate::http::upgrade;
 use crate::limits::HTTP_HEAD_MS_MAX;
 use crate::tls;
@@ -26,115 +26,124 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-/// How long a client may take to become one.
-const GREETING_TIME_MAX: Duration = Duration::from_millis(HTTP_HEAD_MS_MAX);
-/// How long a client may take for one message; then it is gone.
+/// Timeout for the handshakes.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_millis(HTTP_HEAD_MS_MAX);
+/// Timeout for sending a message; then the client is disconnected.
 const SEND_TIME_MAX: Duration = Duration::from_secs(30);
-/// How often a client is asked whether it is there, and when it has been silent for too long.
-const PING_EVERY: Duration = Duration::from_secs(20);
-const SILENT_MAX: Duration = Duration::from_secs(60);
-/// Bytes of what a client says, which nobody reads.
-const HEARD_BYTES_MAX: usize = 4 << 10;
+/// Interval of pings, and the silence after which a client is disconnected.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// Maximum bytes of a client's message; its content is ignored.
+const RECEIVED_BYTES_MAX: usize = 4 << 10;
 
-/// Serves all that come, for as long as the sink lives.
-pub async fn serve_all(listener: TcpListener, audience: Arc<Audience>) {
-    let who = format!("sink `{}`", audience.name);
-    let scheme = if audience.certificate.is_some() { "wss" } else { "ws" };
-    tracing::info!("{who}: listening on {scheme}://{}", audience.spec.listen);
+/// Serves clients as long as the sink lives.
+pub async fn serve_all(listener: TcpListener, shared: Arc<SharedState>) {
+    let who = format!("sink `{}`", shared.name);
+    let scheme = if shared.certificate.is_some() { "wss" } else { "ws" };
+    tracing::info!("{who}: listening on {scheme}://{}", shared.spec.listen);
     let reachable = listener.local_addr().is_ok_and(|address| !address.ip().is_loopback());
-    if reachable && audience.spec.token.is_none() {
-        tracing::warn!("{who}: any client that reaches {} can read its rows; set `token`", audience.spec.listen);
+    if reachable && shared.spec.token.is_none() {
+        tracing::warn!("{who}: any client that reaches {} can read its rows; set `token`", shared.spec.listen);
     }
-    let clients_max = audience.spec.clients_max;
-    accept_all(&listener, &who, clients_max, |stream, peer, place| {
-        let audience = audience.clone();
-        async move { serve(stream, (peer, &place), &audience).await }
+    let clients_max = shared.spec.clients_max;
+    accept_all(&listener, &who, clients_max, |stream, peer, slot| {
+        let shared = shared.clone();
+        async move { serve(stream, (peer, &slot), &shared).await }
     })
     .await;
 }
 
-async fn serve(stream: TcpStream, (peer, place): (SocketAddr, &Place), audience: &Audience) {
-    // Rows are shown as they come.
+async fn serve(stream: TcpStream, (peer, slot): (SocketAddr, &Slot), shared: &SharedState) {
+    // Rows are sent without delay.
     let _ = stream.set_nodelay(true);
-    let Some(certificate) = &audience.certificate else { return greet(stream, (peer, place), audience).await };
-    let acceptor = match certificate.acceptor(&format!("sink `{}`", audience.name)) {
+    let Some(certificate) = &shared.certificate else { return open_websocket(stream, (peer, slot), shared).await };
+    let acceptor = match certificate.acceptor(&format!("sink `{}`", shared.name)) {
         Ok(acceptor) => acceptor,
-        Err(why) => return audience.refusals.tell(peer, &why),
+        Err(why) => return shared.rejection_log.log(peer, &why),
     };
-    match timeout(GREETING_TIME_MAX, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => greet(stream, (peer, place), audience).await,
-        Ok(Err(error)) => {
-            audience.refusals.tell(peer, &format!("TLS: {}", tls::of_client(&error, "let it send to https://")))
-        }
-        Err(_) => audience.refusals.tell(peer, "TLS: it did not finish its greeting in time"),
+    match timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => open_websocket(stream, (peer, slot), shared).await,
+        Ok(Err(error)) => shared
+            .rejection_log
+            .log(peer, &format!("TLS: {}", tls::describe_client_error(&error, "let it send to https://"))),
+        Err(_) => shared.rejection_log.log(peer, "TLS: it did not finish its greeting in time"),
     }
 }
 
-async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: S, (peer, place): (SocketAddr, &Place), audience: &Audience) {
-    // From before the greeting on: what is committed when a client knows that it is one is not missed.
-    let messages = audience.messages.subscribe();
-    let mut refused = None;
-    let refuse = |request: &Request<()>| refusal(audience, request).inspect(|(_, why)| refused = Some(*why));
+async fn open_websocket<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    (peer, slot): (SocketAddr, &Slot),
+    shared: &SharedState,
+) {
+    // Subscribes before the handshake, so that a client misses nothing that is committed after it.
+    let messages = shared.messages.subscribe();
+    let mut rejected_because = None;
+    let reject = |request: &Request<()>| rejection(shared, request).inspect(|(_, why)| rejected_because = Some(*why));
     let config =
-        WebSocketConfig::default().max_message_size(Some(HEARD_BYTES_MAX)).max_frame_size(Some(HEARD_BYTES_MAX));
-    let greeting = upgrade::accept(stream, config, refuse);
-    let greeted = timeout(GREETING_TIME_MAX, greeting).await;
-    match (greeted, refused) {
-        (_, Some(why)) => audience.refusals.tell(peer, why),
+        WebSocketConfig::default().max_message_size(Some(RECEIVED_BYTES_MAX)).max_frame_size(Some(RECEIVED_BYTES_MAX));
+    let handshake = upgrade::accept(stream, config, reject);
+    let opened = timeout(HANDSHAKE_TIME_MAX, handshake).await;
+    match (opened, rejected_because) {
+        (_, Some(why)) => shared.rejection_log.log(peer, why),
         (Ok(Ok(client)), None) => {
-            place.set_standing(if audience.spec.token.is_some() { Standing::Known } else { Standing::Guest });
-            tell(client, messages).await;
+            slot.set_standing(if shared.spec.token.is_some() { Standing::Known } else { Standing::Guest });
+            send_messages(client, messages).await;
         }
-        (Ok(Err(error)), None) => audience.refusals.tell(peer, &format!("it does not speak WebSocket: {error}")),
-        (Err(_), None) => audience.refusals.tell(peer, "it did not finish its greeting in time"),
+        (Ok(Err(error)), None) => shared.rejection_log.log(peer, &format!("it does not speak WebSocket: {error}")),
+        (Err(_), None) => shared.rejection_log.log(peer, "it did not finish its greeting in time"),
     }
 }
 
-/// Why a client may not listen.
-fn refusal(audience: &Audience, request: &Request<()>) -> Option<(StatusCode, &'static str)> {
+/// Returns why a client is rejected.
+fn rejection(shared: &SharedState, request: &Request<()>) -> Option<(StatusCode, &'static str)> {
     if repeated(request.headers()).is_some() {
         return Some((StatusCode::BAD_REQUEST, "a header with credentials is repeated; send it once"));
     }
-    if let Some(token) = &audience.spec.token {
+    if let Some(token) = &shared.spec.token {
         let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let header =
             header.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let given = header.map(|(_, given)| given.to_owned()).or_else(|| token_of(request.uri())).unwrap_or_default();
-        let right: bool = given.as_bytes().ct_eq(token.as_bytes()).into();
-        if !right {
+        let is_equal: bool = given.as_bytes().ct_eq(token.as_bytes()).into();
+        if !is_equal {
             let why = "the token is wrong or missing; send it as `Authorization: Bearer …`, or as `?token=…`";
             return Some((StatusCode::UNAUTHORIZED, why));
         }
     }
-    // Browsers say whose page it is, and let every page connect to everywhere.
+    // Browsers send the page's origin, and allow every page to connect anywhere.
     let origin = request.headers().get(ORIGIN)?;
     let origin = origin.to_str().unwrap_or_default();
-    let allowed = &audience.spec.origins;
-    let may = is_local(origin) || allowed.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin));
-    (!may).then_some((StatusCode::FORBIDDEN, "a page of another site may not listen; name its address in `origins`"))
+    let allowed = &shared.spec.origins;
+    let is_allowed =
+        is_local(origin) || allowed.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin));
+    (!is_allowed)
+        .then_some((StatusCode::FORBIDDEN, "a page of another site may not listen; name its address in `origins`"))
 }
 
-/// Pages in browsers can set no header.
+/// Returns the token in the query, as pages in browsers cannot set headers.
 fn token_of(uri: &Uri) -> Option<String> {
     let value = uri.query()?.split('&').find_map(|pair| pair.strip_prefix("token="))?;
     Some(percent_decode_str(value).decode_utf8_lossy().into_owned())
 }
 
-/// Whether a page came from this machine itself.
+/// Returns whether a page came from this machine.
 fn is_local(origin: &str) -> bool {
     let host = origin.parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
     host.is_some_and(|host| matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]"))
 }
 
-/// Tells a client what is committed, until it is gone.
-async fn tell<S: AsyncRead + AsyncWrite + Unpin>(mut client: WebSocketStream<S>, mut messages: Receiver<Utf8Bytes>) {
-    let mut ask = interval(PING_EVERY);
-    let mut heard = Instant::now();
+/// Sends messages to a client until it disconnects.
+async fn send_messages<S: AsyncRead + AsyncWrite + Unpin>(
+    mut client: WebSocketStream<S>,
+    mut messages: Receiver<Utf8Bytes>,
+) {
+    let mut ping_timer = interval(PING_INTERVAL);
+    let mut last_received = Instant::now();
     loop {
         let message = tokio::select! {
-            said = client.next() => match said {
+            received = client.next() => match received {
                 Some(Ok(_)) => {
-                    heard = Instant::now();
+                    last_received = Instant::now();
                     continue;
                 }
                 _ => return,
@@ -144,8 +153,8 @@ async fn tell<S: AsyncRead + AsyncWrite + Unpin>(mut client: WebSocketStream<S>,
                 Err(RecvError::Lagged(skipped)) => Message::text(format!("{{\"skipped\":{skipped}}}")),
                 Err(RecvError::Closed) => Message::Close(None),
             },
-            _ = ask.tick() => {
-                if heard.elapsed() > SILENT_MAX {
+            _ = ping_timer.tick() => {
+                if last_received.elapsed() > IDLE_MAX {
                     return;
                 }
                 Message::Ping(Bytes::new())

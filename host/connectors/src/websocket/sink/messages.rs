@@ -1,4 +1,4 @@
-//! A batch as messages: as the lines of a `queue` sink, in several where it has many rows.
+//! Formats a batch as messages: like the lines of a `queue` sink, several for a large batch.
 
 use crate::limits::WEBSOCKET_MESSAGE_BYTES;
 use arrow::array::RecordBatch;
@@ -7,13 +7,13 @@ use millstream_base::batch::json::JsonRows;
 use millstream_base::ids::{BatchId, BatchTime};
 use std::io;
 
-/// Hands over each message of a batch; one without rows has none.
+/// Passes each message of a batch to `send`. A batch without rows has no message.
 pub fn each(
     batch: BatchId,
     time: BatchTime,
     parts: &[RecordBatch],
     rows_max: usize,
-    mut tell: impl FnMut(String),
+    mut send: impl FnMut(String),
 ) -> io::Result<()> {
     let mut head = format!("{{\"batch\":{batch},\"time\":\"");
     cell::write_rfc3339(&mut head, time.0);
@@ -21,8 +21,8 @@ pub fn each(
     let (mut message, mut rows) = (head.clone().into_bytes(), 0);
     let mut end = |message: &mut Vec<u8>| {
         message.extend_from_slice(b"]}");
-        let whole = std::mem::replace(message, head.clone().into_bytes());
-        String::from_utf8(whole).map(&mut tell).map_err(io::Error::other)
+        let complete = std::mem::replace(message, head.clone().into_bytes());
+        String::from_utf8(complete).map(&mut send).map_err(io::Error::other)
     };
     for part in parts {
         let mut objects = JsonRows::new(part)?;
@@ -54,14 +54,17 @@ mod tests {
             RecordBatch::try_from_iter([("a", column)]).unwrap()
         };
         let parts = [part(&[1, 2]), part(&[]), part(&[3])];
-        let told = |parts: &[RecordBatch], rows_max| {
-            let mut told = Vec::new();
-            each(BatchId(7), BatchTime(0), parts, rows_max, |message| told.push(message)).unwrap();
-            told
+        let messages_of = |parts: &[RecordBatch], rows_max| {
+            let mut messages = Vec::new();
+            each(BatchId(7), BatchTime(0), parts, rows_max, |message| messages.push(message)).unwrap();
+            messages
         };
         let head = "{\"batch\":7,\"time\":\"1970-01-01T00:00:00.000000Z\",\"rows\":[";
-        assert_eq!(told(&parts, 9), [format!("{head}{{\"a\":1}},{{\"a\":2}},{{\"a\":3}}]}}")]);
-        assert_eq!(told(&parts, 2), [format!("{head}{{\"a\":1}},{{\"a\":2}}]}}"), format!("{head}{{\"a\":3}}]}}")]);
-        assert_eq!(told(&parts[1..2], 2), [""; 0]);
+        assert_eq!(messages_of(&parts, 9), [format!("{head}{{\"a\":1}},{{\"a\":2}},{{\"a\":3}}]}}")]);
+        assert_eq!(
+            messages_of(&parts, 2),
+            [format!("{head}{{\"a\":1}},{{\"a\":2}}]}}"), format!("{head}{{\"a\":3}}]}}")]
+        );
+        assert_eq!(messages_of(&parts[1..2], 2), [""; 0]);
     }
 }

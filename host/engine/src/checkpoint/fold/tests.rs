@@ -49,11 +49,11 @@ fn a_base_is_due_when_changes_outgrow_the_table_or_lie_in_many_files() {
     assert!(!base_due(&many(STATE_DELTAS_MAX - 1), 0, 4096, 1, 1000));
     assert!(base_due(&many(STATE_DELTAS_MAX), 0, 4096, 1, 1000));
     assert!(!base_due(&many(STATE_DELTAS_MAX), 0, 4096, 0, 1000), "nothing changed, so nothing is written");
-    // Of a file of eight times the groups, an eighth of the rows.
+    // Of a file of eight times the groups, one eighth of the rows.
     let rescaled = [base(), file(0, 4096, false, 800)];
     assert!(!base_due(&rescaled, 512, 1024, 24, 125));
     assert!(base_due(&rescaled, 512, 1024, 25, 125));
-    // What was before the base does not count.
+    // Changes before the base do not count.
     assert!(!base_due(&[file(0, 4096, false, 5000), base()], 0, 4096, 1, 1000));
 }
 
@@ -61,27 +61,27 @@ fn a_base_is_due_when_changes_outgrow_the_table_or_lie_in_many_files() {
 fn a_table_is_written_whole_a_part_at_a_time() {
     let (first, end, parts) = (1000, 3001, 32);
     let mut files = vec![file(0, 4096, true, 100_000)];
-    let (mut seen, mut most) = (BTreeSet::new(), 0);
+    let (mut seen, mut peak) = (BTreeSet::new(), 0);
     for round in 0..1_000 {
-        note(&mut files, BatchId(round), (first, end), false, 10);
+        add_file(&mut files, BatchId(round), (first, end), false, 10);
         if base_due(&files, first, end, 10, 100_000) {
             let part = next_part(&files, first, end, parts);
             assert!(part.start >= first && part.end <= end && part.len() <= 63, "{part:?}");
             seen.insert(part.start);
-            note(&mut files, BatchId(round), (part.start, part.end), true, 3_000);
+            add_file(&mut files, BatchId(round), (part.start, part.end), true, 3_000);
         }
-        most = most.max(files.len());
+        peak = peak.max(files.len());
     }
     assert_eq!(seen.len(), 32, "every part has its turn");
-    assert!(most < STATE_DELTAS_MAX * 2 + 40, "{most} files");
+    assert!(peak < STATE_DELTAS_MAX * 2 + 40, "{peak} files");
 }
 
 #[test]
 fn files_count_where_no_newer_base_covers_them() {
     let files = [file(0, 4096, true, 9), file(1000, 2000, true, 3), file(1500, 2500, false, 2), file(0, 1500, true, 4)];
-    let ranges = |live: LiveFile| live.groups.into_iter().map(move |groups| (live.place, groups.start, groups.end));
-    let told: Vec<_> = live(&files, 0, 4096).into_iter().flat_map(ranges).collect();
-    assert_eq!(told, [(0, 2000, 4096), (1, 1500, 2000), (2, 1500, 2500), (3, 0, 1500)]);
+    let ranges = |live: LiveFile| live.groups.into_iter().map(move |groups| (live.index, groups.start, groups.end));
+    let live_ranges: Vec<_> = live(&files, 0, 4096).into_iter().flat_map(ranges).collect();
+    assert_eq!(live_ranges, [(0, 2000, 4096), (1, 1500, 2000), (2, 1500, 2500), (3, 0, 1500)]);
     assert_eq!(applicable(&files, 0, 1200), [&files[3]]);
     let kept = prune([&files[..], &[file(1500, 2500, true, 1)]].concat());
     assert_eq!(kept, [files[0].clone(), files[3].clone(), file(1500, 2500, true, 1)]);
@@ -93,17 +93,17 @@ fn table(worker: usize, peers: usize, files: &[StateFile], stored: &BTreeMap<Str
     let state = Schema::new(vec![Field::new("n", DataType::Int64, true), Field::new("last", DataType::Utf8, false)]);
     let key = vec![Arc::new(Field::new("word", DataType::Utf8, false))];
     let mut table = StateTable::new(key, Arc::new(state), Some(1 << 40)).unwrap();
-    // As stages do it: what is restored must not count as changed, and yet its removal must be told.
+    // As stages do it: restored rows must not count as changed, and yet their removal must be recorded.
     table.track_changes();
     let (first, end) = group_range(worker, peers);
     for live in live(files, first, end) {
-        let rows = only(&stored[&live.file.path], 1, &live.groups).unwrap();
+        let rows = rows_in_groups(&stored[&live.file.path], 1, &live.groups).unwrap();
         table.restore(&rows, |hash| hash.worker(peers) == worker).unwrap();
     }
     table
 }
 
-/// All rows of a table by key, with the times of their last touch.
+/// Returns all rows of a table by key, with the times of their last touch.
 fn rows_of(table: &mut StateTable) -> Model {
     let rows = table.all_changes(true).unwrap();
     let (words, last) = (rows.column(0).as_string::<i32>(), rows.column(2).as_string::<i32>());
@@ -179,7 +179,7 @@ fn tables_are_restored_whatever_the_workers_of_each_start() {
                 pruned += before - files.len();
                 let kept: BTreeSet<&String> = files.iter().map(|file| &file.path).collect();
                 stored.retain(|path, _| kept.contains(path));
-                // A crash loses what happened since, for the tables are made of the files again.
+                // A crash loses later changes, as the tables are restored from the files.
                 let peers = 1 + random.below(9) as usize;
                 let mut restored = Model::new();
                 for worker in 0..peers {
@@ -196,7 +196,7 @@ fn tables_are_restored_whatever_the_workers_of_each_start() {
     assert!(bases > 1000 && deltas > 1000 && removals > 1000 && pruned > 1000, "{bases} {deltas} {removals} {pruned}");
 }
 
-/// Whether keys are in the order of their hashes, each once, and all of them in these groups.
+/// Returns whether keys are in the order of their hashes, without duplicates, and all of them in these groups.
 fn in_order(rows: &RecordBatch, first: u32, end: u32) -> bool {
     let hashes = Keys::encode(&rows.columns()[..1], rows.num_rows()).unwrap().hashes();
     let owned = |hash: &KeyHash| (u64::from(first)..u64::from(end)).contains(&hash.group());

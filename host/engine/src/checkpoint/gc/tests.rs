@@ -1,4 +1,4 @@
-//! Which objects go, by case.
+//! Which objects are deleted, by case.
 
 use super::*;
 use crate::checkpoint::meaning::MeaningDigests;
@@ -59,7 +59,7 @@ fn manifest(starts: &[(u64, u64, u64)], checkpoints: &[(u64, &[&str])]) -> Manif
     }
 }
 
-/// Which of `kept` and `deleted` are garbage: exactly the latter.
+/// Checks that exactly `deleted` are garbage among `kept` and `deleted`.
 fn check(manifest: &Manifest, kept: &[&str], deleted: &[&str]) {
     let objects: Vec<String> = kept.iter().chain(deleted).map(|path| (*path).to_owned()).collect();
     let blobs = BTreeSet::from([blob_path(Generation(1), "cd")]);
@@ -75,7 +75,7 @@ fn files_of_state_go_when_no_checkpoint_names_them_nor_will() {
     let deleted = [
         "state/000002-000000000005-000-t.arrow",
         "state/000001-000000000003-000-t.arrow",
-        // Left unfinished by a generation that is over, and written by it after it was fenced.
+        // Left unfinished by an ended generation, and written by it after it was fenced.
         "state/000001-000000000009-000-a-b.arrow",
     ];
     check(&manifest, &[base, change, unfinished, later[0], later[1]], &deleted);
@@ -92,21 +92,22 @@ fn logs_go_when_all_kept_checkpoints_hold_what_they_tell() {
     check(&manifest(&starts, &[]), &[first, last, other, current, next, newer], &[]);
     check(&manifest(&starts, &[(1, &[]), (6, &[])]), &[first, last, other, current, next, newer], &[]);
     check(&manifest(&starts, &[(2, &[]), (6, &[])]), &[last, other, current, next, newer], &[first]);
-    // After batch 3 rows may be left that batch 4 takes over.
+    // After batch 3, rows may be left that batch 4 takes over.
     check(&manifest(&starts, &[(3, &[])]), &[last, other, current, next, newer], &[first]);
     check(&manifest(&starts, &[(4, &[])]), &[current, next, newer], &[first, last, other]);
     check(&manifest(&starts, &[(6, &[])]), &[next, newer], &[first, last, other, current]);
     check(&manifest(&starts, &[(9, &[])]), &[next, newer], &[first, last, other, current]);
-    // A generation that the manifest does not know any more.
+    // A generation that is no longer in the manifest.
     check(&manifest(&[(2, 0, 1)], &[]), &[current, next, newer], &[first, last, other]);
 }
 
-/// Generation 2 ended before it had taken over all that generation 1 had received, and generation 3 made a checkpoint while
+/// Generation 2 ended before it had taken all rows that generation 1 had received, and generation 3 made a checkpoint while it replayed batch 4: the
+/// rows are only in the logs of 1.
 /// it ran batch 4 again: the rows are in the logs of 1 alone.
 #[test]
 fn logs_stay_while_a_checkpoint_made_in_a_replay_lacks_rows_that_they_hold() {
     let starts = [(1, 0, 1), (2, 3, 4), (3, 4, 5)];
-    // Rows of batch 4 that was planned in part are in `void`, which has a successor.
+    // Rows of the partly planned batch 4 are in `void`, which has a successor.
     let (counted, void) = ("plans/000001-000-000000000000.log", "plans/000001-000-000000000002.log");
     let later = "plans/000001-000-000000000004.log";
     let (second, third) = ("plans/000002-000-000000000003.log", "plans/000003-000-000000000004.log");
@@ -116,10 +117,10 @@ fn logs_stay_while_a_checkpoint_made_in_a_replay_lacks_rows_that_they_hold() {
     check(&kept, &[void, later, second, third], &[counted]);
     trim_starts(&mut kept);
     assert_eq!(kept.starts.len(), 3, "their logs are known by them");
-    let told =
+    let is_void =
         |batch| is_void_before(&kept.starts, &LogName::parse(void).unwrap(), BatchId(batch), &kept.checkpoints[0]);
-    assert_eq!([3, 4, 5].map(told), [false, true, false], "5 is behind the checkpoint");
-    // With the next one, which lacks none, all of that goes.
+    assert_eq!([3, 4, 5].map(is_void), [false, true, false], "5 is behind the checkpoint");
+    // The next one, which lacks none, allows deleting all of that.
     check(&manifest(&starts, &[(5, &[])]), &[third], &all[..4]);
 }
 

@@ -1,15 +1,15 @@
-//! An entry as bytes. Numbers take seven bits a byte, the lowest first; signed ones are folded so that small ones stay
-//! short; texts and bytes follow their length. The head comes first, so that it is read without the chunks.
+//! The encoding of an entry. Numbers are varints (seven bits per byte, the lowest first); signed ones use zigzag encoding. Strings and bytes follow
+//! their length. The head comes first, so that it is read without the chunks.
 //!
-//! `batch time source made_up | chunks: file start bytes row rows kept | moved: name offset mark`, where `kept` is 0, or 1 and
-//! `bytes header ends refused`, or 2 and rows that came as columns: a stream of Arrow IPC behind its length in four bytes. Ends are told by
-//! the lengths of the records, mostly one byte each.
+//! `batch time source made_up | chunks: file start bytes row rows kept | moved: name offset mark`. Here `kept` is 0, or 1 and `bytes header ends
+//! refused`, or 2 and rows that came as columns: an Arrow IPC stream after its length in four bytes. Ends are stored as the lengths of the records,
+//! mostly one byte each.
 
 use super::Head;
 use crate::checkpoint::types::PlanEntry;
 use bytes::Bytes;
 use millstream_base::batch::chunk::PlannedChunk;
-use millstream_base::batch::chunk::{Chunk, RefusedRecord};
+use millstream_base::batch::chunk::{Chunk, RejectedRecord};
 use millstream_base::batch::position::{Extent, Position};
 use millstream_base::batch::ready::ReadyRows;
 use millstream_base::decode::varint;
@@ -17,32 +17,32 @@ use millstream_base::error::Error;
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::owner::FORMAT_VERSION;
 
-/// The first version that says of a batch whether it was made up.
+/// The first version that records whether a batch was made up.
 pub(super) const MADE_UP_VERSION: u32 = FORMAT_VERSION + 2;
 
-/// The most bytes that a number takes.
+/// Maximum bytes of a number.
 const NUMBER_BYTES_MAX: usize = 10;
-/// The most bytes that a number of 32 bits takes.
+/// Maximum bytes of a 32-bit number.
 const SHORT_BYTES_MAX: usize = 5;
-/// Elements that memory is taken for before they are read: their number is not to be trusted.
+/// Maximum elements for which memory is reserved before they are read: their number is not trusted.
 const FIRST_ELEMENTS_MAX: usize = 1024;
 
-/// Rows that are kept as they came.
+/// Rows that are kept as records.
 const RECORDS: u64 = 1;
 /// Rows that are kept as columns.
 const COLUMNS: u64 = 2;
-/// Bytes of the length of such.
+/// Bytes of the length of columns.
 const LENGTH_BYTES: usize = 4;
-/// Bytes of a column beside its values.
+/// Bytes of a column without its values.
 const COLUMN_BYTES: usize = 512;
 
-/// About how many bytes [`put`] appends, and no fewer where rows are kept as they came.
+/// Estimates the bytes that [`put`] appends; an upper bound for rows kept as records.
 pub(super) fn bytes_max(entry: &PlanEntry) -> usize {
     let chunks = entry.chunks.iter().map(|chunk| {
         let kept = chunk.kept.as_ref().map_or(0, |kept| {
             let ready =
                 kept.ready.as_ref().map_or(0, |ready| ready.bytes() + COLUMN_BYTES * (1 + ready.rows().num_columns()));
-            let refused = kept.refused.iter().map(|refusal| 3 * NUMBER_BYTES_MAX + refusal.reason.len());
+            let refused = kept.refused.iter().map(|record| 3 * NUMBER_BYTES_MAX + record.reason.len());
             let ends = kept.ends.len().saturating_mul(SHORT_BYTES_MAX);
             4 * NUMBER_BYTES_MAX + kept.bytes.len() + kept.header.len() + ends + refused.sum::<usize>() + ready
         });
@@ -52,7 +52,7 @@ pub(super) fn bytes_max(entry: &PlanEntry) -> usize {
     6 * NUMBER_BYTES_MAX + entry.source.len() + chunks.sum::<usize>() + moved.sum::<usize>()
 }
 
-/// Appends an entry; after an error there may be a part of it.
+/// Appends an entry; after an error a part of it may have been appended.
 pub(super) fn put(to: &mut Vec<u8>, entry: &PlanEntry) -> Result<(), Error> {
     put_number(to, entry.batch.0);
     put_signed(to, entry.time.0);
@@ -82,13 +82,13 @@ pub(super) fn put(to: &mut Vec<u8>, entry: &PlanEntry) -> Result<(), Error> {
 
 fn put_ready(to: &mut Vec<u8>, ready: &ReadyRows) -> Result<(), Error> {
     put_number(to, COLUMNS);
-    let place = to.len();
+    let start = to.len();
     to.extend([0; LENGTH_BYTES]);
     let begin = to.len();
     ready.write(to).map_err(Error::arrow)?;
-    // A frame is no longer than such a number, and told where it would be.
+    // Frames are shorter than the maximum; longer ones are rejected when the frame is written.
     let length = u32::try_from(to.len() - begin).unwrap_or(u32::MAX);
-    to.iter_mut().skip(place).zip(length.to_le_bytes()).for_each(|(to, from)| *to = from);
+    to.iter_mut().skip(start).zip(length.to_le_bytes()).for_each(|(to, from)| *to = from);
     Ok(())
 }
 
@@ -103,10 +103,10 @@ fn put_records(to: &mut Vec<u8>, kept: &Chunk) {
         begin = *end;
     }
     put_number(to, kept.refused.len() as u64);
-    for refusal in &kept.refused {
-        put_number(to, refusal.row.into());
-        put_bytes(to, refusal.reason.as_bytes());
-        put_number(to, refusal.dropped);
+    for record in &kept.refused {
+        put_number(to, record.row.into());
+        put_bytes(to, record.reason.as_bytes());
+        put_number(to, record.dropped);
     }
 }
 
@@ -123,12 +123,12 @@ fn put_bytes(to: &mut Vec<u8>, bytes: &[u8]) {
     to.extend_from_slice(bytes);
 }
 
-/// The head of an entry; the error says what is wrong.
+/// Parses the head of an entry; the error says what is wrong.
 pub(super) fn head(from: &Bytes, version: u32) -> Result<Head, String> {
     EntryReader { from, at: 0 }.head(version)
 }
 
-/// An entry; the error says what is wrong. Its chunks share the memory of `from`.
+/// Parses an entry; the error says what is wrong. Its chunks share the memory of `from`.
 pub(super) fn get(from: &Bytes, version: u32) -> Result<PlanEntry, String> {
     let mut fields = EntryReader { from, at: 0 };
     let Head { batch, time, source, made_up } = fields.head(version)?;
@@ -138,7 +138,7 @@ pub(super) fn get(from: &Bytes, version: u32) -> Result<PlanEntry, String> {
         Ok((name, Position { offset: fields.number()?, mark: fields.signed()? }))
     })?;
     if fields.at != from.len() {
-        return Err("a frame goes on after its entry".into());
+        return Err("a frame continues after its entry".into());
     }
     Ok(PlanEntry { batch, time, source, made_up, chunks, moved })
 }
@@ -165,7 +165,7 @@ impl EntryReader<'_> {
             RECORDS => {
                 let (bytes, header) = (self.bytes()?, self.bytes()?);
                 let ends = self.ends(bytes.len())?;
-                let refused = self.list(EntryReader::refusal)?;
+                let refused = self.list(EntryReader::rejected_record)?;
                 Some(Chunk { bytes, ends, header, refused, ready: None, extent: extent.clone() })
             }
             COLUMNS => Some(Chunk { extent: extent.clone(), ..Chunk::of_ready(self.ready()?) }),
@@ -174,9 +174,9 @@ impl EntryReader<'_> {
         Ok(PlannedChunk { extent, rows, kept })
     }
 
-    fn refusal(&mut self) -> Result<RefusedRecord, String> {
+    fn rejected_record(&mut self) -> Result<RejectedRecord, String> {
         let (row, reason, dropped) = (self.short()?, self.text()?, self.number()?);
-        Ok(RefusedRecord { row, reason, dropped })
+        Ok(RejectedRecord { row, reason, dropped })
     }
 
     fn ready(&mut self) -> Result<ReadyRows, String> {
@@ -188,15 +188,15 @@ impl EntryReader<'_> {
         ReadyRows::read(stream).map_err(|why| format!("the columns of a chunk cannot be read: {why}"))
     }
 
-    /// Ends of records within so many bytes.
+    /// Reads the ends of records within this many bytes.
     fn ends(&mut self, bytes: usize) -> Result<Vec<u32>, String> {
         let count = self.count()?;
-        let mut ends = Vec::with_capacity(count); // A byte each at least, see `count`.
+        let mut ends = Vec::with_capacity(count); // At least one byte each, see `count`.
         let mut end = 0u32;
         for _ in 0..count {
             let record = self.short()?;
             end =
-                end.checked_add(record).filter(|end| *end as usize <= bytes).ok_or("a record ends behind its chunk")?;
+                end.checked_add(record).filter(|end| *end as usize <= bytes).ok_or("a record ends after its chunk")?;
             ends.push(end);
         }
         Ok(ends)
@@ -211,7 +211,7 @@ impl EntryReader<'_> {
         Ok(list)
     }
 
-    /// How many elements follow. Each takes a byte at least, so there cannot be more than bytes.
+    /// Reads the number of elements that follow. Each takes at least one byte, so there cannot be more than bytes.
     fn count(&mut self) -> Result<usize, String> {
         let count = usize::try_from(self.number()?).ok();
         count.filter(|count| *count <= self.from.len().saturating_sub(self.at)).ok_or_else(cut_short)
@@ -240,15 +240,15 @@ impl EntryReader<'_> {
 
     fn number(&mut self) -> Result<u64, String> {
         let mut number = 0;
-        for (place, byte) in self.from.get(self.at..).unwrap_or_default().iter().take(NUMBER_BYTES_MAX).enumerate() {
+        for (digit, byte) in self.from.get(self.at..).unwrap_or_default().iter().take(NUMBER_BYTES_MAX).enumerate() {
             let bits = u64::from(byte & 0x7f);
-            let shift = 7 * place as u32;
+            let shift = 7 * digit as u32;
             if bits > u64::MAX >> shift {
                 return Err("a number is too large".into());
             }
             number |= bits << shift;
             if byte & 0x80 == 0 {
-                self.at = self.at.saturating_add(place + 1);
+                self.at = self.at.saturating_add(digit + 1);
                 return Ok(number);
             }
         }

@@ -1,4 +1,4 @@
-//! The form of a log: a header, then frames that are checked before anything in them is read.
+//! The format of a log: a header, then frames that are verified before anything in them is parsed.
 //!
 //! | header | bytes |
 //! |---|---|
@@ -14,10 +14,9 @@
 //! | XXH3-64 of the body | 8 |
 //! | body: an entry and the byte [`LAST`] | |
 //!
-//! All numbers are little-endian. Each checksum is seeded with the one before it, so that no frame can be missing,
-//! moved or taken from another log. The length has its own checksum because a wrong one would make all that follows
-//! look like an end that was cut short. The last byte is never zero, which tells a frame that was not written to its
-//! end (file systems show zeros there after a power failure) from a whole one that was changed later.
+//! All numbers are little-endian. Each checksum is seeded with the previous one, so that no frame can be missing, moved or taken from another log.
+//! The length has its own checksum because a wrong one would make the rest look like a torn end. The last byte is never zero. This distinguishes a
+//! frame that was not written to its end from a complete one that was changed later (file systems show zeros there after a power failure).
 
 use super::{Head, LogName, entry};
 use crate::checkpoint::types::PlanEntry;
@@ -29,12 +28,12 @@ const MAGIC: [u8; 8] = *b"mllsplan";
 const HEADER_BYTES: usize = 40;
 const FRAME_BYTES: usize = 16;
 const CHECKSUM_BYTES: usize = 8;
-/// Version of logs: what came as columns is kept as columns since the second one, and the third says which batches were made up.
+/// The version of logs. Since the second one, columns are kept as columns. The third records which batches were made up.
 pub(super) const LOG_VERSION: u32 = entry::MADE_UP_VERSION;
 /// Ends every body.
 const LAST: u8 = 0xa5;
 
-/// Begins a log. Returns what seeds the checksums of its first frame.
+/// Writes the header of a log. Returns the seed for the checksums of its first frame.
 pub(super) fn put_header(log: &mut Vec<u8>, name: &LogName) -> u64 {
     let header = header(name, LOG_VERSION);
     let seed = xxh3_64(&header);
@@ -56,8 +55,8 @@ pub(super) fn header(name: &LogName, version: u32) -> [u8; HEADER_BYTES - CHECKS
     header
 }
 
-/// Appends an entry; `seed` is that of this frame, and of the next one afterwards. An error where an entry is larger
-/// than a frame can be; nothing is appended then.
+/// Appends an entry; `seed` is that of this frame, and of the next one afterwards. Fails if an entry is larger than a frame can be; nothing is
+/// appended then.
 pub(super) fn put(log: &mut Vec<u8>, seed: &mut u64, entry: &PlanEntry) -> Result<()> {
     log.reserve(FRAME_BYTES.saturating_add(entry::bytes_max(entry)).saturating_add(1));
     let frame = log.len();
@@ -98,18 +97,18 @@ pub(super) struct Frames<'a> {
     seed: u64,
 }
 
-/// A body whose checksum is right.
+/// A body with a valid checksum.
 pub(super) struct Frame {
     body: Bytes,
     version: u32,
 }
 
-/// What comes next in a log.
+/// The next item of a log.
 pub(super) enum NextFrame {
     Frame(Frame),
-    /// The end, after a whole frame.
+    /// The end, after a complete frame.
     End,
-    /// The end, within what was being appended when the process died.
+    /// The end, within an append that was cut off when the process died.
     Torn,
     /// Why the rest cannot be read.
     Damaged(String),
@@ -125,7 +124,7 @@ pub(super) enum UnreadableLog {
 }
 
 impl<'a> Frames<'a> {
-    /// Begins to read the log of this name.
+    /// Starts reading the log of this name.
     pub(super) fn open(name: &LogName, log: &'a Bytes) -> Result<Frames<'a>, UnreadableLog> {
         let damaged = |what: &str| Err(UnreadableLog::Damaged(what.to_owned()));
         let Some((header, rest)) = log.split_first_chunk::<HEADER_BYTES>() else { return Err(UnreadableLog::Torn) };
@@ -155,12 +154,12 @@ impl<'a> Frames<'a> {
         Ok(Frames { log, version, at: HEADER_BYTES, seed })
     }
 
-    /// Bytes that were read so far: where the next frame begins.
+    /// Returns the number of bytes read so far: the start of the next frame.
     pub(super) fn at(&self) -> usize {
         self.at
     }
 
-    /// The next frame. Not to be called again after anything else.
+    /// Returns the next frame. Must not be called again after any other result.
     pub(super) fn next(&mut self) -> NextFrame {
         let left = self.log.get(self.at..).unwrap_or_default();
         if left.is_empty() {
@@ -188,7 +187,7 @@ impl<'a> Frames<'a> {
         self.at = begin.saturating_add(length);
         self.seed = checksum;
         match body.split_last() {
-            // `get` above says that all of this lies within the log.
+            // `get` above ensures that all of this is within the log.
             Some((&LAST, fields)) => {
                 NextFrame::Frame(Frame { body: self.log.slice_ref(fields), version: self.version })
             }
@@ -198,12 +197,12 @@ impl<'a> Frames<'a> {
 }
 
 impl Frame {
-    /// Its head; the error says what is wrong.
+    /// Returns its head; the error says what is wrong.
     pub(super) fn head(&self) -> Result<Head, String> {
         entry::head(&self.body, self.version)
     }
 
-    /// The whole entry. Its chunks share the memory of the log.
+    /// Returns the complete entry. Its chunks share the memory of the log.
     pub(super) fn entry(&self) -> Result<PlanEntry, String> {
         entry::get(&self.body, self.version)
     }

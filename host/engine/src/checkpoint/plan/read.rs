@@ -1,23 +1,23 @@
-//! Reads the logs of a store at a start.
+//! Reads the logs of a store at startup.
 
 use super::frame::{Frame, Frames, LOG_VERSION, NextFrame, UnreadableLog};
-use super::{FOLDER, Head, LogHeads, LogName};
+use super::{DIR, Head, LogHeads, LogName};
 use crate::checkpoint::store::Store;
 use crate::checkpoint::types::PlanEntry;
 use bytes::Bytes;
 use millstream_base::error::{Error, Result};
-use millstream_base::patience::StoreErrorKind;
+use millstream_base::retry::StoreErrorKind;
 
-/// The heads of all whole entries of all logs, in order of generation, process and `after`. Damage is told with each log
-/// ([`LogHeads::check`] makes an error of it), because what lies before it can still be used. An error where the store
-/// cannot be read or a newer version wrote a log. Names that are no log's are left alone, with a warning.
+/// Reads the heads of all complete entries of all logs, in order of generation, process and `after`. Damage is recorded per log, because everything
+/// before it can still be used ([`LogHeads::check`] returns it as an error). Fails if the store cannot be read or a newer version wrote a log.
+/// Objects with other names are ignored, with a warning.
 pub fn read_heads(store: &dyn Store) -> Result<Vec<LogHeads>> {
-    let objects = store.list(FOLDER).map_err(Error::environment)?;
+    let objects = store.list(DIR).map_err(Error::environment)?;
     let mut names = Vec::new();
     for object in &objects {
         match LogName::parse(&object.path) {
             Some(name) => names.push(name),
-            None => tracing::warn!("`{}` in `{}` is not a log of plans and is ignored", object.path, store.place()),
+            None => tracing::warn!("`{}` in `{}` is not a log of plans and is ignored", object.path, store.location()),
         }
     }
     names.sort();
@@ -41,28 +41,27 @@ fn heads_of(store: &dyn Store, name: LogName) -> Result<LogHeads> {
     Ok(LogHeads { name, path, heads, damage })
 }
 
-/// Calls `take` for every entry that `wanted` wants among those that [`read_heads`] told of, log by log. Logs without
-/// any are not read again. The kept chunks share the memory of their log. An error where an entry is not there any more
-/// or cannot be read.
+/// Calls `take` for every entry that `selects` selects among those that [`read_heads`] returned, log by log. Logs without any are not read again. The
+/// kept chunks share the memory of their log. Fails if an entry no longer exists or cannot be read.
 pub fn read_entries(
     store: &dyn Store,
     logs: &[LogHeads],
-    wanted: impl Fn(&LogName, &Head) -> bool,
+    selects: impl Fn(&LogName, &Head) -> bool,
     mut take: impl FnMut(&LogName, PlanEntry),
 ) -> Result<()> {
     for log in logs {
         // In reverse, so that the next one is popped.
         let mut expected: Vec<(&Head, bool)> =
-            log.heads.iter().map(|head| (head, wanted(&log.name, head))).rev().collect();
-        let Some(last) = expected.iter().position(|(_, wanted)| *wanted) else { continue };
+            log.heads.iter().map(|head| (head, selects(&log.name, head))).rev().collect();
+        let Some(last) = expected.iter().position(|(_, selects)| *selects) else { continue };
         expected.drain(..last);
         let bytes = store.read_log(&log.path).map_err(Error::environment)?;
         let damage = walk(store, &log.name, &bytes, |frame| {
-            let Some((head, wanted)) = expected.pop() else { return Ok(false) };
+            let Some((head, selects)) = expected.pop() else { return Ok(false) };
             if frame.head()? != *head {
                 return Err("it has changed since its heads were read".into());
             }
-            if wanted {
+            if selects {
                 take(&log.name, frame.entry()?);
             }
             Ok(!expected.is_empty())
@@ -71,16 +70,16 @@ pub fn read_entries(
             let cut = || format!("its end is missing since its heads were read, from batch {} on", head.batch);
             let read = log.heads.len().saturating_sub(expected.len().saturating_add(last));
             let heads = log.heads.get(..read).unwrap_or_default().to_vec();
-            LogHeads { heads, damage: Some(damage.unwrap_or_else(cut)), ..log.clone() }.check(&store.place())?;
+            LogHeads { heads, damage: Some(damage.unwrap_or_else(cut)), ..log.clone() }.check(&store.location())?;
         } else if damage.is_some() {
-            LogHeads { damage, ..log.clone() }.check(&store.place())?;
+            LogHeads { damage, ..log.clone() }.check(&store.location())?;
         }
     }
     Ok(())
 }
 
-/// Visits the whole frames of a log in order, until `visit` says `false` or why a frame cannot be read. Returns where
-/// and how the log is damaged. The error: a newer version wrote it.
+/// Visits the complete frames of a log in order, until `visit` returns `false` or why a frame cannot be read. Returns where and how the log is
+/// damaged. The error: a newer version wrote it.
 fn walk(
     store: &dyn Store,
     name: &LogName,
@@ -99,9 +98,9 @@ fn walk(
         Err(UnreadableLog::Torn) => return torn(0),
         Err(UnreadableLog::Damaged(what)) => return damaged(0, what),
         Err(UnreadableLog::Newer(version)) => {
-            let place = store.place();
+            let store_location = store.location();
             return Err(Error::environment(format!(
-                "the log of plans `{path}` in `{place}` was written by a newer version of Millstream (format {version}; \
+                "the log of plans `{path}` in `{store_location}` was written by a newer version of Millstream (format {version}; \
                  this one reads formats up to {LOG_VERSION}); run the job with that version"
             )));
         }

@@ -5,13 +5,13 @@ use crate::checkpoint::types::PlanEntry;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use bytes::Bytes;
 use millstream_base::batch::chunk::PlannedChunk;
-use millstream_base::batch::chunk::{Chunk, RefusedRecord};
+use millstream_base::batch::chunk::{Chunk, RejectedRecord};
 use millstream_base::batch::position::{Extent, Position};
 use millstream_base::batch::ready::ReadyRows;
 use millstream_base::decode::varint;
 use millstream_base::failure::Failure;
-use millstream_base::patience::{StoreError, StoreErrorKind};
 use millstream_base::random::Random;
+use millstream_base::retry::{StoreError, StoreErrorKind};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Condvar, Mutex};
@@ -34,7 +34,7 @@ struct Inner {
 struct State {
     logs: BTreeMap<String, Vec<u8>>,
     held: bool,
-    /// Appends that have begun, and those that are done.
+    /// The number of appends that have begun, and of completed ones.
     begun: usize,
     appends: usize,
     full: bool,
@@ -75,7 +75,7 @@ impl Log for MemoryLog {
             return Err(StoreError {
                 what: format!("append {}", self.1),
                 reason: "broken".into(),
-                kind: StoreErrorKind::Lasting,
+                kind: StoreErrorKind::Permanent,
             });
         }
         state.logs.get_mut(&self.1).unwrap().extend_from_slice(bytes);
@@ -85,7 +85,7 @@ impl Log for MemoryLog {
 }
 
 impl Store for Memory {
-    fn place(&self) -> String {
+    fn location(&self) -> String {
         "memory".into()
     }
     fn lock(&self) -> Result<Option<Guard>, StoreError> {
@@ -103,9 +103,9 @@ impl Store for Memory {
     fn replace(&self, _: &str, _: Bytes, _: Option<&Version>) -> Result<Option<Version>, StoreError> {
         unreachable!()
     }
-    fn list(&self, folder: &str) -> Result<Vec<Object>, StoreError> {
+    fn list(&self, dir: &str) -> Result<Vec<Object>, StoreError> {
         let object = |(path, log): (&String, &Vec<u8>)| Object { path: path.clone(), bytes: log.len() as u64 };
-        Ok(self.state(|state| state.logs.iter().filter(|(path, _)| path.starts_with(folder)).map(object).collect()))
+        Ok(self.state(|state| state.logs.iter().filter(|(path, _)| path.starts_with(dir)).map(object).collect()))
     }
     fn delete(&self, _: &str) -> Result<(), StoreError> {
         unreachable!()
@@ -127,7 +127,7 @@ fn name(after: u64) -> LogName {
     LogName { generation: Generation(3), process: 1, after: BatchId(after) }
 }
 
-/// What plans are made of, at random.
+/// Random parts of plans.
 trait RandomEntries {
     fn number(&mut self) -> u64;
     fn text(&mut self) -> String;
@@ -136,7 +136,7 @@ trait RandomEntries {
 }
 
 impl RandomEntries for Random {
-    /// Numbers of all lengths, the extremes included.
+    /// Numbers of all lengths, including the extremes.
     fn number(&mut self) -> u64 {
         let bits = self.below(65) as u32;
         self.next().checked_shr(64 - bits).unwrap_or(0)
@@ -153,11 +153,11 @@ impl RandomEntries for Random {
             end += if self.below(3) == 0 { 0 } else { self.below(300) as u32 };
             ends.push(end);
         }
-        // Zeros too: they must not be taken for what was not written.
+        // Zeros too: they must not be taken for unwritten bytes.
         let zeros = self.below(2) == 0;
         let bytes: Vec<u8> = (0..end).map(|_| if zeros { 0 } else { self.next() as u8 }).collect();
         let refused = (0..self.below(3))
-            .map(|row| RefusedRecord { row: row as u32, reason: self.text(), dropped: self.below(100) })
+            .map(|row| RejectedRecord { row: row as u32, reason: self.text(), dropped: self.below(100) })
             .collect();
         Chunk { bytes: bytes.into(), ends, header: self.text().into(), refused, ..Chunk::default() }
     }
@@ -179,8 +179,8 @@ impl RandomEntries for Random {
 /// A chunk of rows that came as columns.
 fn columns(rows: i64) -> Chunk {
     let numbers: ArrayRef = Arc::new(Int64Array::from_iter((0..rows).map(|n| (n % 3 > 0).then_some(n))));
-    let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..rows).map(|n| format!("row {n}"))));
-    let rows = RecordBatch::try_from_iter_with_nullable([("n", numbers, true), ("text", texts, true)]).unwrap();
+    let strings: ArrayRef = Arc::new(StringArray::from_iter_values((0..rows).map(|n| format!("row {n}"))));
+    let rows = RecordBatch::try_from_iter_with_nullable([("n", numbers, true), ("text", strings, true)]).unwrap();
     Chunk::of_ready(ReadyRows::new(rows))
 }
 
@@ -191,7 +191,7 @@ fn log_of(name: &LogName, entries: &[PlanEntry]) -> Vec<u8> {
     log
 }
 
-/// A log of these entries as versions wrote it that did not say of a batch whether it was made up.
+/// A log of these entries in the format of versions that did not record whether a batch was made up.
 fn log_before_made_up(version: u32, entries: &[PlanEntry]) -> Vec<u8> {
     let mut log = header(&name(7), version).to_vec();
     let mut seed = xxh3_64(&log);
@@ -240,17 +240,17 @@ fn heads(memory: &Memory) -> Vec<LogHeads> {
     read_heads(memory).unwrap()
 }
 
-/// All that can be read, and what is damaged.
+/// Everything that can be read, and what is damaged.
 fn read(memory: &Memory) -> (Vec<PlanEntry>, Option<String>) {
     let logs = heads(memory);
     let mut entries = Vec::new();
     read_entries(memory, &logs, |_, _| true, |_, entry| entries.push(entry)).unwrap();
-    let told: Vec<Head> = logs.iter().flat_map(|log| log.heads.clone()).collect();
+    let heads_read: Vec<Head> = logs.iter().flat_map(|log| log.heads.clone()).collect();
     let head = |entry: &PlanEntry| {
         let PlanEntry { batch, time, made_up, .. } = *entry;
         Head { batch, time, source: entry.source.clone(), made_up }
     };
-    assert_eq!(told, entries.iter().map(head).collect::<Vec<_>>());
+    assert_eq!(heads_read, entries.iter().map(head).collect::<Vec<_>>());
     (entries, logs.into_iter().find_map(|log| log.damage))
 }
 
@@ -274,18 +274,18 @@ fn entries_of_all_shapes_are_read_as_they_were_written() {
 #[test]
 fn a_log_that_is_cut_short_anywhere_holds_its_first_entries() {
     let (entries, log) = small();
-    let mut whole = 0;
+    let mut complete = 0;
     for cut in 0..=log.len() {
         for zeros in [0, 1, 15, 100] {
             let torn = [&log[..cut], &vec![0; zeros]].concat();
             let (read, damage) = read(&Memory::with(&name(7), &torn));
             assert_eq!(damage, None, "cut at {cut} and {zeros} zeros");
             assert_eq!(read, entries[..read.len()], "cut at {cut} and {zeros} zeros");
-            assert!(read.len() >= whole, "cut at {cut} and {zeros} zeros");
-            whole = whole.max(if zeros == 0 { read.len() } else { 0 });
+            assert!(read.len() >= complete, "cut at {cut} and {zeros} zeros");
+            complete = complete.max(if zeros == 0 { read.len() } else { 0 });
         }
     }
-    assert_eq!(whole, entries.len());
+    assert_eq!(complete, entries.len());
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn every_flipped_bit_is_damage_after_the_entries_before_it() {
             let before = frames.iter().filter(|end| **end <= byte).count().saturating_sub(1);
             assert_eq!(read, entries[..before], "bit {bit} of byte {byte}");
 
-            // Where the end is cut off too, it may look like nothing more than that.
+            // If the end is cut off as well, it may look like a torn append.
             flipped.pop();
             let (read, _) = self::read(&Memory::with(&name(7), &flipped));
             assert_eq!(read, entries[..before.min(entries.len() - 1)], "bit {bit} of byte {byte}, cut");
@@ -335,11 +335,11 @@ fn damage_names_the_log_and_the_batch_to_go_on_from() {
     let logs = heads(&memory);
     let error = logs[0].check("memory").unwrap_err().message;
     assert!(error.contains("`plans/000003-001-000000000007.log` in `memory` is damaged: "), "{error}");
-    // The entry of source `b` for batch 9 is gone.
+    // The entry of source `b` for batch 9 is missing.
     assert!(error.ends_with("millstream run JOB --resume-from 8"), "{error}");
     read_entries(&memory, &logs, |_, head| head.batch.0 == 8, |_, entry| assert_eq!(entry.batch.0, 8)).unwrap();
 
-    // A log that changes between its heads and its entries is not passed over.
+    // A log that changes between reading its heads and its entries is an error.
     let logs = heads(&Memory::with(&name(7), &log));
     let error = read_entries(&memory, &logs, |_, _| true, |_, _| ()).unwrap_err().message;
     assert!(error.ends_with("--resume-from 8"), "{error}");
@@ -354,7 +354,7 @@ fn other_logs_newer_versions_and_strangers_are_told_apart() {
     let (_, damage) = read(&Memory::with(&name(6), &log));
     assert!(damage.is_some_and(|damage| damage.contains("under another name")));
 
-    // Those of before say nothing of batches that were made up.
+    // Earlier versions do not record batches that were made up.
     let (mut entries, _) = small();
     entries.iter_mut().for_each(|entry| entry.made_up = false);
     for version in 1..LOG_VERSION {
@@ -377,13 +377,13 @@ fn other_logs_newer_versions_and_strangers_are_told_apart() {
 /// A writer whose callbacks send the number of their entry.
 fn writer(memory: Memory, failure: Failure) -> (PlanWriter, impl Fn(&PlanEntry), Receiver<u64>) {
     let writer = PlanWriter::start(Arc::new(memory), Generation(3), 1, BatchId(7), failure).unwrap();
-    let (durable, heard) = channel();
+    let (durable, durable_batches) = channel();
     let adding = writer.clone();
     let add = move |entry: &PlanEntry| {
         let (durable, batch) = (durable.clone(), entry.batch.0);
         adding.add(entry.clone(), Box::new(move || durable.send(batch).unwrap()));
     };
-    (writer, add, heard)
+    (writer, add, durable_batches)
 }
 
 #[test]
@@ -393,14 +393,14 @@ fn entries_that_wait_are_written_with_one_append_and_told_in_order() {
     let memory = Memory::default();
     let looking = Memory(memory.0.clone());
     memory.hold(true);
-    let (writer, add, heard) = writer(memory, Failure::default());
+    let (writer, add, durable_batches) = writer(memory, Failure::default());
     add(&entries[0]);
     looking.wait_begun(1);
     entries[1..].iter().for_each(&add);
-    assert!(heard.try_recv().is_err(), "told before it was durable");
+    assert!(durable_batches.try_recv().is_err(), "told before it was durable");
     looking.hold(false);
     for entry in &entries {
-        assert_eq!(heard.recv_timeout(DEADLINE), Ok(entry.batch.0));
+        assert_eq!(durable_batches.recv_timeout(DEADLINE), Ok(entry.batch.0));
     }
     assert_eq!(looking.state(|state| state.appends), 2);
     writer.finish();
@@ -414,7 +414,7 @@ fn a_rotated_log_ends_where_the_next_one_begins() {
     let memory = Memory::default();
     let looking = Memory(memory.0.clone());
     memory.hold(true);
-    let (writer, add, heard) = writer(memory, Failure::default());
+    let (writer, add, durable_batches) = writer(memory, Failure::default());
     assert!(heads(&looking).is_empty(), "a log without an entry");
     writer.rotate(BatchId(7));
     add(&entries[0]);
@@ -427,13 +427,13 @@ fn a_rotated_log_ends_where_the_next_one_begins() {
     writer.rotate(BatchId(13));
     add(&entries[5]);
     looking.hold(false);
-    // The last clone gone, all is written all the same.
+    // Dropping the last clone still writes everything.
     drop((writer, add));
-    assert_eq!(heard.iter().collect::<Vec<_>>(), [8, 9, 10, 11, 12, 13]);
+    assert_eq!(durable_batches.iter().collect::<Vec<_>>(), [8, 9, 10, 11, 12, 13]);
     let logs = heads(&looking);
     let batches = |log: &LogHeads| log.heads.iter().map(|head| head.batch.0).collect::<Vec<_>>();
-    let told: Vec<_> = logs.iter().map(|log| (log.name.clone(), batches(log))).collect();
-    assert_eq!(told, [(name(7), vec![8, 9]), (name(9), vec![10, 11, 12]), (name(13), vec![13])]);
+    let heads_read: Vec<_> = logs.iter().map(|log| (log.name.clone(), batches(log))).collect();
+    assert_eq!(heads_read, [(name(7), vec![8, 9]), (name(9), vec![10, 11, 12]), (name(13), vec![13])]);
     let mut taken = Vec::new();
     read_entries(&looking, &logs, |log, head| log.after.0 == 9 && head.batch.0 != 11, |_, entry| taken.push(entry))
         .unwrap();
@@ -445,12 +445,12 @@ fn a_log_that_cannot_be_written_ends_the_job_and_nobody_is_told() {
     let (entries, _) = small();
     let (memory, failure) = (Memory::default(), Failure::default());
     memory.0.state.lock().unwrap().full = true;
-    let (writer, add, heard) = writer(memory, failure.clone());
+    let (writer, add, durable_batches) = writer(memory, failure.clone());
     add(&entries[0]);
     writer.finish();
     let error = failure.error().unwrap().message;
     assert!(error.contains("the log of plans `plans/000003-001-000000000007.log` in `memory`"), "{error}");
     add(&entries[1]);
     drop(add);
-    assert_eq!(heard.recv(), Err(std::sync::mpsc::RecvError));
+    assert_eq!(durable_batches.recv(), Err(std::sync::mpsc::RecvError));
 }

@@ -1,5 +1,5 @@
-//! The thread that makes plans durable: what waits is written together, so that the price of making it durable is paid
-//! once (group commit, as databases do with their logs).
+//! The thread that makes plans durable. Waiting entries are written together, so that the cost of durability is paid once (group commit, as databases
+//! do with their logs).
 
 use super::{LogName, frame};
 use crate::checkpoint::store::{Log, Store};
@@ -9,7 +9,7 @@ use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, Generation};
 use millstream_base::limits::BYTES_PER_BATCH_MAX;
-use millstream_base::patience::patiently;
+use millstream_base::retry::retry_transient;
 use millstream_base::threads;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,16 +18,16 @@ use std::time::Duration;
 
 /// Encoded bytes after which no further entry joins an append.
 const APPEND_BYTES_MAX: usize = BYTES_PER_BATCH_MAX as usize;
-/// Bytes of the buffer that are kept from append to append, more are given back: memory that is new costs several times
-/// what encoding costs, so batches of the usual sizes keep theirs.
+/// Bytes of the buffer that are kept between appends; more are released. New memory costs several times what encoding costs, so batches of the usual
+/// sizes reuse theirs.
 const BUFFER_BYTES_KEPT: usize = 2 * APPEND_BYTES_MAX;
 /// How late the planted bug `plan-late` appends.
 const BUG_DELAY: Duration = Duration::from_millis(300);
 
 type Durable = Box<dyn FnOnce() + Send>;
 
-/// Writes the plans of the sources of one process. Cheap to clone; the thread writes what it was given and ends when the
-/// last clone is dropped, or when told to [`PlanWriter::finish`]. What waits is bounded by the batches in flight.
+/// Writes the plans of the sources of one process. Cheap to clone. The thread ends when the last clone is dropped, or on [`PlanWriter::finish`],
+/// after writing everything it got. The queue is bounded by the batches in flight.
 #[derive(Clone)]
 pub struct PlanWriter {
     orders: Sender<LogOrder>,
@@ -42,8 +42,8 @@ enum LogOrder {
 }
 
 impl PlanWriter {
-    /// Starts the thread. The first log is made with the first entry. A full or read-only disk is waited for; any other
-    /// failure of the store ends the job through `failure`.
+    /// Starts the thread. The first log is created with the first entry. A full or read-only disk is waited for. Any other failure of the store fails
+    /// the job through `failure`.
     pub fn start(
         store: Arc<dyn Store>,
         generation: Generation,
@@ -63,26 +63,25 @@ impl PlanWriter {
         Ok(PlanWriter { orders, thread: Arc::new(Mutex::new(Some(thread))), failure })
     }
 
-    /// Writes an entry. `durable` is called, on the writer's thread, when it is durable, in the order of these calls; it
-    /// is dropped without being called where the job fails first.
+    /// Writes an entry. `durable` is called on the writer's thread when it is durable, in the order of these calls. It is dropped without being
+    /// called if the job fails first.
     pub fn add(&self, entry: PlanEntry, durable: Box<dyn FnOnce() + Send>) {
         self.order(LogOrder::Add(entry, durable));
     }
 
-    /// Entries that are added from now on, those of later batches, go to a new log, so that this one can be deleted when
-    /// nothing needs it any more.
+    /// Starts a new log for entries added from now on, those of later batches, so that this one can be deleted when it is no longer needed.
     pub fn rotate(&self, after: BatchId) {
         self.order(LogOrder::Rotate(after));
     }
 
-    /// Waits until all that was added before is durable and its callbacks have been called, or until the job has failed.
-    /// Nothing can be added afterwards, by no clone.
+    /// Waits until everything added before is durable and its callbacks have been called, or until the job has failed. Afterwards nothing can be
+    /// added through any clone.
     pub fn finish(self) {
         let _ = self.orders.send(LogOrder::Finish);
         self.join();
     }
 
-    /// Waits for the end of the thread, which has told its own failure by then.
+    /// Waits for the end of the thread, which has reported its own failure by then.
     fn join(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
@@ -93,20 +92,20 @@ impl PlanWriter {
     fn order(&self, order: LogOrder) {
         if self.orders.send(order).is_err() {
             self.join();
-            // No news where the thread ended because the job failed: the first error counts.
+            // Has no effect if the thread ended because the job failed: the first error wins.
             self.failure.set(Error::bug("a plan came after the thread that writes plans had ended"));
         }
     }
 }
 
-/// What the thread works with.
+/// The state of the thread.
 struct LogThread {
     store: Arc<dyn Store>,
-    /// Of the log that is written, or will be.
+    /// The name of the log that is written, or will be.
     name: LogName,
-    /// The log and the seed of its next record; `None`: it is not made yet.
+    /// The log and the seed of its next record; `None`: it is not created yet.
     log: Option<(Box<dyn Log>, u64)>,
-    /// What the next append writes, and who hears of it.
+    /// What the next append writes, and its callbacks.
     buffer: Vec<u8>,
     callbacks: Vec<Durable>,
     failure: Failure,
@@ -119,7 +118,7 @@ impl LogThread {
         }
     }
 
-    /// Writes what comes until nobody can add anything any more.
+    /// Writes what comes until all senders are dropped.
     fn write_all(&mut self, orders: &Receiver<LogOrder>) -> Result<()> {
         while let Ok(first) = orders.recv() {
             let mut next = Ok(first);
@@ -140,11 +139,11 @@ impl LogThread {
         Ok(())
     }
 
-    /// Puts an entry into the buffer.
+    /// Adds an entry to the buffer.
     fn take(&mut self, entry: &PlanEntry, durable: Durable) -> Result<()> {
         if self.log.is_none() {
             let path = self.name.path();
-            let log = patiently(&self.failure, || self.store.log(&path)).map_err(|error| self.failed(error))?;
+            let log = retry_transient(&self.failure, || self.store.log(&path)).map_err(|error| self.failed(error))?;
             let seed = frame::put_header(&mut self.buffer, &self.name);
             self.log = Some((log, seed));
         }
@@ -157,7 +156,7 @@ impl LogThread {
 
     fn rotate(&mut self, after: BatchId) -> Result<()> {
         self.append()?;
-        // A log is never made twice: what was appended to it would be lost.
+        // A log is never created twice: appended data would be lost.
         if after > self.name.after {
             self.name.after = after;
             self.log = None;
@@ -165,7 +164,7 @@ impl LogThread {
         Ok(())
     }
 
-    /// Makes the buffer durable and says so.
+    /// Makes the buffer durable and calls the callbacks.
     fn append(&mut self) -> Result<()> {
         let Some((log, _)) = &mut self.log else { return Ok(()) };
         if self.buffer.is_empty() {
@@ -177,7 +176,7 @@ impl LogThread {
         }
         fault::point("plan.before");
         let (failure, buffer) = (&self.failure, &self.buffer);
-        let appended = patiently(failure, || log.append(buffer));
+        let appended = retry_transient(failure, || log.append(buffer));
         appended.map_err(|error| self.failed(error))?;
         fault::point("plan.durable");
         self.callbacks.drain(..).for_each(|durable| durable());
@@ -187,6 +186,6 @@ impl LogThread {
     }
 
     fn failed(&self, error: Error) -> Error {
-        error.within(format!("the log of plans `{}` in `{}`", self.name.path(), self.store.place()))
+        error.within(format!("the log of plans `{}` in `{}`", self.name.path(), self.store.location()))
     }
 }

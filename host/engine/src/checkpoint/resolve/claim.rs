@@ -1,32 +1,37 @@
-//! The manifests that a start and a checkpoint write.
+//! The manifests that startup and checkpoints write.
 
 use super::dropped::dropped as is_dropped;
-use super::{Resume, StartRequest};
+use super::{ResumePlan, StartRequest};
 use crate::checkpoint::gc::trim_starts;
 use crate::checkpoint::types::{Checkpoint, JobStart, Manifest, TableOf};
 use crate::limits::{CHECKPOINTS_KEPT, ROLLBACK_BATCHES_MAX};
 use millstream_base::batch::partition::plan_name;
 use millstream_base::ids::{BatchId, Generation};
 
-/// The manifest of a new start, which takes the job over from all earlier ones. `job_id` counts where the job begins
-/// anew.
+/// Returns the manifest of a new start, which takes the job over from all earlier ones. `job_id` is used if the job starts from scratch.
 ///
-/// With [`Resume::as_before`] the start is one of the job of before, see there. What was given up leaves the manifest
-/// here and now, so that a restart without `--resume-from`, `--drop-state` and `--fresh` goes on alike.
-pub fn claim(manifest: Option<&Manifest>, resume: &Resume, wanted: &StartRequest, job: &str, job_id: &str) -> Manifest {
+/// With [`ResumePlan::as_before`], it is a start of the previous job, see there. Abandoned batches and dropped state leave the manifest here. So a
+/// restart without `--resume-from`, `--drop-state` and `--fresh` has the same result.
+pub fn claim(
+    manifest: Option<&Manifest>,
+    resume: &ResumePlan,
+    request: &StartRequest,
+    job: &str,
+    job_id: &str,
+) -> Manifest {
     let generation = Generation(manifest.map_or(0, |manifest| manifest.generation.0).saturating_add(1));
     let mut start = JobStart {
         generation,
         after: resume.after,
         first: resume.first,
         checkpoint: resume.checkpoint,
-        workers: wanted.workers,
-        sources: sources(wanted),
-        job_digest: wanted.job_digest.clone(),
+        workers: request.workers,
+        sources: sources(request),
+        job_digest: request.job_digest.clone(),
         upgrade: false,
         started_us: 0,
     };
-    let Some(manifest) = manifest.filter(|_| !wanted.fresh) else {
+    let Some(manifest) = manifest.filter(|_| !request.fresh) else {
         let (job, job_id) = (job.to_owned(), job_id.to_owned());
         return Manifest { job, job_id, generation, starts: vec![start], checkpoints: Vec::new() };
     };
@@ -46,11 +51,11 @@ pub fn claim(manifest: Option<&Manifest>, resume: &Resume, wanted: &StartRequest
     claimed
 }
 
-/// The sources of a job: each has a table of positions. Of one that is spread each process plans its share.
-fn sources(wanted: &StartRequest) -> Vec<String> {
-    let names = wanted.tables.iter().filter(|table| table.of == TableOf::Source).map(|table| &table.name);
-    let planned = |name: &String| match wanted.spread.contains(name) {
-        true => (0..wanted.processes).map(|process| plan_name(name, true, (process, wanted.processes))).collect(),
+/// Returns the sources of a job: each has a table of positions. Of a distributed source, each process plans its share.
+fn sources(request: &StartRequest) -> Vec<String> {
+    let names = request.tables.iter().filter(|table| table.of == TableOf::Source).map(|table| &table.name);
+    let planned = |name: &String| match request.spread.contains(name) {
+        true => (0..request.processes).map(|process| plan_name(name, true, (process, request.processes))).collect(),
         false => vec![name.clone()],
     };
     names.flat_map(planned).collect()
@@ -62,9 +67,8 @@ fn drop_tables(checkpoint: Option<&mut Checkpoint>, dropped: &[String]) {
     }
 }
 
-/// The manifest with a checkpoint behind which a plugin was replaced by the process that runs: from the next batch on the
-/// job of another record counts. Both become true at once, so that whatever is committed behind the newest checkpoint was
-/// always made by the job of the last start.
+/// Returns the manifest with a checkpoint after which the running process replaced a plugin: from the next batch on, the job of another record is
+/// valid. Both take effect together, so that everything committed after the newest checkpoint was always made by the job of the last start.
 pub fn publish_upgrade(manifest: &Manifest, checkpoint: Checkpoint, job_digest: String) -> Manifest {
     let after = checkpoint.batch;
     let mut published = publish(manifest, checkpoint);
@@ -76,13 +80,12 @@ pub fn publish_upgrade(manifest: &Manifest, checkpoint: Checkpoint, job_digest: 
     published
 }
 
-/// The manifest with one more checkpoint and without what it makes needless. A checkpoint older than the newest changes
-/// nothing.
+/// Returns the manifest with another checkpoint, without what that supersedes. A checkpoint older than the newest changes nothing.
 pub fn publish(manifest: &Manifest, checkpoint: Checkpoint) -> Manifest {
     publish_keeping(manifest, checkpoint, CHECKPOINTS_KEPT)
 }
 
-/// [`publish`] with another number of checkpoints to keep, at least one.
+/// Does the same as [`publish`] with another number of checkpoints to keep, at least one.
 pub fn publish_keeping(manifest: &Manifest, checkpoint: Checkpoint, kept: usize) -> Manifest {
     let mut published = manifest.clone();
     if published.newest().is_some_and(|newest| newest.batch > checkpoint.batch) {
@@ -92,13 +95,13 @@ pub fn publish_keeping(manifest: &Manifest, checkpoint: Checkpoint, kept: usize)
     published.checkpoints.push(checkpoint);
     let surplus = published.checkpoints.len().saturating_sub(kept.max(1));
     let pinned = pinned(&published);
-    let mut places = 0..;
-    published.checkpoints.retain(|older| places.next() >= Some(surplus) || Some(older.batch) == pinned);
+    let mut indices = 0..;
+    published.checkpoints.retain(|older| indices.next() >= Some(surplus) || Some(older.batch) == pinned);
     trim_starts(&mut published);
     published
 }
 
-/// The batch whose checkpoint is kept because a plugin was replaced behind it: `millstream rollback` goes back to it.
+/// Returns the batch whose checkpoint is kept because a plugin was replaced after it: `millstream rollback` returns to it.
 pub fn pinned(manifest: &Manifest) -> Option<BatchId> {
     let upgrade = manifest.starts.iter().rev().find(|start| start.upgrade)?;
     let newest = manifest.newest()?.batch;

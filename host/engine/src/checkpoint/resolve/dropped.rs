@@ -1,20 +1,20 @@
-//! Which tables of a checkpoint a start leaves behind.
+//! Which tables of a checkpoint startup drops.
 
 use crate::checkpoint::types::{Table, TableOf};
 use millstream_base::job::retry_source;
 
-/// Whether `--drop-state` names a table, or the stage that it is of: a stage may have several, as `hot` and `hot.watermark`.
-/// How far rows that were given back are read is no state of the stage: they would all come a second time.
+/// Returns whether `--drop-state` names a table, or its stage, which may have several, such as `hot` and `hot.watermark`. The position in rows given
+/// to `retry` is not state of the stage: otherwise they would all be processed twice.
 pub fn dropped(drop: &[String], table: &Table) -> bool {
     drop.contains(&table.name) || (!is_retry(table) && drop.iter().any(|drop| drop == part_of(&table.name)))
 }
 
-/// Whether a table is of rows that were given back.
+/// Returns whether a table belongs to rows given to `retry`.
 pub fn is_retry(table: &Table) -> bool {
     table.of == TableOf::Source && retry_source::is_name(&table.name)
 }
 
-/// The stage or source that a table is of.
+/// Returns the stage or source of a table.
 pub fn part_of(table: &str) -> &str {
     table.split('.').next().unwrap_or(table)
 }

@@ -1,26 +1,26 @@
-//! How far a start can come, from which checkpoint, and the refusals where it is not far enough.
+//! How far a start can get, from which checkpoint, and the errors if that is not far enough.
 
-use super::{Planned, StartFacts, history};
+use super::{PlannedBatch, StartFacts, history};
 use crate::checkpoint::gc;
 use crate::checkpoint::plan::LogName;
 use crate::checkpoint::types::{Checkpoint, Manifest};
 use millstream_base::ids::BatchId;
 
-/// Damaged objects that one message names.
+/// Maximum damaged objects named in one message.
 const DAMAGED_SHOWN: usize = 5;
 
-/// A state to begin with: a checkpoint, or none where all batches since the first are planned.
+/// A starting point: a checkpoint, or none if all batches since the first are planned.
 pub struct StartingPoint<'a> {
     /// The last batch that it holds.
     pub batch: BatchId,
     /// The checkpoint; `None`: the state is empty.
     pub checkpoint: Option<&'a Checkpoint>,
-    /// The batches planned behind it without a gap.
-    pub run: Vec<(BatchId, Planned)>,
+    /// The batches planned after it without a gap.
+    pub run: Vec<(BatchId, PlannedBatch)>,
 }
 
 impl StartingPoint<'_> {
-    /// The last batch that can be reached from here.
+    /// Returns the last batch that can be reached from here.
     pub fn reach(&self) -> BatchId {
         self.run.last().map_or(self.batch, |(batch, _)| *batch)
     }
@@ -35,16 +35,16 @@ fn base<'a>(found: &StartFacts, manifest: &Manifest, checkpoint: Option<&'a Chec
     StartingPoint { batch, checkpoint, run: history::run(&manifest.starts, &found.planned, batch) }
 }
 
-/// The checkpoints that a start can begin with, the oldest first.
+/// Returns the starting points, oldest first.
 fn bases<'a>(found: &StartFacts, manifest: &'a Manifest) -> Vec<StartingPoint<'a>> {
     let empty = base(found, manifest, None);
     let reachable = manifest.checkpoints.first().is_none_or(|oldest| empty.reaches(oldest.batch));
-    let whole = manifest.checkpoints.iter().filter(|checkpoint| damaged_files(found, checkpoint).is_empty());
-    let whole = whole.map(|checkpoint| base(found, manifest, Some(checkpoint)));
-    reachable.then_some(empty).into_iter().chain(whole).collect()
+    let intact = manifest.checkpoints.iter().filter(|checkpoint| damaged_files(found, checkpoint).is_empty());
+    let intact = intact.map(|checkpoint| base(found, manifest, Some(checkpoint)));
+    reachable.then_some(empty).into_iter().chain(intact).collect()
 }
 
-/// The newest checkpoint and all that is planned behind it. Refused where something of it is damaged or missing.
+/// Returns the newest checkpoint and everything planned after it. Fails if some of it is damaged or missing.
 pub fn newest<'a>(found: &StartFacts, manifest: &'a Manifest) -> Result<StartingPoint<'a>, String> {
     let newest = base(found, manifest, manifest.newest());
     let mut damaged = newest.checkpoint.map_or_else(Vec::new, |checkpoint| damaged_files(found, checkpoint));
@@ -55,10 +55,10 @@ pub fn newest<'a>(found: &StartFacts, manifest: &'a Manifest) -> Result<Starting
         if damaged.len() > DAMAGED_SHOWN {
             lines.push(format!("and {} more", damaged.len() - DAMAGED_SHOWN));
         }
-        let place =
+        let location =
             if newest.batch.0 == 0 { "at the first batch".into() } else { format!("after batch {}", newest.batch) };
-        let story = format!("the job cannot resume from its newest checkpoint ({place}):\n{}", lines.join("\n"));
-        return Err(refusal(&story, found, manifest));
+        let story = format!("the job cannot resume from its newest checkpoint ({location}):\n{}", lines.join("\n"));
+        return Err(resolve_error(&story, found, manifest));
     }
     let (reach, last) = (newest.reach(), manifest.starts.last());
     if let Some(last) = last.filter(|last| last.after > reach) {
@@ -67,11 +67,11 @@ pub fn newest<'a>(found: &StartFacts, manifest: &'a Manifest) -> Result<Starting
              are missing.",
             last.after
         );
-        return Err(refusal(&story, found, manifest));
+        return Err(resolve_error(&story, found, manifest));
     }
-    // Sinks may have committed batches that were given up since: they are behind us.
-    let behind = last.map_or(reach, |last| reach.max(BatchId(last.first.0.saturating_sub(1))));
-    let beyond = found.committed.iter().filter(|(_, committed)| **committed > behind);
+    // Batches committed by sinks that were abandoned since do not matter.
+    let last_abandoned = last.map_or(reach, |last| reach.max(BatchId(last.first.0.saturating_sub(1))));
+    let beyond = found.committed.iter().filter(|(_, committed)| **committed > last_abandoned);
     let beyond: Vec<_> = beyond.map(|(sink, batch)| format!("sink `{sink}` has committed batch {batch}")).collect();
     if !beyond.is_empty() {
         let story = format!(
@@ -79,12 +79,12 @@ pub fn newest<'a>(found: &StartFacts, manifest: &'a Manifest) -> Result<Starting
              unknown.",
             beyond.join(", ")
         );
-        return Err(refusal(&story, found, manifest));
+        return Err(resolve_error(&story, found, manifest));
     }
     Ok(newest)
 }
 
-/// The newest checkpoint that is whole and from which this batch can be reached.
+/// Returns the newest intact checkpoint from which this batch can be reached.
 pub fn reaching<'a>(found: &StartFacts, manifest: &'a Manifest, batch: BatchId) -> Result<StartingPoint<'a>, String> {
     let mut bases = bases(found, manifest);
     if let Some(index) = bases.iter().rposition(|base| base.reaches(batch)) {
@@ -96,15 +96,19 @@ pub fn reaching<'a>(found: &StartFacts, manifest: &'a Manifest, batch: BatchId) 
     Err(format!("`--resume-from {batch}`: that batch cannot be reached exactly. Batches that can: {ranges}."))
 }
 
-/// The checkpoint after this batch, and all that is planned behind it: as far as the newest one reaches, so that nothing is
-/// given up.
-pub fn behind<'a>(found: &StartFacts, manifest: &'a Manifest, batch: BatchId) -> Result<StartingPoint<'a>, String> {
+/// Returns the checkpoint after this batch, and everything planned after it. Fails if it does not reach as far as the newest one, so that nothing is
+/// abandoned.
+pub fn from_checkpoint<'a>(
+    found: &StartFacts,
+    manifest: &'a Manifest,
+    batch: BatchId,
+) -> Result<StartingPoint<'a>, String> {
     let reach = newest(found, manifest)?.reach();
-    let mut whole: Vec<_> = bases(found, manifest).into_iter().filter(|base| base.reach() == reach).collect();
-    if let Some(place) = whole.iter().position(|base| base.batch == batch) {
-        return Ok(whole.swap_remove(place));
+    let mut intact: Vec<_> = bases(found, manifest).into_iter().filter(|base| base.reach() == reach).collect();
+    if let Some(index) = intact.iter().position(|base| base.batch == batch) {
+        return Ok(intact.swap_remove(index));
     }
-    let others: Vec<_> = whole.iter().map(|base| base.batch.to_string()).collect();
+    let others: Vec<_> = intact.iter().map(|base| base.batch.to_string()).collect();
     Err(format!(
         "`--replay-from {batch}`: there is no complete checkpoint after that batch from which all later batches can be replayed. \
          Batches with such a checkpoint: {}.",
@@ -112,7 +116,7 @@ pub fn behind<'a>(found: &StartFacts, manifest: &'a Manifest, batch: BatchId) ->
     ))
 }
 
-/// Which batches can be reached, in words.
+/// Describes which batches can be reached.
 fn ranges(bases: &[StartingPoint]) -> Vec<String> {
     let mut ranges: Vec<(BatchId, BatchId)> = Vec::new();
     for base in bases {
@@ -128,9 +132,9 @@ fn batches(first: BatchId, last: BatchId) -> String {
     if first == last { format!("{first}") } else { format!("{first} to {last}") }
 }
 
-/// What went wrong, and what can still be done.
-fn refusal(story: &str, found: &StartFacts, manifest: &Manifest) -> String {
-    // The newest of those that reach as far: it has the least to replay.
+/// Describes what went wrong, and what can still be done.
+fn resolve_error(story: &str, found: &StartFacts, manifest: &Manifest) -> String {
+    // The newest of those that reach equally far: it has the least to replay.
     let Some(best) = bases(found, manifest).into_iter().max_by_key(StartingPoint::reach) else {
         return format!(
             "{story}\nNo other checkpoint can be read either: restore what is missing from a copy, or start from scratch with \
@@ -162,14 +166,14 @@ fn refusal(story: &str, found: &StartFacts, manifest: &Manifest) -> String {
     )
 }
 
-/// The files of a checkpoint that cannot be read, with the reason.
+/// Returns the files of a checkpoint that cannot be read, with the reason.
 fn damaged_files<'a>(found: &'a StartFacts, checkpoint: &Checkpoint) -> Vec<(&'a str, &'a str)> {
     let files = checkpoint.tables.iter().flat_map(|table| &table.files);
     let damaged = files.filter_map(|file| found.damaged.get_key_value(&file.path));
     damaged.map(|(path, reason)| (path.as_str(), reason.as_str())).collect()
 }
 
-/// The logs that cannot be read and that are needed behind this checkpoint, with the reason.
+/// Returns the unreadable logs that are needed after this checkpoint, with the reason.
 fn damaged_logs<'a>(
     found: &'a StartFacts,
     manifest: &Manifest,

@@ -1,20 +1,20 @@
 //! Which start a batch belongs to, and which batch follows which.
 //!
-//! A start counts from the batch behind its `after` on, until a later start begins there or before. The ids between its
-//! `after` and its `first` were used up by batches that were given up.
+//! A start is valid from the batch after its `after` on, until a later start begins there or earlier. The ids between its `after` and its `first`
+//! were used by batches that were abandoned.
 
-use super::Planned;
+use super::PlannedBatch;
 use crate::checkpoint::plan::{Head, LogName};
 use crate::checkpoint::types::{Checkpoint, JobStart};
 use millstream_base::ids::{BatchId, Generation};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The start whose plan of this batch counts.
+/// Returns the start whose plan of this batch is valid.
 pub fn owner(starts: &[JobStart], batch: BatchId) -> Option<&JobStart> {
     starts.iter().rev().find(|start| start.after < batch)
 }
 
-/// The batch that comes after this one. `None`: nobody was to plan it.
+/// Returns the batch after this one; `None` if it cannot have been planned.
 pub fn next(starts: &[JobStart], batch: BatchId) -> Option<BatchId> {
     let mut next = BatchId(batch.0.checked_add(1)?);
     loop {
@@ -26,8 +26,12 @@ pub fn next(starts: &[JobStart], batch: BatchId) -> Option<BatchId> {
     }
 }
 
-/// The batches planned after this one without a gap, in order.
-pub fn run(starts: &[JobStart], planned: &BTreeMap<BatchId, Planned>, after: BatchId) -> Vec<(BatchId, Planned)> {
+/// Returns the batches planned after this one without a gap, in order.
+pub fn run(
+    starts: &[JobStart],
+    planned: &BTreeMap<BatchId, PlannedBatch>,
+    after: BatchId,
+) -> Vec<(BatchId, PlannedBatch)> {
     let mut run = Vec::new();
     let mut last = after;
     while let Some((batch, plan)) = next(starts, last).and_then(|batch| Some((batch, *planned.get(&batch)?))) {
@@ -37,9 +41,9 @@ pub fn run(starts: &[JobStart], planned: &BTreeMap<BatchId, Planned>, after: Bat
     run
 }
 
-/// Which batches are planned whole, and by which generation's plan: the newest start whose `after` lies before the
-/// batch; each of its sources must have planned it.
-pub fn planned(starts: &[JobStart], logs: &[(LogName, Vec<Head>)]) -> BTreeMap<BatchId, Planned> {
+/// Returns the batches that are planned completely, and the generation of the plan: that of the newest start whose `after` is before the batch. Each
+/// of its sources must have planned it.
+pub fn planned(starts: &[JobStart], logs: &[(LogName, Vec<Head>)]) -> BTreeMap<BatchId, PlannedBatch> {
     let mut found: BTreeMap<BatchId, (&Head, BTreeSet<&str>)> = BTreeMap::new();
     for (log, heads) in logs {
         for head in heads {
@@ -48,22 +52,21 @@ pub fn planned(starts: &[JobStart], logs: &[(LogName, Vec<Head>)]) -> BTreeMap<B
             }
         }
     }
-    let whole = found.into_iter().filter_map(|(batch, (head, sources))| {
+    let complete = found.into_iter().filter_map(|(batch, (head, sources))| {
         let owner = owner(starts, batch)?;
-        let whole = owner.sources.iter().all(|source| sources.contains(source.as_str()));
-        whole.then_some((batch, Planned { time: head.time, generation: owner.generation, made_up: head.made_up }))
+        let complete = owner.sources.iter().all(|source| sources.contains(source.as_str()));
+        complete
+            .then_some((batch, PlannedBatch { time: head.time, generation: owner.generation, made_up: head.made_up }))
     });
-    whole.collect()
+    complete.collect()
 }
 
-/// Whether a log may hold anything that a job which has loaded this checkpoint (`None`: none) still reads: the plan of
-/// a later batch, or received rows that no planned batch holds. `successor` is the `after` of the next log of the same
-/// generation and process.
+/// Returns whether a log may hold anything that a job which has loaded this checkpoint (`None`: none) still reads: the plan of a later batch, or
+/// received rows that no planned batch holds. `successor` is the `after` of the next log of the same generation and process.
 ///
-/// A generation takes such rows over into the first batches that it plans, and makes no checkpoint of batches of its own
-/// before it has taken all. So a checkpoint after a batch of a later generation holds all that older logs tell. Except
-/// where that generation ended before it had taken all, and a later one made the checkpoint while it replayed the batches:
-/// such a checkpoint says so ([`Checkpoint::leftover`]).
+/// A generation takes such rows into the first batches that it plans, and makes no checkpoint of its own batches before it has taken all of them. So
+/// a checkpoint after a batch of a later generation holds everything in older logs. There is one exception: that generation ended before it had taken
+/// all rows, and a later one made the checkpoint while it replayed the batches. Such a checkpoint records it ([`Checkpoint::leftover`]).
 pub fn log_needed(
     starts: &[JobStart],
     log: &LogName,
@@ -79,8 +82,8 @@ pub fn log_needed(
     known && !held && (leftover || !taken_over)
 }
 
-/// Whether an entry of a log is of a batch that counts no longer, although the loaded checkpoint is after a later batch: its
-/// rows may be in no batch yet. Only where the checkpoint says that there are such rows.
+/// Returns whether an entry of a log is of an abandoned batch although the loaded checkpoint is after a later batch. Its rows may be in no batch yet.
+/// Only true if the checkpoint records that there are such rows.
 pub fn is_void_before(starts: &[JobStart], log: &LogName, batch: BatchId, checkpoint: &Checkpoint) -> bool {
     checkpoint.leftover
         && batch <= checkpoint.batch
@@ -88,7 +91,7 @@ pub fn is_void_before(starts: &[JobStart], log: &LogName, batch: BatchId, checkp
         && !owns(starts, log.generation, batch)
 }
 
-/// Whether the plan of this batch that counts is that of this generation.
+/// Returns whether the valid plan of this batch is that of this generation.
 fn owns(starts: &[JobStart], generation: Generation, batch: BatchId) -> bool {
     owner(starts, batch).is_some_and(|owner| owner.generation == generation && owner.first <= batch)
 }

@@ -1,14 +1,14 @@
-//! Rows that a socket has sent and that no planned batch holds.
+//! Rows received from a socket that no planned batch holds.
 
 use millstream_base::ids::Generation;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Which of the received pieces come after the first `end` rows: indexes into `found`, each with the rows to skip at its
-/// beginning, in order of rows, each row once, up to the first gap. A piece is (generation, first row, rows).
+/// Returns which of the received pieces come after the first `end` rows: indexes into `found`, each with the rows to skip at its beginning. They are
+/// in order of rows, without duplicates, up to the first gap. A piece is (generation, first row, rows).
 ///
-/// Where pieces overlap, the newest generation counts: it began behind all that it had found, and rows that an older,
-/// fenced process received meanwhile have the same numbers.
+/// If pieces overlap, the newest generation wins: it began after everything that it had found. Rows that an older, fenced process received meanwhile
+/// have the same numbers.
 pub fn leftovers(end: u64, found: &[(Generation, u64, u64)]) -> Vec<(usize, u64)> {
     let mut later: Vec<usize> = (0..found.len()).collect();
     later.sort_by_key(|index| Reverse(found[*index].1));

@@ -1,57 +1,57 @@
-//! Whether the tables of a checkpoint mean what those of the job do.
+//! Whether the tables of a checkpoint have the same meaning as those of the job.
 
 use super::{StartFacts, StartRequest};
 use crate::checkpoint::meaning::{Difference, Meaning, Meanings, is_comparable};
 use crate::checkpoint::types::Table;
 
-/// The job of the last start, as its record tells it.
+/// The job of the last start, from its record.
 #[derive(Clone, Debug)]
-pub struct MeaningsBefore {
-    /// What its tables meant.
+pub struct PreviousMeanings {
+    /// The meanings of its tables.
     pub tables: Meanings,
-    /// Its texts have variables, whose values are kept nowhere: it may have been another job with these.
+    /// Its text has variables, whose values are stored nowhere: with these it may have been another job.
     pub has_variables: bool,
-    /// Sources whose positions are given up were not compared, so that the digests in checkpoints say nothing.
+    /// Sources whose positions are dropped were not compared, so the digests in checkpoints are not comparable.
     pub without_sources: bool,
 }
 
-/// How something kept compares with what the job would make.
+/// The result of comparing stored data with what the job would make.
 #[derive(Debug, PartialEq, Eq)]
 enum Comparison {
-    /// It is the same, or nobody can tell.
+    /// It is the same, or unknown.
     Same,
-    /// It is something else; `None`: what differs is not known.
+    /// It differs; `None`: in an unknown way.
     Changed(Option<Difference>),
 }
 
-/// What a table that goes on would mix.
-pub struct Mixed {
+/// What a table would mix if it continued.
+pub struct MixedMeanings {
     /// The sink that keeps the rows; `None`: the table itself.
     pub sink: Option<String>,
-    /// What has changed, in words.
+    /// Describes what has changed.
     pub what: String,
 }
 
-/// What the table of a checkpoint and what the job makes of it now have not in common; `None`: it goes on.
-pub fn mixed(found: &StartFacts, wanted: &StartRequest, before: &Table) -> Option<Mixed> {
-    let now = wanted.meanings.get(&before.name)?;
+/// Returns the difference between the table of a checkpoint and that of the job; `None`: it can continue.
+pub fn find_mixed(found: &StartFacts, request: &StartRequest, before: &Table) -> Option<MixedMeanings> {
+    let now = request.meanings.get(&before.name)?;
     let past = found.before.as_ref();
     let past_table = past.and_then(|past| past.tables.get(&before.name));
     let compare =
         |stored: &str, past_meaning: Option<&Meaning>, now: &Meaning| compare(stored, past, past_meaning, now);
-    let words = |difference: Option<Difference>| {
+    let describe = |difference: Option<Difference>| {
         difference.map_or_else(
             || "what its rows are made of has changed, as the value of a variable does".to_owned(),
-            |difference| difference.words(),
+            |difference| difference.describe(),
         )
     };
     if let Some(state) = &now.state {
         let past_state = past_table.and_then(|past| past.state.as_ref());
         if let Comparison::Changed(difference) = compare(&before.meaning.state, past_state, state) {
-            return Some(Mixed { sink: None, what: words(difference) });
+            return Some(MixedMeanings { sink: None, what: describe(difference) });
         }
     }
-    // A sink that is new begins with the batches that come.
+    // A new sink begins with new batches.
     now.sinks.iter().find_map(|(sink, now)| {
         let stored = before.meaning.sinks.get(sink).map_or("", String::as_str);
         let past_sink = past_table.and_then(|past| past.sinks.get(sink));
@@ -59,19 +59,19 @@ pub fn mixed(found: &StartFacts, wanted: &StartRequest, before: &Table) -> Optio
             Comparison::Same => None,
             Comparison::Changed(difference) => {
                 let sink = sink.split('.').next().unwrap_or(sink).to_owned();
-                Some(Mixed { sink: Some(sink), what: words(difference) })
+                Some(MixedMeanings { sink: Some(sink), what: describe(difference) })
             }
         }
     })
 }
 
-fn compare(stored: &str, past: Option<&MeaningsBefore>, meaning: Option<&Meaning>, now: &Meaning) -> Comparison {
+fn compare(stored: &str, past: Option<&PreviousMeanings>, meaning: Option<&Meaning>, now: &Meaning) -> Comparison {
     let stored = Some(stored).filter(|stored| is_comparable(stored) && !past.is_some_and(|past| past.without_sources));
     if stored == Some(now.digest().as_str()) {
         return Comparison::Same;
     }
     let Some(past_meaning) = meaning else {
-        // A checkpoint of an earlier version, whose job cannot be looked at.
+        // A checkpoint of an earlier version, whose job is not available.
         return if stored.is_some() { Comparison::Changed(None) } else { Comparison::Same };
     };
     let difference = past_meaning.difference(now);
@@ -79,14 +79,14 @@ fn compare(stored: &str, past: Option<&MeaningsBefore>, meaning: Option<&Meaning
     if difference.is_none() && !hides { Comparison::Same } else { Comparison::Changed(difference) }
 }
 
-/// Whether the record of the last start has to be looked at, as digests alone do not say that everything goes on.
-pub fn needs_record(tables: &[Table], wanted: &StartRequest, is_same_job: bool) -> bool {
+/// Returns whether the record of the last start must be read, as digests alone do not show that everything can continue.
+pub fn needs_record(tables: &[Table], request: &StartRequest, is_same_job: bool) -> bool {
     let differs = |stored: Option<&str>, now: &Meaning| {
         let stored = stored.filter(|stored| is_comparable(stored));
         stored.map_or(!is_same_job, |stored| stored != now.digest())
     };
     tables.iter().any(|table| {
-        let Some(now) = wanted.meanings.get(&table.name) else { return false };
+        let Some(now) = request.meanings.get(&table.name) else { return false };
         let state = now.state.as_ref().is_some_and(|now| differs(Some(&table.meaning.state), now));
         state || now.sinks.iter().any(|(sink, now)| differs(table.meaning.sinks.get(sink).map(String::as_str), now))
     })

@@ -1,52 +1,52 @@
 //! Whether the tables of a checkpoint still fit the job.
 
 use super::dropped::{dropped, is_retry, part_of};
-use super::meanings::Mixed;
+use super::meanings::MixedMeanings;
 use super::{StartFacts, StartRequest, followers, meanings};
 use crate::checkpoint::counters;
 use crate::checkpoint::types::{Column, Table, TableOf};
 use millstream_base::ids::BatchId;
 use std::collections::BTreeSet;
 
-/// Compares the tables of the checkpoint after a batch with those that the job wants. The error tells all that do not
-/// fit, and the choice.
-pub fn check(batch: BatchId, tables: &[Table], found: &StartFacts, wanted: &StartRequest) -> Result<(), String> {
-    let mut wrong = unknown_drops(batch, tables, wanted);
-    let mut mixed = BTreeSet::new();
-    for table in tables.iter().filter(|table| !dropped(&wanted.drop, table)) {
-        let now = wanted.tables.iter().find(|now| now.of == table.of && now.name == table.name);
-        // Counts that nobody adds to any more hold up nothing.
+/// Compares the tables of the checkpoint after a batch with those that the job needs. The error lists all that do not fit, and the choice.
+pub fn check(batch: BatchId, tables: &[Table], found: &StartFacts, request: &StartRequest) -> Result<(), String> {
+    let mut problems = unknown_drops(batch, tables, request);
+    let mut mixed_parts = BTreeSet::new();
+    for table in tables.iter().filter(|table| !dropped(&request.drop, table)) {
+        let now = request.tables.iter().find(|now| now.of == table.of && now.name == table.name);
+        // Counters without a plugin are harmless.
         if now.is_none() && table.name == counters::TABLE {
             continue;
         }
-        // Where the source of rows that were given back is gone, their folder is gone too, or the stage: nothing would be
-        // read again. See `graph::retry`.
+        // If the source of retried rows no longer exists, its directory or the stage does not exist either: nothing would be read again. See
+        // `graph::retry`.
         if now.is_none() && is_retry(table) {
             continue;
         }
-        let unfit = match table.of {
-            TableOf::Stage => stage(batch, (tables, table), now, wanted),
+        let mismatch = match table.of {
+            TableOf::Stage => stage(batch, (tables, table), now, request),
             TableOf::Source => source(batch, table, now),
         };
         let migrates = now.is_some_and(|now| now.state != table.state);
-        // Of the tables of a stage the first one tells.
-        match now.filter(|_| unfit.is_none() && !migrates).and_then(|_| meanings::mixed(found, wanted, table)) {
-            Some(what) if mixed.insert((part_of(&table.name), what.sink.clone())) => {
-                wrong.push(mixing(batch, (tables, table), &what, wanted));
+        // The first table of a stage determines this.
+        match now.filter(|_| mismatch.is_none() && !migrates).and_then(|_| meanings::find_mixed(found, request, table))
+        {
+            Some(what) if mixed_parts.insert((part_of(&table.name), what.sink.clone())) => {
+                problems.push(describe_mixed(batch, (tables, table), &what, request));
             }
-            _ => wrong.extend(unfit),
+            _ => problems.extend(mismatch),
         }
     }
-    wrong.extend(followers::check(batch, tables, found, wanted));
-    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+    problems.extend(followers::check(batch, tables, found, request));
+    if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
 }
 
-fn unknown_drops(batch: BatchId, tables: &[Table], wanted: &StartRequest) -> Vec<String> {
+fn unknown_drops(batch: BatchId, tables: &[Table], request: &StartRequest) -> Vec<String> {
     let known: Vec<String> = tables.iter().map(|table| format!("`{}`", table.name)).collect();
     let known =
         if known.is_empty() { "has no tables".to_owned() } else { format!("has tables of {}", known.join(", ")) };
     let unknown =
-        wanted.drop.iter().filter(|drop| !tables.iter().any(|table| dropped(std::slice::from_ref(*drop), table)));
+        request.drop.iter().filter(|drop| !tables.iter().any(|table| dropped(std::slice::from_ref(*drop), table)));
     unknown
         .map(|drop| {
             format!("`--drop-state {drop}`: no state with that name: the checkpoint after batch {batch} {known}.")
@@ -54,14 +54,19 @@ fn unknown_drops(batch: BatchId, tables: &[Table], wanted: &StartRequest) -> Vec
         .collect()
 }
 
-/// Why a table must not go on although its columns would fit.
-fn mixing(batch: BatchId, (tables, table): (&[Table], &Table), mixed: &Mixed, wanted: &StartRequest) -> String {
+/// Describes why a table must not continue although its columns would fit.
+fn describe_mixed(
+    batch: BatchId,
+    (tables, table): (&[Table], &Table),
+    mixed: &MixedMeanings,
+    request: &StartRequest,
+) -> String {
     let name = part_of(&table.name);
-    let query = wanted.queries.get(name).map_or(name, String::as_str);
+    let query = request.queries.get(name).map_or(name, String::as_str);
     let kind = if table.of == TableOf::Stage { "stage" } else { "source" };
     let what = &mixed.what;
     let drops = match table.of {
-        TableOf::Stage => followers::drop_words(name, tables, wanted),
+        TableOf::Stage => followers::drop_option(name, tables, request),
         TableOf::Source => format!("--drop-state {name}"),
     };
     match &mixed.sink {
@@ -81,22 +86,22 @@ fn stage(
     batch: BatchId,
     (tables, before): (&[Table], &Table),
     now: Option<&Table>,
-    wanted: &StartRequest,
+    request: &StartRequest,
 ) -> Option<String> {
-    let migrates = wanted.migrates.contains(&before.name);
+    let migrates = request.migrates.contains(&before.name);
     let name = part_of(&before.name);
-    let beside = before.name.strip_prefix(name).filter(|word| !word.is_empty());
-    let beside = beside.map_or(String::new(), |_| format!(", table `{}`", before.name));
-    let choice = format!("with `{}`: all of its state is lost", followers::drop_words(name, tables, wanted));
-    let name = wanted.queries.get(name).map_or(name, String::as_str);
+    let suffix = before.name.strip_prefix(name).filter(|word| !word.is_empty());
+    let suffix = suffix.map_or(String::new(), |_| format!(", table `{}`", before.name));
+    let choice = format!("with `{}`: all of its state is lost", followers::drop_option(name, tables, request));
+    let name = request.queries.get(name).map_or(name, String::as_str);
     let Some(now) = now else {
         return Some(format!(
-            "stage `{name}`{beside}: the checkpoint after batch {batch} holds its state ({}), but the job has no stage of that name \
+            "stage `{name}`{suffix}: the checkpoint after batch {batch} holds its state ({}), but the job has no stage of that name \
              with such state. Restore the stage, or discard its state {choice}.",
             shape(before)
         ));
     };
-    // How it is written and what stages are called is no matter where it is known what the state means.
+    // If the meaning of the state is known, spelling and names of stages do not matter.
     let same_meaning = !now.meaning.state.is_empty() && now.meaning.state == before.meaning.state;
     let identity = |table: &Table| Some(table.identity.clone()).filter(|_| !same_meaning);
     let around = |table: &Table| (table.key.clone(), table.sub.clone(), identity(table));
@@ -111,7 +116,7 @@ fn stage(
             false => "",
         };
         format!(
-            "stage `{name}`{beside}: its state no longer fits. The checkpoint after batch {batch} has {}{}; the job now needs \
+            "stage `{name}`{suffix}: its state no longer fits. The checkpoint after batch {batch} has {}{}; the job now needs \
              {}{}. Restore the stage{migrate}, or let it start with empty state {choice}.",
             shape(before),
             version(before),
@@ -129,7 +134,7 @@ fn source(batch: BatchId, before: &Table, now: Option<&Table>) -> Option<String>
              of that name. Restore it, or discard its position with `--drop-state {name}`: if it is added again later, it is \
              read from the start."
         )),
-        // As state is a stage's, whatever plugin it has, so are the positions a source's: an upgrade may have put another one there.
+        // State belongs to a stage, whatever its plugin, and positions likewise to a source: an upgrade may have replaced the plugin.
         Some(now) if is_plugin(&now.identity) && is_plugin(was) => None,
         Some(now) if now.identity != *was => Some(format!(
             "source `{name}` was {was} and is {} now, so its position in the checkpoint after batch {batch} does not fit. \
@@ -140,7 +145,7 @@ fn source(batch: BatchId, before: &Table, now: Option<&Table>) -> Option<String>
     }
 }
 
-/// Whether a source of this identity is a plugin.
+/// Returns whether a source of this identity is a plugin.
 fn is_plugin(identity: &str) -> bool {
     identity.starts_with("plugin ")
 }

@@ -1,4 +1,4 @@
-//! Facts as short as they can be written, and what is decided.
+//! Facts in a short form, and the decisions.
 
 mod refusals;
 mod rollback;
@@ -55,8 +55,7 @@ fn path(batch: u64) -> String {
     format!("state/000001-{batch:012}-000-totals.arrow")
 }
 
-/// A checkpoint with one file, at [`path`].
-/// The same start, of a job that loads this checkpoint.
+/// Returns a start of a job that loads this checkpoint.
 fn loading(checkpoint: u64, start: JobStart) -> JobStart {
     JobStart { checkpoint: BatchId(checkpoint), ..start }
 }
@@ -95,11 +94,11 @@ fn manifest(starts: &[(u64, u64, u64)], checkpoints: &[u64]) -> Manifest {
     }
 }
 
-fn plan(generation: u64) -> Planned {
-    Planned { time: BatchTime(0), generation: Generation(generation), made_up: false }
+fn plan(generation: u64) -> PlannedBatch {
+    PlannedBatch { time: BatchTime(0), generation: Generation(generation), made_up: false }
 }
 
-/// What is found: starts, checkpoints, planned batches (with the generation), what sinks `x`, `y` … have committed.
+/// Returns facts: starts, checkpoints, planned batches (with the generation), and what sinks `x`, `y` … have committed.
 fn found(starts: &[(u64, u64, u64)], checkpoints: &[u64], batches: &[(u64, u64)], committed: &[u64]) -> StartFacts {
     StartFacts {
         manifest: Some(manifest(starts, checkpoints)),
@@ -109,18 +108,18 @@ fn found(starts: &[(u64, u64, u64)], checkpoints: &[u64], batches: &[(u64, u64)]
     }
 }
 
-fn wanted() -> StartRequest {
+fn request() -> StartRequest {
     StartRequest { job_digest: "a".into(), workers: 2, tables: tables(), ..StartRequest::default() }
 }
 
 fn from(batch: u64) -> StartRequest {
-    StartRequest { resume_from: Some(BatchId(batch)), ..wanted() }
+    StartRequest { resume_from: Some(BatchId(batch)), ..request() }
 }
 
-/// A decision, short: checkpoint, replayed batches, after, first, repeated.
+/// A decision in short form: checkpoint, replayed batches, after, first, repeated.
 type Short = (u64, Vec<u64>, u64, u64, Option<(u64, u64)>);
 
-fn short(resume: &Resume) -> Short {
+fn short(resume: &ResumePlan) -> Short {
     let replay = resume.replay.iter().map(|(batch, _)| batch.0).collect();
     let repeated = resume.repeated.map(|(first, last)| (first.0, last.0));
     (resume.checkpoint.0, replay, resume.after.0, resume.first.0, repeated)
@@ -136,7 +135,7 @@ fn a_batch_is_planned_when_each_source_planned_it_in_the_generation_that_counts(
     };
     let log =
         |generation, process, after| LogName { generation: Generation(generation), process, after: BatchId(after) };
-    // Generation 2 began after batch 2, generation 3 gave up what 2 had planned after batch 3, up to 5.
+    // Generation 2 began after batch 2, generation 3 abandoned what 2 had planned after batch 3, up to 5.
     let starts = manifest(&[(1, 0, 1), (2, 2, 3), (3, 3, 6)], &[]).starts;
     let logs = [
         (log(1, 0, 0), vec![head(1, "left"), head(2, "left"), head(3, "left"), head(3, "right")]),
@@ -155,28 +154,28 @@ fn a_start_loads_the_newest_checkpoint_and_replays_all_that_is_planned_behind_it
     let first = [(1, 0, 1)];
     let given_up = [(1, 0, 1), (2, 3, 9)];
     let cases: [(StartFacts, StartRequest, Short); 12] = [
-        (StartFacts::default(), wanted(), (0, vec![], 0, 1, None)),
+        (StartFacts::default(), request(), (0, vec![], 0, 1, None)),
         (
             StartFacts { objects: vec!["jobs/000001-a.json".into()], ..StartFacts::default() },
-            wanted(),
+            request(),
             (0, vec![], 0, 1, None),
         ),
-        (found(&first, &[], &[], &[]), wanted(), (0, vec![], 0, 1, None)),
-        (found(&first, &[], &[(1, 1), (2, 1)], &[1]), wanted(), (0, vec![1, 2], 2, 3, None)),
-        (found(&first, &[2, 4], &[(4, 1), (5, 1), (6, 1)], &[6, 5]), wanted(), (4, vec![5, 6], 6, 7, None)),
-        // A gap ends the replay; no id behind it is used again.
-        (found(&first, &[4], &[(5, 1), (7, 1)], &[]), wanted(), (4, vec![5], 5, 8, None)),
-        // Over a start, over batches that were given up, and before the first batch after those.
-        (found(&given_up, &[2], &[(3, 1), (9, 2), (10, 2)], &[9]), wanted(), (2, vec![3, 9, 10], 10, 11, None)),
-        (found(&given_up, &[2], &[(3, 1)], &[8]), wanted(), (2, vec![3], 3, 9, None)),
-        // As the user says.
+        (found(&first, &[], &[], &[]), request(), (0, vec![], 0, 1, None)),
+        (found(&first, &[], &[(1, 1), (2, 1)], &[1]), request(), (0, vec![1, 2], 2, 3, None)),
+        (found(&first, &[2, 4], &[(4, 1), (5, 1), (6, 1)], &[6, 5]), request(), (4, vec![5, 6], 6, 7, None)),
+        // A gap ends the replay; no id after it is used again.
+        (found(&first, &[4], &[(5, 1), (7, 1)], &[]), request(), (4, vec![5], 5, 8, None)),
+        // Across a start, across abandoned batches, and before the first batch after those.
+        (found(&given_up, &[2], &[(3, 1), (9, 2), (10, 2)], &[9]), request(), (2, vec![3, 9, 10], 10, 11, None)),
+        (found(&given_up, &[2], &[(3, 1)], &[8]), request(), (2, vec![3], 3, 9, None)),
+        // As requested by the user.
         (found(&first, &[2, 4], &[(3, 1), (4, 1), (5, 1), (6, 1)], &[6]), from(5), (4, vec![5], 5, 7, Some((6, 6)))),
         (found(&first, &[2, 4], &[(3, 1), (4, 1), (5, 1)], &[4]), from(3), (2, vec![3], 3, 6, Some((4, 4)))),
         (found(&first, &[2, 4], &[(5, 1)], &[5]), from(5), (4, vec![5], 5, 6, None)),
-        (found(&given_up, &[2], &[(3, 1)], &[8]), StartRequest { fresh: true, ..wanted() }, (0, vec![], 0, 1, None)),
+        (found(&given_up, &[2], &[(3, 1)], &[8]), StartRequest { fresh: true, ..request() }, (0, vec![], 0, 1, None)),
     ];
-    for (number, (found, wanted, expected)) in cases.into_iter().enumerate() {
-        assert_eq!(resolve(&found, &wanted).map(|resume| short(&resume)), Ok(expected), "case {number}");
+    for (number, (found, request, expected)) in cases.into_iter().enumerate() {
+        assert_eq!(resolve(&found, &request).map(|resume| short(&resume)), Ok(expected), "case {number}");
     }
 }
 
@@ -191,12 +190,12 @@ fn only_damage_that_matters_is_refused() {
         ("plans/000001-000-000000000003.log", "plans/000002-000-000000000005.log", "plans/000002-000-000000000007.log");
     // An older checkpoint; the log of a generation whose rows are all in the checkpoint; one that goes up to it.
     for found in [with(&[&path(3)], &[]), with(&[old], &[old]), with(&[cut], &[cut, next])] {
-        assert_eq!(resolve(&found, &wanted()).map(|resume| short(&resume)), Ok((7, vec![8], 8, 9, None)));
+        assert_eq!(resolve(&found, &request()).map(|resume| short(&resume)), Ok((7, vec![8], 8, 9, None)));
     }
     for found in [with(&[&path(7)], &[]), with(&[cut], &[cut]), with(&[next], &[cut, next])] {
-        assert!(resolve(&found, &wanted()).is_err());
+        assert!(resolve(&found, &request()).is_err());
     }
-    // With a damaged checkpoint the one before serves, where the user says so.
+    // If a checkpoint is damaged, the user may choose the previous one.
     let resume = resolve(&with(&[&path(7)], &[]), &from(8)).unwrap();
     assert_eq!(short(&resume), (3, vec![4, 5, 6, 7, 8], 8, 9, None));
 }
@@ -204,24 +203,24 @@ fn only_damage_that_matters_is_refused() {
 #[test]
 fn what_is_committed_is_replayed_by_the_job_that_made_it() {
     let found = found(&[(1, 0, 1)], &[2], &[(3, 1), (4, 1), (5, 1)], &[3, 4]);
-    let other = StartRequest { job_digest: "b".into(), ..wanted() };
+    let other = StartRequest { job_digest: "b".into(), ..request() };
     let as_before =
-        |found: &StartFacts, wanted: &StartRequest| resolve(found, wanted).unwrap().as_before.map(|batch| batch.0);
-    assert_eq!(as_before(&found, &wanted()), None);
+        |found: &StartFacts, request: &StartRequest| resolve(found, request).unwrap().as_before.map(|batch| batch.0);
+    assert_eq!(as_before(&found, &request()), None);
     assert_eq!(as_before(&found, &other), Some(4));
-    assert_eq!(as_before(&found, &StartRequest { workers: 3, ..wanted() }), Some(4));
+    assert_eq!(as_before(&found, &StartRequest { workers: 3, ..request() }), Some(4));
     assert_eq!(as_before(&found, &StartRequest { resume_from: Some(BatchId(3)), ..other.clone() }), Some(3));
     let held = StartFacts { committed: [("x".into(), BatchId(2))].into(), ..found.clone() };
     assert_eq!(as_before(&held, &other), None);
     let lost = StartFacts { damaged: [("jobs/000001-a.json".into(), "not there".into())].into(), ..found.clone() };
-    assert_eq!(as_before(&lost, &wanted()), None);
+    assert_eq!(as_before(&lost, &request()), None);
     assert!(resolve(&lost, &other).unwrap_err().contains("batches up to 4"));
-    // How far a source was read is in the plans of batches, also of those that no sink has committed.
-    let dropping = |name: &str| StartRequest { drop: vec![name.into()], ..wanted() };
+    // The positions of a source are in the plans of batches, including those that no sink has committed.
+    let dropping = |name: &str| StartRequest { drop: vec![name.into()], ..request() };
     assert_eq!(as_before(&found, &dropping("left")), Some(5));
     assert_eq!(as_before(&found, &dropping("totals")), None);
 
-    // The replay is a start of the job of before. It keeps all tables.
+    // The replay is a start of the previous job. It keeps all tables.
     let dropping = StartRequest { drop: vec!["totals".into()], ..other };
     let resume = resolve(&found, &dropping).unwrap();
     let claimed = claim(found.manifest.as_ref(), &resume, &dropping, "job", "new");
@@ -233,30 +232,30 @@ fn what_is_committed_is_replayed_by_the_job_that_made_it() {
 fn a_claim_records_what_counts_from_now_on() {
     let all = found(&[(1, 0, 1)], &[2, 4, 6], &[(5, 1), (6, 1), (7, 1)], &[7]);
     let batches = |manifest: &Manifest| manifest.checkpoints.iter().map(|kept| kept.batch.0).collect::<Vec<_>>();
-    let take = |found: &StartFacts, wanted: &StartRequest| {
-        let resume = resolve(found, wanted).unwrap();
-        claim(found.manifest.as_ref(), &resume, wanted, "job", "new")
+    let take = |found: &StartFacts, request: &StartRequest| {
+        let resume = resolve(found, request).unwrap();
+        claim(found.manifest.as_ref(), &resume, request, "job", "new")
     };
-    let next = take(&all, &wanted());
+    let next = take(&all, &request());
     assert_eq!((next.generation, next.job_id.as_str(), batches(&next)), (Generation(2), "id", vec![2, 4, 6]));
     assert_eq!(next.starts, [start(1, 0, 1), loading(6, start(2, 7, 8))]);
 
-    // What is given up does not come back with the next start, nor do its ids.
+    // Abandoned batches do not reappear at the next start, nor do their ids.
     let back = take(&all, &from(5));
     assert_eq!((back.starts.clone(), batches(&back)), (vec![start(1, 0, 1), loading(4, start(2, 5, 8))], vec![2, 4]));
     let again = StartFacts { manifest: Some(back), ..all.clone() };
     let again = StartFacts { planned: again.planned.into_iter().filter(|(batch, _)| batch.0 <= 5).collect(), ..again };
-    assert_eq!(resolve(&again, &wanted()).map(|resume| short(&resume)), Ok((4, vec![5], 5, 8, None)));
+    assert_eq!(resolve(&again, &request()).map(|resume| short(&resume)), Ok((4, vec![5], 5, 8, None)));
 
     // Neither does dropped state, which older checkpoints still have.
-    let drop = StartRequest { drop: vec!["totals".into()], ..wanted() };
+    let drop = StartRequest { drop: vec!["totals".into()], ..request() };
     let dropped = take(&all, &drop);
     assert_eq!(dropped.checkpoints.iter().map(|kept| kept.tables.len()).collect::<Vec<_>>(), [3, 3, 2]);
 
-    let fresh = take(&all, &StartRequest { fresh: true, ..wanted() });
+    let fresh = take(&all, &StartRequest { fresh: true, ..request() });
     assert_eq!((fresh.generation, fresh.job_id.as_str(), batches(&fresh)), (Generation(2), "new", vec![]));
     assert_eq!(fresh.starts, [start(2, 0, 1)]);
-    let very_first = claim(None, &resolve(&StartFacts::default(), &wanted()).unwrap(), &wanted(), "job", "new");
+    let very_first = claim(None, &resolve(&StartFacts::default(), &request()).unwrap(), &request(), "job", "new");
     assert_eq!((very_first.generation, very_first.starts), (Generation(1), vec![start(1, 0, 1)]));
 }
 
@@ -278,9 +277,9 @@ fn rows_that_no_planned_batch_holds_are_taken_over_once_and_in_order() {
     let cases = [
         (5, vec![], vec![]),
         (5, vec![(one, 0, 5), (one, 5, 3), (one, 8, 2)], vec![(1, 0), (2, 0)]),
-        // Half of a piece was taken; order of finding does not count; a gap ends it.
+        // Half of a piece was taken; the order of pieces does not matter; a gap ends it.
         (6, vec![(one, 8, 2), (one, 5, 3), (one, 11, 4)], vec![(1, 1), (0, 0)]),
-        // Generation 2 took over a part and began to receive; a fenced generation 1 received on.
+        // Generation 2 took over a part and began to receive; a fenced generation 1 received more.
         (5, vec![(one, 5, 3), (one, 8, 3), (two, 5, 2), (two, 7, 4), (one, 11, 1)], vec![(2, 0), (3, 0), (4, 0)]),
         (5, vec![(one, 5, 6), (two, 5, 2)], vec![(1, 0), (0, 2)]),
         (5, vec![(one, 5, 0), (one, u64::MAX, 7), (two, 3, u64::MAX)], vec![(2, 2)]),
@@ -302,16 +301,16 @@ fn a_sink_commits_each_batch_once() {
 #[test]
 fn each_process_must_have_planned_its_share_of_a_source_that_is_spread() {
     let source = |name: &str| Table { of: TableOf::Source, ..Table::of_stage(name, "", Default::default()) };
-    let wanted = |processes| StartRequest {
+    let request = |processes| StartRequest {
         processes,
         spread: BTreeSet::from(["topic".to_owned()]),
         tables: vec![source("file"), source("topic")],
         ..StartRequest::default()
     };
-    let alone = claim(None, &Resume { first: BatchId(1), ..Resume::default() }, &wanted(1), "job", "id");
+    let alone = claim(None, &ResumePlan { first: BatchId(1), ..ResumePlan::default() }, &request(1), "job", "id");
     assert_eq!(alone.starts[0].sources, ["file", "topic"]);
-    let resume = Resume { first: BatchId(3), after: BatchId(2), ..Resume::default() };
-    let spread = claim(Some(&alone), &resume, &wanted(3), "job", "id");
+    let resume = ResumePlan { first: BatchId(3), after: BatchId(2), ..ResumePlan::default() };
+    let spread = claim(Some(&alone), &resume, &request(3), "job", "id");
     assert_eq!(spread.starts[1].sources, ["file", "topic#0", "topic#1", "topic#2"]);
     let head =
         |batch, source: &str| Head { batch: BatchId(batch), time: BatchTime(0), source: source.into(), made_up: false };
@@ -322,8 +321,9 @@ fn each_process_must_have_planned_its_share_of_a_source_that_is_spread() {
         (log(2, 1), vec![head(3, "topic#1"), head(4, "topic#1")]),
         (log(2, 2), vec![head(3, "topic#2")]),
     ];
-    let whole = |logs: &[_]| planned(&spread.starts, logs).into_keys().map(|batch| batch.0).collect::<Vec<_>>();
-    assert_eq!(whole(&logs), [1, 2, 3]);
+    let planned_batches =
+        |logs: &[_]| planned(&spread.starts, logs).into_keys().map(|batch| batch.0).collect::<Vec<_>>();
+    assert_eq!(planned_batches(&logs), [1, 2, 3]);
     logs[3].1.push(head(4, "topic#2"));
-    assert_eq!(whole(&logs), [1, 2, 3, 4]);
+    assert_eq!(planned_batches(&logs), [1, 2, 3, 4]);
 }

@@ -1,12 +1,12 @@
-//! A store in a bucket of S3, or of a server that speaks its protocol and has conditional puts, or in a folder of HDFS, which has
-//! what stands for them. A log is a folder of numbered objects, one an append.
+//! A store in an S3 bucket (or a server with the S3 protocol and conditional puts), or in an HDFS directory, which has equivalents. A log is a
+//! directory of numbered objects, one per append.
 
-use super::{Guard, Log, Object, Store, Version, inside, outside};
+use super::{Guard, Log, Object, Store, Version, is_inside, outside_error};
 use bytes::Bytes;
 use millstream_base::digest::checksum;
 use millstream_base::error::{Error, Result as JobResult};
 use millstream_base::fault;
-use millstream_base::patience::{StoreError, StoreErrorKind};
+use millstream_base::retry::{StoreError, StoreErrorKind};
 use millstream_connectors::objects::{Bucket, Client, is_draft, no_bucket};
 use object_store::path::Path;
 use object_store::{
@@ -18,13 +18,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Larger objects are sent in parts of this size.
+/// Larger objects are uploaded in parts of this size.
 const PART_BYTES: usize = 16 << 20;
-/// Requests of one call that are under way at a time.
+/// Maximum concurrent requests of one call.
 const REQUESTS_MAX: usize = 16;
-/// What was begun so long ago is not being written any more: who wrote it died.
+/// An unfinished object of this age is no longer being written: its writer died.
 const DRAFT_AGE_MIN: Duration = Duration::from_secs(3600);
-/// How long a request is tried again before its failure is told; whoever waits longer says so to people.
+/// How long a request is retried before its failure is returned; callers that wait longer report it.
 const RETRY: RetryConfig = RetryConfig {
     backoff: BackoffConfig { init_backoff: Duration::from_millis(50), max_backoff: Duration::from_secs(1), base: 2. },
     max_retries: 6,
@@ -46,7 +46,7 @@ impl std::ops::Deref for Objects {
 }
 
 impl BucketStore {
-    /// Settings are environment variables, of which those of the place's kind count. Asks the server nothing.
+    /// Opens a bucket without contacting the server. Settings are environment variables; those for the kind of location are used.
     pub fn open(url: &str, settings: &[(String, String)]) -> JobResult<BucketStore> {
         BucketStore::open_with(url, settings, RETRY)
     }
@@ -54,7 +54,7 @@ impl BucketStore {
     fn open_with(url: &str, settings: &[(String, String)], retry: RetryConfig) -> JobResult<BucketStore> {
         let (_, rest) = url.split_once("://").unwrap_or_default();
         let prefix = rest.split_once('/').map_or("", |(_, prefix)| prefix.trim_end_matches('/'));
-        if !(prefix.is_empty() || inside(prefix)) {
+        if !(prefix.is_empty() || is_inside(prefix)) {
             return Err(Error::job(format!(
                 "`dir` of [checkpoint] is \"{url}\"; write a bucket and a prefix, as in \"s3://bucket/prefix\""
             )));
@@ -66,18 +66,18 @@ impl BucketStore {
 
 impl Objects {
     fn at(&self, what: &str, path: &str) -> Result<Path, StoreError> {
-        let parsed = if inside(path) { self.0.at(path) } else { None };
-        parsed.ok_or_else(|| outside(what, path))
+        let parsed = if is_inside(path) { self.0.at(path) } else { None };
+        parsed.ok_or_else(|| outside_error(what, path))
     }
 
-    /// An object and its ETag.
+    /// Returns an object and its ETag.
     fn get(&self, path: &str) -> Result<Option<(Bytes, Option<String>)>, StoreError> {
         let at = self.at("read", path)?;
         let client = self.client();
         self.run("read", path, async move { get(client.as_ref(), &at).await })
     }
 
-    /// The error of a log that has lost an append.
+    /// Returns the error for a log that has lost an append.
     fn incomplete(&self, log: &str, append: usize) -> StoreError {
         let reason = format!("append {append} of this log is missing; restore it from a copy");
         StoreError { kind: StoreErrorKind::Incomplete, ..self.error("read", log, reason, false) }
@@ -97,22 +97,22 @@ impl Objects {
         })
     }
 
-    /// All objects in a folder, by path, with their lengths.
-    fn objects(&self, folder: &str) -> Result<BTreeMap<String, u64>, StoreError> {
-        let objects = self.all(folder)?.into_iter().filter(|(path, _)| !is_draft(path));
+    /// Lists all objects in a directory, by path, with their lengths.
+    fn objects(&self, dir: &str) -> Result<BTreeMap<String, u64>, StoreError> {
+        let objects = self.all(dir)?.into_iter().filter(|(path, _)| !is_draft(path));
         Ok(objects.map(|(path, object)| (path, object.size)).collect())
     }
 
-    /// The same, with those that are being written.
-    fn all(&self, folder: &str) -> Result<BTreeMap<String, ObjectMeta>, StoreError> {
-        let begin = if folder.is_empty() { String::new() } else { format!("{folder}/") };
-        let found = self.0.list(folder, &begin, false, |path, object| Some((path.to_owned(), object.clone())))?;
+    /// Does the same, including objects that are being written.
+    fn all(&self, dir: &str) -> Result<BTreeMap<String, ObjectMeta>, StoreError> {
+        let begin = if dir.is_empty() { String::new() } else { format!("{dir}/") };
+        let found = self.0.list(dir, &begin, false, |path, object| Some((path.to_owned(), object.clone())))?;
         Ok(found.into_iter().collect())
     }
 
-    /// Removes objects; none of them need be there.
+    /// Deletes objects; they need not exist.
     fn remove(&self, what: &str, paths: Vec<String>) -> Result<(), StoreError> {
-        let places = paths.iter().map(|path| self.at("delete", path)).collect::<Result<Vec<_>, _>>()?;
+        let full_paths = paths.iter().map(|path| self.at("delete", path)).collect::<Result<Vec<_>, _>>()?;
         let client = self.client();
         self.run("delete", what, async move {
             let delete = |at: Path| {
@@ -124,7 +124,7 @@ impl Objects {
                     }
                 }
             };
-            side_by_side(places, delete).await.map(|_| ())
+            concurrently(full_paths, delete).await.map(|_| ())
         })
     }
 }
@@ -146,20 +146,20 @@ async fn put_in_parts(client: &dyn Client, at: &Path, mut bytes: Bytes) -> Resul
     while !bytes.is_empty() {
         parts.push(upload.put_part(bytes.split_to(PART_BYTES.min(bytes.len())).into()));
     }
-    let sent = side_by_side(parts, |part| part).await;
+    let sent = concurrently(parts, |part| part).await;
     let done = match sent {
         Ok(_) => upload.complete().await,
         Err(error) => Err(error),
     };
     if done.is_err() {
-        // Parts that belong to no object cost money until they are removed; what went wrong before matters more.
+        // Parts that belong to no object cost money until they are removed; the original error matters more.
         let _ = upload.abort().await;
     }
     done
 }
 
-/// Does several things at a time, and gives their results in order.
-async fn side_by_side<I, T, F>(items: Vec<I>, work: impl Fn(I) -> F) -> Result<Vec<T>, ClientError>
+/// Runs several futures concurrently, and returns their results in order.
+async fn concurrently<I, T, F>(items: Vec<I>, work: impl Fn(I) -> F) -> Result<Vec<T>, ClientError>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, ClientError>> + Send + 'static,
@@ -178,8 +178,8 @@ where
 }
 
 impl Store for BucketStore {
-    fn place(&self) -> String {
-        self.0.place().to_owned()
+    fn location(&self) -> String {
+        self.0.url().to_owned()
     }
 
     fn lock(&self) -> Result<Option<Guard>, StoreError> {
@@ -219,16 +219,16 @@ impl Store for BucketStore {
         };
         let payload = bytes.clone();
         fault::point("store.write");
-        let answer = self.0.run("write", path, async move {
+        let response = self.0.run("write", path, async move {
             match client.put_opts(&at, payload.into(), PutOptions::from(mode)).await {
                 Err(ClientError::AlreadyExists { .. } | ClientError::Precondition { .. }) => Ok(None),
                 done => done.map(|done| done.e_tag),
             }
         })?;
-        if let Some(tag) = answer {
+        if let Some(tag) = response {
             return Ok(Some(Version(tag)));
         }
-        // It was refused; but perhaps because an own attempt was done although its answer was lost.
+        // The condition failed; but perhaps an earlier attempt succeeded although its response was lost.
         match self.read_version(path)? {
             Some((there, version)) if there == bytes => Ok(Some(version)),
             there if there.as_ref().map(|(_, version)| version) == expected => {
@@ -238,12 +238,12 @@ impl Store for BucketStore {
         }
     }
 
-    fn list(&self, folder: &str) -> Result<Vec<Object>, StoreError> {
-        if !(folder.is_empty() || inside(folder)) {
-            return Err(outside("list", folder));
+    fn list(&self, dir: &str) -> Result<Vec<Object>, StoreError> {
+        if !(dir.is_empty() || is_inside(dir)) {
+            return Err(outside_error("list", dir));
         }
         let mut lengths: BTreeMap<String, u64> = BTreeMap::new();
-        for (path, bytes) in self.0.objects(folder)? {
+        for (path, bytes) in self.0.objects(dir)? {
             let path = append_of(&path).map(|(log, _)| log.to_owned()).unwrap_or(path);
             let length = lengths.entry(path).or_default();
             *length = length.saturating_add(bytes);
@@ -265,12 +265,12 @@ impl Store for BucketStore {
 
     fn read_log(&self, path: &str) -> Result<Bytes, StoreError> {
         self.0.at("read", path)?;
-        let mut places = Vec::new();
+        let mut full_paths = Vec::new();
         for part in self.0.objects(path)?.into_keys() {
-            if append_of(&part).map(|(_, number)| number) != Some(places.len()) {
-                return Err(self.0.incomplete(path, places.len()));
+            if append_of(&part).map(|(_, number)| number) != Some(full_paths.len()) {
+                return Err(self.0.incomplete(path, full_paths.len()));
             }
-            places.push(self.0.at("read", &part)?);
+            full_paths.push(self.0.at("read", &part)?);
         }
         let client = self.0.client();
         let found = self.0.run("read", path, async move {
@@ -278,9 +278,9 @@ impl Store for BucketStore {
                 let client = client.clone();
                 async move { get(client.as_ref(), &at).await }
             };
-            side_by_side(places, read).await
+            concurrently(full_paths, read).await
         })?;
-        // Whoever deletes the log may be at it.
+        // The log may be being deleted concurrently.
         let part = |(number, found): (usize, Option<_>)| {
             found.map(|(bytes, _): (Bytes, _)| bytes).ok_or_else(|| self.0.incomplete(path, number))
         };
@@ -290,13 +290,13 @@ impl Store for BucketStore {
 
     fn delete_log(&self, path: &str) -> Result<(), StoreError> {
         self.0.at("delete", path)?;
-        // Many at a time, so that one that is deleted half may have lost any: nobody needs a log any more that is deleted, and who
-        // reads it takes it for a damaged one.
+        // Concurrently, so a partly deleted log may have lost any append. Deleted logs are no longer needed, and a reader takes such a log for
+        // damaged.
         self.0.remove(path, self.0.objects(path)?.into_keys().collect())
     }
 }
 
-/// The log, and the number, of the object of an append.
+/// Returns the log and the number of the object of an append.
 fn append_of(path: &str) -> Option<(&str, usize)> {
     let (log, number) = path.rsplit_once('/')?;
     let is_number = number.len() == 9 && number.bytes().all(|byte| byte.is_ascii_digit());
@@ -307,8 +307,7 @@ struct BucketLog {
     bucket: Arc<Objects>,
     path: String,
     next: usize,
-    /// Checksum of an append that failed. Its request may still come through, late, so its number cannot be used for
-    /// other bytes.
+    /// Checksum of an append that failed. Its request may still succeed, late, so its number cannot be used for other bytes.
     failed: Option<String>,
 }
 

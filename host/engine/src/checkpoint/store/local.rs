@@ -1,16 +1,16 @@
-//! A store in a local folder. What it says is durable survives the end of the machine: files are synced before they get
-//! their name, and folders after.
+//! A store in a local directory. Durable data survives a crash of the machine: files are synced before they get their name, and directories
+//! afterwards.
 
 mod durable;
 mod log;
 
-use super::{Guard, Log, Object, Store, Version, inside, outside};
+use super::{Guard, Log, Object, Store, Version, is_inside, outside_error};
 use bytes::Bytes;
 use millstream_base::digest::checksum;
 use millstream_base::fault;
-use millstream_base::patience::{StoreError, StoreErrorKind, io_failed};
-use millstream_base::private::{self, LockRefused};
+use millstream_base::private::{self, LockError};
 use millstream_base::regular;
+use millstream_base::retry::{StoreError, StoreErrorKind, io_failed};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -18,25 +18,25 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Name of the file that the process which owns the folder keeps locked. Its text is that process's id.
+/// Name of the file that the process owning the directory keeps locked. It contains the process ID.
 const LOCK: &str = "lock";
-/// How long a start waits for a process that is just going away: who was killed may hold the lock a moment longer.
+/// How long startup waits for a process that is just exiting: a killed one may hold the lock a moment longer.
 const LOCK_WAIT: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 2_000 });
 
-/// A folder.
+/// A local directory.
 pub struct Local {
     root: PathBuf,
     disk: Disk,
-    /// One replacement at a time; other processes are kept out by the lock.
+    /// Serializes replacements; other processes are kept out by the lock.
     replacing: Mutex<()>,
-    /// What a disk that loses what is not synced would lose: only there while a test plants that bug.
+    /// What a disk that loses unsynced data would lose: only used by a test that plants that bug.
     unsynced: Mutex<BTreeMap<String, Bytes>>,
 }
 
-/// How the disk behaves; other than as it does when tests plant faults.
+/// The behavior of the disk; tests plant faults.
 #[derive(Clone, Copy, Default)]
 pub struct Disk {
-    /// It holds only what was synced, even when no more than the process dies.
+    /// It only keeps synced data, even if only the process dies.
     lose_unsynced: bool,
     /// A planted bug: nothing is synced.
     skip_sync: bool,
@@ -49,20 +49,20 @@ impl Disk {
 }
 
 impl Local {
-    /// Makes nothing.
+    /// Opens a directory. Creates nothing.
     pub fn open(root: PathBuf) -> Local {
         Local { root, disk: Disk::of_environment(), replacing: Mutex::default(), unsynced: Mutex::default() }
     }
 
     fn at(&self, what: &str, path: &str) -> Result<PathBuf, StoreError> {
-        if inside(path) && path != LOCK { Ok(self.root.join(path)) } else { Err(outside(what, path)) }
+        if is_inside(path) && path != LOCK { Ok(self.root.join(path)) } else { Err(outside_error(what, path)) }
     }
 
     fn unsynced(&self) -> MutexGuard<'_, BTreeMap<String, Bytes>> {
         self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the lock file; the error says who has it.
+    /// Takes the lock file; the error says which process has it.
     fn take(&self) -> Result<File, StoreError> {
         let what = format!("keep checkpoints in {}", self.root.display());
         let failed = |error: io::Error| {
@@ -74,32 +74,32 @@ impl Local {
                 ..failed
             }
         };
-        durable::make_folders(&self.root).map_err(failed)?;
+        durable::make_dirs(&self.root).map_err(failed)?;
         let path = self.root.join(LOCK);
         let mut file = match private::lock(&path, LOCK_WAIT) {
             Ok(file) => file,
-            Err(LockRefused::Failed(error)) => {
+            Err(LockError::Failed(error)) => {
                 return Err(failed(io::Error::new(error.kind(), format!("{}: {error}", path.display()))));
             }
-            Err(LockRefused::Held) => {
+            Err(LockError::Held) => {
                 let mut owner = String::new();
                 let _ = File::open(&path).and_then(|file| file.take(20).read_to_string(&mut owner));
                 let owner = owner.trim().parse::<u32>().map_or(String::new(), |id| format!(" (process {id})"));
                 let reason =
                     format!("a running job uses it{owner}; stop that first, or name another `dir` in [checkpoint]");
-                return Err(StoreError { what, reason, kind: StoreErrorKind::Lasting });
+                return Err(StoreError { what, reason, kind: StoreErrorKind::Permanent });
             }
         };
-        // Writing it is also how a folder that cannot be written is noticed; permissions tell root nothing.
+        // Writing it also detects a read-only directory; permissions do not show that to root.
         file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
         Ok(file)
     }
 
-    /// All files below a folder, by path in the store.
-    fn walk(&self, folder: &Path, found: &mut Vec<(PathBuf, Object)>) -> io::Result<()> {
-        for entry in missing_ok(fs::read_dir(folder))?.into_iter().flatten() {
+    /// Lists all files below a directory, by path in the store.
+    fn walk(&self, dir: &Path, found: &mut Vec<(PathBuf, Object)>) -> io::Result<()> {
+        for entry in missing_ok(fs::read_dir(dir))?.into_iter().flatten() {
             let entry = entry?;
-            // Others may delete meanwhile.
+            // Other processes may delete files meanwhile.
             let Some(metadata) = missing_ok(entry.metadata())? else { continue };
             let file = entry.path();
             if metadata.is_dir() {
@@ -113,7 +113,7 @@ impl Local {
     }
 }
 
-/// `None` where there is nothing of this name. That a file stands in the place of a folder is told where the lock is taken.
+/// Returns `None` if the name does not exist. If a file has the name of a directory, taking the lock reports it.
 fn missing_ok<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),
@@ -123,20 +123,20 @@ fn missing_ok<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 }
 
 impl Store for Local {
-    fn place(&self) -> String {
+    fn location(&self) -> String {
         self.root.display().to_string()
     }
 
-    fn folder(&self) -> Option<PathBuf> {
+    fn dir(&self) -> Option<PathBuf> {
         Some(self.root.clone())
     }
 
     fn lock(&self) -> Result<Option<Guard>, StoreError> {
         let lock = self.take()?;
         let tidy = || {
-            // A process that died between making a folder and syncing the one above may have left this undone.
-            durable::sync_folder(durable::folder_of(&self.root))?;
-            durable::sync_folder(&self.root)?;
+            // A process that died between creating a directory and syncing its parent may have left this undone.
+            durable::sync_dir(durable::dir_of(&self.root))?;
+            durable::sync_dir(&self.root)?;
             let mut found = Vec::new();
             self.walk(&self.root, &mut found)?;
             for (file, _) in found {
@@ -193,18 +193,18 @@ impl Store for Local {
         if !already && is.as_ref().map(|(_, version)| version) != expected {
             return Ok(None);
         }
-        // Also where it is there already: syncing the folder may be what failed the last time.
+        // Even if it exists already: the last attempt may have failed in syncing the directory.
         self.write(path, bytes)?;
         Ok(Some(new))
     }
 
-    fn list(&self, folder: &str) -> Result<Vec<Object>, StoreError> {
-        let start = if folder.is_empty() { self.root.clone() } else { self.at("list", folder)? };
+    fn list(&self, dir: &str) -> Result<Vec<Object>, StoreError> {
+        let start = if dir.is_empty() { self.root.clone() } else { self.at("list", dir)? };
         let mut found = Vec::new();
         self.walk(&start, &mut found).map_err(|error| io_failed(format!("list {}", start.display()), &error))?;
-        let shown = found.into_iter().filter(|(file, object)| !durable::is_temporary(file) && object.path != LOCK);
-        let mut objects: BTreeMap<String, u64> = shown.map(|(_, object)| (object.path, object.bytes)).collect();
-        let below = |path: &str| folder.is_empty() || Path::new(path).starts_with(folder);
+        let visible = found.into_iter().filter(|(file, object)| !durable::is_temporary(file) && object.path != LOCK);
+        let mut objects: BTreeMap<String, u64> = visible.map(|(_, object)| (object.path, object.bytes)).collect();
+        let below = |path: &str| dir.is_empty() || Path::new(path).starts_with(dir);
         let unsynced = self.unsynced();
         let unsynced = unsynced.iter().filter(|(path, _)| below(path));
         objects.extend(unsynced.map(|(path, bytes)| (path.clone(), bytes.len() as u64)));
@@ -214,7 +214,7 @@ impl Store for Local {
     fn delete(&self, path: &str) -> Result<(), StoreError> {
         let file = self.at("delete", path)?;
         self.unsynced().remove(path);
-        // A file that comes back because the folder was not synced is deleted again by whoever finds it.
+        // A file that reappears because the directory was not synced is deleted again later.
         missing_ok(fs::remove_file(&file))
             .map_err(|error| io_failed(format!("delete {}", file.display()), &error))
             .map(|_| ())

@@ -1,5 +1,5 @@
-//! Threads that make files of rows that were copied at a barrier, one for each worker that has a large table: workers go on with the
-//! next batches, and files of several workers are made side by side.
+//! Threads that make files from rows copied at a barrier, one for each worker with a large table. Workers continue with the next batches, and files
+//! of several workers are made in parallel.
 
 use super::WriterOrder;
 use super::unwritten::UnwrittenBytes;
@@ -15,17 +15,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Makes files and hands over each of them.
 pub type MakeFiles = Box<dyn FnOnce(&mut dyn FnMut(TableChanges)) -> Result<()> + Send>;
 
-/// The threads, which end with this.
+/// The threads, which end when this is dropped.
 #[derive(Default)]
 pub struct FileMakers {
     by_worker: Mutex<BTreeMap<usize, FileMaker>>,
 }
 
-/// Gives orders to one of them.
+/// Sends orders to one of them.
 #[derive(Clone)]
 struct FileMaker {
     orders: Sender<MakerOrder>,
-    /// What copies take of which no files are made yet.
+    /// Bytes of copies whose files are not made yet.
     copied: Arc<UnwrittenBytes>,
 }
 
@@ -35,7 +35,7 @@ enum MakerOrder {
 }
 
 impl FileMakers {
-    /// Passes on an order of a worker behind the files that are made for it; gives it back where none ever were.
+    /// Forwards an order of a worker after the files being made for it; returns it if the worker has no maker.
     pub fn pass(&self, worker: usize, order: WriterOrder) -> Option<WriterOrder> {
         let makers = self.by_worker.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(maker) = makers.get(&worker) else { return Some(order) };
@@ -44,8 +44,8 @@ impl FileMakers {
         None
     }
 
-    /// Has files made for a worker, of copies that take so many bytes. Waits where earlier ones of it are not done. An error where
-    /// there can be no thread, which is `thread` where there was none.
+    /// Makes files for a worker, from copies of this size. Blocks while earlier ones of it are not done. Fails if the thread cannot be started, see
+    /// `thread`.
     pub fn make(
         &self,
         (batch, worker): (BatchId, usize),
@@ -77,10 +77,10 @@ impl FileMakers {
     }
 }
 
-/// What such a thread has.
+/// The state of such a thread.
 pub struct MakerThread {
     pub to: Sender<WriterOrder>,
-    /// What all of them have made that is not written yet.
+    /// Unwritten bytes of the files of all makers.
     pub made: Arc<UnwrittenBytes>,
     pub failure: Failure,
 }

@@ -1,5 +1,5 @@
-//! The thread on which the sinks of a job commit, so that no worker waits for a disk or a server. It is one for all of them: a
-//! batch is committed by one sink after the other, in the order of the job file, and before the next batch.
+//! The thread on which the sinks of a job commit, so that no worker waits for a disk or a server. All sinks share it: a batch is committed by one
+//! sink after the other, in the order of the job file, and before the next batch.
 
 use crate::checkpoint::Markers;
 use crate::checkpoint::resolve::commits;
@@ -10,7 +10,7 @@ use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::memory::{self, at_work};
+use millstream_base::memory::{self, mark_busy};
 use millstream_base::threads;
 use millstream_metrics::work::OperatorWork;
 use millstream_metrics::{Counts, Metrics};
@@ -23,9 +23,9 @@ use std::time::Duration;
 /// How often sinks are called while no batch comes.
 const IDLE: Duration = Duration::from_millis(500);
 
-/// A batch that a sink may commit: all of it is there, and nothing of it can fail any more.
+/// A batch that a sink may commit: it is complete, and can no longer fail.
 pub struct CompleteBatch {
-    /// The sink's place in the job.
+    /// The sink's index in the job.
     pub sink: usize,
     /// The batch's id.
     pub id: BatchId,
@@ -33,35 +33,35 @@ pub struct CompleteBatch {
     pub time: BatchTime,
     /// Its rows, in order.
     pub parts: Vec<Part>,
-    /// Who hears that it is committed.
+    /// Notified when it is committed.
     pub committed: Arc<Completions<()>>,
 }
 
-/// What a sink does with batches.
-pub struct Commits {
+/// The state for committing batches of a sink.
+pub struct SinkCommitter {
     /// The open sink.
     pub sink: Box<dyn Sink>,
-    /// Its name, as its part of the job's markers has it.
+    /// Its name in the job's markers.
     pub name: &'static String,
-    /// The last batch that is run again: the sink may hold some of those up to this one.
+    /// The last batch that is replayed: the sink may already hold some of those up to this one.
     pub replayed: BatchId,
-    /// Where the job keeps what its sinks have committed.
+    /// The markers of the job.
     pub markers: Markers,
-    /// What is counted of the sink.
+    /// The counters of the sink.
     pub counts: Counts,
-    /// Told that the job goes on.
+    /// Notified of progress.
     pub metrics: Metrics,
-    /// Told for how long it works.
+    /// Gets the time that it works.
     pub work: OperatorWork,
 }
 
-impl Commits {
+impl SinkCommitter {
     fn commit(&mut self, batch: BatchId, time: BatchTime, parts: Vec<Part>) -> Result<()> {
         memory::check()?;
         let rows: Vec<_> = parts.into_iter().map(|part| part.rows).collect();
         let committed = self.sink.committed().filter(|_| !fault::bug!("no-skip"));
         if !commits(batch, committed) && batch > self.replayed {
-            // Its rows would be there twice, or those of another batch never.
+            // Its rows would be duplicated, or those of another batch lost.
             return Err(Error::bug(format!(
                 "sink `{}`: batch {batch} is already committed, but came again",
                 self.name
@@ -77,16 +77,16 @@ impl Commits {
     }
 }
 
-/// The thread, for as long as this lives. No more batches wait for it than the job has in flight.
+/// Handle of the thread, which ends when this is dropped. The queue is bounded by the batches in flight.
 pub struct CommitThread {
     batches: Option<Sender<CompleteBatch>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl CommitThread {
-    /// Starts the thread, for sinks by their place in the job. The first error of one is the job's, and ends the thread. Where the
-    /// job fails otherwise, what was handed over is committed all the same.
-    pub fn start(sinks: BTreeMap<usize, Commits>, failure: &Failure) -> Result<CommitThread> {
+    /// Starts the thread, for sinks by their index in the job. The first error of a sink fails the job, and ends the thread. If the job fails
+    /// otherwise, batches that were handed over are still committed.
+    pub fn start(sinks: BTreeMap<usize, SinkCommitter>, failure: &Failure) -> Result<CommitThread> {
         let (batches, waiting) = channel();
         let (failed, failure) = (failure.clone(), failure.clone());
         let work = move || commit_all(sinks, &waiting, &failure);
@@ -95,8 +95,7 @@ impl CommitThread {
         Ok(CommitThread { batches: Some(batches), thread: Some(thread) })
     }
 
-    /// Hands a batch over. Those that are handed over are committed in this order. Where the thread has ended, the job fails, and
-    /// nobody hears of the batch.
+    /// Hands over a batch. Batches are committed in the order of these calls. If the thread has ended, the job fails, and the batch is not committed.
     pub fn add(&self, batch: CompleteBatch) {
         // Whatever ended the thread is the job's failure, or is about to be.
         let _ = self.batches.as_ref().map(|batches| batches.send(batch));
@@ -104,7 +103,7 @@ impl CommitThread {
 }
 
 impl Drop for CommitThread {
-    /// Waits for what was handed over: nobody else may open a sink before it is done.
+    /// Waits for the batches that were handed over, so that a sink is not opened twice.
     fn drop(&mut self) {
         self.batches = None;
         // A panic of the thread is the job's failure already.
@@ -112,12 +111,12 @@ impl Drop for CommitThread {
     }
 }
 
-fn commit_all(mut sinks: BTreeMap<usize, Commits>, waiting: &Receiver<CompleteBatch>, failure: &Failure) {
+fn commit_all(mut sinks: BTreeMap<usize, SinkCommitter>, waiting: &Receiver<CompleteBatch>, failure: &Failure) {
     loop {
         let done = match waiting.recv_timeout(IDLE) {
-            Ok(CompleteBatch { sink: place, id, time, parts, committed }) => {
-                let Some(sink) = sinks.get_mut(&place) else { continue };
-                let _at_work = at_work(sink.name);
+            Ok(CompleteBatch { sink: index, id, time, parts, committed }) => {
+                let Some(sink) = sinks.get_mut(&index) else { continue };
+                let _at_work = mark_busy(sink.name);
                 let begun = sink.work.begin();
                 let done = sink.commit(id, time, parts);
                 sink.work.end(id, begun);
@@ -139,9 +138,9 @@ fn commit_all(mut sinks: BTreeMap<usize, Commits>, waiting: &Receiver<CompleteBa
     }
 }
 
-/// Does this to all sinks, up to the first error, which comes with the sink's name.
+/// Applies `work` to all sinks, up to the first error, which includes the sink's name.
 fn each(
-    sinks: &mut BTreeMap<usize, Commits>,
+    sinks: &mut BTreeMap<usize, SinkCommitter>,
     work: impl Fn(&mut dyn Sink) -> Result<()>,
 ) -> std::result::Result<(), (Error, &'static String)> {
     sinks.values_mut().try_for_each(|of| work(&mut *of.sink).map_err(|error| (error, of.name)))
@@ -171,9 +170,9 @@ mod tests {
     #[test]
     fn what_is_held_is_skipped_when_it_runs_again_and_refused_otherwise() {
         let (metrics, seen) = (Metrics::default(), Arc::new(Mutex::new(Vec::new())));
-        let mut commits = Commits {
+        let mut commits = SinkCommitter {
             sink: Box::new(Kept(Some(BatchId(4)), seen.clone())),
-            name: crate::timely_ext::known("out"),
+            name: crate::timely_ext::leak_name("out"),
             replayed: BatchId(5),
             markers: Markers::default(),
             counts: Counts::default(),

@@ -1,4 +1,4 @@
-//! Hands out the chunks of a source.
+//! Distributes the chunks of a source.
 
 use super::CutChunk;
 use super::spread::{Spread, WaitingChunk};
@@ -10,68 +10,72 @@ use std::time::Instant;
 use timely::dataflow::operators::Capability;
 use timely::scheduling::SyncActivator;
 
-/// The chunks of a source that nobody has yet. They go in their order to the workers that are to have them; those of later batches wait behind
-/// those of earlier ones, so that a worker sees batches in their order.
-pub struct HandOut {
+/// The chunks of a source that no worker has yet. They are distributed in order. Chunks of later batches wait for those of earlier ones, so that a
+/// worker gets batches in order.
+pub struct ChunkDistributor {
     source: usize,
-    /// The worker that does it.
+    /// The worker that distributes them.
     pub worker: u64,
-    /// Who gets which chunk.
+    /// Determines the worker of each chunk.
     spread: Spread,
     running: Arc<Running>,
-    /// With the worker that must have it.
+    /// The waiting chunks, with the worker that must have each.
     waiting: VecDeque<(Capability<u64>, Option<u64>, CutChunk)>,
     waiting_bytes: u64,
 }
 
-impl HandOut {
-    /// By this worker.
-    pub fn new(source: usize, worker: usize, spread: Spread, running: &Arc<Running>) -> HandOut {
+impl ChunkDistributor {
+    /// Creates it on this worker.
+    pub fn new(source: usize, worker: usize, spread: Spread, running: &Arc<Running>) -> ChunkDistributor {
         let running = running.clone();
-        HandOut { source, worker: worker as u64, spread, running, waiting: VecDeque::new(), waiting_bytes: 0 }
+        ChunkDistributor { source, worker: worker as u64, spread, running, waiting: VecDeque::new(), waiting_bytes: 0 }
     }
 
-    /// This operator hands out, and is to be woken.
+    /// Registers the operator to wake.
     pub fn begin(&self, operator: SyncActivator) {
-        self.running.loads.handed_out_by(self.source, operator);
+        self.running.loads.set_distributor(self.source, operator);
     }
 
-    /// A batch was cut, see [`Spread::batch`].
+    /// Registers a batch that was cut, see [`Spread::batch`].
     pub fn batch(&mut self, batch: BatchId, chunks: &[(&PartOrder, usize)]) -> Vec<Option<u64>> {
         self.spread.batch(batch, chunks, Instant::now(), !self.waiting.is_empty())
     }
 
-    /// A chunk behind those that wait. `must`: the worker that must have it.
-    pub fn add(&mut self, capability: Capability<u64>, must: Option<u64>, cut: CutChunk) {
+    /// Adds a chunk to the queue. `required_worker`: the worker that must have it.
+    pub fn add(&mut self, capability: Capability<u64>, required_worker: Option<u64>, cut: CutChunk) {
         self.waiting_bytes += cut.bytes;
-        self.waiting.push_back((capability, must, cut));
+        self.waiting.push_back((capability, required_worker, cut));
     }
 
-    /// Hands out what can be; the operator is woken when there is more.
+    /// Distributes as many chunks as possible; the operator is woken when there are more.
     pub fn hand_out(&mut self, give: impl FnMut(&Capability<u64>, CutChunk)) {
         if !self.waiting.is_empty() {
             self.hand_out_waiting(give);
-            self.running.loads.left(self.source, self.waiting_bytes);
+            self.running.loads.set_left(self.source, self.waiting_bytes);
         }
     }
 
     fn hand_out_waiting(&mut self, mut give: impl FnMut(&Capability<u64>, CutChunk)) {
-        let inbox = self.running.ends.inboxes.get(self.source).and_then(Option::as_ref);
+        let inbox = self.running.endpoints.inboxes.get(self.source).and_then(Option::as_ref);
         let inbox_bytes = inbox.map_or(0, |inbox| inbox.fill().0);
-        self.running.loads.waits(self.source, true);
+        self.running.loads.set_waiting(self.source, true);
         let (now, loads) = (Instant::now(), self.running.loads.of_source(self.source));
-        while let Some((capability, must, mut cut)) = self.waiting.pop_front() {
+        while let Some((capability, required_worker, mut cut)) = self.waiting.pop_front() {
             let bytes = cut.bytes;
             let waiting_bytes = self.waiting_bytes;
-            let chunk =
-                WaitingChunk { must, bytes, waiting_bytes, left_bytes: waiting_bytes.saturating_add(inbox_bytes) };
+            let chunk = WaitingChunk {
+                required_worker,
+                bytes,
+                waiting_bytes,
+                left_bytes: waiting_bytes.saturating_add(inbox_bytes),
+            };
             let Some(to) = self.spread.next(chunk, now, &loads) else {
-                return self.waiting.push_front((capability, must, cut));
+                return self.waiting.push_front((capability, required_worker, cut));
             };
             self.waiting_bytes -= bytes;
             cut.to = to;
             give(&capability, cut);
         }
-        self.running.loads.waits(self.source, false);
+        self.running.loads.set_waiting(self.source, false);
     }
 }

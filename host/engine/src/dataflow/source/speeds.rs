@@ -1,49 +1,49 @@
-//! How fast workers are, from what they have done lately.
+//! Estimates the speed of workers from what they have done lately.
 
 use crate::running::loads::SourceLoad;
 use std::time::{Duration, Instant};
 
-/// What workers have done is looked at so often at most.
+/// Minimum interval between two updates.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// After so long what was before counts half.
+/// Earlier work counts half after this time.
 const HALF_LIFE_SECONDS: f64 = 1.0;
-/// Who has decoded less than this, or was busy for less, has shown nothing.
-const SHOWN_BYTES_MIN: f64 = (16 << 10) as f64;
-const SHOWN_US_MIN: f64 = 1_000.0;
-/// No worker counts as slower than this part of the fastest: it would never have anything to show that it is fast again.
+/// A worker that has decoded less than this, or was busy for less, has no known speed.
+const KNOWN_BYTES_MIN: f64 = (16 << 10) as f64;
+const KNOWN_US_MIN: f64 = 1_000.0;
+/// No worker counts as slower than this fraction of the fastest: otherwise it would get no work to prove that it is fast again.
 const SLOWEST: f64 = 1.0 / 16.0;
-/// Of a job that has shown nothing yet: bytes by microsecond.
+/// The initial speed of a job: bytes per microsecond.
 const USUAL: f64 = 10.0;
 
-/// The speed of each worker with one source. A worker's speed is how much it decodes while it works, on whatever: so one that others take the
-/// processor from, or that has other work to do, is slow, and has as much to do as the others once it gets as much less.
+/// The speed of each worker with one source: how much it decodes while it is busy, with whatever work. A worker that shares its processor, or has
+/// other work to do, is therefore slow. It gets less, so that all have the same to do.
 pub struct Speeds {
     workers: Vec<WorkerSpeed>,
     looked: Option<Instant>,
-    /// That of the fastest.
+    /// The speed of the fastest.
     fastest: f64,
 }
 
-/// How fast a worker has shown to be.
+/// The estimated speed of a worker.
 #[derive(Clone, Default)]
 struct WorkerSpeed {
-    /// Its load as of the last look.
-    seen: SourceLoad,
-    /// What of that counts.
+    /// Its load at the last update.
+    last_load: SourceLoad,
+    /// The decayed sum of its busy time.
     busy_us: f64,
     bytes: f64,
-    /// Bytes by microsecond, once it has shown enough.
+    /// Bytes per microsecond, once it is known.
     speed: Option<f64>,
 }
 
 impl Speeds {
-    /// Of so many workers, of which nothing is known: all are as fast.
+    /// Creates it for this number of workers, which count as equally fast.
     pub fn new(workers: usize) -> Speeds {
         Speeds { workers: vec![WorkerSpeed::default(); workers], looked: None, fastest: USUAL }
     }
 
-    /// Looks at the loads of all workers, if it is time.
-    pub fn look(&mut self, now: Instant, loads: &[SourceLoad]) {
+    /// Updates the speeds from the loads of all workers, if it is time.
+    pub fn update(&mut self, now: Instant, loads: &[SourceLoad]) {
         let passed = self.looked.map(|looked| now.saturating_duration_since(looked));
         if passed.is_some_and(|passed| passed < LOOK_EVERY) {
             return;
@@ -51,10 +51,10 @@ impl Speeds {
         self.looked = Some(now);
         let kept = passed.map_or(0.0, |passed| 0.5f64.powf(passed.as_secs_f64() / HALF_LIFE_SECONDS));
         for (shown, load) in self.workers.iter_mut().zip(loads) {
-            let seen = std::mem::replace(&mut shown.seen, *load);
-            shown.busy_us = shown.busy_us * kept + load.busy_us.saturating_sub(seen.busy_us) as f64;
-            shown.bytes = shown.bytes * kept + load.decoded_bytes.saturating_sub(seen.decoded_bytes) as f64;
-            if shown.bytes >= SHOWN_BYTES_MIN && shown.busy_us >= SHOWN_US_MIN {
+            let last_load = std::mem::replace(&mut shown.last_load, *load);
+            shown.busy_us = shown.busy_us * kept + load.busy_us.saturating_sub(last_load.busy_us) as f64;
+            shown.bytes = shown.bytes * kept + load.decoded_bytes.saturating_sub(last_load.decoded_bytes) as f64;
+            if shown.bytes >= KNOWN_BYTES_MIN && shown.busy_us >= KNOWN_US_MIN {
                 shown.speed = Some(shown.bytes / shown.busy_us);
             }
         }
@@ -62,18 +62,18 @@ impl Speeds {
         self.fastest = known.reduce(f64::max).unwrap_or(USUAL);
     }
 
-    /// Whether a worker has shown how fast it is.
+    /// Returns whether the speed of a worker is known.
     pub fn is_known(&self, worker: usize) -> bool {
         self.workers.get(worker).is_some_and(|shown| shown.speed.is_some())
     }
 
-    /// The speed of a worker in bytes by microsecond; one that has shown nothing is as fast as the fastest.
+    /// Returns the speed of a worker in bytes per microsecond; an unknown one counts as fast as the fastest.
     pub fn of(&self, worker: usize) -> f64 {
         let shown = self.workers.get(worker).and_then(|shown| shown.speed);
         shown.unwrap_or(self.fastest).max(self.fastest * SLOWEST)
     }
 
-    /// Which part of the speeds of all these workers have.
+    /// Returns the share of these workers in the sum of all speeds.
     #[cfg(test)]
     pub fn share(&self, workers: impl Iterator<Item = usize>) -> f64 {
         let all: f64 = (0..self.workers.len()).map(|worker| self.of(worker)).sum();
@@ -89,8 +89,8 @@ mod tests {
         SourceLoad { busy_us, decoded_bytes, ..SourceLoad::default() }
     }
 
-    /// Workers that take so many microseconds for 1,000 bytes, and so many in each round whatever they decode: their shares after so many
-    /// rounds of 100 ms and of 1 MB.
+    /// Simulates workers with these costs (microseconds per 1,000 bytes, and per round for other work). Returns their shares after this many rounds
+    /// of 100 ms and 1 MB.
     fn settled(costs: &[(f64, f64)], rounds: u32) -> Vec<f64> {
         let (begun, mut speeds) = (Instant::now(), Speeds::new(costs.len()));
         let mut loads = vec![load(0, 0); costs.len()];
@@ -100,7 +100,7 @@ mod tests {
                 loads[worker].busy_us += (always + by_1000_bytes * bytes / 1000.0) as u64;
                 loads[worker].decoded_bytes += bytes as u64;
             }
-            speeds.look(begun + LOOK_EVERY * (round + 1), &loads);
+            speeds.update(begun + LOOK_EVERY * (round + 1), &loads);
         }
         (0..costs.len()).map(|worker| speeds.share([worker].into_iter())).collect()
     }
@@ -132,12 +132,12 @@ mod tests {
         let at = |ms| begun + Duration::from_millis(ms);
         let of_100 = |speeds: &Speeds| (speeds.of(0) / speeds.of(1) * 100.0).round();
         assert_eq!((of_100(&speeds), speeds.is_known(0)), (100.0, false));
-        speeds.look(at(0), &[load(40_000, 1 << 20), load(10_000, 1 << 20)]);
+        speeds.update(at(0), &[load(40_000, 1 << 20), load(10_000, 1 << 20)]);
         assert_eq!((of_100(&speeds), speeds.is_known(0)), (25.0, true));
-        speeds.look(at(50), &[load(50_000, 9 << 20), load(20_000, 2 << 20)]);
-        speeds.look(at(900), &[load(40_001, 1 << 20), load(10_001, 1 << 20)]);
+        speeds.update(at(50), &[load(50_000, 9 << 20), load(20_000, 2 << 20)]);
+        speeds.update(at(900), &[load(40_001, 1 << 20), load(10_001, 1 << 20)]);
         assert_eq!(of_100(&speeds), 25.0, "too early to look, and then nothing new");
-        speeds.look(at(60_000), &[load(50_001, 2 << 20), load(20_001, 2 << 20)]);
+        speeds.update(at(60_000), &[load(50_001, 2 << 20), load(20_001, 2 << 20)]);
         assert_eq!(of_100(&speeds), 100.0);
     }
 }

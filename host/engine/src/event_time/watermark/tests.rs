@@ -17,7 +17,7 @@ impl Time for Random {
     }
 }
 
-/// A batch: time since the one before, and what was seen.
+/// A batch: time since the previous one, and its events.
 type Seen = (i64, Vec<Event>);
 
 fn time((clock_id, max_us): (u32, i64)) -> Event {
@@ -41,17 +41,17 @@ impl Reading {
     }
 
     fn watermarks(self, clocks: impl Iterator<Item = ClockId>) -> Watermarks {
-        Watermarks::new(clocks, self.lateness_us, self.idle_us).running_on(self.horizon_us)
+        Watermarks::new(clocks, self.lateness_us, self.idle_us).with_horizon(self.horizon_us)
     }
 
-    /// The watermark of a batch. `awake`: what the clocks show that are not idle, `seen`: the greatest of all times so far, `silent_us`:
-    /// for how long all are idle, as far as they are.
-    fn shows(self, awake: &[Option<i64>], seen: Option<i64>, silent_us: Option<i64>) -> Option<i64> {
+    /// Returns the watermark of a batch. `awake`: the times of clocks that are not idle; `seen`: the greatest of all times so far; `silent_us`: for
+    /// how long all are idle, if they are.
+    fn expected_watermark(self, awake: &[Option<i64>], seen: Option<i64>, silent_us: Option<i64>) -> Option<i64> {
         let time = match silent_us {
             None => awake.iter().copied().collect::<Option<Vec<i64>>>()?.into_iter().min()?,
             Some(silent_us) => {
-                let most = self.horizon_us.map_or(i64::MAX, |horizon_us| horizon_us + self.lateness_us);
-                let time = seen?.saturating_sub(self.lateness_us).saturating_add(silent_us.min(most));
+                let limit = self.horizon_us.map_or(i64::MAX, |horizon_us| horizon_us + self.lateness_us);
+                let time = seen?.saturating_sub(self.lateness_us).saturating_add(silent_us.min(limit));
                 return Some(time.min(TIME_US_MAX));
             }
         };
@@ -59,11 +59,11 @@ impl Reading {
     }
 }
 
-/// For how long all clocks are idle, batch by batch: from the first batch on after which all are, and since the last row.
+/// For how long all clocks are idle, batch by batch: from the first batch after which all are, and since the last row.
 #[derive(Default)]
-struct SilentFor(Option<i64>);
+struct IdleTime(Option<i64>);
 
-impl SilentFor {
+impl IdleTime {
     fn next(&mut self, batch: &Seen, all_idle: bool) -> Option<i64> {
         if batch.1.iter().any(|event| matches!(event, Event::Time { .. })) {
             self.0 = None;
@@ -76,9 +76,9 @@ impl SilentFor {
     }
 }
 
-/// The watermark after all of these batches, from the definition: over every prefix, the least of the greatest times of
-/// those clocks that have not ended, and that had a row within the idle time or have not been there for so long. Where all are idle, the
-/// greatest of all times, and what batch time has passed since. Where the job is to go on later, none ends.
+/// Returns the watermark after all of these batches, from the definition. Over every prefix, it is the least of the greatest times of those clocks
+/// that have not ended. Of these, only clocks count that had a row within the idle time or did not exist for that long. If all are idle, it is the
+/// greatest of all times, plus the batch time that has passed since. If the job is to continue later, none ends.
 fn naive(clocks: u32, reading: Reading, at_end: AtEnd, batches: &[Seen]) -> Option<i64> {
     let idle_us = reading.idle_us;
     let of = |event: &Event, id: u32| matches!(event, Event::Time { clock_id, .. } if clock_id.stream == id);
@@ -86,11 +86,11 @@ fn naive(clocks: u32, reading: Reading, at_end: AtEnd, batches: &[Seen]) -> Opti
         let events = batches[..=end].iter().flat_map(|(_, seen)| seen).filter(|event| of(event, id));
         events.filter_map(|event| if let Event::Time { max_us, .. } = event { Some(*max_us) } else { None }).max()
     };
-    let mut silent = SilentFor::default();
+    let mut idle_time = IdleTime::default();
     let mut after = |end: usize| -> Option<i64> {
         let ended = |id: u32| at_end == AtEnd::Flush && batches[end].1.contains(&Event::Ended(id));
         if (0..clocks).all(ended) {
-            silent.next(&batches[end], false);
+            idle_time.next(&batches[end], false);
             return Some(END_US);
         }
         let awake = (0..clocks).filter(|id| {
@@ -99,8 +99,8 @@ fn naive(clocks: u32, reading: Reading, at_end: AtEnd, batches: &[Seen]) -> Opti
             !ended(*id) && idle_us.is_none_or(|idle_us| quiet < idle_us)
         });
         let awake: Vec<Option<i64>> = awake.map(|id| greatest(end, id)).collect();
-        let silent_us = silent.next(&batches[end], awake.is_empty());
-        reading.shows(&awake, (0..clocks).filter_map(|id| greatest(end, id)).max(), silent_us)
+        let silent_us = idle_time.next(&batches[end], awake.is_empty());
+        reading.expected_watermark(&awake, (0..clocks).filter_map(|id| greatest(end, id)).max(), silent_us)
     };
     (0..batches.len()).filter_map(&mut after).max()
 }
@@ -115,7 +115,7 @@ fn the_watermark_is_that_of_the_definition_also_through_checkpoints() {
         let names: ClockNames = (0..clocks).map(|id| (ClockId::of(id), format!("source-{id}"))).collect();
         let at_end = if random.below(2) == 0 { AtEnd::Keep } else { AtEnd::Flush };
         let ends = |id: &ClockId| (*id, [id.stream].into());
-        let new = || reading.watermarks(names.keys().copied()).ending(names.keys().map(ends).collect(), at_end);
+        let new = || reading.watermarks(names.keys().copied()).with_ends(names.keys().map(ends).collect(), at_end);
         let last: Vec<u64> = (0..clocks).map(|_| random.below(24)).collect();
         let mut watermarks = new();
         let mut batches: Vec<Seen> = Vec::new();
@@ -155,7 +155,7 @@ fn a_worker_that_owns_no_clock_any_more_says_so_and_how_far_the_watermark_is() {
     let mut watermarks = Watermarks::new(names.keys().copied(), 0, None);
     watermarks.batch(0, [(0, 5)].map(time).into_iter());
     for group in [0, 1, 77, 4095] {
-        let files = saved::rows_of_none(&watermarks, |hash: KeyHash| hash.group() == group).unwrap();
+        let files = saved::placeholder_rows(&watermarks, |hash: KeyHash| hash.group() == group).unwrap();
         let mut restored = Watermarks::new(names.keys().copied(), 0, None);
         saved::restore(&mut restored, &names, &[files.expect("a name of the group")]).unwrap();
         let clocks: Vec<_> = restored.clocks().map(|(id, clock)| (id.stream, clock.max_us)).collect();
@@ -169,7 +169,7 @@ fn a_clock_that_the_stage_lost_still_counts_for_the_watermark() {
     let mut watermarks = Watermarks::new(names.keys().copied(), 0, None);
     watermarks.batch(0, [(0, 5), (1, 7)].map(time).into_iter());
     let files = [saved::rows(&watermarks, &names, |_| true).unwrap().unwrap()];
-    // `a` is gone, `b` has another id, `c` is new.
+    // `a` was removed, `b` has another id, `c` is new.
     let names: ClockNames = [(ClockId::of(0), "b".to_owned()), (ClockId::of(1), "c".to_owned())].into();
     let mut restored = Watermarks::new(names.keys().copied(), 0, None);
     saved::restore(&mut restored, &names, &files).unwrap();
@@ -179,10 +179,10 @@ fn a_clock_that_the_stage_lost_still_counts_for_the_watermark() {
     assert_eq!(restored.batch(1, [(1, 9)].map(time).into_iter()), Some(7));
 }
 
-/// What is known of a source with partitions, by definition: all events so far, batch by batch.
+/// The expected state of a source with partitions, by definition: all events so far, batch by batch.
 fn naive_of_partitions(reading: Reading, batches: &[Seen]) -> Option<i64> {
     let idle_us = reading.idle_us;
-    let mut silent = SilentFor::default();
+    let mut idle_time = IdleTime::default();
     let mut after = |end: usize| -> Option<i64> {
         let seen_us = batches[..=end].iter().flat_map(|(_, seen)| seen).filter_map(|event| match event {
             Event::Time { max_us, .. } => Some(*max_us),
@@ -193,9 +193,9 @@ fn naive_of_partitions(reading: Reading, batches: &[Seen]) -> Option<i64> {
             let is_there = |batch: &usize| batches[*batch].1.iter().any(of);
             (0..=end).filter(is_there).collect::<Vec<_>>()
         };
-        let told = !seen(&|event| matches!(event, Event::Partition(id) if id.stream == 0)).is_empty();
-        // Whether a clock that was silent for so long is left out: not as long as it has more, and where that is told, by what was
-        // known after the batch before.
+        let reported = !seen(&|event| matches!(event, Event::Partition(id) if id.stream == 0)).is_empty();
+        // Whether a clock that was idle that long is ignored. It is not as long as it has more rows. If that is reported, the state after the
+        // previous batch applies.
         let left_out = |id: ClockId, from: usize, quiet: i64| {
             let mut ends = batches[from..=end].iter().flat_map(|(_, seen)| seen).filter_map(|event| match event {
                 Event::AtEnd { clock_id, at_end } if *clock_id == id => Some(*at_end),
@@ -208,17 +208,17 @@ fn naive_of_partitions(reading: Reading, batches: &[Seen]) -> Option<i64> {
                 None => idle_us.is_some_and(|idle_us| quiet >= idle_us),
             }
         };
-        // Until then the source as a whole is waited for, as long as any clock without rows.
+        // Until then the source counts as a single clock without rows.
         let lapses: i64 = batches[1..=end].iter().map(|(lapse, _)| lapse).sum();
-        if !told && !left_out(ClockId::of(0), 0, lapses) {
-            silent.next(&batches[end], false);
+        if !reported && !left_out(ClockId::of(0), 0, lapses) {
+            idle_time.next(&batches[end], false);
             return None;
         }
-        let (mut awake, mut is_known) = (Vec::new(), !told);
+        let (mut awake, mut is_known) = (Vec::new(), !reported);
         for partition in 1..=4 {
             let id = ClockId { stream: 0, partition };
             let gone = seen(&|event| *event == Event::PartitionGone(id)).last().copied();
-            // What was known before it went does not count.
+            // Reports before the removal do not count.
             let from = gone.map_or(0, |gone| gone + 1);
             let times = |batch: usize| {
                 let of = batches[batch].1.iter();
@@ -238,9 +238,9 @@ fn naive_of_partitions(reading: Reading, batches: &[Seen]) -> Option<i64> {
             }
             awake.push((from..=end).flat_map(times).max());
         }
-        // Of a source of which nothing is left nobody knows whether it is silent.
-        let silent_us = silent.next(&batches[end], awake.is_empty() && is_known && idle_us.is_some());
-        reading.shows(&awake, seen_us, silent_us)
+        // It is unknown whether a source without remaining partitions is idle.
+        let silent_us = idle_time.next(&batches[end], awake.is_empty() && is_known && idle_us.is_some());
+        reading.expected_watermark(&awake, seen_us, silent_us)
     };
     (0..batches.len()).filter_map(&mut after).max()
 }
@@ -272,8 +272,8 @@ fn partitions_have_clocks_of_their_own_also_through_checkpoints() {
                 });
             }
             let gone = |id: &ClockId| seen.contains(&Event::PartitionGone(*id));
-            let told = |event: &Event| !matches!(event, Event::Partition(id) if gone(id));
-            let seen: Vec<Event> = seen.iter().copied().filter(told).collect();
+            let reported = |event: &Event| !matches!(event, Event::Partition(id) if gone(id));
+            let seen: Vec<Event> = seen.iter().copied().filter(reported).collect();
             batches.push((lapse_us, seen));
             let before = watermarks.watermark();
             let now = watermarks.batch(lapse_us, batches[batch].1.iter().copied());
@@ -286,9 +286,9 @@ fn partitions_have_clocks_of_their_own_also_through_checkpoints() {
                 let files: Vec<_> = low.into_iter().chain(high).collect();
                 let mut restored = new();
                 saved::restore(&mut restored, &names, &files).unwrap();
-                // The first batch of a start tells it once more.
+                // The first batch of a run reports it again.
                 restored.at_end = watermarks.at_end.clone();
-                // A source of which nothing is left looks as one that has told nothing.
+                // A source without remaining partitions looks like one that has reported none.
                 if watermarks.clocks().next().is_some() {
                     assert_eq!(restored, watermarks, "case {case}");
                     watermarks = restored;
@@ -330,12 +330,12 @@ impl Batches {
 fn when_all_are_silent_the_greatest_time_counts_and_event_time_runs_on_as_far_as_the_stage_waits() {
     for order in [[1, 0], [0, 1]] {
         let clocks = [ClockId::of(0), ClockId::of(1)];
-        let mut watermarks = Watermarks::new(clocks.into_iter(), 5, Some(10)).running_on(Some(7));
+        let mut watermarks = Watermarks::new(clocks.into_iter(), 5, Some(10)).with_horizon(Some(7));
         assert_eq!(watermarks.batch(0, [(0, 50), (1, 40)].map(time).into_iter()), Some(35));
         let last = if order == [1, 0] { (0, 50) } else { (1, 40) };
         watermarks.batch(4, [time(last)].into_iter());
         let now = [(); 6].map(|()| watermarks.batch(4, std::iter::empty()));
-        // Both are idle after 12; the lateness and what the stage waits for pass as batch time does.
+        // Both are idle after 12; the lateness and the horizon pass with batch time.
         let expected = [35, if order == [1, 0] { 45 } else { 35 }, 45, 49, 53, 57];
         assert_eq!(now, expected.map(Some), "{order:?}");
         assert_eq!(watermarks.batch(4, std::iter::empty()), Some(57), "nothing is open any more");
@@ -372,18 +372,18 @@ fn a_partition_with_a_backlog_holds_the_watermark_however_long_no_rows_of_it_com
 #[test]
 fn a_partition_at_its_end_is_left_out_a_batch_after_it_was_silent_for_long_enough() {
     let mut batches = Batches::new();
-    let (silent, other) = (partition(1), partition(2));
-    batches.next(&[silent, other].map(Event::Partition));
-    assert_eq!(batches.next(&[row(silent, 3), row(other, 9), at_end(silent, true), at_end(other, false)]), Some(3));
-    // For 4, 8 and 12; and for 12 as of the batch before.
+    let (quiet, other) = (partition(1), partition(2));
+    batches.next(&[quiet, other].map(Event::Partition));
+    assert_eq!(batches.next(&[row(quiet, 3), row(other, 9), at_end(quiet, true), at_end(other, false)]), Some(3));
+    // For 4, 8 and 12; and for 12 as of the previous batch.
     let watermarks = [10, 11, 12, 13].map(|time| batches.next(&[row(other, time)]));
     assert_eq!(watermarks, [Some(3), Some(3), Some(3), Some(13)]);
-    // A row is there, and no batch has it.
-    assert_eq!(batches.next(&[row(other, 14), at_end(silent, false)]), Some(13));
+    // A row exists that no batch has taken.
+    assert_eq!(batches.next(&[row(other, 14), at_end(quiet, false)]), Some(13));
     assert_eq!(batches.next(&[row(other, 15)]), Some(13), "it is waited for");
-    assert_eq!(batches.next(&[row(other, 16), at_end(silent, true)]), Some(16), "nothing came of it for all that time");
-    assert_eq!(batches.next(&[row(silent, 15), row(other, 20)]), Some(16));
-    assert_eq!(batches.next(&[Event::PartitionGone(silent), row(other, 21)]), Some(21));
+    assert_eq!(batches.next(&[row(other, 16), at_end(quiet, true)]), Some(16), "nothing came of it for all that time");
+    assert_eq!(batches.next(&[row(quiet, 15), row(other, 20)]), Some(16));
+    assert_eq!(batches.next(&[Event::PartitionGone(quiet), row(other, 21)]), Some(21));
 }
 
 #[test]
@@ -398,15 +398,15 @@ fn a_source_of_which_no_partition_is_known_is_left_out_when_it_has_none() {
 fn what_a_stage_makes_of_partitions_is_waited_for_as_long_as_these_have_more() {
     let made = ClockId::of(5);
     let watermarks = Watermarks::new([made, ClockId::of(1)].into_iter(), 0, Some(10));
-    let mut batches = Batches(watermarks.fed([(made, [0].into())].into()));
+    let mut batches = Batches(watermarks.with_feeds([(made, [0].into())].into()));
     assert_eq!(batches.next(&[row(made, 3), at_end(partition(1), true), at_end(partition(2), false)]), Some(3));
     assert_eq!([(); 5].map(|()| batches.next(&[])), [Some(3); 5]);
     assert_eq!(batches.next(&[at_end(partition(2), true)]), Some(1_000));
 }
 
 #[test]
-fn a_folder_waits_for_files_that_nobody_has_begun_and_keeps_what_those_have_shown_that_are_read() {
-    let mut batches = Batches(Batches::new().0.of_folders([0].into()));
+fn a_dir_waits_for_files_that_nobody_has_begun_and_keeps_what_those_have_shown_that_are_read() {
+    let mut batches = Batches(Batches::new().0.with_dirs([0].into()));
     let clock = |name: &str| millstream_base::batch::partition::clock_of(0, name);
     let begins = |name: &str| [Event::Partition(clock(name)), Event::TellsEnd(clock(name))];
     let mut next = |events: &[Event]| batches.next(events);
@@ -422,7 +422,7 @@ fn a_folder_waits_for_files_that_nobody_has_begun_and_keeps_what_those_have_show
     assert_eq!(next(&[row(clock("c"), 70), Event::PartitionGone(clock("c"))]), Some(60), "others wait");
     assert_eq!(next(&[Event::PartitionGone(clock("d"))]), Some(60));
     assert_eq!(next(&[Event::PartitionGone(clock(""))]), Some(70));
-    // What waits holds the time however long nothing comes of it, and a folder of which all is read does not.
+    // A waiting file holds the time however long it yields nothing. A directory that has been read completely does not.
     assert_eq!(next(&begins("")), Some(70));
     for _ in 0..20 {
         assert_eq!(next(&[]), Some(70));
@@ -437,7 +437,7 @@ fn what_came_while_a_stage_told_nothing_is_not_taken_for_what_it_tells_of_later(
     let (made, stage) = (ClockId::of(5), 3);
     let watermarks = Watermarks::new([made].into_iter(), 0, None);
     let held_by = |keeps_times| HoldingStage { name: "held".to_owned(), keeps_times };
-    let mut watermarks = watermarks.behind([(made, [(stage, held_by(false))].into())].into());
+    let mut watermarks = watermarks.with_holding([(made, [(stage, held_by(false))].into())].into());
     let held = |from_us, until_us| Event::Held { stage, hold: Hold { from_us: Some(from_us), until_us } };
     assert_eq!(watermarks.batch(1, [row(made, 400), held(300, None)].into_iter()), None);
     assert_eq!(watermarks.batch(1, [row(made, 390), held(380, Some(390))].into_iter()), None);
@@ -449,7 +449,7 @@ fn where_times_are_kept_all_is_shown_that_is_older_than_what_is_still_held() {
     let (made, stage) = (ClockId::of(5), 3);
     let held = HoldingStage { name: "held".to_owned(), keeps_times: true };
     let watermarks = Watermarks::new([made].into_iter(), 0, None);
-    let mut watermarks = watermarks.behind([(made, [(stage, held)].into())].into());
+    let mut watermarks = watermarks.with_holding([(made, [(stage, held)].into())].into());
     let held = |from_us, until_us| Event::Held { stage, hold: Hold { from_us, until_us } };
     assert_eq!(watermarks.batch(1, [held(Some(100), None)].into_iter()), None, "nothing has come");
     assert_eq!(watermarks.batch(1, [row(made, 400), held(Some(300), Some(400))].into_iter()), Some(300));

@@ -1,22 +1,22 @@
-//! Which stages and sinks follow the changes that others put out: they hold what came of all of these, from the first one on.
+//! Which stages and sinks follow the changes that others emit: their contents are computed from all of these, from the first one on.
 
 use super::sinks::keeps_state;
-use crate::checkpoint::meaning::{Followers, SinkFollows};
+use crate::checkpoint::meaning::{FollowedStages, Followers};
 use crate::graph::{Graph, part_of};
 use millstream_base::job::changes_rows;
 use millstream_base::job::spec::{OperatorSpec, SinkChanges, StageSpec};
 use std::collections::BTreeSet;
 
 impl Graph {
-    /// Who follows whose changes.
+    /// Returns which stages and sinks follow whose changes.
     pub fn followers(&self) -> Followers {
         let of_stage = |stage: &StageSpec| {
             Some((stage.name.clone(), self.makers(followed(stage)))).filter(|(_, of)| !of.is_empty())
         };
         let sinks = self.spec.sinks.iter().filter(|sink| sink.kind.keeps_rows()).map(|sink| {
-            let is_table = matches!(sink.kind.changes(), SinkChanges::Told | SinkChanges::Followed { .. });
+            let is_table = matches!(sink.kind.changes(), SinkChanges::PassedOn | SinkChanges::Followed { .. });
             let makers = self.makers(sink.from.iter().collect());
-            (sink.name.clone(), SinkFollows { makers, is_table })
+            (sink.name.clone(), FollowedStages { makers, is_table })
         });
         Followers {
             stages: self.spec.stages.iter().filter_map(of_stage).collect(),
@@ -31,7 +31,7 @@ impl Graph {
         }
     }
 
-    /// The stages whose changes streams have, where they have passed nothing that keeps them.
+    /// Returns the stages whose changes reach these streams without passing a stage that keeps them.
     fn makers(&self, streams: Vec<&String>) -> BTreeSet<String> {
         let (mut makers, mut seen) = (BTreeSet::new(), BTreeSet::new());
         let mut rest: Vec<&str> = streams.into_iter().map(String::as_str).collect();
@@ -51,7 +51,7 @@ impl Graph {
     }
 }
 
-/// The streams whose changes a stage keeps.
+/// Returns the streams whose changes a stage keeps.
 fn followed(stage: &StageSpec) -> Vec<&String> {
     match &stage.operator {
         OperatorSpec::Latest(latest) => latest.op.iter().map(|_| &latest.stream).collect(),

@@ -1,6 +1,6 @@
-//! What each operator makes of its inputs, and what it keeps of them.
+//! The meaning of the outputs and the state of each operator.
 
-use super::{Label, Made, Meaning, Rows, StageParts, label, made};
+use super::{Label, Meaning, Rows, StageMeaning, StageParts, label, made};
 use crate::event_time::node::watermark_table;
 use crate::operators::aggregate::builtin::Builtin;
 use crate::operators::cogroup::node::CogroupNode;
@@ -22,15 +22,15 @@ use arrow::datatypes::Schema;
 use millstream_base::job::spec::{JoinKind, OperatorSpec, PatternSpec, StageSpec};
 use millstream_base::time::microseconds;
 use millstream_sql::expression::Expression;
-use millstream_sql::normal::respelled;
+use millstream_sql::normal::normal_text;
 use std::collections::BTreeMap;
 
 impl StageParts<'_> {
-    /// What comes out, and what is kept.
-    pub(super) fn operator(&self) -> Made {
+    /// Returns the meaning of the outputs and of the state.
+    pub(super) fn operator(&self) -> StageMeaning {
         let (inputs, window_tables) = self.windowed();
         let mut made = match &self.node.operator {
-            Operator::Union => Made::of(first(&inputs)),
+            Operator::Union => StageMeaning::of(first(&inputs)),
             Operator::Aggregate(builtin) => self.aggregate(builtin, &first(&inputs)),
             Operator::Reduce(node) => self.reduce(node, &first(&inputs)),
             Operator::Transform(node) => self.transform(node, &first(&inputs)),
@@ -48,7 +48,7 @@ impl StageParts<'_> {
             let watermark = Meaning::new(label("`time`", ""), self.times.clone());
             made.tables.push((watermark_table(&self.spec.name), watermark));
         }
-        // Beside what it is about an operator has tables that mean what that does, as those of values and of timers.
+        // An operator has additional tables with the same meaning as the main one, such as those of values and of timers.
         if let Some((_, state)) = made.tables.iter().find(|(table, _)| *table == self.spec.name).cloned() {
             for table in &self.node.tables {
                 if !made.tables.iter().any(|(known, _)| *known == table.name) {
@@ -61,34 +61,34 @@ impl StageParts<'_> {
 
     fn key_of(&self, rows: &Rows) -> Vec<Meaning> {
         let key = rows.columns(&self.spec.key);
-        vec![Meaning::new(Label { place: self.place.clone(), ..label("`key`", "") }, key)]
+        vec![Meaning::new(Label { owner: self.owner.clone(), ..label("`key`", "") }, key)]
     }
 
-    /// The column of a place in the stage's input.
-    fn at(&self, rows: &Rows, place: usize) -> Meaning {
-        self.node.input.fields().get(place).map_or_else(|| rows.rows(), |field| rows.column(field.name()))
+    /// Returns the column at this index of the stage's input.
+    fn at(&self, rows: &Rows, index: usize) -> Meaning {
+        self.node.input.fields().get(index).map_or_else(|| rows.rows(), |field| rows.column(field.name()))
     }
 
     fn window(&self) -> String {
-        let words = self.node.window.as_ref().map_or(String::new(), WindowNode::words);
+        let words = self.node.window.as_ref().map_or(String::new(), WindowNode::description);
         let updates = self.node.window.as_ref().is_some_and(WindowNode::updates);
         if updates { format!("{words}, at every change") } else { words }
     }
 
-    /// The inputs as they come out of windows that hold their rows, and the tables of these.
+    /// Returns the inputs after windows that hold their rows, and the tables of these windows.
     fn windowed(&self) -> (Vec<Rows>, Vec<(String, Meaning)>) {
         if self.node.window.is_none() || has_own_windows(&self.node.operator) {
             return (self.inputs.clone(), Vec::new());
         }
         let of = self.inputs.first().map(|rows| self.key_of(rows)).into_iter().flatten().chain(self.times.clone());
-        let window = self.said("`window`", self.window(), of.collect());
-        let behind = |rows: &Rows| {
+        let window = self.key_part("`window`", self.window(), of.collect());
+        let after_window = |rows: &Rows| {
             let base = Meaning::new(label("rows of windows", ""), vec![window.clone(), rows.rows()]);
             let bounds = [WINDOW_START, WINDOW_END].map(|name| made(name, &base));
             let columns = rows.columns.clone().into_iter().chain(bounds).collect();
             Rows::new(base, columns)
         };
-        let held = self.inputs.iter().map(Rows::whole).chain([window.clone()]).collect();
+        let held = self.inputs.iter().map(Rows::all_columns).chain([window.clone()]).collect();
         let held = Meaning::new(label("rows of windows", ""), held);
         let name = &self.spec.name;
         let is_of_rows = |table: &&String| {
@@ -96,18 +96,18 @@ impl StageParts<'_> {
                 .contains(*table)
         };
         let tables = self.node.tables.iter().map(|table| &table.name).filter(is_of_rows);
-        (self.inputs.iter().map(behind).collect(), tables.map(|table| (table.clone(), held.clone())).collect())
+        (self.inputs.iter().map(after_window).collect(), tables.map(|table| (table.clone(), held.clone())).collect())
     }
 
     fn state(&self, meaning: Meaning) -> Vec<(String, Meaning)> {
         vec![(self.spec.name.clone(), meaning)]
     }
 
-    fn aggregate(&self, builtin: &Builtin, rows: &Rows) -> Made {
+    fn aggregate(&self, builtin: &Builtin, rows: &Rows) -> StageMeaning {
         let op = builtin.op.map(|op| self.at(rows, op));
         let emits = if builtin.changes.is_some() { ", emit = changes" } else { "" };
         let inverse = if builtin.inverse { ", with inverse" } else { "" };
-        let window = self.said("`window`", format!("{}{inverse}{emits}", self.window()), Vec::new());
+        let window = self.key_part("`window`", format!("{}{inverse}{emits}", self.window()), Vec::new());
         let of = [rows.rows(), window].into_iter().chain(self.key_of(rows)).chain(self.times.clone()).chain(op);
         let base = Meaning::new(label("aggregate", ""), of.collect());
         let functions: Vec<(String, Meaning)> = builtin
@@ -116,8 +116,11 @@ impl StageParts<'_> {
                 let argument = part.column.map_or_else(|| rows.rows(), |column| rows.column(column));
                 let filter = part.filter.map(|filter| self.expression("`filter (where …)`", filter, rows));
                 let of = [base.clone(), argument].into_iter().chain(filter).collect();
-                let shown =
-                    Label { shown: part.shown.clone(), place: self.place.clone(), ..label("`aggregate`", &part.words) };
+                let shown = Label {
+                    shown: part.shown.clone(),
+                    owner: self.owner.clone(),
+                    ..label("`aggregate`", &part.signature)
+                };
                 (part.output.to_owned(), Meaning::new(shown, of))
             })
             .collect();
@@ -127,10 +130,10 @@ impl StageParts<'_> {
         let keys = self.spec.key.iter().map(|name| (name.clone(), rows.column(name)));
         let others = self.others(&base, functions.iter().map(|(name, _)| name));
         let columns = keys.chain(functions.clone()).chain(others).collect();
-        Made { tables: self.state(state), ..Made::of(Rows::new(base, columns)) }
+        StageMeaning { tables: self.state(state), ..StageMeaning::of(Rows::new(base, columns)) }
     }
 
-    /// The columns of the stage, before `select`, that are neither its key nor these.
+    /// Returns the columns of the stage, before `select`, that are neither its key nor in `known`.
     fn others<'b>(&self, of: &Meaning, known: impl Iterator<Item = &'b String>) -> Vec<(String, Meaning)> {
         let known: Vec<String> = known.cloned().chain(self.spec.key.iter().cloned()).collect();
         let bounds = [WINDOW_START, WINDOW_END].map(str::to_owned);
@@ -139,7 +142,7 @@ impl StageParts<'_> {
         others.map(|name| made(&name, of)).collect()
     }
 
-    /// The config of the plugins of this stage, as it was written: values of variables may change.
+    /// Returns the config of the plugins of this stage, as written: values of variables may change.
     fn config(&self) -> String {
         let plugins = self.spec.plugins();
         let path = match &self.spec.operator {
@@ -173,77 +176,79 @@ impl StageParts<'_> {
         }
     }
 
-    /// The columns that a plugin reads.
+    /// Returns the columns that a plugin reads.
     fn read_by(&self, rows: &Rows, reads: &[usize]) -> Vec<Meaning> {
-        reads.iter().map(|place| self.at(rows, *place)).collect()
+        reads.iter().map(|index| self.at(rows, *index)).collect()
     }
 
-    fn reduce(&self, node: &PluginNode, rows: &Rows) -> Made {
+    fn reduce(&self, node: &PluginNode, rows: &Rows) -> StageMeaning {
         let inverse = if node.description.inverse { ", with inverse" } else { "" };
-        let window = self.said("`window`", format!("{}{inverse}", self.window()), Vec::new());
+        let window = self.key_part("`window`", format!("{}{inverse}", self.window()), Vec::new());
         let of = [rows.rows(), window].into_iter().chain(self.key_of(rows)).chain(self.times.clone());
         let of = of.chain(self.read_by(rows, &node.reads)).collect();
-        let base = self.said("`config`", self.config(), of);
+        let base = self.key_part("`config`", self.config(), of);
         let keys = self.spec.key.iter().map(|name| (name.clone(), rows.column(name)));
         let made =
             self.others(&base, std::iter::empty()).into_iter().chain(columns_of(&node.description.output, &base));
         let columns = keys.chain(made).collect();
-        Made { tables: self.state(base.clone()), ..Made::of(Rows::new(base, columns)) }
+        StageMeaning { tables: self.state(base.clone()), ..StageMeaning::of(Rows::new(base, columns)) }
     }
 
-    fn transform(&self, node: &PluginNode, rows: &Rows) -> Made {
+    fn transform(&self, node: &PluginNode, rows: &Rows) -> StageMeaning {
         let of = [rows.rows()].into_iter().chain(self.read_by(rows, &node.reads)).collect();
-        // Without its config: it is corrected as the component is, and the batch that failed, or the rows that were rejected, come again.
-        let base = self.said("`plugin`", String::new(), of);
+        // Without its config: it is corrected like the component, and the failed batch, or the rejected rows, are processed again.
+        let base = self.key_part("`plugin`", String::new(), of);
         let columns = columns_of(&node.description.output, &base).collect();
-        Made::of(Rows::new(base, columns))
+        StageMeaning::of(Rows::new(base, columns))
     }
 
-    fn update(&self, node: &PluginNode, update: &UpdateNode, rows: &Rows) -> Made {
-        let timers = update.timers.map(|clock| self.said("timers", format!("{clock:?}"), Vec::new()));
-        // Without `initial`: the states that it gave are kept, and the file is not read again.
+    fn update(&self, node: &PluginNode, update: &UpdateNode, rows: &Rows) -> StageMeaning {
+        let timers = update.timers.map(|clock| self.key_part("timers", format!("{clock:?}"), Vec::new()));
+        // Without `initial`: existing states are kept, and the file is not read again.
         let timeout = update.timeout.map_or(String::new(), |timeout| format!("{timeout:?}"));
-        let keys =
-            [self.said("`on`", format!("{:?}", update.on), Vec::new()), self.said("`timeout`", timeout, Vec::new())];
+        let keys = [
+            self.key_part("`on`", format!("{:?}", update.on), Vec::new()),
+            self.key_part("`timeout`", timeout, Vec::new()),
+        ];
         let of = [rows.rows()].into_iter().chain(self.key_of(rows)).chain(keys).chain(timers);
         let of = of.chain(self.times.clone()).chain(self.read_by(rows, &node.reads)).collect();
-        let state = self.said("`config`", self.config(), of);
-        let base = self.said("`emit`", format!("{:?}", update.emit), vec![state.clone()]);
+        let state = self.key_part("`config`", self.config(), of);
+        let base = self.key_part("`emit`", format!("{:?}", update.emit), vec![state.clone()]);
         let columns = columns_of(&update.output, &base).collect();
-        Made { tables: self.state(state), ..Made::of(Rows::new(base, columns)) }
+        StageMeaning { tables: self.state(state), ..StageMeaning::of(Rows::new(base, columns)) }
     }
 
-    fn cogroup(&self, node: &CogroupNode, inputs: &[Rows]) -> Made {
+    fn cogroup(&self, node: &CogroupNode, inputs: &[Rows]) -> StageMeaning {
         let of = node.inputs.iter().zip(inputs).flat_map(|(input, rows)| {
-            let column = |place: &usize| input.schema.fields().get(*place).map(|field| rows.column(field.name()));
+            let column = |index: &usize| input.schema.fields().get(*index).map(|field| rows.column(field.name()));
             let columns = input.key.iter().chain(&input.reads).filter_map(column).collect::<Vec<_>>();
             [rows.rows()].into_iter().chain(columns)
         });
-        let base = self.said("`config`", self.config(), of.collect());
+        let base = self.key_part("`config`", self.config(), of.collect());
         let columns = columns_of(&node.plugin.description.output, &base).collect();
-        Made::of(Rows::new(base, columns))
+        StageMeaning::of(Rows::new(base, columns))
     }
 
-    fn sql(&self, node: &SqlNode, inputs: &[Rows]) -> Made {
+    fn sql(&self, node: &SqlNode, inputs: &[Rows]) -> StageMeaning {
         let normal = node.query.normal();
         let used = inputs
             .iter()
             .zip(&normal.columns)
             .flat_map(|(rows, columns)| [rows.rows()].into_iter().chain(rows.columns(columns)).collect::<Vec<_>>());
-        let functions = self.said("`functions`", self.config(), Vec::new());
+        let functions = self.key_part("`functions`", self.config(), Vec::new());
         let shown = match &self.spec.operator {
             OperatorSpec::Sql { query, .. } => query.split_whitespace().collect::<Vec<_>>().join(" "),
             _ => String::new(),
         };
-        let label = Label { shown, place: self.place.clone(), ..label("`sql`", &normal.text) };
+        let label = Label { shown, owner: self.owner.clone(), ..label("`sql`", &normal.text) };
         let base = Meaning::new(label, used.chain([functions]).collect());
         let columns = columns_of(&node.query.output(), &base).collect();
-        Made::of(Rows::new(base, columns))
+        StageMeaning::of(Rows::new(base, columns))
     }
 
-    fn join(&self, node: &JoinNode, inputs: &[Rows]) -> Made {
-        let [first, second] = inputs else { return Made::of(first(inputs)) };
-        let OperatorSpec::Join(spec) = &self.spec.operator else { return Made::of(first.clone()) };
+    fn join(&self, node: &JoinNode, inputs: &[Rows]) -> StageMeaning {
+        let [first, second] = inputs else { return StageMeaning::of(first(inputs)) };
+        let OperatorSpec::Join(spec) = &self.spec.operator else { return StageMeaning::of(first.clone()) };
         let ttl = spec.ttl.map(microseconds);
         let over_all = if node.changing.is_some() { " over all rows" } else { "" };
         let says = format!(
@@ -253,154 +258,155 @@ impl StageParts<'_> {
             spec.as_of
         );
         let on = spec.on.iter().flat_map(|(left, right)| [first.column(left), second.column(right)]).collect();
-        let on = Meaning::new(Label { place: self.place.clone(), ..label("`join.on`", "") }, on);
+        let on = Meaning::new(Label { owner: self.owner.clone(), ..label("`join.on`", "") }, on);
         let ops = node.changing.iter().flat_map(|changing| changing.ops).zip(inputs).filter(|(says, _)| *says);
         let op = self.spec.op.clone().unwrap_or_default();
         let ops = ops.map(|(_, rows)| rows.column(&op));
         let of = [first.rows(), second.rows(), on].into_iter().chain(self.times.clone()).chain(ops);
         let base = Meaning::new(
-            Label { shown: says.clone(), place: self.place.clone(), ..label("`join`", &says) },
+            Label { shown: says.clone(), owner: self.owner.clone(), ..label("`join`", &says) },
             of.collect(),
         );
-        let of_side = |side: usize, place: usize| {
+        let of_side = |side: usize, index: usize| {
             let rows = if side == 0 { first } else { second };
-            node.columns.get(side).and_then(|schema| schema.fields().get(place)).map(|field| rows.column(field.name()))
+            node.columns.get(side).and_then(|schema| schema.fields().get(index)).map(|field| rows.column(field.name()))
         };
         let sources = node.joined.schema.fields().iter().zip(&node.joined.sources);
         let joined = sources.map(|(field, source)| {
             let of = match source {
-                ColumnSource::Both(place) => [of_side(0, *place), of_side(1, *place)].into_iter().flatten().collect(),
-                ColumnSource::First(place) => of_side(0, *place).into_iter().collect(),
-                ColumnSource::Second(place) => of_side(1, *place).into_iter().collect(),
+                ColumnSource::Both(index) => [of_side(0, *index), of_side(1, *index)].into_iter().flatten().collect(),
+                ColumnSource::First(index) => of_side(0, *index).into_iter().collect(),
+                ColumnSource::Second(index) => of_side(1, *index).into_iter().collect(),
             };
             (field.name().clone(), Meaning::new(label("joined", ""), of))
         });
         let mut columns: BTreeMap<String, Meaning> = joined.collect();
         columns.extend(self.others(&base, columns.keys().cloned().collect::<Vec<_>>().iter()));
-        let state = Meaning::new(label("rows of a join", ""), vec![base.clone(), first.whole(), second.whole()]);
+        let state =
+            Meaning::new(label("rows of a join", ""), vec![base.clone(), first.all_columns(), second.all_columns()]);
         let tables = if self.node.tables.iter().any(|table| table.name == self.spec.name) {
             self.state(state)
         } else {
             Vec::new()
         };
-        Made { tables, ..Made::of(Rows::new(base, columns)) }
+        StageMeaning { tables, ..StageMeaning::of(Rows::new(base, columns)) }
     }
 
-    /// What stands in a table from outside is what it is at the time.
-    fn enrich(&self, node: &EnrichNode, mut rows: Rows) -> Made {
-        let on = node.on.iter().map(|place| self.at(&rows, *place)).collect();
+    /// The contents of a lookup table are those of the time of the lookup.
+    fn enrich(&self, node: &EnrichNode, mut rows: Rows) -> StageMeaning {
+        let on = node.on.iter().map(|index| self.at(&rows, *index)).collect();
         let names = node.enrich.on.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>().join(", ");
-        let on = self.said("`enrich.on`", names, on);
+        let on = self.key_part("`enrich.on`", names, on);
         let added = node.output.fields().iter().skip(self.node.input.fields().len()).zip(&node.adds);
         let added: Vec<_> = added
-            .map(|(field, place)| {
+            .map(|(field, index)| {
                 let of_table =
-                    node.enrich.schema.get(*place).map(|column| format!("{} {}", column.name, column.toml()));
-                (field.name().clone(), self.said("`enrich`", of_table.unwrap_or_default(), vec![on.clone()]))
+                    node.enrich.schema.get(*index).map(|column| format!("{} {}", column.name, column.toml()));
+                (field.name().clone(), self.key_part("`enrich`", of_table.unwrap_or_default(), vec![on.clone()]))
             })
             .collect();
         rows.columns.extend(added);
         if node.inner {
-            rows.conditions.push(self.said("`enrich.type`", JoinKind::Inner.name(), vec![on]));
+            rows.conditions.push(self.key_part("`enrich.type`", JoinKind::Inner.name(), vec![on]));
         }
-        Made::of(rows)
+        StageMeaning::of(rows)
     }
 
-    fn latest(&self, node: &LatestNode, inputs: &[Rows]) -> Made {
-        let [rows, stream] = inputs else { return Made::of(first(inputs)) };
-        let OperatorSpec::Latest(spec) = &self.spec.operator else { return Made::of(rows.clone()) };
+    fn latest(&self, node: &LatestNode, inputs: &[Rows]) -> StageMeaning {
+        let [rows, stream] = inputs else { return StageMeaning::of(first(inputs)) };
+        let OperatorSpec::Latest(spec) = &self.spec.operator else { return StageMeaning::of(rows.clone()) };
         let key = spec.on.iter().map(|(_, name)| stream.column(name));
-        let op = spec.op.as_ref().map(|op| self.said("`enrich.op`", "", vec![stream.column(op)]));
+        let op = spec.op.as_ref().map(|op| self.key_part("`enrich.op`", "", vec![stream.column(op)]));
         let held = node.held_schema.fields().iter().map(|field| stream.column(field.name()));
         let kept = [stream.rows()].into_iter().chain(op).chain(key).collect();
-        let table = Meaning::new(Label { place: self.place.clone(), ..label("`enrich.on`", "") }, kept);
+        let table = Meaning::new(Label { owner: self.owner.clone(), ..label("`enrich.on`", "") }, kept);
         let state = Meaning::new(label("latest rows", ""), [table.clone()].into_iter().chain(held.clone()).collect());
         let on = spec.on.iter().map(|(name, _)| rows.column(name)).collect();
-        let on = self.said("`enrich.on`", "", on);
+        let on = self.key_part("`enrich.on`", "", on);
         let mut out = rows.clone();
         let added = node.output.fields().iter().skip(self.node.input.fields().len()).zip(held);
         out.columns.extend(added.map(|(field, held)| {
             (field.name().clone(), Meaning::new(label("latest", ""), vec![table.clone(), on.clone(), held]))
         }));
         if node.inner {
-            out.conditions.push(self.said("`enrich.type`", JoinKind::Inner.name(), vec![on, table]));
+            out.conditions.push(self.key_part("`enrich.type`", JoinKind::Inner.name(), vec![on, table]));
         }
-        Made { tables: self.state(state), ..Made::of(out) }
+        StageMeaning { tables: self.state(state), ..StageMeaning::of(out) }
     }
 
-    fn pattern(&self, node: &PatternNode, rows: &Rows) -> Made {
-        let OperatorSpec::Pattern(spec) = &self.spec.operator else { return Made::of(rows.clone()) };
+    fn pattern(&self, node: &PatternNode, rows: &Rows) -> StageMeaning {
+        let OperatorSpec::Pattern(spec) = &self.spec.operator else { return StageMeaning::of(rows.clone()) };
         let PatternSpec { steps, define, measures, within, skip, .. } = spec.as_ref();
         let taken =
-            self.said("`pattern.steps`", steps.text.split_whitespace().collect::<Vec<_>>().join(" "), Vec::new());
+            self.key_part("`pattern.steps`", steps.text.split_whitespace().collect::<Vec<_>>().join(" "), Vec::new());
         let within = within.map_or(String::new(), |within| format!("{within:?}"));
-        let within = self.said("`pattern.within`", within, Vec::new());
-        let skip = self.said("`pattern.skip`", format!("{skip:?}"), Vec::new());
+        let within = self.key_part("`pattern.within`", within, Vec::new());
+        let skip = self.key_part("`pattern.skip`", format!("{skip:?}"), Vec::new());
         let condition = |(name, text): &(String, String)| {
-            let condition = self.said(&format!("`pattern.define.{name}`"), respelled(text), Vec::new());
+            let condition = self.key_part(&format!("`pattern.define.{name}`"), normal_text(text), Vec::new());
             (name.clone(), condition)
         };
         let conditions: BTreeMap<String, Meaning> = define.iter().map(condition).collect();
         let of = [rows.rows(), taken, within, skip].into_iter().chain(conditions.into_values());
         let kept = node.layout.schema.fields().iter().map(|field| rows.column(field.name()));
         let of = of.chain(self.key_of(rows)).chain(self.times.clone()).chain(kept).collect();
-        let base = self.said("`pattern`", "", of);
+        let base = self.key_part("`pattern`", "", of);
         let measure = |(name, text): &(String, String)| {
-            (name.clone(), self.said("`pattern.measures`", respelled(text), vec![base.clone()]))
+            (name.clone(), self.key_part("`pattern.measures`", normal_text(text), vec![base.clone()]))
         };
         let measures: BTreeMap<String, Meaning> = measures.iter().map(measure).collect();
         let mut columns: BTreeMap<String, Meaning> = columns_of(&node.output, &base).collect();
         columns.extend(self.spec.key.iter().map(|name| (name.clone(), rows.column(name))));
         columns.extend(measures);
-        Made { tables: self.state(base.clone()), ..Made::of(Rows::new(base, columns)) }
+        StageMeaning { tables: self.state(base.clone()), ..StageMeaning::of(Rows::new(base, columns)) }
     }
 
-    fn simple(&self, node: &SimpleNode, mut rows: Rows) -> Made {
+    fn simple(&self, node: &SimpleNode, mut rows: Rows) -> StageMeaning {
         match node {
             SimpleNode::Top { n, by, ascending, bounds: _ } => {
                 let of = [rows.rows(), self.at(&rows, *by)].into_iter().chain(self.key_of(&rows)).collect();
                 let says = format!("n = {n}, by = {}{}", self.name_of(*by), order(*ascending));
-                rows.conditions.push(self.said("`top`", says, of));
-                Made::of(rows)
+                rows.conditions.push(self.key_part("`top`", says, of));
+                StageMeaning::of(rows)
             }
             SimpleNode::Ranking(node) => self.ranking(node, &rows),
             SimpleNode::Newest(node) => self.newest(node, &rows),
-            SimpleNode::Distinct(places) => {
-                let of = [rows.rows()].into_iter().chain(self.read_by(&rows, places)).collect();
-                let condition = Meaning::new(Label { place: self.place.clone(), ..label("`distinct`", "") }, of);
+            SimpleNode::Distinct(indices) => {
+                let of = [rows.rows()].into_iter().chain(self.read_by(&rows, indices)).collect();
+                let condition = Meaning::new(Label { owner: self.owner.clone(), ..label("`distinct`", "") }, of);
                 rows.conditions.push(condition);
-                Made::of(rows)
+                StageMeaning::of(rows)
             }
             SimpleNode::Deduplicate { within_us } => {
                 let of = [rows.rows()].into_iter().chain(self.key_of(&rows)).chain(self.times.clone()).collect();
                 let within = std::time::Duration::from_micros(within_us.unsigned_abs());
-                let base = self.said("`deduplicate`", format!("{within:?}"), of);
-                Made { tables: self.state(base.clone()), ..Made::of(Rows::new(base, rows.columns)) }
+                let base = self.key_part("`deduplicate`", format!("{within:?}"), of);
+                StageMeaning { tables: self.state(base.clone()), ..StageMeaning::of(Rows::new(base, rows.columns)) }
             }
             SimpleNode::Sample(_) => {
                 let share = match &self.spec.operator {
                     OperatorSpec::Sample(share) => share.to_string(),
                     _ => String::new(),
                 };
-                rows.conditions.push(self.said("`sample`", share, vec![rows.rows()]));
-                Made::of(rows)
+                rows.conditions.push(self.key_part("`sample`", share, vec![rows.rows()]));
+                StageMeaning::of(rows)
             }
             SimpleNode::Split(predicates) => self.split(predicates, rows),
-            SimpleNode::Repartition { .. } => Made::of(rows),
+            SimpleNode::Repartition { .. } => StageMeaning::of(rows),
         }
     }
 
-    fn name_of(&self, place: usize) -> String {
-        self.node.input.fields().get(place).map_or(String::new(), |field| field.name().clone())
+    fn name_of(&self, index: usize) -> String {
+        self.node.input.fields().get(index).map_or(String::new(), |field| field.name().clone())
     }
 
-    fn split(&self, predicates: &[Expression], rows: Rows) -> Made {
+    fn split(&self, predicates: &[Expression], rows: Rows) -> StageMeaning {
         let predicate = |predicate: &Expression| self.expression("`split`", predicate, &rows);
         let predicates: Vec<Meaning> = predicates.iter().map(predicate).collect();
         let of = |first: usize, word: &str| {
             let of = predicates.iter().take(first).cloned().collect();
             let mut part = rows.clone();
-            part.conditions.push(Meaning::new(Label { place: self.place.clone(), ..label("`split`", word) }, of));
+            part.conditions.push(Meaning::new(Label { owner: self.owner.clone(), ..label("`split`", word) }, of));
             part
         };
         let names: Vec<String> = match &self.spec.operator {
@@ -409,39 +415,39 @@ impl StageParts<'_> {
             }
             _ => Vec::new(),
         };
-        let branches = names.into_iter().enumerate().map(|(place, name)| (name, of(place + 1, "the last of these")));
-        Made { branches: branches.collect(), ..Made::of(of(predicates.len(), "none of these")) }
+        let branches = names.into_iter().enumerate().map(|(index, name)| (name, of(index + 1, "the last of these")));
+        StageMeaning { branches: branches.collect(), ..StageMeaning::of(of(predicates.len(), "none of these")) }
     }
 
-    fn ranking(&self, node: &RankingNode, rows: &Rows) -> Made {
+    fn ranking(&self, node: &RankingNode, rows: &Rows) -> StageMeaning {
         let (by, order) = (self.name_of(node.by), order(node.ascending));
         let rank = node.rank.as_ref().map_or(String::new(), |name| format!(", rank = {name}"));
         let op = node.op.map(|op| self.at(rows, op));
         let of = [rows.rows(), self.at(rows, node.by)].into_iter().chain(self.key_of(rows)).chain(op).collect();
         let shown = format!("n = {}, by = {by}{order}{rank}", node.n);
         let normal = format!("n = {}{order}{rank}", node.n);
-        let base = Meaning::new(Label { shown, place: self.place.clone(), ..label("`top`", &normal) }, of);
+        let base = Meaning::new(Label { shown, owner: self.owner.clone(), ..label("`top`", &normal) }, of);
         self.kept_rows(base, rows, &node.output)
     }
 
-    fn newest(&self, node: &NewestNode, rows: &Rows) -> Made {
+    fn newest(&self, node: &NewestNode, rows: &Rows) -> StageMeaning {
         let by = node.by.map(|by| self.at(rows, by));
         let says = node.by.map_or_else(|| "as they come".to_owned(), |by| self.name_of(by));
         let op = node.op.map(|op| self.at(rows, op));
         let of = [rows.rows()].into_iter().chain(self.key_of(rows)).chain(by).chain(op).collect();
-        let base = self.said("`latest`", says, of);
+        let base = self.key_part("`latest`", says, of);
         self.kept_rows(base, rows, &node.output)
     }
 
-    /// Rows that are kept with all their columns, and put out as they change.
-    fn kept_rows(&self, base: Meaning, rows: &Rows, output: &Schema) -> Made {
+    /// Rows that are kept with all their columns, and emitted as they change.
+    fn kept_rows(&self, base: Meaning, rows: &Rows, output: &Schema) -> StageMeaning {
         let column = |name: &String| match rows.columns.get(name) {
             Some(known) => (name.clone(), known.clone()),
             None => made(name, &base),
         };
         let columns: BTreeMap<String, Meaning> = output.fields().iter().map(|field| column(field.name())).collect();
-        let state = Meaning::new(label("kept rows", ""), vec![base.clone(), rows.whole()]);
-        Made { tables: self.state(state), ..Made::of(Rows::new(base, columns)) }
+        let state = Meaning::new(label("kept rows", ""), vec![base.clone(), rows.all_columns()]);
+        StageMeaning { tables: self.state(state), ..StageMeaning::of(Rows::new(base, columns)) }
     }
 }
 
@@ -457,7 +463,7 @@ fn columns_of<'a>(schema: &'a Schema, of: &'a Meaning) -> impl Iterator<Item = (
     schema.fields().iter().map(|field| made(field.name(), of))
 }
 
-/// Whether a stage puts out rows that take the place of others which it has put out before.
+/// Returns whether a stage emits rows that replace earlier ones.
 pub(super) fn replaces_rows(stage: &StageSpec) -> bool {
     let updates =
         stage.window.as_ref().is_some_and(|window| window.emit == millstream_base::job::spec::WindowEmit::Update);

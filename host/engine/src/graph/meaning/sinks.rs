@@ -1,31 +1,31 @@
-//! Which sinks keep what stages and sources put out as changes: the rows that are in them must be deleted as they were inserted.
+//! Which sinks keep the changes that stages and sources emit: rows in them must be deleted exactly as they were inserted.
 
 use super::operators::replaces_rows;
-use super::{Label, Maker, Meaning, label};
+use super::{Label, Meaning, MeaningBuilder, label};
 use crate::checkpoint::meaning::TableMeaning;
 use crate::graph::{Graph, part_of};
 use millstream_base::job::spec::{OperatorSpec, SinkSpec, StageSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
-impl Maker<'_> {
-    /// Notes what sinks hold with the tables of those that made the changes.
+impl MeaningBuilder<'_> {
+    /// Records the contents of sinks with the tables of the stages that made the changes.
     pub(super) fn sinks(&mut self) {
         for sink in self.graph.spec.sinks.iter().filter(|sink| sink.kind.keeps_rows()) {
             let makers = self.makers_of(sink);
             if makers.is_empty() {
                 continue;
             }
-            let place = format!("sink `{}`", sink.name);
-            let rows = self.union(&sink.from, &place);
+            let owner = format!("sink `{}`", sink.name);
+            let rows = self.union(&sink.from, &owner);
             let part = |of: Meaning| {
-                let label = Label { place: place.clone(), ..label("rows", "in a sink") };
+                let label = Label { owner: owner.clone(), ..label("rows", "in a sink") };
                 Meaning::new(label, vec![of])
             };
             let name = &sink.name;
-            // Columns of a table may come and go. Of others all that is deleted must be as it was.
+            // Columns of a table may change. In other sinks, deleted rows must equal the inserted ones.
             let by_column = rows.columns.iter().map(|(column, of)| (format!("{name}.{column}"), part(of.clone())));
             let of_source: BTreeMap<String, Meaning> = by_column.chain([(name.clone(), part(rows.rows()))]).collect();
-            let of_stage = BTreeMap::from([(name.clone(), part(rows.whole()))]);
+            let of_stage = BTreeMap::from([(name.clone(), part(rows.all_columns()))]);
             for maker in makers {
                 let is_source = self.graph.spec.sources.iter().any(|source| source.name == maker);
                 let sinks = if is_source { of_source.clone() } else { of_stage.clone() };
@@ -35,7 +35,7 @@ impl Maker<'_> {
         }
     }
 
-    /// The tables of the stages and sources whose changes a sink keeps: those of which rows pass nothing that keeps them on their way.
+    /// Returns the tables of the stages and sources whose changes a sink keeps: those whose rows pass no other stage with state.
     fn makers_of(&self, sink: &SinkSpec) -> BTreeSet<String> {
         let spec = &self.graph.spec;
         let follows = sink.kind.changes().are_followed();
@@ -75,7 +75,7 @@ impl Maker<'_> {
     }
 }
 
-/// Whether rows of a stage are made of state, and not of those of its input alone.
+/// Returns whether rows of a stage are computed from state, and not only from its input.
 pub(super) fn keeps_state(graph: &Graph, stage: &StageSpec) -> bool {
     let passes =
         matches!(stage.operator, OperatorSpec::Latest(_) | OperatorSpec::Enrich(_) | OperatorSpec::Deduplicate { .. });

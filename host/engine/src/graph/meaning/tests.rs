@@ -1,8 +1,8 @@
-//! What tables mean, and what does not matter to it.
+//! The meaning of tables, and what does not affect it.
 
 use crate::checkpoint::meaning::{MeaningDigests, TableMeaning};
 use crate::graph::Graph;
-use millstream_base::patience::ServerWait;
+use millstream_base::retry::StartupRetry;
 use millstream_plugins::plugin::PluginHost;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -36,7 +36,7 @@ fn graph(text: &str) -> Graph {
         &[],
     )
     .unwrap();
-    Graph::resolve(spec, &PluginHost::new().unwrap(), false, ServerWait::No).unwrap()
+    Graph::resolve(spec, &PluginHost::new().unwrap(), false, StartupRetry::No).unwrap()
 }
 
 fn digests(text: &str, unnamed: &[&str]) -> BTreeMap<String, MeaningDigests> {
@@ -89,7 +89,7 @@ fn a_source_of_another_name_is_another_unless_it_is_given_up() {
     assert_eq!(digests(&renamed, &["t"]), digests(JOB, &["s"]));
 }
 
-/// Checkpoints hold these: where they change, `FORM` in `checkpoint/meaning` must, too.
+/// Checkpoints hold these digests: if they change, `FORM` in `checkpoint/meaning` must, too.
 #[test]
 fn digests_do_not_change_from_version_to_version() {
     let digests = &digests(JOB, &[])["q-totals"];
@@ -151,6 +151,6 @@ path = "counts.jsonl"
         followers.sinks.iter().map(|(sink, follows)| (sink.as_str(), of(&follows.makers))).collect();
     let expected = [("copy", "newest"), ("counts", ""), ("out", "sums")];
     assert_eq!(sinks, expected.map(|(sink, makers)| (sink, makers.to_owned())));
-    assert_eq!(of(&followers.together_with("beside")), "beside, newest, sums, sums-totals");
-    assert_eq!(of(&followers.together_with("plain")), "plain");
+    assert_eq!(of(&followers.connected_stages("beside")), "beside, newest, sums, sums-totals");
+    assert_eq!(of(&followers.connected_stages("plain")), "plain");
 }

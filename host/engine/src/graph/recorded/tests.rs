@@ -1,4 +1,4 @@
-//! What is kept of a job, and the job that is made of it again.
+//! The record of a job, and the job recreated from it.
 
 use crate::checkpoint::record::{has_times_without_unit, job, read};
 use crate::checkpoint::store;
@@ -31,11 +31,11 @@ from = "moods"
 kind = "print"
 "#;
 
-/// Every plugin of every stage is kept with its files, however many a stage has; the tables of enrichments are not.
+/// Every plugin of every stage is recorded with its files, however many a stage has; the tables of enrichments are not.
 #[test]
 fn a_job_is_made_again_of_what_is_kept() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
     let files = ["mood.wasm", "words.txt", "other.wasm", "groups.wasm"];
     for name in files.iter().chain(&["stock.csv"]) {
         fs::write(at(name), format!("first {name}")).unwrap();
@@ -55,7 +55,7 @@ fn a_job_is_made_again_of_what_is_kept() {
         upgrade: false,
         started_us: 0,
     };
-    let store = store::open("kept", folder.path()).unwrap();
+    let store = store::open("kept", dir.path()).unwrap();
     recorded.store(&*store, Generation(1), None, &start.record_path(), &Failure::default()).unwrap();
     for name in files {
         fs::write(at(name), "another").unwrap();
@@ -65,15 +65,15 @@ fn a_job_is_made_again_of_what_is_kept() {
     let made = job(&*store, &read(&*store, &start).unwrap(), again.path()).unwrap();
     let [moods, groups, stock] = made.stages.as_slice() else { panic!("three stages") };
     let text = |path: &std::path::Path| fs::read_to_string(path).unwrap();
-    let kept: Vec<String> = moods.plugins().iter().map(|plugin| text(&plugin.place("".as_ref()))).collect();
+    let kept: Vec<String> = moods.plugins().iter().map(|plugin| text(&plugin.component_path("".as_ref()))).collect();
     assert_eq!(kept, ["first mood.wasm", "first other.wasm"]);
     assert_eq!(text(&moods.plugins()[0].grant.files["words"]), "first words.txt");
-    assert_eq!(text(&groups.plugins()[0].place("".as_ref())), "first groups.wasm");
+    assert_eq!(text(&groups.plugins()[0].component_path("".as_ref())), "first groups.wasm");
     let OperatorSpec::Enrich(enrich) = &stock.operator else { panic!("an enrichment") };
     assert!(matches!(&enrich.table, EnrichTable::File { path, .. } if path.to_str() == Some("stock.csv")));
 }
 
-/// Before schemas said it, numbers in a `timestamp` were microseconds, and batches of then are run again so.
+/// Before schemas stated the unit, numbers in a `timestamp` were microseconds, and batches of that time are replayed this way.
 #[test]
 fn times_of_older_records_are_read_as_they_were() {
     let text = "[sources.a]\nkind = \"queue\"\npath = \"a.jsonl\"\nschema = { at = \"timestamp\", k = { type = \"timestamp\" } }\n\
@@ -81,10 +81,10 @@ fn times_of_older_records_are_read_as_they_were() {
                 [stages.stock]\nfrom = \"a\"\n\
                 enrich = { file = \"s.csv\", on = \"at\", schema = { at = \"timestamp\", n = \"int64\" } }\n\
                 [sinks.out]\nfrom = \"stock\"\nkind = \"print\"\n";
-    let folder = tempfile::tempdir().unwrap();
-    let store = store::open("kept", folder.path()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let store = store::open("kept", dir.path()).unwrap();
     let old = JobRecord { text: text.into(), ..JobRecord::default() };
-    let made = job(&*store, &old, folder.path()).unwrap();
+    let made = job(&*store, &old, dir.path()).unwrap();
     let OperatorSpec::Enrich(enrich) = &made.stages[0].operator else { panic!("an enrichment") };
     let columns = made.sources.iter().flat_map(|source| &source.schema).chain(&enrich.schema);
     let words: Vec<String> = columns.map(|column| column.type_word()).collect();
@@ -92,7 +92,7 @@ fn times_of_older_records_are_read_as_they_were() {
 
     let new =
         JobRecord { text: text.replace("b\"\nformat = \"binary", "b\"\nformat = \"json"), units_are_said: true, ..old };
-    let made = job(&*store, &new, folder.path()).unwrap();
+    let made = job(&*store, &new, dir.path()).unwrap();
     assert!(made.sources.iter().flat_map(|source| &source.schema).all(|column| column.type_word() == "timestamp"));
     assert!(has_times_without_unit(&made));
     // The records of jobs without such columns are those of earlier versions.

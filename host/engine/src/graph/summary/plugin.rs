@@ -1,10 +1,10 @@
-//! What a stage's plugins may do, in words.
+//! Describes the permissions and limits of a stage's plugins.
 
 use millstream_base::job::spec::{GrantSpec, OnError, OperatorSpec, PluginLimits, PluginSpec, RejectedMax, StageSpec};
 use millstream_base::units::{show_size, show_time};
 use std::time::Duration;
 
-/// Lines about the stage's plugin, or about the functions of its query: only what differs from the defaults.
+/// Returns lines about the stage's plugin, or about the functions of its query: only what differs from the defaults.
 pub(super) fn lines(spec: &StageSpec) -> Vec<String> {
     match &spec.operator {
         OperatorSpec::Plugin(plugin) | OperatorSpec::Cogroup { plugin, .. } => of_plugin(&spec.name, plugin),
@@ -22,7 +22,7 @@ pub(super) fn lines(spec: &StageSpec) -> Vec<String> {
 fn of_plugin(stage: &str, plugin: &PluginSpec) -> Vec<String> {
     let mut lines = Vec::new();
     if plugin.on_error == OnError::Reject {
-        lines.push(format!("rows that make a call fail go to {stage}.rejected, and the others go on"));
+        lines.push(format!("rows that make a call fail go to {stage}.rejected, and the others continue"));
     }
     lines.extend(plugin.rejected_max.map(|max| match max {
         RejectedMax::Rows(rows) => format!("more than {rows} rejected rows in a batch stop the job"),
@@ -39,29 +39,29 @@ fn of_plugin(stage: &str, plugin: &PluginSpec) -> Vec<String> {
     lines
 }
 
-/// A share in percent, without the digits that a float has behind what was written.
+/// Returns a share in percent, without rounding artifacts.
 fn percent(share: f64) -> f64 {
     (share * 1e8).round() / 1e6
 }
 
-/// What the plugin may read; the values of variables may be secrets.
+/// Describes what the plugin may read; the values of variables may be secrets.
 fn granted(grant: &GrantSpec) -> Option<String> {
-    let mut words: Vec<String> =
+    let mut items: Vec<String> =
         grant.files.iter().map(|(name, path)| format!("file {name} ({})", path.display())).collect();
-    words.extend(grant.env.keys().map(|name| format!("variable {name}")));
-    (!words.is_empty()).then(|| words.join("; "))
+    items.extend(grant.env.keys().map(|name| format!("variable {name}")));
+    (!items.is_empty()).then(|| items.join("; "))
 }
 
-/// The limits that are not the default ones, by the names of their keys.
+/// Describes the limits that differ from the defaults, by the names of their keys.
 fn limits(plugin: &PluginSpec) -> Option<String> {
     let (set, usual) = (&plugin.limits, &PluginLimits::default());
     let bytes = |key: &str, set: u64, usual: u64| (set != usual).then(|| format!("{key} {}", show_size(set)));
     let count = |key: &str, set: u64, usual: u64| (set != usual).then(|| format!("{key} {set}"));
     let time = |key: &str, set: Duration, usual: Duration| {
-        let words = if set.is_zero() { "without limit".into() } else { show_time(set) };
-        (set != usual).then(|| format!("{key} {words}"))
+        let items = if set.is_zero() { "without limit".into() } else { show_time(set) };
+        (set != usual).then(|| format!("{key} {items}"))
     };
-    let words: Vec<String> = [
+    let items: Vec<String> = [
         bytes("memory", set.memory_bytes_max, usual.memory_bytes_max),
         count("tables", set.table_elements_max, usual.table_elements_max),
         bytes("stack", set.stack_bytes_max, usual.stack_bytes_max),
@@ -88,5 +88,5 @@ fn limits(plugin: &PluginSpec) -> Option<String> {
     .into_iter()
     .flatten()
     .collect();
-    (!words.is_empty()).then(|| words.join(", "))
+    (!items.is_empty()).then(|| items.join(", "))
 }

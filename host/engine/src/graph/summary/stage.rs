@@ -1,22 +1,22 @@
-//! What a stage does, in words: defaults that were not written become visible.
+//! Describes a stage, including defaults that were not written.
 
 use super::super::{Graph, rejected_name};
 use super::plugin;
 use crate::event_time::node::EventTimeNode;
 use crate::operators::stage::{Operator, StageNode};
-use crate::operators::stage_words::time;
-use crate::operators::{window, words};
+use crate::operators::stage_text::time;
+use crate::operators::{description, window};
 use millstream_base::batch::types;
 use millstream_base::job::retry_source;
 use millstream_base::job::spec::{OnError, StageSpec};
 
-/// The lines below the one with the stage's columns, in the order in which rows meet what they tell.
+/// Returns the lines below the one with the stage's columns, in the order of processing.
 pub(super) fn lines(graph: &Graph, stage: &StageNode) -> Vec<String> {
     let Some(spec) = graph.spec.stages.iter().find(|spec| spec.name == stage.name) else { return Vec::new() };
     let mut lines = Vec::new();
-    lines.extend(stage.window.as_ref().map(|window| window::check::in_words(window, graph.spec.batch)));
+    lines.extend(stage.window.as_ref().map(|window| window::check::summary(window, graph.spec.batch)));
     lines.extend(stage.event_time.as_ref().map(|time| event_time(spec, time, &stage.operator)));
-    lines.extend(words::operator(spec));
+    lines.extend(description::operator(spec));
     if let Operator::Sql(node) = &stage.operator {
         lines.extend(node.lines());
     }
@@ -27,21 +27,21 @@ pub(super) fn lines(graph: &Graph, stage: &StageNode) -> Vec<String> {
     }
     lines.extend(plugin::lines(spec));
     lines.extend(rejected(graph, stage, spec));
-    let folder = graph.spec.sources.iter().find_map(|source| retry_source::folder_of(source, &stage.name));
-    lines.extend(folder.map(|path| format!("rows that `millstream retry` gives back come from {}", path.display())));
+    let dir = graph.spec.sources.iter().find_map(|source| retry_source::dir_of(source, &stage.name));
+    lines.extend(dir.map(|path| format!("rows that `millstream retry` gives back come from {}", path.display())));
     lines.extend(spec.filter.as_ref().map(|text| format!("filter {}", on_one_line(text))));
     lines.extend(spec.select.as_ref().map(|text| format!("select {}", on_one_line(text))));
     lines
 }
 
-/// The columns of the stage's rejected rows, where somebody wants them.
+/// Describes the columns of the stage's rejected rows, if they are used.
 fn rejected(graph: &Graph, stage: &StageNode, spec: &StageSpec) -> Option<String> {
     let name = rejected_name(&stage.name);
     let rejects = spec.plugins().iter().any(|plugin| plugin.on_error == OnError::Reject);
     let stages = graph.spec.stages.iter().flat_map(StageSpec::reads);
     let mut read = stages.chain(graph.spec.sinks.iter().flat_map(|sink| &sink.from));
-    let wanted = rejects || read.any(|from| *from == name);
-    wanted.then(|| format!("rejected rows to {name}: {}", types::describe(&stage.rejected.schema)))
+    let is_written = rejects || read.any(|from| *from == name);
+    is_written.then(|| format!("rejected rows to {name}: {}", types::describe(&stage.rejected.schema)))
 }
 
 pub(super) fn event_time(spec: &StageSpec, node: &EventTimeNode, operator: &Operator) -> String {
@@ -62,7 +62,7 @@ pub(super) fn event_time(spec: &StageSpec, node: &EventTimeNode, operator: &Oper
     format!("event time {}, lateness {lateness}, {late}; {idle}{ahead}", times.join(" and "))
 }
 
-/// A text of the job without its line breaks.
+/// Returns a text of the job without its line breaks.
 fn on_one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,12 +1,12 @@
-//! What `validate` says of each kind of stage.
+//! The output of `validate` for each kind of stage.
 
 use super::plugin;
 use super::stage::event_time;
 use crate::event_time::node::EventTimeNode;
+use crate::operators::description::operator;
 use crate::operators::stage::Operator;
-use crate::operators::window::check::in_words as window;
+use crate::operators::window::check::summary as window;
 use crate::operators::window::node::WindowNode;
-use crate::operators::words::operator;
 use millstream_base::job::spec::*;
 use std::time::Duration;
 
@@ -46,10 +46,10 @@ fn event_time_shows_who_is_waited_for() {
         horizon_us: None,
         ahead_us_max,
         clocks: Default::default(),
-        ends: Default::default(),
-        fed: Default::default(),
-        folders: Default::default(),
-        behind: Default::default(),
+        clock_ends: Default::default(),
+        feeds: Default::default(),
+        dirs: Default::default(),
+        holding: Default::default(),
     };
     assert_eq!(
         event_time(&spec, &node(None, None), &Operator::Union),
@@ -145,7 +145,7 @@ fn plugins_tell_what_they_may_do_beyond_the_defaults() {
     assert_eq!(
         plugin(strict),
         [
-            "rows that make a call fail go to s.rejected, and the others go on",
+            "rows that make a call fail go to s.rejected, and the others continue",
             "more than 7 % of the rows of a batch rejected stop the job",
         ]
     );
@@ -168,9 +168,9 @@ fn plugins_tell_what_they_may_do_beyond_the_defaults() {
         ..PluginLimits::default()
     };
     let limited = PluginSpec::new("p").limits(limits);
-    let told = "limits: memory 64MiB, time without limit, fuel 7, log_lines 1, compile 1500ms";
-    assert_eq!(plugin(limited.clone()), [told]);
+    let summary = "limits: memory 64MiB, time without limit, fuel 7, log_lines 1, compile 1500ms";
+    assert_eq!(plugin(limited.clone()), [summary]);
     let function = StageSpec::sql("s", ["a"], "select f(k) from a").function("f", limited).function("g", "g");
-    assert_eq!(plugin::lines(&function), [format!("function f: {told}")]);
+    assert_eq!(plugin::lines(&function), [format!("function f: {summary}")]);
     assert_eq!(plugin::lines(&StageSpec::union("s", ["a"])), Vec::<String>::new());
 }

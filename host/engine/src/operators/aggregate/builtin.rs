@@ -34,13 +34,13 @@ pub struct Builtin {
     functions: Vec<Function>,
     partial: SchemaRef,
     output: SchemaRef,
-    /// Windows of processing time take out what leaves them, and keys without rows stay.
+    /// Whether windows of processing time subtract what leaves them; keys without rows stay.
     pub inverse: bool,
-    /// The column that says what a row does: totals take out those that are deleted.
+    /// The column with each row's operation; totals subtract deleted rows.
     pub op: Option<usize>,
-    /// Of such rows, the values are kept: some function cannot take out again what it took in.
+    /// Whether the values of such rows are stored, because a function cannot subtract.
     pub keeps_values: bool,
-    /// Totals are put out as rows that go and come, with these columns.
+    /// The columns of changelog rows (insert/delete); set if totals are emitted as changes.
     pub changes: Option<SchemaRef>,
 }
 
@@ -50,57 +50,56 @@ struct Function {
     total: Total,
     /// The argument's column in the stage's input; `None` for `count(*)`.
     column: Option<usize>,
-    /// Its name.
+    /// The name of that column.
     column_name: Option<String>,
-    /// Its type; of `count(*)` any.
+    /// Type of that column; any type for `count(*)`.
     given: DataType,
-    /// The type that the function takes the argument in.
+    /// The type to which the argument is converted.
     argument: DataType,
-    /// What it does to values before and to results after.
+    /// Conversion of values before the function, and of results after it.
     convert: Convert,
     /// The output column.
     name: String,
-    /// How many columns its partial result has.
+    /// Number of columns of its partial result.
     state_columns: usize,
-    /// The types of these.
+    /// Types of the columns of the partial result.
     states: Vec<DataType>,
     function: AggregateFunction,
     distinct: bool,
-    /// The condition of the rows that it takes, with its text; `None`: all.
+    /// Condition on the rows, with its text; `None` takes all rows.
     filter: Option<(String, Expression)>,
 }
 
-/// What a function is, however its column is called.
+/// Identity of a function, independent of its column's name.
 pub struct FunctionParts<'a> {
     /// The output column.
     pub output: &'a str,
     /// The function and the type of its argument.
-    pub words: String,
-    /// The call, for people.
+    pub signature: String,
+    /// The call, as users see it.
     pub shown: String,
     /// The column of the input; `None` for `count(*)`.
     pub column: Option<&'a str>,
-    /// The condition of the rows that it takes.
+    /// Condition on the rows.
     pub filter: Option<&'a Expression>,
 }
 
-/// What happens to values before DataFusion's function sees them, and to its results, where it alone does not do what
-/// is wanted.
+/// Conversion of values before DataFusion's function, and of its results, if that function alone is not enough.
 #[derive(Clone, Copy, PartialEq)]
 enum Convert {
-    /// The argument is only cast to the type that the function takes.
+    /// The argument is only cast to the function's type.
     None,
-    /// `min` and `max` of floats compare whole numbers of the same order, where NaN is larger than all others, as in
-    /// Spark: as floats, what comes out would depend on where a NaN stands.
+    /// `min` and `max` of floats compare integers of the same order. NaN is greater than all others, as in Spark. Compared as floats, the result
+    /// would depend on the position of a NaN.
     Ordered,
-    /// `count(distinct …)` of floats takes 0 and -0 for one value, and all NaNs, as keys do.
+    /// `count(distinct …)` of floats treats 0 and -0 as one value, and all NaNs as one, as keys do.
     Canonical,
-    /// `sum` of int64 counts with 128 bits, so that a sum which does not fit is an error and not another number.
+    /// `sum` of int64 uses 128 bits, so that an overflow is an error and not a wrong number.
     Wide,
 }
 
 impl Builtin {
-    /// Checks columns and types. `keys` are the key columns' places in `input`. Errors name the output column.
+    /// Checks columns and types. `keys` are the indexes of the key columns in `input`. Errors name the output column.
     pub fn new(specs: &[AggregateSpec], keys: Vec<usize>, input: &SchemaRef) -> Result<Builtin> {
         let mut partial: Vec<Field> = keys.iter().map(|key| input.field(*key).clone()).collect();
         let mut output = partial.clone();
@@ -117,17 +116,17 @@ impl Builtin {
         Ok(Builtin { keys, functions, partial, output, inverse: false, op: None, keeps_values: false, changes: None })
     }
 
-    /// The stage's output: key columns, then one column for each aggregate.
+    /// Returns the stage's output columns: key columns, then one column per aggregate.
     pub fn output(&self) -> SchemaRef {
         self.output.clone()
     }
 
-    /// How many key columns a partial result begins with.
+    /// Returns the number of key columns at the start of a partial result.
     pub fn key_columns(&self) -> usize {
         self.keys.len()
     }
 
-    /// The partial result of some rows: a row for each key, and the hashes of the keys.
+    /// Returns the partial result of rows: one row per key, and the hashes of the keys.
     pub fn partial(
         &self,
         context: BatchContext,
@@ -142,7 +141,7 @@ impl Builtin {
         let mut accumulators = self.functions.iter().map(Function::accumulator).collect::<Result<Vec<_>>>()?;
         let values = self.functions.iter().map(|function| function.values(rows)).collect::<Result<Vec<_>>>()?;
         let taken = self.functions.iter().map(|function| function.taken(context, rows)).collect::<Result<Vec<_>>>()?;
-        let mut groups = if keys.is_empty() { Grouped::whole(0) } else { Grouped::default() };
+        let mut groups = if keys.is_empty() { Grouped::one_group(0) } else { Grouped::default() };
         grouper.begin();
         for start in (0..rows.num_rows()).step_by(ROWS_AT_ONCE) {
             let end = rows.num_rows().min(start + ROWS_AT_ONCE);
@@ -165,13 +164,13 @@ impl Builtin {
         Ok((RecordBatch::try_new(self.partial.clone(), columns).map_err(Error::arrow)?, groups.hashes))
     }
 
-    /// Puts partial results together, in the order given: a row for each key, or one row where there is no key.
+    /// Merges partial results in the given order: one row per key, or one row if there is no key.
     pub fn finish(&self, partials: &[RecordBatch], grouper: &mut Grouper) -> Result<RecordBatch> {
         let all = concat_batches(&self.partial, partials).map_err(Error::arrow)?;
         let key_count = self.keys.len();
         if all.num_rows() == 0 {
             let nothing = || Ok(RecordBatch::new_empty(self.output.clone()));
-            return if key_count == 0 { self.of_nothing() } else { nothing() };
+            return if key_count == 0 { self.empty_result() } else { nothing() };
         }
         let (groups, order) = group(&all.columns()[..key_count], all.num_rows(), grouper)?;
         let rows = UInt32Array::from_iter_values(order.iter().map(|group| groups.first_rows[*group as usize]));
@@ -190,25 +189,24 @@ impl Builtin {
         RecordBatch::try_new_with_options(self.output.clone(), columns, &options).map_err(Error::arrow)
     }
 
-    /// The row of a batch without rows, as SQL has it: counts are 0, all else is null. Group accumulators take it for
-    /// granted that each group has a row.
-    pub fn of_nothing(&self) -> Result<RecordBatch> {
-        let result = |function: &Function| function.result(function.total.of_nothing()?);
+    /// Returns the row of a batch without rows, as in SQL: counts are 0, all else is null. Group accumulators assume that each group has a row.
+    pub fn empty_result(&self) -> Result<RecordBatch> {
+        let result = |function: &Function| function.result(function.total.empty_result()?);
         let columns = self.functions.iter().map(result).collect::<Result<_>>()?;
         RecordBatch::try_new(self.output.clone(), columns).map_err(Error::arrow)
     }
 }
 
-/// A decimal of so many digits is summed up in one of ten more, as SQL has it: so many rows there never are that it would not fit.
+/// A decimal with up to this many digits is summed with ten more digits, as in SQL. No realistic number of rows overflows that.
 const SUM_DIGITS_MAX: u8 = 28;
 
-/// Rows that are grouped and aggregated together: few enough that their groups stay in the processor's nearest cache.
+/// Rows that are grouped and aggregated together. Their groups fit into the processor's nearest cache.
 const ROWS_AT_ONCE: usize = 4096;
 
 /// Groups rows by these key columns and orders the groups; without key columns there is one group.
 fn group(keys: &[ArrayRef], rows: usize, grouper: &mut Grouper) -> Result<(Grouped, Vec<u32>)> {
     if keys.is_empty() {
-        return Ok((Grouped::whole(rows), vec![0]));
+        return Ok((Grouped::one_group(rows), vec![0]));
     }
     let keys = Keys::encode(keys, rows).map_err(Error::arrow)?;
     let groups = grouper.group(&keys);
@@ -252,7 +250,7 @@ impl Function {
         self.total.accumulator()
     }
 
-    /// The type of its result.
+    /// Returns the type of its result.
     fn output(&self) -> DataType {
         match self.convert {
             Convert::Ordered => DataType::Float64,
@@ -261,7 +259,7 @@ impl Function {
         }
     }
 
-    /// Its results as they leave the stage.
+    /// Converts its results to the output type.
     fn result(&self, values: ArrayRef) -> Result<ArrayRef> {
         match self.convert {
             Convert::Ordered => Ok(unordered(&values)),
@@ -281,19 +279,19 @@ impl Function {
         ))
     }
 
-    /// Which rows it takes; `None`: all.
+    /// Returns which rows it takes; `None` means all.
     fn taken(&self, context: BatchContext, rows: &RecordBatch) -> Result<Option<BooleanArray>> {
         let Some((_, filter)) = &self.filter else { return Ok(None) };
         let taken = filter.evaluate(context, rows).map_err(|error| error.within(format!("`{}`", self.name)))?;
         let taken = taken.as_boolean_opt().ok_or_else(|| Error::bug("a filter that is neither true nor false"))?;
-        // Where it is null, the row is not taken.
+        // A row with a null condition is not taken.
         Ok(Some(match taken.nulls() {
             None => taken.clone(),
             Some(nulls) => BooleanArray::new(taken.values() & nulls.inner(), None),
         }))
     }
 
-    /// The argument's values. `count(*)` counts rows whatever they hold, so any column without nulls does.
+    /// Returns the argument's values. `count(*)` ignores values, so any column without nulls serves.
     fn values(&self, rows: &RecordBatch) -> Result<ArrayRef> {
         match self.column {
             None => Ok(Arc::new(BooleanArray::new(BooleanBuffer::new_unset(rows.num_rows()), None))),
@@ -305,7 +303,7 @@ impl Function {
     }
 }
 
-/// Floats as whole numbers of the same order; all NaNs are one, above all others.
+/// Converts floats to integers of the same order. All NaNs become one value, greater than all others.
 fn ordered(column: &ArrayRef) -> ArrayRef {
     let number = |value: f64| swap_order(if value.is_nan() { f64::NAN } else { value }.to_bits() as i64);
     match column.as_primitive_opt::<Float64Type>() {
@@ -314,7 +312,7 @@ fn ordered(column: &ArrayRef) -> ArrayRef {
     }
 }
 
-/// The floats that [`ordered`] made whole numbers of.
+/// Reverses [`ordered`].
 fn unordered(column: &ArrayRef) -> ArrayRef {
     let float = |value: i64| f64::from_bits(swap_order(value) as u64);
     match column.as_primitive_opt::<Int64Type>() {
@@ -323,13 +321,12 @@ fn unordered(column: &ArrayRef) -> ArrayRef {
     }
 }
 
-/// Bits of a float, in the order of floats, as a whole number in its order, and back: below zero the bits of a float
-/// grow away from zero.
+/// Maps the bits of a float to an integer of the same order, and back. Below zero the bits of a float grow away from zero.
 fn swap_order(bits: i64) -> i64 {
     bits ^ ((bits >> 63) & i64::MAX)
 }
 
-/// The condition of the rows that a function takes.
+/// Compiles the condition of a function.
 fn filter(spec: &AggregateSpec, input: &SchemaRef) -> Result<Option<(String, Expression)>> {
     let Some(text) = &spec.filter else { return Ok(None) };
     let within = |error: Error| error.within(format!("`{}`: filter", spec.output));
@@ -342,7 +339,7 @@ fn filter(spec: &AggregateSpec, input: &SchemaRef) -> Result<Option<(String, Exp
     Ok(Some((text.clone(), filter)))
 }
 
-/// The type in which a function takes its argument, or why it does not take it.
+/// Returns the type in which a function takes its argument, or an error if it does not support it.
 fn argument_type(spec: &AggregateSpec, given: &DataType) -> Result<DataType> {
     let kind = ColumnType::of(given);
     match (spec.function, &kind) {

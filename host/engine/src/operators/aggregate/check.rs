@@ -1,11 +1,11 @@
-//! Stages with built-in aggregates, and what checkpoints hold of aggregates over windows.
+//! Checks of stages with built-in aggregates, and checkpoint tables of aggregates over windows.
 
 use crate::checkpoint::types::{Column, Table};
 use crate::operators::aggregate::builtin::Builtin;
 use crate::operators::plugin::node::PluginNode;
 use crate::operators::stage::Operator;
 use crate::operators::stage_check::{CheckedStage, StageCheck};
-use crate::operators::stage_words::StageWords;
+use crate::operators::stage_text::StageText;
 use crate::operators::window;
 use crate::operators::window::node::WindowNode;
 use crate::operators::window::state::panes::pane_field;
@@ -32,18 +32,18 @@ pub fn check(check: &StageCheck<'_>, columns: &[AggregateSpec], inverse: bool) -
         output = with_operation(check, &output)?;
         builtin.changes = Some(output.clone());
     }
-    // A key whose rows have all gone is known by their number.
+    // The row count says when a key has no rows left.
     let counts = builtin.changes.is_some() || builtin.without_inverse().is_some();
     builtin.keeps_values = builtin.op.is_some() && counts;
     let accumulators = builtin.accumulators()?;
     let tables = match builtin.keeps_values {
         true => tables_of_values(check, &builtin),
-        false => tables(check, &accumulators, &words(&builtin), &builtin.reads(), inverse)?,
+        false => tables(check, &accumulators, &description(&builtin), &builtin.reads(), inverse)?,
     };
-    Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Aggregate(builtin)) })
+    Ok(CheckedStage { tables, ..CheckedStage::new(output, Operator::Aggregate(builtin)) })
 }
 
-/// The rows with the column that says what they do.
+/// Appends the column with each row's operation.
 fn with_operation(check: &StageCheck<'_>, rows: &Schema) -> Result<SchemaRef> {
     let op = check.spec.op.as_deref().unwrap_or(OPERATION);
     if rows.index_of(op).is_ok() {
@@ -62,20 +62,20 @@ fn check_op(builtin: &Builtin) -> Result<()> {
     }
 }
 
-/// The functions in words, and how they are put out: what follows them knows the rows that it was told of.
-fn words(builtin: &Builtin) -> String {
-    format!("{}{}", builtin.words(), if builtin.changes.is_some() { ", emitted as changes" } else { "" })
+/// Describes the functions and how they are emitted. Operators downstream rely on the rows that they received.
+fn description(builtin: &Builtin) -> String {
+    format!("{}{}", builtin.description(), if builtin.changes.is_some() { ", emitted as changes" } else { "" })
 }
 
-/// The table of the values of a stage with totals of rows that are deleted again: one for each column whose values are kept, from 1 on.
+/// Returns the name of a table of values, numbered from 1: one per column with stored values.
 pub fn values_table(stage: &str, number: usize) -> String {
     format!("{stage}.values{number}")
 }
 
-/// What checkpoints hold where values are kept.
+/// Returns the checkpoint tables of stored values.
 fn tables_of_values(check: &StageCheck<'_>, builtin: &Builtin) -> Vec<Table> {
     let name = &check.spec.name;
-    let identity = format!("totals of rows that are deleted again, {}", words(builtin));
+    let identity = format!("totals of rows that are deleted again, {}", description(builtin));
     let table = |(number, columns): (usize, [Vec<Column>; 3])| {
         let name = if number == 0 { name.clone() } else { values_table(name, number) };
         Table::of_stage(name, identity.clone(), columns).reading(builtin.reads())
@@ -99,7 +99,7 @@ fn check_inverse(check: &StageCheck<'_>, builtin: &Builtin) -> Result<()> {
     }
 }
 
-/// What checkpoints hold of a plugin of world `aggregate` over windows.
+/// Returns the checkpoint tables of an `aggregate` plugin over windows.
 pub fn plugin_tables(check: &StageCheck<'_>, node: &PluginNode) -> Result<Vec<Table>> {
     tables(check, &node.description.state, "", "the plugin's columns", node.description.inverse)
 }
@@ -107,18 +107,20 @@ pub fn plugin_tables(check: &StageCheck<'_>, node: &PluginNode) -> Result<Vec<Ta
 fn tables(
     check: &StageCheck<'_>,
     accumulators: &Schema,
-    words: &str,
+    functions_text: &str,
     columns_read: &str,
     inverse: bool,
 ) -> Result<Vec<Table>> {
     let reads = window::check::reads(columns_read, check.window);
     let (key, accumulators) = (Column::of(check.key_schema()?.fields()), Column::of(accumulators.fields()));
-    let window = check.window.map_or(String::new(), WindowNode::words);
-    let words = if words.is_empty() { String::new() } else { format!(", {words}") };
+    let window = check.window.map_or(String::new(), WindowNode::description);
+    let functions_text = if functions_text.is_empty() { String::new() } else { format!(", {functions_text}") };
     let batches = match check.window {
         Some(WindowNode::All) => {
             let columns = [key, Vec::new(), accumulators];
-            return Ok(vec![Table::of_stage(&check.spec.name, format!("{window}{words}"), columns).reading(reads)]);
+            return Ok(vec![
+                Table::of_stage(&check.spec.name, format!("{window}{functions_text}"), columns).reading(reads),
+            ]);
         }
         Some(WindowNode::Batches { .. }) => true,
         Some(WindowNode::Sliding { .. }) => false,
@@ -126,11 +128,11 @@ fn tables(
     };
     let inverse = if inverse && batches { ", with inverse" } else { "" };
     let columns = [key, Column::of([&Arc::new(pane_field())]), accumulators];
-    Ok(vec![Table::of_stage(&check.spec.name, format!("{window}{inverse}{words}"), columns).reading(reads)])
+    Ok(vec![Table::of_stage(&check.spec.name, format!("{window}{inverse}{functions_text}"), columns).reading(reads)])
 }
 
-/// What the stage does, in words.
-pub fn in_words(words: &StageWords<'_>, inverse: bool) -> Option<String> {
-    let takes_out = inverse && words.spec.event_time.is_none();
+/// Describes what the stage does.
+pub fn summary(text: &StageText<'_>, inverse: bool) -> Option<String> {
+    let takes_out = inverse && text.spec.event_time.is_none();
     takes_out.then(|| "what leaves a window is taken out by the inverse".into())
 }

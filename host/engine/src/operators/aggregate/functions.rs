@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// The functions of one stage on one worker.
 pub enum Functions {
-    /// Built-in ones.
+    /// Built-in functions.
     Builtin(Box<Builtins>),
     /// A plugin of world `aggregate`.
     Plugin(Box<Reducer>),
@@ -24,35 +24,35 @@ pub enum Functions {
 /// Built-in functions.
 pub struct Builtins {
     plain: Builtin,
-    /// The same functions, with the pane as one more key column.
+    /// The same functions, with the pane as an additional key column.
     by_pane: Builtin,
     grouper: Grouper,
 }
 
-/// A plugin's functions.
+/// The functions of a plugin.
 pub struct Reducer {
     /// Calls the plugin.
     pub caller: Caller,
     /// The columns of the stage's input.
     pub input: SchemaRef,
-    /// Places of the key columns in it.
+    /// Indexes of its key columns.
     pub key: Vec<usize>,
-    /// Places of the columns that the plugin reads.
+    /// Indexes of the columns that the plugin reads.
     pub reads: Vec<usize>,
     /// The columns of its accumulators.
     pub state: SchemaRef,
-    /// Scratch.
+    /// Scratch buffers.
     pub grouper: Grouper,
 }
 
 impl Functions {
-    /// Built-in functions over rows with so many columns.
+    /// Wraps built-in functions over rows with `columns` columns.
     pub fn builtin(builtin: &Builtin, columns: usize) -> Functions {
         let by_pane = builtin.by_pane(columns, pane_field());
         Functions::Builtin(Box::new(Builtins { plain: builtin.clone(), by_pane, grouper: Grouper::default() }))
     }
 
-    /// The partial results of some rows: key columns and what [`Accumulate::merge`] takes.
+    /// Returns the partial results of rows: key columns and the input of [`Accumulate::merge`].
     pub fn partial(&mut self, context: CallContext, rows: &RecordBatch) -> Result<RecordBatch> {
         match self {
             Functions::Builtin(own) => Ok(own.plain.partial(of_call(context), rows, &mut own.grouper)?.0),
@@ -60,15 +60,14 @@ impl Functions {
         }
     }
 
-    /// As [`Functions::partial`], by key and pane: the column behind the key columns. Runs of rows say how many rows
-    /// that follow each other are in a pane.
+    /// As [`Functions::partial`], by key and pane; the pane is the column after the key columns. `runs` counts the consecutive rows of each pane.
     pub fn partial_by_pane(
         &mut self,
         context: CallContext,
         rows: &RecordBatch,
         runs: &[(i64, usize)],
     ) -> Result<Vec<RecordBatch>> {
-        /// Shorter runs are not worth being aggregated one by one.
+        /// Shorter runs are not aggregated one by one.
         const RUN_ROWS_MIN: usize = 64;
         if let Functions::Builtin(own) = self
             && runs.len() * RUN_ROWS_MIN <= rows.num_rows().max(RUN_ROWS_MIN)
@@ -95,7 +94,7 @@ impl Functions {
         }])
     }
 
-    /// The columns of partial results.
+    /// Returns the columns of partial results.
     pub fn partial_schema(&self, by_pane: bool) -> SchemaRef {
         match self {
             Functions::Builtin(own) if by_pane => own.by_pane.partial_schema().clone(),
@@ -104,7 +103,7 @@ impl Functions {
         }
     }
 
-    /// The columns of accumulators.
+    /// Returns the columns of accumulators.
     pub fn accumulators(&self) -> Result<SchemaRef> {
         match self {
             Functions::Builtin(own) => own.plain.accumulators(),
@@ -112,7 +111,7 @@ impl Functions {
         }
     }
 
-    /// The results of keys: their columns behind the key's.
+    /// Returns the result columns of keys, without the key columns.
     pub fn lower(
         &mut self,
         context: CallContext,
@@ -128,21 +127,21 @@ impl Functions {
         }
     }
 
-    /// The results of no rows without a key; a plugin has none.
-    pub fn of_nothing(&self) -> Result<Option<RecordBatch>> {
+    /// Returns the results of no rows without a key; `None` for a plugin.
+    pub fn empty_result(&self) -> Result<Option<RecordBatch>> {
         match self {
-            Functions::Builtin(own) => own.plain.of_nothing().map(Some),
+            Functions::Builtin(own) => own.plain.empty_result().map(Some),
             Functions::Plugin(_) => Ok(None),
         }
     }
 
-    /// The functions as the windows of a batch use them.
-    pub fn within(&mut self, context: CallContext) -> BatchFunctions<'_> {
+    /// Binds the functions to a batch, for its windows.
+    pub fn for_batch(&mut self, context: CallContext) -> BatchFunctions<'_> {
         BatchFunctions { functions: self, context }
     }
 }
 
-/// The batch of a call, for conditions of built-in functions.
+/// Returns the batch of a call, for conditions of built-in functions.
 fn of_call(context: CallContext) -> BatchContext {
     BatchContext::new(context.batch, context.time)
 }
@@ -157,7 +156,7 @@ impl Builtins {
 
 impl Reducer {
     fn partial_schema(&self, by_pane: bool) -> SchemaRef {
-        let keys = self.key.iter().filter_map(|place| self.input.fields().get(*place)).cloned();
+        let keys = self.key.iter().filter_map(|index| self.input.fields().get(*index)).cloned();
         let pane = by_pane.then(|| Arc::new(pane_field()));
         let fields: Vec<Arc<Field>> = keys.chain(pane).chain(self.state.fields().iter().cloned()).collect();
         Arc::new(Schema::new(fields))
@@ -172,7 +171,7 @@ impl Reducer {
     }
 }
 
-/// The functions of a stage while one batch calls them.
+/// The functions of a stage during one batch.
 pub struct BatchFunctions<'a> {
     functions: &'a mut Functions,
     context: CallContext,
@@ -197,10 +196,10 @@ impl Accumulate for BatchFunctions<'_> {
         }
     }
 
-    fn inverse(&mut self, whole: &RecordBatch, part: &RecordBatch) -> Result<RecordBatch> {
+    fn inverse(&mut self, total: &RecordBatch, part: &RecordBatch) -> Result<RecordBatch> {
         match self.functions {
-            Functions::Builtin(own) => own.plain.inverse(whole, part),
-            Functions::Plugin(own) => own.caller.inverse(self.context, whole, part),
+            Functions::Builtin(own) => own.plain.inverse(total, part),
+            Functions::Plugin(own) => own.caller.inverse(self.context, total, part),
         }
     }
 }

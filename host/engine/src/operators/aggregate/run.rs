@@ -4,7 +4,7 @@ use crate::exchange::{parts_of, split_by_key};
 use crate::operators::aggregate::builtin::Builtin;
 use crate::operators::context::BuildContext;
 use crate::operators::plugin::node::PluginNode;
-use crate::operators::plugin::run::{OperatorPlugin, WholeRows};
+use crate::operators::plugin::run::{OperatorPlugin, ReadableRows};
 use crate::operators::plugin::shadow::run::{AggregateShadow, ShadowSlot};
 use crate::operators::stage::StageNode;
 use crate::timely_ext::{Parts, SHADOW, each_batch, each_part};
@@ -18,7 +18,7 @@ use millstream_base::ids::PartOrder;
 use millstream_plugins::plugin::reduce::{self, combine_by_key};
 use std::sync::Arc;
 
-/// Built-in aggregates: rows, and no rejected rows.
+/// Runs built-in aggregates: a stream of rows, none rejected.
 pub fn aggregate<'s>(
     stage: &StageNode,
     builtin: &Builtin,
@@ -43,7 +43,7 @@ pub fn aggregate<'s>(
         failure,
         |part| part.to,
         move |context, parts, output| {
-            // Without a key there is one row a batch, also of nothing; it belongs to worker 0.
+            // Without a key there is one row per batch, even if the batch is empty. It belongs to worker 0.
             if parts.is_empty() && (builtin.key_columns() > 0 || index > 0) {
                 return Ok(());
             }
@@ -58,7 +58,7 @@ pub fn aggregate<'s>(
     )
 }
 
-/// A plugin of world `aggregate`: its rows, and its rejected rows.
+/// Runs an `aggregate` plugin: a stream of rows, and one of rejected rows.
 pub fn reduce<'s>(
     stage: &StageNode,
     node: &PluginNode,
@@ -72,20 +72,20 @@ pub fn reduce<'s>(
     let between: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
 
     let mut lifting = OperatorPlugin::new(stage, node, build);
-    let mut whole = WholeRows::to_lift(stage, node, build);
+    let mut readable = ReadableRows::to_lift(stage, node, build);
     let (key, schema, peers, mut grouper) = (stage.key.clone(), between.clone(), build.peers, Grouper::default());
     let mut shadow = ShadowSlot::default();
-    let (partial, refused) =
+    let (partial, rejected) =
         each_part(input, &format!("{} lift", stage.name), failure.clone(), move |context, part, output| {
             let lifting = lifting.renewed(&mut shadow, AggregateShadow::of_half)?;
-            let rows = whole.of(context, &part, output)?;
+            let rows = readable.select(context, &part, output)?;
             if let Some(run) = shadow.in_batch(context) {
                 run.lift(context, &part, part.rows.num_rows() - rows.num_rows(), peers, output);
             }
             if rows.num_rows() == 0 {
                 return Ok(());
             }
-            let lifted = lifting.lift(context.call(), &rows.project(&whole.reads).map_err(Error::arrow)?)?;
+            let lifted = lifting.lift(context.call(), &rows.project(&readable.reads).map_err(Error::arrow)?)?;
             let keys: Vec<ArrayRef> = key.iter().map(|key| canonical_column(rows.column(*key))).collect();
             let reduced = combine_by_key(lifting, context.call(), &keys, lifted, &mut grouper)?;
             let rows = reduce::with_keys(&schema, &reduced.keys, &reduced.accumulators)?;
@@ -134,5 +134,5 @@ pub fn reduce<'s>(
             Ok(())
         },
     );
-    Ok((rows, refused))
+    Ok((rows, rejected))
 }

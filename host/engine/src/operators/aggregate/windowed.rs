@@ -1,5 +1,5 @@
-//! Aggregates over sliding windows, of processing time and of event time: on each part, then by key and pane on the
-//! worker that owns the key. Running totals are a window without an end.
+//! Aggregates over sliding windows, of processing time and of event time. Rows are aggregated in each part, then by key and pane on the worker that
+//! owns the key. Running totals are a window without an end.
 
 mod batches;
 mod changed;
@@ -17,7 +17,7 @@ use crate::operators::window::check::aggregated;
 use crate::operators::window::node::WindowNode;
 use crate::operators::window::state::partial::{PartialRows, Window};
 use crate::operators::window::state::rows::Slices;
-use crate::timely_ext::{Output, each_batch_that_holds, each_batch_with_state};
+use crate::timely_ext::{Output, each_batch_with_holds, each_batch_with_state};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{concat, concat_batches};
 use arrow::datatypes::SchemaRef;
@@ -36,38 +36,39 @@ pub fn build<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s, '
     let ticks = build.ticks.clone();
     match (stage.window, &stage.event_time, input.progress) {
         (Some(WindowNode::Batches { size_us, slide_us }), _, _) => {
-            let (parts, rejected) = partial::of_batches(stage, input.parts, build)?;
+            let (parts, rejected) = partial::batch_partials(stage, input.parts, build)?;
             let work = batches::BatchWindowWork::new(stage, size_us, slide_us, build)?;
             let (rows, _, changes) =
                 each_batch_with_state(parts, ticks, &stage.name, failure, |part: &Part| part.to, work);
-            Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
+            Ok(StageStreams { changes: vec![changes], ..StageStreams::new(rows, rejected) })
         }
         (Some(WindowNode::All), _, _) if !stage.keeps_totals() => values::build(stage, input.parts, build),
         (Some(WindowNode::All), _, _) => {
-            let (parts, rejected) = partial::of_batches(stage, input.parts, build)?;
+            let (parts, rejected) = partial::batch_partials(stage, input.parts, build)?;
             let work = totals::TotalsWork::new(stage, build)?;
             let (rows, _, changes) =
                 each_batch_with_state(parts, ticks, &stage.name, failure, |part: &Part| part.to, work);
-            Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
+            Ok(StageStreams { changes: vec![changes], ..StageStreams::new(rows, rejected) })
         }
         (Some(WindowNode::Sliding { size_us, slide_us, begin, update }), Some(node), Some(progress)) => {
-            let slices = Slices::new(size_us, slide_us).beginning(begin);
-            let (parts, refused) = partial::of_times(stage, node, slices, input.parts, progress.clone(), build)?;
-            let clock = crate::operators::event_time::telling_clock(stage, node, build)?;
+            let slices = Slices::new(size_us, slide_us).with_begin(begin);
+            let (parts, rejections) =
+                partial::time_partials(stage, node, slices, input.parts, progress.clone(), build)?;
+            let clock = crate::operators::event_time::reporting_clock(stage, node, build)?;
             let work = times::TimeWindowWork::new(stage, slices, update, build)?;
             let time = Some((progress, clock));
-            let place = build.graph.held_place(stage);
+            let position = build.graph.held_index(stage);
             let to = |part: &Part| part.to;
             let (rows, _, changes, holds) =
-                each_batch_that_holds(parts, time, place, ticks, &stage.name, failure, to, work);
-            let (rejected, late) = split_late(refused);
+                each_batch_with_holds(parts, time, position, ticks, &stage.name, failure, to, work);
+            let (rejected, late) = split_late(rejections);
             Ok(StageStreams { rows, rejected, sides: vec![late], changes: vec![changes], holds: Some(holds) })
         }
         _ => Err(Error::bug("an aggregate over windows without windows")),
     }
 }
 
-/// The functions of a stage, for one operator on this worker.
+/// Creates the functions of a stage, for one operator on this worker.
 pub fn functions(stage: &StageNode, metrics: &Counts) -> Result<Functions> {
     match &stage.operator {
         Operator::Aggregate(builtin) => Ok(Functions::builtin(builtin, stage.input.fields().len())),
@@ -79,11 +80,11 @@ pub fn functions(stage: &StageNode, metrics: &Counts) -> Result<Functions> {
             state: node.description.state.clone(),
             grouper: Grouper::default(),
         }))),
-        _ => Err(Error::bug("windows of an aggregate that is none")),
+        _ => Err(Error::bug("windows of a stage without an aggregate")),
     }
 }
 
-/// Puts together what the parts of a batch brought to this worker.
+/// Concatenates the parts of a batch on this worker.
 fn gather(parts: Vec<Part>, schema: &SchemaRef, keys: usize) -> Result<Option<PartialRows>> {
     let parts: Vec<RecordBatch> = parts.into_iter().map(|part| part.rows).collect();
     let all = match parts.as_slice() {
@@ -95,7 +96,7 @@ fn gather(parts: Vec<Part>, schema: &SchemaRef, keys: usize) -> Result<Option<Pa
     Ok(Some(PartialRows { keys: keys.to_vec(), partial: partial.to_vec(), rows: all.num_rows() }))
 }
 
-/// Makes rows of windows and puts them out.
+/// Builds the rows of windows and emits them.
 struct WindowOutput {
     functions: Functions,
     /// The columns of the operator's rows.
@@ -117,19 +118,19 @@ impl WindowOutput {
             has_key: !stage.key.is_empty(),
             index: build.index,
             metrics,
-            current: CurrentPlugin::of(stage, build.versions),
+            current: CurrentPlugin::new(stage, build.versions),
         })
     }
 
-    /// A batch begins. Whether the functions are others than in the batch before, so that what was made with them and is in
-    /// no checkpoint must be made anew: a job that goes on from the checkpoint between both would make it with these.
+    /// Starts a batch. Returns whether the functions changed since the previous batch. In that case, results that are in no checkpoint must be
+    /// recomputed. A job resumed from the checkpoint between both batches would use the new functions.
     fn renew(&mut self) -> Result<bool> {
         let Some(stage) = self.current.renewed() else { return Ok(false) };
         self.functions = functions(&stage, &self.metrics)?;
         Ok(true)
     }
 
-    /// The rows of windows, one behind the other.
+    /// Returns the rows of windows, concatenated.
     fn rows(&mut self, context: BatchContext, windows: &[Window]) -> Result<RecordBatch> {
         let keys = columns_of(windows)?;
         let accumulators = match windows {
@@ -153,11 +154,11 @@ impl WindowOutput {
         RecordBatch::try_new_with_options(self.output.clone(), columns, &options).map_err(Error::arrow)
     }
 
-    /// Puts out windows of event time.
-    fn put_out(&mut self, context: BatchContext, windows: &[Window], output: &mut Output) -> Result<()> {
-        // Few calls of a plugin, none of which gets more than it should unless a window alone is larger.
+    /// Emits windows of event time.
+    fn emit(&mut self, context: BatchContext, windows: &[Window], output: &mut Output) -> Result<()> {
+        // Few plugin calls; each is within the size limit unless a single window is larger.
         let mut rest = windows;
-        // Of one window there may be several pieces.
+        // One window may have several pieces.
         let mut number = 0;
         while !rest.is_empty() {
             let mut rows = 0;
@@ -182,15 +183,15 @@ impl WindowOutput {
     }
 }
 
-/// The key columns of windows, one behind the other.
+/// Returns the key columns of windows, concatenated.
 fn columns_of(windows: &[Window]) -> Result<Vec<ArrayRef>> {
     match windows {
         [only] => Ok(only.keys.clone()),
         all => {
             let count = all.first().map_or(0, |window| window.keys.len());
-            let column = |place: usize| {
+            let column = |position: usize| {
                 let columns: Vec<&dyn arrow::array::Array> =
-                    all.iter().filter_map(|window| window.keys.get(place)).map(|column| column.as_ref()).collect();
+                    all.iter().filter_map(|window| window.keys.get(position)).map(|column| column.as_ref()).collect();
                 concat(&columns).map_err(Error::arrow)
             };
             (0..count).map(column).collect()

@@ -1,10 +1,10 @@
-//! Stages with a plugin of world `cogroup`: its inputs, and the key that they have in common.
+//! Checks of stages with a `cogroup` plugin: its inputs, and their common key.
 
 use crate::operators::cogroup::node::{CogroupInput, CogroupNode};
-use crate::operators::plugin::check::{check_key, check_options, load, read_places, world_of};
+use crate::operators::plugin::check::{check_key, check_options, load, read_indexes, world_of};
 use crate::operators::stage::{InputNode, Operator};
 use crate::operators::stage_check::{CheckedStage, StageCheck};
-use crate::operators::stage_words::StageWords;
+use crate::operators::stage_text::StageText;
 use crate::operators::window;
 use crate::operators::window::node::WindowNode;
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -14,7 +14,7 @@ use millstream_base::job::spec::PluginSpec;
 use millstream_plugins::plugin::World;
 use std::sync::Arc;
 
-/// Checks a stage with a plugin of world `cogroup`.
+/// Checks a stage with a `cogroup` plugin.
 pub fn check(check: &StageCheck<'_>, spec: &PluginSpec) -> Result<CheckedStage> {
     let windowed = check.window.is_some_and(WindowNode::of_event_time);
     let schema =
@@ -49,37 +49,37 @@ pub fn check(check: &StageCheck<'_>, spec: &PluginSpec) -> Result<CheckedStage> 
             schema: schema.clone(),
             own_columns: input.schema.fields().len(),
             key: key_of_input(&key, input, schema)?,
-            reads: read_places(needs, schema, &plugin_name, &input.from)?,
+            reads: read_indexes(needs, schema, &plugin_name, &input.from)?,
             needs: needs.clone(),
         })
     };
     let inputs = check.inputs.iter().zip(&schemas).zip(&description.inputs).map(input).collect::<Result<_>>()?;
     let output = description.output.clone();
-    Ok(CheckedStage::of(output, Operator::Cogroup(Box::new(CogroupNode { plugin, key, inputs }))))
+    Ok(CheckedStage::new(output, Operator::Cogroup(Box::new(CogroupNode { plugin, key, inputs }))))
 }
 
-/// Finds the key columns, which are those of the first input, in another one.
+/// Finds the key columns, which are those of the first input, in another input.
 fn key_of_input(key: &Schema, input: &InputNode, schema: &Schema) -> Result<Vec<usize>> {
-    let place = |field: &Arc<Field>| {
+    let index = |field: &Arc<Field>| {
         let (name, needs) = (field.name(), ColumnType::of(field.data_type()));
-        let Ok(place) = schema.index_of(name) else {
+        let Ok(index) = schema.index_of(name) else {
             return Err(Error::job(format!(
                 "key `{name}`: `{}` has no such column; it has: {}",
                 input.name,
                 types::describe(schema)
             )));
         };
-        let has = ColumnType::of(schema.field(place).data_type());
+        let has = ColumnType::of(schema.field(index).data_type());
         if has != needs {
             let input = &input.name;
             return Err(Error::job(format!("key `{name}` is {needs} in the first input and {has} in `{input}`")));
         }
-        Ok(place)
+        Ok(index)
     };
-    key.fields().iter().map(place).collect()
+    key.fields().iter().map(index).collect()
 }
 
-/// What the stage does, in words.
-pub fn in_words(words: &StageWords<'_>) -> String {
-    format!("cogroup of {}{} in each {}", words.inputs().join(", "), words.each(" by "), words.rows())
+/// Describes what the stage does.
+pub fn summary(text: &StageText<'_>) -> String {
+    format!("cogroup of {}{} in each {}", text.inputs().join(", "), text.each(" by "), text.rows())
 }

@@ -1,5 +1,5 @@
-//! Stages with a plugin of world `cogroup`: the rows of all inputs go to the worker that owns their key, and the plugin is
-//! called with all rows of a key side by side.
+//! Stages with a `cogroup` plugin. The rows of all inputs go to the worker that owns their key. The plugin is called with all rows of a key, input by
+//! input.
 
 use crate::exchange::{parts_of, split_by_key};
 use crate::operators::by_key::{hashes, keys};
@@ -14,13 +14,13 @@ use crate::operators::update::state::GroupCursor;
 use crate::operators::window::node::WindowNode;
 use crate::operators::window::state::bounds;
 use crate::state::StateTable;
-use crate::timely_ext::{BatchWork, Output, each_batch_in_time, each_part};
+use crate::timely_ext::{BatchWork, Output, each_batch_with_event_time, each_part};
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::Schema;
 use millstream_base::batch::group::sort_by_rank;
 use millstream_base::batch::part::Part;
-use millstream_base::batch::rejected::{RefusedRow, RejectedRows, without_nulls};
+use millstream_base::batch::rejected::{RejectedRow, RejectedRows, without_nulls};
 use millstream_base::batch::slices::RowBytes;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
@@ -41,10 +41,10 @@ pub fn build<'s>(
     let metrics = build.metrics.of(&stage.name);
     let failure = build.failure.clone();
     let timed = input.progress.is_some();
-    let (whole, nulls) = each_part(input.parts, &format!("{} by key", stage.name), failure.clone(), {
+    let (readable, nulls) = each_part(input.parts, &format!("{} by key", stage.name), failure.clone(), {
         let (mut node, metrics, peers) = (node.clone(), metrics.clone(), build.peers);
         let mut rejected = stage.rejected.clone();
-        let mut current = CurrentPlugin::of(stage, build.versions);
+        let mut current = CurrentPlugin::new(stage, build.versions);
         move |context, part, output| {
             if let Some(stage) = current.renewed() {
                 (node, rejected) = (node_of(&stage)?.clone(), stage.rejected.clone());
@@ -54,8 +54,8 @@ pub fn build<'s>(
             let (rows, nulls) = without_nulls(part.rows.clone(), &input.reads, &input.needs).map_err(Error::arrow)?;
             metrics.add_rejected(nulls.len());
             if !nulls.is_empty() {
-                let refused = refused_rows(&rejected, context, input, &part.rows, &nulls)?;
-                output.reject(context, part.order.clone().then(part.input.into()), refused);
+                let bad_rows = rejected_rows(&rejected, context, input, &part.rows, &nulls)?;
+                output.reject(context, part.order.clone().then(part.input.into()), bad_rows);
             }
             let split = split_by_key(&rows, &hashes(&input.key, &rows)?, peers).map_err(Error::arrow)?;
             output.rows.extend(parts_of(split, &part).filter(|part| part.rows.num_rows() > 0));
@@ -66,39 +66,39 @@ pub fn build<'s>(
         node: node.clone(),
         rejected: stage.rejected.clone(),
         caller: caller(&node.plugin, &metrics),
-        current: CurrentPlugin::of(stage, build.versions),
+        current: CurrentPlugin::new(stage, build.versions),
         shadow: ShadowSlot::default(),
         metrics,
         worker: build.index as u64,
         windowed: stage.window.as_ref().is_some_and(WindowNode::of_event_time),
     };
-    let time = event_time::of(stage, input.progress, build)?;
-    let (rows, refused, changes) =
-        each_batch_in_time(whole, time, build.ticks.clone(), &stage.name, failure, |part| part.to, work);
-    let (refused, late) = split_late(refused);
+    let time = event_time::progress_and_clock(stage, input.progress, build)?;
+    let (rows, bad_rows, changes) =
+        each_batch_with_event_time(readable, time, build.ticks.clone(), &stage.name, failure, |part| part.to, work);
+    let (bad_rows, late) = split_late(bad_rows);
     let sides = if timed { vec![late] } else { Vec::new() };
-    Ok(StageStreams { sides, changes: vec![changes], ..StageStreams::of(rows, refused.concat(nulls)) })
+    Ok(StageStreams { sides, changes: vec![changes], ..StageStreams::new(rows, bad_rows.concat(nulls)) })
 }
 
-/// The operator of a stage whose plugin was replaced.
+/// Returns the operator of a stage whose plugin may have been replaced.
 fn node_of(stage: &StageNode) -> Result<&CogroupNode> {
     match &stage.operator {
         Operator::Cogroup(node) => Ok(node),
-        _ => Err(Error::bug("a stage that cogroups no more")),
+        _ => Err(Error::bug("a stage that no longer cogroups")),
     }
 }
 
-/// Refused rows of an input, as they came into the stage.
-fn refused_rows(
+/// Returns rejected rows of an input, with the columns of the input.
+fn rejected_rows(
     rejected: &RejectedRows,
     context: BatchContext,
     input: &CogroupInput,
     rows: &RecordBatch,
-    refused: &[RefusedRow],
+    bad_rows: &[RejectedRow],
 ) -> Result<RecordBatch> {
     let own: Vec<usize> = (0..input.own_columns).collect();
     let rows = rows.project(&own).map_err(Error::arrow)?;
-    rejected.rows(context.id, &input.name, &rows, refused)
+    rejected.rows(context.id, &input.name, &rows, bad_rows)
 }
 
 /// The stage on one worker.
@@ -107,19 +107,19 @@ struct CogroupWork {
     rejected: RejectedRows,
     caller: Caller,
     current: CurrentPlugin,
-    /// The next version, where it runs in a shadow.
+    /// The next plugin version, if it runs in a shadow.
     shadow: ShadowSlot<Caller>,
     metrics: Counts,
     worker: u64,
-    /// Rows are those of windows, whose bounds are their last two columns.
+    /// Whether rows come from windows, whose bounds are the last two columns.
     windowed: bool,
 }
 
-/// Rejected rows come behind those that were refused for a null, whose order is that of their parts.
-const REFUSED_ORDER: u64 = u64::MAX;
+/// Rejected rows follow those that were rejected for a null key, which keep the order of their parts.
+const REJECTED_ORDER: u64 = u64::MAX;
 
-/// The rows of each input that meet: those of the batch, or of one window.
-type MeetingRows = Vec<Vec<RecordBatch>>;
+/// The rows of each input that are grouped together: those of the batch, or of one window.
+type RowsByInput = Vec<Vec<RecordBatch>>;
 
 impl BatchWork for CogroupWork {
     fn tables(&mut self) -> Vec<&mut StateTable> {
@@ -132,19 +132,19 @@ impl BatchWork for CogroupWork {
             self.caller = caller(&node.plugin, &self.metrics);
             (self.node, self.rejected) = (node.clone(), stage.rejected.clone());
         }
-        self.shadow.look(&self.current, self.caller.account(), CallerShadow::of);
+        self.shadow.update(&self.current, self.caller.account(), CallerShadow::of);
         if !self.windowed {
-            let mut meeting = self.nothing();
+            let mut meeting = self.empty_rows();
             for part in parts {
                 meeting.get_mut(part.input as usize).ok_or_else(unknown_input)?.push(part.rows);
             }
             return self.meet(context, PartOrder::at(self.worker), &meeting, output);
         }
-        let mut windows: BTreeMap<(i64, i64), MeetingRows> = BTreeMap::new();
+        let mut windows: BTreeMap<(i64, i64), RowsByInput> = BTreeMap::new();
         for part in parts {
-            for (window, places) in bounds::by_window(&part.rows)? {
-                let meeting = windows.entry(window).or_insert_with(|| self.nothing());
-                let rows = bounds::take(&part.rows, places)?;
+            for (window, indexes) in bounds::by_window(&part.rows)? {
+                let meeting = windows.entry(window).or_insert_with(|| self.empty_rows());
+                let rows = bounds::take(&part.rows, indexes)?;
                 meeting.get_mut(part.input as usize).ok_or_else(unknown_input)?.push(rows);
             }
         }
@@ -161,7 +161,7 @@ fn unknown_input() -> Error {
 }
 
 impl CogroupWork {
-    fn nothing(&self) -> MeetingRows {
+    fn empty_rows(&self) -> RowsByInput {
         vec![Vec::new(); self.node.inputs.len()]
     }
 
@@ -170,10 +170,10 @@ impl CogroupWork {
         &mut self,
         context: BatchContext,
         order: PartOrder,
-        meeting: &MeetingRows,
+        meeting: &RowsByInput,
         output: &mut Output,
     ) -> Result<()> {
-        let grouped = Grouped::of(&self.node, meeting)?;
+        let grouped = Grouped::new(&self.node, meeting)?;
         let (mut start, mut call) = (GroupCursor::default(), 0);
         while start.group < grouped.ends.len() {
             let end = start.next_call(&grouped.ends, |group| grouped.bytes_of(&self.node, group));
@@ -213,11 +213,12 @@ impl CogroupWork {
         let Cogrouped { rows, rejections } = made;
         self.metrics.add_rows(rows.num_rows());
         output.push(context, order.clone(), rows);
-        for (place, ((input, rows), refused)) in self.node.inputs.iter().zip(&all_rows).zip(rejections).enumerate() {
-            self.metrics.add_rejected(refused.len());
-            if !refused.is_empty() {
-                let refused = refused_rows(&self.rejected, context, input, rows, &refused)?;
-                output.reject(context, order.clone().then(place as u64).under(REFUSED_ORDER), refused);
+        for (position, ((input, rows), bad_rows)) in self.node.inputs.iter().zip(&all_rows).zip(rejections).enumerate()
+        {
+            self.metrics.add_rejected(bad_rows.len());
+            if !bad_rows.is_empty() {
+                let bad_rows = rejected_rows(&self.rejected, context, input, rows, &bad_rows)?;
+                output.reject(context, order.clone().then(position as u64).under(REJECTED_ORDER), bad_rows);
             }
         }
         Ok(())
@@ -226,16 +227,16 @@ impl CogroupWork {
 
 /// Rows of all inputs, sorted by group.
 struct Grouped {
-    /// The key columns, one row a group, in the order of the hashes.
+    /// The key columns, one row per group, in the order of the hashes.
     keys: RecordBatch,
-    /// For each input all columns of its rows, and where each group's end.
+    /// For each input, all columns of its rows, and the end of each group.
     inputs: Vec<(RecordBatch, Vec<u32>)>,
-    /// Where each group's rows would end if those of all inputs were counted together.
+    /// End of each group in the rows of all inputs together.
     ends: Vec<u32>,
 }
 
 impl Grouped {
-    /// The bytes of a group: its key, and what the plugin reads of its rows.
+    /// Returns the bytes of a group: its key, and the columns that the plugin reads.
     fn bytes_of(&self, node: &CogroupNode, group: usize) -> usize {
         let key = RowBytes::of([&self.keys]).of_range(&(group..group + 1));
         node.inputs.iter().zip(&self.inputs).fold(key, |sum, (input, (rows, ends))| {
@@ -245,7 +246,7 @@ impl Grouped {
         })
     }
 
-    fn of(node: &CogroupNode, meeting: &MeetingRows) -> Result<Grouped> {
+    fn new(node: &CogroupNode, meeting: &RowsByInput) -> Result<Grouped> {
         let fields = node.key.fields().iter().cloned().collect();
         let mut table = StateTable::new(fields, Arc::new(Schema::empty()), None).map_err(Error::arrow)?;
         let mut slots_of_rows = Vec::new();

@@ -5,7 +5,7 @@ use crate::operators::deduplicate::state::deduplicate_state;
 use crate::operators::simple::SimpleNode;
 use crate::operators::stage::Operator;
 use crate::operators::stage_check::{CheckedStage, StageCheck};
-use crate::operators::stage_words::StageWords;
+use crate::operators::stage_text::StageText;
 use millstream_base::error::{Error, Result};
 use millstream_base::units::show_time;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Checks the stage.
 pub fn check(check: &StageCheck<'_>, within_us: i64) -> Result<CheckedStage> {
     if check.key.is_empty() {
-        return Err(Error::job("`deduplicate` remembers keys: write which columns, as `key = \"id\"`"));
+        return Err(Error::job("`deduplicate` needs `key`, the columns to compare: write key = \"id\""));
     }
     if check.window.is_some() {
         return Err(Error::job(
@@ -27,11 +27,11 @@ pub fn check(check: &StageCheck<'_>, within_us: i64) -> Result<CheckedStage> {
     let columns = [Column::of(check.key_schema()?.fields()), Vec::new(), Column::of(deduplicate_state().fields())];
     let table = Table::of_stage(&check.spec.name, identity, columns);
     let operator = Operator::Simple(SimpleNode::Deduplicate { within_us });
-    Ok(CheckedStage { tables: vec![table], ..CheckedStage::of(check.input.clone(), operator) })
+    Ok(CheckedStage { tables: vec![table], ..CheckedStage::new(check.input.clone(), operator) })
 }
 
-/// What the stage does, in words.
-pub fn in_words(words: &StageWords<'_>, within: Duration) -> String {
-    let time = if words.spec.event_time.is_some() { "event" } else { "processing" };
-    format!("the first row of each {} within {} of {time} time", words.each(""), show_time(within))
+/// Describes what the stage does.
+pub fn summary(text: &StageText<'_>, within: Duration) -> String {
+    let time = if text.spec.event_time.is_some() { "event" } else { "processing" };
+    format!("the first row of each {} within {} of {time} time", text.each(""), show_time(within))
 }

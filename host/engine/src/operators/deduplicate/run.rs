@@ -1,6 +1,5 @@
-//! Drops rows whose key came before within a time. The row that was kept counts: rows that are dropped do not make the time
-//! begin anew. With event time, which rows may arrive out of, a row is dropped that lies as near before or behind one that
-//! was kept. Rows that pass stand in the order in which they came.
+//! Drops rows whose key was seen within a time. The kept row counts: dropped rows do not restart the time. With event time rows may arrive out of
+//! order. A row is then dropped if it is that near to a kept row, before or after it. Rows that pass keep their order.
 
 use crate::checkpoint::changes::TableChanges;
 use crate::event_time::END_US;
@@ -11,7 +10,7 @@ use crate::operators::stage::StageNode;
 use crate::operators::{event_time, in_place};
 use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
-use crate::timely_ext::{BatchWork, Output, each_batch_that_holds};
+use crate::timely_ext::{BatchWork, Output, each_batch_with_holds};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
@@ -31,17 +30,17 @@ pub fn build<'s>(
     build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
     let split = split_marked(stage, input.parts, build, in_place::mark(build));
-    let time = event_time::of(stage, input.progress, build)?;
+    let time = event_time::progress_and_clock(stage, input.progress, build)?;
     let timed = time.is_some();
     let work = Deduplicate::new(stage, within_us, timed, build)?;
     let (failure, ticks) = (build.failure.clone(), build.ticks.clone());
-    let place = build.graph.held_place(stage);
+    let position = build.graph.held_index(stage);
     let (rows, rejected_and_late, changes, holds) =
-        each_batch_that_holds(split, time, place, ticks, &stage.name, failure, |part| part.to, work);
-    let rows = in_place::back(stage, rows, build);
+        each_batch_with_holds(split, time, position, ticks, &stage.name, failure, |part| part.to, work);
+    let rows = in_place::return_rows(stage, rows, build);
     let (rejected, late) = split_late(rejected_and_late);
     let sides = if timed { vec![late] } else { Vec::new() };
-    Ok(StageStreams { sides, changes: vec![changes], holds: Some(holds), ..StageStreams::of(rows, rejected) })
+    Ok(StageStreams { sides, changes: vec![changes], holds: Some(holds), ..StageStreams::new(rows, rejected) })
 }
 
 /// The stage on one worker.
@@ -49,8 +48,8 @@ struct Deduplicate {
     schema: SchemaRef,
     key: Vec<usize>,
     timed: bool,
-    /// Whether rows are away from their worker, with their places.
-    away: bool,
+    /// Whether rows have left their worker and carry their origin.
+    moved: bool,
     seen: KeptTimes,
     grouper: Grouper,
     worker: u64,
@@ -69,7 +68,7 @@ impl Deduplicate {
             schema: stage.input.clone(),
             key: stage.key.clone(),
             timed,
-            away: build.peers > 1,
+            moved: build.peers > 1,
             seen,
             grouper: Grouper::default(),
             worker: build.index as u64,
@@ -79,7 +78,7 @@ impl Deduplicate {
         })
     }
 
-    /// The rows of a batch by their key hashes, with the time of each where the stage has event time.
+    /// Returns the rows of a batch by their key hashes, with the time of each if the stage has event time.
     fn gather(&self, parts: &[Part]) -> Result<(RecordBatch, Option<ArrayRef>)> {
         let columns: Vec<usize> = (0..self.schema.fields().len()).collect();
         let rows = parts.iter().map(|part| part.rows.project(&columns)).collect::<Result<Vec<_>, _>>();
@@ -95,26 +94,26 @@ impl Deduplicate {
         Ok((rows, Some(arrow::compute::concat(&times).map_err(Error::arrow)?)))
     }
 
-    /// Puts out these rows of a batch, by their numbers in it, as parts in the places of those that they came in.
+    /// Emits these rows of a batch, by their numbers in it, as parts at their original positions.
     fn push(&self, mut kept: Vec<u32>, parts: Vec<Part>, context: BatchContext, output: &mut Output) -> Result<()> {
         kept.sort_unstable();
         let mut columns: Vec<usize> = (0..self.schema.fields().len()).collect();
         let (mut left, mut first) = (kept.as_slice(), 0);
         for part in parts {
             let end = first + part.rows.num_rows() as u32;
-            let (of_part, behind) = left.split_at(left.partition_point(|row| *row < end));
+            let (of_part, suffix) = left.split_at(left.partition_point(|row| *row < end));
             let chosen = of_part.iter().map(|row| row - first).collect();
             columns.truncate(self.schema.fields().len());
             if !self.timed {
                 output.clock_id = part.clock_id;
             }
-            if self.away {
+            if self.moved {
                 columns.push(part.rows.num_columns().saturating_sub(1));
                 output.input = part.input;
             }
             let rows = part.rows.project(&columns).map_err(Error::arrow)?;
             output.push(context, part.order, Deduplicate::take(&rows, chosen)?);
-            (left, first) = (behind, end);
+            (left, first) = (suffix, end);
         }
         Ok(())
     }
@@ -126,18 +125,18 @@ impl Deduplicate {
 
 impl BatchWork for Deduplicate {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
-        // What lies before can have no more duplicates.
+        // Times before this can have no more duplicates.
         let complete = if self.timed { context.watermark.before } else { Some(context.time.0) };
         if let Some(complete) = complete {
-            self.seen.forget(complete)?;
+            self.seen.drop_expired(complete)?;
         }
         let (rows, times) = self.gather(&parts)?;
         let keys = keys(&self.key, &rows)?;
         let grouped = self.grouper.group(&keys);
         let order = grouped.sorted(&keys);
         let mut rank = vec![0_u32; grouped.count()];
-        for (place, group) in (0_u32..).zip(&order) {
-            rank[*group as usize] = place;
+        for (position, group) in (0_u32..).zip(&order) {
+            rank[*group as usize] = position;
         }
         let (ends, sorted) = sort_by_rank(grouped.of_row.iter().map(|group| rank[*group]), grouped.count());
         let times = times.as_ref().and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
@@ -160,7 +159,7 @@ impl BatchWork for Deduplicate {
         }
         self.seen.store(&slots, &known)?;
         if self.timed && context.watermark.now == Some(END_US) {
-            self.seen.forget(END_US)?;
+            self.seen.drop_expired(END_US)?;
         }
         self.seen.table().settle(&mut self.held)?;
         self.metrics.add_rows(kept.len());
@@ -169,7 +168,7 @@ impl BatchWork for Deduplicate {
         Ok(())
     }
 
-    /// It keeps no row back, but a source that is behind the others may still send rows as old as the watermark.
+    /// It holds no row back. But a source that lags behind the others may still send rows as old as the watermark.
     fn hold(&mut self, watermark: Watermark, seen_us: Option<i64>) -> Hold {
         Hold { from_us: watermark.now, until_us: seen_us }
     }

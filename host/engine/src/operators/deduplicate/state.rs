@@ -1,7 +1,7 @@
-//! When rows of a key were kept: what a stage with `deduplicate` remembers, until no row can be a duplicate of them.
+//! Times at which rows of a key were kept: the state of `deduplicate`, dropped when no row can be a duplicate of them.
 
 use crate::state::spill::budget::StateBudget;
-use crate::state::{IdleBy, StateTable};
+use crate::state::{StateTable, TouchSource};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -12,8 +12,7 @@ use millstream_base::failure::Failure;
 use millstream_base::ids::BatchTime;
 use std::sync::Arc;
 
-/// What a stage with `deduplicate` holds of a key: the newest of the times at which rows of it were kept, and the others, as
-/// eight bytes each.
+/// Returns the state columns of `deduplicate` per key: the newest time at which a row was kept, and the others as eight bytes each.
 pub fn deduplicate_state() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("kept_at", ColumnType::Timestamp.arrow(), false),
@@ -24,39 +23,39 @@ pub fn deduplicate_state() -> SchemaRef {
 /// The times at which rows of one key were kept.
 #[derive(Default)]
 pub struct TimesOfKey {
-    /// The earliest first.
+    /// In ascending order.
     times: Vec<i64>,
     changed: bool,
 }
 
-/// The keys that one worker owns. Each is forgotten once nothing can be within `within_us` of its times any more.
+/// The keys that one worker owns. A key is dropped once no row can be within `within_us` of its times.
 pub struct KeptTimes {
-    /// A key is idle when it is to be forgotten.
+    /// A key is idle when it may be dropped.
     table: StateTable,
     within_us: i64,
 }
 
-/// Keys that are forgotten at a time, where they are not in memory, about.
-const FORGOTTEN_MAX: usize = 1 << 16;
+/// Approximate number of spilled keys that are dropped at a time.
+const DROPPED_MAX: usize = 1 << 16;
 
 impl KeptTimes {
-    /// Remembers nothing yet.
+    /// Creates an empty table.
     pub fn new(key_fields: Vec<Arc<Field>>, within_us: i64) -> Result<KeptTimes> {
         let table = StateTable::new(key_fields, deduplicate_state(), None).map_err(Error::arrow)?;
-        Ok(KeptTimes { table: table.idle_by(IdleBy::State(0), within_us), within_us })
+        Ok(KeptTimes { table: table.with_touch_source(TouchSource::State(0), within_us), within_us })
     }
 
-    /// The same, in no more memory than the job says.
+    /// Limits the memory as the job says.
     pub fn spilling(self, budget: Option<&Arc<StateBudget>>, failure: &Failure, stage: &str) -> Result<KeptTimes> {
         Ok(KeptTimes { table: self.table.spilling_within(budget, failure, stage)?, ..self })
     }
 
-    /// Its table, for what checkpoints hold of it.
+    /// Returns its table, for checkpoints.
     pub fn table(&mut self) -> &mut StateTable {
         &mut self.table
     }
 
-    /// The slots of the keys of these rows.
+    /// Returns the slots of the keys of these rows.
     pub fn slots(&mut self, keys: &Keys, rows: impl Iterator<Item = u32>) -> Result<Vec<u32>> {
         let keys = keys.view();
         self.table.warm(keys)?;
@@ -66,8 +65,8 @@ impl KeptTimes {
         Ok(slots)
     }
 
-    /// What is remembered of the keys of these slots, without the times of which no row with the time `complete`, or a later
-    /// one, can be a duplicate. What is stored again is without them, too, so that a key that comes for ever does not grow.
+    /// Returns the times of these slots' keys, without those of which no row at time `complete` or later can be a duplicate. Storing the result drops
+    /// them, so that a key that never stops coming does not grow.
     pub fn times(&self, slots: &[u32], complete: i64) -> Result<Vec<TimesOfKey>> {
         let (states, known) = self.table.states(slots).map_err(Error::arrow)?;
         let (Some(newest), Some(earlier)) =
@@ -87,26 +86,26 @@ impl KeptTimes {
         Ok((0..slots.len()).map(of).collect())
     }
 
-    /// Whether nothing from `complete` on can be a duplicate of a row of this time.
+    /// Returns whether no row from `complete` on can be a duplicate of a row of this time.
     fn is_over(&self, time: i64, complete: i64) -> bool {
         time.saturating_add(self.within_us) <= complete
     }
 
-    /// Whether a row of this time is no duplicate. It is remembered then.
+    /// Returns whether a row of this time is no duplicate, and adds its time if so.
     pub fn is_new(&self, known: &mut TimesOfKey, time: i64) -> bool {
         let within = self.within_us.unsigned_abs();
-        // Only the nearest on both sides can be near enough.
-        let place = known.times.partition_point(|kept| *kept < time);
+        // Only the nearest times on both sides matter.
+        let index = known.times.partition_point(|kept| *kept < time);
         let near = |kept: Option<&i64>| kept.is_some_and(|kept| kept.abs_diff(time) < within);
-        if near(known.times.get(place)) || near(place.checked_sub(1).and_then(|before| known.times.get(before))) {
+        if near(known.times.get(index)) || near(index.checked_sub(1).and_then(|before| known.times.get(before))) {
             return false;
         }
-        known.times.insert(place, time);
+        known.times.insert(index, time);
         known.changed = true;
         true
     }
 
-    /// Stores what changed of these slots. Keys without any time are not kept.
+    /// Stores the changed times of these slots. Keys without any time are removed.
     pub fn store(&mut self, slots: &[u32], known: &[TimesOfKey]) -> Result<()> {
         let stored = slots.iter().zip(known).filter(|(_, times)| times.changed || times.times.is_empty());
         let (mut changed, mut newest, mut earlier, mut kept) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -129,10 +128,10 @@ impl KeptTimes {
         Ok(())
     }
 
-    /// Forgets the keys of which no row with this time, or a later one, can be a duplicate.
-    pub fn forget(&mut self, complete: i64) -> Result<()> {
+    /// Drops the keys of which no row at this time or later can be a duplicate.
+    pub fn drop_expired(&mut self, complete: i64) -> Result<()> {
         loop {
-            let slots = self.table.take_some_idle(BatchTime(complete), FORGOTTEN_MAX)?;
+            let slots = self.table.take_some_idle(BatchTime(complete), DROPPED_MAX)?;
             if slots.is_empty() {
                 return Ok(());
             }
@@ -148,28 +147,27 @@ mod tests {
     use arrow::datatypes::DataType;
     use millstream_base::random::Random;
 
-    /// Whether each row of a key and time is new, with what lies before `complete` forgotten first; and the most times that
-    /// were remembered of a key.
+    /// Returns whether each row of a key and time is new, after dropping what lies before `complete`, and the maximum number of times per key.
     fn new_rows_of(memory: &mut KeptTimes, complete: i64, rows: &[(&str, i64)]) -> (Vec<bool>, usize) {
-        memory.forget(complete).unwrap();
-        let (mut new, mut most) = (Vec::new(), 0);
+        memory.drop_expired(complete).unwrap();
+        let (mut new, mut largest) = (Vec::new(), 0);
         for (key, time) in rows {
             let column: ArrayRef = Arc::new(StringArray::from(vec![*key]));
             let keys = Keys::encode(&[column], 1).unwrap();
             let slots = memory.slots(&keys, std::iter::once(0)).unwrap();
             let mut times = memory.times(&slots, complete).unwrap();
-            most = most.max(times[0].times.len());
+            largest = largest.max(times[0].times.len());
             new.push(memory.is_new(&mut times[0], *time));
             memory.store(&slots, &times).unwrap();
         }
-        (new, most)
+        (new, largest)
     }
 
     fn new_rows(memory: &mut KeptTimes, complete: i64, rows: &[(&str, i64)]) -> Vec<bool> {
         new_rows_of(memory, complete, rows).0
     }
 
-    /// Against all rows that were kept: rows out of order, no older than the watermark, which only goes on.
+    /// Compared with all rows that were kept: rows out of order, no older than the watermark, which only advances.
     #[test]
     fn a_key_that_comes_for_ever_is_remembered_for_as_long_as_it_matters() {
         for case in 0..200 {
@@ -181,21 +179,24 @@ mod tests {
                 let complete = now - lateness;
                 let time = complete + random.below(lateness as u64 + 1) as i64;
                 let expected = kept.iter().all(|kept| kept.abs_diff(time) >= within.unsigned_abs());
-                let (new, most) = new_rows_of(&mut memory, complete, &[("a", time)]);
+                let (new, largest) = new_rows_of(&mut memory, complete, &[("a", time)]);
                 assert_eq!(new, [expected], "case {case} at {now}");
                 kept.extend(expected.then_some(time));
-                assert!(most as i64 <= lateness / within + 2, "case {case} at {now}: {most} times are remembered");
+                assert!(
+                    largest as i64 <= lateness / within + 2,
+                    "case {case} at {now}: {largest} times are remembered"
+                );
             }
         }
     }
 
     #[test]
     fn it_makes_no_difference_where_keys_are() {
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         for (seed, bytes) in [(1, 1), (2, 3_000), (3, 20_000)] {
             let field = Arc::new(Field::new("k", DataType::Utf8, true));
             let mut plain = KeptTimes::new(vec![field.clone()], 300).unwrap();
-            let budget = StateBudget::new(bytes, folder.path().to_owned());
+            let budget = StateBudget::new(bytes, dir.path().to_owned());
             let mut spilled =
                 KeptTimes::new(vec![field], 300).unwrap().spilling(Some(&budget), &Failure::default(), "s").unwrap();
             [&mut plain, &mut spilled].into_iter().for_each(|memory| memory.table().track_changes());
@@ -216,7 +217,7 @@ mod tests {
                 }
             }
             assert!(cold > 500, "{cold} cold rows");
-            [&mut plain, &mut spilled].into_iter().for_each(|memory| memory.forget(1_000).unwrap());
+            [&mut plain, &mut spilled].into_iter().for_each(|memory| memory.drop_expired(1_000).unwrap());
             assert_eq!((plain.table().len(), spilled.table().len()), (0, 0));
         }
     }
@@ -226,10 +227,10 @@ mod tests {
         let mut memory = KeptTimes::new(vec![Arc::new(Field::new("k", DataType::Utf8, true))], 10).unwrap();
         assert_eq!(new_rows(&mut memory, 0, &[("a", 5), ("a", 14), ("b", 6)]), [true, false, true]);
         assert_eq!(new_rows(&mut memory, 0, &[("a", 15), ("a", 9), ("a", -5)]), [true, false, true]);
-        // Out of order: as near before a row that was kept as behind one.
+        // Out of order: near to a kept row, before or after it.
         assert_eq!(new_rows(&mut memory, 0, &[("b", -3), ("b", -4), ("b", -13)]), [false, true, false]);
         assert_eq!(memory.table().len(), 2);
-        // b was kept at 6 and is forgotten at 16; a at 15.
+        // b was kept at 6 and is dropped at 16; a at 15.
         assert_eq!(new_rows(&mut memory, 16, &[("a", 24), ("b", 16)]), [false, true]);
         assert_eq!(new_rows(&mut memory, 25, &[]), [] as [bool; 0]);
         assert_eq!(memory.table().len(), 1);

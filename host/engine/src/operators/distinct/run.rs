@@ -1,5 +1,5 @@
-//! Of equal rows the first. Equal rows meet on the worker that owns them; what remains goes back to where it came from, so
-//! that parts keep their places and rows stay in the order of arrival.
+//! Keeps the first of equal rows. Equal rows are sent to the worker that owns them. The remaining rows return to their origin, so that parts keep
+//! their positions and rows the order of arrival.
 
 use crate::exchange::{parts_of, split_by_key};
 use crate::operators::by_key::{hashes, keys};
@@ -17,8 +17,8 @@ use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use std::sync::Arc;
 
-/// A row's place in its part, behind the other columns while rows travel.
-const PLACE: &str = "millstream_place";
+/// A row's index in its part, as the last column while rows travel.
+const INDEX: &str = "millstream_place";
 
 /// Builds the stage.
 pub fn build<'s>(
@@ -27,7 +27,7 @@ pub fn build<'s>(
     parts: Parts<'s>,
     build: &BuildContext<'s, '_>,
 ) -> StageStreams<'s> {
-    let numbered = with_place(&stage.input);
+    let numbered = with_index(&stage.input);
     let few = first_of_parts(stage, columns, numbered.clone(), parts, build);
     let first = first_of_batch(stage, columns, numbered, few, build);
     let (schema, metrics) = (stage.input.clone(), build.metrics.of(&stage.name));
@@ -43,11 +43,10 @@ pub fn build<'s>(
     let name = format!("{} back", stage.name);
     let (rows, rejected) =
         each_batch(first, build.ticks.clone(), &name, build.failure.clone(), |part| u64::from(part.input), work);
-    StageStreams::of(rows, rejected)
+    StageStreams::new(rows, rejected)
 }
 
-/// The rows of each part that are the first of their kind in it, on their way to the worker that owns them. A part's input
-/// is the worker that it comes from.
+/// Returns the first of equal rows in each part, on their way to the worker that owns them. A part's input is the worker that it comes from.
 fn first_of_parts<'s>(
     stage: &StageNode,
     columns: &[usize],
@@ -60,10 +59,10 @@ fn first_of_parts<'s>(
     let name = format!("{} of a part", stage.name);
     let (few, _) = each_part(parts, &name, build.failure.clone(), move |_, part, output| {
         let grouped = grouper.group(&keys(&columns, &part.rows)?);
-        let places = UInt32Array::from(grouped.first_rows);
-        let rows = take_record_batch(&part.rows, &places).map_err(Error::arrow)?;
-        let with_places = rows.columns().iter().cloned().chain([Arc::new(places) as ArrayRef]).collect();
-        let rows = RecordBatch::try_new(numbered.clone(), with_places).map_err(Error::arrow)?;
+        let positions = UInt32Array::from(grouped.first_rows);
+        let rows = take_record_batch(&part.rows, &positions).map_err(Error::arrow)?;
+        let with_indexes = rows.columns().iter().cloned().chain([Arc::new(positions) as ArrayRef]).collect();
+        let rows = RecordBatch::try_new(numbered.clone(), with_indexes).map_err(Error::arrow)?;
         let split = split_by_key(&rows, &hashes(&columns, &rows)?, peers).map_err(Error::arrow)?;
         output.rows.extend(parts_of(split, &Part { input: index, ..part }));
         Ok(())
@@ -71,7 +70,7 @@ fn first_of_parts<'s>(
     few
 }
 
-/// The rows that are the first of their kind in the batch, part by part.
+/// Returns the first of equal rows in the batch, part by part.
 fn first_of_batch<'s>(
     stage: &StageNode,
     columns: &[usize],
@@ -98,20 +97,20 @@ fn first_of_batch<'s>(
     each_batch(parts, build.ticks.clone(), &stage.name, build.failure.clone(), |part| part.to, work).0
 }
 
-/// The pieces of a part as one, in the order of their rows' places.
+/// Merges the pieces of a part, in the order of their rows' indexes.
 fn in_place(schema: &SchemaRef, pieces: &[Part]) -> Result<RecordBatch> {
-    let numbered = with_place(schema);
+    let numbered = with_index(schema);
     let all = concat_batches(&numbered, pieces.iter().map(|part| &part.rows)).map_err(Error::arrow)?;
-    let places = all.columns().last().and_then(|column| column.as_primitive_opt::<UInt32Type>());
-    let places = places.ok_or_else(|| Error::bug("rows without their places"))?.values();
+    let positions = all.columns().last().and_then(|column| column.as_primitive_opt::<UInt32Type>());
+    let positions = positions.ok_or_else(|| Error::bug("rows without their places"))?.values();
     let mut order: Vec<u32> = (0..all.num_rows() as u32).collect();
-    order.sort_unstable_by_key(|row| places.get(*row as usize));
+    order.sort_unstable_by_key(|row| positions.get(*row as usize));
     let sorted = take_record_batch(&all, &UInt32Array::from(order)).map_err(Error::arrow)?;
     let columns = sorted.columns().iter().take(schema.fields().len()).cloned().collect();
     let options = RecordBatchOptions::new().with_row_count(Some(sorted.num_rows()));
     RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(Error::arrow)
 }
 
-fn with_place(schema: &SchemaRef) -> SchemaRef {
-    with_fields(schema, [Arc::new(Field::new(PLACE, DataType::UInt32, false))])
+fn with_index(schema: &SchemaRef) -> SchemaRef {
+    with_fields(schema, [Arc::new(Field::new(INDEX, DataType::UInt32, false))])
 }

@@ -4,20 +4,20 @@ use crate::checkpoint::types::{Column, Table};
 use crate::operators::enrich::node::EnrichNode;
 use crate::operators::stage::Operator;
 use crate::operators::stage_check::{CheckedStage, StageCheck};
-use crate::operators::stage_words::on;
+use crate::operators::stage_text::on;
 use arrow::datatypes::{Field, Schema};
 use millstream_base::batch::types::{self, ColumnType, columns_of_specs, with_fields};
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::EnrichTable;
 use millstream_base::job::spec::{EnrichSpec, JobSpec, JoinKind, OperatorSpec, SourceSpec};
 use millstream_base::job::table_source;
-use millstream_base::patience::ServerWait;
+use millstream_base::retry::StartupRetry;
 use millstream_base::units::show_time;
 use millstream_connectors::receiver::table;
 use std::sync::Arc;
 
-/// The tables of a job's stages as sources. Where the job does not say a table's columns, the table is read.
-pub fn sources(spec: &JobSpec, servers: ServerWait) -> Result<Vec<SourceSpec>> {
+/// Returns the lookup tables of a job's stages as sources. If the job does not declare a table's columns, the table is read.
+pub fn sources(spec: &JobSpec, servers: StartupRetry) -> Result<Vec<SourceSpec>> {
     let mut sources = Vec::new();
     for stage in &spec.stages {
         let OperatorSpec::Enrich(enrich) = &stage.operator else { continue };
@@ -29,7 +29,7 @@ pub fn sources(spec: &JobSpec, servers: ServerWait) -> Result<Vec<SourceSpec>> {
             let columns = table::columns_of(&enrich.table, &content);
             let wrong = |message: String| within(Error::job(table::named(enrich, message)));
             let enrich = EnrichSpec { schema: columns.map_err(wrong)?, ..EnrichSpec::clone(enrich) };
-            // Whether it has the columns that are looked up is for the check of the stage, which knows its input.
+            // The check of the stage, which knows the input, reports missing lookup columns.
             if enrich.on.iter().all(|(_, name)| enrich.schema.iter().any(|column| column.name == *name)) {
                 table::Lookup::read(&enrich, &content).map_err(wrong)?;
             }
@@ -40,7 +40,7 @@ pub fn sources(spec: &JobSpec, servers: ServerWait) -> Result<Vec<SourceSpec>> {
     Ok(sources)
 }
 
-/// The name of what a checkpoint holds of the table of a stage.
+/// Returns the name of the checkpoint table with a stage's lookup table.
 pub fn content_table(stage: &str) -> String {
     format!("{stage}.content")
 }
@@ -68,41 +68,41 @@ pub fn check(check: &StageCheck<'_>, enrich: &EnrichSpec) -> Result<CheckedStage
     };
     let columns = columns_of_specs(&resolved.schema);
     let on = keys(check, &enrich.on, &columns, TABLE_TYPES)?;
-    let on: Vec<usize> = on.into_iter().map(|(place, _)| place).collect();
+    let on: Vec<usize> = on.into_iter().map(|(index, _)| index).collect();
     let adds: Vec<usize> = (0..columns.fields().len())
-        .filter(|place| !enrich.on.iter().any(|(_, name)| name == columns.field(*place).name()))
+        .filter(|index| !enrich.on.iter().any(|(_, name)| name == columns.field(*index).name()))
         .collect();
-    let added = adds.iter().map(|place| {
-        let name = columns.field(*place).name();
+    let added = adds.iter().map(|index| {
+        let name = columns.field(*index).name();
         let taken = check.input.index_of(name).is_ok();
         let name = if taken { format!("{}_{name}", check.spec.name) } else { name.clone() };
-        Arc::new(Field::new(name, columns.field(*place).data_type().clone(), true))
+        Arc::new(Field::new(name, columns.field(*index).data_type().clone(), true))
     });
     let output = with_fields(check.input, added);
     let columns = [Vec::new(), Vec::new(), vec![Column::new("content", ColumnType::Binary)]];
     let tables = vec![Table::of_stage(content_table(&check.spec.name), "", columns)];
     let node = EnrichNode { enrich: EnrichSpec::clone(resolved), on, inner, adds, output: output.clone() };
-    Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Enrich(Box::new(node))) })
+    Ok(CheckedStage { tables, ..CheckedStage::new(output, Operator::Enrich(Box::new(node))) })
 }
 
-/// How the types of a table are made others.
+/// How to convert the types of a table.
 const TABLE_TYPES: &str =
     "make both the same, where the table is csv or JSON with enrich.schema, which names its columns and their types";
 
-/// The columns of the input that must be equal to those of the table, with these. `help`: what to do where they are of other types.
+/// Returns the input columns that must equal the table's, with the table's columns. `help` says what to do if the types differ.
 pub fn keys(
     check: &StageCheck<'_>,
     on: &[(String, String)],
     table: &Schema,
     help: &str,
 ) -> Result<Vec<(usize, usize)>> {
-    let mut places = Vec::new();
+    let mut indexes = Vec::new();
     for (left, right) in on {
         let within = |error: Error| error.within("enrich.on");
-        let place = types::column(check.input, left).map_err(within)?;
-        let table_place = types::column(table, right).map_err(|error| within(error.within("the table")))?;
-        let kind = |schema: &Schema, place: usize| ColumnType::of(schema.field(place).data_type());
-        let (has, needs) = (kind(check.input, place), kind(table, table_place));
+        let index = types::column(check.input, left).map_err(within)?;
+        let table_index = types::column(table, right).map_err(|error| within(error.within("the table")))?;
+        let kind = |schema: &Schema, index: usize| ColumnType::of(schema.field(index).data_type());
+        let (has, needs) = (kind(check.input, index), kind(table, table_index));
         if has != needs {
             return Err(Error::job(format!(
                 "enrich.on: `{left}` is {has} in the input, and `{right}` is {needs} in the table; {help}"
@@ -111,14 +111,14 @@ pub fn keys(
         if !has.is_kept() {
             return Err(Error::job(format!("enrich.on: `{left}` is of type {has}, which cannot be looked up")));
         }
-        places.push((place, table_place));
+        indexes.push((index, table_index));
     }
-    Ok(places)
+    Ok(indexes)
 }
 
-/// What the stage does, in words.
-pub fn in_words(enrich: &EnrichSpec) -> String {
-    // The URL may hold a password.
+/// Describes what the stage does.
+pub fn summary(enrich: &EnrichSpec) -> String {
+    // The URL may contain a password.
     let table = match &enrich.table {
         EnrichTable::File { path, .. } => path.display().to_string(),
         EnrichTable::Query { .. } => "a query".into(),

@@ -1,19 +1,19 @@
-//! A table from outside beside each row, checked.
+//! A checked lookup table.
 
 use arrow::datatypes::SchemaRef;
 use millstream_base::job::spec::EnrichSpec;
 
-/// An enrich stage, as the graph has checked it.
+/// A checked `enrich` stage.
 #[derive(Clone)]
 pub struct EnrichNode {
     /// The table, with all its columns.
     pub enrich: EnrichSpec,
-    /// The columns of the stage's input that are looked up in the table.
+    /// The input columns that are looked up in the table.
     pub on: Vec<usize>,
-    /// Rows that the table knows nothing about are left out.
+    /// Whether rows without a match are dropped.
     pub inner: bool,
-    /// The columns of the table that rows get.
+    /// The table's columns that are added to rows.
     pub adds: Vec<usize>,
-    /// The columns of the rows that come out.
+    /// The output columns.
     pub output: SchemaRef,
 }

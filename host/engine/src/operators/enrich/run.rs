@@ -1,5 +1,5 @@
-//! A table from outside beside each row. Every worker holds all of it; a new one takes effect with the batch that it comes
-//! with, so that rows need not move.
+//! Joins rows with a lookup table. Every worker holds all of the table. A new table takes effect with the batch in which it arrives, so that rows
+//! need not move.
 
 use crate::checkpoint::changes::TableChanges;
 use crate::checkpoint::positions::ALL_GROUPS;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Concat, Exchange};
 
-/// The input of parts that hold a table.
+/// Input number of parts with a table.
 const TABLE: u32 = 1;
 
 /// Builds the stage.
@@ -47,25 +47,25 @@ pub fn build<'s>(
         |part| part.to,
         work,
     );
-    Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
+    Ok(StageStreams { changes: vec![changes], ..StageStreams::new(rows, rejected) })
 }
 
 /// The stage on one worker.
 struct Enrich {
     stage: String,
     node: EnrichNode,
-    /// The table in effect, or why there is none that can be used.
+    /// The table in effect, or why it is unusable.
     table: Result<Lookup, String>,
     metrics: Counts,
-    /// What the next checkpoint has to hold; only worker 0 of a job with checkpoints writes it.
+    /// Content for the next checkpoint; only worker 0 of a job with checkpoints writes it.
     unsaved: Option<UnsavedTable>,
 }
 
-/// What the next checkpoint has to hold of the table.
+/// Content for the next checkpoint.
 struct UnsavedTable {
-    /// Its place among the job's tables.
+    /// Index among the job's tables.
     table: usize,
-    /// The content, where no checkpoint has it yet.
+    /// The content, if no checkpoint has it yet.
     changed: Option<Bytes>,
 }
 
@@ -78,24 +78,24 @@ impl Enrich {
             && let Some(content) = held.last().and_then(content)
         {
             table = Lookup::read(&node.enrich, &content).map_err(|message| {
-                format!("that of the checkpoint does not fit the job any more ({message}); bring back its columns as they were")
+                format!("that of the checkpoint no longer fits the job ({message}); restore its columns")
             });
         }
         let loaded = build.checkpoints.map(|checkpoints| &checkpoints.loaded);
-        let place = loaded.and_then(|loaded| loaded.place(TableOf::Stage, &name));
+        let table_index = loaded.and_then(|loaded| loaded.index_of(TableOf::Stage, &name));
         Ok(Enrich {
             stage: stage.name.clone(),
             node: node.clone(),
             table,
             metrics: build.metrics.of(&stage.name),
-            unsaved: place.filter(|_| build.index == 0).map(|table| UnsavedTable { table, changed: None }),
+            unsaved: table_index.filter(|_| build.index == 0).map(|table| UnsavedTable { table, changed: None }),
         })
     }
 
-    /// Takes over a table.
+    /// Replaces the table.
     fn replace(&mut self, part: &Part) -> Result<()> {
         let content = content(&part.rows).ok_or_else(|| Error::bug("a part without a table"))?;
-        // The receiver has read it before, so only a job with other columns can find it wrong.
+        // The receiver has parsed it before, so it is invalid only in a job with other columns.
         self.table = Lookup::read(&self.node.enrich, &content);
         if let Some(unsaved) = &mut self.unsaved {
             unsaved.changed = Some(content);
@@ -103,12 +103,12 @@ impl Enrich {
         Ok(())
     }
 
-    /// The rows with what the table knows of them.
+    /// Adds the table's columns to rows.
     fn enrich(&self, batch: BatchId, rows: &RecordBatch) -> Result<RecordBatch> {
         let table = self.table.as_ref().map_err(|message| {
             Error::environment(format!("stage `{}`: batch {batch}: its table cannot be used: {message}", self.stage))
         })?;
-        let keys: Vec<ArrayRef> = self.node.on.iter().map(|place| rows.column(*place).clone()).collect();
+        let keys: Vec<ArrayRef> = self.node.on.iter().map(|position| rows.column(*position).clone()).collect();
         let found = table.find(&keys, rows.num_rows()).map_err(Error::arrow)?;
         let (mut rows, mut found): (RecordBatch, ArrayRef) = (rows.clone(), Arc::new(found));
         if self.node.inner && found.null_count() > 0 {
@@ -117,14 +117,14 @@ impl Enrich {
             found = filter(&found, &known).map_err(Error::arrow)?;
         }
         let mut columns = rows.columns().to_vec();
-        for place in &self.node.adds {
-            columns.push(take(table.rows().column(*place), &found, None).map_err(Error::arrow)?);
+        for position in &self.node.adds {
+            columns.push(take(table.rows().column(*position), &found, None).map_err(Error::arrow)?);
         }
         RecordBatch::try_new(self.node.output.clone(), columns).map_err(Error::arrow)
     }
 }
 
-/// The content in a row of one binary column, which is the first.
+/// Returns the content of a row: its first column, a binary.
 fn content(rows: &RecordBatch) -> Option<Bytes> {
     let contents = rows.columns().first()?.as_binary_opt::<i32>()?;
     let last = contents.len().checked_sub(1)?;

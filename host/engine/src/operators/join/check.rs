@@ -1,8 +1,7 @@
-//! Stages with `join`: two inputs, the columns that must be equal, and what comes out.
+//! Checks of stages with `join`: two inputs, the columns that must be equal, and the output.
 //!
-//! A join's columns are those of `on`, named as in the first input, the bounds of the window where it is one of event time,
-//! the other columns of the first input, and the other columns of the second. A column of the second input whose name is
-//! taken gets the input's name and `_` in front.
+//! A join's columns are those of `on`, named as in the first input, then the bounds of an event time window, if any. The other columns of the first
+//! input follow, then the other columns of the second. A column of the second input whose name is taken gets the input's name and `_` as prefix.
 
 use crate::checkpoint::types::{Column, Table};
 use crate::event_time::TIME;
@@ -12,7 +11,7 @@ use crate::operators::join::state::{
 };
 use crate::operators::stage::{InputNode, Operator};
 use crate::operators::stage_check::{CheckedStage, StageCheck};
-use crate::operators::stage_words::{StageWords, on, signed, time};
+use crate::operators::stage_text::{StageText, on, signed, time};
 use crate::operators::window;
 use crate::operators::window::node::WindowNode;
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -23,7 +22,7 @@ use millstream_base::time::microseconds;
 use millstream_base::units::show_time;
 use std::sync::Arc;
 
-/// What checkpoints call the rows of the second input that wait.
+/// Returns the name of the checkpoint table with the waiting rows of the second input.
 pub fn right_table(stage: &str) -> String {
     format!("{stage}.right")
 }
@@ -31,17 +30,17 @@ pub fn right_table(stage: &str) -> String {
 /// Checks the stage.
 pub fn check(check: &StageCheck<'_>, join: &JoinSpec) -> Result<CheckedStage> {
     let [first, second] = check.inputs else { return Err(Error::bug("a join of other than two inputs")) };
-    let on = places(join, first, second)?;
+    let on = key_indexes(join, first, second)?;
     if check.window == Some(&WindowNode::All) {
         return changing(check, join, [first, second], on);
     }
     let windowed = check.window.is_some_and(WindowNode::of_event_time);
-    let behind = usize::from(join.within_us.is_some() || join.as_of);
-    let (first_layout, first_columns) = layout(first, &on[0], windowed, behind > 0);
-    let (second_layout, second_columns) = layout(second, &on[1], windowed, behind > 0);
+    let trailing = usize::from(join.within_us.is_some() || join.as_of);
+    let (first_layout, first_columns) = layout(first, &on[0], windowed, trailing > 0);
+    let (second_layout, second_columns) = layout(second, &on[1], windowed, trailing > 0);
     let columns = [first_columns, second_columns];
     let front = on[0].len() + if windowed { 2 } else { 0 };
-    let joined = joined(join.kind, front, [behind; 2], &columns, &second.name);
+    let joined = joined(join.kind, front, [trailing; 2], &columns, &second.name);
     let mut node = JoinNode {
         kind: join.kind,
         on: on[0].len(),
@@ -65,10 +64,10 @@ pub fn check(check: &StageCheck<'_>, join: &JoinSpec) -> Result<CheckedStage> {
         node.interval = Some(Interval { kind: join.kind, on: node.on, within_us, layouts: columns, joined });
     }
     let output = node.joined.schema.clone();
-    Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Join(Box::new(node))) })
+    Ok(CheckedStage { tables, ..CheckedStage::new(output, Operator::Join(Box::new(node))) })
 }
 
-/// A join of all rows that ever came.
+/// Checks a join of all rows ever received.
 fn changing(
     check: &StageCheck<'_>,
     join: &JoinSpec,
@@ -84,7 +83,7 @@ fn changing(
     }
     let of = |input: &InputNode, on: &[usize], op: Option<usize>| {
         let (mut layout, _) = layout(input, on, false, false);
-        layout.retain(|place| Some(*place) != op);
+        layout.retain(|position| Some(*position) != op);
         layout.extend(op);
         let columns = input.schema.project(&layout).map_err(Error::arrow)?;
         Ok::<_, Error>((layout, Arc::new(columns)))
@@ -122,37 +121,37 @@ fn changing(
         as_of: None,
         changing: Some(ChangingNode { what, ops, output: output.clone() }),
     };
-    Ok(CheckedStage { tables: tables.into(), ..CheckedStage::of(output, Operator::Join(Box::new(node))) })
+    Ok(CheckedStage { tables: tables.into(), ..CheckedStage::new(output, Operator::Join(Box::new(node))) })
 }
 
-/// The column of an input that says what its rows do, if it has one.
+/// Returns the input column with each row's operation, if any.
 fn operation(check: &StageCheck<'_>, input: &InputNode, on: &[usize]) -> Result<Option<usize>> {
     let Some(name) = &check.spec.op else { return Ok(None) };
-    let Ok(place) = input.schema.index_of(name) else { return Ok(None) };
-    let kind = ColumnType::of(input.schema.field(place).data_type());
+    let Ok(position) = input.schema.index_of(name) else { return Ok(None) };
+    let kind = ColumnType::of(input.schema.field(position).data_type());
     if kind != ColumnType::Text {
         return Err(Error::job(format!(
             "op: `{name}` of `{}` is {kind}, and must be text, as \"insert\" or \"delete\"",
             input.name
         )));
     }
-    if on.contains(&place) {
+    if on.contains(&position) {
         return Err(Error::job(format!(
             "`op` and `join.on` both name `{name}`; `op` says what a row does, and is not kept"
         )));
     }
-    Ok(Some(place))
+    Ok(Some(position))
 }
 
-/// Columns without the last one, where there is one too many.
+/// Drops the last column if `one`.
 fn without_last(columns: &Schema, one: bool) -> Result<SchemaRef> {
     let kept: Vec<usize> = (0..columns.fields().len() - usize::from(one)).collect();
     Ok(Arc::new(columns.project(&kept).map_err(Error::arrow)?))
 }
 
-/// What checkpoints hold of a side of a join of all rows.
+/// Returns the checkpoint table of one side of a join of all rows.
 fn changing_table(check: &StageCheck<'_>, join: &JoinSpec, rows: &SchemaRef, side: Side) -> Result<Table> {
-    let input = check.inputs.get(side.place()).map_or("", |input| &input.name);
+    let input = check.inputs.get(side.index()).map_or("", |input| &input.name);
     for field in rows.fields() {
         let kind = ColumnType::of(field.data_type());
         if !kind.is_kept() {
@@ -171,15 +170,15 @@ fn changing_table(check: &StageCheck<'_>, join: &JoinSpec, rows: &SchemaRef, sid
     Ok(Table::of_stage(name, identity, columns).reading(format!("`{input}`")))
 }
 
-/// The places of the columns of `on` in both inputs.
-fn places(join: &JoinSpec, first: &InputNode, second: &InputNode) -> Result<[Vec<usize>; 2]> {
-    let mut places = [Vec::new(), Vec::new()];
+/// Returns the indexes of the `on` columns in both inputs.
+fn key_indexes(join: &JoinSpec, first: &InputNode, second: &InputNode) -> Result<[Vec<usize>; 2]> {
+    let mut indexes = [Vec::new(), Vec::new()];
     for (left, right) in &join.on {
-        let place = |input: &InputNode, name: &str| {
+        let position = |input: &InputNode, name: &str| {
             types::column(&input.schema, name).map_err(|error| error.within(format!("`join.on`: in `{}`", input.name)))
         };
-        let (a, b) = (place(first, left)?, place(second, right)?);
-        let kind = |input: &InputNode, place: usize| ColumnType::of(input.schema.field(place).data_type());
+        let (a, b) = (position(first, left)?, position(second, right)?);
+        let kind = |input: &InputNode, position: usize| ColumnType::of(input.schema.field(position).data_type());
         let (kind, other) = (kind(first, a), kind(second, b));
         if kind != other {
             return Err(Error::job(format!(
@@ -192,70 +191,69 @@ fn places(join: &JoinSpec, first: &InputNode, second: &InputNode) -> Result<[Vec
                 "`join.on`: `{left}` is of type {kind}, which cannot be a key; make text of it in a stage with `select`"
             )));
         }
-        places[0].push(a);
-        places[1].push(b);
+        indexes[0].push(a);
+        indexes[1].push(b);
     }
-    Ok(places)
+    Ok(indexes)
 }
 
-/// How the rows of an input are laid out, see [`JoinNode::layouts`], and the columns in that order.
+/// Returns the layout of an input's rows, see [`JoinNode::layouts`], and the columns in that order.
 fn layout(input: &InputNode, on: &[usize], windowed: bool, timed: bool) -> (Vec<usize>, SchemaRef) {
     let rows = if windowed { window::check::with_bounds(&input.schema) } else { input.schema.clone() };
     let time = timed.then(|| Arc::new(Field::new(TIME, ColumnType::Timestamp.arrow(), false)));
     let all: Vec<Arc<Field>> = rows.fields().iter().cloned().chain(time).collect();
     let bounds = input.schema.fields().len()..rows.fields().len();
     let front: Vec<usize> = on.iter().copied().chain(bounds).collect();
-    let others = (0..all.len()).filter(|place| !front.contains(place));
+    let others = (0..all.len()).filter(|position| !front.contains(position));
     let layout: Vec<usize> = front.iter().copied().chain(others).collect();
-    let fields: Vec<Arc<Field>> = layout.iter().filter_map(|place| all.get(*place).cloned()).collect();
+    let fields: Vec<Arc<Field>> = layout.iter().filter_map(|position| all.get(*position).cloned()).collect();
     (layout, Arc::new(Schema::new(fields)))
 }
 
-/// The columns that come out. `front`: so many columns of a layout have the same values on both sides; `behind`: so many at
-/// its end do not come out.
-fn joined(kind: JoinKind, front: usize, behind: [usize; 2], columns: &[SchemaRef; 2], second: &str) -> Joined {
+/// Returns the output columns. The first `front` columns of a layout have the same values on both sides. The last `trailing` columns are not emitted.
+fn joined(kind: JoinKind, front: usize, trailing: [usize; 2], columns: &[SchemaRef; 2], second: &str) -> Joined {
     let [left, right] = columns;
     let mut fields: Vec<Field> = Vec::new();
     let mut sources = Vec::new();
-    for (place, (a, b)) in left.fields().iter().zip(right.fields()).take(front).enumerate() {
+    for (position, (a, b)) in left.fields().iter().zip(right.fields()).take(front).enumerate() {
         fields.push(a.as_ref().clone().with_nullable(a.is_nullable() || b.is_nullable()));
-        sources.push(ColumnSource::Both(place));
+        sources.push(ColumnSource::Both(position));
     }
-    let others = |side: &SchemaRef, behind: usize| front..side.fields().len().saturating_sub(behind).max(front);
-    for place in others(left, behind[0]) {
-        let field = left.field(place).clone();
+    let others = |side: &SchemaRef, trailing: usize| front..side.fields().len().saturating_sub(trailing).max(front);
+    for position in others(left, trailing[0]) {
+        let field = left.field(position).clone();
         let nullable = field.is_nullable() || Side::Second.is_outer(kind);
         fields.push(field.with_nullable(nullable));
-        sources.push(ColumnSource::First(place));
+        sources.push(ColumnSource::First(position));
     }
     let taken: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
-    for place in others(right, behind[1]) {
-        let field = right.field(place).clone();
+    for position in others(right, trailing[1]) {
+        let field = right.field(position).clone();
         let nullable = field.is_nullable() || Side::First.is_outer(kind);
         let name = match taken.contains(field.name()) {
             true => format!("{second}_{}", field.name()),
             false => field.name().clone(),
         };
         fields.push(field.with_name(name).with_nullable(nullable));
-        sources.push(ColumnSource::Second(place));
+        sources.push(ColumnSource::Second(position));
     }
     Joined { schema: Arc::new(Schema::new(fields)), sources }
 }
 
-/// What checkpoints hold of a side of an as-of join.
+/// Returns the checkpoint table of one side of an as-of join.
 fn as_of_table(check: &StageCheck<'_>, as_of: &AsOf, side: Side) -> Result<Table> {
-    let input = check.inputs.get(side.place()).map_or("", |input| &input.name);
-    can_be_kept(as_of.layouts[side.place()].fields(), input)?;
+    let input = check.inputs.get(side.index()).map_or("", |input| &input.name);
+    check_storable(as_of.layouts[side.index()].fields(), input)?;
     let stage = &check.spec.name;
     let name = if side == Side::First { stage.clone() } else { right_table(stage) };
     let identity =
         if side == Side::First { "rows that wait for an as-of join" } else { "rows of an as-of join, by time" };
-    Ok(Table::of_stage(name, identity, as_of.table(side.place()).map(|fields| Column::of(&fields)))
+    Ok(Table::of_stage(name, identity, as_of.table(side.index()).map(|fields| Column::of(&fields)))
         .reading(format!("`{input}`")))
 }
 
-/// Refuses columns that a table cannot hold.
-fn can_be_kept(fields: &[Arc<Field>], input: &str) -> Result<()> {
+/// Rejects columns that a table does not support.
+fn check_storable(fields: &[Arc<Field>], input: &str) -> Result<()> {
     for field in fields {
         let kind = ColumnType::of(field.data_type());
         if !kind.is_kept() {
@@ -269,36 +267,36 @@ fn can_be_kept(fields: &[Arc<Field>], input: &str) -> Result<()> {
     Ok(())
 }
 
-/// What checkpoints hold of the rows of a side that wait for partners.
+/// Returns the checkpoint table of one side's waiting rows.
 fn table(check: &StageCheck<'_>, join: &JoinSpec, node: &JoinNode, side: Side) -> Result<Table> {
-    let layout = &node.columns[side.place()];
-    can_be_kept(layout.fields(), check.inputs.get(side.place()).map_or("", |input| &input.name))?;
+    let layout = &node.columns[side.index()];
+    check_storable(layout.fields(), check.inputs.get(side.index()).map_or("", |input| &input.name))?;
     let (from, to) = join.within_us.unwrap_or_default();
     let kind = join.kind.name();
-    let columns = SavedColumns::of(layout, node.on);
+    let columns = SavedColumns::new(layout, node.on);
     let stage = &check.spec.name;
     let name = if side == Side::First { stage.clone() } else { right_table(stage) };
     let identity = format!("{kind} join within {from} to {to} microseconds");
     let columns = [Column::of(&columns.key), Column::of(&columns.sub), Column::of(columns.state.fields())];
-    let of = check.inputs.get(side.place()).map_or(String::new(), |input| format!("`{}`", input.name));
+    let of = check.inputs.get(side.index()).map_or(String::new(), |input| format!("`{}`", input.name));
     Ok(Table::of_stage(name, identity, columns).reading(of))
 }
 
-/// The rows among which a join looks for partners.
+/// The rows in which a join searches for partners.
 enum PartnerRows<'a> {
-    /// Those of a batch or window, by that word.
+    /// Rows of a batch or window, by that name.
     These(&'a str),
-    /// All that ever came; the column that says what a row of the result does.
+    /// All rows ever received; the result's column with each row's operation.
     All(&'a str),
 }
 
-/// What the stage does, in words.
-pub fn in_words(words: &StageWords<'_>, join: &JoinSpec) -> String {
-    let among = if words.is_over_all() { PartnerRows::All(words.op()) } else { PartnerRows::These(words.rows()) };
+/// Describes what the stage does.
+pub fn summary(text: &StageText<'_>, join: &JoinSpec) -> String {
+    let among = if text.is_over_all() { PartnerRows::All(text.op()) } else { PartnerRows::These(text.rows()) };
     let among = match (join.within_us, among) {
         (within, _) if join.as_of => {
-            let most = within.map_or(String::new(), |(from, _)| format!(", at most {} before", time(from)));
-            format!("with the latest row at the time of each{most}")
+            let max_bound = within.map_or(String::new(), |(from, _)| format!(", at most {} before", time(from)));
+            format!("with the latest row at the time of each{max_bound}")
         }
         (Some((from, to)), _) => format!("within {} to {} of event time", signed(from), signed(to)),
         (None, PartnerRows::These(rows)) => format!("in each {rows}"),
@@ -309,5 +307,5 @@ pub fn in_words(words: &StageWords<'_>, join: &JoinSpec) -> String {
             format!("of all rows{ttl}; emitted as it changes, with the operation in `{op}`")
         }
     };
-    format!("{} join of {} on {}, {among}", join.kind.name(), words.inputs().join(" and "), on(&join.on))
+    format!("{} join of {} on {}, {among}", join.kind.name(), text.inputs().join(" and "), on(&join.on))
 }

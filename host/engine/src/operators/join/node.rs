@@ -1,40 +1,40 @@
-//! A join that is checked.
+//! A checked join.
 
 use crate::operators::join::state::{AsOf, ChangingJoinPlan, Interval, Joined};
 use arrow::datatypes::SchemaRef;
 use millstream_base::job::spec::JoinKind;
 
-/// A join, as the graph has checked it.
+/// A join, checked by the graph.
 #[derive(Clone)]
 pub struct JoinNode {
-    /// Which rows come out without a partner, too.
+    /// Which rows are also emitted without a partner.
     pub kind: JoinKind,
-    /// How many columns make the key: the first ones of a layout.
+    /// Number of key columns: the first ones of a layout.
     pub on: usize,
     /// Whether the bounds of a window follow.
     pub windowed: bool,
-    /// How rows of each side are laid out for the join: places of the columns of its input, which may have the bounds of a
-    /// window or the time of the row behind those of the stream.
+    /// Layout of each side's rows: indexes of its input's columns. After those of the stream, the input may have the bounds of a window or the time
+    /// of the row.
     pub layouts: [Vec<usize>; 2],
     /// The columns in that order.
     pub columns: [SchemaRef; 2],
-    /// The columns that come out.
+    /// The output columns.
     pub joined: Joined,
-    /// By event time, instead of by batch or window.
+    /// Join by event time, instead of by batch or window.
     pub interval: Option<Interval>,
-    /// Of the second input the latest row at the time of each row of the first.
+    /// Join with the latest row of the second input at the time of each row of the first.
     pub as_of: Option<AsOf>,
-    /// Of all rows that ever came, which may be deleted again.
+    /// Join of all rows ever received, which may be deleted again.
     pub changing: Option<ChangingNode>,
 }
 
-/// A join of two tables that change, as the graph has checked it.
+/// A join of two changing tables, checked by the graph.
 #[derive(Clone)]
 pub struct ChangingNode {
     /// The join.
     pub what: ChangingJoinPlan,
-    /// Whether the rows of each side say what they do.
+    /// Whether the rows of each side carry an operation.
     pub ops: [bool; 2],
-    /// The columns that come out.
+    /// The output columns.
     pub output: SchemaRef,
 }

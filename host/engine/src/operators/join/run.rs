@@ -1,9 +1,9 @@
-//! Joins in the graph: rows go to the worker that owns the values of their `on` columns, and meet there.
+//! Joins in the graph: rows go to the worker that owns the values of their `on` columns, and are matched there.
 
 mod as_of;
 mod changing;
 mod intervals;
-mod on_time;
+mod late_rows;
 
 use crate::exchange::{parts_of, split_by_key};
 use crate::operators::by_key::hashes;
@@ -12,7 +12,7 @@ use crate::operators::join::node::JoinNode;
 use crate::operators::join::state::Side;
 use crate::operators::stage::StageNode;
 use crate::operators::{event_time, join};
-use crate::timely_ext::{Output, Parts, each_batch, each_batch_that_holds, each_part};
+use crate::timely_ext::{Output, Parts, each_batch, each_batch_with_holds, each_part};
 use arrow::array::RecordBatch;
 use intervals::Intervals;
 use millstream_base::batch::keys::{canonical_column, has_floats};
@@ -41,29 +41,29 @@ pub fn build<'s>(
         let work = PerBatch { name: stage.name.clone(), node: node.clone(), worker: build.index as u64, metrics };
         let work = move |context, parts, output: &mut Output| work.batch(context, parts, output);
         let (rows, rejected) = each_batch(split, build.ticks.clone(), &stage.name, failure, |part| part.to, work);
-        return Ok(StageStreams::of(rows, rejected));
+        return Ok(StageStreams::new(rows, rejected));
     };
     let Some(progress) = input.progress else { return Err(Error::bug("an interval join without event time")) };
-    let time = Some((progress, event_time::telling_clock(stage, event_time, build)?));
-    let (place, ticks) = (build.graph.held_place(stage), build.ticks.clone());
+    let time = Some((progress, event_time::reporting_clock(stage, event_time, build)?));
+    let (column, ticks) = (build.graph.held_index(stage), build.ticks.clone());
     let (name, to) = (&stage.name, |part: &Part| part.to);
     let (rows, rejected, changes, holds) = if node.as_of.is_some() {
         let work = as_of::AsOfWork::new(stage, node, metrics, build)?;
-        each_batch_that_holds(split, time, place, ticks, name, failure, to, work)
+        each_batch_with_holds(split, time, column, ticks, name, failure, to, work)
     } else {
         let work = Intervals::new(stage, node, metrics, build)?;
-        each_batch_that_holds(split, time, place, ticks, name, failure, to, work)
+        each_batch_with_holds(split, time, column, ticks, name, failure, to, work)
     };
     let (rejected, late) = split_late(rejected);
     Ok(StageStreams {
         sides: vec![late],
         changes: vec![changes],
         holds: Some(holds),
-        ..StageStreams::of(rows, rejected)
+        ..StageStreams::new(rows, rejected)
     })
 }
 
-/// Lays rows out for the join, and splits parts by the owner of their key.
+/// Arranges rows for the join, and splits parts by the owner of their key.
 fn split<'s>(stage: &StageNode, node: &JoinNode, parts: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
     let (layouts, on, peers) = (node.layouts.clone(), node.on, build.peers);
     let name = format!("{} by key", stage.name);
@@ -72,9 +72,9 @@ fn split<'s>(stage: &StageNode, node: &JoinNode, parts: Parts<'s>, build: &Build
         let mut rows = part.rows.project(layout).map_err(Error::arrow)?;
         let floats = |rows: &RecordBatch| rows.columns().iter().take(on).any(|c| has_floats(c.data_type()));
         if floats(&rows) {
-            // Values that are one key look alike, also after they were kept in a checkpoint.
+            // Equal keys have equal bytes, also after they were restored from a checkpoint.
             let columns = rows.columns().iter().enumerate();
-            let columns = columns.map(|(place, c)| if place < on { canonical_column(c) } else { c.clone() });
+            let columns = columns.map(|(column, c)| if column < on { canonical_column(c) } else { c.clone() });
             rows = RecordBatch::try_new(rows.schema(), columns.collect()).map_err(Error::arrow)?;
         }
         let split = split_by_key(&rows, &hashes(&first(on), &rows)?, peers).map_err(Error::arrow)?;
@@ -84,13 +84,13 @@ fn split<'s>(stage: &StageNode, node: &JoinNode, parts: Parts<'s>, build: &Build
     split
 }
 
-/// The places of the key columns in a layout.
+/// Returns the indexes of the key columns in a layout.
 fn first(on: usize) -> Vec<usize> {
     (0..on).collect()
 }
 
-/// A part's rows by the side that they came in by.
-fn by_side(parts: Vec<Part>) -> [Vec<Part>; 2] {
+/// Splits a part's rows by input side.
+fn split_by_side(parts: Vec<Part>) -> [Vec<Part>; 2] {
     let (first, second) = parts.into_iter().partition(|part| part.input == Side::First as u32);
     [first, second]
 }
@@ -105,7 +105,7 @@ struct PerBatch {
 
 impl PerBatch {
     fn batch(&self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
-        let sides = by_side(parts).map(|side| side.into_iter().map(|part| part.rows).collect::<Vec<_>>());
+        let sides = split_by_side(parts).map(|side| side.into_iter().map(|part| part.rows).collect::<Vec<_>>());
         let JoinNode { kind, on, windowed, joined, .. } = &self.node;
         let windows = join::state::windows(*kind, *on, *windowed, [&sides[0], &sides[1]])
             .map_err(|error| error.within(format!("stage `{}`: batch {}", self.name, context.id)))?;
@@ -125,16 +125,16 @@ impl PerBatch {
     }
 }
 
-/// The name of an input, and its rows with the columns in the order in which they came in.
-fn as_they_came<'a>(
+/// Returns the name of an input, and its rows with the original column order.
+fn original_columns<'a>(
     stage: &'a StageNode,
     node: &JoinNode,
     side: Side,
     rows: &RecordBatch,
 ) -> Result<(&'a str, RecordBatch)> {
-    let layout = &node.layouts[side.place()];
-    let input = stage.inputs.get(side.place()).ok_or_else(|| Error::bug("a join without its inputs"))?;
-    let places = (0..input.schema.fields().len()).filter_map(|place| layout.iter().position(|p| *p == place));
-    let rows = rows.project(&places.collect::<Vec<_>>()).map_err(Error::arrow)?;
+    let layout = &node.layouts[side.index()];
+    let input = stage.inputs.get(side.index()).ok_or_else(|| Error::bug("a join without its inputs"))?;
+    let indexes = (0..input.schema.fields().len()).filter_map(|column| layout.iter().position(|p| *p == column));
+    let rows = rows.project(&indexes.collect::<Vec<_>>()).map_err(Error::arrow)?;
     Ok((&input.name, rows))
 }

@@ -1,7 +1,7 @@
-//! Joins: rows of two inputs side by side. No I/O, no clock.
+//! Joins of two inputs. No I/O, no clock.
 //!
-//! A part reaches a join in the layout of [`crate::operators::join::node::JoinNode`]: the `on` columns first, those of all inputs in the
-//! same order, so that the same columns make the same key bytes on both sides.
+//! A part reaches a join in the layout of [`crate::operators::join::node::JoinNode`]: the `on` columns first, in the same order for all inputs. So
+//! equal columns make equal key bytes on both sides.
 
 mod row_keys;
 mod as_of;
@@ -28,7 +28,7 @@ use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::JoinKind;
 use millstream_base::memory;
 
-/// Which of the two inputs.
+/// One of the two inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// `from`
@@ -38,15 +38,15 @@ pub enum Side {
 }
 
 impl Side {
-    /// Both, in order.
+    /// Both sides, in order.
     pub const BOTH: [Side; 2] = [Side::First, Side::Second];
 
-    /// The place of what belongs to it.
-    pub fn place(self) -> usize {
+    /// Returns its index in arrays by side.
+    pub fn index(self) -> usize {
         self as usize
     }
 
-    /// The other one.
+    /// Returns the opposite side.
     pub fn other(self) -> Side {
         match self {
             Side::First => Side::Second,
@@ -54,7 +54,7 @@ impl Side {
         }
     }
 
-    /// Whether its rows come out of the join without a partner, too.
+    /// Returns whether its rows are also emitted without a partner.
     pub fn is_outer(self, kind: JoinKind) -> bool {
         match self {
             Side::First => matches!(kind, JoinKind::Left | JoinKind::Full),
@@ -63,23 +63,23 @@ impl Side {
     }
 }
 
-/// Counts the rows that a batch gives, and refuses more than memory should be asked for.
+/// Counts the output rows of a batch, and fails if they would need too much memory.
 #[derive(Default)]
 struct RowCount {
     rows: u64,
-    /// For so many rows memory was asked for.
-    asked: u64,
+    /// Number of rows for which memory was requested.
+    requested: u64,
 }
 
 impl RowCount {
-    /// Rows for which memory is asked at once, as each question is a system call.
+    /// Rows for which memory is requested at a time, as each request is a system call.
     const STEP: u64 = 1 << 16;
 
-    /// So many rows more.
+    /// Adds to the number of rows.
     fn add(&mut self, rows: u64) -> Result<()> {
         match self.growth(rows) {
             _ if self.rows > JOIN_ROWS_PER_BATCH_MAX => Err(Error::environment(format!(
-                "the join would emit more than {JOIN_ROWS_PER_BATCH_MAX} rows at once, because many rows of both inputs have the \
+                "the join would emit more than {JOIN_ROWS_PER_BATCH_MAX} rows per batch, because many rows of both inputs have the \
                  same values in `on`; join on more columns, or lower `rows_per_batch_max` of the sources"
             ))),
             0 => Ok(()),
@@ -87,12 +87,12 @@ impl RowCount {
         }
     }
 
-    /// For how many rows memory is to be asked when so many come. A few need none.
+    /// Returns the number of rows for which to request memory after `rows` more. A few rows need none.
     fn growth(&mut self, rows: u64) -> u64 {
         self.rows = self.rows.saturating_add(rows);
         let wanted = self.rows / Self::STEP * Self::STEP;
-        let growth = wanted.saturating_sub(self.asked);
-        self.asked += growth;
+        let growth = wanted.saturating_sub(self.requested);
+        self.requested += growth;
         growth
     }
 }

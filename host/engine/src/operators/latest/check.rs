@@ -1,11 +1,11 @@
-//! Stages with `enrich` whose table is the latest row of each key of a stream.
+//! Checks of stages with `enrich` whose table is the latest row of each key of a stream.
 
 use crate::checkpoint::types::{Column, Table};
 use crate::operators::enrich;
 use crate::operators::latest::node::LatestNode;
 use crate::operators::stage::Operator;
 use crate::operators::stage_check::{CheckedStage, StageCheck};
-use crate::operators::stage_words::on;
+use crate::operators::stage_text::on;
 use arrow::datatypes::{Field, Schema};
 use millstream_base::batch::types::{self, ColumnType, with_fields};
 use millstream_base::error::{Error, Result};
@@ -20,9 +20,9 @@ pub fn check(check: &StageCheck<'_>, latest: &LatestSpec) -> Result<CheckedStage
         enrich::check::keys(check, &latest.on, &stream.schema, help)?.into_iter().unzip();
     let op = latest.op.as_ref().map(|name| {
         let within = |error: Error| error.within(format!("enrich.op: stream `{}`", latest.stream));
-        let place = types::column(&stream.schema, name).map_err(within)?;
-        match ColumnType::of(stream.schema.field(place).data_type()) {
-            ColumnType::Text => Ok(place),
+        let index = types::column(&stream.schema, name).map_err(within)?;
+        match ColumnType::of(stream.schema.field(index).data_type()) {
+            ColumnType::Text => Ok(index),
             other => {
                 Err(within(Error::job(format!("`{name}` is {other}, and must be text, as \"insert\" or \"delete\""))))
             }
@@ -30,19 +30,19 @@ pub fn check(check: &StageCheck<'_>, latest: &LatestSpec) -> Result<CheckedStage
     });
     let op = op.transpose()?;
     let fields = stream.schema.fields();
-    let holds: Vec<usize> = (0..fields.len()).filter(|place| !key.contains(place) && op != Some(*place)).collect();
-    for place in &holds {
-        let kind = ColumnType::of(fields[*place].data_type());
+    let holds: Vec<usize> = (0..fields.len()).filter(|index| !key.contains(index) && op != Some(*index)).collect();
+    for index in &holds {
+        let kind = ColumnType::of(fields[*index].data_type());
         if !kind.is_kept() {
             return Err(Error::job(format!(
                 "enrich.stream: `{}` of `{}` is of type {kind}, which a table cannot hold; leave it out, or make text of it, in a \
                  stage with `select` before",
-                fields[*place].name(),
+                fields[*index].name(),
                 latest.stream
             )));
         }
     }
-    let nullable = |place: &usize| fields[*place].as_ref().clone().with_nullable(true);
+    let nullable = |index: &usize| fields[*index].as_ref().clone().with_nullable(true);
     let key_schema = Arc::new(stream.schema.project(&key).map_err(Error::arrow)?);
     let held_schema = Arc::new(Schema::new(holds.iter().map(nullable).collect::<Vec<Field>>()));
     let added = held_schema.fields().iter().map(|field| {
@@ -55,11 +55,11 @@ pub fn check(check: &StageCheck<'_>, latest: &LatestSpec) -> Result<CheckedStage
     let table = Table::of_stage(&check.spec.name, format!("latest of {}", latest.stream), columns);
     let inner = latest.kind == JoinKind::Inner;
     let node = LatestNode { on, key, holds, op, key_schema, held_schema, inner, output: output.clone() };
-    Ok(CheckedStage { tables: vec![table], ..CheckedStage::of(output, Operator::Latest(Box::new(node))) })
+    Ok(CheckedStage { tables: vec![table], ..CheckedStage::new(output, Operator::Latest(Box::new(node))) })
 }
 
-/// What the stage does, in words.
-pub fn in_words(latest: &LatestSpec) -> String {
+/// Describes what the stage does.
+pub fn summary(latest: &LatestSpec) -> String {
     let (kind, on) = (latest.kind.name(), on(&latest.on));
     let does = latest.op.as_ref().map_or(String::new(), |op| format!(", of which `{op}` says what a row does"));
     format!("{kind} join with the latest row of {} on {on}{does}", latest.stream)

@@ -1,24 +1,24 @@
-//! The latest row of another stream beside each row, checked.
+//! Enrichment with the latest row of another stream, checked.
 
 use arrow::datatypes::SchemaRef;
 
-/// Such a stage, as the graph has checked it.
+/// Such a stage, checked by the graph.
 #[derive(Clone)]
 pub struct LatestNode {
-    /// The columns of the stage's rows that are looked up.
+    /// The stage's columns that are looked up.
     pub on: Vec<usize>,
-    /// The columns of the stream that are the table's key, in the same order.
+    /// The stream's key columns, in the same order.
     pub key: Vec<usize>,
-    /// The columns of the stream that the table holds for each key.
+    /// The stream's columns that the table stores for each key.
     pub holds: Vec<usize>,
-    /// The column of the stream that says what a row does to the table.
+    /// The stream's column with the operation on the table.
     pub op: Option<usize>,
     /// The key columns of the table.
     pub key_schema: SchemaRef,
-    /// The others, each of which may be null.
+    /// The other columns, all nullable.
     pub held_schema: SchemaRef,
-    /// Rows that the table knows nothing about are left out.
+    /// Whether rows without a match are dropped.
     pub inner: bool,
-    /// The columns of the rows that come out.
+    /// The output columns.
     pub output: SchemaRef,
 }

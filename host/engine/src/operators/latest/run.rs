@@ -1,13 +1,12 @@
-//! The latest row that a stream has of the same key, beside each row. Both go to the worker that owns the key, which holds the
-//! stream's table of it; what came in a batch is in the table before the rows of the batch meet it. Then the rows go back to where
-//! they came from.
+//! Adds to each row the latest row of a stream with the same key. Both go to the worker that owns the key, which stores the stream's table. The
+//! stream's rows of a batch are applied before the batch's rows are looked up. Then the rows return to their origin.
 
 use crate::checkpoint::changes::TableChanges;
 use crate::exchange::{parts_of, split_by_key};
 use crate::operators::by_key::{hashes, keys};
 use crate::operators::context::{BuildContext, StageStreams};
 use crate::operators::in_place;
-use crate::operators::in_place::{AWAY, placed};
+use crate::operators::in_place::{MOVED_INPUT, placed};
 use crate::operators::latest::node::LatestNode;
 use crate::operators::stage::StageNode;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
@@ -18,14 +17,14 @@ use arrow::compute::{filter_record_batch, take_record_batch};
 use millstream_base::batch::keys::KeyHash;
 use millstream_base::batch::op::Op;
 use millstream_base::batch::part::Part;
-use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
 use millstream_metrics::{Counts, StateSize};
 use std::collections::BTreeMap;
 
-/// The input of the stream that makes the table.
+/// Input number of the stream that makes up the table.
 const TABLE: u32 = 1;
 
 /// Builds the stage.
@@ -40,11 +39,11 @@ pub fn build<'s>(
     let (ticks, failure) = (build.ticks.clone(), build.failure.clone());
     let (rows, rejected, changes) =
         each_batch_with_state(split, ticks, &stage.name, failure.clone(), |part| part.to, work);
-    let rows = in_place::back(stage, rows, build);
-    Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
+    let rows = in_place::return_rows(stage, rows, build);
+    Ok(StageStreams { changes: vec![changes], ..StageStreams::new(rows, rejected) })
 }
 
-/// Splits parts by the owner of their key. What empties the table goes to all workers.
+/// Splits parts by the owner of their key. Rows that clear the table go to all workers.
 fn split<'s>(stage: &StageNode, node: &LatestNode, parts: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
     let (node, peers, mut mark) = (node.clone(), build.peers, in_place::mark(build));
     let name = format!("{} by key", stage.name);
@@ -59,7 +58,7 @@ fn split<'s>(stage: &StageNode, node: &LatestNode, parts: Parts<'s>, build: &Bui
     split
 }
 
-/// Splits parts by the owner of their key, as [`split`] does those of the table.
+/// Splits parts by the owner of their key, as [`split`] does for the table.
 pub fn split_by_op<'s>(
     stage: &str,
     key: Vec<usize>,
@@ -75,11 +74,11 @@ pub fn split_by_op<'s>(
     split
 }
 
-/// Rows by the owner of their key; those that empty the table are for every worker.
+/// Splits rows by the owner of their key; those that clear the table go to every worker.
 fn split_rows(rows: &RecordBatch, key: &[usize], op: Option<usize>, peers: usize) -> Result<Vec<(u64, RecordBatch)>> {
     let hashes = hashes(key, rows)?;
-    let words = words(rows, op);
-    let empties = |row: usize| Op::of_row(words, row) == Ok(Op::Truncate);
+    let op_names = op_column(rows, op);
+    let empties = |row: usize| Op::of_row(op_names, row) == Ok(Op::Truncate);
     if peers > 1 && (0..hashes.len()).any(empties) {
         return split_for_all(rows, &hashes, peers, empties);
     }
@@ -94,17 +93,17 @@ fn split_for_all(
     for_all: impl Fn(usize) -> bool,
 ) -> Result<Vec<(u64, RecordBatch)>> {
     let of = |worker: usize| {
-        let goes = |row: &u32| {
+        let destination = |row: &u32| {
             hashes.get(*row as usize).is_some_and(|hash| hash.worker(peers) == worker) || for_all(*row as usize)
         };
-        let rows_of: Vec<u32> = (0..hashes.len() as u32).filter(goes).collect();
+        let rows_of: Vec<u32> = (0..hashes.len() as u32).filter(destination).collect();
         Ok((worker as u64, take_record_batch(rows, &UInt32Array::from(rows_of)).map_err(Error::arrow)?))
     };
     (0..peers).map(of).collect()
 }
 
-/// The column that says what the rows do to the table, if one does.
-fn words(rows: &RecordBatch, op: Option<usize>) -> Option<&StringArray> {
+/// Returns the column with the operations on the table, if any.
+fn op_column(rows: &RecordBatch, op: Option<usize>) -> Option<&StringArray> {
     rows.columns().get(op?)?.as_string_opt::<i32>()
 }
 
@@ -130,31 +129,31 @@ impl Latest {
         Ok(Latest { stage: stage.clone(), node: node.clone(), table, checkpoint, worker, metrics, held })
     }
 
-    /// Brings the table to where it is behind these rows. Returns those that cannot be understood.
-    fn apply(&mut self, rows: &RecordBatch) -> Result<Vec<RefusedRow>> {
+    /// Applies rows to the table. Returns the rejected ones.
+    fn apply(&mut self, rows: &RecordBatch) -> Result<Vec<RejectedRow>> {
         let keys = keys(&self.node.key, rows)?;
         let (view, hashes) = (keys.view(), keys.hashes());
         self.table.warm(view)?;
-        let key_columns: Vec<_> = self.node.key.iter().map(|place| rows.column(*place)).collect();
-        let words = words(rows, self.node.op);
-        let mut refused = Vec::new();
-        // The last row of each key, and whether the key has a row then.
+        let key_columns: Vec<_> = self.node.key.iter().map(|index| rows.column(*index)).collect();
+        let op_names = op_column(rows, self.node.op);
+        let mut rejections = Vec::new();
+        // The last row of each key, and whether the key exists afterwards.
         let mut last: BTreeMap<Slot, (u32, bool)> = BTreeMap::new();
         for (row, hash) in hashes.iter().enumerate() {
             let number = row as u32;
-            let op = match Op::of_row(words, row) {
+            let op = match Op::of_row(op_names, row) {
                 Ok(op) => op,
                 Err(why) => {
-                    refused.push(RefusedRow::new(number, why));
+                    rejections.push(RejectedRow::new(number, why));
                     continue;
                 }
             };
             if op == Op::Truncate {
                 self.store(rows, std::mem::take(&mut last))?;
                 self.table.clear()?;
-            } else if let Some(place) = key_columns.iter().position(|column| column.is_null(row)) {
-                let name = self.node.key_schema.field(place).name();
-                refused.push(RefusedRow::new(
+            } else if let Some(index) = key_columns.iter().position(|column| column.is_null(row)) {
+                let name = self.node.key_schema.field(index).name();
+                rejections.push(RejectedRow::new(
                     number,
                     format!("its `{name}` is null, and belongs to the key of the table"),
                 ));
@@ -167,12 +166,12 @@ impl Latest {
             }
         }
         self.store(rows, last)?;
-        // In an order that does not depend on which worker has them.
-        refused.sort_by_key(|refusal| hashes.get(refusal.row as usize).map(|hash| hash.group()));
-        Ok(refused)
+        // An order that does not depend on the worker.
+        rejections.sort_by_key(|rejection| hashes.get(rejection.row as usize).map(|hash| hash.group()));
+        Ok(rejections)
     }
 
-    /// Puts these rows into their slots, or empties them.
+    /// Stores these rows in their slots, or clears the slots.
     fn store(&mut self, rows: &RecordBatch, last: BTreeMap<Slot, (u32, bool)>) -> Result<()> {
         let slots: Vec<Slot> = last.keys().copied().collect();
         let (numbers, kept): (Vec<u32>, Vec<bool>) = last.into_values().unzip();
@@ -183,8 +182,8 @@ impl Latest {
         Ok(())
     }
 
-    /// The rows with what the table knows of them, and their places where they are away.
-    fn enrich(&mut self, rows: &RecordBatch, away: bool) -> Result<RecordBatch> {
+    /// Adds the table's columns to rows, and their origin if they have left their worker.
+    fn enrich(&mut self, rows: &RecordBatch, moved: bool) -> Result<RecordBatch> {
         let keys = keys(&self.node.on, rows)?;
         let view = keys.view();
         self.table.warm(view)?;
@@ -192,9 +191,9 @@ impl Latest {
         let found: Vec<Option<Slot>> = (0..rows.num_rows()).map(find).collect();
         self.table.used(&found.iter().copied().flatten().collect::<Vec<Slot>>());
         let (states, known) = self.table.states_at(found).map_err(Error::arrow)?;
-        let (own, places) = rows.columns().split_at(rows.num_columns() - usize::from(away));
-        let columns = own.iter().chain(states.columns()).chain(places).cloned().collect();
-        let schema = if away { placed(&self.node.output) } else { self.node.output.clone() };
+        let (own, indexes) = rows.columns().split_at(rows.num_columns() - usize::from(moved));
+        let columns = own.iter().chain(states.columns()).chain(indexes).cloned().collect();
+        let schema = if moved { placed(&self.node.output) } else { self.node.output.clone() };
         let rows = RecordBatch::try_new(schema, columns).map_err(Error::arrow)?;
         if !self.node.inner {
             return Ok(rows);
@@ -207,19 +206,19 @@ impl BatchWork for Latest {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         let (table, parts): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(|part| part.input == TABLE);
         for part in table {
-            let refused = self.apply(&part.rows)?;
+            let rejections = self.apply(&part.rows)?;
             let name = self.stage.inputs.last().map_or("", |input| input.name.as_str());
-            let rows = self.stage.rejected.rows(context.id, name, &part.rows, &refused)?;
+            let rows = self.stage.rejected.rows(context.id, name, &part.rows, &rejections)?;
             self.metrics.add_rejected(rows.num_rows());
             output.clock_id = part.clock_id;
             output.reject(context, part.order.then(self.worker), rows);
         }
         for part in parts {
-            let rows = self.enrich(&part.rows, part.input >= AWAY)?;
+            let rows = self.enrich(&part.rows, part.input >= MOVED_INPUT)?;
             self.metrics.add_rows(rows.num_rows());
             (output.clock_id, output.input) = (part.clock_id, part.input);
             output.push(context, part.order, rows);
-            // Not all rows that look something up need be in memory together.
+            // Not all looked-up rows need be in memory together.
             self.table.shrink()?;
         }
         self.table.settle(&mut self.held)

@@ -1,12 +1,12 @@
-//! Stages with `latest`: they keep the latest row of each key and put out what changes, whole rows that go and come. So they make
-//! changes that others can follow of rows that only replace or delete those of their key.
+//! Checks of stages with `latest`. They store the latest row of each key and emit changes as complete rows, deleted and inserted. So they turn
+//! upserts and deletes by key into changes that other stages can process.
 
 use crate::checkpoint::types::{Column, Table};
 use crate::operators::newest::node::{NewestNode, REPLACED};
 use crate::operators::simple::SimpleNode;
 use crate::operators::stage::{InputNode, Operator};
 use crate::operators::stage_check::{CheckedStage, StageCheck};
-use crate::operators::stage_words::StageWords;
+use crate::operators::stage_text::StageText;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millstream_base::batch::types::{self, ColumnType};
 use millstream_base::error::{Error, Result};
@@ -14,14 +14,14 @@ use millstream_base::job::replaced;
 use millstream_base::job::spec::{JobSpec, OPERATION, StageSpec};
 use std::sync::Arc;
 
-/// The streams of replaced results that a stage reads: an input of its own.
+/// Returns the input of replaced session results that a stage reads.
 pub fn replaced_input(spec: &JobSpec, stage: &StageSpec, rows: &InputNode) -> Option<InputNode> {
     let of = |name: &String| format!("{name}.{REPLACED}");
     let from: Vec<String> = replaced::read_by(spec, stage).map(|sessions| of(&sessions.name)).collect();
     Some(InputNode { name: from.first()?.clone(), from, schema: rows.schema.clone() })
 }
 
-/// The stream of results that sessions replace, where a stage reads it.
+/// Returns the stream of results that sessions replace, if a stage reads it.
 pub fn replaced_stream(spec: &JobSpec, stage: &StageSpec, output: &SchemaRef) -> Option<(String, SchemaRef)> {
     replaced::is_read(spec, stage).then(|| (REPLACED.to_owned(), output.clone()))
 }
@@ -33,20 +33,20 @@ pub fn check(check: &StageCheck<'_>, by: Option<&str>) -> Result<CheckedStage> {
     }
     let op = check.operation()?;
     let by = by.map(|name| {
-        let place = types::column(check.input, name).map_err(|error| error.within("latest"))?;
-        check.comparable(place, "latest by")?;
-        if Some(place) == op || check.key.contains(&place) {
+        let index = types::column(check.input, name).map_err(|error| error.within("latest"))?;
+        check.comparable(index, "latest by")?;
+        if Some(index) == op || check.key.contains(&index) {
             return Err(Error::job(format!(
                 "latest: `{name}` cannot order the rows of a key; name a column with their time or number"
             )));
         }
-        Ok(place)
+        Ok(index)
     });
     let by = by.transpose()?;
     let fields = check.input.fields();
-    let passes: Vec<usize> = (0..fields.len()).filter(|place| Some(*place) != op).collect();
-    let held: Vec<usize> = passes.iter().copied().filter(|place| !check.key.contains(place)).collect();
-    for field in held.iter().filter_map(|place| fields.get(*place)) {
+    let passes: Vec<usize> = (0..fields.len()).filter(|index| Some(*index) != op).collect();
+    let held: Vec<usize> = passes.iter().copied().filter(|index| !check.key.contains(index)).collect();
+    for field in held.iter().filter_map(|index| fields.get(*index)) {
         let kind = ColumnType::of(field.data_type());
         if !kind.is_kept() {
             return Err(Error::job(format!(
@@ -56,7 +56,7 @@ pub fn check(check: &StageCheck<'_>, by: Option<&str>) -> Result<CheckedStage> {
         }
     }
     let op_name = op.and_then(|op| fields.get(op)).map_or(OPERATION, |field| field.name());
-    let mut columns: Vec<Arc<Field>> = passes.iter().filter_map(|place| fields.get(*place)).cloned().collect();
+    let mut columns: Vec<Arc<Field>> = passes.iter().filter_map(|index| fields.get(*index)).cloned().collect();
     if columns.iter().any(|column| column.name() == op_name) {
         return Err(Error::job(format!(
             "there is a column `{op_name}` already, and the rows of this stage get one that says what they do; write op = \"{op_name}\" if it \
@@ -65,7 +65,7 @@ pub fn check(check: &StageCheck<'_>, by: Option<&str>) -> Result<CheckedStage> {
     }
     columns.push(Arc::new(Field::new(op_name, DataType::Utf8, false)));
     let output = Arc::new(Schema::new(columns));
-    let nullable = |place: &usize| fields.get(*place).map(|field| field.as_ref().clone().with_nullable(true));
+    let nullable = |index: &usize| fields.get(*index).map(|field| field.as_ref().clone().with_nullable(true));
     let held_schema = Arc::new(Schema::new(held.iter().filter_map(nullable).collect::<Vec<Field>>()));
     let identity = match by.and_then(|by| fields.get(by)) {
         Some(by) => format!("latest row by {}", by.name()),
@@ -76,12 +76,12 @@ pub fn check(check: &StageCheck<'_>, by: Option<&str>) -> Result<CheckedStage> {
     let replaces = check.inputs.len() > 1;
     let node = NewestNode { by, op, passes, held_schema, replaces, output: output.clone() };
     let operator = Operator::Simple(SimpleNode::Newest(Box::new(node)));
-    Ok(CheckedStage { tables: vec![table], ..CheckedStage::of(output, operator) })
+    Ok(CheckedStage { tables: vec![table], ..CheckedStage::new(output, operator) })
 }
 
-/// What the stage does, in words.
-pub fn in_words(words: &StageWords<'_>, by: Option<&str>) -> String {
+/// Describes what the stage does.
+pub fn summary(text: &StageText<'_>, by: Option<&str>) -> String {
     let by = by.map_or(String::new(), |by| format!(" by {by}"));
-    let (key, op) = (words.each(""), words.op());
+    let (key, op) = (text.each(""), text.op());
     format!("the latest row of each {key}{by}; emitted as it changes, with the operation in `{op}`")
 }

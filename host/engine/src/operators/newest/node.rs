@@ -2,22 +2,22 @@
 
 use arrow::datatypes::SchemaRef;
 
-/// Such a stage, as the graph has checked it.
+/// Such a stage, checked by the graph.
 #[derive(Clone)]
 pub struct NewestNode {
-    /// The column of the stage's input by which a row is later than another; `None`: as they come.
+    /// The input column that orders rows; `None` uses the order of arrival.
     pub by: Option<usize>,
-    /// The column of the input that says what a row does; without one each row takes the place of the one before.
+    /// The input column with the operation; without one each row replaces the previous one.
     pub op: Option<usize>,
     /// The other columns of the input.
     pub passes: Vec<usize>,
-    /// Those of them that the table holds for each key, each of which may be null.
+    /// The stored ones of them, all nullable.
     pub held_schema: SchemaRef,
-    /// The rows of the second input are those that sessions replace.
+    /// Whether the second input has the rows that sessions replace.
     pub replaces: bool,
-    /// The columns of the rows that come out.
+    /// The output columns.
     pub output: SchemaRef,
 }
 
-/// The name of the stream of the results that sessions replace.
+/// Name of the stream of results that sessions replace.
 pub const REPLACED: &str = "replaced";

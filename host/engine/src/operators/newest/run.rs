@@ -1,5 +1,5 @@
-//! The latest row of each key: kept in state, and what changes of it is put out, as rows that are deleted and inserted. Those of a
-//! batch that go stand before all that come, of all workers.
+//! The latest row of each key, kept in state; its changes are emitted as deleted and inserted rows. Deletions of a batch precede all insertions, of
+//! all workers.
 
 use crate::checkpoint::changes::TableChanges;
 use crate::operators::by_key::keys;
@@ -15,7 +15,7 @@ use arrow::compute::{SortOptions, concat_batches, take_record_batch};
 use millstream_base::batch::keys::{Keys, canonical_column};
 use millstream_base::batch::op::{DELETE, INSERT, Op};
 use millstream_base::batch::part::Part;
-use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, PartOrder};
@@ -25,7 +25,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The input of results that sessions replace.
+/// Input number of results that sessions replace.
 const REPLACED: u32 = 1;
 
 /// Builds the stage.
@@ -40,10 +40,10 @@ pub fn build<'s>(
     let (ticks, failure) = (build.ticks.clone(), build.failure.clone());
     let (rows, rejected, changes) =
         each_batch_with_state(split, ticks, &stage.name, failure, |part: &Part| part.to, work);
-    Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
+    Ok(StageStreams { changes: vec![changes], ..StageStreams::new(rows, rejected) })
 }
 
-/// The stage that keeps the newest row of each key, on one worker.
+/// The stage that stores the newest row of each key, on one worker.
 struct NewestStage {
     stage: StageNode,
     node: NewestNode,
@@ -54,7 +54,7 @@ struct NewestStage {
     held: StateSize,
 }
 
-/// A key that a batch has rows of: its slot, and its row before and now, by their places among all.
+/// A key with rows in a batch: its slot, and its previous and current row, by their indexes among all.
 struct TouchedKey {
     slot: Slot,
     before: Option<u32>,
@@ -63,7 +63,7 @@ struct TouchedKey {
 
 impl NewestStage {
     fn new(stage: &StageNode, node: &NewestNode, build: &BuildContext<'_, '_>) -> Result<NewestStage> {
-        let fields = stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
+        let fields = stage.key.iter().filter_map(|index| stage.input.fields().get(*index)).cloned().collect();
         let table = StateTable::new(fields, node.held_schema.clone(), None).map_err(Error::arrow)?;
         let mut table = build.spilling(&stage.name, table)?;
         let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
@@ -72,13 +72,13 @@ impl NewestStage {
         Ok(NewestStage { stage: stage.clone(), node: node.clone(), table, checkpoint, worker, metrics, held })
     }
 
-    /// The rows that are kept in these slots, with the columns that pass, and which slots have one.
+    /// Returns the rows stored in these slots, with the columns that pass, and which slots have one.
     fn kept(&self, rows: &RecordBatch, slots: &[Slot]) -> Result<(RecordBatch, Vec<Slot>)> {
         let known: Vec<Slot> = slots.iter().copied().filter(|slot| self.table.known(*slot)).collect();
         let keys = self.table.keys(&known).map_err(Error::arrow)?;
         let (states, _) = self.table.states(&known).map_err(Error::arrow)?;
         let mut held = states.columns().iter().cloned();
-        let column = |place: &usize| match self.stage.key.iter().position(|key| key == place) {
+        let column = |index: &usize| match self.stage.key.iter().position(|key| key == index) {
             Some(number) => keys.get(number).cloned().ok_or_else(|| Error::bug("a table without its key")),
             None => held.next().ok_or_else(|| Error::bug("a table without a column of its rows")),
         };
@@ -87,24 +87,24 @@ impl NewestStage {
         Ok((RecordBatch::try_new(schema, columns).map_err(Error::arrow)?, known))
     }
 
-    /// Brings the table to where it is behind these rows. Returns the rows that go, those that come, and those that cannot be
-    /// understood.
-    /// `replaced`: those from this place on are replaced, and go.
-    fn apply(&mut self, rows: &RecordBatch, replaced: usize) -> Result<(RecordBatch, RecordBatch, Vec<RefusedRow>)> {
+    /// Applies rows to the table. Returns the deleted, the inserted and the rejected rows. Rows from index `replaced` on are replaced, that is
+    /// deleted.
+    fn apply(&mut self, rows: &RecordBatch, replaced: usize) -> Result<(RecordBatch, RecordBatch, Vec<RejectedRow>)> {
         let encoded = keys(&self.stage.key, rows)?;
         let (view, hashes) = (encoded.view(), encoded.hashes());
         self.table.warm(view)?;
-        let words = self.node.op.and_then(|op| rows.columns().get(op)).and_then(|words| words.as_string_opt::<i32>());
-        let op = |row| if row < replaced { Op::of_row(words, row) } else { Ok(Op::Delete) };
+        let op_names =
+            self.node.op.and_then(|op| rows.columns().get(op)).and_then(|op_names| op_names.as_string_opt::<i32>());
+        let op = |row| if row < replaced { Op::of_row(op_names, row) } else { Ok(Op::Delete) };
         let ops: Vec<Result<Op, String>> = (0..rows.num_rows()).map(op).collect();
-        let mut refused = Vec::new();
+        let mut rejections = Vec::new();
         let mut slots: Vec<Slot> = Vec::new();
-        let mut place_of: HashMap<Slot, usize> = HashMap::new();
+        let mut index_of_slot: HashMap<Slot, usize> = HashMap::new();
         let mut slot_of_row: Vec<Option<Slot>> = Vec::with_capacity(rows.num_rows());
         if ops.contains(&Ok(Op::Truncate)) {
             self.table.warm_all()?;
             slots.extend(self.table.all());
-            place_of.extend(slots.iter().enumerate().map(|(place, slot)| (*slot, place)));
+            index_of_slot.extend(slots.iter().enumerate().map(|(index, slot)| (*slot, index)));
         }
         for ((row, op), hash) in ops.iter().enumerate().zip(&hashes) {
             let slot = match op {
@@ -112,27 +112,27 @@ impl NewestStage {
                 Ok(Op::Delete) => self.table.find(view.get(row)),
                 Ok(Op::Truncate) => None,
                 Err(why) => {
-                    refused.push(RefusedRow::new(row as u32, why.clone()));
+                    rejections.push(RejectedRow::new(row as u32, why.clone()));
                     None
                 }
             };
             slot_of_row.push(slot);
             if let Some(slot) = slot {
-                place_of.entry(slot).or_insert_with(|| {
+                index_of_slot.entry(slot).or_insert_with(|| {
                     slots.push(slot);
                     slots.len() - 1
                 });
             }
         }
-        // In an order that does not depend on which worker has them.
-        refused.sort_by_key(|refusal| hashes.get(refusal.row as usize).map(|hash| hash.group()));
+        // An order that does not depend on the worker.
+        rejections.sort_by_key(|rejection| hashes.get(rejection.row as usize).map(|hash| hash.group()));
         let (kept, known) = self.kept(rows, &slots)?;
         let own = rows.project(&self.node.passes).map_err(Error::arrow)?;
         let all = concat_batches(kept.schema_ref(), [&kept, &own]).map_err(Error::arrow)?;
         let mut touched: Vec<TouchedKey> =
             slots.iter().map(|slot| TouchedKey { slot: *slot, before: None, now: None }).collect();
         for (row, slot) in (0u32..).zip(&known) {
-            if let Some(touched) = place_of.get(slot).and_then(|place| touched.get_mut(*place)) {
+            if let Some(touched) = index_of_slot.get(slot).and_then(|index| touched.get_mut(*index)) {
                 (touched.before, touched.now) = (Some(row), Some(row));
             }
         }
@@ -141,8 +141,8 @@ impl NewestStage {
             if op == &Ok(Op::Truncate) {
                 touched.iter_mut().for_each(|touched| touched.now = None);
             }
-            let place = slot.as_ref().and_then(|slot| place_of.get(slot));
-            let Some(touched) = place.and_then(|place| touched.get_mut(*place)) else { continue };
+            let index = slot.as_ref().and_then(|slot| index_of_slot.get(slot));
+            let Some(touched) = index.and_then(|index| touched.get_mut(*index)) else { continue };
             match op {
                 Ok(Op::Delete) => touched.now = None,
                 _ if touched.now.is_none_or(|now| is_later(row, now)) => touched.now = Some(row),
@@ -151,43 +151,43 @@ impl NewestStage {
         }
         let same = Keys::encode(all.columns(), all.num_rows()).map_err(Error::arrow)?;
         let same = same.view();
-        let (mut gone, mut come) = (Vec::new(), Vec::new());
+        let (mut deleted, mut come) = (Vec::new(), Vec::new());
         let mut order = slots.clone();
         self.table.sort(&mut order);
-        for touched in order.iter().filter_map(|slot| place_of.get(slot)).filter_map(|place| touched.get(*place)) {
+        for touched in order.iter().filter_map(|slot| index_of_slot.get(slot)).filter_map(|index| touched.get(*index)) {
             let is_same = match (touched.before, touched.now) {
                 (Some(before), Some(now)) => same.get(before as usize) == same.get(now as usize),
                 (before, now) => before == now,
             };
             if !is_same {
-                gone.extend(touched.before);
+                deleted.extend(touched.before);
                 come.extend(touched.now);
             }
         }
         self.store(&all, &touched)?;
-        Ok((self.told(&all, gone, DELETE)?, self.told(&all, come, INSERT)?, refused))
+        Ok((self.with_op(&all, deleted, DELETE)?, self.with_op(&all, come, INSERT)?, rejections))
     }
 
-    /// Whether one row takes the place of another, by their places among these.
+    /// Returns a comparison: whether one row replaces another, by their indexes.
     fn is_later(&self, all: &RecordBatch) -> Result<Box<dyn Fn(u32, u32) -> bool>> {
-        let by = self.node.passes.iter().position(|place| Some(*place) == self.node.by);
+        let by = self.node.passes.iter().position(|index| Some(*index) == self.node.by);
         let Some(by) = by.and_then(|by| all.columns().get(by)) else { return Ok(Box::new(|_, _| true)) };
         let column = canonical_column(by);
         let options = SortOptions { descending: false, nulls_first: true };
         let compare = make_comparator(&column, &column, options).map_err(Error::arrow)?;
-        // Of rows of the same time the one that came last.
+        // Of rows with the same time, the last one wins.
         Ok(Box::new(move |row, other| compare(row as usize, other as usize) != Ordering::Less))
     }
 
     fn store(&mut self, all: &RecordBatch, touched: &[TouchedKey]) -> Result<()> {
         let held: Vec<usize> = (0..self.node.passes.len())
-            .filter(|number| self.node.passes.get(*number).is_some_and(|place| !self.stage.key.contains(place)))
+            .filter(|number| self.node.passes.get(*number).is_some_and(|index| !self.stage.key.contains(index)))
             .collect();
         let held = all.project(&held).map_err(Error::arrow)?;
         let changed = || touched.iter().filter(|touched| touched.now.is_none() || touched.now != touched.before);
         let slots: Vec<Slot> = changed().map(|touched| touched.slot).collect();
         let kept: BooleanArray = changed().map(|touched| Some(touched.now.is_some())).collect();
-        // Any row where none is stored.
+        // Any row if none is stored.
         let rows = UInt32Array::from_iter_values(changed().map(|touched| touched.now.unwrap_or_default()));
         let states = take_record_batch(&held, &rows).map_err(Error::arrow)?;
         self.table.store(&slots, &states, &kept);
@@ -195,11 +195,11 @@ impl NewestStage {
         Ok(())
     }
 
-    /// Rows that are put out.
-    fn told(&self, all: &RecordBatch, rows: Vec<u32>, word: &str) -> Result<RecordBatch> {
-        let words: ArrayRef = Arc::new(StringArray::from_iter_values(std::iter::repeat_n(word, rows.len())));
+    /// Returns emitted rows with their operation.
+    fn with_op(&self, all: &RecordBatch, rows: Vec<u32>, op_name: &str) -> Result<RecordBatch> {
+        let op_names: ArrayRef = Arc::new(StringArray::from_iter_values(std::iter::repeat_n(op_name, rows.len())));
         let rows = take_record_batch(all, &UInt32Array::from(rows)).map_err(Error::arrow)?;
-        let columns = rows.columns().iter().cloned().chain([words]).collect();
+        let columns = rows.columns().iter().cloned().chain([op_names]).collect();
         RecordBatch::try_new(self.node.output.clone(), columns).map_err(Error::arrow)
     }
 }
@@ -215,17 +215,17 @@ impl BatchWork for NewestStage {
         if all.num_rows() == 0 {
             return Ok(());
         }
-        let (gone, come, refused) = self.apply(&all, own)?;
+        let (deleted, come, rejections) = self.apply(&all, own)?;
         let name = self.stage.inputs.first().map_or("", |input| input.name.as_str());
-        let rejected = self.stage.rejected.rows(context.id, name, &all, &refused)?;
+        let rejected = self.stage.rejected.rows(context.id, name, &all, &rejections)?;
         self.metrics.add_rejected(rejected.num_rows());
         output.reject(context, PartOrder::at(self.worker), rejected);
         self.table.settle(&mut self.held)?;
-        for (place, rows) in [(0, gone), (1, come)] {
+        for (index, rows) in [(0, deleted), (1, come)] {
             self.metrics.add_rows(rows.num_rows());
             for (number, first) in (0u64..).zip((0..rows.num_rows()).step_by(PART_ROWS_MAX)) {
                 let some = rows.slice(first, PART_ROWS_MAX.min(rows.num_rows() - first));
-                output.push(context, PartOrder::at(place).then(self.worker).then(number), some);
+                output.push(context, PartOrder::at(index).then(self.worker).then(number), some);
             }
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! Stages with `pattern`: their conditions and measures, the columns that these look at, and what comes out: a row for each match, with
-//! its key, the times of its first and last row, and the measures.
+//! Checks of stages with `pattern`: their conditions and measures, the columns that these read, and the output. There is one row per match, with its
+//! key, the times of its first and last row, and the measures.
 
 use crate::checkpoint::types::{Column, Table};
 use crate::operators::pattern::state::{
@@ -7,7 +7,7 @@ use crate::operators::pattern::state::{
 };
 use crate::operators::stage::Operator;
 use crate::operators::stage_check::{CheckedStage, StageCheck};
-use crate::operators::stage_words::StageWords;
+use crate::operators::stage_text::StageText;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
@@ -18,21 +18,21 @@ use millstream_sql::references::{BEFORE, Reference, ReferringText};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// The columns of a match behind its key.
+/// The columns of a match after its key.
 pub const MATCH_TIMES: [&str; 2] = ["match_start", "match_end"];
 
 /// Checks the stage.
 pub fn check(check: &StageCheck<'_>, spec: &PatternSpec) -> Result<CheckedStage> {
-    let texts = Texts::of(check, spec)?;
+    let texts = Texts::new(check, spec)?;
     let layout = layout(check, &texts)?;
     let mut made = Conditions { spec, texts: &texts, layout: &layout, of_row: Vec::new(), of_match: Vec::new() };
     let steps = spec.steps.steps.iter().map(|step| {
         Ok(Step {
-            condition: made.of(&step.name)?,
+            condition: made.condition(&step.name)?,
             relaxed: step.relaxed,
             nots: made.nots(&step.nots)?,
-            least: step.least,
-            most: step.most,
+            min: step.least,
+            max: step.most,
             reluctant: step.reluctant,
             gaps: step.gaps,
             gap_nots: made.all(&step.gap_nots)?,
@@ -56,9 +56,9 @@ pub fn check(check: &StageCheck<'_>, spec: &PatternSpec) -> Result<CheckedStage>
     let key: Vec<Arc<Field>> = layout.schema.fields().iter().take(layout.key).cloned().collect();
     let columns = [Column::of(&key), Column::of(&saved_fields()), Column::of(saved_schema(&layout).fields())];
     let table = Table::of_stage(&check.spec.name, "pattern", columns);
-    let places = layout.schema.fields().iter().map(|field| check.input.index_of(field.name()));
+    let indexes = layout.schema.fields().iter().map(|field| check.input.index_of(field.name()));
     let node = PatternNode {
-        places: places.collect::<Result<_, _>>().map_err(Error::arrow)?,
+        indexes: indexes.collect::<Result<_, _>>().map_err(Error::arrow)?,
         plan,
         layout,
         of_row,
@@ -68,26 +68,26 @@ pub fn check(check: &StageCheck<'_>, spec: &PatternSpec) -> Result<CheckedStage>
         rows_max: spec.rows_max,
         partials_max: spec.partials_max,
     };
-    Ok(CheckedStage { tables: vec![table], ..CheckedStage::of(output, Operator::Pattern(Box::new(node))) })
+    Ok(CheckedStage { tables: vec![table], ..CheckedStage::new(output, Operator::Pattern(Box::new(node))) })
 }
 
-/// The texts of a pattern, with what they refer to.
+/// The expressions of a pattern, with their references.
 struct Texts {
-    /// The names of the steps that take rows.
+    /// Names of the steps that take rows.
     steps: Vec<String>,
     define: Vec<(String, ReferringText)>,
     measures: Vec<(String, ReferringText)>,
 }
 
 impl Texts {
-    fn of(check: &StageCheck<'_>, spec: &PatternSpec) -> Result<Texts> {
+    fn new(check: &StageCheck<'_>, spec: &PatternSpec) -> Result<Texts> {
         let steps: Vec<String> = spec.steps.steps.iter().map(|step| step.name.clone()).collect();
         if let Some(name) = steps.iter().chain(spec.steps.negated()).find(|name| check.input.index_of(name).is_ok()) {
             return Err(Error::job(format!(
                 "`pattern.steps` has a step `{name}`, and there is a column of this name as well; name the step otherwise"
             )));
         }
-        // Against all columns, so that messages can tell which there are.
+        // Against all columns, so that error messages can list them.
         let all = Layout { schema: check.input.clone(), key: 0 };
         let (mut define, mut measures) = (Vec::new(), Vec::new());
         for (name, text) in &spec.define {
@@ -106,7 +106,7 @@ impl Texts {
                 if text.references.iter().any(|of| matches!(of, Reference::Before { .. })) {
                     return Err(text.wrong(
                         BEFORE,
-                        "a measure is about a whole match, so there is no row before; name a step, as last(a).x",
+                        "a measure covers the complete match, so it has no previous row; name a step, for example last(a).x",
                     ));
                 }
                 Value::new(&text, &all, &steps, false)?;
@@ -118,18 +118,18 @@ impl Texts {
     }
 }
 
-/// Conditions refer to rows that a match may have when they are asked.
+/// Checks that a condition refers only to rows that a match may have when it is evaluated.
 fn refers_back(name: &str, text: &ReferringText, spec: &PatternSpec, steps: &[String]) -> Result<()> {
     let own = steps.iter().position(|step| step == name);
     let has = |nots: &PatternNots| nots.next.iter().chain(&nots.between).any(|not| not == name);
-    // What must not come before a step is asked when those before it have their rows, in its gaps when it has some itself.
+    // A `not` before a step is evaluated when the steps before have their rows; in gaps, when the step has some itself.
     let in_gaps = spec.steps.steps.iter().position(|step| step.gap_nots.iter().any(|not| not == name));
     let before = spec.steps.steps.iter().position(|step| has(&step.nots));
-    let behind = own.or(in_gaps).map(|place| place + 1).into_iter().chain(before).min();
+    let following = own.or(in_gaps).map(|index| index + 1).into_iter().chain(before).min();
     for reference in &text.references {
         let Some(step) = reference.step() else { continue };
         let at = steps.iter().position(|other| other == step);
-        if behind.is_some() && at >= behind {
+        if following.is_some() && at >= following {
             return Err(text.wrong(
                 step,
                 &format!(
@@ -162,17 +162,17 @@ fn is_condition(value: &Value, define: &[(String, String)], name: &str) -> Resul
     Err(Error::job(format!("`{text}` is {kind}, and a condition is true or false; compare it, as `{text} = …`")))
 }
 
-/// The columns of the key, then those that expressions look at.
+/// Returns the columns of the key, then those that expressions read.
 fn layout(check: &StageCheck<'_>, texts: &Texts) -> Result<Layout> {
     let mut names: BTreeSet<&str> = BTreeSet::new();
     for (_, text) in texts.define.iter().chain(&texts.measures) {
         names.extend(text.columns.iter().map(String::as_str));
         names.extend(text.references.iter().filter_map(Reference::column));
     }
-    let others = (0..check.input.fields().len()).filter(|place| !check.key.contains(place));
-    let others: Vec<usize> = others.filter(|place| names.contains(check.input.field(*place).name().as_str())).collect();
-    for place in &others {
-        let field = check.input.field(*place);
+    let others = (0..check.input.fields().len()).filter(|index| !check.key.contains(index));
+    let others: Vec<usize> = others.filter(|index| names.contains(check.input.field(*index).name().as_str())).collect();
+    for index in &others {
+        let field = check.input.field(*index);
         let kind = ColumnType::of(field.data_type());
         if !kind.is_kept() {
             return Err(Error::job(format!(
@@ -181,12 +181,12 @@ fn layout(check: &StageCheck<'_>, texts: &Texts) -> Result<Layout> {
             )));
         }
     }
-    let places: Vec<usize> = check.key.iter().copied().chain(others).collect();
-    let schema = Arc::new(check.input.project(&places).map_err(Error::arrow)?);
+    let indexes: Vec<usize> = check.key.iter().copied().chain(others).collect();
+    let schema = Arc::new(check.input.project(&indexes).map_err(Error::arrow)?);
     Ok(Layout { schema, key: check.key.len() })
 }
 
-/// Conditions by the steps that they are of.
+/// Conditions by step.
 struct Conditions<'a> {
     spec: &'a PatternSpec,
     texts: &'a Texts,
@@ -196,8 +196,8 @@ struct Conditions<'a> {
 }
 
 impl Conditions<'_> {
-    /// The condition of a step, which was checked before.
-    fn of(&mut self, name: &str) -> Result<Option<Condition>> {
+    /// Returns the condition of a step, checked before.
+    fn condition(&mut self, name: &str) -> Result<Option<Condition>> {
         let Some((_, text)) = self.texts.define.iter().find(|(other, _)| other == name) else { return Ok(None) };
         let value = Value::new(text, self.layout, &self.texts.steps, true)?;
         is_condition(&value, &self.spec.define, name)?;
@@ -214,14 +214,14 @@ impl Conditions<'_> {
     }
 
     fn all(&mut self, names: &[String]) -> Result<Vec<Condition>> {
-        names.iter().filter_map(|name| self.of(name).transpose()).collect()
+        names.iter().filter_map(|name| self.condition(name).transpose()).collect()
     }
 }
 
 fn skip(spec: &PatternSpec) -> Result<Skip> {
     let step = |name: &String| {
-        let place = spec.steps.steps.iter().position(|step| step.name == *name);
-        place.ok_or_else(|| Error::job(format!("`pattern.skip` names `{name}`, and no step of this name takes rows")))
+        let index = spec.steps.steps.iter().position(|step| step.name == *name);
+        index.ok_or_else(|| Error::job(format!("`pattern.skip` names `{name}`, and no step of this name takes rows")))
     };
     Ok(match &spec.skip {
         PatternSkip::PastLastRow => Skip::PastLastRow,
@@ -231,11 +231,11 @@ fn skip(spec: &PatternSpec) -> Result<Skip> {
     })
 }
 
-/// What the stage does, in words.
-pub fn in_words(words: &StageWords<'_>, pattern: &PatternSpec) -> String {
+/// Describes what the stage does.
+pub fn summary(text: &StageText<'_>, pattern: &PatternSpec) -> String {
     let within =
         pattern.within.map_or_else(String::new, |within| format!(" within {} of event time", show_time(within)));
-    let each = words.each(" of each ");
+    let each = text.each(" of each ");
     let skip = match &pattern.skip {
         PatternSkip::PastLastRow => "past its last row".to_owned(),
         PatternSkip::ToNextRow => "at the row after its first".to_owned(),

@@ -1,4 +1,4 @@
-//! Patterns: on the worker that owns their key. Matches come out in the order of the hashes of their keys.
+//! Patterns, on the worker that owns their key. Matches are emitted in the order of the hashes of their keys.
 
 use crate::checkpoint::changes::TableChanges;
 use crate::operators::by_key::by_key;
@@ -10,7 +10,7 @@ use crate::operators::pattern::state::{PatternNode, PatternState};
 use crate::operators::stage::StageNode;
 use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
-use crate::timely_ext::{BatchWork, Output, each_batch_that_holds};
+use crate::timely_ext::{BatchWork, Output, each_batch_with_holds};
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch, not};
 use arrow::datatypes::SchemaRef;
@@ -28,20 +28,20 @@ pub fn build<'s>(
     build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
     let keyed = by_key(stage, input.parts, build);
-    let time = event_time::of(stage, input.progress, build)?;
+    let time = event_time::progress_and_clock(stage, input.progress, build)?;
     let work = PatternWork::new(stage, node, build)?;
-    // Without a key there is one worker that has all rows.
+    // Without a key, one worker has all rows.
     let to = if stage.key.is_empty() { 0 } else { build.index as u64 };
-    let (place, ticks) = (build.graph.held_place(stage), build.ticks.clone());
+    let (position, ticks) = (build.graph.held_index(stage), build.ticks.clone());
     let failure = build.failure.clone();
     let (rows, rejected, changes, holds) =
-        each_batch_that_holds(keyed, time, place, ticks, &stage.name, failure, move |_| to, work);
+        each_batch_with_holds(keyed, time, position, ticks, &stage.name, failure, move |_| to, work);
     let (rejected, late) = split_late(rejected);
     Ok(StageStreams {
         sides: vec![late],
         changes: vec![changes],
         holds: Some(holds),
-        ..StageStreams::of(rows, rejected)
+        ..StageStreams::new(rows, rejected)
     })
 }
 
@@ -52,8 +52,8 @@ struct PatternWork {
     checkpoint: Option<TableCheckpoint>,
     input: SchemaRef,
     late: LateRows,
-    /// Whether rows of the last batch were late.
-    put_out_late: bool,
+    /// Whether the last batch had late rows.
+    emitted_late: bool,
     worker: u64,
     metrics: Counts,
     held: StateSize,
@@ -72,15 +72,15 @@ impl PatternWork {
             state,
             checkpoint,
             input: stage.input.clone(),
-            late: LateRows::of(stage, &metrics),
-            put_out_late: false,
+            late: LateRows::new(stage, &metrics),
+            emitted_late: false,
             worker: build.index as u64,
             held: metrics.held(&stage.name),
             metrics,
         })
     }
 
-    /// The rows that are not late, with their times; the others are put out.
+    /// Returns the rows that are not late, with their times; the others are emitted.
     fn on_time(
         &mut self,
         context: BatchContext,
@@ -88,7 +88,7 @@ impl PatternWork {
         output: &mut Output,
     ) -> Result<(RecordBatch, Vec<i64>)> {
         let (mut rows, mut times) = (Vec::new(), Vec::new());
-        self.put_out_late = false;
+        self.emitted_late = false;
         for part in parts {
             let (own, own_times) = take_times(part)?;
             let own_times = own_times.values();
@@ -104,7 +104,7 @@ impl PatternWork {
             let is_late = not(&on_time).map_err(Error::arrow)?;
             let late = filter_record_batch(&own, &is_late).map_err(Error::arrow)?;
             self.late.push(context, part, late, output)?;
-            self.put_out_late = true;
+            self.emitted_late = true;
         }
         Ok((concat_batches(&self.input, &rows).map_err(Error::arrow)?, times))
     }
@@ -114,7 +114,7 @@ impl PatternWork {
         let matches = self.state.batch(context, &rows, &times)?;
         self.state.settle()?;
         let (rows, bytes, kept) = self.state.size();
-        self.held.set_of_which(rows, bytes, kept);
+        self.held.set_partly_kept(rows, bytes, kept);
         for (number, rows) in (0u64..).zip(matches) {
             self.metrics.add_rows(rows.num_rows());
             output.push(context, PartOrder::at(self.worker).then(number), rows);
@@ -131,7 +131,7 @@ impl BatchWork for PatternWork {
 
     fn hold(&mut self, watermark: Watermark, seen_us: Option<i64>) -> Hold {
         let from_us = watermark.now.map(|now| self.state.earliest().map_or(now, |time| time.min(now)));
-        let late_us = seen_us.filter(|_| self.put_out_late);
+        let late_us = seen_us.filter(|_| self.emitted_late);
         Hold { from_us, until_us: self.state.newest().max(late_us) }
     }
 

@@ -1,17 +1,17 @@
 //! Patterns: sequences of rows of a key, in the order of their event times.
 //!
-//! `plan` is what a match is, `matcher` finds the matches of one key and `taken` is what a match has so far: these three know rows as
-//! numbers only. `rows` keeps the rows of all keys in a table, `value` computes conditions and measures over them, `asleep`
-//! knows of keys whose rows may lie in files, and `search` brings the parts together. What checkpoints hold are rows: the partial matches of a key are made anew from the rows that it keeps.
+//! `plan` defines a match, `matcher` finds the matches of one key and `matched_row` holds the rows of a partial match. These three know rows as
+//! numbers only. `rows` stores the rows of all keys in a table, and `value` computes conditions and measures over them. `spilling` manages keys whose
+//! rows may be in files, and `search` combines the parts. Checkpoints hold rows: the partial matches of a key are recomputed from its stored rows.
 
-mod asleep;
+mod spilling;
 mod layout;
 mod matcher;
 mod plan;
 mod rows;
 mod search;
-mod sleeping;
-mod taken;
+mod spilled_keys;
+mod matched_row;
 mod value;
 
 pub use layout::Layout;

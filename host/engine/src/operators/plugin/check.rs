@@ -1,4 +1,4 @@
-//! Stages with a plugin: loads it, asks it about its input, and checks key and columns.
+//! Checks of stages with a plugin: loads it, queries it about its input, and checks key and columns.
 
 use crate::operators::plugin::node::PluginNode;
 use crate::operators::stage::Operator;
@@ -38,13 +38,13 @@ pub fn check(check: &StageCheck<'_>, spec: &PluginSpec) -> Result<CheckedStage> 
     let options = &spec.update;
     check_options(options, world, &plugin_name)?;
     match world {
-        World::Transform => Ok(CheckedStage::of(description.output.clone(), Operator::Transform(node))),
+        World::Transform => Ok(CheckedStage::new(description.output.clone(), Operator::Transform(node))),
         World::Aggregate => {
             let output = window::check::with_results(&keys, check.window, description.output.fields().to_vec());
             let mut node = node;
             node.description.inverse &= spec.inverse != Some(false);
             let tables = aggregate::check::plugin_tables(check, &node)?;
-            Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Reduce(node)) })
+            Ok(CheckedStage { tables, ..CheckedStage::new(output, Operator::Reduce(node)) })
         }
         World::Cogroup | World::Source | World::Sink => {
             Err(Error::bug(format!("a plugin of world {world} in a stage with one input")))
@@ -53,7 +53,7 @@ pub fn check(check: &StageCheck<'_>, spec: &PluginSpec) -> Result<CheckedStage> 
     }
 }
 
-/// Refuses what only stages that update may say.
+/// Rejects options that only update stages support.
 pub fn check_options(options: &UpdateSpec, world: World, plugin_name: &str) -> Result<()> {
     let any = options.on.is_some() || options.emit.is_some() || options.timeout.is_some() || options.initial.is_some();
     if world == World::Update || !any {
@@ -64,35 +64,35 @@ pub fn check_options(options: &UpdateSpec, world: World, plugin_name: &str) -> R
     )))
 }
 
-/// The world of a plugin.
+/// Returns the world of a plugin.
 pub fn world_of(check: &StageCheck<'_>, spec: &PluginSpec) -> Result<World> {
-    let path = spec.place(&check.job.origin.folder);
+    let path = spec.component_path(&check.job.origin.dir);
     Ok(check.host.load(&path, &LoadOptions::of(spec))?.world())
 }
 
-/// Loads a stage's plugin and asks it about this input.
+/// Loads a stage's plugin and queries it about this input.
 pub fn load(check: &StageCheck<'_>, spec: &PluginSpec, inputs: &[SchemaRef]) -> Result<PluginNode> {
     let StageCheck { spec: stage, input, .. } = *check;
     let (plugin, used) = for_use(check, spec, Arc::new(check.key_schema()?))?;
     let description = plugin.describe_for(&used, inputs)?;
     let plugin_name = format!("plugin {} {}", description.name, description.version);
-    let reads = read_places(&description.input, input, &plugin_name, &stage.from)?;
+    let reads = read_indexes(&description.input, input, &plugin_name, &stage.from)?;
     Ok(PluginNode { plugin, description, stage: used, reads, before: None })
 }
 
-/// Loads a plugin, and what the stage gives it.
+/// Loads a plugin, and the parameters from the stage.
 pub fn for_use(check: &StageCheck<'_>, spec: &PluginSpec, key: SchemaRef) -> Result<(Plugin, StageUse)> {
     if let Some(grant) = &spec.grant.http {
         millstream_plugins::plugin::check_http_grant(grant).map_err(Error::job)?;
     }
-    let folder = &check.job.origin.folder;
-    let plugin = check.host.load(&spec.place(folder), &LoadOptions::of(spec))?;
+    let dir = &check.job.origin.dir;
+    let plugin = check.host.load(&spec.component_path(dir), &LoadOptions::of(spec))?;
     let used = StageUse {
         stage: check.spec.name.clone(),
         config: spec.config.to_string(),
         instance: spec.instance,
         limits: spec.limits,
-        grant: granted(spec, folder)?,
+        grant: granted(spec, dir)?,
         on_error: spec.on_error,
         key,
         calls_are_fixed: check.window.is_none() && check.event_time.is_none() && check.parts_are_fixed,
@@ -100,11 +100,10 @@ pub fn for_use(check: &StageCheck<'_>, spec: &PluginSpec, key: SchemaRef) -> Res
     Ok((plugin, used))
 }
 
-/// A plugin of the job as it would be with another component: `path` as the job would name it, `file` where it is, `signers` who
-/// vouches for it.
+/// Returns a plugin of the job with another component. `path` is its name in the job, `file` its location, and `signers` its verified signers.
 pub fn replace(mut plugin: PluginSpec, path: &Path, file: &Path, signers: Option<Vec<String>>) -> Result<PluginSpec> {
     (plugin.path, plugin.file) = (path.to_owned(), Some(file.to_owned()));
-    // What the lock file pins is the version before; whoever asks for another one names its digest.
+    // The lock file pins the previous version; the upgrade request names the digest of the new one.
     (plugin.pinned, plugin.signers) = (None, signers);
     if plugin.package().is_none() {
         Policy::load()?.allows_path(path)?;
@@ -112,50 +111,50 @@ pub fn replace(mut plugin: PluginSpec, path: &Path, file: &Path, signers: Option
     Ok(plugin)
 }
 
-/// What a plugin may use, with the contents of files.
-pub fn granted(spec: &PluginSpec, folder: &Path) -> Result<Granted> {
-    let granted = Granted::of_stage(&spec.grant, folder)?;
+/// Returns the plugin's permissions, with the contents of files.
+pub fn granted(spec: &PluginSpec, dir: &Path) -> Result<Granted> {
+    let granted = Granted::of_stage(&spec.grant, dir)?;
     let GrantSpec { tcp, udp, ca, .. } = spec.grant.clone();
     let servers = tcp.iter().map(|granted| GrantSpec::server(granted));
     let (tcp, secured): (Vec<String>, Vec<bool>) = servers.map(|(server, tls)| (server.to_owned(), tls)).unzip();
     let tls = match spec.grant.has_tls() {
         false => None,
         true => {
-            let tls = Tls { ca: ca.map(|ca| folder.join(ca)), ..Tls::default() };
-            let config = tls.config().map_err(|refusal| Error::job(format!("`grant.tcp`: {refusal}")))?;
+            let tls = Tls { ca: ca.map(|ca| dir.join(ca)), ..Tls::default() };
+            let config = tls.config().map_err(|rejection| Error::job(format!("`grant.tcp`: {rejection}")))?;
             let servers = tcp.iter().zip(secured).filter(|(_, tls)| *tls).map(|(server, _)| server.clone()).collect();
-            Some(TlsClient { servers, config, refused: |error, name| Some(tls::refused(error, name)?.0) })
+            Some(TlsClient { servers, config, refused: |error, name| Some(tls::to_tls_error(error, name)?.0) })
         }
     };
     Ok(Granted { tcp, udp, tls, ..granted })
 }
 
-/// Finds the columns that a plugin reads in the input of its stage, or sink.
-pub fn read_places(reads: &Schema, input: &Schema, plugin_name: &str, from: &[String]) -> Result<Vec<usize>> {
+/// Finds the columns that a plugin reads in the input of its stage or sink.
+pub fn read_indexes(reads: &Schema, input: &Schema, plugin_name: &str, from: &[String]) -> Result<Vec<usize>> {
     let from = from.join(", ");
-    let mut places = Vec::new();
+    let mut indexes = Vec::new();
     for field in reads.fields() {
         let needs = ColumnType::of(field.data_type());
-        let Ok(place) = input.index_of(field.name()) else {
+        let Ok(index) = input.index_of(field.name()) else {
             return Err(Error::job(format!(
                 "{plugin_name} reads a column `{}` ({needs}), which `{from}` does not have; it has: {}",
                 field.name(),
                 types::describe(input),
             )));
         };
-        let has = ColumnType::of(input.field(place).data_type());
+        let has = ColumnType::of(input.field(index).data_type());
         if !fits(&has, &needs) {
             return Err(Error::job(format!(
                 "{plugin_name} reads column `{}` as {needs}, but in `{from}` it is {has}",
                 field.name(),
             )));
         }
-        places.push(place);
+        indexes.push(index);
     }
-    Ok(places)
+    Ok(indexes)
 }
 
-/// Checks the key columns against what a plugin needs, by type and place.
+/// Checks the key columns against the plugin's, by type and position.
 pub fn check_key(needs: Option<&Schema>, keys: &Schema, plugin_name: &str) -> Result<()> {
     let Some(needs) = needs else { return Ok(()) };
     let kinds = |schema: &Schema| -> Vec<ColumnType> {

@@ -1,33 +1,33 @@
-//! A plugin of a stage, loaded and checked.
+//! A loaded and checked plugin of a stage.
 
 use millstream_base::error::Error;
 use millstream_plugins::plugin::trial::Fallback;
 use millstream_plugins::plugin::{Description, Plugin, StageUse};
 
-/// A plugin as a stage uses it.
+/// A plugin in use by a stage.
 #[derive(Clone)]
 pub struct PluginNode {
     /// The plugin.
     pub plugin: Plugin,
-    /// What the plugin said of itself when it was asked about this stage.
+    /// The plugin's description for this stage.
     pub description: Description,
-    /// What the stage says about it: limits, grants, what to do about errors.
+    /// Parameters from the stage: limits, permissions, error handling.
     pub stage: StageUse,
-    /// Places in the input of the columns that it reads.
+    /// Indexes of the input columns that it reads.
     pub reads: Vec<usize>,
-    /// The version that it replaced, where it is on trial.
+    /// The replaced version, during a trial.
     pub before: Option<Fallback>,
 }
 
 impl PluginNode {
-    /// Puts it on trial, where the version before it reads, keeps and returns the same. `tell` hears of a call that fails.
-    pub fn on_trial(&mut self, old: &PluginNode, tell: impl Fn(&Error) + Send + Sync + 'static) {
+    /// Starts a trial, if the previous version has the same input, state and output. `report` receives failed calls.
+    pub fn on_trial(&mut self, old: &PluginNode, report: impl Fn(&Error) + Send + Sync + 'static) {
         let columns = |node: &PluginNode| {
             let Description { input, inputs, output, state, key, .. } = node.description.clone();
             (input, inputs, output, state, key, node.reads.clone())
         };
         if columns(old) == columns(self) {
-            self.before = Some(Fallback::new(old.plugin.clone(), old.stage.clone(), old.description.clone(), tell));
+            self.before = Some(Fallback::new(old.plugin.clone(), old.stage.clone(), old.description.clone(), report));
         }
     }
 }

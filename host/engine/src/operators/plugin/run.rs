@@ -1,4 +1,4 @@
-//! Stages with a plugin of world `transform`, and what stages with any plugin need.
+//! Stages with a `transform` plugin, and code shared by stages with any plugin.
 
 use crate::operators::context::BuildContext;
 use crate::operators::plugin::current::{CurrentPlugin, plugin_of};
@@ -10,7 +10,7 @@ use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::part::Part;
-use millstream_base::batch::rejected::{RefusedRow, RejectedRows, together, without_nulls};
+use millstream_base::batch::rejected::{RejectedRow, RejectedRows, merge_rejections, without_nulls};
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::PartOrder;
@@ -18,7 +18,7 @@ use millstream_base::job::spec::OnError;
 use millstream_metrics::{Counts, PluginId};
 use millstream_plugins::plugin::{Caller, Processed};
 
-/// A stage with a plugin of world `transform`: its rows, and its rejected rows.
+/// Builds a stage with a `transform` plugin: its rows, and its rejected rows.
 pub fn transform<'s>(
     stage: &StageNode,
     node: &PluginNode,
@@ -27,32 +27,33 @@ pub fn transform<'s>(
 ) -> (Parts<'s>, Parts<'s>) {
     let metrics = build.metrics.of(&stage.name);
     let mut calling = OperatorPlugin::new(stage, node, build);
-    let mut whole = WholeRows::new(stage, node, build);
+    let mut readable = ReadableRows::new(stage, node, build);
     let mut shadow = ShadowSlot::default();
     each_part(input, &stage.name, build.failure.clone(), move |context, part, output| {
-        whole.renew()?;
-        // A stage before it may have made a large part.
+        readable.renew()?;
+        // An upstream stage may have built a large part.
         for part in part.for_calls() {
-            let (rows, nulls) = without_nulls(part.rows.clone(), &whole.reads, &whole.needs).map_err(Error::arrow)?;
+            let (rows, nulls) =
+                without_nulls(part.rows.clone(), &readable.reads, &readable.needs).map_err(Error::arrow)?;
             let caller = calling.renewed(&mut shadow, CallerShadow::of)?;
             let Processed { rows: made, rejections } =
-                caller.process(context.call(), &rows.project(&whole.reads).map_err(Error::arrow)?)?;
-            let refused = together(nulls, rejections);
+                caller.process(context.call(), &rows.project(&readable.reads).map_err(Error::arrow)?)?;
+            let bad_rows = merge_rejections(nulls, rejections);
             if let Some(run) = shadow.in_batch(context) {
-                run.transform(context, &part.rows, &made, &refused);
+                run.transform(context, &part.rows, &made, &bad_rows);
             }
             metrics.add_rows(made.num_rows());
             output.push(context, part.order.clone(), made);
-            whole.reject(context, part.order, &part.rows, refused, output)?;
+            readable.reject(context, part.order, &part.rows, bad_rows, output)?;
         }
         Ok(())
     })
 }
 
-/// The place of rows of a part that the operator refuses, behind those that were refused before they reached it.
-const REFUSED_ORDER: u64 = 1;
+/// Order of a part's rows that the operator rejects: after those that were rejected before.
+const REJECTED_ORDER: u64 = 1;
 
-/// A caller of the stage's plugin, whose counters and costs are the stage's.
+/// Returns a caller of the stage's plugin, which uses the stage's counters and costs.
 pub fn caller(node: &PluginNode, metrics: &Counts) -> Caller {
     let mut caller = node.plugin.caller(node.stage.clone(), &node.description);
     if let Some(before) = &node.before {
@@ -63,7 +64,7 @@ pub fn caller(node: &PluginNode, metrics: &Counts) -> Caller {
     caller
 }
 
-/// The plugin of a stage, ready to be called by one operator.
+/// A stage's plugin, as called by one operator.
 pub struct OperatorPlugin {
     /// The stage.
     pub current: CurrentPlugin,
@@ -72,13 +73,13 @@ pub struct OperatorPlugin {
 }
 
 impl OperatorPlugin {
-    /// Makes a caller for the plugin of this stage.
+    /// Creates a caller for the plugin of this stage.
     pub fn new(stage: &StageNode, node: &PluginNode, build: &BuildContext<'_, '_>) -> OperatorPlugin {
         let metrics = build.metrics.of(&stage.name);
-        OperatorPlugin { current: CurrentPlugin::of(stage, build.versions), caller: caller(node, &metrics), metrics }
+        OperatorPlugin { current: CurrentPlugin::new(stage, build.versions), caller: caller(node, &metrics), metrics }
     }
 
-    /// The caller for this batch: another one than before where the plugin was replaced.
+    /// Returns the caller for this batch: a new one if the plugin was replaced.
     pub fn caller(&mut self) -> Result<&mut Caller> {
         if let Some(stage) = self.current.renewed() {
             self.caller = caller(plugin_of(&stage)?, &self.metrics);
@@ -86,47 +87,47 @@ impl OperatorPlugin {
         Ok(&mut self.caller)
     }
 
-    /// The same, where the next version may run in a shadow: `make` makes what calls that one.
+    /// As [`Self::caller`], if the next version may run in a shadow. `make` creates its caller.
     pub fn renewed<T>(&mut self, shadow: &mut ShadowSlot<T>, make: MakeShadow<T>) -> Result<&mut Caller> {
         self.caller()?;
-        shadow.look(&self.current, self.caller.account(), make);
+        shadow.update(&self.current, self.caller.account(), make);
         Ok(&mut self.caller)
     }
 }
 
-/// Takes the rows that a plugin can read out of a part; those with a null where it needs a value are rejected.
-pub struct WholeRows {
-    /// Places of the columns that the plugin reads.
+/// Selects the rows of a part that a plugin can read. Rows with a null in a column that must have a value are rejected.
+pub struct ReadableRows {
+    /// Indexes of the columns that the plugin reads.
     pub reads: Vec<usize>,
     needs: SchemaRef,
     rejected: RejectedRows,
     metrics: Counts,
     current: CurrentPlugin,
-    /// Of an aggregate: rejects the rows of which no accumulator can be made.
+    /// For an aggregate: rejects the rows that fail to convert to an accumulator.
     lifting: Option<Caller>,
 }
 
-impl WholeRows {
-    /// For the plugin of this stage.
-    pub fn new(stage: &StageNode, node: &PluginNode, build: &BuildContext<'_, '_>) -> WholeRows {
-        WholeRows {
+impl ReadableRows {
+    /// Creates it for the plugin of this stage.
+    pub fn new(stage: &StageNode, node: &PluginNode, build: &BuildContext<'_, '_>) -> ReadableRows {
+        ReadableRows {
             reads: node.reads.clone(),
             needs: node.description.input.clone(),
             rejected: stage.rejected.clone(),
             metrics: build.metrics.of(&stage.name),
-            current: CurrentPlugin::of(stage, build.versions),
+            current: CurrentPlugin::new(stage, build.versions),
             lifting: None,
         }
     }
 
-    /// For the aggregate of this stage.
-    pub fn to_lift(stage: &StageNode, node: &PluginNode, build: &BuildContext<'_, '_>) -> WholeRows {
+    /// Creates it for the aggregate of this stage.
+    pub fn to_lift(stage: &StageNode, node: &PluginNode, build: &BuildContext<'_, '_>) -> ReadableRows {
         let rejects = node.stage.on_error == OnError::Reject;
         let lifting = rejects.then(|| caller(node, &build.metrics.of(&stage.name)));
-        WholeRows { lifting, ..WholeRows::new(stage, node, build) }
+        ReadableRows { lifting, ..ReadableRows::new(stage, node, build) }
     }
 
-    /// A batch begins, or goes on: it is for the plugin that runs now.
+    /// Starts or continues a batch: switches to the current plugin.
     pub fn renew(&mut self) -> Result<()> {
         let Some(stage) = self.current.renewed() else { return Ok(()) };
         let node = plugin_of(&stage)?;
@@ -136,20 +137,20 @@ impl WholeRows {
         Ok(())
     }
 
-    /// The rows of a part that the plugin can read.
-    pub fn of(&mut self, context: BatchContext, part: &Part, output: &mut Output) -> Result<RecordBatch> {
+    /// Returns the rows of a part that the plugin can read.
+    pub fn select(&mut self, context: BatchContext, part: &Part, output: &mut Output) -> Result<RecordBatch> {
         self.renew()?;
         let (rows, nulls) = without_nulls(part.rows.clone(), &self.reads, &self.needs).map_err(Error::arrow)?;
         self.reject(context, part.order.clone(), &part.rows, nulls, output)?;
         let Some(lifting) = &mut self.lifting else { return Ok(rows) };
-        let refused = lifting.refused(context.call(), &rows.project(&self.reads).map_err(Error::arrow)?)?;
-        if refused.is_empty() {
+        let bad_rows = lifting.refused(context.call(), &rows.project(&self.reads).map_err(Error::arrow)?)?;
+        if bad_rows.is_empty() {
             return Ok(rows);
         }
-        let is_good = |row: u32| refused.binary_search_by_key(&row, |refusal| refusal.row).is_err();
+        let is_good = |row: u32| bad_rows.binary_search_by_key(&row, |rejection| rejection.row).is_err();
         let keep: BooleanArray = (0..rows.num_rows() as u32).map(|row| Some(is_good(row))).collect();
         let good = filter_record_batch(&rows, &keep).map_err(Error::arrow)?;
-        self.reject(context, part.order.clone(), &rows, refused, output)?;
+        self.reject(context, part.order.clone(), &rows, bad_rows, output)?;
         Ok(good)
     }
 
@@ -158,14 +159,14 @@ impl WholeRows {
         context: BatchContext,
         order: PartOrder,
         rows: &RecordBatch,
-        rejections: Vec<RefusedRow>,
+        rejections: Vec<RejectedRow>,
         output: &mut Output,
     ) -> Result<()> {
         if !rejections.is_empty() {
             self.metrics.add_rejected(rejections.len());
             let rejected = self.rejected.rows(context.id, "", rows, &rejections)?;
-            // Behind the rows of the part whose time could not be used.
-            output.reject(context, order.then(REFUSED_ORDER), rejected);
+            // After the part's rows without a valid time.
+            output.reject(context, order.then(REJECTED_ORDER), rejected);
         }
         Ok(())
     }

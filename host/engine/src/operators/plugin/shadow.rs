@@ -1,7 +1,7 @@
-//! A version of a plugin that runs beside the one that counts, on the same rows: what it makes is compared and dropped.
+//! A plugin version that runs in the background on the same rows as the current one. Its output is compared and dropped.
 //!
-//! A shadow begins with a batch and ends some batches later, on all workers alike. Whatever goes wrong in it ends the shadow
-//! and not the job. What calls it: `shadow/run`.
+//! A shadow begins with a batch and ends some batches later, on all workers at the same batches. Any failure in it ends the shadow and not the job.
+//! `shadow/run` calls it.
 
 pub mod compare;
 pub mod report;
@@ -22,9 +22,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Shadow {
     /// The stage with the new version.
     node: Arc<StageNode>,
-    /// The first batch that both run, which no worker has begun when the shadow is put beside the stage.
+    /// The first batch of the comparison; no worker has begun it when the shadow is attached to the stage.
     first: BatchId,
-    /// How many batches both run.
+    /// Number of batches that both versions run.
     batches: u64,
     failed: AtomicBool,
     findings: Mutex<Findings>,
@@ -37,28 +37,28 @@ struct Findings {
 }
 
 impl Shadow {
-    /// Of a stage that runs so many batches beside the old one, from this batch on.
+    /// Creates the shadow of a stage for `batches` batches from `first` on.
     pub fn new(node: Arc<StageNode>, first: BatchId, batches: u64) -> Shadow {
         Shadow { node, first, batches, failed: AtomicBool::new(false), findings: Mutex::default() }
     }
 
-    /// The stage with the new version.
+    /// Returns the stage with the new version.
     pub fn node(&self) -> &StageNode {
         &self.node
     }
 
-    /// Whether both run this batch.
+    /// Returns whether both run this batch.
     pub fn runs_in(&self, batch: BatchId) -> bool {
-        let behind = batch.0.checked_sub(self.first.0);
-        !self.failed.load(Ordering::Acquire) && behind.is_some_and(|behind| behind < self.batches)
+        let first_after = batch.0.checked_sub(self.first.0);
+        !self.failed.load(Ordering::Acquire) && first_after.is_some_and(|first_after| first_after < self.batches)
     }
 
-    /// Whether no batch from this one on is run by both.
+    /// Returns whether the comparison ends before this batch.
     pub fn is_over(&self, batch: BatchId) -> bool {
         self.failed.load(Ordering::Acquire) || batch.0.saturating_sub(self.first.0) >= self.batches
     }
 
-    /// What it has shown, where the job has committed batches up to this one.
+    /// Returns the results, if the job has committed batches up to this one.
     pub fn report(&self, committed: Option<BatchId>) -> ShadowReport {
         let findings = self.findings();
         let last = [committed, findings.failed_in.map(|batch| BatchId(batch.0.saturating_sub(1)))];
@@ -67,22 +67,21 @@ impl Shadow {
         ShadowReport { batches: run.min(self.batches), ..findings.report.clone() }
     }
 
-    /// Whether both have run all batches up to the last, or the new one has failed.
+    /// Returns whether both have run all batches, or the new one has failed.
     pub fn is_done(&self, committed: Option<BatchId>) -> bool {
         let report = self.report(committed);
         report.failed.is_some() || report.batches >= self.batches
     }
 
-    /// The new one is not called any more.
-    pub fn fail(&self, batch: BatchId, words: String) {
+    /// Stops calling the new version.
+    pub fn fail(&self, batch: BatchId, message: String) {
         let mut findings = self.findings();
         if !self.failed.swap(true, Ordering::AcqRel) {
-            (findings.report.failed, findings.failed_in) = (Some(words), Some(batch));
+            (findings.report.failed, findings.failed_in) = (Some(message), Some(batch));
         }
     }
 
-    /// Adds what calls for one batch have shown. What comes from a batch in which the new one failed is not whole, and does
-    /// not count.
+    /// Adds the results of calls for one batch. Results of a batch in which the new version failed are incomplete, and do not count.
     pub fn add(&self, batch: BatchId, compared: Comparison) {
         let mut findings = self.findings();
         if findings.failed_in.is_none_or(|failed| batch < failed) {
@@ -95,7 +94,7 @@ impl Shadow {
     }
 }
 
-/// Whether a stage can run in a shadow for so many batches.
+/// Checks whether a stage supports a shadow for this many batches.
 pub fn check(stage: &StageNode, batches: u64) -> Result<()> {
     let name = &stage.name;
     if batches == 0 || batches > SHADOW_BATCHES_MAX {
@@ -109,7 +108,7 @@ pub fn check(stage: &StageNode, batches: u64) -> Result<()> {
     }
     if stage.plugin().is_some_and(|node| node.stage.grant.http.is_some()) {
         return Err(Error::job(format!(
-            "stage `{name}` asks others over HTTP: in a shadow it would send each request a second time; upgrade it without \
+            "stage `{name}` sends HTTP requests: in a shadow it would send each request a second time; upgrade it without \
              `--shadow`"
         )));
     }

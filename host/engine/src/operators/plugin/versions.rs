@@ -1,5 +1,5 @@
-//! The plugins that the stages of a running job have now. An upgrade puts another in a stage's place between two batches:
-//! when nothing is in flight, so that no batch runs on two versions.
+//! The current plugins of a running job's stages. An upgrade replaces a plugin between two batches, when nothing is in flight. So no batch runs on
+//! two versions.
 
 use crate::operators::plugin::shadow::Shadow;
 use crate::operators::stage::StageNode;
@@ -7,23 +7,23 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// The place of each stage's plugin, by the name of the stage.
+/// The slot of each stage's plugin, by stage name.
 #[derive(Default)]
 pub struct Versions(BTreeMap<String, Arc<PluginSlot>>);
 
-/// The place for the plugin of one stage.
+/// The slot for the plugin of one stage.
 pub struct PluginSlot {
-    /// Grows with each change, so that workers see cheaply that there was one.
+    /// Incremented by each change, so that workers detect changes cheaply.
     number: AtomicU64,
     now: RwLock<RunningPlugin>,
 }
 
-/// The plugin that runs now in a stage, with its shadow.
+/// The current plugin of a stage, with its shadow.
 #[derive(Clone)]
 pub struct RunningPlugin {
     /// The stage.
     pub node: Arc<StageNode>,
-    /// The next version, where it gets the same rows.
+    /// The next version, if it receives the same rows.
     pub shadow: Option<Arc<Shadow>>,
 }
 
@@ -32,8 +32,8 @@ pub struct RunningPlugin {
 pub struct SeenChange(u64);
 
 impl Versions {
-    /// The plugins of a job that starts.
-    pub fn of(stages: &[StageNode]) -> Versions {
+    /// Creates the slots of a job at its start.
+    pub fn new(stages: &[StageNode]) -> Versions {
         let slot = |stage: &StageNode| {
             let now = RunningPlugin { node: Arc::new(stage.clone()), shadow: None };
             (stage.name.clone(), Arc::new(PluginSlot { number: AtomicU64::new(0), now: RwLock::new(now) }))
@@ -41,25 +41,25 @@ impl Versions {
         Versions(stages.iter().filter(|stage| stage.plugin().is_some()).map(slot).collect())
     }
 
-    /// The slot of a stage that has a plugin.
+    /// Returns the slot of a stage with a plugin.
     pub fn slot(&self, stage: &str) -> Option<Arc<PluginSlot>> {
         self.0.get(stage).cloned()
     }
 }
 
 impl PluginSlot {
-    /// The plugin that runs now.
+    /// Returns the current plugin.
     pub fn now(&self) -> RunningPlugin {
         self.now.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What runs now, if that changed since it was `seen`.
+    /// Returns the current plugin if it changed since it was `seen`.
     pub fn renewed(&self, seen: &mut SeenChange) -> Option<RunningPlugin> {
         let number = self.number.load(Ordering::Acquire);
         (number != std::mem::replace(&mut seen.0, number)).then(|| self.now())
     }
 
-    /// From now on the plugin runs alone. At any time: what a shadow made is dropped.
+    /// Ends the shadow. Safe at any time, as its output is dropped anyway.
     pub fn end_shadow(&self) {
         let now = self.now();
         if now.shadow.is_some() {
@@ -67,7 +67,7 @@ impl PluginSlot {
         }
     }
 
-    /// From now on this runs. Only while no batch is in flight.
+    /// Replaces the plugin. Only call it while no batch is in flight.
     pub fn set(&self, now: RunningPlugin) {
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = now;
         self.number.fetch_add(1, Ordering::AcqRel);

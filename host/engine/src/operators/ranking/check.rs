@@ -1,19 +1,19 @@
-//! Stages with `top` over all rows that ever came: they keep the first rows and put out what changes among them.
+//! Checks of stages with `top` over all rows ever received. They store the first rows and emit changes among them.
 
 use crate::checkpoint::types::{Column, Table};
 use crate::operators::ranking::node::RankingNode;
 use crate::operators::simple::SimpleNode;
 use crate::operators::stage::Operator;
 use crate::operators::stage_check::{CheckedStage, StageCheck};
-use crate::operators::stage_words::StageWords;
+use crate::operators::stage_text::StageText;
 use arrow::datatypes::{DataType, Field, Schema};
 use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::OPERATION;
 use std::sync::Arc;
 
-/// The column of the table that tells the rows of a key apart.
-const PLACE: &str = "millstream_place";
+/// The table column that distinguishes the rows of a key.
+const INDEX: &str = "millstream_place";
 
 /// Checks the stage.
 pub fn check(
@@ -29,20 +29,20 @@ pub fn check(
         ));
     }
     let fields = check.input.fields();
-    let passes: Vec<usize> = (0..fields.len()).filter(|place| Some(*place) != op).collect();
-    let held: Vec<usize> = passes.iter().copied().filter(|place| !check.key.contains(place)).collect();
-    for place in &held {
-        let kind = ColumnType::of(fields[*place].data_type());
+    let passes: Vec<usize> = (0..fields.len()).filter(|index| Some(*index) != op).collect();
+    let held: Vec<usize> = passes.iter().copied().filter(|index| !check.key.contains(index)).collect();
+    for index in &held {
+        let kind = ColumnType::of(fields[*index].data_type());
         if !kind.is_kept() {
             return Err(Error::job(format!(
                 "`top` over all rows has to keep `{}`, which is of type {kind}; leave it out, or make text of it, in a stage with `select` \
                  before",
-                fields[*place].name(),
+                fields[*index].name(),
             )));
         }
     }
     let op_name = op.and_then(|op| fields.get(op)).map_or(OPERATION, |field| field.name());
-    let mut columns: Vec<Arc<Field>> = passes.iter().filter_map(|place| fields.get(*place)).cloned().collect();
+    let mut columns: Vec<Arc<Field>> = passes.iter().filter_map(|index| fields.get(*index)).cloned().collect();
     for (name, kind) in [(rank, DataType::Int64), (Some(op_name), DataType::Utf8)] {
         let Some(name) = name else { continue };
         if columns.iter().any(|column| column.name() == name) {
@@ -53,15 +53,15 @@ pub fn check(
         }
         columns.push(Arc::new(Field::new(name, kind, false)));
     }
-    let nullable = |place: &usize| fields[*place].as_ref().clone().with_nullable(true);
+    let nullable = |index: &usize| fields[*index].as_ref().clone().with_nullable(true);
     let held_schema = Arc::new(Schema::new(held.iter().map(nullable).collect::<Vec<Field>>()));
-    let place_field = Arc::new(Field::new(PLACE, DataType::Int64, false));
+    let rank_field = Arc::new(Field::new(INDEX, DataType::Int64, false));
     let key_schema = check.key_schema()?;
     let order = if ascending { "asc" } else { "desc" };
-    // Of rows that are deleted others have to be kept.
+    // With deletions, all rows have to be stored.
     let kept = if op.is_some() { "all".to_owned() } else { n.to_string() };
     let identity = format!("top {kept} by {} {order}", fields[by].name());
-    let columns_kept = [Column::of(key_schema.fields()), Column::of([&place_field]), Column::of(held_schema.fields())];
+    let columns_kept = [Column::of(key_schema.fields()), Column::of([&rank_field]), Column::of(held_schema.fields())];
     let table = Table::of_stage(&check.spec.name, identity, columns_kept);
     let output = Arc::new(Schema::new(columns));
     let node = RankingNode {
@@ -71,19 +71,19 @@ pub fn check(
         rank: rank.map(str::to_owned),
         op,
         passes,
-        place_fields: key_schema.fields().iter().cloned().chain([place_field]).collect(),
+        rank_fields: key_schema.fields().iter().cloned().chain([rank_field]).collect(),
         held_schema,
         output: output.clone(),
     };
     let operator = Operator::Simple(SimpleNode::Ranking(Box::new(node)));
-    Ok(CheckedStage { tables: vec![table], ..CheckedStage::of(output, operator) })
+    Ok(CheckedStage { tables: vec![table], ..CheckedStage::new(output, operator) })
 }
 
-/// What the stage does, in words.
-pub fn in_words(words: &StageWords<'_>, n: u64, (by, ascending): (&str, bool), rank: Option<&str>) -> String {
+/// Describes what the stage does.
+pub fn summary(text: &StageText<'_>, n: u64, (by, ascending): (&str, bool), rank: Option<&str>) -> String {
     let order = if ascending { "smallest" } else { "largest" };
     let rank = rank.map_or(String::new(), |rank| format!(", with their places in `{rank}`"));
-    let (each, op) = (words.each(", for each "), words.op());
+    let (each, op) = (text.each(", for each "), text.op());
     format!(
         "top {n} of all rows by {by}, {order} first{each}{rank}; emitted as they change, with the operation in `{op}`"
     )

@@ -1,5 +1,4 @@
-//! The first rows of all that ever came, of each key: kept in state, and what changes among them is put out, as rows that are deleted
-//! and inserted.
+//! The first of all rows ever received, for each key. They are kept in state, and their changes are emitted as deleted and inserted rows.
 
 use crate::checkpoint::changes::TableChanges;
 use crate::operators::by_key::{keys, split_parts};
@@ -17,7 +16,7 @@ use millstream_base::batch::group::{Grouped, Grouper};
 use millstream_base::batch::keys::{Keys, canonical_column};
 use millstream_base::batch::op::{DELETE, INSERT, Op};
 use millstream_base::batch::part::Part;
-use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, PartOrder};
@@ -25,8 +24,8 @@ use millstream_metrics::{Counts, StateSize};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// Up to so many rows are looked through one by one.
-const FEW: usize = 32;
+/// Up to this many rows are searched linearly.
+const LINEAR_MAX: usize = 32;
 
 /// Builds the stage.
 pub fn build<'s>(
@@ -41,14 +40,14 @@ pub fn build<'s>(
     let (ticks, failure) = (build.ticks.clone(), build.failure.clone());
     let route = move |part: &Part| if keyed { part.to } else { 0 };
     let (rows, rejected, changes) = each_batch_with_state(moved, ticks, &stage.name, failure, route, work);
-    Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
+    Ok(StageStreams { changes: vec![changes], ..StageStreams::new(rows, rejected) })
 }
 
 /// The stage on one worker.
 struct Ranking {
     stage: StageNode,
     node: RankingNode,
-    /// By key and place, the first being 0; a key has all places up to its last.
+    /// By key and rank, from 0 on; a key has all ranks up to its last.
     table: StateTable,
     checkpoint: Option<TableCheckpoint>,
     grouper: Grouper,
@@ -57,53 +56,53 @@ struct Ranking {
     held: StateSize,
 }
 
-/// The rows of a batch behind those that are kept of their keys, without the column that says what they do.
+/// The stored rows of a batch's keys followed by the rows of the batch, without the operation column.
 struct KeptAndNewRows {
     rows: RecordBatch,
-    /// The rows of each key, those that are kept first, in their order.
+    /// The rows of each key: the stored ones first, in order.
     members: Vec<Vec<u32>>,
-    /// How many of these are kept.
+    /// How many of these are stored.
     kept: Vec<usize>,
     /// Their slots.
     slots: Vec<Vec<Slot>>,
-    /// All that are kept, of all keys: row numbers of the batch begin behind them.
+    /// Total number of stored rows; the batch's row numbers begin after them.
     kept_rows: usize,
 }
 
-/// Rows that a ranking stores, in which slots.
+/// Rows that a ranking stores, with their slots.
 #[derive(Default)]
 struct StoredRows {
     slots: Vec<Slot>,
     rows: Vec<u32>,
     kept: Vec<bool>,
-    /// Key groups and places that have no slot yet, and the rows that go there.
+    /// Key groups and ranks without a slot yet, and their rows.
     new: Vec<(u32, i64, u32)>,
 }
 
-/// What is to be put out: rows, their places from 1 on, and whether they are inserted.
+/// Output: rows, their ranks from 1 on, and whether they are inserted.
 #[derive(Default)]
 struct RankedRows {
     rows: Vec<u32>,
-    places: Vec<i64>,
+    ranks: Vec<i64>,
     inserted: Vec<bool>,
 }
 
 impl RankedRows {
-    fn push(&mut self, row: u32, place: usize, inserted: bool) {
+    fn push(&mut self, row: u32, index: usize, inserted: bool) {
         self.rows.push(row);
-        self.places.push(place as i64 + 1);
+        self.ranks.push(index as i64 + 1);
         self.inserted.push(inserted);
     }
 
-    /// What changed of the first rows of a key.
+    /// Adds the changes among the first rows of a key.
     fn changes(&mut self, before: &[u32], after: &[u32], ranked: bool) {
         for (rows, others, inserted) in [(before, after, false), (after, before, true)] {
-            let all: Option<HashSet<u32>> = (others.len() > FEW).then(|| others.iter().copied().collect());
-            let is_there = |row: &u32| all.as_ref().map_or_else(|| others.contains(row), |all| all.contains(row));
-            for (place, row) in rows.iter().enumerate() {
-                let stays = if ranked { others.get(place) == Some(row) } else { is_there(row) };
+            let all: Option<HashSet<u32>> = (others.len() > LINEAR_MAX).then(|| others.iter().copied().collect());
+            let is_kept = |row: &u32| all.as_ref().map_or_else(|| others.contains(row), |all| all.contains(row));
+            for (index, row) in rows.iter().enumerate() {
+                let stays = if ranked { others.get(index) == Some(row) } else { is_kept(row) };
                 if !stays {
-                    self.push(*row, place, inserted);
+                    self.push(*row, index, inserted);
                 }
             }
         }
@@ -113,7 +112,7 @@ impl RankedRows {
 impl Ranking {
     fn new(stage: &StageNode, node: &RankingNode, build: &BuildContext<'_, '_>) -> Result<Ranking> {
         let mut table =
-            StateTable::new(node.place_fields.clone(), node.held_schema.clone(), None).map_err(Error::arrow)?;
+            StateTable::new(node.rank_fields.clone(), node.held_schema.clone(), None).map_err(Error::arrow)?;
         if stage.may_spill() && build.budget.is_some() {
             table = build.spilling(&stage.name, table.ordered_by(stage.key.len()))?;
         }
@@ -124,26 +123,26 @@ impl Ranking {
         Ok(Ranking { stage, node, table, checkpoint, grouper: Grouper::default(), worker, metrics, held })
     }
 
-    /// What tells keys with their places apart, of the keys of these rows: it, and the columns that it is made of.
-    fn places(&self, rows: &RecordBatch, of: Vec<u32>, places: Vec<i64>) -> Result<(Keys, Vec<ArrayRef>)> {
+    /// Returns the table keys for keys of these rows and ranks, and their columns.
+    fn table_keys(&self, rows: &RecordBatch, of: Vec<u32>, ranks: Vec<i64>) -> Result<(Keys, Vec<ArrayRef>)> {
         let (count, of) = (of.len(), UInt32Array::from(of));
-        let key = self.stage.key.iter().map(|place| take(rows.column(*place), &of, None));
+        let key = self.stage.key.iter().map(|index| take(rows.column(*index), &of, None));
         let mut columns = key.collect::<Result<Vec<ArrayRef>, _>>().map_err(Error::arrow)?;
-        columns.push(Arc::new(Int64Array::from(places)));
+        columns.push(Arc::new(Int64Array::from(ranks)));
         Ok((Keys::encode(&columns, count).map_err(Error::arrow)?, columns))
     }
 
-    /// What is kept of the keys of these rows, and these.
-    fn together(&self, rows: &RecordBatch, grouped: &Grouped) -> Result<KeptAndNewRows> {
+    /// Combines the stored rows of these rows' keys with the rows.
+    fn with_kept(&self, rows: &RecordBatch, grouped: &Grouped) -> Result<KeptAndNewRows> {
         let mut slots: Vec<Vec<Slot>> = vec![Vec::new(); grouped.count()];
-        // Place by place, of the keys that have so many.
+        // Rank by rank, for the keys that have that many.
         let mut open: Vec<u32> = (0..grouped.count() as u32).collect();
         let first_row = |group: &u32| grouped.first_rows.get(*group as usize).copied().unwrap_or_default();
-        for place in 0.. {
+        for index in 0.. {
             if open.is_empty() {
                 break;
             }
-            let (keys, _) = self.places(rows, open.iter().map(first_row).collect(), vec![place; open.len()])?;
+            let (keys, _) = self.table_keys(rows, open.iter().map(first_row).collect(), vec![index; open.len()])?;
             let view = keys.view();
             let mut number = 0;
             open.retain(|group| {
@@ -180,7 +179,7 @@ impl Ranking {
         Ok(KeptAndNewRows { rows, members, kept, slots, kept_rows: all.len() })
     }
 
-    /// The rows in these slots, with the columns that pass.
+    /// Returns the rows in these slots, with the columns that pass.
     fn kept_rows(
         &self,
         rows: &RecordBatch,
@@ -193,8 +192,8 @@ impl Ranking {
         let key_rows = UInt32Array::from_iter_values(key_rows);
         let (states, _) = self.table.states(all).map_err(Error::arrow)?;
         let mut held = states.columns().iter().cloned();
-        let column = |place: &usize| match self.stage.key.contains(place) {
-            true => take(rows.column(*place), &key_rows, None).map_err(Error::arrow),
+        let column = |index: &usize| match self.stage.key.contains(index) {
+            true => take(rows.column(*index), &key_rows, None).map_err(Error::arrow),
             false => held.next().ok_or_else(|| Error::bug("a table without a column of its rows")),
         };
         let columns = self.node.passes.iter().map(column).collect::<Result<Vec<_>>>()?;
@@ -202,91 +201,92 @@ impl Ranking {
         RecordBatch::try_new(schema, columns).map_err(Error::arrow)
     }
 
-    /// Takes out of the members the rows that others delete, and these. Returns the rows of the batch that cannot be understood.
-    fn delete(&self, rows: &RecordBatch, together: &mut KeptAndNewRows) -> Result<Vec<RefusedRow>> {
+    /// Removes deleted rows from the members, and the deletions themselves. Returns the rejected rows of the batch.
+    fn delete(&self, rows: &RecordBatch, together: &mut KeptAndNewRows) -> Result<Vec<RejectedRow>> {
         let Some(op) = self.node.op else { return Ok(Vec::new()) };
-        let words = rows.column(op).as_string_opt::<i32>();
+        let op_names = rows.column(op).as_string_opt::<i32>();
         let same = Keys::encode(together.rows.columns(), together.rows.num_rows()).map_err(Error::arrow)?;
         let (same, first) = (same.view(), together.kept_rows as u32);
-        let mut refused = Vec::new();
+        let mut rejections = Vec::new();
         for (members, kept) in together.members.iter_mut().zip(&together.kept) {
             let mut left: Vec<u32> = members.drain(..*kept).collect();
-            // The places in `left` of rows that are equal, the last one last.
-            let mut places: HashMap<&[u8], Vec<usize>> = HashMap::new();
-            let mut gone = vec![false; left.len()];
-            for (place, row) in left.iter().enumerate() {
-                places.entry(same.get(*row as usize)).or_default().push(place);
+            // Indexes in `left` of equal rows, in order.
+            let mut ranks: HashMap<&[u8], Vec<usize>> = HashMap::new();
+            let mut deleted = vec![false; left.len()];
+            for (index, row) in left.iter().enumerate() {
+                ranks.entry(same.get(*row as usize)).or_default().push(index);
             }
             for row in members.drain(..) {
                 let number = row - first;
-                match Op::of_row(words, number as usize) {
+                match Op::of_row(op_names, number as usize) {
                     Ok(Op::Write) => {
-                        places.entry(same.get(row as usize)).or_default().push(left.len());
+                        ranks.entry(same.get(row as usize)).or_default().push(left.len());
                         left.push(row);
-                        gone.push(false);
+                        deleted.push(false);
                     }
-                    Ok(Op::Delete) => match places.get_mut(same.get(row as usize)).and_then(Vec::pop) {
-                        Some(place) => gone.iter_mut().skip(place).take(1).for_each(|gone| *gone = true),
-                        None => refused.push(RefusedRow::new(number, "it deletes a row that does not exist")),
+                    Ok(Op::Delete) => match ranks.get_mut(same.get(row as usize)).and_then(Vec::pop) {
+                        Some(index) => deleted.iter_mut().skip(index).take(1).for_each(|deleted| *deleted = true),
+                        None => rejections.push(RejectedRow::new(number, "it deletes a row that does not exist")),
                     },
                     Ok(Op::Truncate) => {
-                        refused.push(RefusedRow::new(number, "its `op` is `truncate`, which `top` cannot follow"))
+                        rejections.push(RejectedRow::new(number, "its `op` is `truncate`, which `top` cannot follow"))
                     }
-                    Err(why) => refused.push(RefusedRow::new(number, why)),
+                    Err(why) => rejections.push(RejectedRow::new(number, why)),
                 }
             }
-            let mut gone = gone.into_iter();
-            left.retain(|_| !gone.next().unwrap_or_default());
+            let mut deleted = deleted.into_iter();
+            left.retain(|_| !deleted.next().unwrap_or_default());
             *members = left;
         }
-        Ok(refused)
+        Ok(rejections)
     }
 
-    /// Brings the table to where it is behind these rows, and says what changed.
-    fn apply(&mut self, rows: &RecordBatch) -> Result<(RecordBatch, Vec<RefusedRow>)> {
+    /// Applies rows to the table. Returns the changes and the rejected rows.
+    fn apply(&mut self, rows: &RecordBatch) -> Result<(RecordBatch, Vec<RejectedRow>)> {
         let encoded = keys(&self.stage.key, rows)?;
         let hashes = encoded.hashes();
         self.table.warm_hashes(hashes.iter().copied())?;
         let (grouped, order) = match self.stage.key.is_empty() {
-            true => (Grouped::whole(rows.num_rows()), vec![0]),
+            true => (Grouped::one_group(rows.num_rows()), vec![0]),
             false => {
                 let grouped = self.grouper.group(&encoded);
                 let order = grouped.sorted(&encoded);
                 (grouped, order)
             }
         };
-        let mut together = self.together(rows, &grouped)?;
+        let mut together = self.with_kept(rows, &grouped)?;
         self.table.used(&together.slots.concat());
         let before: Vec<Vec<u32>> = match self.node.op {
             None => Vec::new(),
             Some(_) => together.members.iter().zip(&together.kept).map(|(all, kept)| all[..*kept].to_vec()).collect(),
         };
-        let mut refused = self.delete(rows, &mut together)?;
-        // In an order that does not depend on which worker has them.
-        refused.sort_by_key(|refusal| (hashes.get(refusal.row as usize).map(|hash| hash.group()), refusal.row));
-        let by = self.node.passes.iter().position(|place| *place == self.node.by).unwrap_or_default();
+        let mut rejections = self.delete(rows, &mut together)?;
+        // An order that does not depend on the worker.
+        rejections
+            .sort_by_key(|rejection| (hashes.get(rejection.row as usize).map(|hash| hash.group()), rejection.row));
+        let by = self.node.passes.iter().position(|index| *index == self.node.by).unwrap_or_default();
         let column = canonical_column(together.rows.column(by));
         let options = SortOptions { descending: !self.node.ascending, nulls_first: false };
         let compare = make_comparator(&column, &column, options).map_err(Error::arrow)?;
-        let (mut stored, mut told) = (StoredRows::default(), RankedRows::default());
+        let (mut stored, mut changes) = (StoredRows::default(), RankedRows::default());
         let (n, ranked) = (self.node.n, self.node.rank.is_some());
         for group in order {
-            let place = group as usize;
+            let index = group as usize;
             let (Some(members), Some(kept), Some(slots)) =
-                (together.members.get_mut(place), together.kept.get(place), together.slots.get(place))
+                (together.members.get_mut(index), together.kept.get(index), together.slots.get(index))
             else {
                 continue;
             };
-            let was: Vec<u32> = match before.get(place) {
+            let was: Vec<u32> = match before.get(index) {
                 Some(before) => before.clone(),
                 None => members.iter().take(*kept).copied().collect(),
             };
-            // Stable: of equal rows those count that came first.
+            // Stable: of equal rows the first ones win.
             members.sort_by(|one, other| compare(*one as usize, *other as usize));
             if self.node.op.is_none() {
                 members.truncate(n);
             }
-            told.changes(
+            changes.changes(
                 was.get(..n.min(was.len())).unwrap_or_default(),
                 members.get(..n.min(members.len())).unwrap_or_default(),
                 ranked,
@@ -294,7 +294,7 @@ impl Ranking {
             stored.changes(group, &was, members, slots);
         }
         self.store(rows, &grouped, &together.rows, stored)?;
-        Ok((self.told(&together.rows, told)?, refused))
+        Ok((self.with_op(&together.rows, changes)?, rejections))
     }
 
     fn store(
@@ -305,8 +305,8 @@ impl Ranking {
         mut stored: StoredRows,
     ) -> Result<()> {
         let of = |(group, _, _): &(u32, i64, u32)| grouped.first_rows.get(*group as usize).copied().unwrap_or_default();
-        let (of, places) = (stored.new.iter().map(of).collect(), stored.new.iter().map(|new| new.1).collect());
-        let (keys, columns) = self.places(rows, of, places)?;
+        let (of, ranks) = (stored.new.iter().map(of).collect(), stored.new.iter().map(|new| new.1).collect());
+        let (keys, columns) = self.table_keys(rows, of, ranks)?;
         let (view, hashes) = (keys.view(), self.table.hashes_of(&columns, &keys).map_err(Error::arrow)?);
         for ((number, hash), (_, _, row)) in hashes.iter().enumerate().zip(&stored.new) {
             stored.slots.push(self.table.slot(view.get(number), *hash));
@@ -314,7 +314,7 @@ impl Ranking {
             stored.kept.push(true);
         }
         let held: Vec<usize> = (0..self.node.passes.len())
-            .filter(|number| self.node.passes.get(*number).is_some_and(|place| !self.stage.key.contains(place)))
+            .filter(|number| self.node.passes.get(*number).is_some_and(|index| !self.stage.key.contains(index)))
             .collect();
         let held = all.project(&held).map_err(Error::arrow)?;
         let states = take_record_batch(&held, &UInt32Array::from(stored.rows)).map_err(Error::arrow)?;
@@ -322,31 +322,31 @@ impl Ranking {
         Ok(())
     }
 
-    /// The rows that are put out.
-    fn told(&self, all: &RecordBatch, told: RankedRows) -> Result<RecordBatch> {
-        let rows = take_record_batch(all, &UInt32Array::from(told.rows)).map_err(Error::arrow)?;
+    /// Returns the rows to emit.
+    fn with_op(&self, all: &RecordBatch, changes: RankedRows) -> Result<RecordBatch> {
+        let rows = take_record_batch(all, &UInt32Array::from(changes.rows)).map_err(Error::arrow)?;
         let mut columns = rows.columns().to_vec();
         if self.node.rank.is_some() {
-            columns.push(Arc::new(Int64Array::from(told.places)));
+            columns.push(Arc::new(Int64Array::from(changes.ranks)));
         }
-        let word = |inserted: &bool| if *inserted { INSERT } else { DELETE };
-        columns.push(Arc::new(StringArray::from_iter_values(told.inserted.iter().map(word))));
+        let op_name = |inserted: &bool| if *inserted { INSERT } else { DELETE };
+        columns.push(Arc::new(StringArray::from_iter_values(changes.inserted.iter().map(op_name))));
         RecordBatch::try_new(self.node.output.clone(), columns).map_err(Error::arrow)
     }
 }
 
 impl StoredRows {
-    /// What changed of the rows that are kept of a key.
+    /// Adds the changes of the stored rows of a key.
     fn changes(&mut self, group: u32, before: &[u32], after: &[u32], slots: &[Slot]) {
-        for (place, row) in after.iter().enumerate() {
-            match slots.get(place) {
-                Some(_) if before.get(place) == Some(row) => {}
+        for (index, row) in after.iter().enumerate() {
+            match slots.get(index) {
+                Some(_) if before.get(index) == Some(row) => {}
                 Some(slot) => {
                     self.slots.push(*slot);
                     self.rows.push(*row);
                     self.kept.push(true);
                 }
-                None => self.new.push((group, place as i64, *row)),
+                None => self.new.push((group, index as i64, *row)),
             }
         }
         for slot in slots.iter().skip(after.len()) {
@@ -364,9 +364,9 @@ impl BatchWork for Ranking {
         if all.num_rows() == 0 {
             return Ok(());
         }
-        let (rows, refused) = self.apply(&all)?;
+        let (rows, rejections) = self.apply(&all)?;
         let name = self.stage.inputs.first().map_or("", |input| input.name.as_str());
-        let rejected = self.stage.rejected.rows(context.id, name, &all, &refused)?;
+        let rejected = self.stage.rejected.rows(context.id, name, &all, &rejections)?;
         self.metrics.add_rejected(rejected.num_rows());
         output.reject(context, PartOrder::at(self.worker), rejected);
         self.table.settle(&mut self.held)?;

@@ -1,7 +1,7 @@
 //! Stages with `repartition`.
 
 use crate::operators::simple::SimpleNode;
-use crate::operators::stage_words::StageWords;
+use crate::operators::stage_text::StageText;
 use millstream_base::error::{Error, Result};
 
 /// Checks the stage.
@@ -12,9 +12,9 @@ pub fn check(partitions: Option<u32>) -> Result<SimpleNode> {
     }
 }
 
-/// What the stage does, in words.
-pub fn in_words(words: &StageWords<'_>, partitions: Option<u32>) -> String {
+/// Describes what the stage does.
+pub fn summary(text: &StageText<'_>, partitions: Option<u32>) -> String {
     let parts = partitions.map_or("as many parts as there are workers".into(), |count| format!("{count} parts"));
-    let how = if words.spec.key.is_empty() { ", in turn".into() } else { words.each(", by ") };
+    let how = if text.spec.key.is_empty() { ", in turn".into() } else { text.each(", by ") };
     format!("repartition into {parts}{how}")
 }

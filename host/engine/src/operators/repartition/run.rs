@@ -1,7 +1,7 @@
-//! Rows spread anew over the workers, by key or in turn. Where rows go decides nothing about their order: blocks stand in
-//! the order of arrival, and rows that go by key in that of their key groups, part by part.
+//! Distributes rows over the workers, by key or in turn. The destination does not affect the order. Blocks stay in the order of arrival. Rows
+//! distributed by key are ordered by key group, part by part.
 
-use crate::exchange::{by_key_group, split_by_key};
+use crate::exchange::{sort_by_key_group, split_by_key};
 use crate::operators::by_key::{hashes, moved_in_order};
 use crate::operators::context::{BuildContext, StageStreams};
 use crate::operators::simple::with_rows;
@@ -10,8 +10,7 @@ use crate::timely_ext::{Parts, each_part};
 use millstream_base::batch::part::Part;
 use millstream_base::error::Error;
 
-/// Rows that go to one partition together: few enough that a part is spread over many workers, and as many on any number
-/// of them.
+/// Rows that go to one partition together. A part is spread over many workers, and blocks do not depend on the number of workers.
 const BLOCK_ROWS: usize = 1024;
 
 /// Builds the stage. Partition p goes to worker p × workers / partitions.
@@ -33,20 +32,20 @@ pub fn build<'s>(
                 .extend(blocks(&part, partitions).map(|(partition, part)| Part { to: worker(partition), ..part }));
             return Ok(());
         }
-        let rows = by_key_group(&part.rows, &hashes(&key, &part.rows)?).map_err(Error::arrow)?;
+        let rows = sort_by_key_group(&part.rows, &hashes(&key, &part.rows)?).map_err(Error::arrow)?;
         for (partition, rows) in split_by_key(&rows, &hashes(&key, &rows)?, partitions).map_err(Error::arrow)? {
             let order = part.order.clone().then(partition);
             output.rows.push(Part { to: worker(partition), order, ..with_rows(&part, rows) });
         }
         Ok(())
     });
-    StageStreams::of(moved_in_order(stage, rows, build), rejected)
+    StageStreams::new(moved_in_order(stage, rows, build), rejected)
 }
 
-/// The blocks of a part with the partitions that they go to, in turn, beginning elsewhere in every part.
+/// Splits a part into blocks with their partitions, in turn, with another first partition in every part.
 fn blocks(part: &Part, partitions: usize) -> impl Iterator<Item = (u64, Part)> {
     let rows = part.rows.num_rows();
-    let first = part.order.places().iter().fold(0_u64, |sum, place| sum.wrapping_add(*place));
+    let first = part.order.places().iter().fold(0_u64, |sum, index| sum.wrapping_add(*index));
     (0u64..).zip((0..rows).step_by(BLOCK_ROWS)).map(move |(block, start)| {
         let rows = part.rows.slice(start, BLOCK_ROWS.min(rows - start));
         let partition = first.wrapping_add(block) % partitions as u64;

@@ -12,7 +12,7 @@ pub fn check(share: f64) -> Result<SimpleNode> {
     Ok(SimpleNode::Sample((share * 18_446_744_073_709_551_616.0) as u128))
 }
 
-/// What the stage does, in words.
-pub fn in_words(share: f64) -> String {
+/// Describes what the stage does.
+pub fn summary(share: f64) -> String {
     format!("a share of {share} of the rows")
 }

@@ -1,5 +1,5 @@
-//! A share of the rows, chosen by the place of a row among all of its batch: the same rows whenever the batch is run again,
-//! and on any number of workers, which may have other parts but the same rows in the same order.
+//! Samples rows by their index in the batch. So a replayed batch has the same sample. The number of workers does not matter either: it may change the
+//! parts, but not the rows and their order.
 
 use crate::operators::context::{BuildContext, StageStreams};
 use crate::operators::simple::with_rows;
@@ -18,10 +18,10 @@ use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::Map;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// The input of parts that tell how many rows another part has.
+/// Input number of parts that report how many rows another part has.
 const COUNT: u32 = 1;
 
-/// Builds the stage. A row stays where its hash is less than `below`.
+/// Builds the stage. A row passes if its hash is less than `below`.
 pub fn build<'s>(stage: &StageNode, below: u128, parts: Parts<'s>, build: &BuildContext<'s, '_>) -> StageStreams<'s> {
     let (failure, index, peers) = (build.failure.clone(), build.index as u64, build.peers as u64);
     let name = format!("{} count", stage.name);
@@ -46,7 +46,7 @@ pub fn build<'s>(stage: &StageNode, below: u128, parts: Parts<'s>, build: &Build
         Ok(())
     };
     let (rows, rejected) = each_batch(parts, build.ticks.clone(), &stage.name, failure, |part| part.to, work);
-    StageStreams::of(rows, rejected)
+    StageStreams::new(rows, rejected)
 }
 
 fn count(rows: usize) -> Result<RecordBatch> {
@@ -54,7 +54,7 @@ fn count(rows: usize) -> Result<RecordBatch> {
     RecordBatch::try_from_iter([("count", count)]).map_err(Error::arrow)
 }
 
-/// Where each part begins among the rows of its batch; `parts` are in order.
+/// Returns the index of each part's first row in the batch; `parts` are in order.
 fn starts(parts: &[Part]) -> Result<BTreeMap<PartOrder, u64>> {
     let (mut starts, mut start) = (BTreeMap::new(), 0_u64);
     for part in parts.iter().filter(|part| part.input == COUNT) {
@@ -67,7 +67,7 @@ fn starts(parts: &[Part]) -> Result<BTreeMap<PartOrder, u64>> {
     Ok(starts)
 }
 
-/// Which of these rows are chosen, by stage, batch and place in the batch.
+/// Returns which of these rows are sampled, by stage, batch and index in the batch.
 fn chosen(stage: &str, batch: BatchId, start: u64, rows: usize, below: u128) -> BooleanArray {
     let seed = xxh3_64_with_seed(stage.as_bytes(), batch.0);
     let chosen = |row: u64| u128::from(xxh3_64_with_seed(&start.wrapping_add(row).to_le_bytes(), seed)) < below;

@@ -1,6 +1,5 @@
-//! Sessions: on the worker that owns their key, in the order in which their rows came. What they hold is aggregated or, for
-//! other operators, kept as rows until they close. Sessions come out in the
-//! order of their ends, then of their starts, then of key hashes.
+//! Sessions, on the worker that owns their key, in the order of arrival of their rows. Their content is aggregated or, for other operators, stored as
+//! rows until they close. Sessions are emitted in the order of their ends, then of their starts, then of key hashes.
 
 mod contents;
 
@@ -11,16 +10,16 @@ use crate::operators::event_time;
 use crate::operators::event_time::take_times;
 use crate::operators::late::LateRows;
 use crate::operators::plugin::current::CurrentPlugin;
-use crate::operators::plugin::run::WholeRows;
+use crate::operators::plugin::run::ReadableRows;
 use crate::operators::session::state::{
-    Gap, NewPiece, OpenSessions, SessionPart, SessionPieces, TouchedSession, with_places,
+    Gap, NewPiece, OpenSessions, SessionPart, SessionPieces, TouchedSession, with_indexes,
 };
 use crate::operators::stage::{Operator, StageNode};
 use crate::operators::window::check::{pieces_table, rows_table};
 use crate::operators::window::node::WindowNode;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::state::{Slot, StateTable};
-use crate::timely_ext::{BatchWork, Output, Parts, each_batch_that_holds, each_part};
+use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_holds, each_part};
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
@@ -35,43 +34,43 @@ use millstream_metrics::{Counts, StateSize};
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::{Filter, Map};
 
-/// Builds the stage. Without an aggregate the rows of sessions come out, for the stage's operator.
+/// Builds the stage. Without an aggregate it emits the rows of sessions, for the stage's operator.
 pub fn build<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
     let metrics = build.metrics.of(&stage.name);
-    let (whole, nulls) = without_nulls(stage, input.parts, build);
-    let keyed = by_key(stage, whole, build);
-    let time = event_time::of(stage, input.progress, build)?;
+    let (readable, nulls) = without_nulls(stage, input.parts, build);
+    let keyed = by_key(stage, readable, build);
+    let time = event_time::progress_and_clock(stage, input.progress, build)?;
     let work = SessionWork::new(stage, metrics, build)?;
-    // Without a key there is one worker that has all sessions.
+    // Without a key, one worker has all sessions.
     let to = if stage.key.is_empty() { 0 } else { build.index as u64 };
     let name = format!("{} sessions", stage.name);
     let failure = build.failure.clone();
-    let (place, ticks) = (build.graph.held_place(stage), build.ticks.clone());
+    let (position, ticks) = (build.graph.held_index(stage), build.ticks.clone());
     let (rows, rejected, changes, holds) =
-        each_batch_that_holds(keyed, time, place, ticks, &name, failure, move |_| to, work);
+        each_batch_with_holds(keyed, time, position, ticks, &name, failure, move |_| to, work);
     let (rejected, late) = split_late(rejected);
     let rejected = nulls.into_iter().fold(rejected, |rejected, nulls| rejected.concat(nulls));
     let mut sides = vec![late];
-    let rows = if stage.puts_out_replaced() {
+    let rows = if stage.emits_replaced() {
         sides.push(rows.clone().filter(|part: &Part| part.input == REPLACED).map(|part| Part { input: 0, ..part }));
         rows.filter(|part: &Part| part.input != REPLACED)
     } else {
         rows
     };
-    Ok(StageStreams { sides, changes: vec![changes], holds: Some(holds), ..StageStreams::of(rows, rejected) })
+    Ok(StageStreams { sides, changes: vec![changes], holds: Some(holds), ..StageStreams::new(rows, rejected) })
 }
 
-/// Rows that an aggregate of a plugin can read, and those that it cannot.
+/// Splits off the rows that an aggregate plugin cannot read.
 fn without_nulls<'s>(
     stage: &StageNode,
     parts: Parts<'s>,
     build: &BuildContext<'s, '_>,
 ) -> (Parts<'s>, Option<Parts<'s>>) {
     let Operator::Reduce(node) = &stage.operator else { return (parts, None) };
-    let mut whole = WholeRows::to_lift(stage, node, build);
+    let mut readable = ReadableRows::to_lift(stage, node, build);
     let name = format!("{} nulls", stage.name);
     let (parts, nulls) = each_part(parts, &name, build.failure.clone(), move |context, part, output| {
-        let rows = whole.of(context, &part, output)?;
+        let rows = readable.select(context, &part, output)?;
         output.push(context, part.order.clone(), rows);
         Ok(())
     });
@@ -84,24 +83,24 @@ struct SessionWork {
     sessions: OpenSessions,
     contents: Contents,
     checkpoint: Option<TableCheckpoint>,
-    /// The rows of sessions that hold rows, and their table.
+    /// The rows of sessions that store rows, and their table.
     pieces: Option<(SessionPieces, Option<TableCheckpoint>)>,
     grouper: Grouper,
     key: Vec<usize>,
     input: SchemaRef,
     gap: Gap,
     update: bool,
-    /// Whether a stage wants to know which results are replaced.
+    /// Whether a stage reads the replaced results.
     replaces: bool,
     late: LateRows,
     held: StateSize,
     current: CurrentPlugin,
-    /// The newest row of the sessions that the last batch closed, and whether some of its rows were late.
+    /// The time of the newest row of the sessions that the last batch closed, and whether it had late rows.
     newest_us: Option<i64>,
-    put_out_late: bool,
-    /// This worker.
+    emitted_late: bool,
+    /// Index of this worker.
     index: usize,
-    /// Whether all rows that stand in one stream with those of this stage are of this worker and stage.
+    /// Whether this worker and stage produce all rows of the stream.
     alone: bool,
 }
 
@@ -113,9 +112,9 @@ impl SessionWork {
             return Err(Error::bug("sessions without a gap"));
         };
         let gap = Gap { gap_us, length_us_max };
-        let late = LateRows::of(stage, &metrics);
+        let late = LateRows::new(stage, &metrics);
         let held = metrics.held(&stage.name);
-        let contents = Contents::of(stage, metrics)?;
+        let contents = Contents::new(stage, metrics)?;
         let key = stage.input.project(&stage.key).map_err(Error::arrow)?;
         let mut sessions = OpenSessions::new(&key, &*contents.accumulators()?, gap)?;
         let may_spill = build.budget.is_some();
@@ -146,14 +145,14 @@ impl SessionWork {
             input: input.schema.clone(),
             gap,
             update,
-            replaces: stage.puts_out_replaced(),
+            replaces: stage.emits_replaced(),
             late,
             held,
-            current: CurrentPlugin::of(stage, build.versions),
+            current: CurrentPlugin::new(stage, build.versions),
             newest_us: None,
-            put_out_late: false,
+            emitted_late: false,
             index: build.index,
-            alone: build.peers == 1 && !build.graph.meets_others(&stage.name),
+            alone: build.peers == 1 && !build.graph.shares_stream(&stage.name),
         })
     }
 
@@ -162,9 +161,9 @@ impl SessionWork {
             self.contents.renew(&stage)?;
         }
         if !parts.is_empty() {
-            self.take_in(context, parts, output)?;
+            self.add_rows(context, parts, output)?;
         }
-        self.put_out_late = !output.rejected.is_empty();
+        self.emitted_late = !output.rejected.is_empty();
         let closed = self.sessions.close(context.watermark.now)?;
         self.newest_us = closed.sessions.iter().map(|session| session.last_us).max();
         let pieces = match &mut self.pieces {
@@ -173,31 +172,31 @@ impl SessionWork {
         };
         self.settle()?;
         if !self.update {
-            self.contents.put_out(context, (self.index, self.alone), self.gap, closed, pieces, output)?;
+            self.contents.emit(context, (self.index, self.alone), self.gap, closed, pieces, output)?;
         }
         Ok(())
     }
 
-    /// Tells how much there is. Where that is too much, rows leave memory.
+    /// Reports the memory in use. Above the budget, rows are spilled.
     fn settle(&mut self) -> Result<()> {
         self.sessions.settle()?;
-        let mut beside = self.sessions.bytes_beside();
+        let mut extra = self.sessions.bytes_outside_table();
         if let Some((pieces, _)) = &mut self.pieces {
             pieces.settle()?;
-            beside = beside.saturating_add(pieces.bytes_beside());
+            extra = extra.saturating_add(pieces.bytes_outside_table());
         }
         let tables = self.pieces.iter_mut().map(|(pieces, _)| pieces.table()).chain([self.sessions.table()]);
-        let (mut bytes, mut kept) = (beside, beside);
+        let (mut bytes, mut kept) = (extra, extra);
         for table in tables {
             bytes = bytes.saturating_add(table.bytes());
             kept = kept.saturating_add(table.kept_of(table.bytes()));
         }
-        self.held.set_of_which(self.sessions.table().len() as u64, bytes, kept);
+        self.held.set_partly_kept(self.sessions.table().len() as u64, bytes, kept);
         Ok(())
     }
 
-    /// Brings rows into their sessions.
-    fn take_in(&mut self, context: BatchContext, parts: &[Part], output: &mut Output) -> Result<()> {
+    /// Adds rows to their sessions.
+    fn add_rows(&mut self, context: BatchContext, parts: &[Part], output: &mut Output) -> Result<()> {
         let (mut rows, mut times) = (Vec::new(), Vec::new());
         for part in parts {
             let (own, own_times) = take_times(part)?;
@@ -207,10 +206,10 @@ impl SessionWork {
         let all = concat_batches(&self.input, &rows).map_err(Error::arrow)?;
         let keys: Vec<ArrayRef> = self.key.iter().map(|key| canonical_column(all.column(*key))).collect();
         let encoded = Keys::encode(&keys, all.num_rows()).map_err(Error::arrow)?;
-        let grouped = if keys.is_empty() { Grouped::whole(all.num_rows()) } else { self.grouper.group(&encoded) };
+        let grouped = if keys.is_empty() { Grouped::one_group(all.num_rows()) } else { self.grouper.group(&encoded) };
         self.sessions.warm(&keys, &encoded, &grouped.first_rows)?;
         let touched = self.sessions.assign(&encoded, &grouped, &times, context.watermark.before);
-        self.put_out_late(context, parts, &rows, &touched.of_row, output)?;
+        self.emitted_late(context, parts, &rows, &touched.of_row, output)?;
         if touched.sessions.is_empty() {
             return Ok(());
         }
@@ -231,25 +230,25 @@ impl SessionWork {
                 }
             }
             let several = touched.sessions.windows(2).any(|pair| pair[0].row == pair[1].row);
-            let all = if several { with_places(&all)? } else { all };
+            let all = if several { with_indexes(&all)? } else { all };
             pieces.add(context.id, &keys, &new, by_session(&all, &of_row, new.len())?)?;
         }
-        let accumulators = self.put_together(context, &touched.sessions, &made)?;
+        let accumulators = self.combine_parts(context, &touched.sessions, &made)?;
         if self.replaces {
             let replaced = self.sessions.results(&self.sessions.replaced(&touched.sessions))?;
             output.input = REPLACED;
-            self.contents.put_out(context, (self.index, self.alone), self.gap, replaced, Vec::new(), output)?;
+            self.contents.emit(context, (self.index, self.alone), self.gap, replaced, Vec::new(), output)?;
             output.input = 0;
         }
         let slots = self.sessions.store(&keys, &encoded, &touched.sessions, &accumulators)?;
         if self.update {
             let results = self.sessions.results(&slots)?;
-            self.contents.put_out(context, (self.index, self.alone), self.gap, results, Vec::new(), output)?;
+            self.contents.emit(context, (self.index, self.alone), self.gap, results, Vec::new(), output)?;
         }
         Ok(())
     }
 
-    fn put_out_late(
+    fn emitted_late(
         &self,
         context: BatchContext,
         parts: &[Part],
@@ -270,17 +269,18 @@ impl SessionWork {
         Ok(())
     }
 
-    /// Puts the parts of sessions together, in their order. `made` are the accumulators of the runs of rows.
-    fn put_together(
+    /// Combines the parts of sessions, in order. `made` has the accumulators of the runs of rows.
+    fn combine_parts(
         &mut self,
         context: BatchContext,
         sessions: &[TouchedSession],
         made: &RecordBatch,
     ) -> Result<RecordBatch> {
-        let most = sessions.iter().map(|session| session.parts.len()).max().unwrap_or_default();
+        let max_parts = sessions.iter().map(|session| session.parts.len()).max().unwrap_or_default();
         let mut together = self.parts(sessions, 0, made)?;
-        for round in 1..most {
-            let more: Vec<usize> = (0..sessions.len()).filter(|place| sessions[*place].parts.len() > round).collect();
+        for round in 1..max_parts {
+            let more: Vec<usize> =
+                (0..sessions.len()).filter(|position| sessions[*position].parts.len() > round).collect();
             let right = self.parts(sessions, round, made)?;
             let combined = self.contents.combine(context, &taken(&together, &more)?, &right)?;
             together = replaced(&together, &more, &combined)?;
@@ -288,10 +288,10 @@ impl SessionWork {
         Ok(together)
     }
 
-    /// The accumulators of the parts at this place, of all sessions that have so many.
-    fn parts(&self, sessions: &[TouchedSession], place: usize, made: &RecordBatch) -> Result<RecordBatch> {
+    /// Returns the accumulators of the parts at this index, of all sessions that have that many.
+    fn parts(&self, sessions: &[TouchedSession], position: usize, made: &RecordBatch) -> Result<RecordBatch> {
         let parts: Vec<SessionPart<Slot>> =
-            sessions.iter().filter_map(|session| session.parts.get(place).copied()).collect();
+            sessions.iter().filter_map(|session| session.parts.get(position).copied()).collect();
         let open: Vec<Slot> = SessionPart::open(&parts).collect();
         let open = self.sessions.accumulators(&open)?;
         let open = RecordBatch::try_new(made.schema(), open.columns().to_vec()).map_err(Error::arrow)?;
@@ -304,7 +304,7 @@ impl SessionWork {
             }
         };
         let order: Vec<(usize, usize)> = parts.iter().map(from).collect();
-        // Mostly where no session was open before: nothing has to be copied.
+        // The common case without open sessions: nothing has to be copied.
         if order.iter().copied().eq((0..made.num_rows()).map(|run| (0, run))) {
             return Ok(made.clone());
         }
@@ -321,8 +321,8 @@ impl BatchWork for SessionWork {
     fn hold(&mut self, watermark: Watermark, seen_us: Option<i64>) -> Hold {
         let now = watermark.now;
         let from_us = now.map(|now| self.sessions.first_start().map_or(now, |start| start.min(now)));
-        // Late rows are put out as well.
-        let closed_us = self.newest_us.max(now.filter(|_| self.put_out_late));
+        // Late rows are emitted as well.
+        let closed_us = self.newest_us.max(now.filter(|_| self.emitted_late));
         Hold { from_us, until_us: if self.update { seen_us } else { closed_us } }
     }
 
@@ -340,16 +340,16 @@ impl BatchWork for SessionWork {
     }
 }
 
-fn taken(rows: &RecordBatch, places: &[usize]) -> Result<RecordBatch> {
-    let places = UInt32Array::from_iter_values(places.iter().map(|place| *place as u32));
-    take_record_batch(rows, &places).map_err(Error::arrow)
+fn taken(rows: &RecordBatch, indexes: &[usize]) -> Result<RecordBatch> {
+    let indexes = UInt32Array::from_iter_values(indexes.iter().map(|position| *position as u32));
+    take_record_batch(rows, &indexes).map_err(Error::arrow)
 }
 
-/// `rows`, those at these places replaced.
-fn replaced(rows: &RecordBatch, places: &[usize], with: &RecordBatch) -> Result<RecordBatch> {
+/// Returns `rows` with those at these indexes replaced.
+fn replaced(rows: &RecordBatch, indexes: &[usize], with: &RecordBatch) -> Result<RecordBatch> {
     let mut order: Vec<(usize, usize)> = (0..rows.num_rows()).map(|row| (0, row)).collect();
-    for (row, place) in places.iter().enumerate() {
-        order[*place] = (1, row);
+    for (row, position) in indexes.iter().enumerate() {
+        order[*position] = (1, row);
     }
     let with = RecordBatch::try_new(rows.schema(), with.columns().to_vec()).map_err(Error::arrow)?;
     interleave_record_batch(&[rows, &with], &order).map_err(Error::arrow)

@@ -1,4 +1,4 @@
-//! `filter` and `select`: what happens to the operator's rows before they leave the stage.
+//! `filter` and `select`: processing of the operator's rows before they leave the stage.
 
 use arrow::datatypes::{DataType, SchemaRef};
 use millstream_base::batch::types::ColumnType;
@@ -9,11 +9,11 @@ use millstream_sql::expression::Expression;
 /// `filter` and `select` of a stage, checked.
 #[derive(Clone)]
 pub struct OutputShape {
-    /// The columns afterwards.
+    /// The output columns.
     pub output: SchemaRef,
-    /// What rows must fulfil, over the operator's columns.
+    /// The condition on rows, over the operator's columns.
     pub filter: Option<Expression>,
-    /// The columns to make, over the operator's; none: all as they are.
+    /// The columns to compute, over the operator's; `None` keeps all unchanged.
     pub select: Option<Vec<Expression>>,
 }
 
@@ -36,7 +36,7 @@ pub fn check(stage: &StageSpec, operator: &SchemaRef) -> Result<Option<OutputSha
     Ok(Some(OutputShape { output, filter, select }))
 }
 
-/// An expression that is true or false.
+/// Parses a Boolean expression.
 pub fn predicate(text: &str, columns: &SchemaRef) -> Result<Expression> {
     let expression = Expression::new(text, columns)?;
     if *expression.data_type() == DataType::Boolean {

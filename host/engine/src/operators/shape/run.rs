@@ -1,4 +1,4 @@
-//! `filter` and `select`: what happens to a stage's rows before they leave it.
+//! `filter` and `select`: processing of a stage's rows before they leave it.
 
 use crate::operators::context::{BuildContext, StageStreams};
 use crate::operators::shape::check::OutputShape;
@@ -9,7 +9,7 @@ use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 
-/// Builds what a stage has of them.
+/// Builds the stage's `filter` and `select`.
 pub fn build<'s>(
     stage: &StageNode,
     streams: StageStreams<'s>,
@@ -28,7 +28,7 @@ pub fn build<'s>(
     Ok(StageStreams { rows, ..streams })
 }
 
-/// The rows that fulfil the filter, null counting as false, with the columns of the select.
+/// Returns the rows that satisfy the filter (null counts as false), with the columns of `select`.
 fn shaped(shape: &OutputShape, context: BatchContext, mut rows: RecordBatch) -> Result<RecordBatch> {
     if let Some(filter) = &shape.filter {
         let values = filter.evaluate(context, &rows)?;

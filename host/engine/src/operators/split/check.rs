@@ -3,7 +3,7 @@
 use crate::operators::simple::SimpleNode;
 use crate::operators::stage::Operator;
 use crate::operators::stage_check::{CheckedStage, StageCheck};
-use crate::operators::stage_words::StageWords;
+use crate::operators::stage_text::StageText;
 use arrow::datatypes::DataType;
 use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
@@ -25,12 +25,12 @@ pub fn check(check: &StageCheck<'_>, branches: &[(String, String)]) -> Result<Ch
     }
     let branches = branches.iter().map(|(name, _)| (name.clone(), check.input.clone())).collect();
     let operator = Operator::Simple(SimpleNode::Split(predicates));
-    Ok(CheckedStage { branches, ..CheckedStage::of(check.input.clone(), operator) })
+    Ok(CheckedStage { branches, ..CheckedStage::new(check.input.clone(), operator) })
 }
 
-/// What the stage does, in words.
-pub fn in_words(words: &StageWords<'_>, branches: &[(String, String)]) -> String {
-    let name = &words.spec.name;
+/// Describes what the stage does.
+pub fn summary(text: &StageText<'_>, branches: &[(String, String)]) -> String {
+    let name = &text.spec.name;
     let streams: Vec<String> = branches.iter().map(|(branch, _)| format!("{name}.{branch}")).collect();
     format!("split into {}; the other rows stay in {name}", streams.join(", "))
 }

@@ -1,4 +1,4 @@
-//! One stream split into several by predicates.
+//! Splits one stream into several by predicates.
 
 use crate::operators::context::{BuildContext, StageStreams};
 use crate::operators::simple::with_rows;
@@ -12,7 +12,7 @@ use millstream_base::error::{Error, Result};
 use millstream_sql::expression::Expression;
 use timely::dataflow::operators::vec::{Filter, Map};
 
-/// Builds the stage. Branches travel beside the stage's own rows, each with its number as the part's input.
+/// Builds the stage. Branches travel with the stage's own rows, each with its number as the part's input.
 pub fn build<'s>(
     stage: &StageNode,
     predicates: &[Expression],
@@ -43,10 +43,10 @@ pub fn build<'s>(
     };
     let sides = (0..branches).map(branch).collect();
     let rejected = branches_of_rows.clone().filter(|_: &Part| false);
-    StageStreams { sides, ..StageStreams::of(rows, rejected) }
+    StageStreams { sides, ..StageStreams::new(rows, rejected) }
 }
 
-/// Takes out of `rest` the rows for which the predicate holds. What is null does not hold.
+/// Takes the rows for which the predicate holds out of `rest`. Null does not hold.
 fn take(context: BatchContext, predicate: &Expression, rest: &mut RecordBatch) -> Result<RecordBatch> {
     let values = predicate.evaluate(context, rest)?;
     let holds = values.as_boolean_opt().ok_or_else(|| Error::bug("a predicate that is not boolean"))?;

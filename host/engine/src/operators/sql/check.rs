@@ -4,7 +4,7 @@ use crate::operators::plugin;
 use crate::operators::sql::node::SqlNode;
 use crate::operators::stage::{InputNode, Operator};
 use crate::operators::stage_check::{CheckedStage, StageCheck};
-use crate::operators::stage_words::StageWords;
+use crate::operators::stage_text::StageText;
 use crate::operators::window::check::with_bounds;
 use crate::operators::window::node::WindowNode;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -46,21 +46,21 @@ pub fn check(
     };
     let output = checked.output();
     let node = SqlNode { query: checked, limits, functions, keys: keys.unwrap_or_default(), key_names, advice };
-    Ok(CheckedStage::of(output, Operator::Sql(Box::new(node))))
+    Ok(CheckedStage::new(output, Operator::Sql(Box::new(node))))
 }
 
-/// Places of the key columns in each table; `None` where one of them has not all, or has them with other types.
+/// Returns the indexes of the key columns in each table; `None` if a table lacks any, or has other types.
 fn common_keys(tables: &[(String, SchemaRef)], keys: &[String]) -> Option<Vec<Vec<usize>>> {
-    let places = |schema: &Schema| keys.iter().map(|key| schema.index_of(key).ok()).collect::<Option<Vec<_>>>();
-    let kinds = |schema: &Schema, places: &[usize]| {
-        places.iter().map(|place| schema.field(*place).data_type().clone()).collect::<Vec<_>>()
+    let key_indexes = |schema: &Schema| keys.iter().map(|key| schema.index_of(key).ok()).collect::<Option<Vec<_>>>();
+    let kinds = |schema: &Schema, indexes: &[usize]| {
+        indexes.iter().map(|index| schema.field(*index).data_type().clone()).collect::<Vec<_>>()
     };
     let (_, first) = tables.first()?;
-    let wanted = kinds(first, &places(first)?);
-    tables.iter().map(|(_, schema)| places(schema).filter(|places| kinds(schema, places) == wanted)).collect()
+    let wanted = kinds(first, &key_indexes(first)?);
+    tables.iter().map(|(_, schema)| key_indexes(schema).filter(|indexes| kinds(schema, indexes) == wanted)).collect()
 }
 
-/// A column that would spread the query as a key.
+/// Returns a column that would distribute the query as a key.
 fn advice(
     tables: &[(String, SchemaRef)],
     checked: &Query,
@@ -83,9 +83,9 @@ fn function(check: &StageCheck<'_>, name: &str, spec: &PluginSpec) -> Result<Plu
     load().map_err(|error| error.within(format!("function `{name}`")))
 }
 
-/// What the stage does, in words.
-pub fn in_words(words: &StageWords<'_>, functions: &BTreeMap<String, PluginSpec>) -> String {
-    let (rows, inputs) = (words.rows(), words.inputs().join(", "));
+/// Describes what the stage does.
+pub fn summary(text: &StageText<'_>, functions: &BTreeMap<String, PluginSpec>) -> String {
+    let (rows, inputs) = (text.rows(), text.inputs().join(", "));
     let functions: Vec<String> =
         functions.iter().map(|(name, plugin)| format!("{name} ({})", plugin.path.display())).collect();
     let with = if functions.is_empty() { "" } else { ", with functions " };

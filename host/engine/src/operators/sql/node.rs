@@ -1,29 +1,29 @@
-//! A query that is checked.
+//! A checked query.
 
 use millstream_base::job::spec::SqlLimits;
 use millstream_sql::function::PluginFunction;
 use millstream_sql::placement::QueryPlacement;
 use millstream_sql::query::Query;
 
-/// A query over the rows of a stage, as the graph has checked it.
+/// A query over the rows of a stage, checked by the graph.
 #[derive(Clone)]
 pub struct SqlNode {
     /// The query.
     pub query: Query,
-    /// How much memory and time the query may use.
+    /// Limits of memory and time for the query.
     pub limits: SqlLimits,
     /// Plugins that it calls as functions.
     pub functions: Vec<PluginFunction>,
-    /// Places of the key columns in each input, where the query is spread by key.
+    /// Indexes of the key columns in each input, if the query is distributed by key.
     pub keys: Vec<Vec<usize>>,
     /// Their names.
     pub key_names: Vec<String>,
-    /// A key with which the query could be spread.
+    /// A key by which the query could be distributed.
     pub advice: Option<String>,
 }
 
 impl SqlNode {
-    /// Where the query runs, in words.
+    /// Describes where the query runs.
     pub fn runs(&self) -> String {
         match self.query.placement() {
             QueryPlacement::Parts => "on every worker, part by part".into(),
@@ -35,7 +35,7 @@ impl SqlNode {
         }
     }
 
-    /// The lines that `millstream validate` shows of it.
+    /// Returns the lines that `millstream validate` shows for it.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         let function = |function: &PluginFunction| {
             let plugin =
@@ -46,7 +46,7 @@ impl SqlNode {
         [format!("runs {}", self.runs())].into_iter().chain(self.functions.iter().map(function))
     }
 
-    /// Whether each part of its rows comes of one part of its input.
+    /// Returns whether each part of its rows comes from one part of its input.
     pub fn keeps_parts(&self) -> bool {
         *self.query.placement() == QueryPlacement::Parts
     }

@@ -1,6 +1,6 @@
 //! Stages with a query.
 
-use crate::exchange::{by_key_group, parts_of, split_by_key};
+use crate::exchange::{parts_of, sort_by_key_group, split_by_key};
 use crate::operators::by_key::hashes;
 use crate::operators::context::{BuildContext, StageStreams};
 use crate::operators::sql::node::SqlNode;
@@ -41,7 +41,7 @@ pub fn build<'s>(
         }
         QueryPlacement::ByKey(_) => {
             let parts = split(node, parts, build);
-            let whole = WholeQuery { query, worker: build.index as u64 };
+            let collected = CollectedQuery { query, worker: build.index as u64 };
             each_batch(
                 parts,
                 build.ticks.clone(),
@@ -50,14 +50,14 @@ pub fn build<'s>(
                 |part| part.to,
                 move |context, parts, output| {
                     // Without rows there are no keys.
-                    if parts.is_empty() { Ok(()) } else { whole.batch(context, &parts, output) }
+                    if parts.is_empty() { Ok(()) } else { collected.batch(context, &parts, output) }
                 },
             )
         }
         QueryPlacement::One(_) => {
-            // A batch without rows is asked as well. A window without rows is not: in most batches there is none to ask.
-            let (here, windowed) = (build.index == 0, stage.window.is_some());
-            let whole = WholeQuery { query, worker: 0 };
+            // The query also runs on a batch without rows, but not on a window without rows: most batches end no window.
+            let (is_first, windowed) = (build.index == 0, stage.window.is_some());
+            let collected = CollectedQuery { query, worker: 0 };
             each_batch(
                 parts,
                 build.ticks.clone(),
@@ -65,16 +65,19 @@ pub fn build<'s>(
                 failure,
                 |_| 0,
                 move |context, parts, output| {
-                    if here && !(windowed && parts.is_empty()) { whole.batch(context, &parts, output) } else { Ok(()) }
+                    if is_first && !(windowed && parts.is_empty()) {
+                        collected.batch(context, &parts, output)
+                    } else {
+                        Ok(())
+                    }
                 },
             )
         }
     };
-    Ok(StageStreams::of(rows, rejected))
+    Ok(StageStreams::new(rows, rejected))
 }
 
-/// Sends rows to the worker that owns their key. What a query makes of the rows of a key depends on these and their order
-/// alone, so nothing else has to be done to them.
+/// Sends rows to the worker that owns their key. The query result for a key depends only on its rows and their order, so nothing else is needed.
 fn split<'s>(node: &SqlNode, parts: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
     let (keys, peers) = (node.keys.clone(), build.peers);
     if peers == 1 {
@@ -98,7 +101,7 @@ struct StageQuery {
 }
 
 impl StageQuery {
-    /// Runs it over a part alone.
+    /// Runs it over a single part.
     fn part(&self, context: BatchContext, part: Part, output: &mut Output) -> Result<()> {
         let mut tables: Vec<RecordBatch> = self.empty();
         if let Some(table) = tables.get_mut(part.input as usize) {
@@ -109,7 +112,7 @@ impl StageQuery {
         let alone = branches.len() == 1;
         for (branch, rows) in (0u64..).zip(branches) {
             self.metrics.add_rows(rows.num_rows());
-            // As a union has them: all rows of a branch before those of the next.
+            // As in a union: all rows of a branch before those of the next.
             let order = if alone { part.order.clone() } else { part.order.clone().under(branch) };
             output.push(context, order, rows);
         }
@@ -121,17 +124,17 @@ impl StageQuery {
     }
 }
 
-/// A query over all rows of a batch or window that reached this worker.
-struct WholeQuery {
+/// A query over all rows of a batch or window on this worker.
+struct CollectedQuery {
     query: StageQuery,
     worker: u64,
 }
 
-impl WholeQuery {
+impl CollectedQuery {
     fn batch(&self, context: BatchContext, parts: &[Part], output: &mut Output) -> Result<()> {
         let mut tables = Vec::new();
-        for (place, (_, schema)) in self.query.node.query.inputs().iter().enumerate() {
-            let of_input = parts.iter().filter(|part| part.input as usize == place);
+        for (position, (_, schema)) in self.query.node.query.inputs().iter().enumerate() {
+            let of_input = parts.iter().filter(|part| part.input as usize == position);
             let rows: Vec<&RecordBatch> = of_input.map(|part| &part.rows).collect();
             tables.push(match rows.as_slice() {
                 [one] => (*one).clone(),
@@ -144,38 +147,38 @@ impl WholeQuery {
         self.run(context, tables, PartOrder::at(self.worker), output)
     }
 
-    /// Places of the key columns in the query's rows.
+    /// Returns the indexes of the key columns in the query's rows.
     fn by_key(&self) -> Option<&[usize]> {
         match self.query.node.query.placement() {
-            QueryPlacement::ByKey(places) => Some(places),
+            QueryPlacement::ByKey(indexes) => Some(indexes),
             _ => None,
         }
     }
 
-    /// Runs the query over each window by itself, in the order in which they end. A session is a window of its key alone.
+    /// Runs the query over each window separately, ordered by their ends. A session is a window of its key alone.
     fn windows(&self, context: BatchContext, tables: &[RecordBatch], output: &mut Output) -> Result<()> {
         let key: &[usize] = match self.query.stage.window {
             Some(WindowNode::Session { .. }) => &self.query.stage.key,
             _ => &[],
         };
         let mut windows: BTreeMap<_, Vec<Vec<u32>>> = BTreeMap::new();
-        for (place, table) in tables.iter().enumerate() {
-            for (window, places) in bounds::by_window_and_key(table, key)? {
+        for (position, table) in tables.iter().enumerate() {
+            for (window, indexes) in bounds::by_window_and_key(table, key)? {
                 let rows = windows.entry(window).or_insert_with(|| vec![Vec::new(); tables.len()]);
-                if let Some(rows) = rows.get_mut(place) {
-                    *rows = places;
+                if let Some(rows) = rows.get_mut(position) {
+                    *rows = indexes;
                 }
             }
         }
         for ((end, start, key), rows) in windows {
             let taken =
                 tables.iter().zip(rows).map(|(table, rows)| bounds::take(table, rows)).collect::<Result<_>>()?;
-            let place = PartOrder::at_window(end, start);
-            let place = match key {
-                Some(key) => place.then(key.hash.0),
-                None => place,
+            let position = PartOrder::at_window(end, start);
+            let position = match key {
+                Some(key) => position.then(key.hash.0),
+                None => position,
             };
-            self.run(context, taken, place.then(self.worker), output)?;
+            self.run(context, taken, position.then(self.worker), output)?;
         }
         Ok(())
     }
@@ -194,7 +197,7 @@ impl WholeQuery {
             many => concat_batches(&schema, many).map_err(Error::arrow)?,
         };
         if let Some(key) = self.by_key() {
-            rows = by_key_group(&rows, &hashes(key, &rows)?).map_err(Error::arrow)?;
+            rows = sort_by_key_group(&rows, &hashes(key, &rows)?).map_err(Error::arrow)?;
         }
         self.query.metrics.add_rows(rows.num_rows());
         output.push(context, order, rows);

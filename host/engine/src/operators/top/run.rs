@@ -1,4 +1,4 @@
-//! The first rows in an order: those of each part first, so that few travel, then those of all parts.
+//! The first rows in an order: first those of each part, so that few are sent, then those of all parts.
 
 use crate::operators::by_key::split_parts;
 use crate::operators::context::{BuildContext, StageStreams};
@@ -16,16 +16,16 @@ use millstream_base::error::{Error, Result};
 use millstream_base::ids::PartOrder;
 use std::cmp::Ordering;
 
-/// The order of which a stage wants the first rows.
+/// The order by which a stage takes the first rows.
 #[derive(Clone)]
 pub struct RowOrder {
-    /// How many, of each window and key.
+    /// Number of rows per window and key.
     pub n: usize,
     /// The column.
     pub by: usize,
     /// Smallest first.
     pub ascending: bool,
-    /// Start and end of the window, where rows carry them.
+    /// Start and end of the window, if rows have them.
     pub bounds: Option<(usize, usize)>,
 }
 
@@ -62,7 +62,7 @@ pub fn build<'s>(
     };
     let route = move |part: &Part| if keyed { part.to } else { 0 };
     let (rows, rejected) = each_batch(moved, build.ticks.clone(), &stage.name, failure, route, work);
-    StageStreams::of(rows, rejected)
+    StageStreams::new(rows, rejected)
 }
 
 struct Chooser {
@@ -79,7 +79,7 @@ struct FirstRows {
 }
 
 impl Chooser {
-    /// Puts out the first rows of a batch.
+    /// Emits the first rows of a batch.
     fn batch(
         &mut self,
         context: BatchContext,
@@ -95,16 +95,16 @@ impl Chooser {
                 rows.extend(next.rows);
             }
             let rows = take_record_batch(&all, &UInt32Array::from(rows)).map_err(Error::arrow)?;
-            let place = match window {
+            let position = match window {
                 None => PartOrder::at(worker),
                 Some((end, start)) => PartOrder::at_window(end, start).then(worker),
             };
-            output.push(context, place, rows);
+            output.push(context, position, rows);
         }
         Ok(())
     }
 
-    /// The first rows of each window and key: windows by their end and start, then keys by their hash.
+    /// Returns the first rows of each window and key: windows by their end and start, then keys by their hash.
     fn choose(&mut self, rows: &RecordBatch) -> Result<Vec<FirstRows>> {
         let column = canonical_column(rows.column(self.order.by));
         let options = SortOptions { descending: !self.order.ascending, nulls_first: false };
@@ -138,14 +138,14 @@ impl Chooser {
         Ok(chosen)
     }
 
-    /// Rows by window and key, and the groups in the order of the hashes of their keys.
+    /// Groups rows by window and key, and orders the groups by the hashes of their keys.
     fn groups(&mut self, rows: &RecordBatch) -> Result<(Grouped, Vec<u32>)> {
-        let mut columns: Vec<ArrayRef> = self.key.iter().map(|place| rows.column(*place).clone()).collect();
+        let mut columns: Vec<ArrayRef> = self.key.iter().map(|position| rows.column(*position).clone()).collect();
         let keys = Keys::encode(&columns, rows.num_rows()).map_err(Error::arrow)?;
         let bounds = self.order.bounds.map(|(start, end)| [start, end]);
-        columns.extend(bounds.into_iter().flatten().map(|place| rows.column(place).clone()));
+        columns.extend(bounds.into_iter().flatten().map(|position| rows.column(position).clone()));
         if columns.is_empty() {
-            return Ok((Grouped::whole(rows.num_rows()), vec![0]));
+            return Ok((Grouped::one_group(rows.num_rows()), vec![0]));
         }
         let with_bounds = Keys::encode(&columns, rows.num_rows()).map_err(Error::arrow)?;
         let mut grouped = self.grouper.group(&with_bounds);

@@ -1,4 +1,4 @@
-//! Stages with a plugin of world `update`: their key, their state and their timers.
+//! Checks of stages with an `update` plugin: their key, their state and their timers.
 
 use crate::checkpoint::types::{Column, Table};
 use crate::operators::plugin::node::PluginNode;
@@ -15,7 +15,7 @@ use millstream_base::job::spec::{JobSpec, UpdateEmit, UpdateOn, UpdateSpec};
 use millstream_plugins::plugin::Plugin;
 use std::path::Path;
 
-/// A stage with a plugin of world `update`.
+/// Checks a stage with an `update` plugin.
 pub fn check(check: &StageCheck<'_>, plugin: PluginNode, options: &UpdateSpec, keys: &Schema) -> Result<CheckedStage> {
     let StageCheck { spec: stage, input, key, .. } = *check;
     let description = &plugin.description;
@@ -50,22 +50,22 @@ pub fn check(check: &StageCheck<'_>, plugin: PluginNode, options: &UpdateSpec, k
     };
     let mut tables = vec![table_of(&node)];
     tables.extend(node.timers.map(|clock| timers::table_of(&stage.name, keys.fields(), clock)));
-    Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Update(plugin, Box::new(node))) })
+    Ok(CheckedStage { tables, ..CheckedStage::new(output, Operator::Update(plugin, Box::new(node))) })
 }
 
-/// Whether rows may leave memory: where each batch looks at all of them they would come back at once.
+/// Returns whether rows may be spilled. If each batch visits all of them, they would come back immediately.
 fn spills(options: &UpdateSpec) -> bool {
     options.on != Some(UpdateOn::All) && options.emit != Some(UpdateEmit::State)
 }
 
-/// The table of a stage as a checkpoint describes it, without files.
+/// Returns the stage's table in checkpoints, without files.
 fn table_of(node: &UpdateNode) -> Table {
-    let key = Column::of(node.key.iter().filter_map(|place| node.input.fields().get(*place)));
+    let key = Column::of(node.key.iter().filter_map(|index| node.input.fields().get(*index)));
     let table = Table::of_stage(&node.name, "", [key, Vec::new(), Column::of(node.description.state.fields())]);
     Table { version: node.description.version.clone(), ..table }
 }
 
-/// What the timers of a stage go by, where its plugin has some.
+/// Returns the clock for the timers of a stage, if its plugin has timers.
 fn timer_clock(check: &StageCheck<'_>, plugin: &Plugin, plugin_name: &str) -> Result<Option<TimerClock>> {
     if !plugin.uses("timers") {
         return Ok(None);
@@ -80,8 +80,8 @@ fn timer_clock(check: &StageCheck<'_>, plugin: &Plugin, plugin_name: &str) -> Re
     }
 }
 
-/// Reads initial states. What is wrong with them is for the author of the job to mend.
+/// Reads initial states. Errors in them are the job author's to fix.
 fn initial_states(job: &JobSpec, path: &Path, table: &SchemaRef, keys: usize) -> Result<RecordBatch> {
-    let loaded = initial::load(&job.origin.folder.join(path), table, keys);
+    let loaded = initial::load(&job.origin.dir.join(path), table, keys);
     loaded.map_err(|error| Error::job(format!("`initial`: {}", error.message)))
 }

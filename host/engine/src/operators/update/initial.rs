@@ -1,4 +1,4 @@
-//! Initial states of a stage: a csv file with a header, or JSON lines, with the key and state columns.
+//! Initial states of a stage: a CSV file with a header, or JSON lines, with the key and state columns.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
@@ -14,9 +14,8 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Reads all rows; the columns come in the order of `schema`. A row that does not decode is an error, as are two rows
-/// of one key (the first `keys` columns) and a state that lacks what the plugin needs: initial states are given by hand
-/// and must be right.
+/// Reads all rows, with the columns in the order of `schema`. Errors are rows that do not decode, two rows with one key (the first `keys` columns),
+/// and states without a value that the plugin needs. Initial states are written by hand and must be correct.
 pub fn load(path: &Path, schema: &SchemaRef, keys: usize) -> Result<RecordBatch> {
     let shown = path.display();
     if path.is_dir() {
@@ -26,10 +25,7 @@ pub fn load(path: &Path, schema: &SchemaRef, keys: usize) -> Result<RecordBatch>
     let format = if json { Format::Json } else { Format::Csv { header: true, separator: b',' } };
     let column = |field: &Arc<Field>| ColumnSpec::new(field.name().clone(), ColumnType::of(field.data_type()));
     let columns = schema.fields().iter().map(column);
-    let source = SourceSpec {
-        schema: columns.collect(),
-        ..SourceSpec::file(shown.to_string(), path).format(format)
-    };
+    let source = SourceSpec { schema: columns.collect(), ..SourceSpec::file(shown.to_string(), path).format(format) };
     millstream_base::regular::open(path).map_err(|e| Error::job(format!("cannot read {shown}: {e}")))?;
     let mut decoder = Decoder::new(&source);
     let mut batches = Vec::new();
@@ -37,13 +33,13 @@ pub fn load(path: &Path, schema: &SchemaRef, keys: usize) -> Result<RecordBatch>
         batches.push(decode(&mut decoder, &chunk).map_err(|e| e.within(&shown))?);
     }
     let rows = concat_batches(&decoder.schema(), &batches).map_err(|e| Error::job(format!("{shown}: {e}")))?;
-    check(&rows, schema, keys).map_err(|words| Error::job(format!("{shown}: {words}")))?;
+    check(&rows, schema, keys).map_err(|message| Error::job(format!("{shown}: {message}")))?;
     RecordBatch::try_new(schema.clone(), rows.columns().to_vec()).map_err(|e| Error::job(format!("{shown}: {e}")))
 }
 
-/// Looks for a value that is missing and for a key that comes twice.
+/// Checks for missing values and duplicate keys.
 fn check(rows: &RecordBatch, schema: &SchemaRef, keys: usize) -> Result<(), String> {
-    let tell = |row: usize| {
+    let describe = |row: usize| {
         let cell = |column: &ArrayRef| array_value_to_string(column, row).unwrap_or_default();
         rows.columns().iter().take(keys).map(cell).collect::<Vec<_>>().join(", ")
     };
@@ -51,7 +47,7 @@ fn check(rows: &RecordBatch, schema: &SchemaRef, keys: usize) -> Result<(), Stri
         if let Some(row) = (0..rows.num_rows()).find(|row| !field.is_nullable() && column.is_null(*row)) {
             return Err(format!(
                 "the state of the key `{}` has no value in column `{}`, and it must have one",
-                tell(row),
+                describe(row),
                 field.name()
             ));
         }
@@ -60,7 +56,7 @@ fn check(rows: &RecordBatch, schema: &SchemaRef, keys: usize) -> Result<(), Stri
     let encoded = Keys::encode(&columns, rows.num_rows()).map_err(|e| e.to_string())?;
     let mut seen = HashSet::new();
     match (0..rows.num_rows()).find(|row| !seen.insert(encoded.view().get(*row))) {
-        Some(row) => Err(format!("two rows have the key `{}`; a key has one state: remove one of them", tell(row))),
+        Some(row) => Err(format!("two rows have the key `{}`; a key has one state: remove one of them", describe(row))),
         None => Ok(()),
     }
 }

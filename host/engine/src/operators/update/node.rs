@@ -1,4 +1,4 @@
-//! A stage with a plugin of world `update`, checked.
+//! A stage with an `update` plugin, checked.
 
 use crate::state::spill::budget::StateBudget;
 use crate::state::timers::TimerClock;
@@ -9,20 +9,20 @@ use millstream_plugins::plugin::Description;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What an update stage needs beside its plugin.
+/// Parameters of an update stage, in addition to its plugin.
 #[derive(Clone)]
 pub struct UpdateNode {
     /// The stage's name.
     pub name: String,
     /// The columns of its input.
     pub input: SchemaRef,
-    /// Places of the key columns in the input.
+    /// Indexes of the key columns in the input.
     pub key: Vec<usize>,
-    /// Places in the input of the columns that the plugin reads.
+    /// Indexes of the input columns that the plugin reads.
     pub reads: Vec<usize>,
     /// The columns of its rows.
     pub output: SchemaRef,
-    /// What the plugin said of itself.
+    /// The plugin's description.
     pub description: Description,
     /// Which keys are called.
     pub on: UpdateOn,
@@ -32,12 +32,12 @@ pub struct UpdateNode {
     pub timeout: Option<Duration>,
     /// Initial states: key columns, then state columns.
     pub initial: Option<RecordBatch>,
-    /// What timers go by; none where the plugin has no timers.
+    /// The clock for timers; `None` if the plugin has no timers.
     pub timers: Option<TimerClock>,
-    /// How many timers there may be on one worker.
+    /// Maximum number of timers on one worker.
     pub timers_max: u64,
-    /// How much memory its state may take on one worker.
+    /// Maximum memory of its state on one worker.
     pub state_bytes_max: Option<u64>,
-    /// What its rows in memory count against, where others may lie in files.
+    /// Memory budget of state; set if rows may be spilled to files.
     pub budget: Option<Arc<StateBudget>>,
 }

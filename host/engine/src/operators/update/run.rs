@@ -1,4 +1,4 @@
-//! Stages with a plugin of world `update`. In event time the watermark is what timers go by; no row is late.
+//! Stages with an `update` plugin. In event time the watermark drives timers; no row is late.
 
 use crate::checkpoint::changes::TableChanges;
 use crate::operators::by_key::split_parts;
@@ -6,14 +6,14 @@ use crate::operators::context::{BuildContext, Input, NextVersions, StageStreams,
 use crate::operators::event_time;
 use crate::operators::plugin::current::CurrentPlugin;
 use crate::operators::plugin::node::PluginNode;
-use crate::operators::plugin::run::{WholeRows, caller};
+use crate::operators::plugin::run::{ReadableRows, caller};
 use crate::operators::plugin::shadow::run::{ShadowRun, ShadowSlot, ShadowState};
 use crate::operators::stage::{Operator, StageNode};
 use crate::operators::update::node::UpdateNode;
 use crate::operators::update::state::UpdateStage;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::state::{StateTable, timers};
-use crate::timely_ext::{BatchWork, Output, each_batch_that_holds, each_part};
+use crate::timely_ext::{BatchWork, Output, each_batch_with_holds, each_part};
 use millstream_base::batch::part::Part;
 use millstream_base::context::{BatchContext, Hold, Watermark};
 use millstream_base::error::{Error, Result};
@@ -33,13 +33,13 @@ pub fn build<'s>(
 ) -> Result<StageStreams<'s>> {
     let metrics = build.metrics.of(&stage.name);
     let caller = caller(node, &metrics);
-    let mut whole = WholeRows::new(stage, node, build);
+    let mut readable = ReadableRows::new(stage, node, build);
     let failure = build.failure.clone();
     let timed = input.progress.is_some();
     let (checked, nulls) =
         each_part(input.parts, &format!("{} nulls", stage.name), failure.clone(), move |context, part, output| {
             let part = if timed { event_time::without_time(part)? } else { part };
-            let rows = whole.of(context, &part, output)?;
+            let rows = readable.select(context, &part, output)?;
             output.push(context, part.order.clone(), rows);
             Ok(())
         });
@@ -47,17 +47,17 @@ pub fn build<'s>(
     let state =
         UpdateStage::new(update.clone(), stage.rejected.clone(), caller, (build.index, build.peers), failure.clone())?;
     let work = StateWork::new(stage, node, state, metrics, build)?;
-    let time = event_time::of(stage, input.progress, build)?;
-    let (place, ticks) = (build.graph.held_place(stage), build.ticks.clone());
-    let (rows, refused, changes, holds) =
-        each_batch_that_holds(split, time, place, ticks, &stage.name, failure, |part| part.to, work);
-    let (refused, late) = split_late(refused);
+    let time = event_time::progress_and_clock(stage, input.progress, build)?;
+    let (position, ticks) = (build.graph.held_index(stage), build.ticks.clone());
+    let (rows, rejections, changes, holds) =
+        each_batch_with_holds(split, time, position, ticks, &stage.name, failure, |part| part.to, work);
+    let (rejections, late) = split_late(rejections);
     let sides = if timed { vec![late] } else { Vec::new() };
     let holds = Some(holds);
-    Ok(StageStreams { sides, changes: vec![changes], holds, ..StageStreams::of(rows, refused.concat(nulls)) })
+    Ok(StageStreams { sides, changes: vec![changes], holds, ..StageStreams::new(rows, rejections.concat(nulls)) })
 }
 
-/// An update stage on one worker, with what checkpoints hold of it.
+/// An update stage on one worker, with its checkpoint state.
 struct StateWork {
     state: UpdateStage,
     metrics: Counts,
@@ -66,9 +66,9 @@ struct StateWork {
     timers: Option<TableCheckpoint>,
     current: CurrentPlugin,
     next_versions: Arc<dyn NextVersions>,
-    /// The next version, where it runs in a shadow.
+    /// The next version, if it runs in a shadow.
     shadow: ShadowSlot<ShadowState>,
-    /// The table for the upgrade that takes place next, where it keeps other columns.
+    /// The table for the next upgrade, if that has other state columns.
     migrated: Option<StateTable>,
 }
 
@@ -85,16 +85,16 @@ impl StateWork {
         if let Some(checkpoint) = &checkpoint {
             state.restore(plugin, checkpoint, timers.as_ref())?;
         }
-        let (current, next_versions) = (CurrentPlugin::of(stage, build.versions), build.next_versions.clone());
+        let (current, next_versions) = (CurrentPlugin::new(stage, build.versions), build.next_versions.clone());
         let shadow = ShadowSlot::default();
         let held = metrics.held(&stage.name);
         Ok(StateWork { state, metrics, held, checkpoint, timers, current, next_versions, shadow, migrated: None })
     }
 
-    /// From the batch that begins now on, the stage is this one.
+    /// Replaces the stage, from the batch that begins now on.
     fn renew(&mut self, stage: &StageNode) -> Result<()> {
         let Operator::Update(node, update) = &stage.operator else {
-            return Err(Error::bug("a stage that updates no more"));
+            return Err(Error::bug("a stage that no longer updates"));
         };
         let migrated = self.migrated.take();
         if let (Some(checkpoint), true) = (&mut self.checkpoint, migrated.is_some()) {
@@ -111,7 +111,7 @@ impl BatchWork for StateWork {
         if let Some(stage) = self.current.renewed() {
             self.renew(&stage)?;
         }
-        self.shadow.look(&self.current, self.state.account(), ShadowRun::of_state);
+        self.shadow.update(&self.current, self.state.account(), ShadowRun::of_state);
         match self.shadow.in_batch(context) {
             None => self.state.batch(context, parts, output)?,
             Some(run) => {
@@ -122,7 +122,7 @@ impl BatchWork for StateWork {
         }
         self.state.shrink()?;
         let timers = self.state.timers().map_or(0, |timers| timers.count());
-        // For the memory of the job, the stage counts them itself after each call.
+        // For the job's memory limit, the stage counts its bytes itself after each call.
         let bytes = self.state.bytes();
         self.held.keep(self.state.kept_bytes());
         self.held.show(self.state.table().len() as u64 + timers, bytes);
@@ -133,7 +133,7 @@ impl BatchWork for StateWork {
     }
 
     fn hold(&mut self, watermark: Watermark, seen_us: Option<i64>) -> Hold {
-        // What a plugin puts out for a timer is, for all that the host knows, as old as the timer.
+        // A plugin's output for a timer is considered as old as the timer.
         let first = self.state.timers().and_then(|timers| timers.first_us());
         let from_us = watermark.now.map(|now| first.map_or(now, |first| first.min(now)));
         Hold { from_us, until_us: seen_us }
@@ -151,7 +151,7 @@ impl BatchWork for StateWork {
         Ok(changes)
     }
 
-    /// Migrates the state now, beside what there is: if that fails, nothing has happened and the old plugin goes on.
+    /// Migrates a copy of the state now. If that fails, nothing has changed and the old plugin continues.
     fn swap(&mut self, id: u64, time: BatchTime) {
         self.migrated = None;
         let Some(next) = self.next_versions.next_of(id, self.state.name()) else { return };
@@ -160,7 +160,7 @@ impl BatchWork for StateWork {
                 self.migrated = migrated;
                 fault::point("upgrade.migrated");
             }
-            Err(error) => self.next_versions.object(id, error.message),
+            Err(error) => self.next_versions.veto(id, error.message),
         }
     }
 }

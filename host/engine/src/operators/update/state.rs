@@ -1,5 +1,5 @@
-//! A keyed stage with a plugin of world `update` (updateStateByKey and mapWithState): groups the rows of a batch by
-//! key, passes them with the old states, and stores what comes back.
+//! A keyed stage with an `update` plugin (updateStateByKey and mapWithState). Groups the rows of a batch by key, passes them with the old states, and
+//! stores the new states.
 
 mod versions;
 
@@ -35,7 +35,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// An empty table of a stage with these state columns.
+/// Creates an empty table for a stage with these state columns.
 fn state_table(node: &UpdateNode, key: &SchemaRef, state: SchemaRef, failure: &Failure) -> Result<StateTable> {
     let timeout_us = node.timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX));
     let table = StateTable::new(key.fields().iter().cloned().collect(), state, timeout_us)
@@ -49,28 +49,27 @@ pub struct UpdateStage {
     rejected: RejectedRows,
     caller: Caller,
     table: StateTable,
-    /// The timers, where the plugin may set some.
+    /// The timers, if the plugin may set any.
     timers: Option<Timers>,
     worker: usize,
     peers: usize,
-    /// The place of a slot among the groups of the batch; `NOT_CALLED` outside of one.
-    place: Vec<u32>,
+    /// The index of each slot among the groups of the batch; `NOT_CALLED` outside of a batch.
+    group_index: Vec<u32>,
     key_schema: SchemaRef,
     began: bool,
-    /// Tells how much memory the table and the timers take.
+    /// Reports the memory of the table and the timers.
     holder: Holder,
-    /// The keys that were called; `None`: nobody asks.
+    /// The called keys; `None` if not requested.
     noted: Option<Vec<OwnedKey>>,
-    /// When event time ends: how often timers were called that were set by timers which were called then.
+    /// At the end of event time: how often timers that were set by due timers have been called.
     round: u64,
-    /// Of the job.
+    /// First error of the job.
     pub(super) failure: Failure,
 }
 
-/// Rows that the plugin refuses come after all those that were refused before it for a null, whose order is that of the
-/// parts that they came in.
-const REFUSED_ORDER: u64 = u64::MAX;
-/// So much more than the number of the round stands before what timers put out that were set when event time ended.
+/// Order of rows that the plugin rejects: after all rows rejected earlier for a null, which keep the order of their parts.
+const REJECTED_ORDER: u64 = u64::MAX;
+/// Added to the number of the round, for the order of rows emitted for timers that were set at the end of event time.
 const ROUND_ORDER: u64 = 1 << 62;
 
 const NOT_CALLED: u32 = u32::MAX;
@@ -79,26 +78,26 @@ const NOT_CALLED: u32 = u32::MAX;
 struct CalledGroups {
     slots: Vec<Slot>,
     timed_out: Vec<bool>,
-    /// Which would be timed out if they had no rows.
+    /// Which would be timed out without rows.
     overdue: Vec<bool>,
-    /// Where each group's rows end.
+    /// End of each group's rows.
     ends: Vec<u32>,
     /// All columns of the input, sorted by group.
     rows: RecordBatch,
-    /// Where each group's due timers end; empty where the stage has none.
+    /// End of each group's due timers; empty if the stage has no timers.
     due_ends: Vec<u32>,
     /// Their times in microseconds.
     due_us: Vec<i64>,
 }
 
 impl CalledGroups {
-    /// The places of a group's rows.
+    /// Returns the indexes of a group's rows.
     fn rows_of(&self, group: usize) -> Range<usize> {
         let end = |group: usize| self.ends.get(group).map_or(0, |end| *end as usize);
         group.checked_sub(1).map_or(0, end)..end(group)
     }
 
-    /// The timers of groups, from one to before another.
+    /// Returns the timers of groups `start` up to and excluding `end`.
     fn due(&self, start: usize, end: usize) -> DueTimes {
         let Some(ends) = self.due_ends.get(start..end).filter(|_| !self.due_us.is_empty()) else {
             return DueTimes { ends: vec![0; end - start].into(), ..DueTimes::default() };
@@ -111,7 +110,7 @@ impl CalledGroups {
 }
 
 impl UpdateStage {
-    /// An empty table, or one that holds the initial states which this worker owns (stored with the first batch).
+    /// Creates an empty stage, or one with the initial states that this worker owns (stored with the first batch).
     pub fn new(
         node: UpdateNode,
         rejected: RejectedRows,
@@ -135,7 +134,7 @@ impl UpdateStage {
             timers,
             worker,
             peers,
-            place: Vec::new(),
+            group_index: Vec::new(),
             key_schema,
             began: false,
             holder,
@@ -145,8 +144,8 @@ impl UpdateStage {
         })
     }
 
-    /// Takes over the state of a checkpoint, instead of initial states, and its timers, and notes changes from now on. State
-    /// that another version of the plugin made is migrated, where its columns are others.
+    /// Restores the state of a checkpoint, instead of initial states, and its timers, and records changes from now on. State of another plugin
+    /// version is migrated, if its columns differ.
     pub fn restore(
         &mut self,
         plugin: &PluginNode,
@@ -172,27 +171,27 @@ impl UpdateStage {
         Ok(())
     }
 
-    /// The stage's name.
+    /// Returns the stage's name.
     pub fn name(&self) -> &str {
         &self.node.name
     }
 
-    /// Its table, for what checkpoints hold of it.
+    /// Returns its table, for checkpoints.
     pub fn table(&mut self) -> &mut StateTable {
         &mut self.table
     }
 
-    /// Its timers, where it has some.
+    /// Returns its timers, if any.
     pub fn timers(&mut self) -> Option<&mut Timers> {
         self.timers.as_mut()
     }
 
-    /// The tables of both.
+    /// Returns the tables of both.
     pub fn tables(&mut self) -> impl Iterator<Item = &mut StateTable> {
         [&mut self.table].into_iter().chain(self.timers.as_mut().map(Timers::table))
     }
 
-    /// Works on the rows of a batch that this worker owns.
+    /// Processes the rows of a batch that this worker owns.
     pub fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         if !std::mem::replace(&mut self.began, true) {
             self.table.touch_restored(context.time)?;
@@ -206,7 +205,7 @@ impl UpdateStage {
         self.round = 0;
         if self.has_ended(context) {
             tracing::warn!(
-                "stage `{}`: its timers set timers again and again; those that are left after {TIMER_ROUNDS_MAX} times \
+                "stage `{}`: its timers keep setting timers; those left after {TIMER_ROUNDS_MAX} rounds \
                  stay in its state",
                 self.node.name
             );
@@ -219,14 +218,14 @@ impl UpdateStage {
         Ok(())
     }
 
-    /// Whether event time has ended, and timers were set that no later batch will find due.
+    /// Returns whether event time has ended with timers set that no later batch will find due.
     fn has_ended(&self, context: BatchContext) -> bool {
         let ended = context.watermark.before != Some(END_US) && context.watermark.now == Some(END_US);
         let due = |timers: &Timers| timers.clock() == TimerClock::Watermark && timers.any_due(END_US);
         ended && self.node.on != UpdateOn::All && self.timers.as_ref().is_some_and(due)
     }
 
-    /// Calls the plugin with these rows and with all that is due; returns how many calls that took.
+    /// Calls the plugin with these rows and with all that is due. Returns the number of calls.
     fn round(&mut self, context: BatchContext, parts: &[Part], output: &mut Output) -> Result<u64> {
         let (mut touched, called) = self.gather(context, parts)?;
         self.table.used(&called.slots);
@@ -255,8 +254,7 @@ impl UpdateStage {
         Ok(order)
     }
 
-    /// Finds the groups of a batch: keys with rows, all others where the stage asks for them, idle ones, and those with
-    /// timers that are due.
+    /// Collects the groups of a batch: keys with rows, all other keys if the stage processes them, idle keys, and keys with due timers.
     fn gather(&mut self, context: BatchContext, parts: &[Part]) -> Result<(Vec<Slot>, CalledGroups)> {
         let rows = concat_batches(&self.node.input, parts.iter().map(|part| &part.rows)).map_err(Error::arrow)?;
         let keys: Vec<_> = self.node.key.iter().map(|column| rows.column(*column).clone()).collect();
@@ -265,46 +263,46 @@ impl UpdateStage {
         let slot_of_row = self.table.warm_slots(keys, |row| keys.short(row).1)?;
         let (slot_of_due, due_us) = self.take_due(context)?;
         let idle = self.table.take_idle(context.time)?;
-        self.place.resize(self.table.slots(), NOT_CALLED);
+        self.group_index.resize(self.table.slots(), NOT_CALLED);
 
         let mut slots: Vec<Slot> = Vec::new();
-        let add = |place: &mut [u32], slot: Slot, slots: &mut Vec<Slot>| {
-            if place[slot as usize] == NOT_CALLED {
-                place[slot as usize] = 0;
+        let add = |group_index: &mut [u32], slot: Slot, slots: &mut Vec<Slot>| {
+            if group_index[slot as usize] == NOT_CALLED {
+                group_index[slot as usize] = 0;
                 slots.push(slot);
             }
         };
-        slot_of_row.iter().for_each(|slot| add(&mut self.place, *slot, &mut slots));
+        slot_of_row.iter().for_each(|slot| add(&mut self.group_index, *slot, &mut slots));
         let touched = slots.clone();
-        slot_of_due.iter().for_each(|slot| add(&mut self.place, *slot, &mut slots));
-        idle.iter().for_each(|slot| add(&mut self.place, *slot, &mut slots));
+        slot_of_due.iter().for_each(|slot| add(&mut self.group_index, *slot, &mut slots));
+        idle.iter().for_each(|slot| add(&mut self.group_index, *slot, &mut slots));
         if self.node.on == UpdateOn::All {
-            self.table.all().for_each(|slot| add(&mut self.place, slot, &mut slots));
+            self.table.all().for_each(|slot| add(&mut self.group_index, slot, &mut slots));
         }
         self.table.sort(&mut slots);
-        for (place, slot) in slots.iter().enumerate() {
-            self.place[*slot as usize] = place as u32;
+        for (group_index, slot) in slots.iter().enumerate() {
+            self.group_index[*slot as usize] = group_index as u32;
         }
-        let ranks = slot_of_row.iter().map(|slot| self.place[*slot as usize]);
+        let ranks = slot_of_row.iter().map(|slot| self.group_index[*slot as usize]);
         let (ends, sorted) = sort_by_rank(ranks, slots.len());
         let (mut timed_out, mut overdue) = (vec![false; slots.len()], vec![false; slots.len()]);
-        for place in idle.iter().map(|slot| self.place[*slot as usize] as usize) {
-            let has_rows = ends[place] > place.checked_sub(1).map_or(0, |before| ends[before]);
-            timed_out[place] = !has_rows;
-            overdue[place] = has_rows;
+        for group_index in idle.iter().map(|slot| self.group_index[*slot as usize] as usize) {
+            let has_rows = ends[group_index] > group_index.checked_sub(1).map_or(0, |before| ends[before]);
+            timed_out[group_index] = !has_rows;
+            overdue[group_index] = has_rows;
         }
         let (mut due_ends, mut order) = (Vec::new(), Vec::new());
         if !slot_of_due.is_empty() {
-            let ranks = slot_of_due.iter().map(|slot| self.place[*slot as usize]);
+            let ranks = slot_of_due.iter().map(|slot| self.group_index[*slot as usize]);
             (due_ends, order) = sort_by_rank(ranks, slots.len());
         }
         let due_us = order.into_iter().filter_map(|row| due_us.get(row as usize).copied()).collect();
-        slots.iter().for_each(|slot| self.place[*slot as usize] = NOT_CALLED);
+        slots.iter().for_each(|slot| self.group_index[*slot as usize] = NOT_CALLED);
         let rows = take_record_batch(&rows, &UInt32Array::from(sorted)).map_err(Error::arrow)?;
         Ok((touched, CalledGroups { slots, timed_out, overdue, ends, rows, due_ends, due_us }))
     }
 
-    /// Takes the timers that are due: the slots of their keys, and their times.
+    /// Takes the due timers: the slots of their keys, and their times.
     fn take_due(&mut self, context: BatchContext) -> Result<(Vec<Slot>, Vec<i64>)> {
         let Some(timers) = &mut self.timers else { return Ok(Default::default()) };
         let now_us = match timers.clock() {
@@ -322,39 +320,39 @@ impl UpdateStage {
         Ok((slots.collect(), times_us))
     }
 
-    /// Gives up rows where state takes more memory than it may: between two batches.
+    /// Spills rows between batches, if state exceeds its memory.
     pub fn shrink(&mut self) -> Result<()> {
         self.timers.as_mut().map_or(Ok(()), Timers::shrink)?;
         self.table.shrink()
     }
 
-    /// The memory that keys, states and timers take.
+    /// Returns the memory of keys, states and timers.
     pub fn bytes(&self) -> u64 {
         self.table.bytes().saturating_add(self.timers.as_ref().map_or(0, Timers::bytes))
     }
 
-    /// What of that never lies in files.
+    /// Returns the part of that memory that is never spilled.
     pub fn kept_bytes(&self) -> u64 {
         let bytes = self.table.bytes();
         self.table.kept_of(bytes).saturating_add(self.timers.as_ref().map_or(0, Timers::kept_bytes))
     }
 
-    /// Tells how much memory the state takes. An error where that is too much, of the stage or of the job.
+    /// Reports the memory of the state. Fails if it exceeds the limit of the stage or of the job.
     fn check_bytes(&self) -> Result<()> {
         let bytes = self.bytes();
         self.holder.set(bytes);
         match self.node.state_bytes_max {
-            Some(most) if bytes > most => Err(Error::plugin(format!(
+            Some(max) if bytes > max => Err(Error::plugin(format!(
                 "stage `{}`: its state, with keys and timers, takes more than {} on one worker\n  Raise `limits.state` of the \
                  stage, run more workers, let keys end that are idle (`timeout`), or fix the plugin if it should keep less.",
                 self.node.name,
-                show_size(most)
+                show_size(max)
             ))),
             _ => memory::check(),
         }
     }
 
-    /// Calls the plugin with some of the groups, stores the states and emits. Returns the groups of which no row was left.
+    /// Calls the plugin with some of the groups, stores the states and emits rows. Returns the groups without remaining rows.
     fn call(
         &mut self,
         context: BatchContext,
@@ -392,9 +390,9 @@ impl UpdateStage {
             }
             UpdateEmit::State => {}
         }
-        let refused = PartOrder::at(REFUSED_ORDER).then(self.worker as u64).then(order);
+        let bad_rows = PartOrder::at(REJECTED_ORDER).then(self.worker as u64).then(order);
         let rejected = self.rejected.rows(context.id, "", &all_rows, &rejections)?;
-        output.reject(context, refused, rejected);
+        output.reject(context, bad_rows, rejected);
         Ok(emptied.into_iter().filter_map(|group| slots.get(group as usize).copied()).collect())
     }
 
@@ -428,20 +426,20 @@ impl UpdateStage {
 
     fn order(&self, call: u64) -> PartOrder {
         let order = PartOrder::at(self.worker as u64).then(call);
-        // Behind what all workers made of the rounds before.
+        // After the output of all workers in previous rounds.
         if self.round == 0 { order } else { order.under(ROUND_ORDER + self.round) }
     }
 
     fn emit_states(&self, context: BatchContext, order: u64, slots: &[Slot], output: &mut Output) -> Result<()> {
         let mut rest = slots;
-        let mut place = 0;
+        let mut call_number = 0;
         while !rest.is_empty() {
             let (now, later) = rest.split_at(self.table.slice_of(rest, STATE_SLICE_MAX));
             let mut columns = self.table.keys(now).map_err(Error::arrow)?;
             columns.extend(self.table.states(now).map_err(Error::arrow)?.0.columns().iter().cloned());
             let rows = RecordBatch::try_new(self.node.output.clone(), columns).map_err(Error::arrow)?;
-            output.push(context, self.order(order).then(place), rows);
-            (rest, place) = (later, place + 1);
+            output.push(context, self.order(order).then(call_number), rows);
+            (rest, call_number) = (later, call_number + 1);
         }
         Ok(())
     }
@@ -467,18 +465,18 @@ impl UpdateStage {
     }
 }
 
-/// A place between two groups.
+/// A position between two groups.
 #[derive(Clone, Copy, Default)]
 pub struct GroupCursor {
-    /// How many groups are before it.
+    /// Number of groups before it.
     pub group: usize,
-    /// How many rows.
+    /// Number of rows before it.
     pub row: u32,
 }
 
 impl GroupCursor {
-    /// Where a call that begins here ends: after at least one group, and then before more rows, groups or bytes than a call
-    /// should have. `ends` are those of all groups, `bytes` tells those of one with its rows.
+    /// Returns the end of a call that begins here: after at least one group, and before the maximum rows, groups or bytes of a call. `ends` has the
+    /// ends of all groups; `bytes` returns the bytes of one group with its rows.
     pub fn next_call(self, ends: &[u32], bytes: impl Fn(usize) -> usize) -> GroupCursor {
         let groups_max = self.group.saturating_add(PLUGIN_CALL_ROWS_MAX).min(ends.len());
         let (mut group, mut sum) = (self.group, 0_usize);
@@ -498,7 +496,7 @@ impl GroupCursor {
 mod tests {
     use super::*;
 
-    /// How many groups each call has.
+    /// Returns the number of groups of each call.
     fn calls(groups: &[(u32, usize)]) -> Vec<usize> {
         let ends: Vec<u32> =
             groups.iter().scan(0, |end, (rows, _)| Some(std::mem::replace(end, *end + rows) + rows)).collect();

@@ -1,11 +1,11 @@
-//! `window` of a stage: which rows are in one, and which columns that adds.
+//! Checks of a stage's `window`: which rows are in one, and which columns it adds.
 
 use crate::checkpoint::types::{Column, Table};
 use crate::operators::session;
 use crate::operators::simple::SimpleNode;
 use crate::operators::stage::{InputNode, Operator, StageNode};
 use crate::operators::stage_check::StageCheck;
-use crate::operators::stage_words::{signed, time};
+use crate::operators::stage_text::{signed, time};
 use crate::operators::window::node::{WINDOW_END, WINDOW_START, WindowNode};
 use crate::operators::window::state::{bounds, rows as pieces};
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -40,8 +40,7 @@ pub fn check(job: &JobSpec, stage: &StageSpec) -> Result<Option<WindowNode>> {
     }))
 }
 
-/// The columns that the operator works on: aggregates have windows of their own, before all others rows come out of the
-/// window first.
+/// Returns the columns for the operator. Aggregates process windows themselves; for all others the window emits rows first.
 pub fn operator_input(
     job: &JobSpec,
     stage: &StageSpec,
@@ -53,23 +52,22 @@ pub fn operator_input(
     let aggregates = match &stage.operator {
         OperatorSpec::Aggregate { .. } => true,
         OperatorSpec::Plugin(plugin) => {
-            host.load(&plugin.place(&job.origin.folder), &LoadOptions::of(plugin))?.world() == World::Aggregate
+            host.load(&plugin.component_path(&job.origin.dir), &LoadOptions::of(plugin))?.world() == World::Aggregate
         }
         _ => false,
     };
     if !aggregates {
-        only_of_aggregates(stage)?;
+        check_aggregate_options(stage)?;
     }
     if !window.is_some_and(WindowNode::of_event_time) {
         return Ok(rows.clone());
     }
-    bounds_once(stage, inputs, aggregates)?;
+    check_bound_names(stage, inputs, aggregates)?;
     Ok(if aggregates { rows.clone() } else { with_bounds(rows) })
 }
 
-/// The rows of a window get its bounds, so what comes in must not have columns of these names, unless an aggregate
-/// leaves them out.
-fn bounds_once(stage: &StageSpec, inputs: &[InputNode], aggregates: bool) -> Result<()> {
+/// Rejects inputs with columns named as the bounds, since the rows of a window get these, unless an aggregate drops them.
+fn check_bound_names(stage: &StageSpec, inputs: &[InputNode], aggregates: bool) -> Result<()> {
     for input in inputs {
         let there = |name: &&str| match aggregates {
             true => stage.key.iter().any(|key| key == name),
@@ -92,8 +90,8 @@ fn bounds_once(stage: &StageSpec, inputs: &[InputNode], aggregates: bool) -> Res
     Ok(())
 }
 
-/// What only aggregates can do: refine the results of a window, and take out what leaves it.
-fn only_of_aggregates(stage: &StageSpec) -> Result<()> {
+/// Rejects options that only aggregates support: refining the results of a window, and subtracting what leaves it.
+fn check_aggregate_options(stage: &StageSpec) -> Result<()> {
     let wrong = |what: &str| {
         Err(Error::job(format!(
             "{what} is for aggregates and plugins of world aggregate, and this stage is neither; remove it"
@@ -111,55 +109,55 @@ fn only_of_aggregates(stage: &StageSpec) -> Result<()> {
     }
 }
 
-/// Whether an operator keeps rows of all time itself.
+/// Returns whether an operator stores rows indefinitely itself.
 fn keeps_rows(operator: &OperatorSpec) -> bool {
     matches!(operator, OperatorSpec::Top { .. } | OperatorSpec::Join(_) | OperatorSpec::Newest { .. })
 }
 
-/// Rows as they come out of windows of event time.
+/// Returns the columns of rows from windows of event time.
 pub fn with_bounds(rows: &Schema) -> SchemaRef {
     with_fields(rows, bounds::fields())
 }
 
-/// The columns of an aggregate's rows: key, bounds of the window where it is one of event time, results.
+/// Returns the columns of an aggregate's rows: key, bounds of the window if it is one of event time, results.
 pub fn with_results(keys: &Schema, window: Option<&WindowNode>, results: Vec<Arc<Field>>) -> SchemaRef {
     let bounds = bounds::fields().into_iter().filter(|_| window.is_some_and(WindowNode::of_event_time));
     with_fields(keys, bounds.chain(results))
 }
 
-/// The columns of the rows of an aggregate, before `filter` and `select`.
+/// Returns the columns of an aggregate's rows, before `filter` and `select`.
 pub fn aggregated(stage: &StageNode) -> Result<SchemaRef> {
     let keys = stage.input.project(&stage.key).map_err(Error::arrow)?;
     let results = match &stage.operator {
         Operator::Aggregate(builtin) => builtin.output().fields().iter().skip(stage.key.len()).cloned().collect(),
         Operator::Reduce(node) => node.description.output.fields().to_vec(),
-        _ => return Err(Error::bug("the results of an aggregate that is none")),
+        _ => return Err(Error::bug("the results of a stage without an aggregate")),
     };
     Ok(with_results(&keys, stage.window.as_ref(), results))
 }
 
-/// What accumulators are made of, as checkpoints tell it: results that came out at every change did not wait for the end of a window.
+/// Describes the input of accumulators for checkpoints. Results emitted at every change do not wait for the end of a window.
 pub fn reads(columns: &str, window: Option<&WindowNode>) -> String {
     let updates = window.is_some_and(WindowNode::updates);
     format!("{columns}{}", if updates { ", emitted at every change" } else { "" })
 }
 
-/// The table of the rows that windows hold.
+/// Returns the name of the table of windows' rows.
 pub fn rows_table(stage: &str) -> String {
     format!("{stage}.rows")
 }
 
-/// The table of the rows that sessions hold.
+/// Returns the name of the table of sessions' rows.
 pub fn pieces_table(stage: &str) -> String {
     format!("{stage}.pieces")
 }
 
-/// The table of when the first batch of a stage with windows of processing time began.
+/// Returns the name of the table with the start of the first batch, for a stage with windows of processing time.
 pub fn window_ends_table(stage: &str) -> String {
     format!("{stage}.begun")
 }
 
-/// What checkpoints hold of a window whose rows the operator works on, and of when windows end.
+/// Returns the checkpoint tables of a window's rows for the operator, and of window ends.
 pub fn tables(check: &StageCheck<'_>, operator: &Operator) -> Result<Vec<Table>> {
     let Some(window) = check.window else { return Ok(Vec::new()) };
     let name = &check.spec.name;
@@ -170,27 +168,30 @@ pub fn tables(check: &StageCheck<'_>, operator: &Operator) -> Result<Vec<Table>>
              window, or write window = { size = \"30s\" }",
         ));
     }
-    // Rows are kept as they are, so other columns are another table.
+    // Rows are stored unchanged, so other columns need another table.
     let inputs: Vec<String> = check.inputs.iter().map(|input| format!("({})", describe(&input.schema))).collect();
-    let words_of_rows = format!("rows of {}", inputs.join(" and "));
-    // Rows are of an input by its place.
+    let rows_description = format!("rows of {}", inputs.join(" and "));
+    // Stored rows refer to inputs by index.
     let streams: Vec<String> = check.inputs.iter().map(|input| format!("`{}`", input.name)).collect();
     let streams = if streams.len() > 1 { streams.join(" and ") } else { String::new() };
     let rows = (!aggregates).then(|| {
-        let identity = format!("{}: {words_of_rows}", window.words());
+        let identity = format!("{}: {rows_description}", window.description());
         Table::of_stage(rows_table(name), identity, pieces::columns()).reading(streams)
     });
     Ok(match window {
         WindowNode::Session { .. } => {
-            let (table_name, contents, words, reads) = match operator {
-                Operator::Aggregate(builtin) => {
-                    (name.clone(), builtin.accumulators()?, builtin.words(), reads(&builtin.reads(), check.window))
-                }
+            let (table_name, contents, description, reads) = match operator {
+                Operator::Aggregate(builtin) => (
+                    name.clone(),
+                    builtin.accumulators()?,
+                    builtin.description(),
+                    reads(&builtin.reads(), check.window),
+                ),
                 Operator::Reduce(node) => {
                     let reads = reads("the plugin's columns", check.window);
                     (name.clone(), node.description.state.clone(), String::new(), reads)
                 }
-                _ => (rows_table(name), session::state::rows_kept(), words_of_rows, String::new()),
+                _ => (rows_table(name), session::state::legacy_rows_schema(), rows_description, String::new()),
             };
             let key = Column::of(check.key_schema()?.fields());
             let start = Column::of([&Arc::new(session::state::start_field())]);
@@ -201,9 +202,10 @@ pub fn tables(check: &StageCheck<'_>, operator: &Operator) -> Result<Vec<Table>>
                     Column::of(&session::state::piece_fields()),
                     Column::of(session::state::piece_schema().fields()),
                 ];
-                Table::of_stage(pieces_table(name), format!("{}: {words}", window.words()), columns)
+                Table::of_stage(pieces_table(name), format!("{}: {description}", window.description()), columns)
             });
-            let open = Table::of_stage(table_name, format!("{}: {words}", window.words()), [key, start, state]);
+            let open =
+                Table::of_stage(table_name, format!("{}: {description}", window.description()), [key, start, state]);
             let open = open.reading(reads);
             [open].into_iter().chain(pieces).collect()
         }
@@ -216,7 +218,7 @@ pub fn tables(check: &StageCheck<'_>, operator: &Operator) -> Result<Vec<Table>>
     })
 }
 
-/// Whether an operator has windows of its own.
+/// Returns whether an operator processes windows itself.
 pub fn has_own_windows(operator: &Operator) -> bool {
     match operator {
         Operator::Aggregate(_)
@@ -227,8 +229,8 @@ pub fn has_own_windows(operator: &Operator) -> bool {
     }
 }
 
-/// What the stage does, in words.
-pub fn in_words(window: &WindowNode, batch: Duration) -> String {
+/// Describes what the stage does.
+pub fn summary(window: &WindowNode, batch: Duration) -> String {
     let results = |update: bool| match update {
         true => "results refined with every batch",
         false => "results when a window is complete",

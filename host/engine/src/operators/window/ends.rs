@@ -1,4 +1,4 @@
-//! When windows of processing time are due, across restarts: every worker knows when the job's first batch began.
+//! Ends of windows of processing time, across restarts: every worker knows when the job's first batch began.
 
 use crate::checkpoint::JobCheckpoints;
 use crate::checkpoint::changes::TableChanges;
@@ -21,20 +21,20 @@ use millstream_base::time::microseconds;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The key of when the first batch began.
+/// The key with the start of the first batch.
 const FIRST: &str = "first";
-/// The key of the end of the next window, where the last batch does not tell.
+/// The key with the end of the next window, if the last batch does not determine it.
 const NEXT: &str = "next";
-/// The keys of the slides with batches that may hold rows, with numbers behind them: the ends of the first and the last of a run.
+/// The keys of the slides with batches that may have rows, followed by numbers: the ends of the first and the last of a run.
 const RUN: [&str; 2] = ["run from ", "run to "];
 
-/// What windows of processing time depend on beside their stage.
-pub struct JobOfWindows<'r> {
+/// What windows of processing time depend on, besides their stage.
+pub struct WindowsJob<'r> {
     /// The batch interval.
     pub batch: Duration,
-    /// The stages around.
+    /// The neighboring stages.
     pub graph: &'r dyn StagesAround,
-    /// What is kept of the job where it keeps checkpoints.
+    /// Checkpoints of the job, if it has any.
     pub checkpoints: Option<&'r Arc<JobCheckpoints>>,
 }
 
@@ -43,23 +43,23 @@ pub struct WindowEnds {
     schedule: WindowSchedule,
     interval_us: i64,
     checkpoint: Option<TableCheckpoint>,
-    /// The rows of the table that this worker owns, as the files hold them.
+    /// The rows of the table that this worker owns, as in the files.
     written: Vec<(String, i64)>,
 }
 
 impl WindowEnds {
-    /// Goes on as the checkpoint that is loaded has it.
+    /// Creates the state, resuming from the loaded checkpoint.
     pub fn new(stage: &StageNode, window: (i64, i64), build: &BuildContext<'_, '_>) -> Result<WindowEnds> {
-        let whole = JobOfWindows { batch: build.job.batch, graph: build.graph, checkpoints: build.checkpoints };
-        WindowEnds::of_worker(stage, window, (build.index, build.peers), &whole)
+        let complete = WindowsJob { batch: build.job.batch, graph: build.graph, checkpoints: build.checkpoints };
+        WindowEnds::of_worker(stage, window, (build.index, build.peers), &complete)
     }
 
-    /// The same on this of so many workers.
+    /// As [`WindowEnds::new`], on worker `index` of `peers`.
     pub fn of_worker(
         stage: &StageNode,
         (size_us, slide_us): (i64, i64),
         (index, peers): (usize, usize),
-        job: &JobOfWindows<'_>,
+        job: &WindowsJob<'_>,
     ) -> Result<WindowEnds> {
         let checkpoints = job.checkpoints;
         let table = window_ends_table(&stage.name);
@@ -85,31 +85,31 @@ impl WindowEnds {
         Ok(ends)
     }
 
-    /// A batch.
+    /// Processes a batch.
     pub fn batch(&mut self, BatchContext { time, made_up, .. }: BatchContext) -> Result<BatchEnd> {
         let end_us = self.schedule.batch(time.0, self.interval_us, made_up);
         let (Some(origin_us), Some(next_us)) = (self.schedule.origin_us(), self.schedule.next_us()) else {
             return Err(Error::bug("a batch before the first"));
         };
-        Ok(BatchEnd { origin_us, time_us: time.0, holds: self.schedule.holds(time.0), end_us, next_us })
+        Ok(BatchEnd { origin_us, time_us: time.0, holds: self.schedule.includes(time.0), end_us, next_us })
     }
 
-    /// When they end, for one who follows them without batches.
+    /// Returns the schedule of ends, for use without batches.
     pub fn into_schedule(self) -> WindowSchedule {
         self.schedule
     }
 
-    /// When the first batch began.
+    /// Returns when the first batch began.
     pub fn origin_us(&self) -> Option<i64> {
         self.schedule.origin_us()
     }
 
-    /// When the next window is to end.
+    /// Returns the end of the next window.
     pub fn next_us(&self) -> Option<i64> {
         self.schedule.next_us()
     }
 
-    /// What a checkpoint has to hold of it.
+    /// Returns the changes for a checkpoint.
     pub fn barrier(&mut self, after: BatchId) -> Result<Option<TableChanges>> {
         let rows = self.owned()?;
         let Some(checkpoint) = self.checkpoint.as_mut().filter(|_| rows != self.written) else { return Ok(None) };
@@ -122,7 +122,7 @@ impl WindowEnds {
         Ok(Some(checkpoint.base(after, base)))
     }
 
-    /// The rows that the table is to hold on this worker.
+    /// Returns the table rows of this worker.
     fn owned(&self) -> Result<Vec<(String, i64)>> {
         let Some(checkpoint) = &self.checkpoint else { return Ok(Vec::new()) };
         let mut rows: Vec<(String, i64)> =
@@ -143,7 +143,7 @@ impl WindowEnds {
     }
 }
 
-/// The time of a key in rows of the table.
+/// Returns the time of a key in rows of the table.
 fn time_of(rows: &RecordBatch, key: &str) -> Option<i64> {
     let names = rows.column_by_name("name")?.as_string_opt::<i32>()?;
     let times = rows.column_by_name("time")?.as_primitive_opt::<TimestampMicrosecondType>()?;

@@ -5,51 +5,50 @@ use std::time::Duration;
 
 /// The column of a window's start, in the rows of stages with windows of event time.
 pub const WINDOW_START: &str = "window_start";
-/// The column of a window's end: the first moment that is not in it any more.
+/// The column of a window's end: the first time after it.
 pub const WINDOW_END: &str = "window_end";
 
 /// The windows of a stage, checked. Times are in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WindowNode {
-    /// Processing time: whole batches, by batch time.
+    /// Processing time: complete batches, by batch time.
     Batches {
         /// Length of a window.
         size_us: i64,
-        /// From one window to the next; windows end at its multiples from the job's first batch.
+        /// Distance between windows; they end at its multiples from the job's first batch.
         slide_us: i64,
     },
-    /// One window without an end: all rows that ever came.
+    /// One window without an end: all rows ever received.
     All,
-    /// Event time: windows begin at the multiples of `slide_us` since 1970, as Flink's and Beam's, where `begin` does not say
-    /// otherwise.
+    /// Event time: windows begin at the multiples of `slide_us` since 1970, as in Flink and Beam, unless `begin` says otherwise.
     Sliding {
         /// Length of a window.
         size_us: i64,
-        /// From one window to the next; `size_us`: tumbling windows.
+        /// Distance between windows; equal to `size_us` for tumbling windows.
         slide_us: i64,
-        /// Where they begin.
+        /// Where the grid of windows begins.
         begin: WindowBegin,
-        /// Results with every batch that changes them, instead of once.
+        /// Whether results are emitted with every batch that changes them, instead of once.
         update: bool,
     },
     /// Event time: rows of a key with less than `gap_us` between them.
     Session {
-        /// A session ends when nothing came for so long.
+        /// A session ends after this long without rows.
         gap_us: i64,
-        /// A session that would get longer is closed and another one begins.
+        /// Maximum length: a session that would exceed it is closed and another one begins.
         length_us_max: i64,
-        /// Results with every batch that changes them, instead of once.
+        /// Whether results are emitted with every batch that changes them, instead of once.
         update: bool,
     },
 }
 
 impl WindowNode {
-    /// Whether its windows are of event time, so that their rows carry [`WINDOW_START`] and [`WINDOW_END`].
+    /// Returns whether its windows are of event time, so that their rows have [`WINDOW_START`] and [`WINDOW_END`].
     pub fn of_event_time(&self) -> bool {
         !matches!(self, WindowNode::Batches { .. } | WindowNode::All)
     }
 
-    /// Whether there is time between its windows, so that rows in between are dropped.
+    /// Returns whether there are gaps between its windows, in which rows are dropped.
     pub fn leaves_gaps(&self) -> bool {
         match self {
             WindowNode::Batches { size_us, slide_us } | WindowNode::Sliding { size_us, slide_us, .. } => {
@@ -59,21 +58,21 @@ impl WindowNode {
         }
     }
 
-    /// Whether results come out whenever they change, and not only at the end.
+    /// Returns whether results are emitted whenever they change, and not only at the end.
     pub fn updates(&self) -> bool {
         matches!(self, WindowNode::Sliding { update: true, .. } | WindowNode::Session { update: true, .. })
     }
 
-    /// The windows in words, by which checkpoints tell whether a table is still theirs.
-    pub fn words(&self) -> String {
-        let words = |us: &i64| format!("{:?}", Duration::from_micros(u64::try_from(*us).unwrap_or_default()));
+    /// Describes the windows, to check whether a checkpoint's table still applies.
+    pub fn description(&self) -> String {
+        let duration = |us: &i64| format!("{:?}", Duration::from_micros(u64::try_from(*us).unwrap_or_default()));
         match self {
             WindowNode::All => "totals of all rows".into(),
             WindowNode::Batches { size_us, slide_us } => {
-                format!("windows of {} every {}", words(size_us), words(slide_us))
+                format!("windows of {} every {}", duration(size_us), duration(slide_us))
             }
             WindowNode::Sliding { size_us, slide_us, begin, .. } => {
-                let (size, slide) = (words(size_us), words(slide_us));
+                let (size, slide) = (duration(size_us), duration(slide_us));
                 let offset = match begin.offset_us {
                     0 => String::new(),
                     us => format!(", {us} us later"),
@@ -82,7 +81,7 @@ impl WindowNode {
                 format!("windows of {size} every {slide} in event time{offset}{zone}")
             }
             WindowNode::Session { gap_us, length_us_max, .. } => {
-                format!("sessions with a gap of {}, at most {} long", words(gap_us), words(length_us_max))
+                format!("sessions with a gap of {}, at most {} long", duration(gap_us), duration(length_us_max))
             }
         }
     }

@@ -1,6 +1,5 @@
-//! Windows whose rows an operator works on: in the batch with which a window ends it gets all rows of the window, in the
-//! order in which they came, and otherwise none. Where the job says how much memory its state may take, and rows take more, they leave
-//! memory.
+//! Windows whose rows an operator processes. In the batch with which a window ends, the operator gets all rows of the window, in the order of
+//! arrival; in other batches none. If the job limits the memory of its state, rows above the limit are spilled.
 
 use crate::checkpoint::changes::TableChanges;
 use crate::limits::STATE_SLICE_MAX;
@@ -12,12 +11,12 @@ use crate::operators::window::check::{rows_table, with_bounds};
 use crate::operators::window::ends::WindowEnds;
 use crate::operators::window::node::WindowNode;
 use crate::operators::window::state::bounds;
-use crate::operators::window::state::rows::{ColdPieces, PieceId, Pieces, SlicePlace, Slices};
+use crate::operators::window::state::rows::{ColdPieces, PieceId, Pieces, RowSlice, Slices};
 use crate::operators::{event_time, session};
 use crate::state::StateTable;
 use crate::state::spill::stage_budget::StageBudget;
 use crate::state::table_checkpoint::TableCheckpoint;
-use crate::timely_ext::{BatchWork, Output, each_batch_that_holds, each_part};
+use crate::timely_ext::{BatchWork, Output, each_batch_with_holds, each_part};
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, Field, SchemaRef};
@@ -44,7 +43,7 @@ pub fn build<'s>(
             Windows::Batches { size_us, ends: Box::new(WindowEnds::new(stage, (size_us, slide_us), build)?) }
         }
         WindowNode::Sliding { size_us, slide_us, begin, .. } => {
-            Windows::Sliding(Slices::new(size_us, slide_us).beginning(begin))
+            Windows::Sliding(Slices::new(size_us, slide_us).with_begin(begin))
         }
     };
     let failure = build.failure.clone();
@@ -56,15 +55,15 @@ pub fn build<'s>(
             Ok(())
         }
     });
-    let time = event_time::of(stage, input.progress, build)?;
+    let time = event_time::progress_and_clock(stage, input.progress, build)?;
     let work = RowsWindow::new(stage, windows, build)?;
     let name = format!("{} window", stage.name);
-    let (place, ticks) = (build.graph.held_place(stage), build.ticks.clone());
+    let (index, ticks) = (build.graph.held_index(stage), build.ticks.clone());
     let (rows, rejected, changes, holds) =
-        each_batch_that_holds(placed, time, place, ticks, &name, failure, |part| part.to, work);
+        each_batch_with_holds(placed, time, index, ticks, &name, failure, |part| part.to, work);
     let (rejected, late) = split_late(rejected);
     let sides = if window.of_event_time() { vec![late] } else { Vec::new() };
-    Ok(StageStreams { sides, changes: vec![changes], holds: Some(holds), ..StageStreams::of(rows, rejected) })
+    Ok(StageStreams { sides, changes: vec![changes], holds: Some(holds), ..StageStreams::new(rows, rejected) })
 }
 
 /// The kinds of windows.
@@ -73,7 +72,7 @@ enum Windows {
     Sliding(Slices),
 }
 
-/// The rows that a worker keeps for the windows of a stage.
+/// The rows that a worker stores for the windows of a stage.
 struct RowsWindow {
     name: String,
     windows: Windows,
@@ -81,22 +80,22 @@ struct RowsWindow {
     checkpoint: Option<TableCheckpoint>,
     late: LateRows,
     held: StateSize,
-    /// While all rows are in memory and may leave it.
+    /// Memory budget; present while all rows are in memory and may be spilled.
     budget: Option<StageBudget>,
-    /// The columns of rows as they come out, by input.
+    /// The output columns, by input.
     bounded: Vec<SchemaRef>,
 }
 
-/// The rows.
+/// The stored rows.
 enum KeptPieces {
     /// In memory.
     Memory(Pieces),
-    /// Some may lie in files.
+    /// Some may be in files.
     Files(Box<ColdPieces>),
 }
 
 impl KeptPieces {
-    /// As the checkpoint that is loaded has them.
+    /// Restores the rows from the loaded checkpoint.
     fn restored(
         stage: &StageNode,
         checkpoint: Option<&TableCheckpoint>,
@@ -109,8 +108,8 @@ impl KeptPieces {
             let mut table = build.spilling(&stage.name, ColdPieces::table_of()?)?;
             checkpoint.restore(&mut table)?;
             return Ok(match table.cold() {
-                (0, _) => KeptPieces::Memory(Pieces::of(&table, tracked)?),
-                _ => KeptPieces::Files(Box::new(ColdPieces::of(table)?)),
+                (0, _) => KeptPieces::Memory(Pieces::from_table(&table, tracked)?),
+                _ => KeptPieces::Files(Box::new(ColdPieces::new(table)?)),
             });
         }
         for rows in checkpoint.load()?.unwrap_or_default() {
@@ -127,7 +126,7 @@ impl KeptPieces {
         Ok(())
     }
 
-    /// The times of pieces, in order, each once.
+    /// Returns the distinct times of pieces, in order.
     fn times(&self) -> Vec<i64> {
         match self {
             KeptPieces::Memory(pieces) => pieces.times(),
@@ -135,7 +134,7 @@ impl KeptPieces {
         }
     }
 
-    /// The pieces of these times, in order. Those that are `done` are not kept any more.
+    /// Returns the pieces of these times, in order. Those that are `done` are removed.
     fn take(&mut self, wanted: &[i64], done: impl Fn(i64) -> bool) -> Result<Vec<(PieceId, RecordBatch)>> {
         match self {
             KeptPieces::Memory(pieces) => Ok(pieces.take(wanted, done)),
@@ -155,14 +154,14 @@ impl RowsWindow {
             windows,
             pieces,
             checkpoint,
-            late: LateRows::of(stage, &metrics),
+            late: LateRows::new(stage, &metrics),
             held: metrics.held(&stage.name),
             budget,
             bounded: stage.inputs.iter().map(|input| with_bounds(&input.schema)).collect(),
         })
     }
 
-    /// Tells how much there is. Where that is too much, rows leave memory.
+    /// Reports the memory in use. Above the budget, rows are spilled.
     fn settle(&mut self) -> Result<()> {
         if let KeptPieces::Memory(pieces) = &mut self.pieces {
             let (count, bytes) = (pieces.len(), pieces.bytes());
@@ -171,11 +170,11 @@ impl RowsWindow {
                 return Ok(());
             };
             if !budget.is_exceeded(bytes) {
-                self.held.set_of_which(count, bytes, 0);
+                self.held.set_partly_kept(count, bytes, 0);
                 return Ok(());
             }
             let table = budget.spilling(ColdPieces::table_of()?)?;
-            // The pieces count in the table from now on.
+            // The table accounts for the pieces from now on.
             self.budget = None;
             self.pieces = KeptPieces::Files(Box::new(std::mem::take(pieces).into_files(table)?));
         }
@@ -187,7 +186,7 @@ impl RowsWindow {
 
     fn work(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         let RowsWindow { windows, pieces, late, bounded, .. } = self;
-        let parts = numbered(context.id, parts);
+        let parts = with_ids(context.id, parts);
         match windows {
             Windows::Batches { size_us, ends } => {
                 let batch = ends.batch(context)?;
@@ -252,8 +251,8 @@ impl BatchWork for RowsWindow {
     }
 }
 
-/// Parts with ids of their own, also where several have one place.
-fn numbered(batch: BatchId, parts: Vec<Part>) -> Vec<(PieceId, Part)> {
+/// Gives parts unique ids, even if several have the same order.
+fn with_ids(batch: BatchId, parts: Vec<Part>) -> Vec<(PieceId, Part)> {
     let mut seen: BTreeMap<(u32, PartOrder), u32> = BTreeMap::new();
     let mut number = |part: Part| {
         let next = seen.entry((part.input, part.order.clone())).or_default();
@@ -264,16 +263,16 @@ fn numbered(batch: BatchId, parts: Vec<Part>) -> Vec<(PieceId, Part)> {
     parts.into_iter().map(&mut number).collect()
 }
 
-/// A piece as it comes out in this batch.
+/// Returns a piece as an output part of this batch.
 fn piece_part(context: BatchContext, id: &PieceId, rows: RecordBatch) -> Part {
     let order = id.order.clone().then(id.number.into()).under(id.batch.0);
     Part { to: 0, order, clock_id: ClockId::MADE, input: id.input, time: context.time, rows }
 }
 
-/// The number of a row in its part, where the rows of a window are put together from slices.
+/// The number of a row in its part, if the rows of a window are assembled from slices.
 const ROW: &str = "millstream_row";
 
-/// Puts the rows of a part into slices.
+/// Splits the rows of a part into slices.
 fn slice(
     slices: &Slices,
     pieces: &mut KeptPieces,
@@ -283,21 +282,22 @@ fn slice(
     late: impl FnOnce(&Part, RecordBatch) -> Result<()>,
 ) -> Result<()> {
     let (rows, times) = take_times(&part)?;
-    let mut places: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+    let mut indexes: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
     let mut late_rows = Vec::new();
-    let mut placer = slices.placer(context.watermark.before);
+    let mut assigner = slices.assigner(context.watermark.before);
     for (row, time) in (0u32..).zip(times.values()) {
-        match placer.place(*time) {
-            SlicePlace::Slice(slice) => places.entry(slice).or_default().push(row),
-            SlicePlace::Late => late_rows.push(row),
-            SlicePlace::Nowhere => {}
+        match assigner.slice_of(*time) {
+            RowSlice::Slice(slice) => indexes.entry(slice).or_default().push(row),
+            RowSlice::Late => late_rows.push(row),
+            RowSlice::InGap => {}
         }
     }
-    for (time_us, indices) in places {
+    for (time_us, indices) in indexes {
         let numbers = UInt32Array::from(indices);
-        let whole = numbers.len() == rows.num_rows();
-        let mut piece = if whole { rows.clone() } else { take_record_batch(&rows, &numbers).map_err(Error::arrow)? };
-        if slices.shared() {
+        let complete = numbers.len() == rows.num_rows();
+        let mut piece =
+            if complete { rows.clone() } else { take_record_batch(&rows, &numbers).map_err(Error::arrow)? };
+        if slices.has_shared_slices() {
             piece = with_numbers(&piece, numbers)?;
         }
         pieces.insert(PieceId { time_us, ..id.clone() }, piece)?;
@@ -315,7 +315,7 @@ fn with_numbers(rows: &RecordBatch, numbers: UInt32Array) -> Result<RecordBatch>
     RecordBatch::try_new(schema, columns).map_err(Error::arrow)
 }
 
-/// Puts out the windows that are complete with this batch, and drops what no other needs.
+/// Emits the windows that are complete with this batch, and drops what no other window needs.
 fn close(
     slices: &Slices,
     pieces: &mut KeptPieces,
@@ -327,10 +327,10 @@ fn close(
     if before == now {
         return Ok(());
     }
-    let closing = slices.closing(pieces.times().into_iter(), before, now);
+    let closing = slices.closing_windows(pieces.times().into_iter(), before, now);
     let last = closing.keys().next_back().copied();
     for (end, parts) in closing {
-        let window = (slices.moment(slices.start_of(end)), slices.moment(end));
+        let window = (slices.from_grid(slices.start_of(end)), slices.from_grid(end));
         let mut found: BTreeMap<PieceId, Vec<RecordBatch>> = BTreeMap::new();
         let is_last = Some(end) == last;
         for (id, rows) in pieces.take(&parts, |slice| is_last && slices.done(slice, now))? {
@@ -349,7 +349,7 @@ fn close(
     Ok(())
 }
 
-/// The rows of one part in their order, without their numbers.
+/// Returns the rows of one part in order, without their numbers.
 fn in_order(pieces: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
     let Some(first) = pieces.first() else { return Ok(Vec::new()) };
     let numbers = first.num_columns().saturating_sub(1);

@@ -1,4 +1,4 @@
-//! Windows: which rows belong together. No I/O, no clock.
+//! Windows: groups of rows that are processed together. No I/O, no clock.
 
 pub mod batches;
 pub mod bounds;

@@ -1,7 +1,7 @@
-//! What may take the place of a plugin that runs: a component that is as it was looked at, and does the same to all around it.
+//! Candidates for an upgrade: components that match the digest that was reviewed and fit the running plugin.
 
 use super::replacement::Replacement;
-use super::{Prepare, Upgrade, UpgradeStatus, UpgradeStep};
+use super::{PrepareRequest, Upgrade, UpgradeStatus, UpgradeStep};
 use crate::running::Running;
 use arrow::datatypes::Schema;
 use bytes::Bytes;
@@ -15,38 +15,37 @@ use millstream_packages::trust::policy::Policy;
 use millstream_plugins::plugin::{Description, Outline, Plugin, World, read_component};
 use std::path::Path;
 
-/// The component that is wanted, where it may take the place of one of this world.
-pub(super) fn component_of(wanted: &Prepare, old: World) -> Result<Bytes> {
-    let plugin = PluginSpec::new(&wanted.plugin);
+/// Returns the requested component if it is of the same world as the running one.
+pub(super) fn component_of(request: &PrepareRequest, old: World) -> Result<Bytes> {
+    let plugin = PluginSpec::new(&request.plugin);
     if plugin.package().is_none() {
-        // Packages were asked about by whoever got them; paths are as they are at a start.
+        // The permissions of packages were checked when they were fetched; those of paths are checked as at startup.
         Policy::load()?.allows_path(&plugin.path)?;
     }
-    let component = read(&wanted.file, &wanted.digest)?;
-    let new = Outline::of(&wanted.file, &component)?.world;
+    let component = read(&request.file, &request.digest)?;
+    let new = Outline::of(&request.file, &component)?.world;
     if old != new {
-        // Asked about its place it would say what it misses there.
-        let part = PluginPart::of(&wanted.stage);
+        // Checked in this order, as a description in the wrong world would only name missing functions.
+        let part = PluginPart::of(&request.stage);
         return Err(Error::job(format!(
             "{part}: {} is of world {new}, and the {}'s plugin is of world {old}",
-            wanted.plugin,
+            request.plugin,
             part.word()
         )));
     }
     Ok(component)
 }
 
-/// How an upgrade stands that has just been prepared, from one plugin to another; an error where that is not another one, or not what was
-/// looked at.
-pub(super) fn prepared(
-    wanted: &Prepare,
+/// Returns the status of an upgrade that has just been prepared. Fails if the component already runs, or is not the one that was reviewed.
+pub(super) fn prepared_status(
+    request: &PrepareRequest,
     old: (&Plugin, &Description),
     new: (&Plugin, &Description),
     differences: &[String],
 ) -> Result<UpgradeStatus> {
-    let part = PluginPart::of(&wanted.stage);
-    if new.0.digest() != wanted.digest {
-        return Err(changed(&wanted.file));
+    let part = PluginPart::of(&request.stage);
+    if new.0.digest() != request.digest {
+        return Err(changed_error(&request.file));
     }
     let [from, to] = [old, new]
         .map(|(plugin, description)| (format!("{} {}", description.name, description.version), plugin.digest()));
@@ -62,48 +61,48 @@ pub(super) fn prepared(
             differences.join("\n  ")
         )));
     }
-    Ok(UpgradeStatus { id: wanted.id, stage: part.id(), from, to, step: UpgradeStep::Prepared, shadow: None })
+    Ok(UpgradeStatus { id: request.id, stage: part.id(), from, to, step: UpgradeStep::Prepared, shadow: None })
 }
 
-/// What hears that a version on trial has failed.
-pub(super) fn tells_failure(
+/// Returns the callback for a failure of a version on trial.
+pub(super) fn failure_callback(
     running: &Running,
     status: &UpgradeStatus,
 ) -> impl Fn(&Error) + Send + Sync + use<> + 'static {
     let (upgrades, id, names) =
         (running.plugins.upgrades.clone(), status.id, (status.to.0.clone(), status.from.0.clone()));
     move |error| {
-        tracing::warn!("{} goes on in place of {}, which failed: {}", names.1, names.0, error.message);
-        upgrades.fell_back(id, secrets::hide(&error.message).into_owned());
+        tracing::warn!("{} replaces {}, which failed: {}", names.1, names.0, error.message);
+        upgrades.fallback(id, secrets::hide(&error.message).into_owned());
     }
 }
 
-/// The upgrade that is prepared.
+/// Creates the prepared upgrade.
 pub(super) fn upgrade(status: UpgradeStatus, component: Bytes, replacement: Replacement, migrates: bool) -> Upgrade {
     let (shadow_batches, shadow, objection, agreed) = (0, None, None, false);
     Upgrade { status, replacement, shadow_batches, shadow, component, migrates, objection, agreed }
 }
 
-/// The component as it was looked at by whoever asks.
+/// Reads the component and checks that it is the one that was reviewed.
 fn read(file: &Path, digest: &str) -> Result<Bytes> {
     let bytes = read_component(file)?;
     if Digest::of(&bytes).to_string() != digest {
-        return Err(changed(file));
+        return Err(changed_error(file));
     }
     Ok(Bytes::from(bytes))
 }
 
-fn changed(file: &Path) -> Error {
+fn changed_error(file: &Path) -> Error {
     Error::environment(format!("plugin {} has changed while it was checked; retry", file.display()))
 }
 
-/// What differs between these columns, in words.
+/// Describes how these columns differ.
 pub(super) fn columns_differ(what: &str, old: &Schema, new: &Schema) -> Option<String> {
     let differ = old.fields() != new.fields();
     differ.then(|| format!("{what} had {} and would have {}", shape(old), shape(new)))
 }
 
-/// Columns in words, with those that are never null, where that is all that differs.
+/// Describes columns, with those that are never null if that is the only difference.
 fn shape(schema: &Schema) -> String {
     let never = |schema: &Schema| -> Vec<String> {
         schema.fields().iter().filter(|field| !field.is_nullable()).map(|field| field.name().clone()).collect()

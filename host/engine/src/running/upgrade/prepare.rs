@@ -1,9 +1,9 @@
-//! The next plugin of a stage is loaded and held against the one that runs: nothing else of the job may notice. Those of sources and
-//! sinks: [`super::connectors`].
+//! Loads the next plugin of a stage and compares it with the running one: the rest of the job must not notice the change. For sources and sinks see
+//! [`super::connectors`].
 
-use super::candidate::{columns_differ, component_of, prepared, tells_failure, upgrade};
+use super::candidate::{columns_differ, component_of, failure_callback, prepared_status, upgrade};
 use super::replacement::Replacement;
-use super::{Prepare, UpgradeStatus, connectors};
+use super::{PrepareRequest, UpgradeStatus, connectors};
 use crate::checkpoint::types::{Column, Table};
 use crate::operators::stage::{Operator, StageNode};
 use crate::running::Running;
@@ -13,9 +13,9 @@ use millstream_base::job::plugin_part::PluginPart;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Loads and checks the plugin. The job goes on meanwhile. An error says why it cannot take the other one's place.
-pub fn prepare(running: &Running, wanted: &Prepare) -> Result<UpgradeStatus> {
-    let part = PluginPart::of(&wanted.stage);
+/// Loads and checks the plugin while the job continues. An error says why it cannot replace the running one.
+pub fn prepare(running: &Running, request: &PrepareRequest) -> Result<UpgradeStatus> {
+    let part = PluginPart::of(&request.stage);
     let key = part.key();
     if running.options.sets.iter().any(|(path, _)| *path == key) {
         return Err(Error::job(format!(
@@ -23,24 +23,25 @@ pub fn prepare(running: &Running, wanted: &Prepare) -> Result<UpgradeStatus> {
         )));
     }
     match part {
-        PluginPart::Stage(stage) => of_stage(running, wanted, stage),
-        PluginPart::Source(source) => connectors::of_source(running, wanted, source),
-        PluginPart::Sink(sink) => connectors::of_sink(running, wanted, sink),
+        PluginPart::Stage(stage) => of_stage(running, request, stage),
+        PluginPart::Source(source) => connectors::of_source(running, request, source),
+        PluginPart::Sink(sink) => connectors::of_sink(running, request, sink),
     }
 }
 
-fn of_stage(running: &Running, wanted: &Prepare, stage: &str) -> Result<UpgradeStatus> {
+fn of_stage(running: &Running, request: &PrepareRequest, stage: &str) -> Result<UpgradeStatus> {
     let Some(slot) = running.plugins.versions.slot(stage) else { return Err(no_plugin(running, stage)) };
     let before = slot.now().node;
     let Some(old) = before.plugin() else { return Err(Error::bug("a stage without its plugin")) };
-    let component = component_of(wanted, old.plugin.world())?;
-    let mut node = running.graph.with_plugin(stage, Path::new(&wanted.plugin), &wanted.file, wanted.signers.clone())?;
+    let component = component_of(request, old.plugin.world())?;
+    let mut node =
+        running.graph.with_plugin(stage, Path::new(&request.plugin), &request.file, request.signers.clone())?;
     let Some(new) = node.plugin() else { return Err(Error::bug("a stage without its plugin")) };
     let [old_plugin, new_plugin] = [old, new].map(|node| (&node.plugin, &node.description));
-    let status = prepared(wanted, old_plugin, new_plugin, &differences(&before, &node)?)?;
+    let status = prepared_status(request, old_plugin, new_plugin, &differences(&before, &node)?)?;
     let migrates = before.tables.iter().zip(&node.tables).any(|(old, new)| old.state != new.state);
-    if let (true, Some(new)) = (wanted.on_trial && !migrates, node.plugin_mut()) {
-        new.on_trial(old, tells_failure(running, &status));
+    if let (true, Some(new)) = (request.on_trial && !migrates, node.plugin_mut()) {
+        new.on_trial(old, failure_callback(running, &status));
     }
     let replacement = Replacement::Stage { slot, node: Arc::new(node) };
     running.plugins.upgrades.begin(upgrade(status, component, replacement, migrates))
@@ -62,13 +63,13 @@ fn no_plugin(running: &Running, stage: &str) -> Error {
     })
 }
 
-/// What the rest of the job, or a checkpoint, would notice of the change.
+/// Returns the differences that the rest of the job, or a checkpoint, would notice.
 fn differences(old: &StageNode, new: &StageNode) -> Result<Vec<String>> {
     let mut all = Vec::new();
     let mut compare = |what: &str, old: &Schema, new: &Schema| {
         all.extend(columns_differ(what, old, new));
     };
-    compare("its rows", &made(old), &made(new));
+    compare("its rows", &operator_schema(old), &operator_schema(new));
     compare("rows of the stage", &old.output, &new.output);
     compare("its rejected rows", &old.rejected.schema, &new.rejected.schema);
     if let (Operator::Reduce(old), Operator::Reduce(new)) = (&old.operator, &new.operator) {
@@ -85,8 +86,8 @@ fn differences(old: &StageNode, new: &StageNode) -> Result<Vec<String>> {
     Ok(all)
 }
 
-/// The columns that the operator makes, before `filter` and `select`.
-fn made(stage: &StageNode) -> SchemaRef {
+/// Returns the columns of the operator's output, before `filter` and `select`.
+fn operator_schema(stage: &StageNode) -> SchemaRef {
     match &stage.operator {
         Operator::Update(_, update) => update.output.clone(),
         _ => stage.plugin().map_or_else(|| stage.output.clone(), |node| node.description.output.clone()),
@@ -110,7 +111,7 @@ fn table(old: &Table, new: &[Table], stage: &StageNode) -> Option<String> {
     ))
 }
 
-/// Whether the plugin takes over states of its other versions.
+/// Returns whether the plugin migrates the state of its other versions.
 fn migrates(stage: &StageNode) -> bool {
     stage.plugin().is_some_and(|node| node.plugin.migrates())
 }

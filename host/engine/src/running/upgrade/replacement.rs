@@ -1,4 +1,4 @@
-//! What an upgrade puts in whose place: a stage with its next plugin, or a source or sink with its.
+//! Replacements in an upgrade: a stage, source or sink with its next plugin.
 
 use crate::checkpoint::types::Table;
 use crate::graph::{ConnectorSlot, ConnectorTrial, SinkNode, SourceNode};
@@ -9,30 +9,30 @@ use millstream_base::error::{Error, Result};
 use millstream_metrics::Counts;
 use std::sync::Arc;
 
-/// A next version, and the place that it is for.
+/// The next version of a plugin, and the slot that it takes.
 pub(super) enum Replacement {
-    /// Of a stage.
+    /// A stage.
     Stage {
-        /// The place of the plugin that it replaces.
+        /// The slot of the plugin that it replaces.
         slot: Arc<PluginSlot>,
         /// The stage with its next plugin.
         node: Arc<StageNode>,
     },
-    /// Of a source.
+    /// A source.
     Source(NextConnector<SourceNode>),
-    /// Of a sink.
+    /// A sink.
     Sink(NextConnector<SinkNode>),
 }
 
 /// The next version of a source or sink.
 pub(super) struct NextConnector<N> {
-    /// The place of the version that it replaces.
+    /// The slot of the version that it replaces.
     pub slot: Arc<ConnectorSlot<N>>,
     /// The source or sink with its next plugin.
     pub node: Arc<N>,
-    /// The version before, where it takes over from one that fails.
+    /// The previous version, which takes over if the new one fails on trial.
     pub trial: Option<ConnectorTrial<N>>,
-    /// What is counted of the source or sink.
+    /// The counters of the source or sink.
     pub counts: Counts,
 }
 
@@ -44,7 +44,7 @@ impl<N> NextConnector<N> {
 }
 
 impl Replacement {
-    /// From now on it is what runs. Only while no batch is in flight.
+    /// Puts the new version into its slot. Call it only while no batch is in flight.
     pub(super) fn put(&mut self) {
         match self {
             Replacement::Stage { slot, node } => slot.set(RunningPlugin { node: node.clone(), shadow: None }),
@@ -53,7 +53,7 @@ impl Replacement {
         }
     }
 
-    /// The stage with its next plugin, where it is one.
+    /// Returns the stage with its next plugin, if this replaces a stage.
     pub(super) fn stage(&self) -> Option<&Arc<StageNode>> {
         match self {
             Replacement::Stage { node, .. } => Some(node),
@@ -61,12 +61,12 @@ impl Replacement {
         }
     }
 
-    /// What checkpoints hold of a stage from then on, without files.
+    /// Returns the tables that checkpoints hold of the stage from then on, without files.
     pub(super) fn tables(&self) -> Vec<Table> {
         self.stage().map(|node| node.tables.clone()).unwrap_or_default()
     }
 
-    /// An error where it cannot run in a shadow for so many batches.
+    /// Fails if the version cannot run in a shadow for this number of batches.
     pub(super) fn check_shadow(&self, batches: u64) -> Result<()> {
         match self {
             Replacement::Stage { node, .. } => shadow::check(node, batches),
@@ -76,7 +76,7 @@ impl Replacement {
         }
     }
 
-    /// Puts it beside what runs, in a shadow.
+    /// Runs it in a shadow next to the current version.
     pub(super) fn begin_shadow(&self, made: impl FnOnce(Arc<StageNode>) -> Shadow) -> Option<Arc<Shadow>> {
         let Replacement::Stage { slot, node } = self else { return None };
         let shadow = Arc::new(made(node.clone()));
@@ -84,7 +84,7 @@ impl Replacement {
         Some(shadow)
     }
 
-    /// What it has in a shadow, it has no more.
+    /// Ends its shadow.
     pub(super) fn end_shadow(&self) {
         if let Replacement::Stage { slot, .. } = self {
             slot.end_shadow();

@@ -6,25 +6,25 @@ use arrow::datatypes::{DataType, Field, Int64Type};
 use millstream_base::digest::checksum;
 use millstream_base::ids::{BatchId, BatchTime, Generation};
 
-/// Words and their numbers; none: the word was removed.
+/// Words and their numbers; `None`: the word was removed.
 type Words<'a> = &'a [(&'a str, Option<i64>)];
 
 struct Checkpoints {
-    _folder: tempfile::TempDir,
+    _dir: tempfile::TempDir,
     store: Arc<dyn Store>,
     table: Table,
 }
 
 impl Checkpoints {
     fn new() -> Checkpoints {
-        let folder = tempfile::tempdir().unwrap();
-        let store = open("checkpoint", folder.path()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let store = open("checkpoint", dir.path()).unwrap();
         let column = |name: &str, kind: &str| Column { name: name.into(), kind: kind.into(), nullable: false };
         let columns = [vec![column("word", "text")], Vec::new(), vec![column("n", "int64")]];
-        Checkpoints { _folder: folder, store, table: Table::of_stage("totals", "", columns) }
+        Checkpoints { _dir: dir, store, table: Table::of_stage("totals", "", columns) }
     }
 
-    /// One more checkpoint, with one more file.
+    /// Adds a checkpoint with one more file.
     fn add(&mut self, base: bool, words: Words<'_>) -> Checkpoint {
         let number = self.table.files.len() as u64 + 1;
         let fields =
@@ -62,12 +62,12 @@ impl Checkpoints {
     }
 
     fn follow(&self, ahead: &TablesAhead, checkpoint: &Checkpoint) -> Result<()> {
-        let wanted =
-            [WantedTable { table: Table { files: Vec::new(), ..self.table.clone() }, idle: None, budget: None }];
-        ahead.follow(&*self.store, checkpoint, &wanted, 0..2, 2)
+        let requests =
+            [TableRequest { table: Table { files: Vec::new(), ..self.table.clone() }, idle: None, budget: None }];
+        ahead.follow(&*self.store, checkpoint, &requests, 0..2, 2)
     }
 
-    /// An empty table as a stage makes it.
+    /// Creates an empty table as a stage does.
     fn empty(&self, timeout_us: Option<i64>) -> StateTable {
         let state = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
         let key = vec![Arc::new(Field::new("word", DataType::Utf8, false))];
@@ -76,7 +76,7 @@ impl Checkpoints {
         table
     }
 
-    /// What both workers have once they have loaded what is left, and how many files were left for both.
+    /// Returns what both workers have once they have loaded the rest, and how many files were left for both.
     fn handed_over(&self, ahead: &TablesAhead, checkpoint: &Checkpoint) -> (BTreeMap<String, i64>, usize) {
         let (mut all, mut left) = (BTreeMap::new(), 0);
         for worker in 0..2 {
@@ -111,7 +111,7 @@ fn a_process_that_stands_by_has_only_new_files_to_load() {
     let (all, left) = kept.handed_over(&ahead, &third);
     assert_eq!(all, words(&[("a", 1), ("c", 4), ("d", 5)]));
     assert_eq!(left, 2, "the third file, for each of two workers");
-    assert!(second.tables[0].files.iter().all(|file| ahead.is_whole(file)));
+    assert!(second.tables[0].files.iter().all(|file| ahead.is_intact(file)));
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_new_base_is_loaded_from_its_beginning_as_it_tells_of_no_removal() {
     assert_eq!(kept.handed_over(&ahead, &second), (words(&[("b", 3)]), 0));
 }
 
-/// Where checkpoints come faster than they are loaded, files are gone when their turn comes.
+/// If checkpoints come faster than they are loaded, files are deleted before their turn.
 #[test]
 fn what_was_loaded_before_a_file_was_gone_is_not_loaded_again() {
     let mut kept = Checkpoints::new();
@@ -137,8 +137,8 @@ fn what_was_loaded_before_a_file_was_gone_is_not_loaded_again() {
     let ahead = TablesAhead::default();
     kept.follow(&ahead, &second).unwrap_err();
     let (first, gone) = (&second.tables[0].files[0], &second.tables[0].files[1]);
-    assert!(ahead.is_whole(first) && !ahead.is_whole(gone));
-    // In its place there is another one, and the first was deleted as well.
+    assert!(ahead.is_intact(first) && !ahead.is_intact(gone));
+    // It is replaced by another one, and the first was deleted as well.
     kept.table.files.pop();
     let third = kept.add(false, &[("c", Some(5))]);
     kept.store.delete("state/1.arrow").unwrap();
@@ -152,20 +152,20 @@ fn what_does_not_fit_is_of_no_use_and_does_no_harm() {
     let first = kept.add(true, &[("a", Some(1))]);
     let ahead = TablesAhead::default();
     kept.follow(&ahead, &first).unwrap();
-    // With a timeout it needs to know when keys were touched last.
+    // With a timeout, it needs to know when keys were touched last.
     let held = &first.tables[0];
     let mut table = kept.empty(Some(1));
     assert_eq!(ahead.hand_over(0, held, fold::live(&held.files, 0, 2048), &mut table).len(), 1);
     assert!(table.is_empty());
-    // A table that another version of a plugin made is another one.
+    // A table of another version of a plugin is a different table.
     kept.follow(&ahead, &first).unwrap();
     let mut other = held.clone();
     other.state[0].kind = "text".into();
     assert_eq!(ahead.hand_over(0, &other, fold::live(&held.files, 0, 2048), &mut kept.empty(None)).len(), 1);
-    // A file that is gone or damaged leaves nothing that would be taken for whole.
+    // A missing or damaged file leaves nothing that would be taken for complete.
     kept.store.delete("state/1.arrow").unwrap();
-    let anew = TablesAhead::default();
-    assert!(kept.follow(&anew, &first).is_err());
-    assert!(!anew.is_whole(&held.files[0]));
-    assert_eq!(anew.hand_over(0, held, fold::live(&held.files, 0, 2048), &mut kept.empty(None)).len(), 1);
+    let fresh = TablesAhead::default();
+    assert!(kept.follow(&fresh, &first).is_err());
+    assert!(!fresh.is_intact(&held.files[0]));
+    assert_eq!(fresh.hand_over(0, held, fold::live(&held.files, 0, 2048), &mut kept.empty(None)).len(), 1);
 }

@@ -29,7 +29,7 @@ fn table(files: Vec<StateFile>) -> Table {
     Table { files, ..Table::of_stage("totals", "", [key, Vec::new(), state]) }
 }
 
-/// The rows of a file: a word and its number; none: it was removed.
+/// The rows of a file: a word and its number; `None`: it was removed.
 fn rows(of: &[(String, Option<i64>)]) -> RecordBatch {
     let fields = [("word", DataType::Utf8, false), ("n", DataType::Int64, true), (REMOVED, DataType::Boolean, false)];
     let fields: Vec<Field> = fields.into_iter().map(|(name, kind, null)| Field::new(name, kind, null)).collect();
@@ -63,9 +63,9 @@ fn a_merged_table_has_the_newest_states_of_the_groups_that_each_file_holds() {
     let words: Vec<String> = (0..100).map(|i| format!("w{i}")).collect();
     let low = |word: &&String| group(word) < 2048;
     let all: Vec<_> = words.iter().map(|word| (word.clone(), Some(1))).collect();
-    // Half of the low words are in the newer base of the low groups; the others are gone without a row that says so.
+    // Half of the low words are in the newer base of the low groups; the others disappear without a row that says so.
     let based: Vec<_> = words.iter().filter(low).step_by(2).map(|word| (word.clone(), Some(2))).collect();
-    // Of the high ones some were removed, and some of these came back.
+    // Some of the high ones were removed, and some of these were added again.
     let high: Vec<String> = words.iter().filter(|word| !low(word)).cloned().collect();
     let removed: Vec<_> = high[..10].iter().map(|word| (word.clone(), None)).collect();
     let back: Vec<_> = high[..5].iter().map(|word| (word.clone(), Some(4))).collect();
@@ -92,12 +92,12 @@ fn a_merged_table_has_the_newest_states_of_the_groups_that_each_file_holds() {
     found.sort();
     expected.sort();
     assert_eq!(found, expected);
-    // A worker gets the rows of its own groups only.
+    // A worker gets only the rows of its own groups.
     let own = loaded(&table, 0, 1024, read);
-    let told: Vec<&str> = own.iter().flat_map(|rows| rows.column(0).as_string::<i32>().iter().flatten()).collect();
+    let own_keys: Vec<&str> = own.iter().flat_map(|rows| rows.column(0).as_string::<i32>().iter().flatten()).collect();
     let expected: Vec<&str> = based.iter().map(|(word, _)| &**word).filter(|word| group(word) < 1024).collect();
     assert!(!expected.is_empty());
-    assert_eq!(told, expected);
+    assert_eq!(own_keys, expected);
 }
 
 #[test]
@@ -105,15 +105,15 @@ fn rows_that_do_not_fit_the_table_are_an_error() {
     let merge = |rows: RecordBatch| merge(&table(vec![]), vec![rows]).map(|_| ()).unwrap_err().message;
     let good = rows(&[("a".into(), Some(1))]);
     let wrong = "the checkpoint: state of stage `totals`: column ";
-    let without = |place: usize| {
+    let without = |index: usize| {
         let mut other = good.clone();
-        other.remove_column(place);
+        other.remove_column(index);
         merge(other)
     };
     assert_eq!(without(0), format!("{wrong}1 must be `word`, text; there are: n int64, millstream_removed bool"));
     assert_eq!(without(1), format!("{wrong}2 must be `n`, int64; there are: word text, millstream_removed bool"));
     let schema = good.schema();
-    let column = |place: usize| good.column(place).clone();
+    let column = |index: usize| good.column(index).clone();
     let nulls: ArrayRef = Arc::new(Int64Array::from(vec![None]));
     let lacks = RecordBatch::try_new(schema, vec![column(0), nulls, column(2)]).unwrap();
     assert_eq!(merge(lacks), format!("{wrong}`n` lacks a value that it must have"));

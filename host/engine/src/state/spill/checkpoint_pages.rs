@@ -1,5 +1,4 @@
-//! Pages of spill files that are files of the checkpoint that a job started from: their rows are looked up where they lie, so that a
-//! start need not read them.
+//! Spill pages in files of the loaded checkpoint: rows are looked up in place, so that startup need not read them.
 
 use crate::checkpoint::block_index::IndexedBlock;
 use crate::checkpoint::indexed_file::IndexedFile;
@@ -18,7 +17,7 @@ pub struct FileGroups {
     pub groups: Range<u32>,
 }
 
-/// Key groups of files, in order, none of them twice: a page is a record batch of one of these.
+/// Key groups of files, in order without duplicates: a page is a record batch of one of these files.
 #[derive(Debug)]
 pub struct CheckpointPages {
     pieces: Vec<FilePiece>,
@@ -28,13 +27,13 @@ pub struct CheckpointPages {
     bytes: u64,
 }
 
-/// What counts of a file, or a part of that.
+/// The valid part of a file, or a piece of it.
 #[derive(Debug)]
 struct FilePiece {
     file: Arc<IndexedFile>,
-    /// The record batches. The first and the last may have rows that do not count.
+    /// The record batches. The first and the last may have invalid rows.
     blocks: Range<usize>,
-    /// The hashes of keys that count.
+    /// The valid hashes of keys.
     hashes: RangeInclusive<u64>,
     /// The number of its first page.
     first_page: usize,
@@ -51,7 +50,7 @@ impl FilePiece {
 }
 
 impl CheckpointPages {
-    /// Of these files.
+    /// Creates it from these files.
     pub fn new(mut all: Vec<FileGroups>, form: RowForm) -> CheckpointPages {
         all.sort_by_key(|of| of.groups.start);
         let files: BTreeMap<_, _> = all.iter().map(|of| (Arc::as_ptr(&of.file), &of.file)).collect();
@@ -62,7 +61,7 @@ impl CheckpointPages {
             let hash = |group: u32| u64::from(group) << GROUP_SHIFT;
             let hashes = hash(groups.start)..=hash(groups.end).wrapping_sub(1);
             let blocks = &file.index().blocks;
-            // Keys with the first hash of a batch may begin in the one before.
+            // Keys with the first hash of a batch may begin in the previous one.
             let start = blocks.partition_point(|block| block.first_hash < *hashes.start()).saturating_sub(1);
             let end = blocks.partition_point(|block| block.first_hash <= *hashes.end());
             let blocks = start..end.max(start);
@@ -75,7 +74,7 @@ impl CheckpointPages {
         CheckpointPages { pieces, form, memory, bytes }
     }
 
-    /// What is known of each page; hashes are those of keys that count.
+    /// Returns the index entry of each page; hashes are limited to valid keys.
     pub fn pages(&self) -> impl Iterator<Item = IndexedBlock> {
         self.pieces.iter().flat_map(|piece| {
             let own = |block: &IndexedBlock| IndexedBlock {
@@ -86,7 +85,7 @@ impl CheckpointPages {
         })
     }
 
-    /// The pages that may have rows that do not count, and the hashes of keys that do.
+    /// Returns the pages that may have invalid rows, and the valid hashes.
     pub fn edges(&self) -> impl Iterator<Item = (usize, RangeInclusive<u64>)> {
         self.pieces.iter().flat_map(|piece| {
             let pages = piece.pages();
@@ -95,29 +94,29 @@ impl CheckpointPages {
         })
     }
 
-    /// How rows of a spill file are made of those that are read here.
+    /// Returns the form of the rows, for conversion into rows of a spill file.
     pub fn form(&self) -> &RowForm {
         &self.form
     }
 
-    /// The memory that indexes and filters take.
+    /// Returns the memory of indexes and filters.
     pub fn memory(&self) -> u64 {
         self.memory
     }
 
-    /// The length of the files.
+    /// Returns the length of the files.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Whether there may be a key with this hash.
+    /// Returns whether there may be a key with this hash.
     pub fn may_have(&self, hash: u64) -> bool {
-        let behind = self.pieces.partition_point(|piece| *piece.hashes.start() <= hash);
-        let piece = behind.checked_sub(1).and_then(|place| self.pieces.get(place));
+        let index_after = self.pieces.partition_point(|piece| *piece.hashes.start() <= hash);
+        let piece = index_after.checked_sub(1).and_then(|piece_index| self.pieces.get(piece_index));
         piece.is_some_and(|piece| piece.hashes.contains(&hash) && piece.file.index().filter.may_have(hash))
     }
 
-    /// The hashes from this one on whose keys have so many rows together, or are all that count of a file.
+    /// Returns the hashes from this one on with `rows_max` rows in total, or up to the end of a file.
     pub fn some_from(&self, first: u64, rows_max: u64) -> RangeInclusive<u64> {
         let (mut last, mut rows) = (None, 0);
         for piece in self.pieces.iter().skip(self.pieces.partition_point(|piece| *piece.hashes.end() < first)) {
@@ -130,18 +129,18 @@ impl CheckpointPages {
         first..=u64::MAX
     }
 
-    /// Reads pages that are side by side.
+    /// Reads adjacent pages.
     pub fn read(&self, pages: Range<usize>) -> Result<Vec<FileRows>> {
         let rows = self.rows(&pages, |file, blocks| file.read(blocks).map(Some))?;
         Ok(rows.unwrap_or_default())
     }
 
-    /// The same where the system has all of these pages in memory.
+    /// Reads adjacent pages if the system has all of them in memory.
     pub fn read_cached(&self, pages: &Range<usize>) -> Result<Option<Vec<FileRows>>> {
         self.rows(pages, IndexedFile::read_cached)
     }
 
-    /// The rows of pages of which `read` gives the record batches, as long as it gives some.
+    /// Returns the rows of pages whose record batches `read` provides, until it provides none.
     fn rows(
         &self,
         pages: &Range<usize>,

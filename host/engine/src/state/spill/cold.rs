@@ -1,8 +1,8 @@
-//! The cold rows of a table: several spill files, and which rows of them are still there. A key is in memory or in one file, and
-//! once: who takes it out of a file marks its row there.
+//! The cold rows of a table: several spill files, and which of their rows are still live. A key is in memory or in one file, once. When it is taken
+//! out of a file, its row there is marked.
 //!
-//! Files of the checkpoint that was loaded may have a key several times, as levels of a log-structured merge-tree do (O'Neil et al.,
-//! 1996): the row in the newest of them counts, and who takes it marks the others, too. They are in the order of their age.
+//! Files of the loaded checkpoint may contain a key several times, like levels of a log-structured merge-tree (O'Neil et al., 1996). The row in the
+//! newest of them wins, and taking it also marks the others. They are in order of age.
 
 use super::checkpoint_pages::CheckpointPages;
 use super::file::{Pages, SpillFile};
@@ -13,37 +13,37 @@ use std::collections::HashSet;
 use std::ops::{ControlFlow, Range, RangeInclusive};
 use std::sync::Arc;
 
-/// Pages that are read at a time where they lie apart, and where they lie side by side.
+/// Pages read at a time if they are scattered, and if they are adjacent.
 const RANDOM_PAGES: usize = 16;
 const SIDE_BY_SIDE_PAGES: usize = 64;
 
-/// A key that is looked for, or all that have a hash.
+/// A key to look up, or all keys with a hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct WantedKey<'a> {
+pub struct KeyLookup<'a> {
     /// Its hash.
     pub hash: u64,
-    /// Its bytes; `None`: whatever they are.
+    /// Its bytes; `None`: all keys with the hash.
     pub key: Option<&'a [u8]>,
 }
 
-/// A file, and what is left of it.
+/// A file, and its live rows.
 #[derive(Clone, Debug)]
 pub struct ColdFile {
     /// The file.
     pub file: Arc<SpillFile>,
-    /// Rows that are not there any more, a bit each.
+    /// Rows that are no longer live, one bit each.
     taken: Vec<u64>,
-    /// Rows that are there.
+    /// The number of live rows.
     live: u32,
-    /// No checkpoint has its rows as they are.
+    /// Whether no checkpoint has its rows in this form.
     pub changed: bool,
-    /// When the key was touched, of each page, that was touched first. It may be gone since.
+    /// The oldest touch in each page. That row may no longer be live.
     oldest: Vec<i64>,
     oldest_of_all: i64,
 }
 
 impl ColdFile {
-    /// With all rows.
+    /// Wraps a file with all rows live.
     pub fn new(file: SpillFile, changed: bool, timed: bool) -> ColdFile {
         let (rows, oldest) = (file.rows(), if timed { file.oldest().to_vec() } else { Vec::new() });
         let oldest_of_all = oldest.iter().copied().min().unwrap_or(i64::MAX);
@@ -51,7 +51,7 @@ impl ColdFile {
         ColdFile { file: Arc::new(file), taken, live: rows, changed, oldest, oldest_of_all }
     }
 
-    /// With those rows of files of a checkpoint that count.
+    /// Wraps files of a checkpoint, with only their valid rows live.
     pub fn of_checkpoint(file: SpillFile, timed: bool) -> Result<ColdFile> {
         let mut cold = ColdFile::new(file, false, timed);
         let file = cold.file.clone();
@@ -66,12 +66,12 @@ impl ColdFile {
         Ok(cold)
     }
 
-    /// How many rows are there.
+    /// Returns the number of live rows.
     pub fn live(&self) -> u32 {
         self.live
     }
 
-    /// Whether a row is there.
+    /// Returns whether a row is live.
     pub fn is_live(&self, row: u32) -> bool {
         self.taken.get(row as usize / 64).is_some_and(|word| word >> (row % 64) & 1 == 0)
     }
@@ -83,7 +83,7 @@ impl ColdFile {
         }
     }
 
-    /// Rows with these hashes were copied elsewhere, as were those with smaller ones: they are not there any more.
+    /// Marks rows with hashes up to the end of this range as copied: they are no longer live.
     pub fn set_copied(&mut self, hashes: &RangeInclusive<u64>) -> Result<()> {
         let (file, pages) = (self.file.clone(), self.file.pages_within(hashes.clone()));
         // The last page may have rows that were not copied.
@@ -110,39 +110,38 @@ impl ColdFile {
         Ok(())
     }
 
-    /// The memory that it takes.
+    /// Returns the memory that it takes.
     pub fn memory(&self) -> u64 {
         self.file.memory() + ((self.taken.len() + self.oldest.len()) * 8) as u64
     }
 }
 
-/// All of them.
+/// All cold rows of a table.
 #[derive(Debug, Default)]
 pub struct ColdRows {
     /// The files.
     pub files: Vec<ColdFile>,
-    /// A merge of some of them that is under way.
+    /// The merge in progress, if any.
     pub merge: Option<Merge>,
-    /// Rows of a checkpoint are being loaded. Many that are in files may be taken out of these, so none is copied elsewhere.
+    /// A checkpoint is being loaded. Many rows of files may be taken, so no copying starts.
     pub is_loading: bool,
-    /// Keys of changes behind the files of the checkpoint that stay where they are, which may have rows in these that do not count any
-    /// more.
+    /// Keys changed after the files of the checkpoint left in place. These may have outdated rows of them.
     changed_keys: ChangedKeys,
-    /// Rows of files of the checkpoint have been copied elsewhere up to this hash.
+    /// Rows of files of the checkpoint have been copied up to this hash.
     pub copied: Option<u64>,
 }
 
-/// A key that is looked for in one file after the other.
-struct AskedKey<'a> {
-    key: WantedKey<'a>,
-    /// A newer file of the checkpoint has it, so that rows in older ones do not count.
+/// A key that is looked up in one file after the other.
+struct PendingLookup<'a> {
+    key: KeyLookup<'a>,
+    /// A newer file of the checkpoint has it, so that rows in older ones are outdated.
     is_outdated: bool,
 }
 
-/// Keys one behind the other.
+/// Concatenated keys.
 #[derive(Debug, Default)]
 struct ChangedKeys {
-    /// The hash of each, and its length.
+    /// The hash and the length of each key.
     keys: Vec<(u64, u32)>,
     bytes: Vec<u8>,
 }
@@ -152,148 +151,149 @@ impl ChangedKeys {
         (self.keys.len() * size_of::<(u64, u32)>() + self.bytes.len()) as u64
     }
 
-    /// All of them in order, each once.
-    fn wanted(&self) -> Vec<WantedKey<'_>> {
+    /// Returns all of them in order, without duplicates.
+    fn lookups(&self) -> Vec<KeyLookup<'_>> {
         let mut rest = self.bytes.as_slice();
         let key = |(hash, length): &(u64, u32)| {
             let key = rest.split_off(..*length as usize).unwrap_or_default();
-            WantedKey { hash: *hash, key: Some(key) }
+            KeyLookup { hash: *hash, key: Some(key) }
         };
-        let mut wanted: Vec<WantedKey> = self.keys.iter().map(key).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        wanted
+        let mut lookups: Vec<KeyLookup> = self.keys.iter().map(key).collect();
+        lookups.sort_unstable();
+        lookups.dedup();
+        lookups
     }
 }
 
 impl Clone for ColdRows {
-    /// The same rows. A merge goes on for one of both.
+    /// Clones the rows. A merge in progress continues for only one of them.
     fn clone(&self) -> ColdRows {
         ColdRows { copied: self.copied, ..ColdRows::of(self.files.clone()) }
     }
 }
 
 impl ColdRows {
-    /// Of these files.
+    /// Creates it from these files.
     pub fn of(files: Vec<ColdFile>) -> ColdRows {
         ColdRows { files, ..ColdRows::default() }
     }
 
-    /// How many rows there are: more than there are keys, where files of the checkpoint have some of these several times.
+    /// Returns the number of rows: more than keys, if files of the checkpoint have some of these several times.
     pub fn len(&self) -> u64 {
         self.files.iter().map(|file| u64::from(file.live)).sum()
     }
 
-    /// How many of them are in files of the checkpoint that was loaded.
+    /// Returns how many of them are in files of the loaded checkpoint.
     pub fn in_checkpoint(&self) -> u64 {
         self.of_checkpoint().map(|file| u64::from(file.live)).sum()
     }
 
-    /// Files of the checkpoint that was loaded, the oldest first.
+    /// Returns the files of the loaded checkpoint, oldest first.
     pub fn of_checkpoint(&self) -> impl DoubleEndedIterator<Item = &ColdFile> {
         self.files.iter().filter(|file| file.file.checkpoint().is_some())
     }
 
-    /// How many of them no checkpoint has as they are.
+    /// Returns how many rows no checkpoint has in this form.
     pub fn changed(&self) -> u64 {
         self.files.iter().filter(|file| file.changed).map(|file| u64::from(file.live)).sum()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 
-    /// The memory that indexes and filters take.
+    /// Returns the memory of indexes and filters.
     pub fn memory(&self) -> u64 {
         self.files.iter().map(ColdFile::memory).sum::<u64>() + self.changed_keys.memory()
     }
 
-    /// The length of all files.
+    /// Returns the length of all files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.file.bytes()).sum()
     }
 
-    /// The length of the files that are read where all rows are looked at, or those that changed.
-    pub fn bytes_to_look_at(&self, changed_only: bool) -> u64 {
+    /// Returns the length of the files to read if all rows are scanned, or the changed ones.
+    pub fn scan_bytes(&self, changed_only: bool) -> u64 {
         let looked_at = self.files.iter().filter(|file| file.changed || !changed_only);
         looked_at.map(|file| file.file.bytes()).sum()
     }
 
-    /// Those of which no checkpoint has the rows as they are.
+    /// Returns only the files with rows that no checkpoint has in this form.
     pub fn only_changed(&self) -> ColdRows {
         ColdRows::of(self.files.iter().filter(|file| file.changed).cloned().collect())
     }
 
-    /// Whether there may be rows whose keys were never touched.
+    /// Returns whether there may be rows whose keys were never touched.
     pub fn has_untouched(&self) -> bool {
         self.files.iter().any(|file| file.oldest_of_all == i64::MIN)
     }
 
-    /// A checkpoint has all rows now.
+    /// Records that a checkpoint has all rows now.
     pub fn written(&mut self) {
         self.files.iter_mut().for_each(|file| file.changed = false);
         self.merge.iter_mut().for_each(|merge| merge.changed = false);
     }
 
-    /// These keys, which are in order, are stored or removed behind what files have of them. While a checkpoint is loaded, rows in its
-    /// files are looked for when keys have come that take so much memory: they may be anywhere there, and so each file is read once
-    /// for many.
-    pub fn forget(&mut self, wanted: Vec<WantedKey<'_>>, memory_max: u64) -> Result<()> {
+    /// Removes the rows of these keys, which are in order, as newer ones exist or the keys were removed. While a checkpoint is loaded, keys are
+    /// collected up to `memory_max` bytes before their rows are looked up. They are scattered over its files, so each file is read once for many
+    /// keys.
+    pub fn remove(&mut self, lookups: Vec<KeyLookup<'_>>, memory_max: u64) -> Result<()> {
         if !self.is_loading {
-            return self.take(wanted, |_, _| {});
+            return self.take(lookups, |_, _| {});
         }
-        for WantedKey { hash, key } in &wanted {
+        for KeyLookup { hash, key } in &lookups {
             if self.of_checkpoint().any(|file| file.file.may_have(*hash)) {
                 let key = key.unwrap_or_default();
                 self.changed_keys.keys.push((*hash, key.len() as u32));
                 self.changed_keys.bytes.extend_from_slice(key);
             }
         }
-        self.take_of(wanted, |file| file.checkpoint().is_none(), |_, _| {})?;
-        if self.changed_keys.memory() > memory_max { self.forget_changed() } else { Ok(()) }
+        self.take_of(lookups, |file| file.checkpoint().is_none(), |_, _| {})?;
+        if self.changed_keys.memory() > memory_max { self.remove_outdated() } else { Ok(()) }
     }
 
-    /// Rows of keys that changed behind files of the checkpoint are not in these any more.
-    pub fn forget_changed(&mut self) -> Result<()> {
+    /// Removes the outdated rows of changed keys in files of the checkpoint.
+    pub fn remove_outdated(&mut self) -> Result<()> {
         let changed = std::mem::take(&mut self.changed_keys);
-        self.take_of(changed.wanted(), |file| file.checkpoint().is_some(), |_, _| {})
+        self.take_of(changed.lookups(), |file| file.checkpoint().is_some(), |_, _| {})
     }
 
-    /// Takes the rows of these keys, which are in order and each there once: `found` is given those that there are, with the file's
+    /// Takes the rows of these keys, which are in order without duplicates. `found` receives the existing ones, with the file's
     /// [`ColdFile::changed`].
-    pub fn take(&mut self, wanted: Vec<WantedKey<'_>>, found: impl FnMut(bool, ColdRow<'_>)) -> Result<()> {
-        self.take_of(wanted, |_| true, found)
+    pub fn take(&mut self, lookups: Vec<KeyLookup<'_>>, found: impl FnMut(bool, ColdRow<'_>)) -> Result<()> {
+        self.take_of(lookups, |_| true, found)
     }
 
     fn take_of(
         &mut self,
-        wanted: Vec<WantedKey<'_>>,
+        lookups: Vec<KeyLookup<'_>>,
         is_looked_at: impl Fn(&SpillFile) -> bool,
         mut found: impl FnMut(bool, ColdRow<'_>),
     ) -> Result<()> {
-        let mut asked: Vec<AskedKey> = wanted.into_iter().map(|key| AskedKey { key, is_outdated: false }).collect();
+        let mut pending: Vec<PendingLookup> =
+            lookups.into_iter().map(|key| PendingLookup { key, is_outdated: false }).collect();
         let oldest = self.files.iter().position(|file| file.file.checkpoint().is_some());
-        // Of hashes that are looked for: the keys that newer files of the checkpoint have.
+        // For lookups by hash: the keys found in newer files of the checkpoint.
         let mut shown = HashSet::new();
-        for place in (0..self.files.len()).rev() {
-            let Some(ColdFile { file, .. }) = self.files.get(place).filter(|file| is_looked_at(&file.file)) else {
+        for index in (0..self.files.len()).rev() {
+            let Some(ColdFile { file, .. }) = self.files.get(index).filter(|file| is_looked_at(&file.file)) else {
                 continue;
             };
             let file = file.clone();
-            let (is_of_checkpoint, is_oldest) = (file.checkpoint().is_some(), oldest == Some(place));
-            let is_asked = |of: &AskedKey| (is_of_checkpoint || !of.is_outdated) && file.may_have(of.key.hash);
-            let hits: Vec<(usize, Range<usize>)> = asked
+            let (is_of_checkpoint, is_oldest) = (file.checkpoint().is_some(), oldest == Some(index));
+            let may_contain = |of: &PendingLookup| (is_of_checkpoint || !of.is_outdated) && file.may_have(of.key.hash);
+            let hits: Vec<(usize, Range<usize>)> = pending
                 .iter()
                 .enumerate()
-                .filter(|(_, of)| is_asked(of))
+                .filter(|(_, of)| may_contain(of))
                 .map(|(at, of)| (at, file.pages_of(of.key.hash)))
                 .collect();
             if hits.is_empty() {
                 continue;
             }
-            let mut gone = vec![false; asked.len()];
-            let (shares, together) = runs(&hits);
+            let mut is_taken = vec![false; pending.len()];
+            let (shares, together) = group_lookups(&hits);
             file.read_ahead(&together, |number, read| {
                 let mut at = 0;
                 for (hit, pages) in hits.get(shares.get(number).cloned().unwrap_or_default()).unwrap_or_default() {
@@ -301,8 +301,8 @@ impl ColdRows {
                         at += 1;
                     }
                     let Some(run) = read.get(at) else { continue };
-                    let AskedKey { key, is_outdated } = &asked[*hit];
-                    gone[*hit] = self.take_row(place, run, pages.clone(), *key, |changed, row| {
+                    let PendingLookup { key, is_outdated } = &pending[*hit];
+                    is_taken[*hit] = self.take_row(index, run, pages.clone(), *key, |changed, row| {
                         let is_outdated = *is_outdated || (is_of_checkpoint && shown.contains(row.key));
                         if is_of_checkpoint && !is_oldest && key.key.is_none() {
                             shown.insert(Box::from(row.key));
@@ -315,10 +315,10 @@ impl ColdRows {
                 Ok(ControlFlow::Continue(()))
             })?;
             if is_of_checkpoint && !is_oldest {
-                asked.iter_mut().zip(gone).for_each(|(of, gone)| of.is_outdated |= gone);
+                pending.iter_mut().zip(is_taken).for_each(|(of, is_taken)| of.is_outdated |= is_taken);
             } else {
-                let mut gone = gone.into_iter();
-                asked.retain(|_| gone.next() == Some(false));
+                let mut is_taken = is_taken.into_iter();
+                pending.retain(|_| is_taken.next() == Some(false));
             }
         }
         Ok(())
@@ -326,13 +326,13 @@ impl ColdRows {
 
     fn take_row(
         &mut self,
-        place: usize,
+        index: usize,
         run: &Pages<'_>,
         pages: Range<usize>,
-        WantedKey { hash, key }: WantedKey<'_>,
+        KeyLookup { hash, key }: KeyLookup<'_>,
         mut found: impl FnMut(bool, ColdRow<'_>),
     ) -> Result<bool> {
-        let Some(of) = self.files.get_mut(place) else { return Ok(false) };
+        let Some(of) = self.files.get_mut(index) else { return Ok(false) };
         for page in pages {
             let taken = run.each_of(page, hash, |number, row| {
                 if key.is_some_and(|key| row.key != key) || !of.is_live(number) {
@@ -341,7 +341,7 @@ impl ColdRows {
                 of.take(number);
                 self.merge.iter_mut().for_each(|merge| merge.taken(&of.file, hash, row.key));
                 found(of.changed, row);
-                // Of a hash there may be more, here and in other files.
+                // A hash may have more rows, in this file and in others.
                 Ok(if key.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
             })?;
             if taken.is_break() {
@@ -351,8 +351,8 @@ impl ColdRows {
         Ok(false)
     }
 
-    /// Shows all rows with hashes of a range, file by file, in order within each: those of all files, or of those that changed. Keys
-    /// with such hashes that several files of the checkpoint have are in memory meanwhile.
+    /// Calls `show` with all rows in a range of hashes, file by file, in order within each: of all files, or of changed ones. Keys in that range that
+    /// several files of the checkpoint have are kept in memory meanwhile.
     pub fn each(
         &self,
         hashes: RangeInclusive<u64>,
@@ -380,8 +380,8 @@ impl ColdRows {
         Ok(())
     }
 
-    /// Takes the rows whose keys were touched at this time or before: all, or those of some pages where there are more than so many.
-    pub fn take_touched(&mut self, until: i64, most: usize, mut found: impl FnMut(bool, ColdRow<'_>)) -> Result<()> {
+    /// Takes the rows whose keys were last touched at `until` or before: all, or those of some pages if there are more than `max`.
+    pub fn take_touched(&mut self, until: i64, max: usize, mut found: impl FnMut(bool, ColdRow<'_>)) -> Result<()> {
         let mut count = 0;
         for at in 0..self.files.len() {
             let Some(of) = self.files.get_mut(at).filter(|of| of.oldest_of_all <= until && of.live > 0) else {
@@ -392,7 +392,7 @@ impl ColdRows {
                 .filter(|page| of.oldest[*page] <= until)
                 .map(|page| (page, page..page + 1))
                 .collect();
-            let (_, together) = runs(&due);
+            let (_, together) = group_lookups(&due);
             file.read_ahead(&together, |_, read| {
                 for (run, page) in read.iter().flat_map(|run| run.all().map(move |page| (run, page))) {
                     let mut oldest = i64::MAX;
@@ -412,14 +412,14 @@ impl ColdRows {
                         *of_page = oldest;
                     }
                 }
-                Ok(if count < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+                Ok(if count < max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
             })?;
             of.oldest_of_all = of.oldest.iter().copied().min().unwrap_or(i64::MAX);
         }
         Ok(())
     }
 
-    /// How many rows lie in about which place: the hash of the first of some of each file's pages, and the rows up to the next.
+    /// Samples the distribution of rows: the hash of the first of some rows of each file's pages, and the number of rows up to the next.
     pub fn spread(&self, mut some: impl FnMut(u64, u64)) {
         const LOOKS_MAX: usize = 4096;
         for file in &self.files {
@@ -433,7 +433,7 @@ impl ColdRows {
     }
 }
 
-/// Shows the rows of these pages of a file that are there, with their numbers.
+/// Calls `show` with the live rows of these pages of a file, with their numbers.
 pub fn each_live(
     file: &ColdFile,
     pages: Range<usize>,
@@ -451,21 +451,20 @@ pub fn each_live(
     Ok(())
 }
 
-/// A question by its number, and the pages that its row may be in.
+/// The index of a lookup, and the pages that its row may be in.
 type LookupHit = (usize, Range<usize>);
 
-/// What is read together: which of these questions, whose pages are in order, and their pages as runs of those that lie side by
-/// side, each page once.
-fn runs(hits: &[LookupHit]) -> (Vec<Range<usize>>, Vec<Vec<Range<usize>>>) {
+/// Groups lookups, which are ordered by page, into reads: the lookups of each, and their pages as runs of adjacent pages, without duplicates.
+fn group_lookups(hits: &[LookupHit]) -> (Vec<Range<usize>>, Vec<Vec<Range<usize>>>) {
     let (mut shares, mut together) = (Vec::new(), Vec::new());
-    let (mut runs, mut first, mut pages): (Vec<Range<usize>>, _, _) = (Vec::new(), 0, 0);
+    let (mut group_lookups, mut first, mut pages): (Vec<Range<usize>>, _, _) = (Vec::new(), 0, 0);
     for (at, (_, range)) in hits.iter().enumerate() {
         if pages >= RANDOM_PAGES {
             shares.push(first..at);
-            together.push(std::mem::take(&mut runs));
+            together.push(std::mem::take(&mut group_lookups));
             (first, pages) = (at, 0);
         }
-        match runs.last_mut() {
+        match group_lookups.last_mut() {
             Some(last) if range.end <= last.end => {}
             Some(last) if range.start <= last.end && last.len() < SIDE_BY_SIDE_PAGES => {
                 pages += range.end - last.end;
@@ -473,13 +472,13 @@ fn runs(hits: &[LookupHit]) -> (Vec<Range<usize>>, Vec<Vec<Range<usize>>>) {
             }
             _ => {
                 pages += range.len();
-                runs.push(range.clone());
+                group_lookups.push(range.clone());
             }
         }
     }
     if first < hits.len() {
         shares.push(first..hits.len());
-        together.push(runs);
+        together.push(group_lookups);
     }
     (shares, together)
 }

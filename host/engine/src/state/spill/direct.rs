@@ -1,5 +1,5 @@
-//! Rows of checkpoints that do not fit into memory. Those of files with an index stay where they are; others go from files of the
-//! checkpoint to spill files, and are in no slot on their way.
+//! Restores checkpoints that do not fit into memory. Files with an index are left in place. Rows of other files are written to spill files directly,
+//! without slots.
 
 use super::checkpoint_pages::FileGroups;
 use super::cold::ColdFile;
@@ -12,38 +12,38 @@ use millstream_base::batch::keys::KeyHash;
 use millstream_base::error::{Error, Result};
 use std::ops::ControlFlow;
 
-/// Rows take so many times the bytes in memory that they take in files of a checkpoint, at least.
+/// The minimum ratio of the size of rows in memory to their size in files of a checkpoint.
 const GROWTH: u64 = 2;
 
-/// What takes rows of a file, and whether the file is a base.
+/// Receives rows of a file, and whether the file is a base.
 pub type RestoreRows<'a> = &'a mut dyn FnMut(&RecordBatch, bool) -> Result<()>;
 
 impl StateTable {
-    /// Whether rows that take so many bytes in files of checkpoints are certainly more than the table may have in memory; `workers`:
-    /// how many of the process have tables like it.
+    /// Returns whether rows of this size in files of checkpoints certainly exceed the memory of the table. `workers`: how many workers of the process
+    /// have such a table.
     pub fn is_less_than(&self, bytes: u64, workers: usize) -> bool {
         self.spills() && bytes.saturating_mul(GROWTH) > self.budget() / (workers as u64).max(1)
     }
 
-    /// Takes over the rows of these files, which have no key group twice, and leaves them where they are: they apply on top of the files
-    /// that it was called with before. What they are indexed by is [`StateTable::index_columns`].
+    /// Uses the rows of these files, which have no duplicate key groups, and leaves them in place. They apply on top of the files of earlier calls.
+    /// They are indexed by [`StateTable::index_columns`].
     pub fn adopt(&mut self, files: Vec<FileGroups>) -> Result<()> {
         let (form, timed) = (self.row_form(), self.idle.is_some());
         let spill = self.spill.as_mut().ok_or_else(|| Error::bug("rows in files of a table that has none"))?;
-        let file = SpillFile::of_checkpoint(files, form, spill.share.budget().folder())?;
+        let file = SpillFile::of_checkpoint(files, form, spill.share.budget().dir())?;
         spill.cold.files.push(ColdFile::of_checkpoint(file, timed)?);
         Ok(())
     }
 
-    /// Does with all that `read` gives what [`StateTable::restore`] does, in the order in which it comes, and gives up rows where the
-    /// tables take more than they may. No key of a base came before it. What was given is there, also where `read` fails.
+    /// Restores everything that `read` provides, as [`StateTable::restore`] does, in that order, and evicts rows when the tables exceed the budget.
+    /// Keys of a base must not have come before. What was provided is kept even if `read` fails.
     pub fn restore_each(&mut self, read: impl FnOnce(RestoreRows<'_>) -> Result<()>) -> Result<()> {
         let mut direct = DirectRestore { file: None };
         self.set_loading(true)?;
         let form = self.row_form();
         let read = read(&mut |rows, is_base| {
             let rows = FileRows::of(&form, rows)?;
-            // Rows of a base are as likely to be of use as any that are in memory. What changed behind it is more likely to be.
+            // Rows of a base are as likely to be used as any in memory. Later changes are more likely to be.
             if is_base && !self.is_warm() && rows.are_in_order() && !rows.has_removed() {
                 direct.write(self, &form, &rows)?;
             } else {
@@ -59,7 +59,7 @@ impl StateTable {
     fn set_loading(&mut self, is_loading: bool) -> Result<()> {
         let Some(spill) = &mut self.spill else { return Ok(()) };
         spill.cold.is_loading = is_loading;
-        spill.cold.forget_changed()
+        spill.cold.remove_outdated()
     }
 }
 
@@ -70,7 +70,7 @@ struct DirectRestore {
 /// A file that is being written.
 struct DirectFile {
     writer: SpillWriter,
-    /// How many rows may still come into it.
+    /// How many more rows it may take.
     left: u64,
     /// The hash of its last row.
     last: KeyHash,
@@ -99,7 +99,7 @@ impl DirectRestore {
         written.map(drop)
     }
 
-    /// The file that is being written is complete.
+    /// Completes the file that is being written.
     fn end_file(&mut self, table: &mut StateTable) -> Result<()> {
         let Some(DirectFile { writer, .. }) = self.file.take() else { return Ok(()) };
         let timed = table.idle.is_some();
@@ -110,7 +110,7 @@ impl DirectRestore {
 }
 
 impl DirectFile {
-    /// One for rows of the table.
+    /// Starts a file for rows of the table.
     fn start(table: &StateTable) -> Result<DirectFile> {
         let spill = table.spill.as_ref().ok_or_else(|| Error::bug("rows for files of a table that has none"))?;
         let budget = spill.share.budget();

@@ -1,5 +1,5 @@
-//! Spill files: rows in the order of the hashes of their keys, in pages, with an index and a filter in memory. A file has no name
-//! in its folder: whatever becomes of the process, nothing is left of it.
+//! Spill files: rows in the order of the hashes of their keys, in pages, with an index and a filter in memory. A file has no name in its directory,
+//! so that nothing is left of it however the process exits.
 
 use super::budget::StateBudget;
 use super::checkpoint_pages::{CheckpointPages, FileGroups};
@@ -11,7 +11,7 @@ use crate::state::row_form::RowForm;
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
-use millstream_base::patience::{StoreError, io_failed, patiently};
+use millstream_base::retry::{StoreError, io_failed, retry_transient};
 use millstream_base::threads;
 use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
@@ -23,14 +23,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, ScopedJoinHandle};
 
-/// Bytes that are written at once.
+/// Bytes per write.
 const WRITE_BYTES: usize = 1 << 20;
-/// Places of pages are counted in [`PAGE_BYTES`], by 32 bits.
+/// Page positions are counted in [`PAGE_BYTES`], in 32 bits.
 const FILE_BYTES_MAX: u64 = (u32::MAX as u64) * PAGE_BYTES as u64;
-/// What is read together is begun so many ahead of what is looked at.
+/// Maximum number of reads started in advance.
 const AHEAD_MAX: usize = 12;
 
-/// Where a page is.
+/// The position of a page.
 #[derive(Clone, Copy, Debug)]
 struct PageEntry {
     first_hash: u64,
@@ -40,52 +40,52 @@ struct PageEntry {
     first_row: u32,
 }
 
-/// A file that is complete, or several that are looked at as one. Nothing of it changes any more.
+/// A complete file, or several used as one. Immutable.
 #[derive(Debug)]
 pub struct SpillFile {
     source: PageSource,
-    folder: PathBuf,
+    dir: PathBuf,
     pages: Vec<PageEntry>,
-    /// Of the first page, and behind the last, as of [`PageEntry::start`].
+    /// The start of the first page, and the end of the last, as in [`PageEntry::start`].
     start: u32,
     end: u32,
     rows: u32,
-    /// When the key of each page was touched that was touched first.
+    /// The oldest touch in each page.
     oldest: Vec<i64>,
 }
 
-/// Where pages come from.
+/// The source of pages.
 #[derive(Debug)]
 enum PageSource {
-    /// A file of this process, in which there may be others.
+    /// A file of this process, which may contain several spill files.
     Own { file: Arc<File>, id: u64, filter: Filter },
     /// Files of the checkpoint that was loaded.
     Checkpoint(CheckpointPages),
 }
 
-/// Makes a file that never has a name where the file system can do that (`O_TMPFILE`): a process that is killed here leaves nothing.
-pub fn open(folder: &Path) -> Result<File, StoreError> {
-    let failed = |error| io_failed(format!("make a file for cold rows of state in {}", folder.display()), &error);
-    fs::create_dir_all(folder).map_err(failed)?;
-    tempfile::tempfile_in(folder).map_err(failed)
+/// Creates a file without a name if the file system supports that (`O_TMPFILE`), so that a killed process leaves nothing behind.
+pub fn open(dir: &Path) -> Result<File, StoreError> {
+    let failed = |error| io_failed(format!("make a file for cold rows of state in {}", dir.display()), &error);
+    fs::create_dir_all(dir).map_err(failed)?;
+    tempfile::tempfile_in(dir).map_err(failed)
 }
 
 impl SpillFile {
-    /// Files of a checkpoint as one. An error where they have too many rows for that.
-    pub fn of_checkpoint(files: Vec<FileGroups>, form: RowForm, folder: &Path) -> Result<SpillFile> {
+    /// Combines files of a checkpoint into one. Fails if they have too many rows for that.
+    pub fn of_checkpoint(files: Vec<FileGroups>, form: RowForm, dir: &Path) -> Result<SpillFile> {
         let checkpoint = CheckpointPages::new(files, form);
         let (mut pages, mut oldest, mut rows) = (Vec::new(), Vec::new(), 0u32);
         for page in checkpoint.pages() {
             pages.push(PageEntry { first_hash: page.first_hash, start: 0, first_row: rows });
-            // Where rows themselves tell it nothing is known before they are read.
+            // If the time is in the rows themselves, it is unknown before they are read.
             oldest.push(if checkpoint.form().has_touched() { page.oldest } else { i64::MIN });
-            rows = rows.checked_add(page.rows).ok_or_else(|| too_large(folder))?;
+            rows = rows.checked_add(page.rows).ok_or_else(|| too_large(dir))?;
         }
         let source = PageSource::Checkpoint(checkpoint);
-        Ok(SpillFile { source, folder: folder.to_owned(), pages, start: 0, end: 0, rows, oldest })
+        Ok(SpillFile { source, dir: dir.to_owned(), pages, start: 0, end: 0, rows, oldest })
     }
 
-    /// The pages of the checkpoint that was loaded, where it is of these.
+    /// Returns the pages of the loaded checkpoint, if it consists of these.
     pub fn checkpoint(&self) -> Option<&CheckpointPages> {
         match &self.source {
             PageSource::Checkpoint(pages) => Some(pages),
@@ -93,17 +93,17 @@ impl SpillFile {
         }
     }
 
-    /// How many rows it was written with.
+    /// Returns the number of rows with which it was written.
     pub fn rows(&self) -> u32 {
         self.rows
     }
 
-    /// How many pages it has.
+    /// Returns the number of pages.
     pub fn pages(&self) -> usize {
         self.pages.len()
     }
 
-    /// Its length.
+    /// Returns its length.
     pub fn bytes(&self) -> u64 {
         match &self.source {
             PageSource::Own { .. } => u64::from(self.end - self.start) * PAGE_BYTES as u64,
@@ -111,7 +111,7 @@ impl SpillFile {
         }
     }
 
-    /// The memory that it takes.
+    /// Returns the memory that it takes.
     pub fn memory(&self) -> u64 {
         let more = match &self.source {
             PageSource::Own { filter, .. } => filter.bytes(),
@@ -120,15 +120,15 @@ impl SpillFile {
         (self.pages.len() * (size_of::<PageEntry>() + size_of::<i64>())) as u64 + more
     }
 
-    /// Where another one may be written behind it, in the same file of the system: of these a process has few.
-    pub fn behind(&self) -> Option<FilePlace> {
+    /// Returns the position after it in the same system file, if another may be written there: file handles are limited.
+    pub fn next_position(&self) -> Option<FilePosition> {
         match &self.source {
-            PageSource::Own { file, .. } => Some(FilePlace { file: file.clone(), start: self.end }),
+            PageSource::Own { file, .. } => Some(FilePosition { file: file.clone(), start: self.end }),
             PageSource::Checkpoint(_) => None,
         }
     }
 
-    /// Whether it may have a key with this hash.
+    /// Returns whether it may contain a key with this hash.
     pub fn may_have(&self, hash: u64) -> bool {
         match &self.source {
             PageSource::Own { filter, .. } => filter.may_have(hash),
@@ -136,35 +136,35 @@ impl SpillFile {
         }
     }
 
-    /// The time of each page, see [`SpillWriter::add`].
+    /// Returns the time of each page, see [`SpillWriter::add`].
     pub fn oldest(&self) -> &[i64] {
         &self.oldest
     }
 
-    /// The number of the first row of a page.
+    /// Returns the number of the first row of a page.
     pub fn first_row(&self, page: usize) -> u32 {
         self.pages.get(page).map_or(self.rows, |page| page.first_row)
     }
 
-    /// The hash of the first key of a page.
+    /// Returns the hash of the first key of a page.
     pub fn first_hash(&self, page: usize) -> u64 {
         self.pages.get(page).map_or(u64::MAX, |page| page.first_hash)
     }
 
-    /// The pages in which keys with this hash are, if there are any.
+    /// Returns the pages that contain keys with this hash, if any.
     pub fn pages_of(&self, hash: u64) -> Range<usize> {
         self.pages_within(hash..=hash)
     }
 
-    /// The pages in which keys with these hashes are.
+    /// Returns the pages that contain keys with these hashes.
     pub fn pages_within(&self, hashes: std::ops::RangeInclusive<u64>) -> Range<usize> {
-        // Keys with the first hash of a page may begin in the one before.
+        // Keys with the first hash of a page may begin in the previous one.
         let start = self.pages.partition_point(|page| page.first_hash < *hashes.start()).saturating_sub(1);
         let end = self.pages.partition_point(|page| page.first_hash <= *hashes.end());
         start..end.max(start)
     }
 
-    /// Reads pages that are side by side, and checks them.
+    /// Reads adjacent pages, and verifies them.
     pub fn read(&self, pages: Range<usize>) -> Result<Pages<'_>> {
         let (file, id) = match &self.source {
             PageSource::Own { file, id, .. } => (file, *id),
@@ -179,7 +179,7 @@ impl SpillFile {
         self.checked(id, pages, bytes)
     }
 
-    /// The same where the system has all of these pages in memory.
+    /// Reads runs of pages if the system has all of them in memory.
     fn read_cached(&self, runs: &[Range<usize>]) -> Result<Option<Vec<Pages<'_>>>> {
         let mut all = Vec::with_capacity(runs.len());
         for pages in runs {
@@ -200,18 +200,18 @@ impl SpillFile {
         Ok(Some(all))
     }
 
-    /// Bytes for these pages, and where they are in the file.
+    /// Returns a buffer for these pages, and their position in the file.
     fn room_for(&self, pages: &Range<usize>) -> (Vec<u8>, u64) {
         let start = self.start_of(pages.start);
         (vec![0; self.start_of(pages.end).saturating_sub(start) * PAGE_BYTES], (start * PAGE_BYTES) as u64)
     }
 
-    /// Where a page begins, in [`PAGE_BYTES`] from the beginning of the file.
+    /// Returns where a page begins, in [`PAGE_BYTES`] from the beginning of the file.
     fn start_of(&self, page: usize) -> usize {
         self.pages.get(page).map_or(self.end, |page| page.start) as usize
     }
 
-    /// The bytes of one of these pages, of which these are the bytes.
+    /// Returns the bytes of one page in the bytes of several.
     fn bytes_of<'a>(&self, page: usize, of: &Range<usize>, bytes: &'a [u8]) -> &'a [u8] {
         let at = |page: usize| self.start_of(page).saturating_sub(self.start_of(of.start)) * PAGE_BYTES;
         bytes.get(at(page)..at(page + 1)).unwrap_or_default()
@@ -219,15 +219,15 @@ impl SpillFile {
 
     fn checked(&self, id: u64, pages: Range<usize>, bytes: Vec<u8>) -> Result<Pages<'_>> {
         for page in pages.clone() {
-            if !page::is_whole(self.bytes_of(page, &pages, &bytes), seed(id, page)) {
+            if !page::is_intact(self.bytes_of(page, &pages, &bytes), seed(id, page)) {
                 return Err(self.damaged(page, "its checksum is wrong"));
             }
         }
         Ok(Pages { of: self, pages, rows: ReadRows::Own(bytes) })
     }
 
-    /// Reads runs of pages, some at a time, and shows them to `work` in their order with the number of those that came together, until
-    /// it wants no more. While it works the next are read, where that takes a disk: each by a thread of its own, a few at a time.
+    /// Reads runs of pages, some at a time, and passes them to `work` in order, with the index of each read, until it stops. Meanwhile the next runs
+    /// are read if that requires the disk: each by its own thread, a few at a time.
     pub fn read_ahead(
         &self,
         together: &[Vec<Range<usize>>],
@@ -235,7 +235,7 @@ impl SpillFile {
     ) -> Result<()> {
         let read = |runs: &[Range<usize>]| runs.iter().map(|run| self.read(run.clone())).collect::<Result<Vec<_>>>();
         thread::scope(|scope| {
-            // Handing over what is in memory would take longer than reading it.
+            // Handing over cached data would take longer than reading it.
             let begin = |runs: &Vec<Range<usize>>| match self.read_cached(runs).transpose() {
                 Some(pages) => ReadAhead::Done(pages),
                 None if together.len() == 1 => ReadAhead::Done(read(runs)),
@@ -263,25 +263,25 @@ impl SpillFile {
         })
     }
 
-    /// An error in a page.
+    /// Returns an error for a page.
     pub fn damaged(&self, page: usize, why: &str) -> Error {
         Error::environment(format!(
             "cold rows of state in {}: page {page} of a file is damaged: {why}. It was not used; check the disk, and \
              restart the job: it resumes from its last checkpoint",
-            self.folder.display()
+            self.dir.display()
         ))
     }
 }
 
-/// Pages that are read together ahead of who looks at them.
+/// Pages read together in advance.
 enum ReadAhead<'scope, 'a> {
     Done(Result<Vec<Pages<'a>>>),
     Begun(ScopedJoinHandle<'scope, Result<Vec<Pages<'a>>>>),
-    /// When they are looked at: there can be no more threads.
+    /// Read on use, as no more threads can be created.
     Later,
 }
 
-/// A page that was written elsewhere, or into another file, is not taken for the one that is asked for.
+/// Returns the checksum seed of a page, so that a page written elsewhere, or into another file, is not accepted.
 fn seed(file: u64, page: usize) -> u64 {
     file.wrapping_add(page as u64)
 }
@@ -293,27 +293,27 @@ pub struct Pages<'a> {
     rows: ReadRows<'a>,
 }
 
-/// What was read.
+/// The rows of pages.
 enum ReadRows<'a> {
     /// The bytes of all of them.
     Own(Vec<u8>),
-    /// The rows of each, and how they are made rows of a spill file.
+    /// The rows of each, and how to convert them into rows of a spill file.
     Checkpoint(&'a RowForm, Vec<FileRows>),
 }
 
 impl Pages<'_> {
-    /// Which they are.
+    /// Returns the range of pages.
     pub fn all(&self) -> Range<usize> {
         self.pages.clone()
     }
 
-    /// Calls `show` with the rows of one of them and their numbers.
+    /// Calls `show` with the rows of a page and their numbers.
     pub fn each(&self, page: usize, mut show: impl FnMut(u32, ColdRow<'_>) -> Result<()>) -> Result<()> {
         let show = |number, row: ColdRow<'_>| show(number, row).map(|()| ControlFlow::<()>::Continue(()));
         self.each_from(page, 0, u64::MAX, show).map(drop)
     }
 
-    /// The same with the rows whose keys have this hash, while `show` says that it goes on.
+    /// Does the same with the rows whose keys have this hash, until `show` stops.
     pub fn each_of<T>(
         &self,
         page: usize,
@@ -333,14 +333,14 @@ impl Pages<'_> {
         let first_row = self.of.first_row(page);
         match &self.rows {
             ReadRows::Own(bytes) => {
-                for (place, row) in page::rows_from(self.of.bytes_of(page, &self.pages, bytes), first) {
-                    let row = row.ok_or_else(|| self.of.damaged(page, "its rows cannot be told apart"))?;
+                for (row_index, row) in page::rows_from(self.of.bytes_of(page, &self.pages, bytes), first) {
+                    let row = row.ok_or_else(|| self.of.damaged(page, "its rows cannot be distinguished"))?;
                     if row.hash > last {
                         break;
                     }
-                    let shown = show(first_row.saturating_add(place), row)?;
-                    if shown.is_break() {
-                        return Ok(shown);
+                    let flow = show(first_row.saturating_add(row_index), row)?;
+                    if flow.is_break() {
+                        return Ok(flow);
                     }
                 }
                 Ok(ControlFlow::Continue(()))
@@ -356,51 +356,51 @@ impl Pages<'_> {
     }
 }
 
-/// Where a file begins, in [`PAGE_BYTES`] from the beginning of one of the system.
+/// The start of a spill file, in [`PAGE_BYTES`] from the beginning of the system file.
 #[derive(Clone)]
-pub struct FilePlace {
+pub struct FilePosition {
     file: Arc<File>,
     start: u32,
 }
 
-impl FilePlace {
-    /// The beginning of one of the system.
-    pub fn new(file: File) -> FilePlace {
-        FilePlace { file: Arc::new(file), start: 0 }
+impl FilePosition {
+    /// Returns the beginning of a system file.
+    pub fn new(file: File) -> FilePosition {
+        FilePosition { file: Arc::new(file), start: 0 }
     }
 }
 
 /// Writes a file.
 pub struct SpillWriter {
-    place: FilePlace,
+    position: FilePosition,
     id: u64,
-    folder: PathBuf,
+    dir: PathBuf,
     failure: Failure,
     page: PageBuilder,
     pages: Vec<PageEntry>,
     oldest: Vec<i64>,
     rows: u32,
     filter: Filter,
-    /// Pages that are not written yet, and where they go.
+    /// Pages that are not written yet, and their position.
     out: Vec<u8>,
     written: u64,
 }
 
 impl SpillWriter {
-    /// Of at most so many rows, in a file of the system of its own.
+    /// Creates a writer for at most this many rows, in its own system file.
     pub fn new(budget: &StateBudget, rows: u64, failure: Failure) -> Result<SpillWriter> {
-        let file = patiently(&failure, || open(budget.folder()))?;
+        let file = retry_transient(&failure, || open(budget.dir()))?;
         fault::point("spill.made");
-        Ok(SpillWriter::at(FilePlace::new(file), budget, rows, failure))
+        Ok(SpillWriter::at(FilePosition::new(file), budget, rows, failure))
     }
 
-    /// The same at this place.
-    pub fn at(place: FilePlace, budget: &StateBudget, rows: u64, failure: Failure) -> SpillWriter {
-        let written = u64::from(place.start) * PAGE_BYTES as u64;
+    /// Creates a writer at this position.
+    pub fn at(position: FilePosition, budget: &StateBudget, rows: u64, failure: Failure) -> SpillWriter {
+        let written = u64::from(position.start) * PAGE_BYTES as u64;
         SpillWriter {
-            place,
+            position,
             id: RandomState::new().hash_one(rows),
-            folder: budget.folder().to_owned(),
+            dir: budget.dir().to_owned(),
             failure,
             page: PageBuilder::default(),
             pages: Vec::new(),
@@ -412,7 +412,7 @@ impl SpillWriter {
         }
     }
 
-    /// Adds the next row, as [`page::put_row`] makes it. `touched`: when its key was touched.
+    /// Adds the next row, as encoded by [`page::put_row`]. `touched`: when its key was touched.
     pub fn add(&mut self, row: &[u8], hash: u64, touched: i64) -> Result<()> {
         if !self.page.fits(row.len()) {
             self.end_page()?;
@@ -432,16 +432,16 @@ impl SpillWriter {
         Ok(())
     }
 
-    /// The file, with all rows.
+    /// Returns the file with all rows.
     pub fn finish(mut self) -> Result<SpillFile> {
         self.end_page()?;
         self.flush()?;
         fault::point("spill.written");
-        let SpillWriter { place, id, folder, mut pages, mut oldest, rows, filter, written, .. } = self;
+        let SpillWriter { position, id, dir, mut pages, mut oldest, rows, filter, written, .. } = self;
         pages.shrink_to_fit();
         oldest.shrink_to_fit();
-        let (FilePlace { file, start }, end) = (place, (written / PAGE_BYTES as u64) as u32);
-        Ok(SpillFile { source: PageSource::Own { file, id, filter }, folder, pages, start, end, rows, oldest })
+        let (FilePosition { file, start }, end) = (position, (written / PAGE_BYTES as u64) as u32);
+        Ok(SpillFile { source: PageSource::Own { file, id, filter }, dir, pages, start, end, rows, oldest })
     }
 
     fn end_page(&mut self) -> Result<()> {
@@ -455,8 +455,8 @@ impl SpillWriter {
     }
 
     fn flush(&mut self) -> Result<()> {
-        let failed = |error| io_failed(format!("write cold rows of state in {}", self.folder.display()), &error);
-        patiently(&self.failure, || self.place.file.write_all_at(&self.out, self.written).map_err(failed))?;
+        let failed = |error| io_failed(format!("write cold rows of state in {}", self.dir.display()), &error);
+        retry_transient(&self.failure, || self.position.file.write_all_at(&self.out, self.written).map_err(failed))?;
         fault::point("spill.page");
         self.written += self.out.len() as u64;
         self.out.clear();
@@ -464,17 +464,17 @@ impl SpillWriter {
     }
 
     fn too_large(&self) -> Error {
-        too_large(&self.folder)
+        too_large(&self.dir)
     }
 }
 
-fn too_large(folder: &Path) -> Error {
-    Error::environment(format!("cold rows of state in {}: a file would be too large", folder.display()))
+fn too_large(dir: &Path) -> Error {
+    Error::environment(format!("cold rows of state in {}: a file would be too large", dir.display()))
 }
 
 #[cfg(test)]
 impl SpillFile {
-    /// All bytes of the file.
+    /// Returns all bytes of the file.
     pub fn all_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![0; self.bytes() as usize];
         let PageSource::Own { file, .. } = &self.source else { panic!("it is of a checkpoint") };
@@ -482,19 +482,19 @@ impl SpillFile {
         bytes
     }
 
-    /// The same with another file below it.
+    /// Returns the same with another underlying file.
     pub fn with_file(&self, file: File) -> SpillFile {
-        let SpillFile { source, folder, pages, start, end, rows, oldest } = self;
+        let SpillFile { source, dir, pages, start, end, rows, oldest } = self;
         let PageSource::Own { id, .. } = source else { panic!("it is of a checkpoint") };
         let mut filter = Filter::new(u64::from(*rows), 0);
         (0..1000.max(u64::from(*rows))).for_each(|hash| filter.add(hash));
-        let (folder, pages, oldest) = (folder.clone(), pages.clone(), oldest.clone());
+        let (dir, pages, oldest) = (dir.clone(), pages.clone(), oldest.clone());
         let source = PageSource::Own { file: Arc::new(file), id: *id, filter };
-        SpillFile { source, folder, pages, start: *start, end: *end, rows: *rows, oldest }
+        SpillFile { source, dir, pages, start: *start, end: *end, rows: *rows, oldest }
     }
 
-    /// Where a page begins.
-    pub fn place_of(&self, page: usize) -> usize {
+    /// Returns where a page begins.
+    pub fn offset_of(&self, page: usize) -> usize {
         self.pages[page].start as usize * PAGE_BYTES
     }
 }

@@ -1,7 +1,7 @@
-//! Several spill files become one, in a thread of its own, while the table is used.
+//! Merges several spill files into one, in its own thread, while the table is used.
 
 use super::budget::StateBudget;
-use super::cold::{ColdFile, ColdRows, WantedKey, each_live};
+use super::cold::{ColdFile, ColdRows, KeyLookup, each_live};
 use super::file::{SpillFile, SpillWriter};
 use super::merging::Merge;
 use super::page::PAGE_BYTES;
@@ -15,24 +15,23 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
-/// Files of a kind of which some are merged.
+/// A merge starts when there are more files of a kind.
 const FILES_MAX: usize = 12;
-/// So many of them, the smallest.
+/// The number of files merged, the smallest ones.
 const MERGED: usize = 8;
-/// While there are more, nothing else is done.
+/// Above this number, the table waits for the merge.
 const FILES_WAIT: usize = 3 * FILES_MAX;
-/// Pages of each file that are in memory while they are merged.
+/// Pages of each file in memory while they are merged.
 const PAGES_AHEAD: usize = 32;
 
-/// How nice a thread that copies rows of a checkpoint is to those that process rows, as the system counts it: it has a tenth of what they
-/// have where there is not enough for all.
+/// The nice value of threads that copy rows of a checkpoint: under load, they get a tenth of the CPU time of threads that process rows.
 const COPIES_NICE: i32 = 10;
 
-/// What a file that is merged has in memory of its rows at most, about.
+/// Approximate maximum bytes of rows of a file in memory during a merge.
 const READER_BYTES: u64 = (3 * PAGES_AHEAD * PAGE_BYTES) as u64;
 
 impl ColdRows {
-    /// Puts the file of a merge that is done in the place of those that it is made of, and begins another merge where one is due.
+    /// Replaces merged files by the result of a completed merge, and starts another merge if one is due.
     pub fn merge(&mut self, budget: &Arc<StateBudget>, timed: bool, failure: &Failure) -> Result<()> {
         self.files.retain(|file| file.live() > 0 || self.merge.as_ref().is_some_and(|merge| merge.is_of(&file.file)));
         let waits = self.files.len() - self.of_checkpoint().count() > FILES_WAIT;
@@ -52,7 +51,7 @@ impl ColdRows {
         let failed = move |error| failing.set(error);
         threads::start("millstream-merge", "the thread that merges cold rows", failed, move || {
             if hashes.is_some() {
-                // Nobody waits for it. Where that cannot be said it takes its share of the processor, as others do.
+                // No one waits for it. If this fails, the thread has normal priority.
                 let _ = rustix::process::nice(COPIES_NICE);
             }
             let _ = sender.send(merge_files(&due, hashes, &budget, job));
@@ -74,15 +73,15 @@ impl ColdRows {
         let mut only = ColdRows::of(vec![ColdFile::new(merged, changed, timed)]);
         taken.sort_unstable();
         taken.dedup();
-        let wanted = taken.iter().map(|(hash, key)| WantedKey { hash: *hash, key: Some(key) }).collect();
-        only.take(wanted, |_, _| {})?;
-        // Those that came last are looked at first: they are the smaller ones, too.
+        let lookups = taken.iter().map(|(hash, key)| KeyLookup { hash: *hash, key: Some(key) }).collect();
+        only.take(lookups, |_, _| {})?;
+        // The newest files are searched first: they are also the smaller ones.
         only.files.append(&mut self.files);
         self.files = only.files;
         Ok(())
     }
 
-    /// What is to be merged next: a file most of whose rows are gone, or the smallest of too many.
+    /// Returns the next files to merge: a file most of whose rows were taken, or the smallest of too many.
     fn due(&self, budget: &StateBudget) -> Option<DueMerge> {
         let emptied = |file: &&ColdFile| file.live() < file.file.rows() / 3 && file.file.checkpoint().is_none();
         if let Some(file) = self.files.iter().find(emptied) {
@@ -99,12 +98,12 @@ impl ColdRows {
         too_many.or_else(|| if self.is_loading { None } else { self.part_due(budget) })
     }
 
-    /// Rows that are read where a checkpoint has them are copied into files of this process, some at a time: they are read faster there,
-    /// each key is there once, and they are checked before the checkpoint that they are of is gone.
+    /// Returns the next part of rows to copy from files of a checkpoint into a file of this process. Rows are read faster there and are not
+    /// duplicated. They are also verified before the checkpoint is deleted.
     fn part_due(&self, budget: &StateBudget) -> Option<DueMerge> {
         let pages = self.of_checkpoint().next()?.file.checkpoint()?;
         let first = self.copied.map_or(Some(0), |copied| copied.checked_add(1))?;
-        // The newest first.
+        // Newest first.
         let files = self.of_checkpoint().rev().cloned().collect();
         Some(DueMerge { files, changed: false, part: Some(pages.some_from(first, budget.rows_per_file())) })
     }
@@ -118,7 +117,7 @@ struct DueMerge {
     part: Option<RangeInclusive<u64>>,
 }
 
-/// All rows of these files that are there, in one file. Of a key that several have the row in the first of them counts.
+/// Writes all remaining rows of these files into one file. If several have a key, the first of them wins.
 fn merge_files(
     of: &[ColdFile],
     part: Option<RangeInclusive<u64>>,
@@ -157,32 +156,32 @@ fn merge_files(
     writer.finish()
 }
 
-/// The first of the keys with this hash that some of these readers have next, and of these the reader that comes first.
+/// Returns the first of the keys with this hash that some of these readers have next, and the first reader that has it.
 fn first_key<'a>(readers: &'a [RowReader<'_>], some: &[usize], hash: u64) -> Option<(&'a [u8], usize)> {
     let keys = some.iter().filter_map(|at| Some((readers.get(*at)?.order()?, *at)));
     keys.filter(|((other, _), _)| *other == hash).map(|((_, key), at)| (key, at)).min()
 }
 
-/// The rows of a file one after the other: some of them are in memory.
+/// Reads the rows of a file in order, with some of them in memory.
 struct RowReader<'a> {
     of: &'a ColdFile,
-    /// The pages that are still to be read, and the hashes of the rows in them that are wanted.
+    /// The pages still to be read, and the hashes of the selected rows.
     pages: Range<usize>,
     hashes: &'a RangeInclusive<u64>,
     bytes: Vec<u8>,
-    rows: Vec<PlacedRow>,
-    /// The first of them that was not given yet.
+    rows: Vec<BufferedRow>,
+    /// The first row that was not returned yet.
     at: usize,
 }
 
-/// Where a row is among the bytes of a reader.
+/// The position of a row in the buffer of a reader.
 #[derive(Clone)]
-struct PlacedRow {
+struct BufferedRow {
     hash: u64,
     removed: bool,
     touched: i64,
     bytes: Range<usize>,
-    /// Where its key is, within its bytes.
+    /// The position of its key, within the row.
     key: Range<usize>,
 }
 
@@ -194,13 +193,13 @@ impl<'a> RowReader<'a> {
         Ok(reader)
     }
 
-    /// The order of the next row.
+    /// Returns the sort key of the next row.
     fn order(&self) -> Option<(u64, &[u8])> {
         let row = self.rows.get(self.at)?;
         Some((row.hash, self.bytes.get(row.bytes.clone())?.get(row.key.clone())?))
     }
 
-    /// The next row, where it says more than that its key is gone: its bytes, its hash, and when its key was touched.
+    /// Returns the next row unless it only marks its key as removed: its bytes, its hash, and when its key was touched.
     fn row(&self) -> Option<(&[u8], u64, i64)> {
         let row = self.rows.get(self.at).filter(|row| !row.removed)?;
         Some((self.bytes.get(row.bytes.clone())?, row.hash, row.touched))
@@ -226,7 +225,7 @@ impl<'a> RowReader<'a> {
                 bytes.extend_from_slice(row.bytes);
                 let key = row.bytes.len() - row.columns.len() - row.key.len();
                 let (bytes, key) = (start..bytes.len(), key..key + row.key.len());
-                rows.push(PlacedRow { hash: row.hash, removed: row.removed, touched: row.touched, bytes, key });
+                rows.push(BufferedRow { hash: row.hash, removed: row.removed, touched: row.touched, bytes, key });
                 Ok(())
             })?;
             self.pages.start = end;

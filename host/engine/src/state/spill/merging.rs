@@ -1,4 +1,4 @@
-//! A merge of spill files, as those see it who use them meanwhile.
+//! A merge of spill files, as seen by the table that uses them meanwhile.
 
 use super::file::SpillFile;
 use millstream_base::error::Result;
@@ -6,25 +6,25 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-/// A merge that is under way.
+/// A merge in progress.
 #[derive(Debug)]
 pub struct Merge {
-    /// Files that become one.
+    /// The files that are merged.
     pub of: Vec<Arc<SpillFile>>,
-    /// The hashes of the rows that it copies of files of a checkpoint, as there is no need to keep these where they are.
+    /// The hashes of the rows copied from files of a checkpoint, so that these are no longer needed.
     pub part: Option<RangeInclusive<u64>>,
-    /// As the files it is made of.
+    /// Whether the files have rows that no checkpoint holds.
     pub changed: bool,
-    /// Keys that were taken out of them since it began.
+    /// Keys that were taken from them since it began.
     pub taken: Vec<(u64, Box<[u8]>)>,
-    /// Gets the file.
+    /// Receives the new file.
     pub done: Receiver<Result<SpillFile>>,
-    /// What it takes beside: the index and the filter of the new file, the marks of those that it is made of, pages and rows.
+    /// Working memory: the index and the filter of the new file, the marks of the old ones, pages and rows.
     pub work_bytes: u64,
 }
 
 impl Merge {
-    /// A key was taken out of a file.
+    /// Records that a key was taken from a file.
     pub fn taken(&mut self, file: &Arc<SpillFile>, hash: u64, key: &[u8]) {
         if self.of.iter().any(|of| Arc::ptr_eq(of, file)) && self.part.as_ref().is_none_or(|part| part.contains(&hash))
         {
@@ -32,22 +32,22 @@ impl Merge {
         }
     }
 
-    /// The memory that it takes.
+    /// Returns its memory.
     pub fn memory(&self) -> u64 {
         self.work_bytes + self.taken.iter().map(|(_, key)| key.len() as u64 + 32).sum::<u64>()
     }
 
-    /// Whether it is of this file.
+    /// Returns whether this file is being merged.
     pub fn is_of(&self, file: &Arc<SpillFile>) -> bool {
         self.of.iter().any(|of| Arc::ptr_eq(of, file))
     }
 
-    /// The file, where it is done.
+    /// Returns the file if it is complete.
     pub fn look(&self, wait: bool) -> Option<Result<SpillFile>> {
         match self.done.try_recv() {
             Ok(merged) => Some(merged),
             Err(TryRecvError::Empty) if wait => self.done.recv().ok(),
-            // Where the thread is gone the job ends with what it said.
+            // If the thread has exited, the job fails with its error.
             Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
         }
     }

@@ -1,4 +1,4 @@
-//! How much memory the rows of a stage may take while all of them are in memory, and how they leave it.
+//! The memory budget of a stage's rows while all of them are in memory, and their transition to files.
 
 use super::StateTable;
 use super::budget::{BudgetShare, StateBudget};
@@ -6,7 +6,7 @@ use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use std::sync::Arc;
 
-/// See the module. What the rows take counts until this is dropped.
+/// The memory budget of a stage's rows, see the module. They count until this is dropped.
 pub struct StageBudget {
     share: BudgetShare,
     failure: Failure,
@@ -14,22 +14,22 @@ pub struct StageBudget {
 }
 
 impl StageBudget {
-    /// Of a stage of this name.
+    /// Creates the budget of a stage.
     pub fn new(budget: &Arc<StateBudget>, failure: &Failure, stage: &str) -> StageBudget {
         StageBudget { share: budget.share(), failure: failure.clone(), stage: stage.to_owned() }
     }
 
-    /// Of more rows of the stage, which take nothing yet.
+    /// Creates a budget for more rows of the stage, which take nothing yet.
     pub fn another(&self) -> StageBudget {
         StageBudget::new(self.share.budget(), &self.failure, &self.stage)
     }
 
-    /// The rows take so many bytes now: whether that is too much.
+    /// Sets the memory of the rows. Returns whether that is too much.
     pub fn is_exceeded(&self, bytes: u64) -> bool {
         self.share.take(bytes).is_some()
     }
 
-    /// From now on the rows of a table may lie in files. An error where no files can be made.
+    /// Lets the rows of a table move to files. Fails if files cannot be created.
     pub fn spilling(&self, table: StateTable) -> Result<StateTable> {
         table.spilling_within(Some(self.share.budget()), &self.failure, &self.stage)
     }

@@ -32,12 +32,12 @@ fn table(timeout_us: Option<i64>) -> StateTable {
     StateTable::new(vec![Arc::new(Field::new("key", DataType::Utf8, true))], state(), timeout_us).unwrap()
 }
 
-fn spilling(bytes: u64, folder: &Path, timeout_us: Option<i64>) -> StateTable {
-    let budget = StateBudget::new(bytes, folder.to_owned());
+fn spilling(bytes: u64, dir: &Path, timeout_us: Option<i64>) -> StateTable {
+    let budget = StateBudget::new(bytes, dir.to_owned());
     table(timeout_us).spilling(budget.share(), &Failure::default()).unwrap()
 }
 
-/// Two tables to which the same is done: one that has all of its rows in memory, and one that has not.
+/// Two tables with the same operations: one with all rows in memory, and one that spills.
 struct Pair {
     plain: StateTable,
     spilled: StateTable,
@@ -51,13 +51,13 @@ impl Pair {
         work(&mut self.spilled);
     }
 
-    /// A batch: some keys, of which a few come often, are looked up, stored, removed or left as they are.
+    /// A batch: some keys, a few of them frequent, are looked up, stored, removed or left unchanged.
     fn batch(&mut self, keys: u64) {
         self.now += 1 + self.random.below(5) as i64;
         let mut names: Vec<Option<String>> = (0..1 + self.random.below(60))
             .map(|_| {
-                let most = if self.random.below(3) == 0 { keys / 20 + 1 } else { keys };
-                let key = self.random.below(most);
+                let most_kept = if self.random.below(3) == 0 { keys / 20 + 1 } else { keys };
+                let key = self.random.below(most_kept);
                 (key != 7).then(|| name(key))
             })
             .collect();
@@ -89,7 +89,7 @@ impl Pair {
             seen.push(table.states(&slots).unwrap());
             table.store(&slots, &states, &kept);
             table.touch(&slots, now);
-            // Those that are idle and have no rows end.
+            // Idle keys without rows are removed.
             let ended: Vec<Slot> = expired.into_iter().filter(|slot| !slots.contains(slot)).collect();
             let none = RecordBatch::new_empty(state());
             table.store(&ended, &none, &BooleanArray::from(vec![false; ended.len()]));
@@ -101,14 +101,14 @@ impl Pair {
         self.has_equal_len();
     }
 
-    /// Both have as many rows, but that files of a checkpoint may have some several times.
+    /// Both have the same number of rows, but files of a checkpoint may contain some several times.
     fn has_equal_len(&self) {
         let (plain, spilled) = (self.plain.len(), self.spilled.len());
         let levels = self.spilled.spill.as_ref().map_or(0, |spill| spill.cold.of_checkpoint().count());
         assert!(plain == spilled || (plain < spilled && levels > 1), "{plain}, {spilled} with {levels} levels");
     }
 
-    /// All rows that have the hash of a key come into memory.
+    /// Loads all rows with the hash of a key into memory.
     fn warm_by_hash(&mut self, key: u64) {
         let names = Arc::new(StringArray::from(vec![name(key)])) as ArrayRef;
         let encoded = Keys::encode(&[names], 1).unwrap();
@@ -120,7 +120,7 @@ impl Pair {
         assert_eq!(found[0], found[1]);
     }
 
-    /// All of these keys get a state.
+    /// Stores a state for all of these keys.
     fn fill(&mut self, keys: u64) {
         let names = StringArray::from_iter_values((0..keys).map(name));
         let rows = keys as usize;
@@ -147,14 +147,14 @@ impl Pair {
         plain
     }
 
-    /// The same, of one of both by a copy, when the tables have gone on.
+    /// Returns the changes, for one of the tables through a copy that is written after further batches.
     fn changes_later(&mut self, keys: u64) -> RecordBatch {
         let (mut now, mut later) = (&mut self.plain, &mut self.spilled);
         if self.random.below(2) == 0 {
             (now, later) = (later, now);
         }
         let rows = now.all_changes(false).unwrap();
-        // What is too much is left as it is.
+        // Too many changes are left unchanged.
         let too_much = later.copy_changes(0).unwrap();
         let copy = too_much.unwrap_or_else(|| later.copy_changes(u64::MAX).unwrap().unwrap());
         self.batch(keys);
@@ -162,7 +162,7 @@ impl Pair {
         rows
     }
 
-    /// The same in two files: what is in memory, and later what is not.
+    /// Returns the changes in two files: first what is in memory, later the rest.
     fn changes_in_two(&mut self, keys: u64) -> [RecordBatch; 2] {
         self.plain.all_changes(false).unwrap();
         let mut slices = Vec::new();
@@ -182,8 +182,8 @@ fn all(table: &mut StateTable) -> RecordBatch {
 
 #[test]
 fn a_table_that_spills_is_the_same_as_one_in_memory() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut most, mut files, mut merged, mut closed_up) = (0, 0, false, false);
+    let dir = tempfile::tempdir().unwrap();
+    let (mut most_kept, mut files, mut merged, mut closed_up) = (0, 0, false, false);
     for (seed, (keys, bytes, timeout)) in (1..).zip([
         (200, 3_000, None),
         (3_000, 20_000, None),
@@ -191,12 +191,8 @@ fn a_table_that_spills_is_the_same_as_one_in_memory() {
         (400, 1, Some(60)),
         (50, 1 << 30, None),
     ]) {
-        let mut pair = Pair {
-            plain: table(timeout),
-            spilled: spilling(bytes, folder.path(), timeout),
-            random: Random(seed),
-            now: 0,
-        };
+        let mut pair =
+            Pair { plain: table(timeout), spilled: spilling(bytes, dir.path(), timeout), random: Random(seed), now: 0 };
         pair.both(StateTable::track_changes);
         let mut of_files = Vec::new();
         for round in 0..250 {
@@ -206,7 +202,7 @@ fn a_table_that_spills_is_the_same_as_one_in_memory() {
             let cold = pair.spilled.spill.as_ref().map(|spill| (spill.cold.files.len(), spill.cold.merge.is_some()));
             files = files.max(cold.unwrap().0);
             merged |= cold.unwrap().1;
-            most = most.max(pair.spilled.cold().0);
+            most_kept = most_kept.max(pair.spilled.cold().0);
             match round % 50 {
                 11 => of_files.push(pair.changes(false)),
                 17 => of_files.extend(pair.changes_in_two(keys)),
@@ -221,10 +217,10 @@ fn a_table_that_spills_is_the_same_as_one_in_memory() {
                     assert_eq!(all(&mut one), all(&mut other), "a copy");
                 }
                 45 => {
-                    // A start that takes over what checkpoints hold.
+                    // A restart that loads the checkpoints.
                     of_files.push(pair.changes(false));
                     for (budget, timeout) in [(bytes, timeout), (bytes, Some(timeout.unwrap_or(1_000)))] {
-                        let mut after = spilling(budget, folder.path(), timeout);
+                        let mut after = spilling(budget, dir.path(), timeout);
                         after.track_changes();
                         after
                             .restore_each(|restore| of_files.iter().try_for_each(|rows| restore(rows, false)))
@@ -265,27 +261,27 @@ fn a_table_that_spills_is_the_same_as_one_in_memory() {
             }
         }
     }
-    assert!(most > 1_000 && files > 12 && merged, "{most} cold rows, {files} files, merged: {merged}");
+    assert!(most_kept > 1_000 && files > 12 && merged, "{most_kept} cold rows, {files} files, merged: {merged}");
     assert!(closed_up, "rows were moved together");
 }
 
 #[test]
 fn a_start_brings_rows_that_do_not_fit_into_files_without_a_detour() {
     const BUDGET: u64 = 1 << 20;
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let timeout = Some(1_000);
     let mut pair =
-        Pair { plain: table(timeout), spilled: spilling(BUDGET, folder.path(), timeout), random: Random(3), now: 0 };
+        Pair { plain: table(timeout), spilled: spilling(BUDGET, dir.path(), timeout), random: Random(3), now: 0 };
     pair.both(StateTable::track_changes);
     (0..200).for_each(|_| pair.batch(20_000_000));
     let slices = |pair: &mut Pair, base| {
         let mut slices = Vec::new();
-        let most = SliceMax { rows: 700, ..STATE_SLICE_MAX };
-        pair.plain.changes(base, most, &mut |slice| slices.push(slice.rows)).unwrap();
+        let most_kept = SliceMax { rows: 700, ..STATE_SLICE_MAX };
+        pair.plain.changes(base, most_kept, &mut |slice| slices.push(slice.rows)).unwrap();
         slices
     };
     let base = slices(&mut pair, true);
-    // Some of the keys again, and some that are gone.
+    // Some of the keys again, and some that were removed.
     (0..40).for_each(|_| pair.batch(20_000_000));
     let changes = slices(&mut pair, false);
     let (all_there, now) = (all(&mut pair.plain), BatchTime(pair.now + 600));
@@ -296,12 +292,12 @@ fn a_start_brings_rows_that_do_not_fit_into_files_without_a_detour() {
         keys
     };
     let were_idle = idle(&mut pair.plain);
-    // As files have them; the second half first, as where a base is written in parts.
+    // In file format; the second half first, as if a base is written in parts.
     let half = base.len() / 2;
     let orders = [base.clone(), [&base[half..], &base[..half]].concat()];
     for base in orders {
         for bytes in [1, 60_000, BUDGET, BUDGET << 10] {
-            let mut after = spilling(bytes, folder.path(), timeout);
+            let mut after = spilling(bytes, dir.path(), timeout);
             after.track_changes();
             after.restore_each(|restore| base.iter().try_for_each(|rows| restore(rows, true))).unwrap();
             if bytes == 1 {
@@ -314,7 +310,7 @@ fn a_start_brings_rows_that_do_not_fit_into_files_without_a_detour() {
             assert_eq!(idle(&mut after), were_idle, "{bytes} bytes");
         }
     }
-    let mut after = spilling(1, folder.path(), timeout);
+    let mut after = spilling(1, dir.path(), timeout);
     after.track_changes();
     let failed = |restore: direct::RestoreRows<'_>| {
         base[..half].iter().try_for_each(|rows| restore(rows, true))?;
@@ -326,13 +322,9 @@ fn a_start_brings_rows_that_do_not_fit_into_files_without_a_detour() {
 
 #[test]
 fn a_migration_leaves_no_row_out() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut pair = Pair {
-        plain: table(Some(500)),
-        spilled: spilling(20_000, folder.path(), Some(500)),
-        random: Random(5),
-        now: 0,
-    };
+    let dir = tempfile::tempdir().unwrap();
+    let mut pair =
+        Pair { plain: table(Some(500)), spilled: spilling(20_000, dir.path(), Some(500)), random: Random(5), now: 0 };
     pair.both(StateTable::track_changes);
     (0..200).for_each(|_| pair.batch(2_000));
     pair.changes(false);
@@ -350,7 +342,7 @@ fn a_migration_leaves_no_row_out() {
     });
     assert_eq!(pair.plain.changed(), pair.spilled.changed());
     assert!(pair.spilled.cold().0 > 500);
-    // Files from before count no more, so the next is a base.
+    // Earlier files are invalid, so the next is a base.
     pair.changes(true);
     let idle = |table: &mut StateTable| {
         let slots = table.take_idle(BatchTime(pair.now + 400)).unwrap();
@@ -363,9 +355,9 @@ fn a_migration_leaves_no_row_out() {
     assert_eq!(plain, spilled);
 }
 
-/// A file with a row for each number, whose key and hash it is, and which was touched at that time.
-fn numbers(folder: &Path, count: u64) -> file::SpillFile {
-    let mut writer = SpillWriter::new(&StateBudget::new(0, folder.into()), count, Failure::default()).unwrap();
+/// A file with a row for each number, which is its key and hash and the time at which it was touched.
+fn numbers(dir: &Path, count: u64) -> file::SpillFile {
+    let mut writer = SpillWriter::new(&StateBudget::new(0, dir.into()), count, Failure::default()).unwrap();
     let mut row = Vec::new();
     for hash in 0..count {
         row.clear();
@@ -378,21 +370,21 @@ fn numbers(folder: &Path, count: u64) -> file::SpillFile {
 #[test]
 fn many_rows_are_read_ahead_and_come_in_order_each_once() {
     const COUNT: u64 = 20_000;
-    let folder = tempfile::tempdir().unwrap();
-    let mut rows = ColdRows::of(vec![ColdFile::new(numbers(folder.path(), COUNT), false, true)]);
+    let dir = tempfile::tempdir().unwrap();
+    let mut rows = ColdRows::of(vec![ColdFile::new(numbers(dir.path(), COUNT), false, true)]);
     let keys: Vec<[u8; 8]> = (0..COUNT + 100).map(u64::to_le_bytes).collect();
     let mut there: Vec<u64> = (0..COUNT).collect();
-    // All pages lie side by side, some, or none.
+    // All pages are adjacent, some, or none.
     for step in [1_111, 130, 61, 7] {
-        let wanted = || (0..COUNT + 100).step_by(step);
-        let asked = wanted().map(|hash| WantedKey { hash, key: Some(&keys[hash as usize]) }).collect();
+        let wanted_hashes = || (0..COUNT + 100).step_by(step);
+        let lookups = wanted_hashes().map(|hash| KeyLookup { hash, key: Some(&keys[hash as usize]) }).collect();
         let mut found = Vec::new();
-        rows.take(asked, |_, row| found.push(row.hash)).unwrap();
-        let expected: Vec<u64> = wanted().filter(|hash| there.binary_search(hash).is_ok()).collect();
+        rows.take(lookups, |_, row| found.push(row.hash)).unwrap();
+        let expected: Vec<u64> = wanted_hashes().filter(|hash| there.binary_search(hash).is_ok()).collect();
         assert_eq!(found, expected, "every {step}");
         there.retain(|hash| !hash.is_multiple_of(step as u64));
     }
-    // Those that are due come some pages at a time.
+    // Due rows come some pages at a time.
     let (mut found, mut rounds) = (Vec::new(), 0);
     while there.len() > 100 {
         let mut now = Vec::new();
@@ -407,35 +399,35 @@ fn many_rows_are_read_ahead_and_come_in_order_each_once() {
     there.retain(|hash| *hash <= 15_000);
     assert!(found == there && rounds > 3, "{} of {} in {rounds} rounds", found.len(), there.len());
 
-    // An error comes from whichever page it is in.
-    let whole = numbers(folder.path(), COUNT);
-    let mut bytes = whole.all_bytes();
-    let place = whole.place_of(whole.pages() - 3) + 100;
-    bytes[place] ^= 1;
-    let path = folder.path().join("file");
+    // Errors are reported from any page.
+    let spill_file = numbers(dir.path(), COUNT);
+    let mut bytes = spill_file.all_bytes();
+    let offset = spill_file.offset_of(spill_file.pages() - 3) + 100;
+    bytes[offset] ^= 1;
+    let path = dir.path().join("file");
     std::fs::write(&path, &bytes).unwrap();
-    let damaged = whole.with_file(std::fs::File::open(&path).unwrap());
+    let damaged = spill_file.with_file(std::fs::File::open(&path).unwrap());
     let mut rows = ColdRows::of(vec![ColdFile::new(damaged, false, true)]);
-    let asked = (0..COUNT).step_by(40).map(|hash| WantedKey { hash, key: None }).collect();
-    let error = rows.take(asked, |_, _| {}).unwrap_err();
+    let lookups = (0..COUNT).step_by(40).map(|hash| KeyLookup { hash, key: None }).collect();
+    let error = rows.take(lookups, |_, _| {}).unwrap_err();
     assert!(error.message.contains("its checksum is wrong"), "{error}");
 }
 
 #[test]
-fn a_damaged_page_is_refused_and_a_folder_that_is_none_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("file");
-    let whole = numbers(folder.path(), 400);
-    assert!(whole.pages() > 4);
+fn a_damaged_page_is_refused_and_a_dir_that_is_none_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    let spill_file = numbers(dir.path(), 400);
+    assert!(spill_file.pages() > 4);
     let found = |file: &mut ColdFile, hash: u64| {
         let mut rows = ColdRows::of(vec![file.clone()]);
         let mut found = 0;
         let key = hash.to_le_bytes();
-        rows.take(vec![WantedKey { hash, key: Some(&key) }], |_, row| found += usize::from(row.columns == [7; 30]))?;
+        rows.take(vec![KeyLookup { hash, key: Some(&key) }], |_, row| found += usize::from(row.columns == [7; 30]))?;
         Ok::<_, Error>(found)
     };
-    let bytes = whole.all_bytes();
-    let mut file = ColdFile::new(whole, false, false);
+    let bytes = spill_file.all_bytes();
+    let mut file = ColdFile::new(spill_file, false, false);
     assert_eq!(
         (found(&mut file, 3).unwrap(), found(&mut file, 399).unwrap(), found(&mut file, 400).unwrap()),
         (1, 1, 0)
@@ -445,7 +437,7 @@ fn a_damaged_page_is_refused_and_a_folder_that_is_none_is_told() {
         damaged[at] ^= 1 << (at % 8);
         std::fs::write(&path, &damaged).unwrap();
         let other = file.file.with_file(std::fs::File::open(&path).unwrap());
-        let page = (0..other.pages()).rev().find(|page| other.place_of(*page) <= at).unwrap();
+        let page = (0..other.pages()).rev().find(|page| other.offset_of(*page) <= at).unwrap();
         let hash = other.first_hash(page);
         let error = found(&mut ColdFile::new(other, false, false), hash).unwrap_err();
         assert!(error.message.contains(&format!("page {page} of a file is damaged: its checksum is wrong")), "{error}");
@@ -458,5 +450,5 @@ fn a_damaged_page_is_refused_and_a_folder_that_is_none_is_told() {
     let budget = StateBudget::new(1, path.join("below a file"));
     let error = table(None).spilling(budget.share(), &Failure::default()).err().unwrap();
     assert!(error.message.contains("cannot make a file for cold rows of state in"), "{error}");
-    assert!(std::fs::read_dir(folder.path()).unwrap().count() == 1, "files have no names");
+    assert!(std::fs::read_dir(dir.path()).unwrap().count() == 1, "files have no names");
 }

@@ -1,5 +1,4 @@
-//! Rows of a table as they were at a barrier, for a thread that makes files of them: no barrier waits until many rows are in order and
-//! encoded.
+//! A copy of rows at a barrier, for a thread that writes files of them: no barrier waits for the sorting and encoding of many rows.
 
 use super::StateTable;
 use crate::state::keys::Slot;
@@ -10,25 +9,25 @@ use crate::state::tracked::TrackedChanges;
 use millstream_base::batch::keys::KeyHash;
 use millstream_base::error::{Error, Result};
 
-/// Such rows. Those that are not in memory stay where they are.
+/// A copy of rows. Those that are not in memory stay in their files.
 pub struct TableCopy {
-    /// A table of the same columns, with what is not in memory.
+    /// A table of the same columns, with the rows that are not in memory.
     table: StateTable,
-    /// Those that are in memory, one behind the other.
+    /// The rows in memory, concatenated.
     rows: Vec<u8>,
     removed: TrackedChanges,
 }
 
 impl TableCopy {
-    /// Without those in memory, and with all that are not, or those of them that changed.
+    /// Creates a copy without the rows in memory, and with all others, or the changed ones.
     pub(in crate::state) fn of(of: &StateTable, changed_only: bool) -> Result<TableCopy> {
         let mut table = of.empty_with(&of.state_schema())?;
-        table.forget_index();
+        table.drop_index();
         table.spill = of.spill.as_ref().map(|spill| Box::new(spill.of_copy(changed_only)));
         Ok(TableCopy { table, rows: Vec::new(), removed: TrackedChanges::default() })
     }
 
-    /// Adds the rows of these slots; nothing where they take more than so many bytes.
+    /// Adds the rows of these slots; `None` if they exceed `bytes_max`.
     pub(in crate::state) fn with(mut self, of: &StateTable, slots: &[Slot], bytes_max: u64) -> Option<TableCopy> {
         let rows = &mut self.rows;
         let added = of.each_row(slots, |of, slot, touched| {
@@ -41,34 +40,34 @@ impl TableCopy {
         added.then_some(self)
     }
 
-    /// Rows may be added that are in spill files.
+    /// Allows adding rows in spill files.
     pub(in crate::state) fn may_have_files(&mut self, spill: impl FnOnce() -> Spill) {
         self.table.spill.get_or_insert_with(|| Box::new(spill()));
     }
 
-    /// Adds rows that are in a spill file.
+    /// Adds rows in a spill file.
     pub(in crate::state) fn add_file(&mut self, file: ColdFile) {
         if let Some(spill) = &mut self.table.spill {
             spill.add_file(file);
         }
     }
 
-    /// These keys are in files and were removed.
+    /// Sets the removed keys that are in files.
     pub(in crate::state) fn set_removed(&mut self, removed: TrackedChanges) {
         self.removed = removed;
     }
 
-    /// Whether there are none, and none was removed.
+    /// Returns whether it has no rows and no removed keys.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.table.is_empty() && self.removed.is_empty()
     }
 
-    /// The memory that it takes.
+    /// Returns the memory that it takes.
     pub fn bytes(&self) -> u64 {
         self.rows.len() as u64 + self.removed.removed_bytes()
     }
 
-    /// The rows in a table, all of which changed. No key is found in it.
+    /// Returns the rows as a table in which all of them count as changed. Keys cannot be found in it.
     pub fn table(self) -> Result<StateTable> {
         let TableCopy { mut table, rows, removed: mut changes } = self;
         table.changes = None;

@@ -1,13 +1,12 @@
-//! Rows as they are at a barrier, which are copied into spill files a part at a time while the table goes on: a row that is about to
-//! change, or to leave memory, is copied before. No barrier waits until many rows are copied. It is what a virtual machine does whose
-//! memory is saved while it runs (copy on write).
+//! Rows frozen at a barrier, which are copied into spill files step by step while the table is used. A row that is about to change or to leave memory
+//! is copied first. So no barrier waits until many rows are copied. Live migration of virtual machines works the same way (copy on write).
 
 use super::StateTable;
 use super::copy::TableCopy;
 use crate::state::keys::Slot;
 use crate::state::spill::budget::StateBudget;
 use crate::state::spill::cold::ColdFile;
-use crate::state::spill::file::{self, FilePlace, SpillFile, SpillWriter};
+use crate::state::spill::file::{self, FilePosition, SpillFile, SpillWriter};
 use crate::state::spill::kept::Spill;
 use crate::state::spill::page::{self, ColdRow};
 use millstream_base::batch::key_order::sort_keys;
@@ -18,21 +17,21 @@ use millstream_base::fault;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Rows, and bytes of them, that are copied at a time, about: it takes some milliseconds.
+/// Approximate rows, and their bytes, copied per step, which takes some milliseconds.
 const STEP_ROWS: usize = if cfg!(test) { 20 } else { 1 << 16 };
 const STEP_BYTES: usize = 8 << 20;
 
-/// What takes the copy when all rows are in it.
+/// Receives the copy once it has all rows.
 type TakeCopy = Box<dyn FnOnce(TableCopy) -> Result<()> + Send>;
 
-/// Such rows of a table. Which they are is told by marks of their slots.
+/// Frozen rows of a table. They are identified by marks of their slots.
 pub struct FrozenRows {
     copy: Option<(TableCopy, TakeCopy)>,
-    /// The slots before this one have been looked at.
+    /// Slots before this one are done.
     next: usize,
     before_change: CopiedRows,
-    /// Where the next file of the copy is to be written: all of them are in one of the system.
-    place: FilePlace,
+    /// The position of the next file of the copy; all of them are in one system file.
+    position: FilePosition,
     budget: Arc<StateBudget>,
     failure: Failure,
 }
@@ -40,19 +39,19 @@ pub struct FrozenRows {
 impl Drop for FrozenRows {
     fn drop(&mut self) {
         if self.copy.is_some() && !std::thread::panicking() {
-            // A checkpoint would count that has not all rows. Where the job has failed already nothing changes.
-            self.failure.set(Error::bug("a table is gone before what a checkpoint holds of it was copied"));
+            // Otherwise an incomplete checkpoint would count as valid. If the job has already failed, this changes nothing.
+            self.failure.set(Error::bug("a table was dropped before its rows were copied for a checkpoint"));
         }
     }
 }
 
-/// Where a copy of frozen rows is written.
+/// The location for a copy of frozen rows.
 pub struct RoomForCopy {
-    place: FilePlace,
+    position: FilePosition,
     budget: Arc<StateBudget>,
 }
 
-/// Rows that were copied before they changed, one behind the other, and where each begins.
+/// Rows that were copied before they changed, concatenated, and the start of each.
 #[derive(Default)]
 struct CopiedRows {
     bytes: Vec<u8>,
@@ -64,7 +63,7 @@ impl CopiedRows {
         page::rows(self.bytes.get(*self.starts.get(number as usize)?..)?).next()?
     }
 
-    /// Their numbers in the order of their keys.
+    /// Returns their indices in the order of their keys.
     fn in_order(&self) -> Vec<u32> {
         let mut order: Vec<u32> = (0..self.starts.len() as u32).collect();
         let hash = |number| KeyHash(self.row(number).map_or(0, |row| row.hash));
@@ -74,21 +73,21 @@ impl CopiedRows {
 }
 
 impl StateTable {
-    /// Where a copy of frozen rows may be written: where the table's own files are, or else in this folder; `None` where that cannot be.
-    pub fn room_for_copy(&self, folder: Option<PathBuf>) -> Option<RoomForCopy> {
+    /// Returns a location for a copy of frozen rows: next to the table's own files, or else in this directory; `None` if that is not possible.
+    pub fn room_for_copy(&self, dir: Option<PathBuf>) -> Option<RoomForCopy> {
         let own = self.spill.as_ref().map(|spill| spill.share.budget().clone());
-        let budget = own.or_else(|| folder.map(|folder| StateBudget::new(u64::MAX, folder)))?;
-        let file = file::open(budget.folder());
-        let file = file.inspect_err(|error| tracing::debug!("rows are not copied beside batches: {error}"));
-        Some(RoomForCopy { place: FilePlace::new(file.ok()?), budget })
+        let budget = own.or_else(|| dir.map(|dir| StateBudget::new(u64::MAX, dir)))?;
+        let file = file::open(budget.dir());
+        let file = file.inspect_err(|error| tracing::debug!("rows are not copied between batches: {error}"));
+        Some(RoomForCopy { position: FilePosition::new(file.ok()?), budget })
     }
 
-    /// Freezes what changed, or all rows, as they are now: `take` gets the copy in the end. Files have all that the table holds, or will
-    /// have it.
+    /// Freezes the changed rows, or all rows, in their current form. `take` receives the copy in the end. Files then hold the complete table, or will
+    /// hold it.
     pub fn freeze(
         &mut self,
         all: bool,
-        RoomForCopy { place, budget }: RoomForCopy,
+        RoomForCopy { position, budget }: RoomForCopy,
         failure: &Failure,
         take: impl FnOnce(TableCopy) -> Result<()> + Send + 'static,
     ) -> Result<()> {
@@ -100,23 +99,29 @@ impl StateTable {
             copy.set_removed(removed);
         }
         let (copy, failure) = (Some((copy, Box::new(take) as TakeCopy)), failure.clone());
-        self.frozen =
-            Some(Box::new(FrozenRows { copy, next: 0, before_change: CopiedRows::default(), place, budget, failure }));
+        self.frozen = Some(Box::new(FrozenRows {
+            copy,
+            next: 0,
+            before_change: CopiedRows::default(),
+            position,
+            budget,
+            failure,
+        }));
         Ok(())
     }
 
-    /// Whether rows are frozen.
+    /// Returns whether rows are frozen.
     pub fn is_frozen(&self) -> bool {
         self.frozen.is_some()
     }
 
-    /// Copies all that is still to be copied.
+    /// Copies all remaining frozen rows.
     pub fn thaw(&mut self) -> Result<()> {
         while self.thaw_some()? {}
         Ok(())
     }
 
-    /// Copies some of the rows that are frozen. Whether more are left.
+    /// Copies some of the frozen rows. Returns whether more are left.
     pub fn thaw_some(&mut self) -> Result<bool> {
         self.write_copied()?;
         let slots = self.next_frozen();
@@ -128,7 +133,7 @@ impl StateTable {
         done.map_or(Ok(false), |(copy, take)| take(copy).map(|()| false))
     }
 
-    /// The next of them, in the order in which they lie in memory.
+    /// Returns the next of them, in memory order.
     fn next_frozen(&mut self) -> Vec<Slot> {
         let (Some(frozen), Some(changes)) = (&self.frozen, &self.changes) else { return Vec::new() };
         let (mut slots, mut bytes) = (Vec::new(), 0);
@@ -159,20 +164,20 @@ impl StateTable {
 
     fn copy_writer(&self, rows: usize) -> Result<SpillWriter> {
         let frozen = self.frozen.as_ref().ok_or_else(|| Error::bug("a copy of rows that are not frozen"))?;
-        Ok(SpillWriter::at(frozen.place.clone(), &frozen.budget, rows as u64, frozen.failure.clone()))
+        Ok(SpillWriter::at(frozen.position.clone(), &frozen.budget, rows as u64, frozen.failure.clone()))
     }
 
     fn add_to_copy(&mut self, file: SpillFile) {
         fault::point("spill.frozen");
         let timed = self.idle.is_some();
         let Some(frozen) = &mut self.frozen else { return };
-        frozen.place = file.behind().unwrap_or_else(|| frozen.place.clone());
+        frozen.position = file.next_position().unwrap_or_else(|| frozen.position.clone());
         if let Some((copy, _)) = &mut frozen.copy {
             copy.add_file(ColdFile::new(file, true, timed));
         }
     }
 
-    /// These slots are about to change: those that are frozen are copied.
+    /// Copies those of these slots that are frozen, as they are about to change.
     #[inline]
     pub(in crate::state) fn before_change(&mut self, slots: &[Slot]) {
         if self.frozen.is_some() {
@@ -180,7 +185,7 @@ impl StateTable {
         }
     }
 
-    /// The same of one, whose key was last touched at this time where that is told.
+    /// Copies a slot if it is frozen. `touched`: when its key was last touched, if known.
     pub(in crate::state) fn copy_before_change(&mut self, slot: Slot, touched: Option<i64>) {
         if !self.changes.as_ref().is_some_and(|changes| changes.is_frozen(slot)) {
             return;
@@ -195,12 +200,12 @@ impl StateTable {
         self.frozen = Some(frozen);
     }
 
-    /// Rows have moved to other slots.
+    /// Restarts the scan, as rows have moved to other slots.
     pub(in crate::state) fn frozen_moved(&mut self) {
         self.frozen.iter_mut().for_each(|frozen| frozen.next = 0);
     }
 
-    /// Writes what was copied before it changed.
+    /// Writes the rows that were copied before they changed.
     pub(in crate::state) fn write_copied(&mut self) -> Result<()> {
         let Some(frozen) = self.frozen.as_mut().filter(|frozen| !frozen.before_change.starts.is_empty()) else {
             return Ok(());
@@ -208,7 +213,7 @@ impl StateTable {
         let rows = std::mem::take(&mut frozen.before_change);
         let mut writer = self.copy_writer(rows.starts.len())?;
         for number in rows.in_order() {
-            let row = rows.row(number).ok_or_else(page::not_a_row)?;
+            let row = rows.row(number).ok_or_else(page::invalid_row_error)?;
             writer.add(row.bytes, row.hash, row.touched)?;
         }
         let file = writer.finish()?;

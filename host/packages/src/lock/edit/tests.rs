@@ -55,8 +55,8 @@ fn any_text_is_kept_whole_as_a_value() {
 
 #[test]
 fn stages_that_are_set_at_the_same_time_do_not_undo_each_other() {
-    let folder = tempfile::tempdir().unwrap();
-    let job = folder.path().join("job.toml");
+    let dir = tempfile::tempdir().unwrap();
+    let job = dir.path().join("job.toml");
     let stage = |name: &str| format!("[stages.{name}]\nfrom = \"in\"\nplugin = \"old.wasm\"\n");
     std::fs::write(&job, stage("a") + &stage("b")).unwrap();
     for round in 0..50 {
@@ -74,13 +74,13 @@ fn stages_that_are_set_at_the_same_time_do_not_undo_each_other() {
 
 #[test]
 fn a_part_is_found_by_its_name_or_behind_its_section() {
-    let folder = tempfile::tempdir().unwrap();
-    let job = folder.path().join("job.toml");
+    let dir = tempfile::tempdir().unwrap();
+    let job = dir.path().join("job.toml");
     let text = "[sources.in]\nplugin = \"a\"\n[stages.out]\nfilter = \"n > 0\"\n[stages.both]\nplugin = \"b\"\n\
                 [sinks.out]\nplugin = \"c\" # why\n[sinks.both]\nplugin = \"d\"\n[sinks.plain]\npath = \"p\"\n";
     std::fs::write(&job, text).unwrap();
     let found = |named: &str| part_of(&job, named).unwrap();
-    // Of several of one name it is the one with a plugin, or else the first.
+    // Of several parts with one name, the one with a plugin is chosen, or else the first.
     assert_eq!(
         ["in", "out", "both", "plain", "none"].map(found),
         ["sources.in", "sinks.out", "both", "sinks.plain", "none"]

@@ -1,4 +1,4 @@
-//! Removing from the store what no lock file needs.
+//! Removes from the store what no lock file needs.
 
 use super::notes::{LOCKS, SIGNATURES, VERSIONS, is_hex, manifest_in, missing, remove};
 use super::{BYTES, PackageStore};
@@ -10,21 +10,20 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What was removed.
+/// The result of a cleanup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RemovedFiles {
-    /// Files of packages.
+    /// Number of removed files of packages.
     pub files: u64,
-    /// Their bytes.
+    /// Number of removed bytes.
     pub bytes: u64,
     /// The lock files that refer to the store.
     pub locks: Vec<PathBuf>,
-    /// Lock files that are not there any more.
+    /// Lock files that no longer exist.
     pub gone: Vec<PathBuf>,
 }
 
-/// Removes what no lock file pins: those of all jobs that have used the store. A lock file that cannot be read is an error,
-/// and nothing is removed then.
+/// Removes what no lock file of any job that used the store pins. If a lock file cannot be read, nothing is removed and this is an error.
 pub fn gc(store: &PackageStore) -> Result<RemovedFiles> {
     let _alone = store.hold_alone()?;
     let mut swept = RemovedFiles::default();
@@ -58,15 +57,15 @@ pub fn gc(store: &PackageStore) -> Result<RemovedFiles> {
         swept.bytes += remove(store, &[BYTES, name])?;
         swept.files += 1;
     }
-    for folder in [BYTES, VERSIONS, LOCKS] {
-        left_behind(store, folder)?;
+    for dir in [BYTES, VERSIONS, LOCKS] {
+        left_behind(store, dir)?;
     }
     Ok(swept)
 }
 
-/// Removes what processes were writing when they were killed: nobody writes now.
-fn left_behind(store: &PackageStore, folder: &str) -> Result<()> {
-    let path = store.path(&[folder]);
+/// Removes partial files of killed processes. The caller holds the lock, so nothing is being written.
+fn left_behind(store: &PackageStore, dir: &str) -> Result<()> {
+    let path = store.path(&[dir]);
     let failed = |error: io::Error| store.failed("be tidied up", &path, &error);
     let entries = match fs::read_dir(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

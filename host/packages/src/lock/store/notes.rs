@@ -1,4 +1,4 @@
-//! What the store knows beside the bytes: where a package came from, who signed it, and which lock files need it.
+//! What the store notes about bytes: the origin of a package, its signatures, and the lock files that need it.
 
 use super::PackageStore;
 use crate::limits::PACKAGE_SIGNATURES_MAX;
@@ -13,18 +13,18 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// The folder of signatures, a folder for each manifest.
+/// The directory of signatures, with one directory per manifest.
 pub(super) const SIGNATURES: &str = "signatures";
-/// The folder of versions that were seen.
+/// The directory of known versions.
 pub(super) const VERSIONS: &str = "versions";
-/// The folder of lock files that refer to the store.
+/// The directory of lock files that refer to the store.
 pub(super) const LOCKS: &str = "locks";
-/// Bytes of one note.
+/// Maximum bytes of one note.
 const NOTE_BYTES_MAX: u64 = 16 << 10;
 
 impl PackageStore {
-    /// The manifest that a version had in a registry when it was fetched from there; `None`: it never was. So a tag that was
-    /// moved is noticed, and nobody can claim of a package in the store that it came from somewhere else.
+    /// Returns the manifest that a version had in a registry when it was fetched; `None` if it never was. This detects moved tags, and
+    /// prevents false claims about the origin of a package in the store.
     pub fn seen(&self, registry: &str, name: &PackageName, version: &Version) -> Result<Option<Digest>> {
         let what = version_text(registry, name, version);
         let Some(note) = self.read(&[VERSIONS, &Digest::of(what.as_bytes()).hex()], NOTE_BYTES_MAX)? else {
@@ -43,7 +43,7 @@ impl PackageStore {
         self.write(&[VERSIONS, &Digest::of(what.as_bytes()).hex()], note.as_bytes())
     }
 
-    /// The signatures that are kept of a manifest. A damaged one is as none at all.
+    /// Returns the stored signatures of a manifest. Damaged ones are ignored.
     pub fn signatures(&self, manifest: &Digest) -> Result<Vec<Vec<u8>>> {
         let names = self.names(&[SIGNATURES, &manifest.hex()])?;
         let mut signatures = Vec::new();
@@ -54,7 +54,7 @@ impl PackageStore {
         Ok(signatures)
     }
 
-    /// Keeps signatures of a manifest, beside those that are there; instead of them, where these are too many.
+    /// Stores signatures of a manifest, in addition to existing ones, or instead of them if there would be too many.
     pub fn keep_signatures(&self, manifest: &Digest, signatures: &[Vec<u8>]) -> Result<()> {
         let name = |signature: &[u8]| Digest::of(signature).hex();
         let mut held = self.signatures(manifest)?;
@@ -82,21 +82,21 @@ impl PackageStore {
         }
     }
 
-    /// The lock files that refer to the store, with the names of their notes.
+    /// Returns the lock files that refer to the store, with the names of their notes.
     pub fn locks(&self) -> Result<Vec<(String, PathBuf)>> {
         let mut locks = Vec::new();
         for name in self.names(&[LOCKS])? {
             let path = self.read(&[LOCKS, &name], NOTE_BYTES_MAX)?;
-            // One that is damaged tells nothing.
+            // Damaged notes are ignored.
             let path = path.filter(|path| Digest::of(path).hex() == name);
             locks.extend(path.map(|path| (name, PathBuf::from(OsString::from_vec(path)))));
         }
         Ok(locks)
     }
 
-    /// The names in a folder of the store, in order; what is just being written is not among them.
-    pub(super) fn names(&self, folder: &[&str]) -> Result<Vec<String>> {
-        let path = self.path(folder);
+    /// Returns the names in a directory of the store, sorted, without partial files.
+    pub(super) fn names(&self, dir: &[&str]) -> Result<Vec<String>> {
+        let path = self.path(dir);
         let failed = |error: io::Error| self.failed("be read", &path, &error);
         let entries = match fs::read_dir(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -111,23 +111,23 @@ impl PackageStore {
     }
 }
 
-/// What a version is called in the whole world.
+/// The globally unique name of a version.
 fn version_text(registry: &str, name: &PackageName, version: &Version) -> String {
     format!("{name}@{version}\n{registry}\n")
 }
 
-/// The manifest that the note of a version tells.
+/// Parses the manifest in the note of a version.
 pub(super) fn manifest_in(note: &[u8]) -> Option<Digest> {
     let line = note.split(|byte| *byte == b'\n').next()?;
     std::str::from_utf8(line).ok()?.parse().ok()
 }
 
-/// Whether a name is that of a digest, as all are that the store gives.
+/// Whether a name is a digest, as all names of the store are.
 pub(super) fn is_hex(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Removes a file; how many bytes it had.
+/// Removes a file, and returns its length in bytes.
 pub(super) fn remove(store: &PackageStore, names: &[&str]) -> Result<u64> {
     let path = store.path(names);
     let bytes = fs::symlink_metadata(&path).map_or(0, |found| found.len());

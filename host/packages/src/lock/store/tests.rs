@@ -4,9 +4,9 @@ use semver::Version;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 fn store() -> (tempfile::TempDir, PackageStore) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = PackageStore { folder: folder.path().join("store") };
-    (folder, store)
+    let dir = tempfile::tempdir().unwrap();
+    let store = PackageStore { dir: dir.path().join("store") };
+    (dir, store)
 }
 
 fn name() -> PackageName {
@@ -15,7 +15,7 @@ fn name() -> PackageName {
 
 #[test]
 fn bytes_come_back_and_damage_is_seen_and_mended() {
-    let (_folder, store) = store();
+    let (_dir, store) = store();
     let digest = store.put(b"bytes").unwrap();
     assert_eq!(store.get(&digest).unwrap().unwrap(), b"bytes");
     let file = store.file(&digest).unwrap().unwrap();
@@ -30,8 +30,8 @@ fn bytes_come_back_and_damage_is_seen_and_mended() {
 }
 
 #[test]
-fn links_and_folders_are_no_bytes() {
-    let (_folder, store) = store();
+fn links_and_dirs_are_no_bytes() {
+    let (_dir, store) = store();
     let digest = store.put(b"bytes").unwrap();
     let file = store.file(&digest).unwrap().unwrap();
     fs::remove_file(&file).unwrap();
@@ -43,16 +43,16 @@ fn links_and_folders_are_no_bytes() {
 }
 
 #[test]
-fn a_folder_that_others_write_to_is_not_used() {
-    let (_folder, store) = store();
-    fs::create_dir(&store.folder).unwrap();
-    fs::set_permissions(&store.folder, fs::Permissions::from_mode(0o777)).unwrap();
+fn a_dir_that_others_write_to_is_not_used() {
+    let (_dir, store) = store();
+    fs::create_dir(&store.dir).unwrap();
+    fs::set_permissions(&store.dir, fs::Permissions::from_mode(0o777)).unwrap();
     assert!(store.put(b"bytes").unwrap_err().message.contains("only you can write to"));
 }
 
 #[test]
 fn a_version_is_seen_in_one_registry_only() {
-    let (_folder, store) = store();
+    let (_dir, store) = store();
     let version = Version::new(1, 0, 0);
     let manifest = Digest::of(b"manifest");
     assert_eq!(store.seen("r", &name(), &version).unwrap(), None);
@@ -64,7 +64,7 @@ fn a_version_is_seen_in_one_registry_only() {
 
 #[test]
 fn signatures_are_kept_once_and_not_without_end() {
-    let (_folder, store) = store();
+    let (_dir, store) = store();
     let manifest = Digest::of(b"manifest");
     store.keep_signatures(&manifest, &[b"one".to_vec(), b"two".to_vec()]).unwrap();
     store.keep_signatures(&manifest, &[b"two".to_vec()]).unwrap();
@@ -80,7 +80,7 @@ fn signatures_are_kept_once_and_not_without_end() {
 
 #[test]
 fn what_no_lock_file_needs_goes() {
-    let (folder, store) = store();
+    let (dir, store) = store();
     let (layer, manifest) = (store.put(b"layer").unwrap(), store.put(b"manifest").unwrap());
     let other = store.put(b"other").unwrap();
     store.see("r", &name(), &Version::new(1, 0, 0), &manifest).unwrap();
@@ -88,7 +88,7 @@ fn what_no_lock_file_needs_goes() {
     store.keep_signatures(&manifest, &[b"s".to_vec()]).unwrap();
     store.keep_signatures(&other, &[b"s".to_vec()]).unwrap();
     fs::write(store.path(&[BYTES, ".tmpleft"]), b"half").unwrap();
-    let lock_file = folder.path().join("millstream.lock");
+    let lock_file = dir.path().join("millstream.lock");
     let text = format!(
         "[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nregistry = \"r\"\nmanifest = \"{manifest}\"\nlayer = \"{layer}\"\n"
     );
@@ -116,12 +116,12 @@ fn what_no_lock_file_needs_goes() {
 
 #[test]
 fn nobody_tidies_up_while_something_is_added() {
-    let (_folder, store) = store();
+    let (_dir, store) = store();
     let held = store.hold().unwrap();
     let digest = store.put(b"bytes").unwrap();
     std::thread::scope(|scope| {
         let sweeper = scope.spawn(|| gc::gc(&store).unwrap());
-        // Another one that adds is not kept away.
+        // Another process that adds does not wait.
         drop(store.hold().unwrap());
         assert!(store.get(&digest).unwrap().is_some());
         assert!(!sweeper.is_finished());

@@ -1,14 +1,14 @@
-//! Columns that are read, put out and kept, as packages said of themselves when they were built.
+//! Columns that packages read, emit and keep, as recorded when they were built.
 
 use super::{Difference, shown};
 use crate::package::facts::PackageFacts;
 use serde_json::Value;
 
-/// The parts of an answer, and how one is told.
+/// The parts of a record, and the phrase for each.
 const PARTS: [(&str, &str); 4] =
     [("inputs", "it reads"), ("output", "it returns"), ("state", "its state is"), ("key", "it needs as key")];
 
-/// Compares the answers to the same questions.
+/// Compares the records for equal configs and inputs.
 pub(super) fn compare(old: &PackageFacts, new: &PackageFacts, all: &mut Vec<Difference>) {
     match (old.is_described, new.is_described) {
         (false, false) => return,
@@ -17,7 +17,7 @@ pub(super) fn compare(old: &PackageFacts, new: &PackageFacts, all: &mut Vec<Diff
         (false, true) => return all.push(Difference::grave("its previous columns are unknown")),
     }
     let mut told: Vec<(String, String)> = Vec::new();
-    // Of two answers to one question the first counts.
+    // If there are two records for one input, the first is used.
     let answer = |facts: &'_ PackageFacts, asked: &Value| {
         facts.schemas.iter().find(|entry| question(entry) == question(asked)).cloned()
     };
@@ -33,7 +33,7 @@ pub(super) fn compare(old: &PackageFacts, new: &PackageFacts, all: &mut Vec<Diff
             told.push((format!("{words} {now}; previously {then}"), about.clone()));
         }
     }
-    // Most plugins answer all questions alike, and are told of once.
+    // Most plugins give the same result for all inputs, which is listed once.
     let mut differences: Vec<(String, String)> = Vec::new();
     for (words, about) in told {
         if !differences.iter().any(|(known, _)| *known == words) {
@@ -43,12 +43,12 @@ pub(super) fn compare(old: &PackageFacts, new: &PackageFacts, all: &mut Vec<Diff
     all.extend(differences.into_iter().map(|(words, about)| Difference::grave(words + &about)));
 }
 
-/// What it was asked about.
+/// The config and input of a record.
 fn question(entry: &Value) -> [Option<&Value>; 3] {
     ["config", "given", "by"].map(|part| entry.get(part))
 }
 
-/// The question in words.
+/// Describes the config and input of a record.
 fn about(entry: &Value) -> String {
     let config = entry.get("config").filter(|config| config.as_object().is_none_or(|config| !config.is_empty()));
     let given = entry.get("given").and_then(Value::as_array).filter(|given| !given.is_empty());
@@ -60,7 +60,7 @@ fn about(entry: &Value) -> String {
     if parts.is_empty() { String::new() } else { format!(" (with {})", parts.join(" and ")) }
 }
 
-/// Columns as `inspect` shows them; several lists of columns with `and` between them.
+/// Formats columns as `inspect` does; several lists of columns are joined with `and`.
 pub fn in_words(value: Option<&Value>) -> String {
     let Some(Value::Array(values)) = value else {
         return match value {

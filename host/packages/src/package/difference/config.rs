@@ -1,14 +1,14 @@
-//! The JSON Schema of a config: whether what a job writes today may still be written.
+//! The JSON Schema of a config: whether configs in existing jobs stay valid.
 
 use super::{Difference, shown};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
-/// Keys of a JSON Schema that say nothing of what is allowed.
+/// Keys of a JSON Schema that do not restrict values.
 const FOR_PEOPLE: [&str; 8] =
     ["title", "description", "examples", "$comment", "$id", "$schema", "deprecated", "default"];
 
-/// Compares two of them. A key that may be left out can come without anybody's consent.
+/// Compares two schemas. A new optional key needs no acceptance.
 pub(super) fn compare(old: &Value, new: &Value, all: &mut Vec<Difference>) {
     let (old, new) = (meaning(old), meaning(new));
     if old == new {
@@ -45,7 +45,7 @@ pub(super) fn compare(old: &Value, new: &Value, all: &mut Vec<Difference>) {
     }
 }
 
-/// A schema without what is for people. As deep as the reader of JSON goes, which is not deep.
+/// Removes from a schema what is for people only. The recursion is bounded by the depth that the JSON parser accepts.
 fn meaning(schema: &Value) -> Value {
     match schema {
         Value::Object(entries) => {
@@ -65,7 +65,7 @@ fn required(schema: &Value) -> BTreeSet<&str> {
     schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-/// All of a schema but its properties, which are told one by one.
+/// A schema without its properties, which are compared one by one.
 fn rest(schema: &Value) -> Value {
     match schema {
         Value::Object(entries) => {

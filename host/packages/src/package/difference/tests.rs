@@ -28,7 +28,7 @@ fn facts() -> PackageFacts {
     }
 }
 
-/// The differences after a change, those to accept with `!`.
+/// The differences after a change; those that must be accepted begin with `!`.
 fn after(change: impl FnOnce(&mut PackageFacts)) -> Vec<String> {
     let mut new = facts();
     change(&mut new);

@@ -1,4 +1,4 @@
-//! What stands for OCI registries in builds without them: their addresses can be read, and nothing can be asked.
+//! OCI registries in builds without them: addresses can be parsed, requests fail.
 
 mod address;
 
@@ -18,7 +18,7 @@ use std::process::ExitCode;
 #[derive(Args)]
 pub struct RegistryArguments {}
 
-/// Talks to no registry.
+/// Fails: this build has no registries.
 pub fn obey(_arguments: &RegistryArguments) -> Result<ExitCode> {
     Err(absent())
 }

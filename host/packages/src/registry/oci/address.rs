@@ -6,20 +6,20 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Bytes of an address.
+/// Maximum bytes of an address.
 const BYTES_MAX: usize = 255;
 
-/// `host[:port]/path`. Both are checked, so that they fit into URLs and paths as they are.
+/// `host[:port]/path`. Both are checked, so that they are safe in URLs and paths.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
     /// Host and port.
     pub host: String,
-    /// The path below which repositories are; may be empty.
+    /// The path above the repositories; may be empty.
     pub path: String,
 }
 
 impl Address {
-    /// Reads the text behind `oci://`.
+    /// Parses the text after `oci://`.
     pub fn parse(text: &str) -> Result<Address> {
         let wrong = |why: &str| {
             Err(Error::job(format!(
@@ -39,12 +39,12 @@ impl Address {
         }
     }
 
-    /// The repository of a package.
+    /// Returns the repository of a package.
     pub fn repository(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}/{name}", self.path) }
     }
 
-    /// The package that a repository is, if it lies directly below the path.
+    /// Returns the package of a repository, if it is directly below the path.
     pub fn package(&self, repository: &str) -> Option<PackageName> {
         let name = match self.path.as_str() {
             "" => repository,
@@ -53,7 +53,7 @@ impl Address {
         name.parse().ok()
     }
 
-    /// Whether it is this machine, which needs no TLS.
+    /// Whether the host is this machine, which needs no TLS.
     pub fn is_loopback(&self) -> bool {
         let host = match self.host.strip_prefix('[') {
             Some(rest) => rest.split(']').next().unwrap_or_default(),
@@ -81,7 +81,7 @@ fn is_host(text: &str) -> bool {
             None => return is_name(text),
         },
     };
-    // A port is written in one way only.
+    // A port has only one spelling.
     host && port.is_some_and(|port| port.parse::<u16>().is_ok_and(|number| number > 0 && number.to_string() == port))
 }
 
@@ -93,7 +93,7 @@ fn is_name(text: &str) -> bool {
     text.split('.').all(is_label)
 }
 
-/// A component of a repository's name, as the specification has it: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`.
+/// Whether this is a component of a repository's name, by the specification: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`.
 fn is_component(text: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let mut separators = text.split(is_plain).filter(|between| !between.is_empty());

@@ -1,4 +1,4 @@
-//! Starts the process that talks to a registry, and says in words how it ended.
+//! Starts the process that talks to a registry, and describes how it ended.
 
 use super::address::Address;
 use super::login;
@@ -11,19 +11,19 @@ use millstream_plugins::child::{self, ProcessEnd, ProcessOutput, Program, Task};
 use std::ffi::OsString;
 use std::time::Duration;
 
-/// How long one question may take, in seconds.
+/// The variable with the maximum duration of one request, in seconds.
 const SECONDS: &str = "MILLSTREAM_REGISTRY_SECONDS";
-/// What the process gets of our environment: where certificates are, and the way out of a network.
+/// The variables that the process inherits: certificates and proxies.
 const ENVIRONMENT: [&str; 6] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"];
-/// Most that it may answer: a component and what belongs to it.
+/// Maximum bytes of its response: a component and its metadata.
 const ANSWER_BYTES_MAX: u64 = COMPONENT_BYTES_MAX + 2 * REGISTRY_INDEX_BYTES_MAX;
 
-/// Asks a registry. The answer is that of our own process; what it passes on is the registry's.
+/// Sends a request to a registry. The response comes from our own process; the bytes in it come from the registry.
 pub fn ask(address: &Address, question: RegistryQuestion, bytes: &[&[u8]]) -> Result<(RegistryAnswer, Vec<Vec<u8>>)> {
     let seconds = seconds()?;
     regular::check_certificates().map_err(Error::environment)?;
     let _shown = progress::of(&doing(address, &question, bytes));
-    // While a component goes to it, a registry has nothing to say.
+    // A registry sends nothing while it receives a component.
     let silence_seconds = match question {
         RegistryQuestion::Push { .. } => seconds,
         _ => seconds.min(REGISTRY_SILENCE_S),
@@ -46,7 +46,7 @@ pub fn ask(address: &Address, question: RegistryQuestion, bytes: &[&[u8]]) -> Re
         output_bytes_max: ANSWER_BYTES_MAX,
         time_max: Duration::from_secs(seconds),
     };
-    // What was pushed may be there.
+    // A push that failed may have succeeded in part.
     let ended = match order.question {
         RegistryQuestion::Push { .. } | RegistryQuestion::Attach { .. } => child::run(&program.file, &task),
         _ => child::run_to_its_end("the registry client process", &program.file, &task),
@@ -56,7 +56,7 @@ pub fn ask(address: &Address, question: RegistryQuestion, bytes: &[&[u8]]) -> Re
     answer(ended, seconds).map_err(|words| Error::environment(format!("registry oci://{address} {words}")))
 }
 
-/// What takes its time, in words.
+/// Describes the request, for progress messages.
 fn doing(address: &Address, question: &RegistryQuestion, bytes: &[&[u8]]) -> String {
     let kib = bytes.iter().map(|piece| piece.len() as u64).sum::<u64>().div_ceil(1024);
     let what = match question {
@@ -107,6 +107,6 @@ fn seconds() -> Result<u64> {
 
 fn environment() -> Vec<(OsString, OsString)> {
     let kept = ENVIRONMENT.iter().filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)));
-    // What it has to say it answers.
+    // It reports in its response, not in a log.
     kept.chain([("MILLSTREAM_LOG".into(), "off".into())]).collect()
 }

@@ -1,4 +1,4 @@
-//! Answers questions by asking a registry. Runs in the process with limits only: some answers make the library panic.
+//! Handles requests by calling a registry. Runs only in the process with limits, because some responses make the library panic.
 
 use super::address::Address;
 use super::login::Login;
@@ -23,15 +23,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::AsyncWrite;
 
-/// How many entries of a list are asked for at a time.
+/// Number of list entries requested per page.
 const PAGE: usize = 1000;
-/// Bytes of a tag.
+/// Maximum bytes of a tag.
 const TAG_BYTES_MAX: usize = 128;
 
-/// A value, or what went wrong in words that go on after the registry's address.
+/// A value, or an error text that continues after the registry's address.
 pub type AskResult<T> = Result<T, String>;
 
-/// A registry that can be asked.
+/// A connection to a registry.
 pub struct Client {
     pub(super) oci: oci_client::Client,
     auth: RegistryAuth,
@@ -41,7 +41,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// For this registry.
+    /// Creates a client for this registry.
     pub async fn new(address: Address, login: Option<Login>, silence_seconds: u64) -> AskResult<Client> {
         let silence = Duration::from_secs(silence_seconds);
         let config = transport::config(&address, silence).await?;
@@ -68,7 +68,7 @@ impl Client {
         {
             return Ok(RegistryAnswer::Found { version, digest: Digest::of(&manifest).to_string() });
         }
-        // Only for the message: some registries do not list.
+        // Only for the message: some registries cannot list.
         let versions = self.versions(name).await.unwrap_or_default();
         Ok(RegistryAnswer::Missing { versions: versions.iter().map(ToString::to_string).collect() })
     }
@@ -77,7 +77,7 @@ impl Client {
         let reference = self.by_digest(name, digest);
         let manifest = self.manifest(&reference).await?;
         let manifest = manifest.ok_or_else(|| format!("no longer has `{name}` with the manifest {digest}"))?;
-        // What is wrong with it is said where it is read once more.
+        // The caller reads it again and reports what is wrong.
         let Ok(layout) = manifest::read(&manifest, name) else { return Ok(vec![manifest, Vec::new()]) };
         let manifest::Blob { digest, bytes } = layout.layer;
         let component = self.blob(&reference, &digest, bytes).await?;
@@ -87,7 +87,7 @@ impl Client {
     pub async fn push(&self, name: &str, version: &str, bytes: Vec<Vec<u8>>) -> AskResult<RegistryAnswer> {
         let reference = self.by_tag(name, version)?;
         let [manifest, config, component] =
-            <[Vec<u8>; 3]>::try_from(bytes).map_err(|_| "was not told what to keep".to_owned())?;
+            <[Vec<u8>; 3]>::try_from(bytes).map_err(|_| "has nothing to keep".to_owned())?;
         self.log_in(&reference, RegistryOperation::Push).await?;
         if let Some(there) = self.manifest(&reference).await? {
             return Ok(if there == manifest { RegistryAnswer::Bytes } else { RegistryAnswer::Taken });
@@ -96,7 +96,7 @@ impl Client {
             self.put(&reference, content).await?;
         }
         self.put_manifest(&reference, manifest.clone(), OCI_IMAGE_MEDIA_TYPE).await?;
-        // Two may push at once, and a registry keeps what comes last.
+        // Two clients may push at the same time; a registry keeps the last push.
         match self.manifest(&reference).await? {
             Some(there) if there == manifest => Ok(RegistryAnswer::Bytes),
             Some(_) => Ok(RegistryAnswer::Taken),
@@ -128,13 +128,13 @@ impl Client {
         Ok(found)
     }
 
-    /// The versions of a package; other tags are left out.
+    /// Returns the versions of a package; other tags are ignored.
     async fn versions(&self, name: &str) -> AskResult<Vec<Version>> {
         let tags = self.pages(Lists::Tags, &self.by_tag(name, "latest")?).await?;
         Ok(tags.iter().filter_map(|tag| package_name::version(tag).ok()).collect())
     }
 
-    /// A whole list. Some registries give all at once, whatever they are asked for; others a page at a time.
+    /// Fetches a complete list. Some registries ignore the page size and return everything in one page.
     async fn pages(&self, of: Lists, reference: &Reference) -> AskResult<Vec<String>> {
         let mut all: Vec<String> = Vec::new();
         loop {
@@ -167,7 +167,7 @@ impl Client {
         }
     }
 
-    /// A manifest or an index as it is; `None`: there is none.
+    /// Fetches the bytes of a manifest or an index; `None` if it does not exist.
     pub async fn manifest(&self, reference: &Reference) -> AskResult<Option<Vec<u8>>> {
         let accepted = [OCI_IMAGE_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE];
         match self.oci.pull_manifest_raw(reference, &self.auth, &accepted).await {
@@ -180,7 +180,7 @@ impl Client {
         }
     }
 
-    /// These bytes, and no more.
+    /// Fetches a blob, up to its declared length.
     pub async fn blob(&self, reference: &Reference, digest: &Digest, bytes: u64) -> AskResult<Vec<u8>> {
         let mut bounded = LimitedBuffer { bytes: Vec::new(), bytes_max: bytes };
         let digest = digest.to_string();
@@ -214,12 +214,12 @@ impl Client {
         put.map(drop).map_err(|error| self.words(&error))
     }
 
-    /// Logs in, so that a login that is refused is said to be.
+    /// Logs in first, so that a rejected login gets its own error.
     pub async fn log_in(&self, reference: &Reference, operation: RegistryOperation) -> AskResult<()> {
         self.oci.auth(reference, &self.auth, operation).await.map(drop).map_err(|error| self.words(&error))
     }
 
-    /// A version of a package.
+    /// Returns the reference of a version of a package.
     pub fn by_tag(&self, name: &str, tag: &str) -> AskResult<Reference> {
         if tag.len() > TAG_BYTES_MAX {
             return Err(format!("cannot hold the version {tag}, which has more than {TAG_BYTES_MAX} characters"));
@@ -236,14 +236,14 @@ impl Client {
     }
 }
 
-/// What a registry lists.
+/// The lists of a registry.
 #[derive(Clone, Copy, PartialEq)]
 enum Lists {
     Tags,
     Repositories,
 }
 
-/// Whether an error says that there is no such thing.
+/// Whether an error means "not found".
 fn is_missing(error: &OciDistributionError) -> bool {
     use OciErrorCode::{ManifestUnknown, NameUnknown, NotFound};
     match error {
@@ -255,7 +255,7 @@ fn is_missing(error: &OciDistributionError) -> bool {
     }
 }
 
-/// Takes so many bytes and then fails, so that an endless answer is not read on.
+/// A buffer that fails beyond its limit, so that an endless response is not read to its end.
 struct LimitedBuffer {
     bytes: Vec<u8>,
     bytes_max: u64,

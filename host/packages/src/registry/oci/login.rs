@@ -1,4 +1,4 @@
-//! Names and passwords for registries: those that docker and podman keep, also in their helpers.
+//! Credentials for registries, as docker and podman store them, also in their credential helpers.
 
 use super::address::Address;
 use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
@@ -12,27 +12,27 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a helper may take: it may ask a person for a password.
+/// Maximum duration of a helper, which may prompt for a password.
 const HELPER_TIME_MAX: Duration = Duration::from_secs(60);
-/// Bytes of a file of logins.
+/// Maximum bytes of a file of credentials.
 const FILE_BYTES_MAX: u64 = 16 << 20;
-/// Bytes that a helper may answer.
+/// Maximum bytes of a helper's response.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
 
 /// A name and a password.
 #[derive(Serialize, Deserialize)]
 pub struct Login {
-    /// The name.
+    /// The user name.
     pub user: String,
     /// The password.
     pub password: String,
 }
 
-/// The names of Docker Hub, and the one under which its password is kept.
+/// The names of Docker Hub, and the one under which its password is stored.
 const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 const DOCKER_HUB_KEPT: &str = "https://index.docker.io/v1/";
 
-/// For this registry: of podman, or else of docker; `None` where neither has one.
+/// Returns the credentials for this registry: those of podman, or else those of docker; `None` if neither has any.
 pub fn of(address: &Address, time_max: Duration) -> Result<Option<Login>> {
     let server = match DOCKER_HUB.contains(&address.host.as_str()) {
         true => DOCKER_HUB_KEPT,
@@ -51,24 +51,24 @@ pub fn of(address: &Address, time_max: Duration) -> Result<Option<Login>> {
     }
 }
 
-fn dockers_folder() -> Option<PathBuf> {
+fn dockers_dir() -> Option<PathBuf> {
     let of_user = || env::var_os("HOME").map(|home| Path::new(&home).join(".docker"));
     env::var_os("DOCKER_CONFIG").map(PathBuf::from).or_else(of_user)
 }
 
 fn dockers_file() -> Option<PathBuf> {
-    Some(dockers_folder()?.join("config.json"))
+    Some(dockers_dir()?.join("config.json"))
 }
 
 fn podmans_file() -> Option<PathBuf> {
     if let Some(file) = env::var_os("REGISTRY_AUTH_FILE") {
         return Some(file.into());
     }
-    let running = env::var_os("XDG_RUNTIME_DIR").map(|folder| Path::new(&folder).join("containers/auth.json"))?;
-    if running.exists() { Some(running) } else { Some(dockers_folder()?.join("containers/auth.json")) }
+    let running = env::var_os("XDG_RUNTIME_DIR").map(|dir| Path::new(&dir).join("containers/auth.json"))?;
+    if running.exists() { Some(running) } else { Some(dockers_dir()?.join("containers/auth.json")) }
 }
 
-/// What a file of logins has for a server, itself or by the helper that it names.
+/// Returns the credentials for a server from a file, or from the helper that it names.
 fn kept(whose: &str, file: &Path, server: &str, time_max: Duration) -> Option<DockerCredential> {
     use CredentialRetrievalError as Why;
     let unread = |why: &str| {
@@ -89,7 +89,7 @@ fn kept(whose: &str, file: &Path, server: &str, time_max: Duration) -> Option<Do
     let found = match for_server {
         Some(helper) => ask(&helper, server, time_max),
         None => {
-            // Without the helpers, which the library would wait for.
+            // Without the helpers, because the library would wait for them without a limit.
             let written = serde_json::to_vec(&config).unwrap_or_default();
             match (get_credential_from_reader(written.as_slice(), server), for_all) {
                 (Err(Why::NoCredentialConfigured), Some(helper)) => ask(&helper, server, time_max),
@@ -102,7 +102,7 @@ fn kept(whose: &str, file: &Path, server: &str, time_max: Duration) -> Option<Do
     found.unwrap_or_else(|why| unread(&why))
 }
 
-/// What a helper answers.
+/// The response of a helper.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct HelperAnswer {
@@ -110,7 +110,7 @@ struct HelperAnswer {
     secret: String,
 }
 
-/// Asks a helper of docker for the login of a server; `None`: it has none.
+/// Requests the credentials of a server from a docker helper; `None` if it has none.
 fn ask(helper: &str, server: &str, time_max: Duration) -> Result<Option<DockerCredential>, String> {
     let program = format!("docker-credential-{helper}");
     let ended = match helper::ask(&program, &["get"], server.as_bytes(), ANSWER_BYTES_MAX, time_max) {
@@ -121,7 +121,7 @@ fn ask(helper: &str, server: &str, time_max: Duration) -> Result<Option<DockerCr
         Err(error) => return Err(format!("{program} {error}")),
     };
     if !ended.succeeded {
-        // So do helpers say that they have none.
+        // This is how helpers report that they have none.
         let words = String::from_utf8_lossy(&ended.output);
         tracing::debug!("{program} has no login for {server}: {}", words.trim());
         return Ok(None);

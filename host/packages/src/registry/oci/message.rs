@@ -1,5 +1,4 @@
-//! What the process that talks to a registry is asked, and what it answers: a line of JSON, and some byte strings behind
-//! it, each after its length.
+//! Requests to the process that talks to a registry, and its responses: a line of JSON, then byte strings, each after its length.
 
 use super::address::Address;
 use super::login::Login;
@@ -7,94 +6,94 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 
-/// A question and what is needed to ask it.
+/// A request with its context.
 #[derive(Serialize, Deserialize)]
 pub struct RegistryOrder {
     /// The registry.
     pub address: Address,
-    /// With which name and password.
+    /// The credentials.
     pub login: Option<Login>,
-    /// How long a single answer may stay away, in seconds.
+    /// Maximum time without a byte from the registry, in seconds.
     pub silence_seconds: u64,
-    /// What is asked.
+    /// The request.
     pub question: RegistryQuestion,
 }
 
-/// What a registry is asked. Names, versions and digests are texts of the checked types.
+/// A request to a registry. Names, versions and digests are texts of the checked types.
 #[derive(Serialize, Deserialize)]
 pub enum RegistryQuestion {
-    /// [`RegistryAnswer::Found`] or [`RegistryAnswer::Missing`].
+    /// Finds a package: [`RegistryAnswer::Found`] or [`RegistryAnswer::Missing`].
     Find {
         /// The package.
         name: String,
-        /// Its version; `None`: the newest release.
+        /// The package's version; `None`: the newest release.
         version: Option<String>,
     },
-    /// Manifest and component, as bytes.
+    /// Fetches manifest and component, as bytes.
     Fetch {
         /// The package.
         name: String,
-        /// The digest of its manifest.
+        /// The digest of the manifest.
         digest: String,
     },
-    /// Signatures, as bytes.
+    /// Fetches signatures, as bytes.
     Signatures {
         /// The package.
         name: String,
-        /// The digest of its manifest.
+        /// The digest of the manifest.
         digest: String,
     },
-    /// With manifest, config and component as bytes. [`RegistryAnswer::Taken`] where the version has others.
+    /// Pushes manifest, config and component, as bytes. [`RegistryAnswer::Taken`] if the version has other bytes.
     Push {
         /// The package.
         name: String,
-        /// Its version.
+        /// The package's version.
         version: String,
     },
-    /// With the manifest of a signature and the signature as bytes.
+    /// Attaches a signature; its manifest and the signature follow as bytes.
     Attach {
         /// The package.
         name: String,
-        /// The digest of its manifest.
+        /// The digest of the manifest.
         digest: String,
     },
-    /// All packages: [`RegistryAnswer::Hits`].
+    /// Lists all packages: [`RegistryAnswer::Hits`].
     List,
 }
 
-/// What comes back.
+/// A response.
 #[derive(Serialize, Deserialize)]
 pub enum RegistryAnswer {
-    /// A package.
+    /// The package was found.
     Found {
-        /// Its version.
+        /// The package's version.
         version: String,
-        /// The digest of its manifest.
+        /// The digest of the manifest.
         digest: String,
     },
-    /// There is no such package.
+    /// The package does not exist.
     Missing {
-        /// The versions that there are.
+        /// The existing versions.
         versions: Vec<String>,
     },
-    /// Done; what was asked for is in the bytes behind.
+    /// Done; the requested bytes follow.
     Bytes,
-    /// The version is there with other bytes.
+    /// The version exists with other bytes.
     Taken,
-    /// Packages.
+    /// A list of packages.
     Hits(Vec<FoundPackage>),
-    /// It did not work, for this reason: words that go on after the registry's address.
+    /// The request failed; the text continues after the registry's address.
     Failed(String),
 }
 
-/// A package that a search found.
+/// A search result.
 #[derive(Serialize, Deserialize)]
 pub struct FoundPackage {
-    /// Its name.
+    /// The package's name.
     pub name: String,
-    /// Its versions.
+    /// The package's versions.
     pub versions: Vec<String>,
-    /// What it is for.
+    /// The package's description.
     pub description: String,
 }
 
@@ -109,7 +108,7 @@ pub fn write(out: &mut impl Write, head: &impl Serialize, bytes: &[&[u8]]) -> io
     out.flush()
 }
 
-/// Reads a message; `None` where it is none.
+/// Reads a message; `None` if it is invalid.
 pub fn read<T: DeserializeOwned>(message: &[u8]) -> Option<(T, Vec<Vec<u8>>)> {
     let end = message.iter().position(|byte| *byte == b'\n')?;
     let (head, mut rest) = message.split_at_checked(end)?;
@@ -135,7 +134,7 @@ mod tests {
         let (head, bytes) = read::<RegistryAnswer>(&message).unwrap();
         assert!(matches!(head, RegistryAnswer::Failed(words) if words == "no\nway"));
         assert_eq!(bytes, [b"one\n".to_vec(), Vec::new(), vec![7; 3000]]);
-        // Where a length ends, a shorter message is one as well.
+        // A prefix that ends after a byte string is also a valid message.
         let whole = (0..message.len()).filter(|end| read::<RegistryAnswer>(&message[..*end]).is_some()).count();
         assert_eq!(whole, 3);
         assert!(

@@ -1,4 +1,4 @@
-//! `millstream ask-registry`: the process that talks to a registry, under limits. Millstream starts it by itself.
+//! `millstream ask-registry`: the process that talks to a registry, under limits. Millstream starts it automatically.
 
 use super::client::{AskResult, Client};
 use super::message::{self, RegistryAnswer, RegistryOrder, RegistryQuestion};
@@ -14,10 +14,10 @@ use std::process::{self, ExitCode};
 
 /// The name of the command.
 const COMMAND: &str = "ask-registry";
-/// Most that it is asked to push.
+/// Maximum bytes of a push.
 const ORDER_BYTES_MAX: u64 = COMPONENT_BYTES_MAX + REGISTRY_INDEX_BYTES_MAX;
 
-/// Its arguments.
+/// The arguments of the command.
 #[derive(Args)]
 pub struct RegistryArguments {
     /// How long it may take
@@ -28,13 +28,13 @@ pub struct RegistryArguments {
     parent: u32,
 }
 
-/// Its command line.
+/// The command line of the process.
 pub fn arguments(seconds: u64) -> Vec<OsString> {
     let parent = process::id();
     [COMMAND.into(), format!("--seconds={seconds}").into(), format!("--parent={parent}").into()].into()
 }
 
-/// Reads an order from standard input, and writes the answer to standard output.
+/// Reads a request from standard input, and writes the response to standard output.
 pub fn obey(arguments: &RegistryArguments) -> Result<ExitCode> {
     let failed = |error: io::Error| Error::environment(format!("querying a registry: {error}"));
     limits::die_with(arguments.parent).map_err(failed)?;
@@ -57,12 +57,12 @@ pub fn obey(arguments: &RegistryArguments) -> Result<ExitCode> {
     let (answer, bytes) = answered.unwrap_or_else(|words| (RegistryAnswer::Failed(words), Vec::new()));
     let bytes: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
     message::write(&mut io::stdout().lock(), &answer, &bytes).map_err(failed)?;
-    // A name that is still being looked up has no one to wait for it.
+    // Do not wait for a name lookup that is still running.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
 
-/// The answer to a question, with the bytes that go with each.
+/// Handles a request, with the bytes that belong to it.
 async fn answer(
     client: &Client,
     question: RegistryQuestion,

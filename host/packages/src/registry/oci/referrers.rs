@@ -1,5 +1,5 @@
-//! Signatures in a registry: artifacts that refer to the package. Registries that do not know such have them listed under a
-//! tag made of the package's digest instead, as the specification says.
+//! Signatures in a registry: artifacts that refer to the package. For registries without support for referrers, the specification lists
+//! them under a tag derived from the package's digest.
 
 use super::client::{AskResult, Client};
 use crate::limits::PACKAGE_SIGNATURES_MAX;
@@ -10,12 +10,12 @@ use millstream_base::digest::Digest;
 use oci_client::manifest::ImageIndexEntry as ListedEntry;
 use oci_client::{Reference, RegistryOperation};
 
-/// The signatures of a package.
+/// Fetches the signatures of a package.
 pub async fn signatures(client: &Client, package: &Reference) -> AskResult<Vec<Vec<u8>>> {
     let digest = package_digest(package)?;
     let mut signatures = Vec::new();
     for entry in listed(client, package).await? {
-        // A registry may list what it does not have (any more).
+        // A registry may list entries that it does not have (any more).
         let Some(manifest) = client.manifest(&package.clone_with_digest(entry.digest)).await? else { continue };
         let Some(blob) = referrer::read(&manifest, &digest) else { continue };
         signatures.push(client.blob(package, &blob.digest, blob.bytes).await?);
@@ -23,9 +23,9 @@ pub async fn signatures(client: &Client, package: &Reference) -> AskResult<Vec<V
     Ok(signatures)
 }
 
-/// Puts the manifest of a signature, and the signature, beside a package.
+/// Attaches a signature and its manifest to a package.
 pub async fn attach(client: &Client, package: &Reference, bytes: Vec<Vec<u8>>) -> AskResult<()> {
-    let [manifest, signature] = <[Vec<u8>; 2]>::try_from(bytes).map_err(|_| "was not told what to keep".to_owned())?;
+    let [manifest, signature] = <[Vec<u8>; 2]>::try_from(bytes).map_err(|_| "has nothing to keep".to_owned())?;
     client.log_in(package, RegistryOperation::Push).await?;
     for content in [signature, referrer::EMPTY.to_vec()] {
         client.put(package, content).await?;
@@ -38,16 +38,16 @@ pub async fn attach(client: &Client, package: &Reference, bytes: Vec<Vec<u8>>) -
     list_under_tag(client, package, entry).await
 }
 
-/// The entries of signatures that the registry lists, be it by itself or under the tag.
+/// Returns the entries of signatures that the registry lists, through its API or under the tag.
 async fn listed(client: &Client, package: &Reference) -> AskResult<Vec<ListedEntry>> {
     client.log_in(package, RegistryOperation::Pull).await?;
     let index = client.oci.pull_referrers(package, Some(MEDIA_TYPE)).await.map_err(|error| client.words(&error))?;
-    // Not all registries look at the type that they are asked for.
+    // Some registries ignore the requested type.
     let is_signature = |entry: &ListedEntry| entry.artifact_type.as_deref() == Some(MEDIA_TYPE);
     let entries: Vec<ListedEntry> = index.manifests.into_iter().filter(is_signature).collect();
     match entries.len() > PACKAGE_SIGNATURES_MAX {
         true => Err(format!("lists more than {PACKAGE_SIGNATURES_MAX} signatures of one package")),
-        // A digest becomes part of an address.
+        // The digest becomes part of a URL, so it must be valid.
         false => Ok(entries.into_iter().filter(|entry| entry.digest.parse::<Digest>().is_ok()).collect()),
     }
 }

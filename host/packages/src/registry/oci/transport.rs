@@ -1,7 +1,7 @@
-//! How a registry is reached, and what is said when it is not.
+//! How registries are reached, and error messages if they are not.
 //!
-//! TLS, but for this machine. An answer never leads from TLS to plain HTTP: where `oci-client` would follow it, requests
-//! without TLS go to a proxy that does not exist.
+//! TLS is required, except on this machine. A response must never lead from TLS to plain HTTP: because `oci-client` would follow it,
+//! requests without TLS go to a proxy that does not exist.
 
 use super::address::Address;
 use crate::limits::REGISTRY_CONNECT_S;
@@ -15,12 +15,12 @@ use std::env;
 use std::error::Error as _;
 use std::time::Duration;
 
-/// Nobody can listen there.
+/// An address at which nothing can listen.
 const NOWHERE: &str = "0.0.0.0:0";
-/// Who needs no TLS.
+/// Hosts that need no TLS.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
-/// Settings for this registry. It is asked for its protocol first where it is on this machine.
+/// Builds the settings for this registry. On this machine, first detects whether it uses TLS.
 pub async fn config(address: &Address, silence: Duration) -> Result<ClientConfig, String> {
     choose_tls();
     let variable = |names: [&str; 2]| names.iter().find_map(|name| env::var(name).ok()).filter(|text| !text.is_empty());
@@ -35,9 +35,9 @@ pub async fn config(address: &Address, silence: Duration) -> Result<ClientConfig
         } else {
             Some([Some(LOOPBACK.into()), no_proxy].into_iter().flatten().collect::<Vec<String>>().join(","))
         },
-        // In one piece, as all registries know it.
+        // In one piece, which all registries support.
         use_monolithic_push: true,
-        // What is for one platform only is no package.
+        // An entry for a single platform is not a package.
         platform_resolver: None,
         read_timeout: Some(silence),
         connect_timeout: Some(Duration::from_secs(REGISTRY_CONNECT_S)),
@@ -46,12 +46,12 @@ pub async fn config(address: &Address, silence: Duration) -> Result<ClientConfig
     })
 }
 
-/// Chooses who does the cryptography of TLS in this process, unless somebody has. Without it, `reqwest` panics.
+/// Sets the default cryptography of TLS in this process, unless it is set. Without it, `reqwest` panics.
 pub fn choose_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Whether a registry on this machine speaks TLS: servers that do answer plain HTTP with 400, or with nothing.
+/// Whether a registry on this machine uses TLS: such servers respond to plain HTTP with 400, or close the connection.
 async fn needs_tls(address: &Address, silence: Duration) -> Result<bool, String> {
     let client = reqwest::Client::builder().no_proxy().redirect(Policy::none()).timeout(silence).build();
     let client = client.map_err(|error| story(&error))?;
@@ -62,7 +62,7 @@ async fn needs_tls(address: &Address, silence: Duration) -> Result<bool, String>
     }
 }
 
-/// What went wrong, in words that go on after the registry's address.
+/// Describes an error; the text continues after the registry's address.
 pub fn words(error: &OciDistributionError, address: &Address, silence: Duration) -> String {
     use OciDistributionError as Why;
     let words = match error {
@@ -85,12 +85,12 @@ pub fn words(error: &OciDistributionError, address: &Address, silence: Duration)
     clean(&words)
 }
 
-/// Words of a registry in one line.
+/// Formats a registry's text as one safe line.
 pub fn clean(words: &str) -> String {
     printable(words, PLUGIN_REASON_BYTES_MAX).trim_end_matches([' ', '\n', ':']).replace('\n', " ")
 }
 
-/// A client of our own that reaches servers as `oci-client` does with these settings.
+/// Builds an HTTP client that reaches servers as `oci-client` does with these settings.
 pub fn client(config: &ClientConfig, redirects: Policy) -> Result<reqwest::Client, String> {
     let mut builder = reqwest::Client::builder().user_agent(config.user_agent).redirect(redirects);
     if let Some(timeout) = config.read_timeout {
@@ -117,7 +117,7 @@ fn denied(address: &Address) -> String {
 
 pub fn unreachable(error: &reqwest::Error, silence: Duration) -> String {
     match () {
-        // The error names what was asked for, not where that led.
+        // The error names the requested URL, not the one that a redirect led to.
         () if error.is_connect() && format!("{error:?}").contains(NOWHERE) => {
             "redirects to an address without TLS (http://), which is not followed".into()
         }
@@ -131,7 +131,7 @@ pub fn unreachable(error: &reqwest::Error, silence: Duration) -> String {
     }
 }
 
-/// An error with its causes.
+/// Formats an error with its causes.
 fn story(error: &reqwest::Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();

@@ -1,5 +1,5 @@
-//! Sending bytes to a registry. It answers where to send them (`Location`), and that may be another host: a login is for
-//! the registry only, so it does not go there. `oci-client` would send it along.
+//! Uploads to a registry. It responds with the URL to send bytes to (`Location`), which may be on another host. Credentials are for the
+//! registry only, so they are not sent there; `oci-client` would send them.
 
 use super::login::Login;
 use super::transport;
@@ -10,24 +10,24 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use std::time::Duration;
 
-/// Bytes of an answer that are shown.
+/// Maximum bytes of a response that are shown.
 const SAID_BYTES_MAX: usize = 1_000;
 const REDIRECTS_MAX: usize = 10;
 
-/// Sends bytes to one registry.
+/// Uploads bytes to one registry.
 pub struct Uploader {
     client: Client,
-    /// `https`, or `http` of this machine.
+    /// `https`, or `http` for this machine.
     scheme: &'static str,
     login: Option<Login>,
     silence: Duration,
 }
 
 impl Uploader {
-    /// For a registry that is reached as `config` says.
+    /// Creates an uploader for a registry that `config` describes.
     pub fn new(config: &ClientConfig, login: Option<Login>, silence: Duration) -> Result<Uploader, String> {
         let scheme = if matches!(config.protocol, ClientProtocol::Http) { "http" } else { "https" };
-        // Within the registry only: what leads away is not followed.
+        // Redirects to other hosts are not followed.
         let within = Policy::custom(|attempt| {
             let from = attempt.previous().last().map(Url::origin);
             if from.is_some_and(|from| from == attempt.url().origin()) && attempt.previous().len() < REDIRECTS_MAX {
@@ -39,7 +39,7 @@ impl Uploader {
         Ok(Uploader { client: transport::client(config, within)?, scheme, login, silence })
     }
 
-    /// Sends these bytes to a repository, with the token that the registry gave, or else the login.
+    /// Uploads bytes to a repository, with the token that the registry gave, or else with the credentials.
     pub async fn send(
         &self,
         to: &Reference,
@@ -63,7 +63,7 @@ impl Uploader {
         }
         let to = begun.headers().get(LOCATION).and_then(|to| to.to_str().ok());
         let to = to.ok_or("does not say where to push to")?;
-        // Relative to what was asked, as all URLs are.
+        // Relative to the requested URL.
         let mut to = begin.join(to).map_err(|error| format!("sent an invalid URL to push to: {error}"))?;
         let is_registry = to.origin() == registry;
         if to.scheme() != "https" && !is_registry {
@@ -84,7 +84,7 @@ impl Uploader {
     }
 }
 
-/// What a server says that has not done as it was asked, and with which status.
+/// Formats the status and the text of an error response.
 async fn refused(mut answer: Response) -> String {
     let status = answer.status().as_u16();
     let mut said = Vec::new();

@@ -33,7 +33,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// The file that `millstream key` writes, in the folder of settings.
+/// The file that `millstream key` writes, in the directory of settings.
 const TRUSTED_FILE: &str = "keys/trusted.toml";
 
 /// One policy.
@@ -46,50 +46,50 @@ pub struct PolicyFile {
     pub allow: Option<Vec<Prefix>>,
     /// Whether jobs may name plugins by path.
     pub paths: Option<bool>,
-    /// Who must have signed.
+    /// Required signatures.
     #[serde(default)]
     pub registry: Vec<SignatureRule>,
     /// The keys of signers.
     #[serde(default)]
     pub signers: BTreeMap<Signer, Vec<PublicKey>>,
-    /// What does not count any more.
+    /// Revoked keys and packages.
     #[serde(default)]
     pub revoked: Revoked,
 }
 
-/// Who must have signed packages of some registries.
+/// The signatures that packages of some registries need.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignatureRule {
-    /// Which registries.
+    /// The registries.
     pub at: Prefix,
-    /// Who.
+    /// The signers.
     pub require: Vec<Signer>,
     at_least: Option<usize>,
 }
 
-/// Keys and packages that do not count any more.
+/// Revoked keys and packages.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Revoked {
-    /// Keys.
+    /// Revoked keys.
     pub keys: BTreeSet<PublicKey>,
-    /// Packages, by the digests of their manifests.
+    /// Revoked packages, by the digests of their manifests.
     pub manifests: BTreeSet<Digest>,
 }
 
-/// Whom the user trusts, as `millstream key` keeps it.
+/// The user's trusted keys, as `millstream key` stores them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Trusted {
     /// The keys of signers.
     pub signers: BTreeMap<Signer, Vec<PublicKey>>,
-    /// What does not count any more.
+    /// Revoked keys and packages.
     pub revoked: Revoked,
 }
 
 impl SignatureRule {
-    /// How many of them.
+    /// How many of the signers must have signed.
     pub fn at_least(&self) -> usize {
         self.at_least.unwrap_or(self.require.len())
     }
@@ -107,7 +107,7 @@ impl SignatureRule {
 }
 
 impl fmt::Display for SignatureRule {
-    /// `alice and bob`, `2 of alice, bob, carol`.
+    /// Formats as `alice and bob`, or `2 of alice, bob, carol`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = |between: &str| self.require.iter().map(Signer::as_str).collect::<Vec<_>>().join(between);
         match self.at_least() {
@@ -118,7 +118,7 @@ impl fmt::Display for SignatureRule {
 }
 
 impl PolicyFile {
-    /// Reads a policy; `None` where there is no file.
+    /// Reads a policy; `None` if the file does not exist.
     pub fn read(path: &Path) -> Result<Option<PolicyFile>> {
         let Some(text) = text(path)? else { return Ok(None) };
         let file: PolicyFile = parsed(&text, path)?;
@@ -130,7 +130,7 @@ impl PolicyFile {
         Ok(Some(file))
     }
 
-    /// Adds what the user's `millstream key` has written.
+    /// Adds the keys that the user's `millstream key` has written.
     pub fn add(&mut self, trusted: Trusted) {
         for (signer, keys) in trusted.signers {
             self.signers.entry(signer).or_default().extend(keys);
@@ -139,7 +139,7 @@ impl PolicyFile {
         self.revoked.manifests.extend(trusted.revoked.manifests);
     }
 
-    /// A key is of one signer: with that of two, one person could be two of "2 of 3".
+    /// Checks that no two signers share a key: otherwise one person could count twice in "2 of 3".
     pub fn check_keys(&self) -> Result<()> {
         let mut owners: BTreeMap<&PublicKey, &Signer> = BTreeMap::new();
         for (signer, key) in self.signers.iter().flat_map(|(signer, keys)| keys.iter().map(move |key| (signer, key))) {
@@ -151,26 +151,26 @@ impl PolicyFile {
         Ok(())
     }
 
-    /// Its path, for messages.
+    /// The path, for messages.
     pub fn shown(&self) -> String {
         if self.path.as_os_str().is_empty() { TRUSTED_FILE.into() } else { self.path.display().to_string() }
     }
 }
 
 impl Trusted {
-    /// Reads the file in this folder of settings.
+    /// Reads the file in this directory of settings.
     pub fn read(config: &Path) -> Result<Trusted> {
         let path = config.join(TRUSTED_FILE);
         text(&path)?.map_or_else(|| Ok(Trusted::default()), |text| parsed(&text, &path))
     }
 
-    /// Changes the file in this folder of settings. No other process changes it meanwhile; it is replaced whole.
+    /// Changes the file in this directory of settings, under a lock and atomically.
     pub fn change(config: &Path, change: impl FnOnce(&mut Trusted) -> Result<()>) -> Result<()> {
         let path = config.join(TRUSTED_FILE);
-        let folder = path.parent().unwrap_or(config);
+        let dir = path.parent().unwrap_or(config);
         let failed = |e: io::Error| Error::environment(format!("{}: {e}", path.display()));
-        private::folder(folder).map_err(failed)?;
-        let _alone = durable::lock_folder(folder).map_err(failed)?;
+        private::dir(dir).map_err(failed)?;
+        let _alone = durable::lock_dir(dir).map_err(failed)?;
         let mut trusted = Trusted::read(config)?;
         change(&mut trusted)?;
         let text = toml::to_string(&trusted).map_err(Error::bug)?;
@@ -179,17 +179,17 @@ impl Trusted {
     }
 }
 
-/// The text of a file; `None` where there is none. A link to nowhere is a mistake, as a policy that has gone must not
-/// allow everything. Neither is one obeyed that others may write or, in their folder, take away.
+/// Reads a file; `None` if it does not exist. A dangling link is an error, because a deleted policy must not allow everything. A file that
+/// others may change, or delete from its directory, is also an error.
 fn text(path: &Path) -> Result<Option<String>> {
     let failed = |e: &dyn fmt::Display| Error::environment(format!("the policy {}: {e}", path.display()));
-    let safe = |path: &Path| match private::who_else_writes(path) {
+    let safe = |path: &Path| match private::check_trusted(path) {
         Ok(None) => Ok(()),
         Ok(Some(who)) => Err(failed(&format_args!("it is not applied: {who}"))),
         Err(e) => Err(failed(&e)),
     };
-    if let Some(folder) = path.parent().filter(|folder| folder.is_dir()) {
-        safe(folder)?;
+    if let Some(dir) = path.parent().filter(|dir| dir.is_dir()) {
+        safe(dir)?;
     }
     match fs::symlink_metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),

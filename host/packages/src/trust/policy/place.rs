@@ -1,9 +1,7 @@
-//! Where a registry is, and which registries a line of a policy means: those whose address begins with its words, whole
-//! parts of a path only.
+//! Addresses of registries, and which of them a line of a policy covers: those that begin with its text, by complete path components.
 //!
-//! An address could be written in several ways. What a policy compares is one form: small letters in names of hosts, no port
-//! that goes without saying, no `.` and `..`, folders without links. Names that lead to the same host are others all the same,
-//! so whoever wants to be sure names what is allowed (`allow`).
+//! An address has several spellings. Policies compare a canonical form: lower-case host names, no default port, no `.` and `..`,
+//! directories without links. Several names of one host still differ, so list what is allowed (`allow`) rather than what is not.
 
 use millstream_base::error::{Error, Result};
 use serde::Deserialize;
@@ -11,21 +9,20 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
-/// Where a registry is.
+/// The address of a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RegistryPlace {
-    /// `oci://`: the host, and the parts of the path.
+    /// `oci://`: the host, and the components of the path.
     Oci(String, Vec<String>),
-    /// A folder, as it is written and as it is without links.
-    Folder { written: PathBuf, real: PathBuf },
+    /// A directory, as written and with links resolved.
+    Dir { written: PathBuf, real: PathBuf },
 }
 
 impl RegistryPlace {
-    /// Of a registry as it shows itself: `oci://…` or the path of a folder.
+    /// Parses the text form of a registry: `oci://…` or the path of a directory.
     pub fn of(registry: &str) -> Result<RegistryPlace> {
         if let Some(address) = registry.strip_prefix("oci://") {
-            return oci(address)
-                .ok_or_else(|| wrong(registry, "an address is oci://HOST[:PORT]/PATH, in plain letters"));
+            return oci(address).ok_or_else(|| wrong(registry, "an address is oci://HOST[:PORT]/PATH, in ASCII"));
         }
         if registry.contains("://") {
             return Err(wrong(registry, "it must be oci://HOST/PATH or a directory"));
@@ -38,7 +35,7 @@ impl RegistryPlace {
                                                                  exist",
             )
         })?;
-        Ok(RegistryPlace::Folder { written, real })
+        Ok(RegistryPlace::Dir { written, real })
     }
 }
 
@@ -64,7 +61,7 @@ fn oci(address: &str) -> Option<RegistryPlace> {
     parts.iter().all(is_part).then(|| RegistryPlace::Oci(format!("{name}:{port}"), parts))
 }
 
-/// The path without links. Of what is not there yet, the folder above counts.
+/// Resolves links. For a path that does not exist yet, the parent directory is resolved.
 fn real(path: &Path) -> Option<PathBuf> {
     let mut missing: Vec<OsString> = Vec::new();
     let mut above = path.to_owned();
@@ -80,34 +77,32 @@ fn real(path: &Path) -> Option<PathBuf> {
     }
 }
 
-/// Some registries: all of them, or those that begin so.
+/// A set of registries: all, or those with this prefix.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Prefix {
     text: String,
-    /// `None`: all.
+    /// `None` covers all registries.
     place: Option<RegistryPlace>,
 }
 
 impl Prefix {
-    /// Whether this registry is surely one of them.
+    /// Whether this registry is certainly covered.
     pub fn covers(&self, place: &RegistryPlace) -> bool {
         match (&self.place, place) {
             (None, _) => true,
             (Some(RegistryPlace::Oci(host, path)), RegistryPlace::Oci(its, parts)) => {
                 host == its && parts.starts_with(path)
             }
-            (Some(RegistryPlace::Folder { real, .. }), RegistryPlace::Folder { real: its, .. }) => {
-                its.starts_with(real)
-            }
+            (Some(RegistryPlace::Dir { real, .. }), RegistryPlace::Dir { real: its, .. }) => its.starts_with(real),
             _ => false,
         }
     }
 
-    /// Whether this registry may be one of them: also by a path that leads elsewhere.
+    /// Whether this registry may be covered, also through a path that leads elsewhere.
     pub fn concerns(&self, place: &RegistryPlace) -> bool {
         match (&self.place, place) {
-            (Some(RegistryPlace::Folder { written, .. }), RegistryPlace::Folder { written: its, .. })
+            (Some(RegistryPlace::Dir { written, .. }), RegistryPlace::Dir { written: its, .. })
                 if its.starts_with(written) =>
             {
                 true

@@ -9,44 +9,44 @@ const REGISTRY: &str = "oci://registry.example.com/team";
 
 /// A machine with an operator's policy and a user's.
 struct TestMachine {
-    folder: TempDir,
+    dir: TempDir,
 }
 
 impl TestMachine {
     fn new(operators: &str, users: &str) -> TestMachine {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("config")).unwrap();
-        fs::write(folder.path().join("operators.toml"), operators).unwrap();
-        fs::write(folder.path().join("config/policy.toml"), users).unwrap();
-        TestMachine { folder }
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("config")).unwrap();
+        fs::write(dir.path().join("operators.toml"), operators).unwrap();
+        fs::write(dir.path().join("config/policy.toml"), users).unwrap();
+        TestMachine { dir }
     }
 
     fn load(&self) -> Result<Policy> {
-        Policy::of(&self.folder.path().join("operators.toml"), None, Some(&self.folder.path().join("config")))
+        Policy::of(&self.dir.path().join("operators.toml"), None, Some(&self.dir.path().join("config")))
     }
 
-    /// What the policies say of version 1.0.0 of `words`.
+    /// The result of the policies for version 1.0.0 of `words`.
     fn check(&self, signatures: &[Vec<u8>]) -> Result<Vec<String>> {
         self.load()?.check(REGISTRY, &name(), &version("1.0.0"), &Digest::of(b"it"), signatures)
     }
 
     fn refuses(&self, signatures: &[Vec<u8>]) -> String {
         let message = self.check(signatures).unwrap_err().message;
-        message.replace(&self.folder.path().display().to_string(), "MACHINE")
+        message.replace(&self.dir.path().display().to_string(), "MACHINE")
     }
 }
 
-/// Somebody with a key.
+/// An owner of a key.
 struct KeyHolder {
-    _folder: TempDir,
+    _dir: TempDir,
     key: SecretKey,
 }
 
 impl KeyHolder {
     fn new(name: &str) -> KeyHolder {
-        let folder = tempfile::tempdir().unwrap();
-        let key = SecretKey::make(&folder.path().join("keys"), &name.parse().unwrap(), false).unwrap();
-        KeyHolder { _folder: folder, key }
+        let dir = tempfile::tempdir().unwrap();
+        let key = SecretKey::make(&dir.path().join("keys"), &name.parse().unwrap(), false).unwrap();
+        KeyHolder { _dir: dir, key }
     }
 
     fn public(&self) -> PublicKey {
@@ -138,7 +138,7 @@ fn the_user_cannot_widen_what_the_operator_allows() {
     let message = machine.refuses(&[mallory.signs()]);
     assert!(message.contains("but uses an unknown key"), "{message}");
     assert_eq!(machine.check(&[alice.signs()]).unwrap(), ["alice"]);
-    // Nor does a user's own policy take the user's word for whom the operator names.
+    // A user's own policy does not accept user-defined keys for signers that the operator defines either.
     let machine = TestMachine::new(
         &format!("[signers]\nalice = [\"{}\"]\n", alice.public()),
         &require("require = [\"alice\"]", &[&mallory]),
@@ -210,7 +210,7 @@ fn a_registry_is_the_same_however_it_is_written() {
     ] {
         assert!(policy.allows(bad).is_err(), "{bad}");
     }
-    // A name with a dot behind it leads to the same host, and is no way around what is asked of it.
+    // A name with a trailing dot leads to the same host, and must not bypass the requirement.
     let rule = "[[registry]]\nat = \"oci://registry.example.com\"\nrequire = [\"alice\"]";
     let policy = TestMachine::new(rule, "").load().unwrap();
     let checked = |at| policy.check(at, &name(), &version("1.0.0"), &Digest::of(b"it"), &[]);
@@ -224,8 +224,8 @@ fn a_registry_is_the_same_however_it_is_written() {
 
 #[test]
 fn links_and_dots_lead_nowhere_else() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).display().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
     fs::create_dir_all(path("good/inside")).unwrap();
     fs::create_dir_all(path("bad")).unwrap();
     symlink(path("bad"), path("good/link")).unwrap();
@@ -240,7 +240,7 @@ fn links_and_dots_lead_nowhere_else() {
     for bad in ["bad", "good/link", "good/../bad", "goods", "good/none/../../../bad", "good/link/none"] {
         assert!(policy.allows(&path(bad)).is_err(), "{bad}");
     }
-    // Whose path it is counts, and where it leads.
+    // Both the owner of the path and its target count.
     for (at, registry) in [("bad", "good/link"), ("good", "good/link"), ("same", "good/inside"), ("good", "same")] {
         let policy = TestMachine::new(&rule(at), "").load().unwrap();
         let checked = policy.check(&path(registry), &name(), &version("1.0.0"), &Digest::of(b"it"), &[]);
@@ -276,7 +276,7 @@ fn a_policy_that_cannot_be_read_is_a_mistake_that_says_where() {
             .contains("operators.toml: alice and bob have the same key")
     );
     let machine = TestMachine::new("", &format!("[signers]\nalice = [\"{key}\"]"));
-    let config = machine.folder.path().join("config");
+    let config = machine.dir.path().join("config");
     Trusted::change(&config, |trusted| {
         trusted.signers.insert("bob".parse()?, vec![key]);
         Ok(())
@@ -291,7 +291,7 @@ fn a_policy_that_cannot_be_read_is_a_mistake_that_says_where() {
     .unwrap();
     assert!(machine.load().unwrap().is_revoked(&key));
     let machine = TestMachine::new("", "");
-    let file = machine.folder.path().join("operators.toml");
+    let file = machine.dir.path().join("operators.toml");
     fs::remove_file(&file).unwrap();
     assert!(machine.load().is_ok());
     symlink("/nowhere/at/all", &file).unwrap();

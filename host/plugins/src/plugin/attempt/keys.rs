@@ -21,7 +21,7 @@ pub fn check_states(states: &RecordBatch, limits: &PluginLimits) -> Result<(), O
     Err((format!("the new state of a key is larger than its limit of {}", units::in_words(most)), advice).into())
 }
 
-/// Checks what a call asked of its timers. A key's timers that were set before and those that the call sets count.
+/// Checks the timers that a call sets. Both the key's existing timers and new ones count.
 pub fn check_timers(
     groups: &Groups,
     changes: Vec<TimerChange>,

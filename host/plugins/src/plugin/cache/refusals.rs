@@ -1,5 +1,4 @@
-//! Components that could not be compiled within their limits are remembered too, for a while: a job that is started again
-//! would only find the same out once more, slowly.
+//! Components that exceeded the limits of compilation are recorded for a while: a restarted job would only fail again, slowly.
 
 use super::{Cache, CacheFileKind};
 use crate::limits::COMPILE_REFUSED_S;
@@ -9,15 +8,15 @@ use std::io::Read;
 use std::time::Duration;
 
 impl Cache {
-    /// Remembers that a component could not be compiled in this time.
+    /// Records that a component could not be compiled in this time.
     pub fn refuse(&self, name: &str, failure: &CompileFailure, time_max: Duration) {
         let text = format!("{}\n{}", time_max.as_millis(), failure.words);
         if let Err(e) = self.keep(name, CacheFileKind::Refusal, text.as_bytes()) {
-            tracing::debug!("the compile failure is not cached in {}: {e}", self.folder.display());
+            tracing::debug!("the compile failure is not cached in {}: {e}", self.dir.display());
         }
     }
 
-    /// Why a component was refused before, if not too long ago, and in at least this time.
+    /// Returns why a component was rejected recently, if it had at least this much time.
     pub fn refused(&self, name: &str, time_max: Duration) -> Option<CompileFailure> {
         let file = self.authentic(name, CacheFileKind::Refusal).ok()?;
         let age = file.metadata().ok()?.modified().ok()?.elapsed().ok()?;

@@ -4,11 +4,11 @@ use millstream_base::error::Kind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::thread;
 
-struct CacheFolder(tempfile::TempDir);
+struct CacheDir(tempfile::TempDir);
 
-impl CacheFolder {
-    fn new() -> CacheFolder {
-        CacheFolder(tempfile::tempdir().unwrap())
+impl CacheDir {
+    fn new() -> CacheDir {
+        CacheDir(tempfile::tempdir().unwrap())
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -42,8 +42,8 @@ fn mode(path: &Path) -> u32 {
 
 #[test]
 fn only_what_this_key_signed_is_taken() {
-    let folder = CacheFolder::new();
-    let cache = folder.open().unwrap();
+    let dir = CacheDir::new();
+    let cache = dir.open().unwrap();
     let code = |name| cache.path(name, CacheFileKind::Code);
     cache.store("a", b"code of a");
     cache.store("b", b"code of b");
@@ -67,16 +67,15 @@ fn only_what_this_key_signed_is_taken() {
     assert_eq!(content(&cache, "a"), None);
     // Another key.
     cache.store("a", b"code of a");
-    fs::remove_file(folder.path("state/cache.key")).unwrap();
-    assert_eq!(content(&folder.open().unwrap(), "a"), None);
+    fs::remove_file(dir.path("state/cache.key")).unwrap();
+    assert_eq!(content(&dir.open().unwrap(), "a"), None);
 }
 
-/// As where two homes have one `XDG_CACHE_HOME`, each with a key of its own.
+/// For example if two home directories share one `XDG_CACHE_HOME`, each with its own key.
 #[test]
 fn who_has_another_key_has_other_files() {
-    let folder = CacheFolder::new();
-    let homes =
-        ["a", "b"].map(|home| Cache::open(&folder.path("compiled"), &folder.path(&format!("{home}/cache.key"))));
+    let dir = CacheDir::new();
+    let homes = ["a", "b"].map(|home| Cache::open(&dir.path("compiled"), &dir.path(&format!("{home}/cache.key"))));
     let [a, b] = homes.map(Result::unwrap);
     a.store("plugin", b"code of a");
     b.store("plugin", b"code of b");
@@ -89,10 +88,10 @@ fn who_has_another_key_has_other_files() {
 
 #[test]
 fn links_and_files_of_others_are_not_followed() {
-    let folder = CacheFolder::new();
-    let cache = folder.open().unwrap();
+    let dir = CacheDir::new();
+    let cache = dir.open().unwrap();
     cache.store("a", b"code");
-    let (code, elsewhere) = (cache.path("a", CacheFileKind::Code), folder.path("elsewhere"));
+    let (code, elsewhere) = (cache.path("a", CacheFileKind::Code), dir.path("elsewhere"));
     fs::rename(&code, &elsewhere).unwrap();
     symlink(&elsewhere, &code).unwrap();
     assert_eq!(content(&cache, "a"), None, "a link");
@@ -101,36 +100,36 @@ fn links_and_files_of_others_are_not_followed() {
     assert!(content(&cache, "a").is_some());
     fs::set_permissions(&code, fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(content(&cache, "a"), None, "a file that others may read");
-    fs::rename(folder.path("compiled"), folder.path("other")).unwrap();
-    symlink(folder.path("other"), folder.path("compiled")).unwrap();
-    assert!(folder.open().is_err_and(|e| e.to_string().contains("no link")));
+    fs::rename(dir.path("compiled"), dir.path("other")).unwrap();
+    symlink(dir.path("other"), dir.path("compiled")).unwrap();
+    assert!(dir.open().is_err_and(|e| e.to_string().contains("no link")));
 }
 
 #[test]
 fn the_key_is_the_users_alone() {
-    let folder = CacheFolder::new();
-    folder.open().unwrap();
-    let key = folder.path("state/cache.key");
-    assert_eq!((mode(&key), mode(&folder.path("state")), fs::metadata(&key).unwrap().len()), (0o600, 0o700, 32));
+    let dir = CacheDir::new();
+    dir.open().unwrap();
+    let key = dir.path("state/cache.key");
+    assert_eq!((mode(&key), mode(&dir.path("state")), fs::metadata(&key).unwrap().len()), (0o600, 0o700, 32));
     fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
-    assert!(folder.open().is_err_and(|e| e.to_string().contains("only this user may use (mode 0600)")));
+    assert!(dir.open().is_err_and(|e| e.to_string().contains("only this user may use (mode 0600)")));
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    fs::set_permissions(folder.path("state"), fs::Permissions::from_mode(0o755)).unwrap();
-    assert!(folder.open().is_err_and(|e| e.to_string().contains("mode 0700")));
-    fs::set_permissions(folder.path("state"), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(dir.path("state"), fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(dir.open().is_err_and(|e| e.to_string().contains("mode 0700")));
+    fs::set_permissions(dir.path("state"), fs::Permissions::from_mode(0o700)).unwrap();
     fs::write(&key, [1; 31]).unwrap();
-    assert!(folder.open().is_err_and(|e| e.to_string().contains("31 bytes instead of 32")));
+    assert!(dir.open().is_err_and(|e| e.to_string().contains("31 bytes instead of 32")));
     fs::remove_file(&key).unwrap();
     symlink("/dev/zero", &key).unwrap();
-    assert!(folder.open().is_err());
+    assert!(dir.open().is_err());
 }
 
 #[test]
 fn many_that_begin_at_once_have_one_key_and_hurt_nothing() {
-    let folder = CacheFolder::new();
+    let dir = CacheDir::new();
     let keys: Vec<Vec<u8>> = thread::scope(|scope| {
         let open = || {
-            let cache = folder.open().unwrap();
+            let cache = dir.open().unwrap();
             for round in 0..20 {
                 cache.store("shared", format!("code {round}").as_bytes());
                 if let Some(found) = content(&cache, "shared") {
@@ -143,46 +142,46 @@ fn many_that_begin_at_once_have_one_key_and_hurt_nothing() {
         all.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert!(keys.iter().all(|key| *key == keys[0]));
-    let cache = folder.open().unwrap();
+    let cache = dir.open().unwrap();
     cache.store("shared", b"code");
     assert_eq!(content(&cache, "shared").unwrap(), b"code");
 }
 
 #[test]
 fn the_oldest_go_with_what_is_beside_them() {
-    let folder = CacheFolder::new();
-    let cache = folder.open().unwrap();
+    let dir = CacheDir::new();
+    let cache = dir.open().unwrap();
     for number in 0..COMPILED_FILES_MAX + 3 {
         cache.store(&format!("n{number:03}"), b"code");
     }
-    let files = fs::read_dir(folder.path("compiled")).unwrap().count();
+    let files = fs::read_dir(dir.path("compiled")).unwrap().count();
     assert_eq!(files, 2 * COMPILED_FILES_MAX);
 }
 
 #[test]
 fn files_that_are_large_together_go_although_they_are_few() {
-    let folder = CacheFolder::new();
-    let cache = folder.open().unwrap();
+    let dir = CacheDir::new();
+    let cache = dir.open().unwrap();
     for (name, seconds) in [("first", 30), ("second", 20), ("third", 10)] {
         cache.store(name, b"code");
-        let file = fs::File::options().write(true).open(folder.file(&format!("{name}.code")).unwrap()).unwrap();
+        let file = fs::File::options().write(true).open(dir.file(&format!("{name}.code")).unwrap()).unwrap();
         // Without blocks on the disk.
         file.set_len(CACHED_CODE_BYTES_MAX / 3).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
     }
     cache.store("fourth", &[0; 100]);
-    let is_there = |name: &str| folder.file(&format!("{name}.code")).is_some();
+    let is_there = |name: &str| dir.file(&format!("{name}.code")).is_some();
     assert_eq!(["first", "second", "third", "fourth"].map(is_there), [false, true, true, true]);
 }
 
 #[test]
 fn what_is_used_stays() {
-    let (folder, engine) = (CacheFolder::new(), Engine::default());
-    let cache = folder.open().unwrap();
+    let (dir, engine) = (CacheDir::new(), Engine::default());
+    let cache = dir.open().unwrap();
     // A component without anything in it.
     let code = Component::new(&engine, b"\0asm\x0d\0\x01\0").unwrap().serialize().unwrap();
     cache.store("used", &code);
-    let path = folder.file("used.code").unwrap();
+    let path = dir.file("used.code").unwrap();
     let long_ago = std::time::SystemTime::now() - Duration::from_secs(1000);
     fs::File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
     assert!(cache.load(&engine, "used").is_some());
@@ -191,13 +190,13 @@ fn what_is_used_stays() {
     }
     assert!(cache.load(&engine, "used").is_some(), "it is there still");
     cache.store("one more", b"code");
-    assert!(folder.file("n000.code").is_none() && path.exists());
+    assert!(dir.file("n000.code").is_none() && path.exists());
 }
 
 #[test]
 fn refusals_are_remembered_for_less_time_only() {
-    let folder = CacheFolder::new();
-    let cache = folder.open().unwrap();
+    let dir = CacheDir::new();
+    let cache = dir.open().unwrap();
     let failure = CompileFailure { kind: Kind::Plugin, words: "takes too long".into(), lasting: true };
     cache.refuse("a", &failure, Duration::from_secs(2));
     assert!(
@@ -211,7 +210,7 @@ fn refusals_are_remembered_for_less_time_only() {
     assert_eq!(minutes(&cache), 60, "as long as it is kept");
     assert_eq!(cache.refused("a", Duration::from_secs(3)), None, "with more time it is tried again");
     assert_eq!(cache.refused("b", Duration::from_secs(2)), None);
-    let file = File::options().write(true).open(folder.file("a.refused").unwrap()).unwrap();
+    let file = File::options().write(true).open(dir.file("a.refused").unwrap()).unwrap();
     let ago = |seconds: u64| std::time::SystemTime::now() - Duration::from_secs(seconds);
     file.set_modified(ago(1_790)).unwrap();
     assert!((30..=31).contains(&minutes(&cache)), "{}", minutes(&cache));

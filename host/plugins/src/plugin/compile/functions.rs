@@ -1,8 +1,8 @@
-//! Code of single functions that is kept from one compilation to the next.
+//! Code of single functions, stored from one compilation to the next.
 //!
-//! Components of Python and JavaScript consist of a large runtime, whose code is the same in all of them, and of its memory,
-//! which is not. Compiling the runtime takes 10 s and more; with its functions at hand it is mostly copied. They are kept in one
-//! file for each runtime, beside the code of whole components and as they are (`cache`).
+//! Components of Python and JavaScript consist of a large runtime, whose code is the same in all of them, and of its memory, which differs.
+//! Compiling the runtime takes 10 s and more; with stored functions it is mostly copied. They are in one file per runtime, next to the code
+//! of components and protected in the same way (`cache`).
 
 use crate::limits::FUNCTIONS_KEPT_BYTES_MAX;
 use crate::plugin::cache::DigestBytes;
@@ -15,19 +15,19 @@ use std::sync::{Mutex, PoisonError};
 use wasmparser::{Parser, Payload};
 use wasmtime::CacheStore;
 
-/// Functions are kept of modules whose code has at least as many bytes; a smaller one is compiled sooner than they are read.
+/// Minimum code size in bytes of modules whose functions are stored; a smaller one is compiled faster than they are read.
 const MODULE_BYTES_MIN: usize = 256 << 10;
-/// A file is written anew when more than one in so many bytes is missing from it.
+/// A file is rewritten when more than one in this many bytes is missing from it.
 const MISSING_PART: usize = 8;
-/// What stands before each function: its key and its length.
+/// Bytes before each function: its key and its length.
 const HEAD_BYTES: usize = 36;
 
-/// What names the large modules within a component: a digest of their code. `None`: there is none.
+/// The digest of the code of all large modules within a component; `None` if there are none.
 pub fn runtime(component: &[u8]) -> Option<DigestBytes> {
     let mut digest = Sha256::new();
     let mut is_large = false;
     for payload in Parser::new(0).parse_all(component) {
-        // What cannot be read is refused where it is compiled.
+        // Unreadable bytes are rejected by the compilation.
         if let Payload::CodeSectionStart { range, .. } = payload.ok()?
             && range.len() >= MODULE_BYTES_MIN
         {
@@ -38,7 +38,7 @@ pub fn runtime(component: &[u8]) -> Option<DigestBytes> {
     is_large.then(|| digest.finalize().into())
 }
 
-/// The functions that were there before, and those that are made.
+/// The stored functions, and new ones.
 pub struct CompiledFunctions {
     kept: Vec<u8>,
     places: HashMap<[u8; 32], Range<usize>>,
@@ -46,7 +46,7 @@ pub struct CompiledFunctions {
 }
 
 impl CompiledFunctions {
-    /// Reads what [`CompiledFunctions::written`] wrote. What is damaged is left out.
+    /// Reads the output of [`CompiledFunctions::written`]. Damaged entries are dropped.
     pub fn read(kept: Vec<u8>) -> CompiledFunctions {
         let mut places = HashMap::new();
         let mut offset = 0;
@@ -62,7 +62,7 @@ impl CompiledFunctions {
         CompiledFunctions { kept, places, made: Mutex::default() }
     }
 
-    /// What is to be kept for the next time, where that is not what was kept before.
+    /// Returns the functions to store, if they differ from the stored ones.
     pub fn written(&self) -> Option<Vec<u8>> {
         let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let missing: usize = made.iter().map(|(key, code)| key.len() + 4 + code.len()).sum();

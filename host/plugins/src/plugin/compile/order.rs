@@ -1,4 +1,4 @@
-//! What the process that compiles is told, and how it obeys.
+//! The order to the process that compiles, and its execution.
 
 use super::functions::CompiledFunctions;
 use crate::child::limits::{self, Limits};
@@ -17,22 +17,22 @@ use std::time::Duration;
 
 /// The name of the command.
 const COMMAND: &str = "compile-component";
-/// Exit code: the component is refused; why stands on standard error.
+/// Exit code: the component was rejected; the reason is on standard error.
 pub const EXIT_REFUSED: i32 = 3;
 /// Exit code: this program would make code under another key.
 pub const EXIT_OTHER_CODE: i32 = 4;
 /// Exit code of wrong arguments: a program that does not know the command.
 pub const EXIT_USAGE: i32 = 2;
 
-/// What is to be compiled, and under which limits.
+/// What to compile, and the limits.
 pub struct CompileOrder {
-    /// What code is wanted.
+    /// The kind of code.
     pub kind: CodeKind,
     /// The key of that code.
     pub key: String,
-    /// How long it may take.
+    /// Maximum duration.
     pub time_max: Duration,
-    /// How many bytes of functions, kept before, stand before the component in the input; `None`: functions are not kept.
+    /// Bytes of stored functions before the component in the input; `None` if functions are not stored.
     pub functions: Option<usize>,
 }
 
@@ -113,7 +113,7 @@ pub fn obey(arguments: &CompileArguments) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
-            // Where nobody listens any more, there is nobody to tell.
+            // Nothing more can be done if standard error is closed.
             let _ = write!(io::stderr(), "{error:#}");
             Ok(exit(EXIT_REFUSED))
         }
@@ -124,7 +124,7 @@ fn exit(code: i32) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(1))
 }
 
-/// Words for the command line and back.
+/// Conversion to and from command line arguments.
 impl Metering {
     const WORDS: [(Metering, &str); 3] =
         [(Metering::None, "none"), (Metering::Epochs, "epochs"), (Metering::Fuel, "fuel")];

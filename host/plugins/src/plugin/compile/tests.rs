@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
-/// Runs a shell script in place of the program that compiles.
+/// Runs a shell script instead of the compiler.
 fn ended(script: &str, time_max: Duration) -> Result<Vec<u8>, String> {
-    let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("program");
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("program");
     fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
     let kind = CodeKind { metering: Metering::Epochs, stack_bytes_max: 1 << 20, compact: false };

@@ -144,7 +144,7 @@ impl EngineLimit {
             }
             EngineLimit::Handles => too_many_handles(limits),
             EngineLimit::CoreInstances => {
-                let what = format!("it is made of more than {} core instances", limits.instances_max);
+                let what = format!("it has more than {} core instances", limits.instances_max);
                 (Trap::Instances, what, "Raise `limits.instances` of the stage.")
             }
             EngineLimit::Memories => too_many("memory"),

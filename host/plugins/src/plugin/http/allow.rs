@@ -23,7 +23,7 @@ impl Host {
             return Err(format!("names a scheme; a grant covers http and https alike: write \"{host}\""));
         }
         if let Some((host, _)) = text.split_once('/') {
-            return Err(format!("names a path; a grant covers the whole host: write \"{host}\""));
+            return Err(format!("names a path; a grant covers the complete host: write \"{host}\""));
         }
         if let Some((_, host)) = text.split_once('@') {
             return Err(format!("names a user; write \"{host}\""));
@@ -227,7 +227,7 @@ mod tests {
     fn mistakes_in_a_grant_are_named() {
         for (host, words) in [
             ("https://a.org/v1", "names a scheme; a grant covers http and https alike: write \"a.org\""),
-            ("a.org/v1", "names a path; a grant covers the whole host: write \"a.org\""),
+            ("a.org/v1", "names a path; a grant covers the complete host: write \"a.org\""),
             ("me@a.org", "names a user; write \"a.org\""),
             ("a.org:", "has the port ``"),
             ("a.org:0", "has the port `0`"),

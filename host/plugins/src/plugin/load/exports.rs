@@ -73,16 +73,16 @@ pub struct Exports<'a> {
     pub file: &'a Path,
     /// The component.
     pub component: &'a Component,
-    /// Its type.
+    /// The type of the interface.
     pub ty: &'a types::Component,
     /// The interface's name: `millstream:plugin/transformer@0.1.0`.
     pub interface: &'a str,
-    /// The interface beside it with which it takes over states of its other versions, where it has one.
+    /// The additional interface that migrates state of other versions, if it has one.
     pub migrator: Option<&'a str>,
 }
 
 impl Exports<'_> {
-    /// The functions of its world. An error where one is missing or has another type.
+    /// Returns the functions of its world. Fails if one is missing or has another type.
     pub fn calls(&self) -> Result<Calls> {
         Ok(match ours(self.interface).map(|(interface, _)| interface) {
             Some("transformer") => {

@@ -7,8 +7,8 @@ use crate::plugin::world::World;
 use millstream_base::shown::printable;
 use std::fmt::Write as _;
 
-/// The harmless part of WASI 0.2, by package. What stands behind it is virtual: clocks show the batch time, random numbers
-/// are seeded, output goes to the log, and there is no folder to open.
+/// The harmless part of WASI 0.2, by package. Its implementation is virtual: clocks show the batch time, random numbers are seeded, output
+/// goes to the log, and there is no directory to open.
 const WASI: [(&str, &[&str]); 5] = [
     (
         "cli",
@@ -37,22 +37,22 @@ const HTTP: (&str, &[&str]) = ("http", &["types", "outgoing-handler"]);
 /// The versions of WASI that this host has.
 const WASI_SERIES: &str = "0.2.";
 
-/// Why an import is refused.
+/// Why an import is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImportRefusal {
     /// It needs a grant of HTTP.
     NeedsHttp,
-    /// It is of a version of our interface that this host does not speak.
+    /// It belongs to a version of our interface that this host does not support.
     NewerInterface,
     /// It is offered in world `update` only.
     ForUpdate(World),
     /// It is offered in worlds `source` and `sink` only.
     ForEnds(World),
-    /// Nobody is offered it.
+    /// It is never offered.
     NotOffered,
 }
 
-/// Whether a plugin of this world may have an import. The world is not known where it exports none of ours.
+/// Whether a plugin of this world may have an import. The world is unknown if the plugin exports none of ours.
 pub fn offered(name: &str, world: Option<World>, options: &LoadOptions) -> Result<(), ImportRefusal> {
     if let Some((interface, version)) = ours(name) {
         return match (release(version), world) {
@@ -74,7 +74,7 @@ pub fn offered(name: &str, world: Option<World>, options: &LoadOptions) -> Resul
     }
 }
 
-/// Checks all imports. The error goes on after the name of the plugin, and says what to do.
+/// Checks all imports. The error follows the plugin's name, and says what to do.
 pub fn check(imports: &[String], world: Option<World>, options: &LoadOptions) -> Result<(), String> {
     let refused = imports.iter().filter_map(|name| Some((name.as_str(), offered(name, world, options).err()?)));
     let refused: Vec<(&str, ImportRefusal)> = refused.collect();
@@ -118,7 +118,7 @@ fn words(refused: &[(&str, ImportRefusal)]) -> String {
     all.join("\n  It also ")
 }
 
-/// All that is offered.
+/// Lists all offered imports.
 fn list() -> String {
     let mut list = format!("{} of millstream:plugin@{VERSION}", OFFERED.join(", "));
     for (package, interfaces) in WASI {
@@ -127,9 +127,9 @@ fn list() -> String {
     list + " of WASI 0.2; wasi:http with a grant."
 }
 
-/// What a plugin asks for, in words; a phrase for each kind of import.
+/// Describes the permissions that imports request, one phrase per kind of import.
 pub fn in_words(imports: &[String]) -> Vec<&'static str> {
-    /// Words, and which imports they are for.
+    /// A phrase, and the imports that it covers.
     type Kind = (&'static str, fn(&str) -> bool);
     let kinds: [Kind; 12] = [
         ("the log", |name| is_ours(name, "log")),

@@ -7,7 +7,7 @@ use wasmparser::{
     TypeBounds,
 };
 
-/// The bytes with which `wasmparser` tells types and declarations apart; see `Binary.md` of the component model.
+/// The bytes with which `wasmparser` distinguishes types and declarations; see `Binary.md` of the component model.
 const COMPONENT: u8 = 0x41;
 const INSTANCE: u8 = 0x42;
 const DECLARE_CORE_TYPE: u8 = 0x00;
@@ -87,7 +87,7 @@ fn declaration(reader: &mut BinaryReader<'_>, size: &mut Size, depth: u64) -> Re
         }
         DECLARE_EXPORT => {
             reader.read::<ComponentExternName<'_>>()?;
-            // A resource that an import brings along is made by the host.
+            // The host creates the resources of imports.
             return Ok(matches!(reader.read::<ComponentTypeRef>()?, ComponentTypeRef::Type(TypeBounds::Eq(_))));
         }
         other => {

@@ -30,7 +30,7 @@ pub fn offered(component: &[u8], function: &str) -> Result<Vec<u8>> {
     Ok(made)
 }
 
-/// How many of each there are in a component, but for those of components within it.
+/// Number of parts of each kind in a component, without nested components.
 #[derive(Default)]
 struct ItemCounts {
     modules: u32,

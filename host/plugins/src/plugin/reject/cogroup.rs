@@ -6,7 +6,7 @@ use crate::plugin::groups::{Cogrouped, Cogroups};
 use crate::plugin::search::TriedRows;
 use arrow::array::UInt32Array;
 use arrow::compute::{concat_batches, take_record_batch};
-use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::context::CallContext;
 use millstream_base::error::{Error, Result};
 use std::ops::Range;
@@ -25,7 +25,7 @@ pub fn cogroup(
         let count = part.inputs.iter().map(|(rows, _)| rows.num_rows()).sum();
         trials.call(count, |attempts| attempts.cogroup(context, &part))
     })?;
-    let mut rejections: Vec<Vec<RefusedRow>> = groups.inputs.iter().map(|_| Vec::new()).collect();
+    let mut rejections: Vec<Vec<RejectedRow>> = groups.inputs.iter().map(|_| Vec::new()).collect();
     let mut pieces = Vec::new();
     for (range, piece) in found.good {
         for (input, refused) in piece.rejections.into_iter().enumerate() {
@@ -43,15 +43,15 @@ pub fn cogroup(
     Ok(Cogrouped { rows, rejections })
 }
 
-/// What a group gives with its good rows, if there are some; the others are refused. Each call has the rows that are known
-/// to be good, too, so that the last one that succeeded had all of them.
+/// Calls a group with its good rows, if there are any; the others are rejected. Each call includes the rows known to be good, so that the
+/// last successful one had all of them.
 fn guilty_group(
     trials: &mut Trials<'_>,
     story: RowFailure,
     context: CallContext,
     groups: &Cogroups,
     group: usize,
-    rejections: &mut [Vec<RefusedRow>],
+    rejections: &mut [Vec<RejectedRow>],
 ) -> Result<Option<arrow::array::RecordBatch>> {
     let rows: Vec<(usize, u32)> = groups.all_rows_of(group).collect();
     trials.bound(rows.len());
@@ -75,13 +75,13 @@ fn guilty_group(
     })?;
     for refusal in trials.refusals(&mut found, |row| row as u32) {
         let (input, row) = rows[refusal.row as usize];
-        rejections[input].push(RefusedRow { row, ..refusal });
+        rejections[input].push(RejectedRow { row, ..refusal });
     }
     let Some((piece, counters)) = last else { return Ok(None) };
     trials.attempts.counters().merge(context.batch, counters.snapshot());
     for (input, refused) in piece.rejections.into_iter().enumerate() {
         let of_input: Vec<u32> = good.iter().filter(|(of, _)| *of == input).map(|(_, row)| *row).collect();
-        let place = |refusal: RefusedRow| Some(RefusedRow { row: *of_input.get(refusal.row as usize)?, ..refusal });
+        let place = |refusal: RejectedRow| Some(RejectedRow { row: *of_input.get(refusal.row as usize)?, ..refusal });
         rejections[input].extend(refused.into_iter().filter_map(place));
     }
     Ok(Some(piece.rows))
@@ -100,7 +100,7 @@ impl Cogroups {
         Cogroups { keys: self.keys.slice(groups.start, groups.len()), inputs: inputs.collect() }
     }
 
-    /// One of the groups with some of its rows, by input and place among all rows of it.
+    /// One group with some of its rows, by input and index among all rows of the input.
     fn with_rows(&self, group: usize, rows: &[(usize, u32)]) -> Result<Cogroups> {
         let taken = self.inputs.iter().enumerate().map(|(input, (all, _))| {
             let places: UInt32Array =
@@ -111,14 +111,14 @@ impl Cogroups {
         Ok(Cogroups { keys: self.keys.slice(group, 1), inputs: taken.collect::<Result<_>>()? })
     }
 
-    /// The places of a group's rows in an input.
+    /// The indexes of a group's rows in an input.
     fn rows_of(&self, input: usize, group: usize) -> Range<usize> {
         let ends = self.inputs.get(input).map(|(_, ends)| ends.values().as_ref()).unwrap_or_default();
         let end = |group: usize| ends.get(group).map_or(0, |end: &u32| *end as usize);
         group.checked_sub(1).map_or(0, end)..end(group)
     }
 
-    /// The rows of a group, by input and place.
+    /// The rows of a group, by input and index.
     fn all_rows_of(&self, group: usize) -> impl Iterator<Item = (usize, u32)> {
         (0..self.inputs.len()).flat_map(move |input| self.rows_of(input, group).map(move |row| (input, row as u32)))
     }

@@ -7,7 +7,7 @@ use crate::plugin::groups::{DueTimes, Groups, TimerChange, Updated};
 use crate::plugin::search::TriedRows;
 use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, take};
-use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::context::CallContext;
 use millstream_base::error::{Error, Result};
 use std::ops::Range;
@@ -38,15 +38,15 @@ pub fn update(
     joined(pieces, refused, (groups, schemas))
 }
 
-/// Calls a group with its good rows; the others are refused. Each call has the rows that are known to be good, too, so that
-/// the last one that succeeded had all of them.
+/// Calls a group with its good rows; the others are rejected. Each call includes the rows known to be good, so that the last successful one
+/// had all of them.
 fn guilty_group(
     trials: &mut Trials<'_>,
     story: RowFailure,
     context: CallContext,
     of: (&Groups, &Schemas),
     group: usize,
-    refused: &mut Vec<RefusedRow>,
+    refused: &mut Vec<RejectedRow>,
 ) -> Result<Updated> {
     let (groups, _) = of;
     let rows = groups.rows_of(group);
@@ -72,11 +72,11 @@ fn guilty_group(
     refused.extend(trials.refusals(&mut found, |row| (rows.start + row) as u32));
     let Some((updated, counters)) = last else { return without_rows(trials, context, of, group) };
     trials.attempts.counters().merge(context.batch, counters.snapshot());
-    let place = |refusal: RefusedRow| Some(RefusedRow { row: *good.get(refusal.row as usize)?, ..refusal });
+    let place = |refusal: RejectedRow| Some(RejectedRow { row: *good.get(refusal.row as usize)?, ..refusal });
     Ok(Updated { rejections: updated.rejections.into_iter().filter_map(place).collect(), ..updated })
 }
 
-/// A group of which no row is left: it is called if it would be called without rows, or left alone.
+/// A group without rows: it is called if it would be called without rows, otherwise left unchanged.
 fn without_rows(
     trials: &mut Trials<'_>,
     context: CallContext,
@@ -108,8 +108,8 @@ fn without_rows(
     })
 }
 
-/// Puts pieces together, each with the number of its first group; their refusals have places among all rows already.
-fn joined(pieces: Vec<(usize, Updated)>, mut rejections: Vec<RefusedRow>, of: (&Groups, &Schemas)) -> Result<Updated> {
+/// Joins pieces, each with the number of its first group; their rejections already have indexes among all rows.
+fn joined(pieces: Vec<(usize, Updated)>, mut rejections: Vec<RejectedRow>, of: (&Groups, &Schemas)) -> Result<Updated> {
     let (groups, schemas) = of;
     let (mut states, mut kept, mut output) = (Vec::new(), Vec::new(), Vec::new());
     let (mut timers, mut untouched, mut emptied) = (Vec::new(), Vec::new(), Vec::new());
@@ -126,7 +126,7 @@ fn joined(pieces: Vec<(usize, Updated)>, mut rejections: Vec<RefusedRow>, of: (&
     }
     rejections.sort_by_key(|refusal| refusal.row);
     Ok(Updated {
-        // As the old ones are described: they have nulls where a key had none.
+        // With the schema of the old states, which are null for new keys.
         states: concat_batches(groups.states.schema_ref(), &states).map_err(Error::arrow)?,
         kept: BooleanArray::from_iter(kept),
         output: concat_batches(&schemas.output, &output).map_err(Error::arrow)?,
@@ -164,14 +164,14 @@ impl Groups {
         }
     }
 
-    /// One of the groups with some of its rows, whose places are among all rows.
+    /// One group with some of its rows, by index among all rows.
     fn with_rows(&self, group: usize, rows: &[u32]) -> Result<Groups> {
         let taken = taken(&self.rows, rows.to_vec())?;
         let ends = UInt32Array::from(vec![rows.len() as u32]);
         Ok(Groups { rows: taken, ends, ..self.whole(group..group + 1) })
     }
 
-    /// The places of a group's rows.
+    /// The indexes of a group's rows.
     pub(super) fn rows_of(&self, group: usize) -> Range<usize> {
         let end = |group: usize| self.ends.values().get(group).map_or(0, |end| *end as usize);
         group.checked_sub(1).map_or(0, end)..end(group)
@@ -189,7 +189,7 @@ impl Groups {
     }
 }
 
-/// Some of the rows, also where the plugin reads none of their columns.
+/// Takes some of the rows, even if the plugin reads none of their columns.
 pub(super) fn taken(rows: &RecordBatch, places: Vec<u32>) -> Result<RecordBatch> {
     let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
     let places = UInt32Array::from(places);

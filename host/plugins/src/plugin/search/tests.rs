@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::ops::Range;
 
-/// Searches, where a call on rows fails as `fails` says; also returns the calls, in order.
+/// Searches with a call that fails as `fails` says; also returns the calls, in order.
 fn searched(rows: usize, fails: impl Fn(Range<usize>) -> bool) -> (SearchResult<(), Range<usize>>, Vec<Range<usize>>) {
     bounded(rows, usize::MAX, fails)
 }
@@ -28,7 +28,7 @@ fn bounded(
     (found, calls)
 }
 
-/// What was found are all rows, each once, in order, and a guilty row failed in a call of its own.
+/// Checks that the result has all rows, each once and in order, and that each failing row failed in a call of its own.
 fn check_whole(rows: usize, found: &SearchResult<(), Range<usize>>) {
     let mut all: Vec<Range<usize>> = found.good.iter().map(|(range, ())| range.clone()).collect();
     assert!(all.is_sorted_by_key(|range| range.start));
@@ -94,7 +94,7 @@ fn guilty_rows_are_found_wherever_they_are() {
         let mut poison = BTreeSet::new();
         let mut bad = false;
         for row in 0..rows {
-            // Rows come alone, or guilty ones stand together.
+            // Failing rows are isolated, or clustered.
             if !clustered || random.below(8) == 0 {
                 bad = random.below(100) < share;
             }
@@ -110,7 +110,7 @@ fn guilty_rows_are_found_wherever_they_are() {
     }
 }
 
-/// Rows that are too many together are all kept; those that are guilty as well are found among them.
+/// Rows that are only too many together are all kept; failing ones are found among them.
 #[test]
 fn rows_that_only_fail_together_all_survive() {
     let mut random = Random(12);
@@ -126,7 +126,7 @@ fn rows_that_only_fail_together_all_survive() {
     }
 }
 
-/// Failures without sense, as of a plugin that is no function of its rows: nothing is lost, and it ends.
+/// Random failures, as of a plugin that is not a function of its rows: nothing is lost, and the search ends.
 #[test]
 fn a_call_that_fails_as_it_likes_loses_no_row() {
     let random = std::cell::RefCell::new(Random(13));

@@ -1,10 +1,10 @@
-//! Whole calls, into guests that behave and guests that do not.
+//! Complete calls, of guests that behave and guests that do not.
 
 use super::hand::{self, Body, Image};
 use crate::plugin::{Caller, Cogroups, Groups, LoadOptions, Plugin, StageUse};
 use arrow::array::*;
 use arrow::datatypes::{DataType, Field, Schema};
-use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::context::CallContext;
 use millstream_base::error::{Error, Kind};
 use millstream_base::ids::{BatchId, BatchTime};
@@ -16,8 +16,8 @@ const CONTEXT: CallContext = CallContext { batch: BatchId(12), time: BatchTime(1
 const TEXT: u32 = 3;
 
 fn load(component: &[u8]) -> Plugin {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("hand.wasm");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("hand.wasm");
     std::fs::write(&file, component).unwrap();
     hand::host().load(&file, &LoadOptions::default()).unwrap()
 }
@@ -57,7 +57,7 @@ fn a_call_returns_rows_and_refused_rows() {
     let processed = caller(&guest, InstanceSpec::Batch).process(CONTEXT, &rows()).unwrap();
     let expected: ArrayRef = Arc::new(StringArray::from(vec![Some("ab"), None, Some("c")]));
     assert_eq!(processed.rows.column(0), &expected);
-    assert_eq!(processed.rejections, [RefusedRow::new(1, "odd")]);
+    assert_eq!(processed.rejections, [RejectedRow::new(1, "odd")]);
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn cogroup_checks_every_part() {
     let cogrouped = caller.cogroup(CONTEXT, &groups(&[0, 2])).unwrap();
     assert_eq!(
         (cogrouped.rows.num_rows(), &cogrouped.rejections[..]),
-        (1, &[vec![], vec![RefusedRow::new(1, "odd")]][..])
+        (1, &[vec![], vec![RejectedRow::new(1, "odd")]][..])
     );
     let message =
         |counts: &[usize], caller: &mut Caller| caller.cogroup(CONTEXT, &groups(counts)).map(drop).unwrap_err();

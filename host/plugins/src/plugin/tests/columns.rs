@@ -8,7 +8,7 @@ use arrow::array::*;
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimeUnit};
 use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{DictionaryHandling, IpcWriteOptions, StreamWriter};
-use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::batch::rejected::RejectedRow;
 use std::sync::Arc;
 
 /// Every type of column, with nulls, long enough that bitmaps have several bytes.
@@ -31,7 +31,7 @@ fn all_types(rows: usize) -> RecordBatch {
     RecordBatch::try_from_iter(columns).unwrap()
 }
 
-/// What a guest that returns its input would hand back.
+/// The output of a guest that returns its input.
 fn echoed(lowered: &Lowered, rows: usize) -> BatchOut {
     let columns = lowered.columns().into_iter().map(|column| ColumnOut {
         validity: column.validity.map(<[u8]>::to_vec),
@@ -181,7 +181,7 @@ fn refused_rows_must_exist_and_come_once() {
         |rows: &[u32]| rows.iter().map(|row| Rejection { row: *row, reason: "odd\u{1b}[1m".into() }).collect();
     assert_eq!(
         lift::rejections(3, refused(&[2, 0])).unwrap(),
-        [RefusedRow::new(2, "odd [1m"), RefusedRow::new(0, "odd [1m")]
+        [RejectedRow::new(2, "odd [1m"), RejectedRow::new(0, "odd [1m")]
     );
     assert!(lift::rejections(3, refused(&[3])).unwrap_err().contains("row 3 is rejected, but only 3 rows"));
     assert!(lift::rejections(3, refused(&[1, 0, 1])).unwrap_err().contains("row 1 is rejected twice"));

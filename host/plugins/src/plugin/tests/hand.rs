@@ -11,7 +11,7 @@ use wit_parser::Resolve;
 
 const DATA_AT: u32 = 1024;
 
-/// What a function does.
+/// The body of a function.
 #[derive(Clone, Copy)]
 pub enum Body {
     /// Returns the record at this address.
@@ -22,11 +22,11 @@ pub enum Body {
     Panic(u32, u32),
     /// Never ends.
     Loop,
-    /// Asks for this many pages of memory, and traps if it gets none.
+    /// Grows memory by this many pages, and traps if that fails.
     Grow(i32, u32),
-    /// Copies memory over itself for ever.
+    /// Copies memory over itself in an endless loop.
     Copy,
-    /// Asks for this many elements of its table, and traps if it gets none.
+    /// Grows its table by this many elements, and traps if that fails.
     GrowTable(i32, u32),
     /// Calls itself as often as the number at the first address says; returns the record at the second.
     Recurse(u32, u32),
@@ -36,7 +36,7 @@ pub enum Body {
     Once(u32, u32),
 }
 
-/// The bytes that a guest's memory holds from the start.
+/// The initial bytes of a guest's memory.
 #[derive(Default)]
 pub struct Image(Vec<u8>);
 
@@ -49,7 +49,7 @@ impl Image {
         at
     }
 
-    /// Puts 32-bit words.
+    /// Writes 32-bit words.
     pub fn words(&mut self, words: &[u32]) -> u32 {
         self.put(&words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>())
     }
@@ -59,7 +59,7 @@ impl Image {
         [self.put(bytes), u32::try_from(bytes.len()).unwrap()]
     }
 
-    /// A schema record of nullable columns; types by their place in `types.data-type`.
+    /// A schema record of nullable columns; types by their index in `types.data-type`.
     pub fn schema(&mut self, columns: &[(&str, u32)]) -> [u32; 2] {
         let mut words = Vec::new();
         for (name, kind) in columns {
@@ -95,7 +95,7 @@ impl Image {
         words
     }
 
-    /// A successful result of `process` with one column and the refused rows.
+    /// A successful result of `process` with one column and the rejected rows.
     pub fn output(&mut self, rows: u32, column: &[u32], refused: &[u32]) -> Body {
         let columns = self.words(column);
         let reason = self.list(b"odd");
@@ -104,14 +104,14 @@ impl Image {
         Body::Return(self.words(&[0, rows, columns, 1, rejections[0], rejections[1]]))
     }
 
-    /// An error result: `config`, `input` or `internal` by its place.
+    /// An error result: `config`, `input` or `internal` by its index.
     pub fn error(&mut self, case: u32, words: &str) -> Body {
         let words = self.list(words.as_bytes());
         Body::Return(self.words(&[1, case, words[0], words[1]]))
     }
 }
 
-/// A host that keeps no compiled code, so that tests leave none behind.
+/// A host without a cache of compiled code, so that tests leave nothing on disk.
 pub fn host() -> PluginHost {
     PluginHost::without_cache()
 }
@@ -120,8 +120,8 @@ pub fn host() -> PluginHost {
 pub fn of_world(world: &str, image: &Image, functions: &[(&str, Body)]) -> Vec<u8> {
     let mut resolve = Resolve::default();
     // A test of the crate above uses this file as well.
-    let folders = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
-    let wit = folders.map(|folder| folder.join("wit")).find(|wit| wit.is_dir()).unwrap();
+    let dirs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let wit = dirs.map(|dir| dir.join("wit")).find(|wit| wit.is_dir()).unwrap();
     let (package, _) = resolve.push_dir(wit).unwrap();
     component(&resolve, package, world, VERSION, image, functions)
 }

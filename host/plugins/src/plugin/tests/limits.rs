@@ -27,8 +27,8 @@ fn context(batch: u64) -> CallContext {
 }
 
 fn load(component: &[u8], metering: Metering, stack_bytes_max: u64) -> Plugin {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("hand.wasm");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("hand.wasm");
     std::fs::write(&file, component).unwrap();
     let options = LoadOptions { metering, stack_bytes_max, ..LoadOptions::default() };
     hand::host().load(&file, &options).unwrap()
@@ -156,7 +156,7 @@ fn tables_and_memory_have_limits_also_from_the_start() {
     let error = failure(&mut enough, 1);
     let words = "its tables need more elements than their limit of 5000";
     assert!(error.message.contains(words), "all elements count: {error}");
-    // The hand-made module has half a MiB of memory from the start, and one table.
+    // The handwritten module has half a MiB of memory from the beginning, and one table.
     for (limits, words) in [
         (PluginLimits { memory_bytes_max: 1 << 18, ..limits() }, "it needs more memory than its limit of 256 KiB"),
         (PluginLimits { instances_max: 0, ..limits() }, "made of more than 0 core instances"),
@@ -193,7 +193,7 @@ fn a_long_text_is_cut_before_the_host_looks_at_it() {
     );
     assert!(error.message.len() < 10_000, "{} bytes", error.message.len());
     assert!(error.message.contains("…"), "{error}");
-    // A text beyond the guest's memory ends the call.
+    // A string beyond the guest's memory ends the call.
     let beyond = hand::transform(TEXT, |_| Body::Panic(8 << 16, 1));
     let error = failure(&mut caller(&load(&beyond, Metering::Epochs, 1 << 20), limits(), InstanceSpec::Batch), 1);
     assert!(error.message.contains("out of bounds"), "{error}");
@@ -201,7 +201,7 @@ fn a_long_text_is_cut_before_the_host_looks_at_it() {
 
 #[test]
 fn a_large_stack_is_used_where_the_thread_has_one_and_overflows_without_harm() {
-    // What one level of the recursion takes is not known; the least depth that overflows 1 MiB tells.
+    // The stack size of one recursion level is unknown; the smallest depth that overflows 1 MiB shows it.
     let component = |depth: u32| hand::transform(TEXT, |image| Body::Recurse(image.words(&[depth]), well(image)));
     let call = |depth: u32, stack_bytes_max: u64| {
         let limits = PluginLimits { stack_bytes_max, time_max: Duration::ZERO, ..limits() };

@@ -15,8 +15,8 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 fn error_of(name: &str, bytes: &[u8]) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join(name);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join(name);
     fs::write(&file, bytes).unwrap();
     let error = hand::host().load(&file, &LoadOptions::default()).map(drop).unwrap_err();
     assert!(error.message.contains(name), "the file is named: {error}");
@@ -80,18 +80,18 @@ fn imports_that_are_not_offered_are_named() {
 }
 
 #[test]
-fn folders_are_looked_into() {
-    let folder = tempfile::tempdir().unwrap();
+fn dirs_are_looked_into() {
+    let dir = tempfile::tempdir().unwrap();
     let host = hand::host();
     let load = |path: &Path| host.load(path, &LoadOptions::default()).map(drop).map_err(|error| error.message);
-    let missing = folder.path().join("missing");
+    let missing = dir.path().join("missing");
     assert!(load(&missing).unwrap_err().contains(&format!("plugin not found at {}", missing.display())));
-    assert!(load(folder.path()).unwrap_err().contains("it has no Cargo.toml"));
-    fs::write(folder.path().join("Cargo.toml"), "[package]\nname = \"split-words\"\n").unwrap();
-    let message = load(folder.path()).unwrap_err();
-    assert!(message.contains(&format!("Run `millstream build {}`", folder.path().display())), "{message}");
-    fs::write(folder.path().join("split-words.wasm"), identity()).unwrap();
-    load(folder.path()).unwrap();
+    assert!(load(dir.path()).unwrap_err().contains("it has no Cargo.toml"));
+    fs::write(dir.path().join("Cargo.toml"), "[package]\nname = \"split-words\"\n").unwrap();
+    let message = load(dir.path()).unwrap_err();
+    assert!(message.contains(&format!("Run `millstream build {}`", dir.path().display())), "{message}");
+    fs::write(dir.path().join("split-words.wasm"), identity()).unwrap();
+    load(dir.path()).unwrap();
 }
 
 #[test]
@@ -101,8 +101,8 @@ fn descriptions_are_checked() {
         let body = make(&mut image);
         let guest =
             hand::of_world("transform", &image, &[("transformer#describe", body), ("transformer#process", Body::Trap)]);
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("hand.wasm");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("hand.wasm");
         fs::write(&file, guest).unwrap();
         let plugin = hand::host().load(&file, &LoadOptions::default()).unwrap();
         assert_eq!(plugin.world(), World::Transform);
@@ -126,11 +126,11 @@ fn descriptions_are_checked() {
 
 #[test]
 fn compiled_code_is_kept_and_damage_is_noticed() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("hand.wasm");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("hand.wasm");
     fs::write(&file, identity()).unwrap();
-    let compiled = folder.path().join("cache").join("compiled");
-    let key = folder.path().join("state").join("cache.key");
+    let compiled = dir.path().join("cache").join("compiled");
+    let key = dir.path().join("state").join("cache.key");
     let load = || {
         let loader = Loader::new(Some(Cache::open(&compiled, &key).unwrap()));
         loader.load(&file, &LoadOptions::default()).unwrap().cached
@@ -157,10 +157,10 @@ fn compiled_code_is_kept_and_damage_is_noticed() {
 
 #[test]
 fn what_nobody_uses_any_more_is_not_kept() {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let loader = Loader::new(None);
     let version = |number: u8| {
-        let file = folder.path().join("hand.wasm");
+        let file = dir.path().join("hand.wasm");
         let mut component = identity();
         // A custom section without a name, whose content differs.
         component.extend([0, 2, 0, number]);

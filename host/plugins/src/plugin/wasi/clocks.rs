@@ -1,5 +1,5 @@
-//! Virtual clocks, and waiting on them. The wall clock shows the batch time. The monotonic clock begins at 0 in each call,
-//! moves on a little with each reading, so that loops which wait for time to pass end, and jumps where a plugin sleeps.
+//! Virtual clocks, and waiting on them. The wall clock shows the batch time. The monotonic clock begins at 0 in each call. It advances a
+//! little with each reading, so that loops that wait for time to pass end, and jumps when a plugin sleeps.
 
 use super::Wasi;
 use super::waiting::wait;
@@ -13,7 +13,7 @@ use wasmtime_wasi::p2::bindings::io::poll::{Host as Polls, HostPollable as Polls
 use wasmtime_wasi::p2::bindings::sync::io::poll;
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
-/// How far a reading moves the monotonic clock, in nanoseconds.
+/// How far a reading advances the monotonic clock, in nanoseconds.
 const STEP_NS: u64 = 1_000_000;
 
 /// The clocks of one instance.
@@ -25,7 +25,7 @@ pub struct GuestClocks {
     timers: BTreeMap<u32, u64>,
 }
 
-/// What a pollable of the clock is for wasmtime, which never waits for it.
+/// The pollable of the clock in wasmtime, which never waits for it.
 struct Timer;
 
 #[wasmtime_wasi::async_trait]
@@ -122,8 +122,8 @@ impl poll::Host for Guest {
 }
 
 impl Wasi {
-    /// Which of these are ready, once one is. Time passes at once where only the clock is waited for. Where something else
-    /// is, it is given as much real time, and the clock jumps when that is over.
+    /// Returns which of these are ready, once one is. Waits for the clock alone end immediately. Other waits get as much real time, after which
+    /// the clock jumps.
     fn poll(&mut self, pollables: &[Resource<DynPollable>]) -> wasmtime::Result<Vec<u32>> {
         let (mut timers, mut others, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for (place, pollable) in (0u32..).zip(pollables) {

@@ -9,7 +9,7 @@ use wasmtime_wasi::p2::bindings::{self, cli, random, sync};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 impl Guest {
-    /// Counts a host call that moves so many bytes, and gives what it works on.
+    /// Counts a host call that moves this many bytes, and returns its state.
     pub(super) fn wasi_call(&mut self, bytes: u64) -> Result<&mut Wasi, Stopped> {
         let wasi = self.wasi();
         wasi.charge(bytes)?;
@@ -17,7 +17,7 @@ impl Guest {
     }
 }
 
-/// Offers what is harmless of WASI 0.2, and HTTP, whose requests are refused where the job does not grant them.
+/// Offers the harmless part of WASI 0.2, and HTTP, whose requests fail unless the job grants them.
 pub fn offer(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     bindings::io::error::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
     sync::io::poll::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
@@ -42,7 +42,7 @@ pub fn offer(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_sync(linker)
 }
 
-/// No folder is ever opened, so no function of these has a handle to work on.
+/// No directory is ever opened, so no function of these has a handle to work on.
 fn files(guest: &mut Guest) -> WasiFilesystemCtxView<'_> {
     let wasi = guest.wasi();
     WasiFilesystemCtxView { ctx: &mut wasi.files, table: &mut wasi.table }

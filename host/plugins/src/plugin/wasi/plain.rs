@@ -18,8 +18,8 @@ pub struct BatchRandom {
 }
 
 impl BatchRandom {
-    /// Those of a stage in a batch. Calls of one batch see the same numbers: how many calls there are depends on the number
-    /// of workers.
+    /// Random numbers of a stage in a batch. All calls of one batch see the same numbers, because the number of calls depends on the number of
+    /// workers.
     pub fn new(stage: &str, batch: Option<u64>) -> BatchRandom {
         let of_stage = xxhash_rust::xxh3::xxh3_64(stage.as_bytes());
         let mut numbers = Random(of_stage ^ batch.unwrap_or_default().rotate_left(32));

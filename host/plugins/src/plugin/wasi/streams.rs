@@ -1,4 +1,4 @@
-//! Streams of bytes: standard output and error, which are the log, standard input, which is empty, and bodies of HTTP.
+//! Byte streams: standard output and error, which are the log, standard input, which is empty, and HTTP bodies.
 
 use super::Wasi;
 use super::waiting::wait;
@@ -17,19 +17,19 @@ use wasmtime_wasi::p2::{
     DynInputStream, DynOutputStream, DynPollable, IoError, OutputStream, Pollable, StreamError, StreamResult, subscribe,
 };
 
-/// What was written to standard output and error since a line of it was last logged.
+/// Bytes written to standard output and error since the last logged line.
 #[derive(Default)]
 pub struct PendingOutput {
     output: OutputBuffer,
     error: OutputBuffer,
 }
 
-/// One of the two, as a stream. Clones write to the same.
+/// One of the two, as a stream. Clones write to the same buffer.
 #[derive(Clone, Default)]
 struct OutputBuffer(Arc<Mutex<Vec<u8>>>);
 
 impl OutputBuffer {
-    /// What ends with a line end, or all where `all` says so; the rest is kept, as far as a line of the log is long.
+    /// Takes the complete lines, or everything if `all` is set; the rest is kept, up to the length of a log line.
     fn take(&self, all: bool) -> Vec<u8> {
         let mut bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let end = if all { bytes.len() } else { memchr::memrchr(b'\n', &bytes).map_or(0, |end| end + 1) };
@@ -108,7 +108,7 @@ impl stderr::Host for Guest {
     }
 }
 
-/// How much is read at once where a guest asks for so much; it may always get less.
+/// How much one read returns if a guest requests this much; it may always get less.
 fn at_once(length: u64) -> usize {
     usize::try_from(length).unwrap_or(usize::MAX).min(PLUGIN_READ_BYTES_MAX)
 }
@@ -142,7 +142,7 @@ impl Wasi {
 impl error::Host for Guest {}
 
 impl error::HostError for Guest {
-    /// Its words alone: where the host's own backtraces are on, they would tell a guest where things lie in memory.
+    /// Its message only: with the host's own backtraces, it would show a guest addresses in memory.
     fn to_debug_string(&mut self, error: Resource<IoError>) -> wasmtime::Result<String> {
         Ok(format!("{:#}", self.wasi_call(0)?.table.get(&error)?))
     }
@@ -208,7 +208,7 @@ impl streams::HostOutputStream for Guest {
 
     fn write_zeroes(&mut self, stream: Resource<DynOutputStream>, length: u64) -> StreamResult<()> {
         let wasi = self.wasi_call(length)?;
-        // The stream itself refuses more than it has room for.
+        // The stream itself rejects more than it has room for.
         wasi.output(&stream)?.write_zeroes(usize::try_from(length).unwrap_or(usize::MAX))?;
         self.log_printed(false);
         Ok(())
@@ -217,7 +217,7 @@ impl streams::HostOutputStream for Guest {
     fn blocking_write_zeroes_and_flush(&mut self, stream: Resource<DynOutputStream>, length: u64) -> StreamResult<()> {
         let wasi = self.wasi_call(length)?;
         if length > PLUGIN_READ_BYTES_MAX as u64 {
-            return Err(StreamError::trap("more zeroes than are written at once"));
+            return Err(StreamError::trap("more zeroes than one write may have"));
         }
         wasi.write_all(&stream, vec![0; at_once(length)].into())?;
         self.log_printed(false);

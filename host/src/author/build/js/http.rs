@@ -1,24 +1,29 @@
-//! Requests over HTTP in components of QuickJS.
+//! HTTP requests in QuickJS components.
 //!
-//! componentize-qjs offers WASI's interfaces itself while it runs the modules of a plugin, and none that shares resources with them, as
-//! `wasi:http` does with `wasi:io`. So the SDK's WIT has those that HTTP needs under another name of the same length, and the component
-//! gets the name that hosts know. WASI of QuickJS itself is of another version, so no import is there twice.
+//! componentize-qjs provides WASI interfaces itself while it runs the modules of a plugin, but none that share
+//! resources with them, as `wasi:http` does with `wasi:io`. So the SDK's WIT contains the interfaces for HTTP under
+//! another name of the same length. The component then gets the name that hosts support. QuickJS itself uses another
+//! WASI version, so no import is duplicated.
 
 use std::ops::Range;
 use wasmparser::{Parser, Payload, Result};
 
-/// The package in the SDK's WIT, and what it is.
+/// The package name in the SDK's WIT, and its replacement.
 const NAMES: [&[u8]; 2] = [b"host:", b"wasi:"];
 
-/// Names the imports of a component as hosts know them.
-pub fn under_its_name(component: &mut [u8]) -> Result<()> {
+/// Renames the imports of a component to the names that hosts support.
+pub fn rename_imports(component: &mut [u8]) -> Result<()> {
     for section in imports(component)? {
         let [own, known] = NAMES;
         let Some(bytes) = component.get_mut(section) else { continue };
-        let places: Vec<usize> =
-            bytes.windows(own.len()).enumerate().filter(|(_, word)| *word == own).map(|(place, _)| place).collect();
-        for place in places {
-            if let Some(word) = bytes.get_mut(place..place + known.len()) {
+        let positions: Vec<usize> = bytes
+            .windows(own.len())
+            .enumerate()
+            .filter(|(_, word)| *word == own)
+            .map(|(position, _)| position)
+            .collect();
+        for position in positions {
+            if let Some(word) = bytes.get_mut(position..position + known.len()) {
                 word.copy_from_slice(known);
             }
         }
@@ -26,7 +31,7 @@ pub fn under_its_name(component: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
-/// Where the sections of imports of the component itself are, and not of those in it.
+/// Returns the ranges of the import sections of the component itself, without nested components.
 fn imports(component: &[u8]) -> Result<Vec<Range<usize>>> {
     let (mut found, mut depth) = (Vec::new(), 0_u32);
     for payload in Parser::new(0).parse_all(component) {
@@ -64,7 +69,7 @@ mod tests {
         wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("a world");
         let encoder = ComponentEncoder::default().module(&module).expect("a module");
         let mut component = encoder.validate(true).encode().expect("a component");
-        under_its_name(&mut component).expect("it is understood");
+        rename_imports(&mut component).expect("it is understood");
         wasmparser::Validator::new().validate_all(&component).expect("it is valid");
         let names: Vec<String> = Parser::new(0)
             .parse_all(&component)
@@ -76,6 +81,6 @@ mod tests {
             .map(|import| import.expect("it is valid").name.name.to_owned())
             .collect();
         assert_eq!(names, ["wasi:http/types@0.2.9", "other"]);
-        assert!(under_its_name(&mut component[..20]).is_err());
+        assert!(rename_imports(&mut component[..20]).is_err());
     }
 }

@@ -1,8 +1,9 @@
-//! A second text of a program in JavaScript, in which each statement says that it runs: `__at(12);`. It is run only to see
-//! where a call stands that took too long, since QuickJS tells nobody outside.
+//! A second text of a JavaScript program, in which each statement marks that it runs: `__at(12);`. It is run only to
+//! locate a call that took too long, since QuickJS does not report that to the host.
 //!
-//! What is read is what esbuild prints: statements end with `;`, and no line is put in here, so the program's source map holds for
-//! its lines. Where this reads a program wrongly, its second text does not run, or says less; the program itself is not touched.
+//! The input is what esbuild prints: statements end with `;`. No line is inserted, so the program's source map is valid
+//! for the second text. If a program is parsed wrongly, its second text does not run, or has fewer marks. The program
+//! itself is unchanged.
 
 mod map;
 mod tokens;
@@ -11,33 +12,33 @@ pub use map::mappings_of;
 use std::fmt::Write as _;
 use tokens::{Token, TokenKind, Tokens};
 
-/// What says that a place is passed. `MARKS` in `component/trace.ts` of the SDK takes these texts off again.
+/// The function that marks a position. `MARKS` in `component/trace.ts` of the SDK removes these marks.
 pub const AT: &str = "__at";
-/// Where an expression ends that was put into brackets.
+/// The end of an expression that was put into parentheses.
 const END: &str = "/*at*/)";
 
-/// What stands in brackets or braces, or is the body of an arrow function without them.
+/// The kind of a bracket or brace, or of the body of an arrow function without them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BracketKind {
-    /// The whole program.
+    /// The complete program.
     Program,
     /// Statements.
     Block,
-    /// Statements that are a function's.
+    /// The statements of a function.
     Function,
-    /// Statements behind `case`.
+    /// Statements after `case`.
     Switch,
     /// Members of a class.
     Class,
     /// Members of an object, or names.
     Object,
-    /// An expression within a text.
+    /// An expression within a template string.
     Template,
-    /// `(…)` behind a word as `if`.
+    /// `(…)` after a keyword such as `if`.
     Head,
-    /// `(…)` behind `for`; whether its first `;` is still to come.
+    /// `(…)` after `for`, and whether its first `;` is still to come.
     For(bool),
-    /// `(…)` behind `switch`.
+    /// `(…)` after `switch`.
     Cases,
     /// `(…)` of any other kind, or `[…]`.
     Brackets,
@@ -45,20 +46,20 @@ enum BracketKind {
     Arrow,
 }
 
-/// Brackets or braces that are open.
+/// An open bracket or brace.
 struct OpenBracket {
     inside: BracketKind,
-    /// Conditional expressions that wait for their `:`.
+    /// Conditional expressions whose `:` is still to come.
     questions: u32,
-    /// A class whose members begin with the next brace.
+    /// Whether the members of a class begin with the next brace.
     class: bool,
-    /// A `case` or `default` whose `:` is to come.
+    /// Whether the `:` of a `case` or `default` is still to come.
     case: bool,
 }
 
-/// The modules of a program that `is_wanted`, by the names that esbuild gives them: as a function of the marks, which returns what
-/// the program exports. What they take of other modules and import they find where the function is made. `None`: the program is
-/// not understood.
+/// Returns the modules of a program for which `is_wanted` holds, by their esbuild names, as a function of the marks
+/// that returns the program's exports. Names from other modules and imports are resolved where the function is created.
+/// `None` if the program cannot be parsed.
 pub fn marked(program: &str, is_wanted: impl Fn(&str) -> bool) -> Option<String> {
     if program.contains(AT) {
         return None;
@@ -70,11 +71,11 @@ pub fn marked(program: &str, is_wanted: impl Fn(&str) -> bool) -> Option<String>
     Some(format!("(function ({AT}) {{ \"use strict\";\n{}}})", marking.out))
 }
 
-/// The lines of these modules, and `return` for what the program exports. All other lines are empty.
+/// Returns the lines of these modules, and `return` for the program's exports. All other lines are empty.
 fn as_function(program: &str, is_wanted: impl Fn(&str) -> bool) -> Option<String> {
     let mut body = String::new();
     let mut wanted = false;
-    // Whether its exports are being read, or were.
+    // Whether its exports are being read, or were read.
     let mut exports = None;
     for line in program.lines() {
         if let Some(module) = line.strip_prefix("// ") {
@@ -101,11 +102,11 @@ fn as_function(program: &str, is_wanted: impl Fn(&str) -> bool) -> Option<String
     exports.map(|_| body)
 }
 
-/// A text with marks, as far as it is made.
+/// A text with marks, as far as it is complete.
 struct MarkedText<'a> {
     text: &'a str,
     out: String,
-    /// Up to where the text has gone out.
+    /// The end of the text that was already copied.
     copied: usize,
     marks: u32,
     levels: Vec<OpenBracket>,
@@ -114,12 +115,12 @@ struct MarkedText<'a> {
 impl MarkedText<'_> {
     fn run(&mut self) -> Option<()> {
         let mut tokens = Tokens::new(self.text);
-        // What stood in the brackets or braces that were closed last.
+        // The kind of the last closed bracket or brace.
         let mut closed = None;
         // Whether a statement may begin with the next token.
         let mut begins = false;
         while let Some(token) = tokens.next(|before| self.divides(before, closed))? {
-            if std::mem::take(&mut begins) && !goes_on(&token) {
+            if std::mem::take(&mut begins) && !continues_statement(&token) {
                 self.mark(token.at, "", ";");
             }
             let before = tokens.before;
@@ -196,7 +197,7 @@ impl MarkedText<'_> {
         self.is_top().then_some(())
     }
 
-    /// Puts a mark here, between these texts.
+    /// Inserts a mark here, between these texts.
     fn mark(&mut self, at: usize, before: &str, behind: &str) {
         if !self.is_top() || before == "(" {
             self.copy(at);
@@ -218,12 +219,12 @@ impl MarkedText<'_> {
         self.levels.last().map(|level| level.inside)
     }
 
-    /// Whether no brackets and braces are open: statements there run when a component is made, and never in a call.
+    /// Returns whether no bracket or brace is open. Statements there run when a component is created, never in a call.
     fn is_top(&self) -> bool {
         self.levels.len() == 1
     }
 
-    /// Whether words here are not names of members.
+    /// Returns whether words here are keywords rather than names of members.
     fn is_code(&self) -> bool {
         !matches!(self.inside(), Some(BracketKind::Class | BracketKind::Object))
     }
@@ -232,7 +233,7 @@ impl MarkedText<'_> {
         matches!(self.inside(), Some(BracketKind::Block | BracketKind::Function | BracketKind::Switch))
     }
 
-    /// Ends the bodies of arrow functions that end before this.
+    /// Ends the bodies of arrow functions that end before this position.
     fn end_arrows(&mut self, at: usize) {
         while self.inside() == Some(BracketKind::Arrow) {
             self.end_arrow(at);
@@ -245,7 +246,7 @@ impl MarkedText<'_> {
         self.out.push_str(END);
     }
 
-    /// A `:`; whether a statement may begin behind it.
+    /// Handles a `:`. Returns whether a statement may begin after it.
     fn colon(&mut self, at: usize) -> Option<bool> {
         while let Some(OpenBracket { inside: BracketKind::Arrow, questions: 0, .. }) = self.levels.last() {
             self.end_arrow(at);
@@ -258,7 +259,7 @@ impl MarkedText<'_> {
         Some(std::mem::take(&mut level.case))
     }
 
-    /// What an opening brace begins.
+    /// Returns what an opening brace begins.
     fn brace(&mut self, before: Option<Token<'_>>, closed: Option<BracketKind>) -> BracketKind {
         if self.levels.last_mut().is_some_and(|level| std::mem::take(&mut level.class)) {
             return BracketKind::Class;
@@ -278,7 +279,7 @@ impl MarkedText<'_> {
         }
     }
 
-    /// Whether a `/` behind this token divides; else it begins a regular expression.
+    /// Returns whether a `/` after this token is a division. Otherwise it begins a regular expression.
     fn divides(&self, before: Option<Token<'_>>, closed: Option<BracketKind>) -> bool {
         let Some(before) = before else { return false };
         match before.text {
@@ -293,8 +294,8 @@ impl MarkedText<'_> {
     }
 }
 
-/// Whether a token goes on with the statement before it.
-fn goes_on(token: &Token<'_>) -> bool {
+/// Returns whether a token continues the previous statement.
+fn continues_statement(token: &Token<'_>) -> bool {
     matches!(token.text, "else" | "while" | "catch" | "finally" | "case" | "default" | "}")
 }
 

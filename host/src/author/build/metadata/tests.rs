@@ -6,7 +6,7 @@ use serde_json::json;
 use std::fs;
 use std::path::Path;
 
-fn project(folder: &Path) -> Project {
+fn project(dir: &Path) -> Project {
     let about = ProjectFacts {
         name: "shout".into(),
         version: "1.2.3".into(),
@@ -16,10 +16,10 @@ fn project(folder: &Path) -> Project {
     };
     let http = Http { hosts: vec!["api.example.com".into()], methods: Vec::new() };
     let grants = Grants { http: Some(http), ..Grants::default() };
-    Project { folder: folder.into(), about, world: None, migrates: false, grants, code: Code::Go }
+    Project { dir: dir.into(), about, world: None, migrates: false, grants, code: Code::Go }
 }
 
-/// The project's component; it could not be asked.
+/// Embeds the metadata of the project. It could not be queried.
 fn embed(component: &[u8], project: &Project) -> Result<Vec<u8>> {
     super::embed(component, project, &DescribedPlugin::default())
 }
@@ -30,13 +30,13 @@ fn component(text: &str) -> Vec<u8> {
 
 #[test]
 fn what_is_put_in_is_read_again() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("a file");
+    let dir = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("a file");
     write("README.md", "# shout\n\nLoud.\n");
-    fs::create_dir(folder.path().join("sdk")).expect("a folder");
+    fs::create_dir(dir.path().join("sdk")).expect("a folder");
     write("sdk/VERSION", "0.7.0\n");
     let bare = component("(component (core module (@custom \"version\" \"of the module\")))");
-    let made = embed(&bare, &project(folder.path())).expect("it can be embedded");
+    let made = embed(&bare, &project(dir.path())).expect("it can be embedded");
     let package = PackageSections::of(&made);
     assert_eq!((package.name.as_str(), package.version.as_str()), ("shout", "1.2.3"));
     assert_eq!(package.description, "Puts text in upper case: Ä");
@@ -48,29 +48,29 @@ fn what_is_put_in_is_read_again() {
     let host = Producer { name: "millstream".into(), version: env!("CARGO_PKG_VERSION").into() };
     assert_eq!(package.made_by, [host]);
 
-    // As the tools of components read it.
+    // Read in the same way as by component tools.
     let producers = wasm_metadata::Producers::from_wasm(&made).expect("it can be read").expect("producers");
     assert!(producers.get("language").is_some_and(|languages| languages.get("Go").is_some()));
 
-    assert_eq!(embed(&bare, &project(folder.path())).expect("again"), made, "it is the same each time");
-    let twice = embed(&made, &project(folder.path())).expect("it can be embedded again");
+    assert_eq!(embed(&bare, &project(dir.path())).expect("again"), made, "it is the same each time");
+    let twice = embed(&made, &project(dir.path())).expect("it can be embedded again");
     assert_eq!(twice.len(), made.len(), "nothing is in it twice");
 }
 
 #[test]
 fn what_it_answered_is_read_again() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let dir = tempfile::tempdir().expect("a folder");
     let answers = |name: &str| {
         let entry = json!({ "config": {}, "output": [{ "name": name, "type": "text", "nullable": false }] });
         DescribedPlugin { schemas: Some(vec![entry]), config_schema: "{ \"type\" : \"object\" }".into() }
     };
     let bare = component("(component)");
-    let made = super::embed(&bare, &project(folder.path()), &answers("word")).expect("it can be embedded");
+    let made = super::embed(&bare, &project(dir.path()), &answers("word")).expect("it can be embedded");
     let declared = Declarations::of(&made);
     assert_eq!(declared.schemas, answers("word").schemas);
     assert_eq!(declared.config_schema, json!({ "type": "object" }));
     assert_eq!(declared.grants, json!({ "http": { "hosts": ["api.example.com"] } }));
-    let again = super::embed(&made, &project(folder.path()), &answers("wort")).expect("it can be embedded again");
+    let again = super::embed(&made, &project(dir.path()), &answers("wort")).expect("it can be embedded again");
     assert_eq!(Declarations::of(&again).schemas, answers("wort").schemas);
     assert_eq!(again.len(), made.len(), "nothing is in it twice");
     assert_eq!(Declarations::of(&bare), Declarations { grants: json!({}), ..Declarations::default() });
@@ -78,11 +78,11 @@ fn what_it_answered_is_read_again() {
 
 #[test]
 fn what_a_tool_has_written_is_replaced() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let dir = tempfile::tempdir().expect("a folder");
     let old = component(
         "(component (@custom \"version\" \"9\") (@custom \"licenses\" \"GPL-3.0-only\") (@custom \"x\" \"y\"))",
     );
-    let made = embed(&old, &project(folder.path())).expect("it can be embedded");
+    let made = embed(&old, &project(dir.path())).expect("it can be embedded");
     let package = PackageSections::of(&made);
     assert_eq!((package.version.as_str(), package.license.as_str()), ("1.2.3", "MIT OR Apache-2.0"));
     let count = |name: &[u8]| made.windows(name.len()).filter(|window| *window == name).count();
@@ -91,9 +91,9 @@ fn what_a_tool_has_written_is_replaced() {
 
 #[test]
 fn a_readme_that_is_too_large_is_left_out() {
-    let folder = tempfile::tempdir().expect("a folder");
-    fs::write(folder.path().join("README.md"), "a".repeat(README_BYTES_MAX + 1)).expect("a file");
-    let made = embed(&component("(component)"), &project(folder.path())).expect("it can be embedded");
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::write(dir.path().join("README.md"), "a".repeat(README_BYTES_MAX + 1)).expect("a file");
+    let made = embed(&component("(component)"), &project(dir.path())).expect("it can be embedded");
     assert_eq!(PackageSections::of(&made).readme, "");
 }
 
@@ -105,7 +105,7 @@ fn hostile_sections_do_no_harm() {
     ));
     assert_eq!(texts, PackageSections { version: "1 [31m ".into(), ..PackageSections::default() });
 
-    // A million producers, of which a few are shown.
+    // A million producers, of which only some are shown.
     let mut data = vec![1, 8];
     data.extend(b"language");
     data.extend([0xc0, 0x84, 0x3d]);

@@ -1,9 +1,9 @@
-//! The component that all Python plugins of a world begin as: CPython and the SDK, started, without a plugin.
+//! The initial component of all Python plugins of a world: CPython and the SDK, started, without a plugin.
 //!
-//! componentize-py makes it, which takes it 10 s. It is the same as long as componentize-py, the SDK and the world are, so it is
-//! kept in a folder of the user, together with the modules that Python itself brings.
+//! componentize-py needs 10 s to create it. It depends only on componentize-py, the SDK and the world. So it is cached
+//! in a directory of the user, together with the standard modules of Python.
 
-use super::at_once::{componentize, write_entry};
+use super::componentize::{componentize, write_entry};
 use super::copy;
 use super::parts::BaseParts;
 use crate::author::failed;
@@ -18,34 +18,35 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// The function of `startup.wat` that lets a component import its plugin.
+/// The function of `startup.wat` with which a component imports its plugin.
 pub const LOAD: &str = "millstream-load";
-/// Folders of Python's own modules in a component.
+/// The directories of Python's own modules in a component.
 const OWN: [&str; 3] = ["/python", "/world", "/bundled"];
 
-/// Such a component.
+/// A base component.
 pub struct PythonBase {
     /// The component.
     pub component: Vec<u8>,
-    folder: PathBuf,
+    dir: PathBuf,
 }
 
-/// Whether the SDK of a project can wait for its plugin; those of before could not.
-pub fn is_possible(parts: &BaseParts<'_>) -> bool {
+/// Returns whether the SDK of a project can import its plugin later. Older SDKs cannot.
+pub fn is_supported(parts: &BaseParts<'_>) -> bool {
     millstream_base::regular::read_to_string(parts.sdk.join("millstream/glue.py"))
         .is_ok_and(|glue| glue.contains("\ndef load("))
 }
 
 impl PythonBase {
-    /// Takes it from where it is kept, or makes it; in `work` where nothing can be kept.
+    /// Reads it from the cache, or creates it. It is created in `work` if the cache cannot be used.
     ///
     /// # Errors
     /// `Environment`: componentize-py is missing. `Plugin`: the SDK cannot be imported.
     pub fn of(parts: &BaseParts<'_>, work: &Path) -> Result<PythonBase> {
-        // Asking a tool for its version takes a second, and one that was used before is known to do.
-        let name = tools::first(Tool::ComponentizePy, parts.project).map(|tool| name(&tool, parts)).transpose()?;
-        let Some(name) = name else { return Err(missing(parts)) };
-        let all = match kept() {
+        // Querying a tool's version takes a second, and a tool that was used before is known to work.
+        let cache_key =
+            tools::first(Tool::ComponentizePy, parts.project).map(|tool| cache_key(&tool, parts)).transpose()?;
+        let Some(cache_key) = cache_key else { return Err(missing_tool_error(parts)) };
+        let all = match cache_dir() {
             Ok(all) => all,
             Err(error) => {
                 tracing::warn!("CPython will be started again in the next build: {error}");
@@ -54,46 +55,46 @@ impl PythonBase {
                 all
             }
         };
-        let folder = all.join(name);
-        if let Ok(component) = millstream_base::regular::read(folder.join("base.wasm")) {
-            // The oldest go first.
-            let _ = File::open(&folder).and_then(|folder| folder.set_modified(SystemTime::now()));
-            return Ok(PythonBase { component, folder });
+        let dir = all.join(cache_key);
+        if let Ok(component) = millstream_base::regular::read(dir.join("base.wasm")) {
+            // Marks it as used: the cache deletes the oldest ones first.
+            let _ = File::open(&dir).and_then(|dir| dir.set_modified(SystemTime::now()));
+            return Ok(PythonBase { component, dir });
         }
-        make(parts, &all, &folder)?;
+        make(parts, &all, &dir)?;
         prune(&all);
-        let file = folder.join("base.wasm");
+        let file = dir.join("base.wasm");
         Ok(PythonBase {
             component: millstream_base::regular::read(&file).map_err(|error| failed("read", &file, &error))?,
-            folder,
+            dir,
         })
     }
 
-    /// The folders that it was made with, and their names in it. Those of a project come beside.
-    pub fn folders(&self) -> Vec<(PathBuf, String)> {
-        let own = OWN.map(|name| (self.folder.join("0/kept").join(&name[1..]), name.to_owned()));
-        let ours = ["0", "1"].map(|name| (self.folder.join(name), format!("/{name}")));
+    /// Returns the directories with which it was created, and their names in it. Those of a project are added.
+    pub fn dirs(&self) -> Vec<(PathBuf, String)> {
+        let own = OWN.map(|cache_key| (self.dir.join("0/kept").join(&cache_key[1..]), cache_key.to_owned()));
+        let ours = ["0", "1"].map(|cache_key| (self.dir.join(cache_key), format!("/{cache_key}")));
         own.into_iter().chain(ours).collect()
     }
 }
 
-/// Where they are kept. What is in it becomes a part of plugins, so it is for nobody else.
-fn kept() -> Result<PathBuf> {
-    let all = tools::cache_folder()?.join("python");
-    private::folder(&all).map_err(|error| failed("use", &all, &error))?;
+/// Returns the cache directory. Its content becomes part of plugins, so it is private.
+fn cache_dir() -> Result<PathBuf> {
+    let all = tools::cache_dir()?.join("python");
+    private::dir(&all).map_err(|error| failed("use", &all, &error))?;
     Ok(all)
 }
 
-/// The error of the search for componentize-py, which found nothing.
-fn missing(parts: &BaseParts<'_>) -> Error {
+/// Returns the error of the search for componentize-py.
+fn missing_tool_error(parts: &BaseParts<'_>) -> Error {
     match tools::find(Tool::ComponentizePy, parts.project) {
         Err(error) => error,
         Ok(_) => Error::environment("componentize-py came just now; build again"),
     }
 }
 
-/// What tells a component from others: all that it is made of.
-fn name(tool: &Path, parts: &BaseParts<'_>) -> Result<String> {
+/// Returns the cache key: a digest of everything that determines the component.
+fn cache_key(tool: &Path, parts: &BaseParts<'_>) -> Result<String> {
     let mut digest = Sha256::new();
     let found = fs::metadata(tool).map_err(|error| failed("read", tool, &error))?;
     digest.update(format!(
@@ -104,7 +105,7 @@ fn name(tool: &Path, parts: &BaseParts<'_>) -> Result<String> {
     ));
     digest.update(format!("{} {}\n", env!("CARGO_PKG_VERSION"), entry(parts)));
     digest.update(include_str!("startup.wat"));
-    for part in [parts.sdk.join("millstream"), parts.wit_folder()] {
+    for part in [parts.sdk.join("millstream"), parts.wit_dir()] {
         digest_of(&part, &mut digest)?;
     }
     Ok(hex::encode(&digest.finalize()))
@@ -130,35 +131,36 @@ fn digest_of(path: &Path, digest: &mut Sha256) -> Result<()> {
     Ok(())
 }
 
-/// The module that makes the exports.
+/// Returns the module that defines the exports.
 fn entry(parts: &BaseParts<'_>) -> String {
     let (world, class) = (parts.world, parts.class());
     let migrator = if parts.migrates { "Migrator = glue.migrator()\n" } else { "" };
-    let folders = OWN.map(|name| format!("\"{name}\"")).join(", ");
+    let dirs = OWN.map(|cache_key| format!("\"{cache_key}\"")).join(", ");
     format!(
-        "from millstream import glue\n\n{class} = glue.export(\"{world}\")\n{migrator}glue.keep([{folders}], \"/0/kept\")\n"
+        "from millstream import glue\n\n{class} = glue.export(\"{world}\")\n{migrator}glue.keep([{dirs}], \"/0/kept\")\n"
     )
 }
 
-/// Makes it in a folder beside, which gets its name when it is whole.
-fn make(parts: &BaseParts<'_>, all: &Path, folder: &Path) -> Result<()> {
+/// Creates it in a temporary directory, which is renamed when complete.
+fn make(parts: &BaseParts<'_>, all: &Path, dir: &Path) -> Result<()> {
     let tool = tools::find(Tool::ComponentizePy, parts.project)?;
     let work = tempfile::tempdir_in(all).map_err(|error| failed("write to", all, &error))?;
-    let (entry_folder, sdk) = (work.path().join("0"), work.path().join("1"));
-    write_entry(&entry(parts), &entry_folder)?;
+    let (entry_dir, sdk) = (work.path().join("0"), work.path().join("1"));
+    write_entry(&entry(parts), &entry_dir)?;
     copy(&parts.sdk.join("millstream"), &sdk.join("millstream"), &["__pycache__"])?;
     let component = work.path().join("base.wasm");
-    componentize(&tool, work.path(), parts, &[entry_folder.clone(), sdk.clone()], &component)?;
-    same_times(&entry_folder)?;
+    componentize(&tool, work.path(), parts, &[entry_dir.clone(), sdk.clone()], &component)?;
+    same_times(&entry_dir)?;
     same_times(&sdk)?;
-    match fs::rename(work.path(), folder) {
-        // Somebody else made it at the same time.
-        Err(_) if folder.join("base.wasm").is_file() => Ok(()),
-        renamed => renamed.map_err(|error| failed("write", folder, &error)),
+    match fs::rename(work.path(), dir) {
+        // Another process created it at the same time.
+        Err(_) if dir.join("base.wasm").is_file() => Ok(()),
+        renamed => renamed.map_err(|error| failed("write", dir, &error)),
     }
 }
 
-/// Gives all files and folders the same time: CPython remembers it, and a component must not tell when it was made.
+/// Sets the same time for all files and directories: CPython stores it, and a component must not depend on its build
+/// time.
 pub fn same_times(path: &Path) -> Result<()> {
     if path.is_dir() {
         for entry in fs::read_dir(path).map_err(|error| failed("read", path, &error))? {
@@ -169,15 +171,15 @@ pub fn same_times(path: &Path) -> Result<()> {
     set.map_err(|error| failed("write", path, &error))
 }
 
-/// Removes those that were not used for the longest time, beyond the limit. Others may do the same at the same time.
+/// Removes the least recently used ones beyond the limit. Other processes may do that at the same time.
 fn prune(all: &Path) {
     let entries = fs::read_dir(all).into_iter().flatten().flatten();
-    let mut folders: Vec<_> =
+    let mut dirs: Vec<_> =
         entries.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
-    folders.sort();
-    for (_, folder) in folders.iter().rev().skip(PYTHON_BASES_MAX) {
-        if let Err(error) = fs::remove_dir_all(folder) {
-            tracing::debug!("{} is not removed: {error}", folder.display());
+    dirs.sort();
+    for (_, dir) in dirs.iter().rev().skip(PYTHON_BASES_MAX) {
+        if let Err(error) = fs::remove_dir_all(dir) {
+            tracing::debug!("{} is not removed: {error}", dir.display());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The packages that a project needs, put into a folder of it by pip.
+//! The packages that a project needs, installed into its directory by pip.
 
 use crate::author::tools::{self, Tool};
 use crate::author::{failed, say};
@@ -9,23 +9,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Where they are kept, so that a build needs no network as long as the manifest names the same ones.
+/// The directory of the packages. A build needs no network while the manifest names the same ones.
 const KEPT: &str = ".millstream/packages";
 
-/// Whether a dependency, as a manifest writes it, is of the package of this name.
-pub fn is_of(dependency: &str, package: &str) -> bool {
+/// Returns whether a dependency in a manifest is the package with this name.
+pub fn is_package(dependency: &str, package: &str) -> bool {
     let name: String =
         dependency.trim().chars().take_while(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect();
-    plain(&name) == plain(package)
+    normalize(&name) == normalize(package)
 }
 
-/// Installs packages, as a manifest writes them, and gives their folder; none where none is needed. Only packages of pure
-/// Python can be a part of a component. The Python of componentize-py is asked for pip first.
-pub fn install(folder: &Path, dependencies: &[String]) -> Result<Option<PathBuf>> {
+/// Installs packages, as written in a manifest, and returns their directory, or `None` if there are none. Only packages
+/// in pure Python can be part of a component. The pip of componentize-py's Python is preferred.
+pub fn install(dir: &Path, dependencies: &[String]) -> Result<Option<PathBuf>> {
     if dependencies.is_empty() {
         return Ok(None);
     }
-    let kept = folder.join(KEPT);
+    let kept = dir.join(KEPT);
     let (packages, list, taken) = (kept.join("modules"), kept.join("installed.txt"), kept.join("taken.txt"));
     let wanted = dependencies.join("\n");
     if millstream_base::regular::read_to_string(&list).is_ok_and(|installed| installed == wanted) {
@@ -36,44 +36,44 @@ pub fn install(folder: &Path, dependencies: &[String]) -> Result<Option<PathBuf>
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed("empty", &kept, &error)),
         _ => fs::create_dir_all(&packages).map_err(|error| failed("create", &packages, &error))?,
     }
-    let tool = tools::first(Tool::ComponentizePy, folder).unwrap_or_default();
-    let python = super::beside(&tool, "python3");
+    let tool = tools::first(Tool::ComponentizePy, dir).unwrap_or_default();
+    let python = super::sibling(&tool, "python3");
     let mut command = Command::new(&python);
     command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", "--target"]);
     command.arg(&packages).stdin(Stdio::null());
-    // The wheels that pip takes under these conditions hold no machine code.
+    // Wheels that pip accepts under these conditions contain no machine code.
     command.args(["--only-binary", ":all:", "--platform", "any", "--implementation", "py", "--abi", "none"]);
     command.args(["--python-version", "3.14"]).args(dependencies);
     let output = command.output().map_err(|error| failed("run", &python, &error))?;
     if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr);
+        let error_output = String::from_utf8_lossy(&output.stderr);
         return Err(Error::plugin(format!(
             "pip cannot install what pyproject.toml lists as `dependencies`; only wheels of pure Python (`py3-none-any`) can be \
              a part of a component\n{}",
-            words.trim_end()
+            error_output.trim_end()
         )));
     }
-    let told = older(&versions(&packages)?, &newest(&python, dependencies));
+    let told = older_notes(&versions(&packages)?, &newest(&python, dependencies));
     fs::write(&taken, &told).map_err(|error| failed("write", &taken, &error))?;
     say(&told);
     fs::write(&list, wanted).map_err(|error| failed("write", &list, &error))?;
     Ok(Some(packages))
 }
 
-/// The packages in a folder and their versions, by name.
+/// Returns the packages in a directory and their versions, by name.
 fn versions(packages: &Path) -> Result<BTreeMap<String, String>> {
     let mut versions = BTreeMap::new();
     for entry in fs::read_dir(packages).map_err(|error| failed("read", packages, &error))? {
         let name = entry.map_err(|error| failed("read", packages, &error))?.file_name();
         let name = name.to_string_lossy();
         if let Some((name, version)) = name.strip_suffix(".dist-info").and_then(|name| name.rsplit_once('-')) {
-            versions.insert(plain(name), version.to_owned());
+            versions.insert(normalize(name), version.to_owned());
         }
     }
     Ok(versions)
 }
 
-/// What pip would take of each dependency where machine code is welcome; nothing where it does not tell.
+/// Returns the version of each dependency that pip would install if machine code were allowed. Empty if unknown.
 fn newest(python: &Path, dependencies: &[String]) -> BTreeMap<String, String> {
     #[derive(Default, Deserialize)]
     struct PipReport {
@@ -93,11 +93,11 @@ fn newest(python: &Path, dependencies: &[String]) -> BTreeMap<String, String> {
     command.args(["--ignore-installed", "--report", "-"]).args(dependencies).stdin(Stdio::null());
     let output = command.output().map(|output| output.stdout).unwrap_or_default();
     let report: PipReport = serde_json::from_slice(&output).unwrap_or_default();
-    report.install.into_iter().map(|item| (plain(&item.metadata.name), item.metadata.version)).collect()
+    report.install.into_iter().map(|item| (normalize(&item.metadata.name), item.metadata.version)).collect()
 }
 
-/// Notes for those that are older than they would be elsewhere.
-fn older(taken: &BTreeMap<String, String>, newest: &BTreeMap<String, String>) -> String {
+/// Returns notes for packages that are older than those.
+fn older_notes(taken: &BTreeMap<String, String>, newest: &BTreeMap<String, String>) -> String {
     let differ = newest.iter().filter_map(|(name, newest)| Some((name, newest, taken.get(name)?)));
     let notes = differ.filter(|(_, newest, taken)| newest != taken).map(|(name, newest, taken)| {
         format!(
@@ -108,8 +108,8 @@ fn older(taken: &BTreeMap<String, String>, newest: &BTreeMap<String, String>) ->
     notes.collect()
 }
 
-/// The name of a package as all write it.
-fn plain(name: &str) -> String {
+/// Returns the normalized name of a package.
+fn normalize(name: &str) -> String {
     name.replace(['_', '.'], "-").to_ascii_lowercase()
 }
 
@@ -120,23 +120,23 @@ mod tests {
     #[test]
     fn packages_are_known_by_their_names() {
         for dependency in ["tzdata", "tzdata==2026.6", "TZdata >= 2", "tzdata[x]; python_version > '3'"] {
-            assert!(is_of(dependency, "tzdata"), "{dependency}");
+            assert!(is_package(dependency, "tzdata"), "{dependency}");
         }
-        assert!(!is_of("tzdata-legacy", "tzdata") && !is_of("", "tzdata"));
-        assert!(is_of("ruamel_yaml", "ruamel.yaml") && is_of("ruamel.yaml", "ruamel-yaml"));
+        assert!(!is_package("tzdata-legacy", "tzdata") && !is_package("", "tzdata"));
+        assert!(is_package("ruamel_yaml", "ruamel.yaml") && is_package("ruamel.yaml", "ruamel-yaml"));
     }
 
     #[test]
     fn what_is_older_than_elsewhere_is_told() {
-        let folder = tempfile::tempdir().expect("a folder");
+        let dir = tempfile::tempdir().expect("a folder");
         for made in ["pydantic-1.10.26.dist-info", "typing_extensions-4.15.0.dist-info", "idna-3.11.dist-info", "idna"]
         {
-            fs::create_dir(folder.path().join(made)).expect("a folder");
+            fs::create_dir(dir.path().join(made)).expect("a folder");
         }
-        let taken = versions(folder.path()).expect("versions");
+        let taken = versions(dir.path()).expect("versions");
         let newest = [("pydantic", "2.12.0"), ("typing-extensions", "4.15.0"), ("numpy", "2.0")];
         let newest = newest.map(|(name, version)| (name.to_owned(), version.to_owned())).into();
-        let told = older(&taken, &newest);
+        let told = older_notes(&taken, &newest);
         assert!(
             told.starts_with("note: pydantic 1.10.26 was taken and not 2.12.0, which needs machine code"),
             "{told}"

@@ -1,34 +1,34 @@
-//! What a component of CPython is made of.
+//! The parts of a CPython component.
 
 use millstream_plugins::plugin::World;
 use std::path::{Path, PathBuf};
 
-/// The folder of an SDK with worlds that have HTTP; those of before had none.
+/// The directory of an SDK with worlds that have HTTP. Older SDKs lack it.
 pub const WIT_WITH_HTTP: &str = "wit-http";
 
-/// What it is made of.
+/// The parts of a CPython component.
 pub struct BaseParts<'a> {
-    /// The project that it is for.
+    /// The project for which it is created.
     pub project: &'a Path,
-    /// The folder of the SDK.
+    /// The directory of the SDK.
     pub sdk: &'a Path,
-    /// What it exports.
+    /// The world that it exports.
     pub world: World,
     /// The name of that world in WIT.
     pub wit: &'a str,
-    /// Whether it makes requests over HTTP.
+    /// Whether it makes HTTP requests.
     pub http: bool,
-    /// Whether it takes over states of other versions.
+    /// Whether it migrates states of other versions.
     pub migrates: bool,
 }
 
 impl BaseParts<'_> {
-    /// The folder with its WIT. Only what wants HTTP imports it, as a job must grant that.
-    pub fn wit_folder(&self) -> PathBuf {
+    /// Returns the directory with its WIT. Only plugins with HTTP import it, as a job must grant that.
+    pub fn wit_dir(&self) -> PathBuf {
         self.sdk.join(if self.http { WIT_WITH_HTTP } else { "wit" })
     }
 
-    /// The class that componentize-py looks for.
+    /// Returns the class that componentize-py looks for.
     pub fn class(&self) -> &'static str {
         match self.world {
             World::Transform => "Transformer",

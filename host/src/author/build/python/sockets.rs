@@ -1,8 +1,8 @@
-//! Takes the imports of `wasi:sockets` out of a component, which no plugin is offered.
+//! Removes the imports of `wasi:sockets` from a component, since plugins do not get them.
 //!
-//! CPython's libc imports them even where nobody opens a socket. A stub goes into the component that exports the same
-//! interfaces, with functions that trap, and each import becomes an alias of what the stub exports. What comes after them is
-//! copied as it is, but for the numbers of instances and components.
+//! CPython's libc imports them even if no socket is opened. A stub component exports the same interfaces, with
+//! functions that trap. Each import becomes an alias of an export of the stub. What follows is copied unchanged, except
+//! for the indices of instances and components.
 
 use wasm_encoder::{
     Alias, ComponentAliasSection, ComponentExportKind as Kind, ComponentExportSection, ComponentInstanceSection,
@@ -15,11 +15,11 @@ use wasmparser::{
 use wit_component::{ComponentEncoder, DecodedWasm, StringEncoding};
 use wit_parser::{InterfaceId, LiftLowerAbi, ManglingAndAbi, Resolve, WorldId, WorldItem, WorldKey};
 
-/// Anything that a component made by componentize-py is not expected to hold.
+/// Fails for anything that is not expected in a component made by componentize-py.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const SOCKETS: &str = "wasi:sockets/";
-/// How a component begins: the magic number, the version and the layer.
+/// The start of a component: the magic number, the version and the layer.
 const PREAMBLE: &[u8] = b"\0asm\x0d\0\x01\0";
 const COMPONENT: u8 = 4;
 const INSTANCES: u8 = 5;
@@ -27,9 +27,9 @@ const ALIASES: u8 = 6;
 const IMPORTS: u8 = 10;
 const EXPORTS: u8 = 11;
 
-/// The component without these imports.
-pub fn without(component: &[u8]) -> Result<Vec<u8>> {
-    let mut rest = component.strip_prefix(PREAMBLE).ok_or("it is no component")?;
+/// Returns the component without these imports.
+pub fn remove_imports(component: &[u8]) -> Result<Vec<u8>> {
+    let mut rest = component.strip_prefix(PREAMBLE).ok_or("it is not a component")?;
     let DecodedWasm::Component(resolve, world) = wit_component::decode(component)? else {
         return Err("it has no world".into());
     };
@@ -48,7 +48,7 @@ pub fn without(component: &[u8]) -> Result<Vec<u8>> {
     Ok(made.bytes)
 }
 
-/// The first section: its number, its content, and the bytes after it.
+/// Splits off the first section: its ID, its content, and the bytes after it.
 fn section(bytes: &[u8]) -> Result<(u8, &[u8], &[u8])> {
     let mut reader = BinaryReader::new(bytes, 0);
     let id = reader.read_u8()?;
@@ -58,13 +58,13 @@ fn section(bytes: &[u8]) -> Result<(u8, &[u8], &[u8])> {
     Ok((id, head.get(start..).unwrap_or_default(), after))
 }
 
-/// The component that is being made.
+/// The component that is being written.
 struct RewrittenComponent {
     bytes: Vec<u8>,
     /// The names of the imports so far, all of which are instances.
     imports: Vec<String>,
-    /// The number of the stub's instance, once it is there. Those from this one on are one higher than they were, and so are
-    /// the numbers of all components.
+    /// The index of the stub's instance, once it exists. Indices from this one on are shifted by one, and so are the
+    /// indices of all components.
     stub: Option<u32>,
 }
 
@@ -73,13 +73,13 @@ impl RewrittenComponent {
         section.append_to_component(&mut self.bytes);
     }
 
-    /// The number of an instance that had this one.
+    /// Returns the new index of an instance.
     fn instance(&self, old: u32) -> u32 {
         old + u32::from(self.stub.is_some_and(|stub| old >= stub))
     }
 
-    /// The same for anything.
-    fn place(&self, kind: ComponentExternalKind, old: u32) -> (Kind, u32) {
+    /// Returns the new index of any item.
+    fn new_index(&self, kind: ComponentExternalKind, old: u32) -> (Kind, u32) {
         match kind {
             ComponentExternalKind::Module => (Kind::Module, old),
             ComponentExternalKind::Func => (Kind::Func, old),
@@ -90,9 +90,9 @@ impl RewrittenComponent {
         }
     }
 
-    /// A section of imports; wit-component writes one import a section.
+    /// Copies a section of imports. wit-component writes one import per section.
     fn imports(&mut self, resolve: &Resolve, world: WorldId, content: &[u8]) -> Result<()> {
-        let imports = all::<ComponentImport<'_>>(content)?;
+        let imports = read_all::<ComponentImport<'_>>(content)?;
         let [ComponentImport { name, ty: ComponentTypeRef::Instance(_) }] = imports.as_slice() else {
             return Err("a section of it imports something else than one interface".into());
         };
@@ -100,7 +100,7 @@ impl RewrittenComponent {
         if name.starts_with(SOCKETS) {
             let stub = match self.stub {
                 Some(stub) => stub,
-                None => self.put_in_stub(resolve, world)?,
+                None => self.append_stub(resolve, world)?,
             };
             let mut aliases = ComponentAliasSection::new();
             aliases.alias(Alias::InstanceExport { instance: stub, kind: Kind::Instance, name });
@@ -112,8 +112,8 @@ impl RewrittenComponent {
         Ok(())
     }
 
-    /// Appends the stub and its instance, whose number is that of the import that comes next.
-    fn put_in_stub(&mut self, resolve: &Resolve, world: WorldId) -> Result<u32> {
+    /// Appends the stub and its instance, whose index is that of the next import.
+    fn append_stub(&mut self, resolve: &Resolve, world: WorldId) -> Result<u32> {
         let (component, needs) = stub(resolve.clone(), world)?;
         self.section(&RawSection { id: COMPONENT, data: &component });
         let mut arguments = Vec::new();
@@ -132,11 +132,13 @@ impl RewrittenComponent {
 
     fn aliases(&mut self, content: &[u8]) -> Result<()> {
         let mut aliases = ComponentAliasSection::new();
-        for alias in all::<ComponentAlias<'_>>(content)? {
+        for alias in read_all::<ComponentAlias<'_>>(content)? {
             aliases.alias(match alias {
-                ComponentAlias::InstanceExport { kind, instance_index, name } => {
-                    Alias::InstanceExport { instance: self.instance(instance_index), kind: self.place(kind, 0).0, name }
-                }
+                ComponentAlias::InstanceExport { kind, instance_index, name } => Alias::InstanceExport {
+                    instance: self.instance(instance_index),
+                    kind: self.new_index(kind, 0).0,
+                    name,
+                },
                 ComponentAlias::CoreInstanceExport { kind, instance_index, name } => {
                     Alias::CoreInstanceExport { instance: instance_index, kind: core_kind(kind)?, name }
                 }
@@ -149,14 +151,14 @@ impl RewrittenComponent {
 
     fn instances(&mut self, content: &[u8]) -> Result<()> {
         let mut instances = ComponentInstanceSection::new();
-        for instance in all::<ComponentInstance<'_>>(content)? {
+        for instance in read_all::<ComponentInstance<'_>>(content)? {
             match instance {
                 ComponentInstance::Instantiate { component_index, args } => {
                     let argument = |arg: &ComponentInstantiationArg<'_>| {
-                        let (kind, index) = self.place(arg.kind, arg.index);
+                        let (kind, index) = self.new_index(arg.kind, arg.index);
                         (arg.name.to_owned(), kind, index)
                     };
-                    let (_, component) = self.place(ComponentExternalKind::Component, component_index);
+                    let (_, component) = self.new_index(ComponentExternalKind::Component, component_index);
                     instances.instantiate(component, args.iter().map(argument).collect::<Vec<_>>());
                 }
                 ComponentInstance::FromExports(_) => return Err("it makes an instance of what it has".into()),
@@ -168,11 +170,11 @@ impl RewrittenComponent {
 
     fn exports(&mut self, content: &[u8]) -> Result<()> {
         let mut exports = ComponentExportSection::new();
-        for ComponentExport { name, kind, index, ty } in all::<ComponentExport<'_>>(content)? {
+        for ComponentExport { name, kind, index, ty } in read_all::<ComponentExport<'_>>(content)? {
             if ty.is_some() {
                 return Err(format!("it gives a type to its export `{}`", name.name).into());
             }
-            let (kind, index) = self.place(kind, index);
+            let (kind, index) = self.new_index(kind, index);
             exports.export(name.name, kind, index, None);
         }
         self.section(&exports);
@@ -180,8 +182,8 @@ impl RewrittenComponent {
     }
 }
 
-/// All items of a section.
-fn all<'a, T: FromReader<'a>>(content: &'a [u8]) -> Result<Vec<T>> {
+/// Reads all items of a section.
+fn read_all<'a, T: FromReader<'a>>(content: &'a [u8]) -> Result<Vec<T>> {
     let section = SectionLimited::<T>::new(BinaryReader::new(content, 0))?;
     Ok(section.into_iter().collect::<std::result::Result<_, _>>()?)
 }
@@ -196,7 +198,8 @@ fn core_kind(kind: ExternalKind) -> Result<ExportKind> {
     })
 }
 
-/// A component that exports the sockets that `world` imports, and the names of the interfaces that it imports for it.
+/// Returns a component that exports the sockets that `world` imports, and the names of the interfaces that it imports
+/// for that.
 fn stub(mut resolve: Resolve, world: WorldId) -> Result<(Vec<u8>, Vec<String>)> {
     let imports = std::mem::take(&mut resolve.worlds.get_mut(world).ok_or("it has no world")?.imports);
     let is_socket = |key: &WorldKey| resolve.name_world_key(key).starts_with(SOCKETS);
@@ -206,7 +209,7 @@ fn stub(mut resolve: Resolve, world: WorldId) -> Result<(Vec<u8>, Vec<String>)> 
     let mut needed = Vec::new();
     for item in sockets.values() {
         if let WorldItem::Interface { id, .. } = item {
-            need(&resolve, *id, &mut needed);
+            add_needed(&resolve, *id, &mut needed);
         }
     }
     others.retain(|_, item| matches!(item, WorldItem::Interface { id, .. } if needed.contains(id)));
@@ -217,18 +220,18 @@ fn stub(mut resolve: Resolve, world: WorldId) -> Result<(Vec<u8>, Vec<String>)> 
     wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
     let component = ComponentEncoder::default().module(&module)?.encode()?;
     let DecodedWasm::Component(made, world) = wit_component::decode(&component)? else {
-        return Err("its stub is no component".into());
+        return Err("its stub is not a component".into());
     };
     let imports = made.worlds.get(world).map(|world| &world.imports).into_iter().flatten();
     Ok((component, imports.map(|(key, _)| made.name_world_key(key)).collect()))
 }
 
 /// Adds the interfaces whose types an interface uses.
-fn need(resolve: &Resolve, id: InterfaceId, needed: &mut Vec<InterfaceId>) {
+fn add_needed(resolve: &Resolve, id: InterfaceId, needed: &mut Vec<InterfaceId>) {
     for of in resolve.interface_direct_deps(id) {
         if !needed.contains(&of) {
             needed.push(of);
-            need(resolve, of, needed);
+            add_needed(resolve, of, needed);
         }
     }
 }
@@ -278,7 +281,7 @@ mod tests {
     fn imports_and_exports(component: &[u8]) -> (Vec<String>, Vec<String>) {
         wasmparser::Validator::new().validate_all(component).expect("it is valid");
         let Ok(DecodedWasm::Component(resolve, world)) = wit_component::decode(component) else {
-            panic!("it is no component");
+            panic!("it is not a component");
         };
         let names = |items: Vec<&WorldKey>| items.into_iter().map(|key| resolve.name_world_key(key)).collect();
         let world = &resolve.worlds[world];
@@ -290,20 +293,20 @@ mod tests {
         let component = component("test:plugin/with-sockets@0.1.0");
         let (imports, exports) = imports_and_exports(&component);
         assert!(imports.iter().any(|name| name == "wasi:sockets/tcp@0.2.9"), "{imports:?}");
-        let without = without(&component).expect("it is understood");
+        let without = remove_imports(&component).expect("it is understood");
         let left: Vec<String> = imports.into_iter().filter(|name| !name.starts_with(SOCKETS)).collect();
         assert_eq!(left, ["wasi:io/poll@0.2.9", "test:plugin/log@0.1.0"]);
         assert_eq!(imports_and_exports(&without), (left, exports));
-        // Nothing is left to do the second time.
-        assert_eq!(super::without(&without).expect("it is understood"), without);
+        // The second time nothing is left to remove.
+        assert_eq!(super::remove_imports(&without).expect("it is understood"), without);
     }
 
     #[test]
     fn what_is_no_component_is_refused() {
-        assert!(without(b"\0asm\x01\0\0\0").is_err());
+        assert!(remove_imports(b"\0asm\x01\0\0\0").is_err());
         let component = component("test:plugin/with-sockets@0.1.0");
         for bytes in [0, 7, component.len() / 2, component.len() - 1] {
-            assert!(without(&component[..bytes]).is_err(), "{bytes} bytes");
+            assert!(remove_imports(&component[..bytes]).is_err(), "{bytes} bytes");
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Finds a Rust toolchain that compiles for wasm32, or says what to install.
 //!
-//! The ordinary one is the user's own with rustup's target. Where rustup can fetch nothing, Debian's rustc serves: it
-//! comes with the sources of its standard library, of which a copy for wasm32 is built once and kept.
+//! Usually this is the user's own with rustup's target. If rustup cannot download anything, Debian's rustc works: it
+//! includes the sources of its standard library, which is built once for wasm32 and cached.
 
 use crate::author::failed;
-use crate::author::tools::{self, cache_folder};
+use crate::author::tools::{self, cache_dir};
 use millstream_base::error::{Error, Result};
 use millstream_base::progress;
 use std::ffi::OsStr;
@@ -17,21 +17,21 @@ pub const TARGET: &str = "wasm32-unknown-unknown";
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
-/// Vectors of 128 bits: the SDK splits text with them, and every runtime of components has them.
+/// Vectors of 128 bits: the SDK splits text with them, and every component runtime supports them.
 const FEATURES: &str = "-Ctarget-feature=+simd128";
 
-/// The crate of the SDK, which catches what is printed by a feature of the standard library that is not stable.
+/// The SDK's crate. It captures printed output with an unstable feature of the standard library.
 const CAPTURES: &str = "millstream_sdk";
-/// Said to it where the toolchain has that feature.
+/// The compiler flag that tells the crate that the toolchain has the feature.
 const CFG_CAPTURES: &str = "--cfg=millstream_captures";
-/// What it needs.
+/// A program that tests the feature.
 const CAPTURE: &str = "#![feature(internal_output_capture)]
     pub fn f() { std::io::set_output_capture(Some(std::sync::Arc::new(std::sync::Mutex::new(Vec::new())))); }";
 
-/// Counts the changes of how a standard library is built: one that was kept by an older Millstream is not used.
+/// The version of how a standard library is built. One cached by an older Millstream is not used.
 const SYSROOT_RECIPE: u32 = 1;
 
-/// What to do where there is no toolchain.
+/// What to do if there is no toolchain.
 pub const HOW_TO_INSTALL: &str = "with rustup:  rustup target add wasm32-unknown-unknown\n  \
     on Debian:    apt-get install rustc-web cargo-web rust-web-src && apt-get install --no-install-recommends lld-22";
 
@@ -40,57 +40,57 @@ pub const HOW_TO_INSTALL: &str = "with rustup:  rustup target add wasm32-unknown
 pub struct Toolchain {
     cargo: PathBuf,
     rustc: PathBuf,
-    /// What rustc needs to be told for [`TARGET`].
+    /// The flags that rustc needs for [`TARGET`].
     flags: Vec<String>,
 }
 
-/// Finds a toolchain. The first time with Debian's this builds a standard library, which takes about a minute.
+/// Finds a toolchain. The first use of Debian's builds a standard library, which takes about a minute.
 ///
 /// # Errors
 /// `Environment`: there is none, with what to install; or its standard library cannot be built.
 pub fn find() -> Result<Toolchain> {
-    if let Some(toolchain) = ordinary() {
+    if let Some(toolchain) = user_toolchain() {
         return Ok(toolchain);
     }
-    let linker = debian().ok_or_else(missing)?;
+    let linker = debian().ok_or_else(missing_error)?;
     let (cargo, rustc) = (PathBuf::from(DEBIAN_CARGO), PathBuf::from(DEBIAN_RUSTC));
-    let sysroot = kept_sysroot(&cargo, &rustc)?;
-    let linker = format!("-Clinker={}", text(&linker)?);
-    let flags = ["--sysroot", &text(&sysroot)?, &linker, "-Clinker-flavor=wasm-ld", FEATURES];
+    let sysroot = cached_sysroot(&cargo, &rustc)?;
+    let linker = format!("-Clinker={}", read_text(&linker)?);
+    let flags = ["--sysroot", &read_text(&sysroot)?, &linker, "-Clinker-flavor=wasm-ld", FEATURES];
     Ok(Toolchain { cargo, rustc, flags: flags.map(str::to_owned).into() })
 }
 
-fn missing() -> Error {
+fn missing_error() -> Error {
     let what = "no Rust toolchain that compiles for wasm32 was found. Install one";
     Error::environment(format!("{what}:\n  {HOW_TO_INSTALL}"))
 }
 
-/// The linker to use with Debian's toolchain, where that has all that is needed.
+/// Returns the linker to use with Debian's toolchain, if that is complete.
 fn debian() -> Option<PathBuf> {
     let sources = sysroot_of(Path::new(DEBIAN_RUSTC))?.join("lib/rustlib/src/rust/library/std");
     (Path::new(DEBIAN_CARGO).exists() && sources.exists()).then(wasm_linker)?
 }
 
-/// What there is, without building anything: the cargo that would be used with its version in words, and what its code for
-/// wasm32 is made with. `None` where no toolchain would do; [`HOW_TO_INSTALL`] says what to install.
-pub fn look() -> Option<(PathBuf, String, String)> {
-    let (cargo, with) = match ordinary() {
+/// Returns, without building anything, the cargo that would be used, its version as text, and the origin of its code
+/// for wasm32. `None` if no toolchain is usable; [`HOW_TO_INSTALL`] says what to install.
+pub fn describe() -> Option<(PathBuf, String, String)> {
+    let (cargo, with) = match user_toolchain() {
         Some(toolchain) => (toolchain.cargo, format!("{TARGET} of this toolchain")),
         None => (DEBIAN_CARGO.into(), format!("Debian's sources of the standard library, {}", debian()?.display())),
     };
     let version = output(Command::new(&cargo).arg("--version"))?;
-    // A bare name is one of the `PATH`.
+    // A bare name is looked up on the `PATH`.
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let whole = std::env::split_paths(&path).map(|folder| folder.join(&cargo)).find(|file| file.is_file());
-    Some((whole.unwrap_or(cargo), version, with))
+    let full_path = std::env::split_paths(&path).map(|dir| dir.join(&cargo)).find(|file| file.is_file());
+    Some((full_path.unwrap_or(cargo), version, with))
 }
 
 impl Toolchain {
-    /// A cargo command that compiles a plugin, whose SDK logs what is printed. A toolchain without that feature compiles it all
-    /// the same, and what is printed is lost, as it is elsewhere on [`TARGET`].
+    /// Returns a cargo command that compiles a plugin, whose SDK logs printed output. A toolchain without that feature
+    /// also works, but printed output is lost, as usual on [`TARGET`].
     pub fn compile(&self) -> Command {
         let mut command = self.cargo();
-        if !self.captures().unwrap_or(false) {
+        if !self.can_capture().unwrap_or(false) {
             eprintln!(
                 "note: with this version of Rust, what `println!` prints in a plugin is not logged; `log::info` is"
             );
@@ -99,7 +99,7 @@ impl Toolchain {
         let flags = self.flags.iter().map(String::as_str).chain([CFG_CAPTURES]).collect::<Vec<_>>().join("\x1f");
         command.env("CARGO_ENCODED_RUSTFLAGS", flags);
         match std::env::var("RUSTC_BOOTSTRAP") {
-            // Everything is allowed, or this is what is allowed besides.
+            // Either everything is allowed, or this list is extended.
             Ok(all) if all == "1" => {}
             Ok(others) if others != "-1" => drop(command.env("RUSTC_BOOTSTRAP", format!("{others},{CAPTURES}"))),
             _ => drop(command.env("RUSTC_BOOTSTRAP", CAPTURES)),
@@ -107,8 +107,9 @@ impl Toolchain {
         command
     }
 
-    /// Whether the standard library can catch what is printed; compiles two lines, which takes a tenth of a second.
-    fn captures(&self) -> Option<bool> {
+    /// Returns whether the standard library can capture printed output. Compiles two lines, which takes a tenth of a
+    /// second.
+    fn can_capture(&self) -> Option<bool> {
         let work = tempfile::tempdir().ok()?;
         let source = work.path().join("capture.rs");
         std::fs::write(&source, CAPTURE).ok()?;
@@ -119,7 +120,7 @@ impl Toolchain {
         Some(status.ok()?.success())
     }
 
-    /// A cargo command of this toolchain. Flags that the caller's environment holds for native programs are left out.
+    /// Returns a cargo command of this toolchain. Flags for native programs from the caller's environment are removed.
     pub fn cargo(&self) -> Command {
         let mut command = Command::new(&self.cargo);
         command
@@ -130,8 +131,8 @@ impl Toolchain {
     }
 }
 
-/// The user's own toolchain, where it has the target.
-fn ordinary() -> Option<Toolchain> {
+/// Returns the user's own toolchain, if it has the target.
+fn user_toolchain() -> Option<Toolchain> {
     let program = |variable: &str, name: &str| PathBuf::from(std::env::var_os(variable).unwrap_or_else(|| name.into()));
     let (cargo, rustc) = (program("CARGO", "cargo"), program("RUSTC", "rustc"));
     let library = sysroot_of(&rustc)?.join("lib/rustlib").join(TARGET).join("lib");
@@ -144,7 +145,7 @@ fn sysroot_of(rustc: &Path) -> Option<PathBuf> {
     output(Command::new(rustc).args(["--print", "sysroot"])).map(|line| PathBuf::from(line.trim()))
 }
 
-/// A linker for wasm32: LLVM's of the highest version, or the one of a rustup toolchain.
+/// Returns a linker for wasm32: LLVM's of the highest version, or that of a rustup toolchain.
 fn wasm_linker() -> Option<PathBuf> {
     let entries = std::fs::read_dir("/usr/bin").ok()?.flatten().map(|entry| entry.file_name());
     let version = |name: &OsStr| match name.to_str()?.strip_prefix("wasm-ld")? {
@@ -163,10 +164,10 @@ fn wasm_linker() -> Option<PathBuf> {
     linker.exists().then_some(linker)
 }
 
-/// The sysroot with a standard library for wasm32 of this rustc; built now if it is not there yet.
-fn kept_sysroot(cargo: &Path, rustc: &Path) -> Result<PathBuf> {
-    let cache = cache_folder()?;
-    let version = output(Command::new(rustc).arg("-vV")).ok_or_else(missing)?;
+/// Returns the sysroot with a standard library for wasm32 of this rustc. Builds it if it does not exist.
+fn cached_sysroot(cargo: &Path, rustc: &Path) -> Result<PathBuf> {
+    let cache = cache_dir()?;
+    let version = output(Command::new(rustc).arg("-vV")).ok_or_else(missing_error)?;
     let part = |name: &str| version.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("unknown").trim();
     let commit: String = part("commit-hash:").chars().take(9).collect();
     let kept = cache.join(format!("sysroot-{}-{commit}-{SYSROOT_RECIPE}", part("release:")));
@@ -191,11 +192,11 @@ fn build_sysroot(cargo: &Path, rustc: &Path, cache: &Path, kept: &Path) -> Resul
         .current_dir(work.path())
         .args(["build", "--quiet", "--release", "-Zbuild-std=std,panic_abort", "--target", TARGET, "--target-dir"])
         .arg(&target)
-        // `build-std` is unstable, and this is the switch for it in a stable toolchain.
+        // `build-std` is unstable, and this enables it in a stable toolchain.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("RUSTC", rustc)
         .env_remove("RUSTFLAGS")
-        // As rustup's: without bitcode a plugin cannot be optimized together with the standard library.
+        // Same as rustup's: without bitcode a plugin cannot be optimized together with the standard library.
         .env("CARGO_ENCODED_RUSTFLAGS", "-Cembed-bitcode=yes");
     let _shown = progress::of("building Rust's standard library");
     let status = tools::status(&mut building).map_err(|error| failed("run", cargo, &error))?;
@@ -207,7 +208,7 @@ fn build_sysroot(cargo: &Path, rustc: &Path, cache: &Path, kept: &Path) -> Resul
     let sysroot = work.path().join("sysroot");
     copy_libraries(&target.join(TARGET).join("release/deps"), &sysroot.join("lib/rustlib").join(TARGET).join("lib"))?;
     match std::fs::rename(&sysroot, kept) {
-        // Another process was as far at the same time: theirs is as good.
+        // Another process finished at the same time, and its result is equivalent.
         Err(_) if kept.is_dir() => Ok(()),
         other => other.map_err(|error| failed("create", kept, &error)),
     }
@@ -237,14 +238,14 @@ fn copy_libraries(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What a program prints; `None` where it cannot be run or fails.
+/// Returns what a program prints. `None` if it cannot be run or fails.
 fn output(command: &mut Command) -> Option<String> {
     let output =
         command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok().filter(|output| output.status.success())?;
     String::from_utf8(output.stdout).ok()
 }
 
-fn text(path: &Path) -> Result<String> {
+fn read_text(path: &Path) -> Result<String> {
     let text = path.to_str().map(str::to_owned);
     text.ok_or_else(|| Error::environment(format!("the path {} is not UTF-8, which cargo needs", path.display())))
 }

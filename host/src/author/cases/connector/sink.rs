@@ -1,8 +1,8 @@
-//! Cases of sinks: what their peers hear, and whether one that promises exactly once knows what it holds.
+//! Cases of sinks: what their peers receive, and whether an exactly-once sink knows what it holds.
 //!
-//! Two runs, the second with peers that know nothing of the first. The first hands over one batch after the other, as a job does to
-//! which nothing happens. The second is for those that promise exactly once: the plugin dies within each batch, and behind each
-//! commit, as if its answer had been lost.
+//! There are two runs, the second with reset peers. The first passes one batch after the other, as a job without
+//! failures does. The second is for exactly-once sinks: the plugin dies within each batch, and after each commit, as if
+//! its response had been lost.
 
 use super::{CaseFileWriter, ConnectorCase, NAME};
 use crate::author::cases::ExpectedOutcome;
@@ -12,7 +12,7 @@ use crate::author::cases::peer::{Peers, expected_file};
 use arrow::array::RecordBatch;
 use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::json;
-use millstream_base::batch::writing::{WriteBatches, WriteTrouble};
+use millstream_base::batch::writing::{WriteBatches, WriteError};
 use millstream_base::decode::Decoder;
 use millstream_base::decode::json::array_elements;
 use millstream_base::error::{Error, Result};
@@ -26,9 +26,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The id of the job that a case is.
+/// The ID of the job of a case.
 const JOB_ID: &str = "00000000000000000000000000000001";
-/// From one batch to the next.
+/// The interval between batches.
 const BATCH_US: i64 = 1_000_000;
 
 const REJECTED: &str = "expected-rejected.jsonl";
@@ -39,20 +39,20 @@ struct Batch {
     parts: Vec<RecordBatch>,
 }
 
-/// What the case expects beside an error: that its files with what peers hear are right.
+/// What the case expects instead of an error: that its files for peers match.
 struct PeerFilesMatch;
 
-/// What is not as expected.
+/// Runs the case and returns the differences.
 pub fn differs(
     case: &ConnectorCase,
     graph: Result<Graph>,
     peers: &mut Peers,
     accepted: Option<&mut Vec<PathBuf>>,
 ) -> Result<Option<String>> {
-    let files: Vec<String> = peers.heard().map(|(name, _)| expected_file(name)).collect();
-    let heard = files.iter().any(|file| case.beside(file).is_some()).then_some(PeerFilesMatch);
-    let expected = ExpectedOutcome::of(&case.folder, "a file with what a peer hears", heard)?;
-    let rejected = case.beside(REJECTED).map(|path| compare::read_lines(&path)).transpose()?;
+    let files: Vec<String> = peers.received().map(|(name, _)| expected_file(name)).collect();
+    let received = files.iter().any(|file| case.file_if_exists(file).is_some()).then_some(PeerFilesMatch);
+    let expected = ExpectedOutcome::of(&case.dir, "a file with what a peer hears", received)?;
+    let rejected = case.file_if_exists(REJECTED).map(|path| compare::read_lines(&path)).transpose()?;
     let graph = match graph {
         Ok(graph) => graph,
         Err(error) => return super::failed_case(case, peers, &expected, &error, accepted),
@@ -66,21 +66,21 @@ pub fn differs(
     if let Some(rejected) = &rejected {
         compare::keep_columns_of(rejected, &mut refused);
     }
-    let difference = match expected.fails(None) {
+    let difference = match expected.check_error(None) {
         Err(difference) => difference,
         Ok(None) => Some(unknown(runs.peers, &files)),
-        Ok(Some(PeerFilesMatch)) => super::heard_differs(case, runs.peers)?.or_else(|| {
-            compare::difference(rejected.as_ref()?, &refused, true).map(|words| format!("rejected rows: {words}"))
+        Ok(Some(PeerFilesMatch)) => super::peer_difference(case, runs.peers)?.or_else(|| {
+            compare::difference(rejected.as_ref()?, &refused, true).map(|message| format!("rejected rows: {message}"))
         }),
     };
     match (&difference, accepted) {
         (Some(_), Some(written)) => {
-            let mut accepting = CaseFileWriter { folder: &case.folder, written };
-            for (name, heard) in runs.peers.heard() {
-                accepting.write(&expected_file(name), &heard)?;
+            let mut accepting = CaseFileWriter { dir: &case.dir, written };
+            for (name, received) in runs.peers.received() {
+                accepting.write(&expected_file(name), &received)?;
             }
             if rejected.is_some() {
-                accepting.write(REJECTED, &compare::written(&refused))?;
+                accepting.write(REJECTED, &compare::to_lines(&refused))?;
             }
             accepting.no_error(&expected)?;
             Ok(None)
@@ -95,40 +95,43 @@ pub fn differs(
 fn unknown(peers: &Peers, files: &[String]) -> String {
     let files = if files.is_empty() { "expected-error.txt".to_owned() } else { files.join(" or ") };
     let mut text = format!("no expected result: {files} does not exist");
-    for (name, heard) in peers.heard() {
+    for (name, received) in peers.received() {
         let file = expected_file(name);
         text.push_str(&format!(
             ". What peer `{name}` received, for {file} if it is correct (`millstream test --accept` writes it):\n{}",
-            heard.trim_end()
+            received.trim_end()
         ));
     }
     text
 }
 
-/// The batches of a case, as a job decodes them.
+/// Decodes the batches of a case as a job does.
 fn batches(case: &ConnectorCase, graph: &Graph) -> Result<Vec<Batch>> {
     let source = graph.spec.sources.first().ok_or_else(|| Error::bug("a case without its input"))?;
-    let path = case.folder.join("input.jsonl");
+    let path = case.dir.join("input.jsonl");
     let text = read_text(&path)?;
     let mut decoder = Decoder::new(source);
     let mut batches = Vec::new();
     for (id, line) in (1..).zip(text.lines()) {
-        let wrong = |words: &str| {
-            Error::job(format!("{}:{id}: {words}; write a batch as a JSON array of rows, [{{…}}, …]", path.display()))
+        let invalid = |message: &str| {
+            Error::job(format!("{}:{id}: {message}; write a batch as a JSON array of rows, [{{…}}, …]", path.display()))
         };
-        let records =
-            if line.trim().is_empty() { Vec::new() } else { array_elements(line).map_err(|words| wrong(&words))? };
+        let records = if line.trim().is_empty() {
+            Vec::new()
+        } else {
+            array_elements(line).map_err(|message| invalid(&message))?
+        };
         let mut parts = Vec::new();
         for records in records.chunks(PART_ROWS_MAX) {
             let (mut bytes, mut ends) = (Vec::new(), Vec::new());
             for record in records {
                 bytes.extend_from_slice(record.as_bytes());
-                ends.push(u32::try_from(bytes.len()).map_err(|_| wrong("the line is too long"))?);
+                ends.push(u32::try_from(bytes.len()).map_err(|_| invalid("the line is too long"))?);
             }
             let decoded = decoder.decode(&Chunk { bytes: bytes.into(), ends, ..Chunk::default() });
             if let Some(rejected) = decoded.rejected {
-                let words = json::objects(&rejected).unwrap_or_default();
-                return Err(wrong(&format!("not a row: {}", words.first().map_or("", String::as_str))));
+                let message = json::objects(&rejected).unwrap_or_default();
+                return Err(invalid(&format!("not a row: {}", message.first().map_or("", String::as_str))));
             }
             parts.push(decoded.rows);
         }
@@ -137,16 +140,16 @@ fn batches(case: &ConnectorCase, graph: &Graph) -> Result<Vec<Batch>> {
     Ok(batches)
 }
 
-/// Runs of a case.
+/// The runs of a case.
 struct Runs<'a> {
     case: &'a ConnectorCase,
     peers: &'a mut Peers,
     slot: &'a Arc<ConnectorSlot<SinkNode>>,
-    /// Whether rows that are refused are left out.
+    /// Whether rejected rows are omitted.
     rejects: bool,
 }
 
-/// One who writes, and how often it failed without getting any further.
+/// A writer, with its number of failures without progress.
 struct CaseWriter {
     writer: Box<dyn WriteBatches>,
     exactly_once: bool,
@@ -162,7 +165,7 @@ impl<'a> Runs<'a> {
         Ok(Runs { case, peers, slot, rejects })
     }
 
-    /// Hands over all batches; returns the rows that are refused.
+    /// Passes all batches. Returns the rejected rows.
     fn first(&mut self, batches: &[Batch]) -> Result<Vec<BatchLine>> {
         self.peers.reset();
         let end = Instant::now() + self.case.within;
@@ -181,7 +184,7 @@ impl<'a> Runs<'a> {
                 self.peers.check()?;
                 match handed {
                     Ok(rows) => break rows,
-                    Err(trouble) => self.pause(trouble, &mut writing.failures)?,
+                    Err(error) => self.pause(error, &mut writing.failures)?,
                 }
                 self.in_time(end)?;
             };
@@ -195,40 +198,41 @@ impl<'a> Runs<'a> {
         Ok(refused)
     }
 
-    /// Tries whether the plugin knows what it holds, where it promises that.
+    /// Tests whether the plugin knows what it holds, if it guarantees exactly-once.
     fn again(&mut self, batches: &[Batch]) -> Result<Option<String>> {
         self.peers.reset();
         if !self.writing(1)?.exactly_once {
             return Ok(None);
         }
         let (mut generation, mut held) = (1, None);
-        if let Some(words) = self.holds(&mut generation, held, "before the first batch")? {
-            return Ok(Some(words));
+        if let Some(message) = self.holds(&mut generation, held, "before the first batch")? {
+            return Ok(Some(message));
         }
         for batch in batches.iter().filter(|batch| has_rows(batch)) {
             let mut writing = self.opened(generation)?;
-            self.handed(&mut writing, batch)?;
+            self.hand_over(&mut writing, batch)?;
             drop(writing);
             let when = format!("batch {} was written and not committed", batch.id);
-            if let Some(words) = self.holds(&mut generation, held, &when)? {
-                return Ok(Some(words));
+            if let Some(message) = self.holds(&mut generation, held, &when)? {
+                return Ok(Some(message));
             }
             let mut writing = self.opened(generation)?;
-            self.handed(&mut writing, batch)?;
+            self.hand_over(&mut writing, batch)?;
             let committed = writing.writer.commit();
             self.peers.check()?;
-            committed.map_err(|trouble| told(trouble, batch))?;
+            committed.map_err(|error| to_error(error, batch))?;
             drop(writing);
             held = Some(BatchId(batch.id));
-            let when = format!("batch {} was committed, but the job was not told", batch.id);
-            if let Some(words) = self.holds(&mut generation, held, &when)? {
-                return Ok(Some(words));
+            let when = format!("batch {} was committed, but the job did not learn of it", batch.id);
+            if let Some(message) = self.holds(&mut generation, held, &when)? {
+                return Ok(Some(message));
             }
         }
         Ok(None)
     }
 
-    /// What is wrong with what the plugin says that it holds, asked by a job that starts again, and opened by that start.
+    /// Returns what is wrong with the batches that the plugin reports, to a restarted job before and after it opens the
+    /// plugin.
     fn holds(&mut self, generation: &mut u64, expected: Option<BatchId>, when: &str) -> Result<Option<String>> {
         self.peers.check_to_the_end()?;
         *generation += 1;
@@ -238,15 +242,15 @@ impl<'a> Runs<'a> {
             self.peers.check()?;
             match committed {
                 Ok(committed) => break committed,
-                Err(trouble) => self.pause(trouble, &mut writing.failures)?,
+                Err(error) => self.pause(error, &mut writing.failures)?,
             }
         };
         let opened = self.open(&mut writing)?;
         drop(writing);
         self.peers.check_to_the_end()?;
         let shown = |held: Option<BatchId>| held.map_or("none".to_owned(), |held| format!("batch {held}"));
-        let wrong = [("committed", committed), ("open", opened)].into_iter().find(|(_, held)| *held != expected);
-        Ok(wrong.map(|(function, held)| {
+        let invalid = [("committed", committed), ("open", opened)].into_iter().find(|(_, held)| *held != expected);
+        Ok(invalid.map(|(function, held)| {
             let becomes = if held < expected { "it would be handed over again, and rows be there twice" } else { "rows would be lost" };
             format!(
                 "it promises exactly once, but when {when}, `{function}` says otherwise: {becomes}\n  expected   {}\n  got        {}",
@@ -268,34 +272,34 @@ impl<'a> Runs<'a> {
         Ok(writing)
     }
 
-    /// Opens it, and returns what it says that it holds.
+    /// Opens the plugin, and returns the last batch that it holds.
     fn open(&self, writing: &mut CaseWriter) -> Result<Option<BatchId>> {
         loop {
             let opened = writing.writer.open(&writing.owner);
             self.peers.check()?;
             match opened {
                 Ok(held) => return Ok(held),
-                Err(trouble) => self.pause(trouble, &mut writing.failures)?,
+                Err(error) => self.pause(error, &mut writing.failures)?,
             }
         }
     }
 
-    /// Hands over a batch that nothing is to be wrong with.
-    fn handed(&self, writing: &mut CaseWriter, batch: &Batch) -> Result<()> {
+    /// Passes a batch that must not fail.
+    fn hand_over(&self, writing: &mut CaseWriter, batch: &Batch) -> Result<()> {
         let handed = self.hand(writing, batch);
         self.peers.check()?;
-        handed.map(drop).map_err(|trouble| told(trouble, batch))
+        handed.map(drop).map_err(|error| to_error(error, batch))
     }
 
-    /// Begins a batch and writes its rows; returns those that are refused, with the reasons.
-    fn hand(&self, writing: &mut CaseWriter, batch: &Batch) -> Result<Vec<Value>, WriteTrouble> {
+    /// Begins a batch and writes its rows. Returns the rejected ones, with the reasons.
+    fn hand(&self, writing: &mut CaseWriter, batch: &Batch) -> Result<Vec<Value>, WriteError> {
         let time = i64::try_from(batch.id).unwrap_or(i64::MAX).saturating_mul(BATCH_US);
         writing.writer.begin(BatchId(batch.id), BatchTime(time))?;
         let mut refused = Vec::new();
         for part in batch.parts.iter().filter(|part| part.num_rows() > 0) {
             for row in writing.writer.write(part)? {
                 let rows = part.slice((row.row as usize).min(part.num_rows() - 1), 1);
-                let rows = json::objects(&rows).map_err(|error| WriteTrouble::Lasting(Error::plugin(error)))?;
+                let rows = json::objects(&rows).map_err(|error| WriteError::Permanent(Error::plugin(error)))?;
                 let object = rows.first().and_then(|row| serde_json::from_str::<Value>(row).ok());
                 let mut object = object.unwrap_or_default();
                 if let Some(members) = object.as_object_mut() {
@@ -305,8 +309,8 @@ impl<'a> Runs<'a> {
             }
         }
         match refused.first() {
-            Some(row) if !self.rejects => Err(WriteTrouble::Lasting(Error::plugin(format!(
-                "batch {}: its plugin refuses {} rows: {row}; a case that means it says on_error = \"reject\"",
+            Some(row) if !self.rejects => Err(WriteError::Permanent(Error::plugin(format!(
+                "batch {}: its plugin rejects {} rows: {row}; a case that means it says on_error = \"reject\"",
                 batch.id,
                 refused.len()
             )))),
@@ -314,11 +318,11 @@ impl<'a> Runs<'a> {
         }
     }
 
-    /// Waits where it passes, a few times.
-    fn pause(&self, trouble: WriteTrouble, failures: &mut u32) -> Result<()> {
-        match trouble {
-            WriteTrouble::Lasting(error) => Err(error),
-            WriteTrouble::Passing(why) => super::again(&why, failures, "a batch"),
+    /// Waits after a transient error, a limited number of times.
+    fn pause(&self, error: WriteError, failures: &mut u32) -> Result<()> {
+        match error {
+            WriteError::Permanent(error) => Err(error),
+            WriteError::Transient(why) => super::retry(&why, failures, "a batch"),
         }
     }
 
@@ -338,10 +342,10 @@ fn has_rows(batch: &Batch) -> bool {
     batch.parts.iter().any(|part| part.num_rows() > 0)
 }
 
-/// A trouble in the middle of a batch that was taken in the first run.
-fn told(trouble: WriteTrouble, batch: &Batch) -> Error {
-    match trouble {
-        WriteTrouble::Lasting(error) => error,
-        WriteTrouble::Passing(why) => Error::plugin(format!("batch {}, handed over again: {why}", batch.id)),
+/// Converts an error in the middle of a batch that was accepted in the first run.
+fn to_error(error: WriteError, batch: &Batch) -> Error {
+    match error {
+        WriteError::Permanent(error) => error,
+        WriteError::Transient(why) => Error::plugin(format!("batch {}, handed over again: {why}", batch.id)),
     }
 }

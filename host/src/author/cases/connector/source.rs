@@ -1,16 +1,16 @@
-//! Cases of sources: what comes of the partitions, and whether each goes on at its positions.
+//! Cases of sources: the rows of the partitions, and whether each resumes at its positions.
 //!
-//! Three kinds of runs, each with peers that know nothing of those before. The first reads everything, as much at a time as there
-//! is. The second reads one row after the other and keeps the positions. Each run of the third reads up to one of these positions,
-//! is told that it is durable, dies, and is opened there.
+//! There are three kinds of runs, each with reset peers. The first reads everything, as much at a time as available.
+//! The second reads one row after the other and records the positions. Each run of the third reads up to one of these
+//! positions, reports it as durable, dies, and is reopened there.
 
 use super::{CaseFileWriter, ConnectorCase, NAME, PAUSE};
 use crate::author::cases::ExpectedOutcome;
 use crate::author::cases::compare::read_text;
 use crate::author::cases::compare::{self, BatchLine};
-use crate::author::cases::peer::{Peers, escaped, expected_file};
+use crate::author::cases::peer::{Peers, escape, expected_file};
 use millstream_base::batch::json;
-use millstream_base::batch::reading::{ReadContent, ReadPartition, ReadTrouble};
+use millstream_base::batch::reading::{ReadContent, ReadError, ReadPartition};
 use millstream_base::error::{Error, Result};
 use millstream_engine::graph::Graph;
 use serde::{Deserialize, Serialize};
@@ -21,19 +21,19 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Rows of a poll of the first run.
+/// Maximum rows of a poll in the first run.
 const ROWS_MAX: u32 = 1024;
 /// How long a poll waits for rows.
 const WAIT: Duration = Duration::from_millis(200);
-/// How long one waits that is to give nothing.
+/// How long a poll waits that should return nothing.
 const NOTHING: Duration = Duration::from_millis(100);
-/// Positions at which a partition is opened again.
+/// Maximum number of positions at which a partition is reopened.
 const POSITIONS_MAX: usize = 12;
 
 const EXPECTED: &str = "expected.jsonl";
 const REJECTED: &str = "expected-rejected.jsonl";
 
-/// A line of `expected.jsonl`: some rows of a partition, and the position behind them if it matters.
+/// A line of `expected.jsonl`: rows of a partition, and the position after them if it matters.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct RowsLine {
@@ -44,18 +44,18 @@ struct RowsLine {
     position: Option<String>,
 }
 
-/// What is not as expected.
+/// Runs the case and returns the differences.
 pub fn differs(
     case: &ConnectorCase,
     graph: Result<Graph>,
     peers: &mut Peers,
     accepted: Option<&mut Vec<PathBuf>>,
 ) -> Result<Option<String>> {
-    let rows = case.beside(EXPECTED).map(|path| read_lines(&path)).transpose()?;
-    let expected = ExpectedOutcome::of(&case.folder, EXPECTED, rows)?;
-    let rejected = case.beside(REJECTED).map(|path| compare::read_lines(&path)).transpose()?;
-    // There are no batches here.
-    let rejected = rejected.map(|lines| [BatchLine::together(lines)]);
+    let rows = case.file_if_exists(EXPECTED).map(|path| read_lines(&path)).transpose()?;
+    let expected = ExpectedOutcome::of(&case.dir, EXPECTED, rows)?;
+    let rejected = case.file_if_exists(REJECTED).map(|path| compare::read_lines(&path)).transpose()?;
+    // Sources have no batches here.
+    let rejected = rejected.map(|lines| [BatchLine::merge(lines)]);
     let columns = match &expected {
         ExpectedOutcome::Rows(lines) => columns_of(lines.iter().flat_map(|line| &line.rows)),
         _ => BTreeSet::new(),
@@ -73,7 +73,7 @@ pub fn differs(
         Ok(came) => came,
         Err(error) => return super::failed_case(case, runs.peers, &expected, &error, accepted),
     };
-    let difference = match expected.fails(None) {
+    let difference = match expected.check_error(None) {
         Err(difference) => difference,
         Ok(None) => Some(format!(
             "neither expected.jsonl nor expected-error.txt exists. The actual output, for expected.jsonl if it is correct \
@@ -82,12 +82,13 @@ pub fn differs(
         )),
         Ok(Some(lines)) => came.differs(lines).or_else(|| {
             let got = came.rejected(rejected.as_ref()?);
-            compare::difference(rejected.as_ref()?, &[got], true).map(|words| format!("rejected rows: {words}"))
+            compare::difference(rejected.as_ref()?, &[got], true)
+                .map(|difference| format!("rejected rows: {difference}"))
         }),
     };
     let difference = match difference {
         Some(difference) => Some(difference),
-        None => super::heard_differs(case, runs.peers)?,
+        None => super::peer_difference(case, runs.peers)?,
     };
     let lines = match &expected {
         ExpectedOutcome::Rows(lines) => lines.as_slice(),
@@ -96,60 +97,60 @@ pub fn differs(
     let wants_positions = lines.iter().any(|line| line.position.is_some());
     match (&difference, accepted) {
         (Some(_), Some(written)) => {
-            let mut accepting = CaseFileWriter { folder: &case.folder, written };
-            for (name, heard) in runs.peers.heard() {
-                if case.beside(&expected_file(name)).is_some() {
-                    accepting.write(&expected_file(name), &heard)?;
+            let mut accepting = CaseFileWriter { dir: &case.dir, written };
+            for (name, received) in runs.peers.received() {
+                if case.file_if_exists(&expected_file(name)).is_some() {
+                    accepting.write(&expected_file(name), &received)?;
                 }
             }
             let steps = if wants_positions { runs.steps(&came)? } else { PartitionRows::default() };
             accepting.write(EXPECTED, &came.written(&steps))?;
             if let Some(rejected) = &rejected {
-                accepting.write(REJECTED, &compare::written(&[came.rejected(rejected)]))?;
+                accepting.write(REJECTED, &compare::to_lines(&[came.rejected(rejected)]))?;
             }
             accepting.no_error(&expected)?;
             Ok(None)
         }
         (None, _) if case.reopens() || wants_positions => {
-            Ok(runs.goes_on(&came, lines).unwrap_or_else(|error| Some(error.to_string())))
+            Ok(runs.resume_difference(&came, lines).unwrap_or_else(|error| Some(error.to_string())))
         }
         _ => Ok(difference),
     }
 }
 
-/// Runs of a case.
+/// The runs of a case.
 struct Runs<'a> {
     case: &'a ConnectorCase,
     peers: &'a mut Peers,
     make: Arc<dyn Fn() -> Result<Box<dyn ReadPartition>> + Send + Sync>,
-    /// The columns that are compared; none: all.
+    /// The compared columns. Empty means all.
     columns: BTreeSet<String>,
 }
 
-/// What came of all partitions, by their names without the addresses of this run.
+/// The rows of all partitions, by name without the addresses of this run.
 #[derive(Default)]
 struct PartitionRows(BTreeMap<String, Rows>);
 
-/// What came of a partition.
+/// The rows of a partition.
 #[derive(Clone, Default)]
 struct Rows {
-    /// Its name as the plugin gave it.
+    /// The name that the plugin gave it.
     partition: String,
     rows: Vec<Value>,
     refused: Vec<Value>,
     ended: bool,
-    /// Where it stands, and where it stood: behind so many rows, and rows and refused ones.
+    /// The current position, and earlier ones with the number of rows, and of all records, before them.
     position: Option<Vec<u8>>,
-    places: Vec<CasePosition>,
+    positions: Vec<CasePosition>,
 }
 
-/// A position, and what is before it.
+/// A position, and the counts before it.
 #[derive(Clone)]
 struct CasePosition {
     rows: usize,
     count: usize,
     position: Vec<u8>,
-    /// For people.
+    /// The position for people.
     shown: String,
 }
 
@@ -159,11 +160,11 @@ impl Rows {
     }
 }
 
-/// One who reads a partition.
+/// A reader of a partition.
 struct CaseReader {
     reader: Box<dyn ReadPartition>,
     came: Rows,
-    /// How often it failed without getting any further.
+    /// The number of failures without progress.
     failures: u32,
 }
 
@@ -174,7 +175,7 @@ impl Runs<'_> {
         let end = Instant::now() + self.case.within;
         let mut readings = Vec::new();
         for partition in self.partitions()? {
-            readings.push(self.reading(partition, None)?);
+            readings.push(self.open_reader(partition, None)?);
         }
         let enough = self.case.file.rows;
         loop {
@@ -189,21 +190,21 @@ impl Runs<'_> {
             for reading in readings.iter_mut().filter(|reading| !reading.came.ended) {
                 self.poll(reading, ROWS_MAX, WAIT / count.clamp(1, 10))?;
             }
-            self.in_time(end, || so_many(&readings, enough))?;
+            self.in_time(end, || describe_counts(&readings, enough))?;
         }
         for reading in &mut readings {
             if !reading.came.ended {
-                // What is too much is there by now.
-                self.glance(reading)?;
+                // Extra rows are available by now.
+                self.poll_extra(reading)?;
             }
             if let Some(position) = reading.came.position.clone() {
-                let told = reading.reader.durable(&position).and_then(|()| reading.reader.published(&position));
-                lasting(told)?;
+                let result = reading.reader.durable(&position).and_then(|()| reading.reader.published(&position));
+                permanent(result)?;
             }
         }
         let count: usize = readings.iter().map(|reading| reading.came.count()).sum();
         if enough.is_some_and(|enough| count as u64 > enough) {
-            return Err(Error::plugin(so_many(&readings, enough)));
+            return Err(Error::plugin(describe_counts(&readings, enough)));
         }
         let came = readings.into_iter().map(|reading| reading.came);
         let came = came.map(|came| (self.peers.named(&came.partition), came)).collect();
@@ -219,18 +220,18 @@ impl Runs<'_> {
                     partitions.sort();
                     return Ok(partitions);
                 }
-                Err(trouble) => again(trouble, &mut failures)?,
+                Err(error) => retry(error, &mut failures)?,
             }
             self.peers.check()?;
         }
     }
 
-    fn reading(&self, partition: String, position: Option<Vec<u8>>) -> Result<CaseReader> {
+    fn open_reader(&self, partition: String, position: Option<Vec<u8>>) -> Result<CaseReader> {
         let came = Rows { partition, position, ..Rows::default() };
         Ok(CaseReader { reader: (self.make)()?, came, failures: 0 })
     }
 
-    /// Polls once, and opens the partition before that where nobody reads it.
+    /// Polls once, and opens the partition before that if it is not open.
     fn poll(&mut self, reading: &mut CaseReader, rows_max: u32, wait: Duration) -> Result<()> {
         let before = (reading.came.count(), reading.came.position.clone());
         let polled = self.try_poll(reading, rows_max, wait);
@@ -238,7 +239,7 @@ impl Runs<'_> {
         match polled {
             Ok(Some(pause)) if reading.came.count() == before.0 => thread::sleep(pause.min(PAUSE)),
             Ok(_) => {}
-            Err(trouble) => again(trouble, &mut reading.failures)?,
+            Err(error) => retry(error, &mut reading.failures)?,
         }
         if (reading.came.count(), &reading.came.position) != (before.0, &before.1) {
             reading.failures = 0;
@@ -251,11 +252,11 @@ impl Runs<'_> {
         reading: &mut CaseReader,
         rows_max: u32,
         wait: Duration,
-    ) -> Result<Option<Duration>, ReadTrouble> {
+    ) -> Result<Option<Duration>, ReadError> {
         let CaseReader { reader, came, .. } = reading;
         if !reader.is_open() {
             reader.open(&came.partition, came.position.as_deref())?;
-            // As a job does: whoever sent them may not have heard it.
+            // As in a job: the sender may not have received the previous notice.
             if let Some(position) = &came.position {
                 reader.durable(position)?;
             }
@@ -264,42 +265,42 @@ impl Runs<'_> {
         let polled = reader.poll(rows_max, wait)?;
         self.peers.send();
         let ReadContent::Rows(rows) = polled.content else {
-            return Err(ReadTrouble::Lasting(Error::bug("a plugin read messages")));
+            return Err(ReadError::Permanent(Error::bug("a plugin read messages")));
         };
-        let rows = json::objects(&rows).map_err(|error| ReadTrouble::Lasting(Error::plugin(error)))?;
+        let rows = json::objects(&rows).map_err(|error| ReadError::Permanent(Error::plugin(error)))?;
         for row in rows {
             let row = serde_json::from_str(&self.peers.named(&row));
-            came.rows.push(self.kept(row.map_err(|error| ReadTrouble::Lasting(Error::bug(error)))?));
+            came.rows.push(self.kept(row.map_err(|error| ReadError::Permanent(Error::bug(error)))?));
         }
         for (data, reason) in polled.refused {
             let row = serde_json::json!({ "value": String::from_utf8_lossy(&data), "reason": reason });
             let row = serde_json::from_str(&self.peers.named(&row.to_string()));
-            came.refused.push(row.map_err(|error| ReadTrouble::Lasting(Error::bug(error)))?);
+            came.refused.push(row.map_err(|error| ReadError::Permanent(Error::bug(error)))?);
         }
         if let Some(position) = polled.position {
-            let shown = self.peers.named(&escaped(&position));
-            let place = CasePosition { rows: came.rows.len(), count: came.count(), position, shown };
-            came.position = Some(place.position.clone());
-            came.places.push(place);
+            let shown = self.peers.named(&escape(&position));
+            let point = CasePosition { rows: came.rows.len(), count: came.count(), position, shown };
+            came.position = Some(point.position.clone());
+            came.positions.push(point);
         }
         came.ended = polled.pause.is_none();
         Ok(polled.pause)
     }
 
-    /// A row without the columns that do not matter.
+    /// Returns a row without the columns that are not compared.
     fn kept(&self, row: Value) -> Value {
-        let mut row = compare::plain(row);
+        let mut row = compare::normalize(row);
         if let Some(members) = row.as_object_mut().filter(|_| !self.columns.is_empty()) {
             members.retain(|name, _| self.columns.contains(name));
         }
         row
     }
 
-    /// Looks once more whether there is anything. What passes does not matter any more.
-    fn glance(&mut self, reading: &mut CaseReader) -> Result<()> {
+    /// Polls once more for unexpected rows. Transient errors no longer matter.
+    fn poll_extra(&mut self, reading: &mut CaseReader) -> Result<()> {
         let polled = self.try_poll(reading, ROWS_MAX, NOTHING);
         self.peers.check()?;
-        lasting(polled.map(drop))
+        permanent(polled.map(drop))
     }
 
     fn in_time(&self, end: Instant, what: impl FnOnce() -> String) -> Result<()> {
@@ -310,8 +311,9 @@ impl Runs<'_> {
         Err(Error::plugin(format!("after {within} (`within`) {}", what())))
     }
 
-    /// Reads rows of a partition, at most so many at a time, until there are so many, or none have come for too long.
-    fn read_on(&mut self, reading: &mut CaseReader, rows_max: u32, count: usize) -> Result<()> {
+    /// Reads rows of a partition, at most `rows_max` at a time, until there are `count`, or none have arrived for too
+    /// long.
+    fn read_until(&mut self, reading: &mut CaseReader, rows_max: u32, count: usize) -> Result<()> {
         let end = Instant::now() + self.case.within;
         while reading.came.count() < count && !reading.came.ended && Instant::now() < end {
             self.poll(reading, rows_max, WAIT)?;
@@ -324,8 +326,8 @@ impl Runs<'_> {
         let mut steps = PartitionRows::default();
         for (name, came) in &first.0 {
             self.peers.reset();
-            let mut reading = self.reading(came.partition.clone(), None)?;
-            self.read_on(&mut reading, 1, came.count())?;
+            let mut reading = self.open_reader(came.partition.clone(), None)?;
+            self.read_until(&mut reading, 1, came.count())?;
             steps.0.insert(name.clone(), reading.came);
             drop(reading.reader);
             self.peers.check_to_the_end()?;
@@ -333,50 +335,51 @@ impl Runs<'_> {
         Ok(steps)
     }
 
-    /// Tries whether the rows are the same one by one, and whether each partition goes on at its positions.
-    fn goes_on(&mut self, first: &PartitionRows, lines: &[RowsLine]) -> Result<Option<String>> {
+    /// Tests whether the rows are the same one by one, and whether each partition resumes at its positions.
+    fn resume_difference(&mut self, first: &PartitionRows, lines: &[RowsLine]) -> Result<Option<String>> {
         let steps = self.steps(first)?;
         for (name, stepped) in &steps.0 {
             let Some(all) = first.0.get(name) else { continue };
             let of = if name.is_empty() { String::new() } else { format!("partition `{name}`, ") };
-            if let Some(words) = rows_differ((&all.rows, &all.refused), (&stepped.rows, &stepped.refused)) {
-                return Ok(Some(format!("{of}with one row a poll:\n{words}")));
+            if let Some(difference) = rows_differ((&all.rows, &all.refused), (&stepped.rows, &stepped.refused)) {
+                return Ok(Some(format!("{of}with one row a poll:\n{difference}")));
             }
-            if let Some(words) = positions_differ(name, stepped, lines) {
-                return Ok(Some(format!("{of}{words}")));
+            if let Some(difference) = positions_differ(name, stepped, lines) {
+                return Ok(Some(format!("{of}{difference}")));
             }
-            let places = if self.case.reopens() { stepped.places.as_slice() } else { &[] };
-            for place in spread(places) {
-                let opened = |words: &str| format!("{of}opened again at the position `{}`{words}", place.shown);
+            let positions = if self.case.reopens() { stepped.positions.as_slice() } else { &[] };
+            for point in select_positions(positions) {
+                let opened =
+                    |difference: &str| format!("{of}opened again at the position `{}`{difference}", point.shown);
                 let (before, rest) = self
-                    .reopened(place, all)
+                    .reopened(point, all)
                     .map_err(|error| Error { message: opened(&format!(": {error}")), ..error })?;
                 let expected = (all.rows.get(before.rows.len()..), all.refused.get(before.refused.len()..));
                 let expected = (expected.0.unwrap_or_default(), expected.1.unwrap_or_default());
-                if let Some(words) = rows_differ(expected, (&rest.rows, &rest.refused)) {
-                    return Ok(Some(opened(&format!(", behind {} rows:\n{words}", before.rows.len()))));
+                if let Some(difference) = rows_differ(expected, (&rest.rows, &rest.refused)) {
+                    return Ok(Some(opened(&format!(", behind {} rows:\n{difference}", before.rows.len()))));
                 }
             }
         }
         Ok(None)
     }
 
-    /// Reads up to a place, dies, and is opened there: what came before, and what comes then.
-    fn reopened(&mut self, place: &CasePosition, all: &Rows) -> Result<(Rows, Rows)> {
+    /// Reads up to a position, dies, and is reopened there. Returns the rows before and after that.
+    fn reopened(&mut self, point: &CasePosition, all: &Rows) -> Result<(Rows, Rows)> {
         self.peers.reset();
-        let mut reading = self.reading(all.partition.clone(), None)?;
-        self.read_on(&mut reading, 1, place.count)?;
+        let mut reading = self.open_reader(all.partition.clone(), None)?;
+        self.read_until(&mut reading, 1, point.count)?;
         let before = reading.came.clone();
         let Some(position) = before.position.clone() else {
             return Err(Error::plugin(format!("read again, it reports no position after {} rows", before.rows.len())));
         };
-        lasting(reading.reader.durable(&position))?;
+        permanent(reading.reader.durable(&position))?;
         drop(reading);
         self.peers.check_to_the_end()?;
-        let mut reading = self.reading(all.partition.clone(), Some(position))?;
-        self.read_on(&mut reading, ROWS_MAX, all.count().saturating_sub(before.count()))?;
+        let mut reading = self.open_reader(all.partition.clone(), Some(position))?;
+        self.read_until(&mut reading, ROWS_MAX, all.count().saturating_sub(before.count()))?;
         if !reading.came.ended {
-            self.glance(&mut reading)?;
+            self.poll_extra(&mut reading)?;
         }
         let came = reading.came.clone();
         drop(reading);
@@ -385,8 +388,8 @@ impl Runs<'_> {
     }
 }
 
-/// What came, and what should have come.
-fn so_many(readings: &[CaseReader], enough: Option<u64>) -> String {
+/// Describes the actual and the expected number of rows.
+fn describe_counts(readings: &[CaseReader], enough: Option<u64>) -> String {
     let rows: usize = readings.iter().map(|reading| reading.came.rows.len()).sum();
     let refused: usize = readings.iter().map(|reading| reading.came.refused.len()).sum();
     let expected = match enough {
@@ -396,14 +399,14 @@ fn so_many(readings: &[CaseReader], enough: Option<u64>) -> String {
     format!("there are {rows} rows and {refused} rejected ones, {expected}")
 }
 
-/// The first position that is expected and is another.
+/// Returns the first position that differs from an expected one.
 fn positions_differ(partition: &str, stepped: &Rows, lines: &[RowsLine]) -> Option<String> {
     let mut rows = 0;
     for line in lines.iter().filter(|line| line.partition == partition) {
         rows += line.rows.len();
         let Some(expected) = &line.position else { continue };
         let got: Vec<&str> =
-            stepped.places.iter().filter(|place| place.rows == rows).map(|place| place.shown.as_str()).collect();
+            stepped.positions.iter().filter(|point| point.rows == rows).map(|point| point.shown.as_str()).collect();
         if !got.contains(&expected.as_str()) {
             let got = got.first().unwrap_or(&"none");
             return Some(format!("behind {rows} rows:\n  expected position {expected}\n  got               {got}"));
@@ -412,37 +415,38 @@ fn positions_differ(partition: &str, stepped: &Rows, lines: &[RowsLine]) -> Opti
     None
 }
 
-/// Some places, from the first to the last; all of them where these are not too many.
-fn spread(places: &[CasePosition]) -> impl Iterator<Item = &CasePosition> {
-    let last = places.len().saturating_sub(1);
-    let count = places.len().min(POSITIONS_MAX);
-    (0..count).filter_map(move |at| places.get(at * last / (count - 1).max(1)))
+/// Returns positions evenly from the first to the last, or all of them if there are not too many.
+fn select_positions(positions: &[CasePosition]) -> impl Iterator<Item = &CasePosition> {
+    let last = positions.len().saturating_sub(1);
+    let count = positions.len().min(POSITIONS_MAX);
+    (0..count).filter_map(move |at| positions.get(at * last / (count - 1).max(1)))
 }
 
-/// Waits where it passes, a few times.
-fn again(trouble: ReadTrouble, failures: &mut u32) -> Result<()> {
-    match trouble {
-        ReadTrouble::Lasting(error) => Err(error),
-        ReadTrouble::Passing(why) => super::again(&why, failures, "a row"),
+/// Waits after a transient error, a limited number of times.
+fn retry(error: ReadError, failures: &mut u32) -> Result<()> {
+    match error {
+        ReadError::Permanent(error) => Err(error),
+        ReadError::Transient(why) => super::retry(&why, failures, "a row"),
     }
 }
 
-/// What passes does not matter.
-fn lasting(told: Result<(), ReadTrouble>) -> Result<()> {
-    match told {
-        Err(ReadTrouble::Lasting(error)) => Err(error),
-        Ok(()) | Err(ReadTrouble::Passing(_)) => Ok(()),
+/// Ignores transient errors.
+fn permanent(result: Result<(), ReadError>) -> Result<()> {
+    match result {
+        Err(ReadError::Permanent(error)) => Err(error),
+        Ok(()) | Err(ReadError::Transient(_)) => Ok(()),
     }
 }
 
-/// What differs of rows and refused ones.
+/// Compares rows and rejected rows.
 fn rows_differ(expected: (&[Value], &[Value]), got: (&[Value], &[Value])) -> Option<String> {
-    compare::differing_rows(expected.0, got.0, true)
-        .or_else(|| compare::differing_rows(expected.1, got.1, true).map(|words| format!("refused:\n{words}")))
+    compare::differing_rows(expected.0, got.0, true).or_else(|| {
+        compare::differing_rows(expected.1, got.1, true).map(|difference| format!("refused:\n{difference}"))
+    })
 }
 
 impl PartitionRows {
-    /// Against the lines that are expected.
+    /// Compares with the expected lines.
     fn differs(&self, lines: &[RowsLine]) -> Option<String> {
         let mut expected: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
         for line in lines {
@@ -453,12 +457,12 @@ impl PartitionRows {
         let names: BTreeSet<&str> = expected.keys().chain(got.keys()).copied().collect();
         names.into_iter().find_map(|name| {
             let expected = expected.get(name).map(Vec::as_slice).unwrap_or_default();
-            let words = compare::differing_rows(expected, got.get(name).copied().unwrap_or_default(), true)?;
-            Some(if name.is_empty() { words } else { format!("partition `{name}`:\n{words}") })
+            let difference = compare::differing_rows(expected, got.get(name).copied().unwrap_or_default(), true)?;
+            Some(if name.is_empty() { difference } else { format!("partition `{name}`:\n{difference}") })
         })
     }
 
-    /// The refused rows, with the columns that are expected.
+    /// Returns the rejected rows, with the expected columns.
     fn rejected(&self, expected: &[BatchLine]) -> BatchLine {
         let mut line = [BatchLine::of_rows(1, self.0.values().flat_map(|came| came.refused.clone()).collect())];
         compare::keep_columns_of(expected, &mut line);
@@ -466,14 +470,14 @@ impl PartitionRows {
         line
     }
 
-    /// The lines of `expected.jsonl`, a row each, with the positions of partitions that were read row by row.
+    /// Returns the lines of `expected.jsonl`, one row each, with the positions of partitions that were read row by row.
     fn written(&self, steps: &PartitionRows) -> String {
         let mut text = String::new();
         for (partition, came) in &self.0 {
             let stepped = steps.0.get(partition);
             for (number, row) in (1..).zip(&came.rows) {
-                let place = stepped.and_then(|came| came.places.iter().find(|place| place.rows == number));
-                let position = place.map(|place| place.shown.clone());
+                let point = stepped.and_then(|came| came.positions.iter().find(|point| point.rows == number));
+                let position = point.map(|point| point.shown.clone());
                 let line = RowsLine { partition: partition.clone(), rows: vec![row.clone()], position };
                 text.push_str(&serde_json::to_string(&line).unwrap_or_default());
                 text.push('\n');
@@ -496,7 +500,7 @@ fn read_lines(path: &Path) -> Result<Vec<RowsLine>> {
                 let path = path.display();
                 Error::job(format!("{path}:{number}: {cause}; write some rows as {{\"rows\":[{{…}}]}}"))
             })?;
-            Ok(RowsLine { rows: line.rows.into_iter().map(compare::plain).collect(), ..line })
+            Ok(RowsLine { rows: line.rows.into_iter().map(compare::normalize).collect(), ..line })
         })
         .collect()
 }

@@ -1,14 +1,14 @@
-//! Bytes as text in a line: what is no printable text is written behind a backslash.
+//! Escapes bytes as one line of text. Bytes that are not printable text are written with a backslash.
 
 use std::fmt::Write as _;
 
-/// The bytes that a text stands for: `\n`, `\r`, `\t`, `\0`, `\\`, `\{` and `\x` with two hexadecimal digits.
-pub fn unescaped(text: &str) -> Result<Vec<u8>, String> {
+/// Decodes a text with the escapes `\n`, `\r`, `\t`, `\0`, `\\`, `\{` and `\x` with two hexadecimal digits.
+pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
     let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text);
-    while let Some((plain, behind)) = rest.split_once('\\') {
+    while let Some((plain, after)) = rest.split_once('\\') {
         bytes.extend_from_slice(plain.as_bytes());
-        let mut letters = behind.chars();
-        bytes.push(match letters.next() {
+        let mut chars = after.chars();
+        bytes.push(match chars.next() {
             Some('n') => b'\n',
             Some('r') => b'\r',
             Some('t') => b'\t',
@@ -16,7 +16,7 @@ pub fn unescaped(text: &str) -> Result<Vec<u8>, String> {
             Some('\\') => b'\\',
             Some('{') => b'{',
             Some('x') => {
-                let digits: String = letters.by_ref().take(2).collect();
+                let digits: String = chars.by_ref().take(2).collect();
                 let byte = u8::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 2);
                 byte.ok_or_else(|| {
                     format!("`\\x{digits}` is not a byte; write two hexadecimal digits, for example \\x0a")
@@ -29,14 +29,14 @@ pub fn unescaped(text: &str) -> Result<Vec<u8>, String> {
                 ));
             }
         });
-        rest = letters.as_str();
+        rest = chars.as_str();
     }
     bytes.extend_from_slice(rest.as_bytes());
     Ok(bytes)
 }
 
-/// The text that stands for bytes, in one line.
-pub fn escaped(bytes: &[u8]) -> String {
+/// Encodes bytes as one line of text.
+pub fn escape(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -68,10 +68,10 @@ mod tests {
     #[test]
     fn what_is_escaped_comes_back() {
         for bytes in [&b"plain {text}"[..], b"a\nb\r\t\0\\", b"\xff\xfe ok \x1b[31m", "größer\u{202e}".as_bytes()] {
-            let text = escaped(bytes);
+            let text = escape(bytes);
             assert!(!text.chars().any(char::is_control), "{text}");
-            assert_eq!(unescaped(&text).unwrap(), bytes, "{text}");
+            assert_eq!(unescape(&text).unwrap(), bytes, "{text}");
         }
-        assert_eq!(escaped(b"a\x1b\xff"), "a\\x1b\\xff");
+        assert_eq!(escape(b"a\x1b\xff"), "a\\x1b\\xff");
     }
 }

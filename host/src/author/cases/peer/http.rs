@@ -1,48 +1,48 @@
-//! A peer over HTTP: a request is a message `POST /path [name: value] body`, with the headers that the case names, and the first
-//! record of an answer is its status, `200 [name: value]`, those behind it the lines of its body.
+//! An HTTP peer. A request is a message `POST /path [name: value] body`, with the headers that the case names. The
+//! first record of a response is its status, `200 [name: value]`, and the further records are the lines of its body.
 
 use super::script::Reply;
 use super::{MESSAGE_BYTES_MAX, Shared};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
-/// Bytes of a line of a request's head, and how many there may be.
+/// Maximum bytes of a line of a request's head, and the maximum number of lines.
 const LINE_BYTES_MAX: u64 = 16 << 10;
 const LINES_MAX: usize = 200;
 
 /// Serves one request.
 pub fn serve(shared: &Shared, stream: TcpStream) {
-    let Ok(mut answers) = stream.try_clone() else { return };
-    let mut hearing = BufReader::new(stream);
-    let answered = match request(shared, &mut hearing) {
+    let Ok(mut writer) = stream.try_clone() else { return };
+    let mut reader = BufReader::new(stream);
+    let answered = match request(shared, &mut reader) {
         Ok(None) => return,
-        Ok(Some(message)) => match shared.hear(&message) {
+        Ok(Some(message)) => match shared.receive(&message) {
             Some(reply) if reply.closes && reply.records.is_empty() => return,
             Some(reply) => response(&reply),
-            None => Ok(answer("500", &[], b"the case has no response to this")),
+            None => Ok(encode_response("500", &[], b"the case has no response to this")),
         },
         Err(words) => Err(words),
     };
     match answered {
-        // A plugin that has gone hears nothing more.
-        Ok(answer) => drop(answers.write_all(&answer)),
+        // A plugin that has exited receives nothing.
+        Ok(answer) => drop(writer.write_all(&answer)),
         Err(words) => shared.fails(words),
     }
 }
 
-/// The next request as a message; `None`: there is none.
+/// Reads the next request as a message, or `None` at the end.
 fn request(shared: &Shared, from: &mut BufReader<TcpStream>) -> Result<Option<Vec<u8>>, String> {
-    let first = line(from)?;
+    let first = read_line(from)?;
     if first.is_empty() {
         return Ok(None);
     }
     let mut words = first.split(' ');
     let (Some(method), Some(target), Some(_)) = (words.next(), words.next(), words.next()) else {
-        return Err(format!("`{}` does not start an HTTP request", super::escaped(first.as_bytes())));
+        return Err(format!("`{}` does not start an HTTP request", super::escape(first.as_bytes())));
     };
     let mut headers = Vec::new();
     loop {
-        let line = line(from)?;
+        let line = read_line(from)?;
         if line.is_empty() {
             break;
         }
@@ -56,9 +56,9 @@ fn request(shared: &Shared, from: &mut BufReader<TcpStream>) -> Result<Option<Ve
         |name: &str| headers.iter().find(|(of, _)| *of == name.to_ascii_lowercase()).map(|(_, value)| value.as_str());
     let is_chunked = header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
     let body = match header("content-length").map(str::parse) {
-        _ if is_chunked => chunked(from)?,
+        _ if is_chunked => read_chunked(from)?,
         None => Vec::new(),
-        Some(Ok(length)) => exactly(from, length)?,
+        Some(Ok(length)) => read_exact(from, length)?,
         Some(Err(_)) => return Err("the length of a request's body is not a number".into()),
     };
     let mut message = format!("{method} {target}").into_bytes();
@@ -74,8 +74,8 @@ fn request(shared: &Shared, from: &mut BufReader<TcpStream>) -> Result<Option<Ve
     Ok(Some(message))
 }
 
-/// A line of the head, without its end; empty at the end of the head, or of the connection.
-fn line(from: &mut impl BufRead) -> Result<String, String> {
+/// Reads a line of the head, without its end. Empty at the end of the head, or of the connection.
+fn read_line(from: &mut impl BufRead) -> Result<String, String> {
     let mut line = Vec::new();
     from.take(LINE_BYTES_MAX).read_until(b'\n', &mut line).map_err(|error| format!("a request broke off: {error}"))?;
     if line.len() as u64 == LINE_BYTES_MAX {
@@ -84,7 +84,7 @@ fn line(from: &mut impl BufRead) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned())
 }
 
-fn exactly(from: &mut impl Read, length: usize) -> Result<Vec<u8>, String> {
+fn read_exact(from: &mut impl Read, length: usize) -> Result<Vec<u8>, String> {
     if length > MESSAGE_BYTES_MAX {
         return Err(format!("a request's body is longer than {MESSAGE_BYTES_MAX} bytes"));
     }
@@ -93,30 +93,30 @@ fn exactly(from: &mut impl Read, length: usize) -> Result<Vec<u8>, String> {
     Ok(body)
 }
 
-fn chunked(from: &mut impl BufRead) -> Result<Vec<u8>, String> {
+fn read_chunked(from: &mut impl BufRead) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     loop {
-        let head = line(from)?;
+        let head = read_line(from)?;
         let size = head.split(';').next().unwrap_or_default().trim();
         let size =
             usize::from_str_radix(size, 16).map_err(|_| "a chunk of a request's body has no length".to_owned())?;
-        let mut piece = exactly(from, size)?;
+        let mut piece = read_exact(from, size)?;
         if body.len() + piece.len() > MESSAGE_BYTES_MAX {
             return Err(format!("a request's body is longer than {MESSAGE_BYTES_MAX} bytes"));
         }
         body.append(&mut piece);
-        // Behind the last one, which is empty, perhaps trailers.
-        let mut behind = line(from)?;
+        // After the last chunk, which is empty, there may be trailers.
+        let mut after = read_line(from)?;
         if size == 0 {
-            while !behind.is_empty() {
-                behind = line(from)?;
+            while !after.is_empty() {
+                after = read_line(from)?;
             }
             return Ok(body);
         }
     }
 }
 
-/// What goes out for a reply.
+/// Encodes a reply.
 fn response(reply: &Reply) -> Result<Vec<u8>, String> {
     let words = || "an HTTP response begins with its status, for example `< 200` or `< 200 [etag: \"1\"]`".to_owned();
     let (head, lines) = reply.records.split_first().ok_or_else(words)?;
@@ -126,21 +126,21 @@ fn response(reply: &Reply) -> Result<Vec<u8>, String> {
         return Err(words());
     }
     let mut headers = Vec::new();
-    while let Some((header, behind)) = rest.trim_start().strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+    while let Some((header, after)) = rest.trim_start().strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         headers.push(header.to_owned());
-        rest = behind;
+        rest = after;
     }
     if !rest.trim().is_empty() || headers.iter().any(|header| !header.contains(':') || header.contains(['\r', '\n'])) {
         return Err(words());
     }
     let lines: Vec<&[u8]> = lines.iter().skip(reply.from).map(Vec::as_slice).collect();
-    Ok(answer(status, &headers, &lines.join(&b'\n')))
+    Ok(encode_response(status, &headers, &lines.join(&b'\n')))
 }
 
-fn answer(status: &str, headers: &[String], body: &[u8]) -> Vec<u8> {
+fn encode_response(status: &str, headers: &[String], body: &[u8]) -> Vec<u8> {
     let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
     let length = match status {
-        // They have none.
+        // These statuses have no body.
         "204" | "304" => String::new(),
         _ => format!("Content-Length: {}\r\n", body.len()),
     };

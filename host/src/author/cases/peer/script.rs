@@ -1,5 +1,5 @@
-//! What a peer of a case says: a text file of rules. A line behind `>` is what it hears, those behind `<` below it are what it
-//! answers:
+//! The script of a peer of a case: a text file of rules. A line after `>` is a received message, and the lines after
+//! `<` below it are the response:
 //!
 //! ```text
 //! let last = 0
@@ -8,33 +8,33 @@
 //! < LAST {last}
 //! ```
 //!
-//! `{last}` keeps what stood there, and is put in where it is said; `{_}` stands for anything. `from {n}` leaves out the first answers,
-//! `close` closes the connection behind them. What stands before the first rule is said without being asked. Nothing here reads
-//! or sends anything.
+//! `{last}` captures text in a message, and is replaced in responses. `{_}` matches anything. `from {n}` skips the
+//! first records, `close` closes the connection after them. Records before the first rule are sent without a request.
+//! This module does no I/O.
 
-use super::escape::unescaped;
+use super::escape::unescape;
 use std::collections::BTreeMap;
 
-/// What a peer keeps of what it heard, by name.
+/// The captured values of a peer, by name.
 pub type Values = BTreeMap<String, Vec<u8>>;
 
 /// The rules of a peer.
 #[derive(Debug, Default)]
 pub struct Script {
-    /// What it keeps at first.
+    /// The initial values.
     pub values: Values,
-    /// What it says without being asked.
+    /// The records that are sent without a request.
     pub greeting: Answer,
     rules: Vec<Rule>,
 }
 
 #[derive(Debug)]
 struct Rule {
-    heard: Vec<Token>,
+    received: Vec<Token>,
     answer: Answer,
 }
 
-/// What is said at once.
+/// A response.
 #[derive(Debug, Default)]
 pub struct Answer {
     records: Vec<Vec<Token>>,
@@ -42,48 +42,48 @@ pub struct Answer {
     closes: bool,
 }
 
-/// The same with its values put in.
+/// A response with its values filled in.
 #[derive(Debug, Default, PartialEq)]
 pub struct Reply {
     /// All records.
     pub records: Vec<Vec<u8>>,
-    /// How many of the first are left out.
+    /// The number of first records that are skipped.
     pub from: usize,
-    /// Whether nothing more is said on this connection.
+    /// Whether this is the last response on the connection.
     pub closes: bool,
 }
 
-/// A piece of a line.
+/// A token of a line.
 #[derive(Debug)]
 enum Token {
     Bytes(Vec<u8>),
     Value { name: String, form: ValueForm },
 }
 
-/// How a value is written.
+/// The encoding of a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum ValueForm {
-    /// As it stands.
+    /// Unchanged text.
     Text,
-    /// A whole number without sign in so many bytes, the highest first; kept in decimal digits.
+    /// An unsigned big-endian integer of this many bytes, captured as decimal digits.
     Number(usize),
 }
 
-/// Stands for anything.
+/// The name that matches anything.
 const ANYTHING: &str = "_";
 
 impl Script {
-    /// Reads a script; an error names the line.
+    /// Parses a script. An error names the line.
     pub fn read(text: &str) -> Result<Script, String> {
         let mut script = Script::default();
         for (number, line) in (1..).zip(text.lines()) {
-            script.line(line).map_err(|words| format!("{number}: {words}"))?;
+            script.line(line).map_err(|message| format!("{number}: {message}"))?;
         }
         Ok(script)
     }
 
     fn line(&mut self, line: &str) -> Result<(), String> {
-        let behind = |sign: &str| match line.strip_prefix(sign) {
+        let after = |sign: &str| match line.strip_prefix(sign) {
             Some("") => Some(""),
             Some(rest) => rest.strip_prefix(' '),
             None => None,
@@ -91,27 +91,27 @@ impl Script {
         if line.trim().is_empty() || line.starts_with('#') {
             return Ok(());
         }
-        if let Some(text) = behind(">") {
-            let heard = tokens(text)?;
+        if let Some(text) = after(">") {
+            let received = tokens(text)?;
             let values =
                 |pair: &[Token]| pair.iter().all(|token| matches!(token, Token::Value { form: ValueForm::Text, .. }));
-            if heard.windows(2).any(values) {
+            if received.windows(2).any(values) {
                 return Err("two names without text between them, so the end of the first is unknown".into());
             }
-            self.rules.push(Rule { heard, answer: Answer::default() });
-        } else if let Some(text) = behind("<") {
-            let record = self.known(tokens(text)?)?;
+            self.rules.push(Rule { received, answer: Answer::default() });
+        } else if let Some(text) = after("<") {
+            let record = self.check_names(tokens(text)?)?;
             self.answer().records.push(record);
-        } else if let Some(text) = behind("from") {
-            self.answer().from = Some(self.known(tokens(text)?)?);
+        } else if let Some(text) = after("from") {
+            self.answer().from = Some(self.check_names(tokens(text)?)?);
         } else if line == "close" {
             self.answer().closes = true;
-        } else if let Some((name, value)) = behind("let").and_then(|text| text.split_once('=')) {
+        } else if let Some((name, value)) = after("let").and_then(|text| text.split_once('=')) {
             let name = name.trim();
             if !is_name(name) || name == ANYTHING {
                 return Err(format!("`{name}` is not a name; use a-z, 0-9 and `_`"));
             }
-            self.values.insert(name.into(), unescaped(value.trim())?);
+            self.values.insert(name.into(), unescape(value.trim())?);
         } else {
             return Err(format!(
                 "`{line}` is not one of: > received text, < reply, from {{name}}, close, let name = value, # comment"
@@ -120,7 +120,7 @@ impl Script {
         Ok(())
     }
 
-    /// What the line at hand belongs to.
+    /// Returns the response to which the current line belongs.
     fn answer(&mut self) -> &mut Answer {
         match self.rules.last_mut() {
             Some(rule) => &mut rule.answer,
@@ -128,12 +128,13 @@ impl Script {
         }
     }
 
-    /// These, if their names have values whenever they are said.
-    fn known(&self, tokens: Vec<Token>) -> Result<Vec<Token>, String> {
-        let heard = self.rules.last().map(|rule| rule.heard.as_slice()).unwrap_or_default();
-        let is_heard = |of: &str| heard.iter().any(|token| matches!(token, Token::Value { name, .. } if name == of));
+    /// Returns the tokens if their names always have values when they are sent.
+    fn check_names(&self, tokens: Vec<Token>) -> Result<Vec<Token>, String> {
+        let received = self.rules.last().map(|rule| rule.received.as_slice()).unwrap_or_default();
+        let is_received =
+            |of: &str| received.iter().any(|token| matches!(token, Token::Value { name, .. } if name == of));
         let unknown = tokens.iter().find_map(|token| match token {
-            Token::Value { name, .. } if name == ANYTHING || !(is_heard(name) || self.values.contains_key(name)) => {
+            Token::Value { name, .. } if name == ANYTHING || !(is_received(name) || self.values.contains_key(name)) => {
                 Some(name)
             }
             _ => None,
@@ -146,53 +147,53 @@ impl Script {
         }
     }
 
-    /// What is answered to this, by the first rule that fits; `None`: none does.
-    pub fn heard(&self, heard: &[u8], values: &mut Values) -> Option<Result<Reply, String>> {
+    /// Returns the response of the first matching rule, or `None` if there is none.
+    pub fn received(&self, received: &[u8], values: &mut Values) -> Option<Result<Reply, String>> {
         self.rules.iter().find_map(|rule| {
             let mut found = Values::new();
-            fits(&rule.heard, heard, &mut found).then(|| {
+            matches(&rule.received, received, &mut found).then(|| {
                 values.append(&mut found);
-                rule.answer.said(values)
+                rule.answer.reply(values)
             })
         })
     }
 }
 
 impl Answer {
-    /// With these values.
-    pub fn said(&self, values: &Values) -> Result<Reply, String> {
-        let records = self.records.iter().map(|record| filled(record, values)).collect::<Result<_, _>>()?;
+    /// Fills in these values.
+    pub fn reply(&self, values: &Values) -> Result<Reply, String> {
+        let records = self.records.iter().map(|record| fill(record, values)).collect::<Result<_, _>>()?;
         let from = match &self.from {
             None => 0,
-            Some(from) => number(&filled(from, values)?)?.try_into().unwrap_or(usize::MAX),
+            Some(from) => number(&fill(from, values)?)?.try_into().unwrap_or(usize::MAX),
         };
         Ok(Reply { records, from, closes: self.closes })
     }
 }
 
-/// Whether a message is as the tokens say; a name stands for as little as it can, at the end for all that is left.
-fn fits(tokens: &[Token], heard: &[u8], found: &mut Values) -> bool {
-    let Some((first, rest)) = tokens.split_first() else { return heard.is_empty() };
-    let (value, left) = match first {
-        Token::Bytes(bytes) => match heard.strip_prefix(bytes.as_slice()) {
-            Some(left) => return fits(rest, left, found),
+/// Returns whether a message matches the tokens. A name matches as little as possible, and at the end the rest.
+fn matches(tokens: &[Token], received: &[u8], found: &mut Values) -> bool {
+    let Some((first, rest)) = tokens.split_first() else { return received.is_empty() };
+    let (value, remaining) = match first {
+        Token::Bytes(bytes) => match received.strip_prefix(bytes.as_slice()) {
+            Some(remaining) => return matches(rest, remaining, found),
             None => return false,
         },
-        Token::Value { form: ValueForm::Number(bytes), .. } => match heard.split_at_checked(*bytes) {
-            Some((value, left)) => {
-                (value.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)).to_string().into_bytes(), left)
+        Token::Value { form: ValueForm::Number(bytes), .. } => match received.split_at_checked(*bytes) {
+            Some((value, remaining)) => {
+                (value.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)).to_string().into_bytes(), remaining)
             }
             None => return false,
         },
         Token::Value { form: ValueForm::Text, .. } => {
             let end = match rest {
-                [] => Some(heard.len()),
-                [Token::Bytes(bytes)] => heard.len().checked_sub(bytes.len()),
-                [Token::Bytes(bytes), ..] => heard.windows(bytes.len()).position(|piece| piece == bytes),
+                [] => Some(received.len()),
+                [Token::Bytes(bytes)] => received.len().checked_sub(bytes.len()),
+                [Token::Bytes(bytes), ..] => received.windows(bytes.len()).position(|piece| piece == bytes),
                 [Token::Value { .. }, ..] => Some(0),
             };
-            match end.and_then(|end| heard.split_at_checked(end)) {
-                Some((value, left)) => (value.to_vec(), left),
+            match end.and_then(|end| received.split_at_checked(end)) {
+                Some((value, remaining)) => (value.to_vec(), remaining),
                 None => return false,
             }
         }
@@ -202,10 +203,10 @@ fn fits(tokens: &[Token], heard: &[u8], found: &mut Values) -> bool {
     {
         found.insert(name.clone(), value);
     }
-    fits(rest, left, found)
+    matches(rest, remaining, found)
 }
 
-fn filled(tokens: &[Token], values: &Values) -> Result<Vec<u8>, String> {
+fn fill(tokens: &[Token], values: &Values) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     for token in tokens {
         match token {
@@ -235,34 +236,34 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(is_word)
 }
 
-/// The pieces of a line. Braces that hold no name stand for themselves, as those of JSON do.
+/// Splits a line into tokens. Braces without a name are literal, as those of JSON are.
 fn tokens(text: &str) -> Result<Vec<Token>, String> {
     let (mut tokens, mut plain, mut rest) = (Vec::new(), String::new(), text);
     while let Some(c) = rest.chars().next() {
-        if let Some((token, left)) = rest.strip_prefix('{').and_then(value) {
+        if let Some((token, remaining)) = rest.strip_prefix('{').and_then(value) {
             if !plain.is_empty() {
-                tokens.push(Token::Bytes(unescaped(&plain)?));
+                tokens.push(Token::Bytes(unescape(&plain)?));
                 plain.clear();
             }
             tokens.push(token);
-            rest = left;
+            rest = remaining;
             continue;
         }
-        // Whatever stands behind a backslash is no brace.
+        // A character after a backslash is not a brace.
         let bytes = if c == '\\' { 1 + rest[1..].chars().next().map_or(0, char::len_utf8) } else { c.len_utf8() };
-        let (taken, left) = rest.split_at(bytes);
+        let (taken, remaining) = rest.split_at(bytes);
         plain.push_str(taken);
-        rest = left;
+        rest = remaining;
     }
     if !plain.is_empty() {
-        tokens.push(Token::Bytes(unescaped(&plain)?));
+        tokens.push(Token::Bytes(unescape(&plain)?));
     }
     Ok(tokens)
 }
 
-/// `name}` or `name:u64}`, and what stands behind it.
+/// Parses `name}` or `name:u64}`, and returns the rest.
 fn value(text: &str) -> Option<(Token, &str)> {
-    let (inside, left) = text.split_once('}')?;
+    let (inside, remaining) = text.split_once('}')?;
     let (name, form) = match inside.split_once(':') {
         None => (inside, ValueForm::Text),
         Some((name, "u8")) => (name, ValueForm::Number(1)),
@@ -271,15 +272,15 @@ fn value(text: &str) -> Option<(Token, &str)> {
         Some((name, "u64")) => (name, ValueForm::Number(8)),
         Some(_) => return None,
     };
-    is_name(name).then(|| (Token::Value { name: name.into(), form }, left))
+    is_name(name).then(|| (Token::Value { name: name.into(), form }, remaining))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn said(script: &Script, values: &mut Values, heard: &[u8]) -> Option<Vec<String>> {
-        let reply = script.heard(heard, values)?.unwrap();
+    fn said(script: &Script, values: &mut Values, received: &[u8]) -> Option<Vec<String>> {
+        let reply = script.received(received, values)?.unwrap();
         let records = reply.records.iter().skip(reply.from);
         Some(records.map(|record| String::from_utf8_lossy(record).into_owned()).collect())
     }
@@ -301,11 +302,11 @@ mod tests {
     fn answers_may_begin_in_the_middle_and_end_the_connection() {
         let script = Script::read("< hello\n> FROM {n}\nfrom {n}\n< a\n< b\n< c\nclose\n").unwrap();
         let mut values = Values::new();
-        assert_eq!(script.greeting.said(&values).unwrap().records, [b"hello"]);
+        assert_eq!(script.greeting.reply(&values).unwrap().records, [b"hello"]);
         assert_eq!(said(&script, &mut values, b"FROM 1"), Some(vec!["b".into(), "c".into()]));
         assert_eq!(said(&script, &mut values, b"FROM 9"), Some(vec![]));
-        assert!(script.heard(b"FROM 1", &mut values).unwrap().unwrap().closes);
-        assert_eq!(script.heard(b"FROM x", &mut values).unwrap(), Err("`x` is not an integer".into()));
+        assert!(script.received(b"FROM 1", &mut values).unwrap().unwrap().closes);
+        assert_eq!(script.received(b"FROM x", &mut values).unwrap(), Err("`x` is not an integer".into()));
     }
 
     #[test]
@@ -313,10 +314,10 @@ mod tests {
         let script =
             Script::read("> MTR\\x31{n:u64}\n< {n:u16}\\0\\n\\{n}\n> {\"a\":{n}}\n< {\"b\":\"{n}\"}\n").unwrap();
         let mut values = Values::new();
-        let reply = script.heard(b"MTR1\0\0\0\0\0\0\x01\x02", &mut values).unwrap().unwrap();
+        let reply = script.received(b"MTR1\0\0\0\0\0\0\x01\x02", &mut values).unwrap().unwrap();
         assert_eq!(reply.records, [b"\x01\x02\0\n{n}"]);
         assert_eq!(said(&script, &mut values, b"{\"a\":[1]}"), Some(vec!["{\"b\":\"[1]\"}".into()]));
-        assert!(script.heard(b"MTR1\0", &mut values).is_none());
+        assert!(script.received(b"MTR1\0", &mut values).is_none());
     }
 
     #[test]
@@ -329,7 +330,7 @@ mod tests {
 
     #[test]
     fn mistakes_name_the_line() {
-        for (text, words) in [
+        for (text, message) in [
             ("> a\n+ b", "2: `+ b` is not one of: >"),
             ("> {a}{b}", "1: two names without text between them"),
             ("> a\n< {b}", "2: `{b}` has no value here"),
@@ -341,7 +342,7 @@ mod tests {
             (">a", "1: `>a` is not one of"),
         ] {
             let told = Script::read(text).unwrap_err();
-            assert!(told.starts_with(words), "{text}: {told}");
+            assert!(told.starts_with(message), "{text}: {told}");
         }
     }
 }

@@ -1,33 +1,33 @@
-//! A peer over TCP: messages are lines, or have a fixed length.
+//! A TCP peer: messages are lines, or have a fixed length.
 
 use super::script::Reply;
 use super::{MESSAGE_BYTES_MAX, Shared};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
-/// Serves a connection until one of both ends it.
+/// Serves a connection until either end closes it.
 pub fn serve(shared: &Shared, stream: TcpStream) {
-    let Ok(mut answers) = stream.try_clone() else { return };
+    let Ok(mut writer) = stream.try_clone() else { return };
     let mut said = match shared.greeting() {
         Ok(greeting) => greeting,
         Err(words) => return shared.fails(words),
     };
-    let mut hearing = BufReader::new(stream);
-    // A plugin that has gone hears nothing more.
-    while say(shared, &mut answers, &said).is_ok() {
+    let mut reader = BufReader::new(stream);
+    // A plugin that has exited receives nothing.
+    while send(shared, &mut writer, &said).is_ok() {
         if said.closes {
-            // What was said is lost where somebody speaks to who does not listen: it is heard until the plugin goes, too.
-            let _ = answers.shutdown(Shutdown::Write);
-            let _ = std::io::copy(&mut hearing, &mut std::io::sink());
+            // Closing the socket with unread input could drop sent data. So input is read until the plugin closes, too.
+            let _ = writer.shutdown(Shutdown::Write);
+            let _ = std::io::copy(&mut reader, &mut std::io::sink());
             return;
         }
-        let Some(message) = message(shared, &mut hearing) else { return };
-        let Some(reply) = shared.hear(&message) else { return };
+        let Some(message) = message(shared, &mut reader) else { return };
+        let Some(reply) = shared.receive(&message) else { return };
         said = reply;
     }
 }
 
-fn say(shared: &Shared, to: &mut TcpStream, said: &Reply) -> std::io::Result<()> {
+fn send(shared: &Shared, to: &mut TcpStream, said: &Reply) -> std::io::Result<()> {
     let mut bytes = Vec::new();
     for record in said.records.iter().skip(said.from) {
         bytes.extend_from_slice(record);
@@ -38,12 +38,13 @@ fn say(shared: &Shared, to: &mut TcpStream, said: &Reply) -> std::io::Result<()>
     to.write_all(&bytes)
 }
 
-/// The next message, a line without its end; `None`: there is none. What was cut off is kept, and not answered.
+/// Reads the next message, a line without its end, or `None` at the end. A truncated message is recorded, and not
+/// answered.
 fn message(shared: &Shared, from: &mut BufReader<TcpStream>) -> Option<Vec<u8>> {
     let mut message = Vec::new();
     let limit = shared.spec.bytes.unwrap_or(MESSAGE_BYTES_MAX + 1) as u64;
     let mut limited = from.take(limit);
-    // A connection that broke off has come to its end.
+    // A broken connection counts as ended.
     let _ = match shared.spec.bytes {
         Some(_) => limited.read_to_end(&mut message),
         None => limited.read_until(b'\n', &mut message),
@@ -58,7 +59,7 @@ fn message(shared: &Shared, from: &mut BufReader<TcpStream>) -> Option<Vec<u8>> 
     if message.len() > MESSAGE_BYTES_MAX {
         shared.fails(format!("it received a line of more than {MESSAGE_BYTES_MAX} bytes"));
     } else if !message.is_empty() {
-        shared.state().heard.push(format!("{}\\", super::escaped(&message)));
+        shared.state().received.push(format!("{}\\", super::escape(&message)));
     }
     None
 }

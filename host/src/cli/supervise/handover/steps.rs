@@ -1,70 +1,70 @@
-//! What a supervisor decides on the way of a job to other processes: apart from these and from clocks, so that a test can try all orders
-//! in which things can happen.
+//! The decisions of a supervisor during a handover of the job to other processes. They are separate from processes and
+//! clocks, so a test can try all orders of events.
 
 use millstream_base::ids::BatchId;
-use millstream_runtime::HandoverWord;
+use millstream_runtime::HandoverMessage;
 use std::time::Duration;
 
-/// How long the checkpoint before the last is waited for. It only makes the pause shorter.
+/// How long the supervisor waits for the checkpoint before the last one. That checkpoint only shortens the pause.
 pub const SAVE_MAX: Duration = Duration::from_secs(60);
-/// Where the new processes take longer to load a checkpoint, the old ones make another one, this often at most.
-pub const FOLLOWED_WITHIN: Duration = Duration::from_secs(1);
-/// How often the old processes make a checkpoint for the new ones.
+/// If the new processes take longer than this to load a checkpoint, the old ones make another one.
+pub const FOLLOW_MAX: Duration = Duration::from_secs(1);
+/// Maximum number of checkpoints that the old processes make for the new ones.
 const SAVES_MAX: u32 = 6;
 
-/// How far it has come.
+/// The progress of a handover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// The new processes load the newest checkpoint.
     Loading,
-    /// The old ones make another one.
+    /// The old processes make another checkpoint.
     Saving,
-    /// The new ones load that, which is after this batch.
+    /// The new processes load that checkpoint, which is after this batch.
     Following(BatchId),
-    /// The old ones were told to end.
+    /// The old processes were ordered to end.
     Ending,
-    /// The new ones were told to take over.
+    /// The new processes were ordered to take over.
     TakingOver,
-    /// A new one has failed, and the old ones were told to end: as many are started again.
+    /// A new process failed after the old ones were ordered to end. The same number of processes is restarted.
     Failed,
 }
 
-/// What the supervisor does about it.
+/// The next action of the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HandoverStep {
-    /// Tells the old processes to make a checkpoint.
+    /// Order the old processes to make a checkpoint.
     Save,
-    /// Tells them to end as the job does when it is stopped, since others take it over.
+    /// Order the old processes to end as for a stop, since other processes take the job over.
     HandOver,
-    /// Nothing.
+    /// Do nothing.
     Wait,
 }
 
-/// What is started when the processes that a supervisor watched have ended.
+/// What to start after the processes of a supervisor have exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AfterEnd {
-    /// Their end says it, as where there is no handover.
+    /// Decided by their exits, as without a handover.
     AsTheyWere,
-    /// As many again as there were, however they ended: the new ones did not come to run the job here.
+    /// The old layout, however the processes exited: the new ones did not start to run the job here.
     TheOld,
-    /// The new ones again, which hear from process 0 who is to run.
+    /// The new layout. Process 0 reports to it which processes run the job.
     TheNew,
 }
 
-/// Who says when the next step is due.
+/// Who decides when the next step is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum StepLeader {
-    /// This supervisor, which waits for so many processes on other machines.
+    /// This supervisor. It waits for `others` processes on other machines.
     Own { others: usize, waiting: usize },
-    /// That of process 0.
+    /// The supervisor of process 0.
     Other,
 }
 
-/// How far a handover has come, as the supervisor of one machine knows it.
+/// The progress of a handover as known to the supervisor of one machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HandoverSteps {
     step: Step,
-    /// The checkpoint that each new process on this machine has loaded.
+    /// For each new process on this machine: the checkpoint that it has loaded.
     loaded: Vec<Option<BatchId>>,
     lead: StepLeader,
     saves: u32,
@@ -72,12 +72,13 @@ pub struct HandoverSteps {
 }
 
 impl HandoverSteps {
-    /// So many new processes were started on this machine, whose supervisor leads, and so many are on other machines.
+    /// Creates the steps of the supervisor that leads. `children` new processes were started on this machine, and
+    /// `others` are on other machines.
     pub fn leading(children: usize, others: usize) -> HandoverSteps {
         HandoverSteps::new(children, StepLeader::Own { others, waiting: 0 })
     }
 
-    /// As the supervisor of process 0 has said.
+    /// Creates the steps of a supervisor that follows the supervisor of process 0.
     pub fn led(children: usize) -> HandoverSteps {
         HandoverSteps::new(children, StepLeader::Other)
     }
@@ -86,54 +87,55 @@ impl HandoverSteps {
         HandoverSteps { step: Step::Loading, loaded: vec![None; children], lead, saves: 0, is_running: false }
     }
 
-    /// How far it has come.
+    /// Returns the current step.
     pub fn step(&self) -> Step {
         self.step
     }
 
-    /// Whether this supervisor leads.
+    /// Returns whether this supervisor leads.
     pub fn leads(&self) -> bool {
         matches!(self.lead, StepLeader::Own { .. })
     }
 
-    /// Whether nothing has ended yet for the new processes.
+    /// Returns whether the handover can still be canceled: nothing has been ended for the new processes.
     pub fn can_be_given_up(&self) -> bool {
         matches!(self.step, Step::Loading | Step::Saving | Step::Following(_))
     }
 
-    /// The checkpoint that an old process was asked for is there.
+    /// Records that the checkpoint requested from an old process exists.
     pub fn saved(&mut self, child: usize, batch: BatchId) {
         if child == 0 && self.step == Step::Saving {
             self.step = Step::Following(batch);
         }
     }
 
-    /// An old process is about to have ended for the new ones.
+    /// Records that an old process is about to end for the new ones.
     pub fn handed(&mut self, child: usize) {
         if child == 0 && !self.leads() && self.can_be_given_up() {
             self.step = Step::Ending;
         }
     }
 
-    /// A new process has loaded the checkpoint after this batch.
+    /// Records that a new process has loaded the checkpoint after this batch.
     pub fn has_loaded(&mut self, child: usize, batch: BatchId) {
         self.loaded.iter_mut().skip(child).take(1).for_each(|loaded| *loaded = Some(batch));
     }
 
-    /// So many of the processes on other machines are ready.
+    /// Records that `count` of the processes on other machines are ready.
     pub fn waits(&mut self, count: usize) {
         if let StepLeader::Own { waiting, .. } = &mut self.lead {
             *waiting = count;
         }
     }
 
-    /// The oldest checkpoint that a new process of this machine has loaded, once each has loaded one.
+    /// Returns the oldest checkpoint that a new process of this machine has loaded, once each has loaded one.
     pub fn loaded_by_all(&self) -> Option<BatchId> {
         let loaded = self.loaded.iter().copied().collect::<Option<Vec<BatchId>>>()?;
         loaded.into_iter().min()
     }
 
-    /// A new process has ended, before it was to take the job over: whether the new ones are given up, and the old ones go on.
+    /// Records that a new process has exited before it was to take over. Returns whether the handover is canceled and
+    /// the old processes continue.
     pub fn new_ended(&mut self) -> bool {
         let is_given_up = self.can_be_given_up();
         if !is_given_up {
@@ -142,24 +144,25 @@ impl HandoverSteps {
         is_given_up
     }
 
-    /// Of how many processes on other machines how many are ready, where nothing but these is missing.
+    /// Returns how many processes are on other machines and how many of them are ready, if only these are missing.
     pub fn misses_others(&self) -> Option<(usize, usize)> {
         let StepLeader::Own { others, waiting } = self.lead else { return None };
         let is_due = waiting < others && self.loaded_by_all().is_some() && self.can_be_given_up();
         is_due.then_some((others, waiting))
     }
 
-    /// Whether it ends where another supervisor, or a process that runs the job, says this.
-    pub fn ends_at(&self, word: &HandoverWord) -> bool {
-        match (word, self.leads()) {
-            // Its own process says so where others did not hear that the job is about to end, so that it goes on.
-            (HandoverWord::GiveUp(_), true) => !matches!(self.step, Step::TakingOver | Step::Failed),
-            (HandoverWord::GiveUp(_), false) | (HandoverWord::Failed(_), true) => self.can_be_given_up(),
-            (HandoverWord::Failed(_), false) | (HandoverWord::Prepare(_) | HandoverWord::HandOver, _) => false,
+    /// Returns whether the handover ends when another supervisor, or a process that runs the job, sends this message.
+    pub fn ends_at(&self, message: &HandoverMessage) -> bool {
+        match (message, self.leads()) {
+            // The leader's own process sends this if others were not notified that the job is about to end. The job
+            // then continues.
+            (HandoverMessage::GiveUp(_), true) => !matches!(self.step, Step::TakingOver | Step::Failed),
+            (HandoverMessage::GiveUp(_), false) | (HandoverMessage::Failed(_), true) => self.can_be_given_up(),
+            (HandoverMessage::Failed(_), false) | (HandoverMessage::Prepare(_) | HandoverMessage::HandOver, _) => false,
         }
     }
 
-    /// What is to be done now, so long after the last step.
+    /// Returns the next action, given the time since the last step.
     pub fn next(&mut self, since: Duration) -> HandoverStep {
         let are_others_ready = matches!(self.lead, StepLeader::Own { others, waiting } if waiting >= others);
         if !are_others_ready {
@@ -168,8 +171,8 @@ impl HandoverSteps {
         match self.step {
             Step::Loading if self.loaded_by_all().is_some() => self.save(),
             Step::Following(batch) if self.loaded_by_all().is_some_and(|loaded| loaded >= batch) => {
-                // Meanwhile more has changed, which takes less time to load than what is loaded now.
-                match since >= FOLLOWED_WITHIN && self.saves < SAVES_MAX {
+                // Since then more keys have changed. They take less time to load than the current checkpoint.
+                match since >= FOLLOW_MAX && self.saves < SAVES_MAX {
                     true => self.save(),
                     false => self.end_old(),
                 }
@@ -190,7 +193,8 @@ impl HandoverSteps {
         HandoverStep::HandOver
     }
 
-    /// The old processes of this machine have all ended well: whether the new ones are to take the job over.
+    /// Records that the old processes of this machine have all ended successfully. Returns whether the new ones are to
+    /// take over.
     pub fn take_over(&mut self) -> bool {
         let takes_over = self.step == Step::Ending;
         if takes_over {
@@ -199,23 +203,24 @@ impl HandoverSteps {
         takes_over
     }
 
-    /// Whether the new processes were told to take the job over.
+    /// Returns whether the new processes were ordered to take the job over.
     pub fn is_taking_over(&self) -> bool {
         self.step == Step::TakingOver
     }
 
-    /// The new processes run the job.
+    /// Records that the new processes run the job.
     pub fn runs(&mut self) {
         self.is_running = true;
     }
 
-    /// Whether the new processes run the job.
+    /// Returns whether the new processes run the job.
     pub fn is_running(&self) -> bool {
         self.is_running
     }
 
-    /// What is started, as all processes that a supervisor watched have ended: all well, or not. `handed`: they ended for others that take
-    /// the job over, even where the handover was given up here, and the supervisor that leads heard of that too late.
+    /// Returns what to start after all processes of a supervisor have exited. `all_done`: all succeeded. `handed`: they
+    /// ended for a handover. This can be true even if the handover was canceled here, when the leading supervisor was
+    /// notified of that too late.
     pub fn after_end(handover: Option<&HandoverSteps>, all_done: bool, handed: bool) -> AfterEnd {
         let Some(handover) = handover else {
             return if all_done && handed { AfterEnd::TheOld } else { AfterEnd::AsTheyWere };

@@ -15,24 +15,24 @@ fn spec(name: &str, kind: &str) -> ColumnSpec {
     ColumnSpec::new(name, ColumnType::from_name(kind).unwrap_or_else(|| panic!("{kind}")))
 }
 
-/// What becomes of each text in a column of this type: JSON, or the reason of a rejected row.
+/// Decodes each text for a column of this type: JSON, or the reason of a rejected row.
 fn decoded(kind: &str, texts: &[&str]) -> Vec<Result<String, String>> {
     let mut columns = builders(&[kind]);
-    let mut told = Vec::new();
+    let mut results = Vec::new();
     for text in texts {
         let set = columns.set(0, WrittenValue::Nested(text));
         match &set {
             Ok(()) => columns.end_row(),
             Err(_) => columns.roll_back(),
         }
-        told.push(set);
+        results.push(set);
     }
     let rows = columns.finish();
     let mut objects = json::objects(&rows).unwrap().into_iter();
     let value = |object: String| object.strip_prefix("{\"a\":").unwrap().strip_suffix('}').unwrap().to_owned();
-    let told = told.into_iter().map(|told| told.map(|()| value(objects.next().unwrap()))).collect();
+    let results = results.into_iter().map(|results| results.map(|()| value(objects.next().unwrap()))).collect();
     assert_eq!(objects.next(), None);
-    told
+    results
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn structs_and_lists_are_read_and_rows_that_do_not_fit_leave_nothing() {
         "null",
         good,
     ];
-    let wrong = |words: &str| Err(words.to_owned());
+    let wrong = |message: &str| Err(message.to_owned());
     let expected = [
         Ok(same.to_owned()),
         wrong("column `a.of.day`: `2026-13-20` is not a date (as 2026-11-20)"),
@@ -77,12 +77,12 @@ fn structs_and_lists_are_read_and_rows_that_do_not_fit_leave_nothing() {
 fn few_bytes_do_not_stand_for_many_values() {
     let wide = format!("list<struct<{}>>", (0..500).map(|n| format!("m{n}: int64")).collect::<Vec<_>>().join(","));
     let text = format!("[{}{{}}]", "{},".repeat(99_999));
-    let told = decoded(&wide, &[&text, "[{}]"]);
-    assert!(told[0].as_ref().unwrap_err().contains("more values than 8 for each byte"), "{told:?}");
-    assert!(told[1].is_ok());
+    let results = decoded(&wide, &[&text, "[{}]"]);
+    assert!(results[0].as_ref().unwrap_err().contains("more values than 8 for each byte"), "{results:?}");
+    assert!(results[1].is_ok());
 }
 
-/// Random values of random types come back as they were.
+/// Random values of random types are read back unchanged.
 #[test]
 fn what_sinks_write_is_read_again() {
     for case in 0..300 {
@@ -104,7 +104,7 @@ fn what_sinks_write_is_read_again() {
             set.unwrap_or_else(|why| panic!("case {case}, {name}, {written}: {why}"));
             columns.end_row();
             if random.below(4) == 0 {
-                // A refused row leaves nothing.
+                // A rejected row leaves nothing.
                 let _ = columns.set(1, WrittenValue::Nested(&format!("{} x", random_value(&mut random, &kind))));
                 columns.roll_back();
             }
@@ -119,7 +119,7 @@ fn what_sinks_write_is_read_again() {
 fn random_kind(random: &mut Random, depth: usize) -> ColumnType {
     let plain = ["int64", "text", "date", "decimal(12,0)"];
     let name = match random.below(if depth > 2 { 4 } else { 8 }) {
-        place @ 0..=3 => plain[place as usize].to_owned(),
+        choice @ 0..=3 => plain[choice as usize].to_owned(),
         4 | 5 => format!("list<{}>", random_kind(random, depth + 1)),
         _ => {
             let members = (0..1 + random.below(3)).map(|n| format!("m{n}: {}", random_kind(random, depth + 1)));

@@ -1,4 +1,4 @@
-//! The same by their syntax.
+//! Parses conditions, lists of columns and queries.
 
 mod deep;
 
@@ -14,7 +14,7 @@ use sqlparser::parser::Parser;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-/// Functions with another value in each batch or call.
+/// Functions whose value differs in each batch or call.
 const VOLATILE: [&str; 9] = [
     "now",
     "current_timestamp",
@@ -27,26 +27,26 @@ const VOLATILE: [&str; 9] = [
     "gen_random_uuid",
 ];
 
-/// What a condition reads. `None`: it cannot be told.
+/// Returns what a condition reads; `None` if that is unknown.
 pub fn condition(text: &str) -> Option<Reads> {
     let query = parsed(deep::shallow(&format!("select 1 from rows where {text}"))?)?;
     let SetExpr::Select(select) = query.body.as_ref() else { return None };
     Some(reads(select.selection.as_ref()?, &[]))
 }
 
-/// A function in a condition with another value in each batch, where no more can be told of it.
+/// Returns a function in a condition whose value differs in each batch, if nothing more is known of the condition.
 pub fn volatile_call(condition: &str) -> Option<String> {
     deep::volatile_call(condition)
 }
 
-/// The columns of a `select`. `None`: they cannot be told.
+/// Returns the columns of a `select`; `None` if they are unknown.
 pub fn projection(text: &str) -> Option<Projection> {
     let query = query(&format!("select {text}"))?;
     let SetExpr::Select(select) = query.body.as_ref() else { return None };
     projection_of(select, &[])
 }
 
-/// A query of `sql`, or what in it looks at more than one row. `None`: it cannot be parsed.
+/// Parses a query of `sql`, or returns what in it reads more than one row; `None` if it cannot be parsed.
 pub fn row_query(text: &str) -> Option<Result<RowQuery, String>> {
     let query = query(text)?;
     let SetExpr::Select(select) = query.body.as_ref() else { return Some(Err("it is not a plain `select`".into())) };
@@ -64,7 +64,7 @@ fn row_query_of(query: &Query, select: &Select) -> Result<RowQuery, String> {
     let Some(stream) = last_name(name) else { return Err("its table has no name".into()) };
     let tables: Vec<String> =
         [Some(stream.clone()), alias.as_ref().map(|alias| alias.name.value.clone())].into_iter().flatten().collect();
-    // Whatever else it has shows when these parts are written down again.
+    // Any other clause shows when these parts are written again.
     let projection: Vec<String> = select.projection.iter().map(ToString::to_string).collect();
     let mut written = format!("SELECT {} FROM {from}", projection.join(", "));
     if let Some(condition) = &select.selection {
@@ -73,7 +73,7 @@ fn row_query_of(query: &Query, select: &Select) -> Result<RowQuery, String> {
     let text = query.to_string();
     if written != text {
         return Err(match text.strip_prefix(&written) {
-            Some(rest) => format!("it has `{}`", first_words(rest)),
+            Some(rest) => format!("it has `{}`", leading_keywords(rest)),
             None => "it is not a plain `select … from … where …`".into(),
         });
     }
@@ -86,11 +86,11 @@ fn row_query_of(query: &Query, select: &Select) -> Result<RowQuery, String> {
     Ok(RowQuery { stream, condition, projection })
 }
 
-/// The keywords at the beginning of a clause, as `group by`.
-fn first_words(clause: &str) -> String {
-    let words = clause.split_whitespace().take_while(|word| word.chars().all(|c| c.is_ascii_uppercase()));
-    let words: Vec<String> = words.take(2).map(str::to_lowercase).collect();
-    if words.is_empty() { clause.trim().to_owned() } else { words.join(" ") }
+/// Returns the keywords at the beginning of a clause, for example `group by`.
+fn leading_keywords(clause: &str) -> String {
+    let keywords = clause.split_whitespace().take_while(|word| word.chars().all(|c| c.is_ascii_uppercase()));
+    let keywords: Vec<String> = keywords.take(2).map(str::to_lowercase).collect();
+    if keywords.is_empty() { clause.trim().to_owned() } else { keywords.join(" ") }
 }
 
 fn expression_of(item: &SelectItem) -> Option<&Expr> {
@@ -100,7 +100,7 @@ fn expression_of(item: &SelectItem) -> Option<&Expr> {
     }
 }
 
-/// A call of an aggregate or over a window, or a query, within an expression.
+/// Returns a call of an aggregate or over a window, or a query, within an expression.
 fn over_rows(expression: &Expr) -> Option<String> {
     if has_totals(expression) {
         return Some(expression.to_string());
@@ -140,18 +140,18 @@ fn reads(expression: &Expr, tables: &[String]) -> Reads {
     reads
 }
 
-/// The function of an expression that is a call of one with another value each time.
+/// Returns the function of a call whose value differs each time.
 fn volatile(expression: &Expr) -> Option<String> {
     let Expr::Function(call) = expression else { return None };
     Some(call.name.to_string().to_lowercase()).filter(|name| VOLATILE.contains(&name.as_str()))
 }
 
-/// The names of which an expression consists, with dots between them; none where it is another.
+/// Returns the dotted names of an expression; empty for other expressions.
 fn names(expression: &Expr) -> Vec<&Ident> {
     match expression {
         Expr::Identifier(name) => vec![name],
         Expr::CompoundIdentifier(names) => names.iter().collect(),
-        // The parser knows some functions without brackets; `user` is one, and a column.
+        // The parser treats some names as functions without brackets; `user` is one, and a column.
         Expr::Function(call) if matches!(call.args, FunctionArguments::None) => {
             call.name.0.iter().filter_map(|part| part.as_ident()).collect()
         }
@@ -159,7 +159,7 @@ fn names(expression: &Expr) -> Vec<&Ident> {
     }
 }
 
-/// The column that an expression is; of a member of a struct, the struct.
+/// Returns the column of an expression; for a member of a struct, the struct.
 fn column(expression: &Expr, tables: &[String]) -> Option<String> {
     let names = names(expression);
     let of_table = names.len() > 1 && names.first().is_some_and(|name| tables.contains(&name.value));
@@ -192,7 +192,7 @@ fn projection_of(select: &Select, tables: &[String]) -> Option<Projection> {
     Some(projection)
 }
 
-/// The columns that a `*` leaves out; `None`: it renames columns, or chooses them by a pattern.
+/// Returns the columns that a `*` omits; `None` if it renames columns, or selects them by a pattern.
 fn left_out(options: &WildcardAdditionalOptions) -> Option<BTreeSet<String>> {
     if options.opt_rename.is_some() || options.opt_ilike.is_some() {
         return None;
@@ -215,7 +215,7 @@ fn last_name(name: &ObjectName) -> Option<String> {
     name.0.last().and_then(|part| part.as_ident()).map(|name| name.value.clone())
 }
 
-/// The name of the output column of an expression without `as`.
+/// Returns the name of the output column of an expression without `as`.
 fn last_part(expression: &Expr) -> Option<String> {
     names(expression).last().map(|name| name.value.clone())
 }
@@ -238,7 +238,7 @@ fn origin(expression: &Expr, tables: &[String]) -> Origin {
     Origin::Computed { columns, spelling: only_compares_strings(expression), volatile }
 }
 
-/// Whether an expression is made of columns, strings, `case`, equality and functions of strings.
+/// Returns whether an expression consists of columns, strings, `case`, equality and functions of strings.
 fn only_compares_strings(expression: &Expr) -> bool {
     each_part(&mut expression.clone(), |part| match part {
         Part::Query(_) => ControlFlow::Break(()),

@@ -1,4 +1,4 @@
-//! Operators that sum up, choose or spread rows.
+//! Operators that aggregate, select or redistribute rows.
 
 use crate::job::expression;
 use crate::job::keys;
@@ -8,7 +8,7 @@ use crate::limits;
 use std::time::Duration;
 use toml::Value;
 
-/// The columns of `aggregate`.
+/// Reads the columns of `aggregate`.
 pub(super) fn aggregates(r: &Reader<'_>) -> Vec<AggregateSpec> {
     let example = "aggregate = { n = \"count(*)\" }";
     if matches!(r.table.get("aggregate"), Some(Value::String(_))) {
@@ -26,7 +26,7 @@ pub(super) fn aggregates(r: &Reader<'_>) -> Vec<AggregateSpec> {
     columns.table.keys().filter_map(one).collect()
 }
 
-/// `top`; its `key` is read with that of the stage.
+/// Reads `top`; its `key` is read with that of the stage.
 pub(super) fn top(r: &Reader<'_>) -> OperatorSpec {
     let none = OperatorSpec::Top { n: 1, by: String::new(), ascending: false, rank: None };
     let Some(r) = r.inner("top", "top = { n = 10, by = \"total\" }") else { return none };
@@ -34,14 +34,14 @@ pub(super) fn top(r: &Reader<'_>) -> OperatorSpec {
     r.need("n", "n = 10");
     r.need("by", "by = \"total\"");
     OperatorSpec::Top {
-        n: r.whole("n", 1, i64::MAX as u64).unwrap_or(1),
+        n: r.integer("n", 1, i64::MAX as u64).unwrap_or(1),
         by: r.text("by", "by = \"total\"").unwrap_or_default().into(),
         ascending: r.choice("order", &[("desc", false), ("asc", true)], &[]).unwrap_or_default(),
         rank: r.text("rank", "rank = \"place\"").map(Into::into),
     }
 }
 
-/// `latest = true`, or a column that orders the rows of a key.
+/// Reads `latest = true`, or a column that orders the rows of a key.
 pub(super) fn latest(r: &Reader<'_>) -> OperatorSpec {
     let by = match r.table.get("latest") {
         Some(Value::Boolean(true)) => None,
@@ -54,7 +54,7 @@ pub(super) fn latest(r: &Reader<'_>) -> OperatorSpec {
     OperatorSpec::Newest { by: by.map(Into::into) }
 }
 
-/// `distinct = true`, or columns.
+/// Reads `distinct = true`, or columns.
 pub(super) fn distinct(r: &Reader<'_>) -> OperatorSpec {
     let columns = match r.table.get("distinct") {
         Some(Value::Boolean(true)) => None,
@@ -67,7 +67,7 @@ pub(super) fn distinct(r: &Reader<'_>) -> OperatorSpec {
     OperatorSpec::Distinct(columns.unwrap_or_default())
 }
 
-/// `deduplicate`
+/// Reads `deduplicate`.
 pub(super) fn deduplicate(r: &Reader<'_>) -> OperatorSpec {
     let none = OperatorSpec::Deduplicate { within: Duration::ZERO };
     let Some(r) = r.inner("deduplicate", "deduplicate = { within = \"10m\" }") else { return none };
@@ -76,7 +76,7 @@ pub(super) fn deduplicate(r: &Reader<'_>) -> OperatorSpec {
     OperatorSpec::Deduplicate { within: r.time("within").unwrap_or_default() }
 }
 
-/// `split`: branches in the order of the file.
+/// Reads `split`: branches in the order of the file.
 pub(super) fn split(r: &Reader<'_>) -> OperatorSpec {
     let Some(branches) = r.inner("split", "split = { errors = \"level = 'ERROR'\" }") else {
         return OperatorSpec::Split(Vec::new());
@@ -86,11 +86,11 @@ pub(super) fn split(r: &Reader<'_>) -> OperatorSpec {
     OperatorSpec::Split(branches.table.keys().filter_map(one).collect())
 }
 
-/// `repartition`
+/// Reads `repartition`.
 pub(super) fn repartition(r: &Reader<'_>) -> OperatorSpec {
     let none = OperatorSpec::Repartition { partitions: None };
     let Some(r) = r.inner("repartition", "repartition = { partitions = 4 }") else { return none };
     r.check_keys(keys::REPARTITION, &[], None);
-    let partitions = r.whole("partitions", 1, limits::PARTITIONS_MAX);
+    let partitions = r.integer("partitions", 1, limits::PARTITIONS_MAX);
     OperatorSpec::Repartition { partitions: partitions.and_then(|count| u32::try_from(count).ok()) }
 }

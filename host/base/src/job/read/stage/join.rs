@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 use toml::Value;
 
-/// `join`; its `window` is read with that of the stage.
+/// Reads `join`; its `window` is read with that of the stage.
 pub(super) fn join(r: &Reader<'_>) -> OperatorSpec {
     let mut spec =
         JoinSpec { with: None, on: Vec::new(), kind: JoinKind::Inner, within_us: None, as_of: false, ttl: None };
@@ -35,7 +35,7 @@ pub(super) fn join(r: &Reader<'_>) -> OperatorSpec {
     OperatorSpec::Join(spec)
 }
 
-/// The columns that must be equal, of both sides.
+/// Reads the columns of both sides that must be equal.
 fn on(r: &Reader<'_>) -> Vec<(String, String)> {
     let example = "on = \"user\", on = [\"user\", \"day\"], or on = { user = \"user_id\" }";
     if !matches!(r.table.get("on"), Some(Value::Table(_))) {
@@ -49,15 +49,15 @@ fn on(r: &Reader<'_>) -> Vec<(String, String)> {
     pairs.table.keys().filter_map(one).collect()
 }
 
-/// `within`, in microseconds from and to.
+/// Reads `within`, in microseconds from and to.
 fn within(r: &Reader<'_>) -> Option<(i64, i64)> {
     let name = format!("`{}within`", r.inside);
     let example = "within = \"10s\", or from and to, as within = [\"-5s\", \"10s\"]";
     let value = r.table.get("within")?;
     let bounds: Option<Vec<&str>> = match value {
         Value::String(_) => {
-            let most = microseconds(r.time("within")?);
-            return Some((-most, most));
+            let max = microseconds(r.time("within")?);
+            return Some((-max, max));
         }
         Value::Array(bounds) => bounds.iter().map(Value::as_str).collect(),
         _ => None,
@@ -74,7 +74,7 @@ fn within(r: &Reader<'_>) -> Option<(i64, i64)> {
     Some((from?, to?))
 }
 
-/// `cogroup = ["orders", "clicks"]`, or `cogroup = true` with all inputs in `from`.
+/// Reads `cogroup = ["orders", "clicks"]`, or `cogroup = true` with all inputs in `from`.
 pub(super) fn cogroup(r: &Reader<'_>, emit: Option<UpdateEmit>) -> OperatorSpec {
     let with = match r.table.get("cogroup") {
         Some(Value::Boolean(true)) => None,
@@ -89,7 +89,7 @@ pub(super) fn cogroup(r: &Reader<'_>, emit: Option<UpdateEmit>) -> OperatorSpec 
     OperatorSpec::Cogroup { with: with.unwrap_or_default(), plugin }
 }
 
-/// `enrich`
+/// Reads `enrich`.
 pub(super) fn enrich(r: &Reader<'_>, kinds: &Kinds) -> OperatorSpec {
     let none = || EnrichSpec {
         table: EnrichTable::File { path: "?".into(), format: EnrichFormat::Csv },
@@ -124,7 +124,7 @@ pub(super) fn enrich(r: &Reader<'_>, kinds: &Kinds) -> OperatorSpec {
     })
 }
 
-/// `enrich` with a `stream`.
+/// Reads `enrich` with a `stream`.
 fn latest(r: &Reader<'_>, kind: JoinKind) -> LatestSpec {
     for key in ["file", "url", "query", "wait", "format", "schema", "poll"].into_iter().filter(|key| r.has(key)) {
         r.wrong(key, format!("`{0}{key}` does not go with `{0}stream`; remove one", r.inside));
@@ -137,7 +137,7 @@ fn latest(r: &Reader<'_>, kind: JoinKind) -> LatestSpec {
     }
 }
 
-/// Where the table comes from: `file`, or `url` and `query`.
+/// Reads where the table comes from: `file`, or `url` and `query`.
 fn table(r: &Reader<'_>, kinds: &Kinds) -> Option<EnrichTable> {
     let of = if r.has("url") { "url" } else { "query" };
     for (key, other) in [("url", "file"), ("query", "file"), ("wait", "file"), ("format", of)] {
@@ -164,13 +164,13 @@ fn table(r: &Reader<'_>, kinds: &Kinds) -> Option<EnrichTable> {
         &format!("{example}, or url = \"postgres://…\" and query = \"select …\", or stream = \"customers\""),
     );
     let path = r.path("file", example)?;
-    let words = [("csv", EnrichFormat::Csv), ("json", EnrichFormat::Json), ("parquet", EnrichFormat::Parquet)];
-    let given = r.choice("format", &words, keys::FORMATS_LATER);
-    let format = if r.has("format") { given? } else { format_of(r, &path)? };
+    let choices = [("csv", EnrichFormat::Csv), ("json", EnrichFormat::Json), ("parquet", EnrichFormat::Parquet)];
+    let chosen = r.choice("format", &choices, keys::FORMATS_LATER);
+    let format = if r.has("format") { chosen? } else { format_of(r, &path)? };
     Some(EnrichTable::File { path, format })
 }
 
-/// The format that a file's name tells.
+/// Returns the format by the file's name.
 fn format_of(r: &Reader<'_>, path: &Path) -> Option<EnrichFormat> {
     match path.extension().and_then(|end| end.to_str()) {
         Some("csv") => Some(EnrichFormat::Csv),

@@ -9,7 +9,7 @@ use crate::limits;
 /// An example for messages.
 const EXAMPLE: &str = "pattern = { steps = \"small{3} followed by large\", define = { small = \"amount < 10\" } }";
 
-/// `pattern`
+/// Reads `pattern`.
 pub(super) fn pattern(r: &Reader<'_>) -> OperatorSpec {
     let mut spec = PatternSpec {
         steps: PatternSteps::default(),
@@ -32,19 +32,19 @@ pub(super) fn pattern(r: &Reader<'_>) -> OperatorSpec {
     spec.define = expressions(&r, "define", "amount > 1000");
     spec.measures = expressions(&r, "measures", "sum(small.amount)");
     spec.within = r.time("within");
-    let words = "\"past last row\", \"to next row\", or \"to first a\" or \"to last a\" with the name of a step";
-    if let Some(text) = r.text("skip", words) {
+    let example = "\"past last row\", \"to next row\", or \"to first a\" or \"to last a\" with the name of a step";
+    if let Some(text) = r.text("skip", example) {
         match pattern::skip(text) {
             Some(skip) => spec.skip = skip,
-            None => r.wrong("skip", format!("`{}skip` is `{}`; write {words}", r.inside, text.escape_debug())),
+            None => r.wrong("skip", format!("`{}skip` is `{}`; write {example}", r.inside, text.escape_debug())),
         }
     }
-    spec.rows_max = r.whole("rows_max", 1, limits::PATTERN_ROWS_MOST).unwrap_or(spec.rows_max);
-    spec.partials_max = r.whole("partials_max", 1, limits::PATTERN_ROWS_MOST).unwrap_or(spec.partials_max);
+    spec.rows_max = r.integer("rows_max", 1, limits::PATTERN_ROWS_MAX_MAX).unwrap_or(spec.rows_max);
+    spec.partials_max = r.integer("partials_max", 1, limits::PATTERN_ROWS_MAX_MAX).unwrap_or(spec.partials_max);
     OperatorSpec::Pattern(Box::new(spec))
 }
 
-/// SQL expressions by names, in the order of the file.
+/// Reads SQL expressions by name, in the order of the file.
 fn expressions(r: &Reader<'_>, key: &str, example: &str) -> Vec<(String, String)> {
     let Some(inner) = r.inner(key, &format!("{key} = {{ a = \"{example}\" }}")) else { return Vec::new() };
     let one = |name: &String| {

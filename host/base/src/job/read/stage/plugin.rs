@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use toml::Value;
 
-/// The plugin of a stage; `emit`: what the stage says of world `update`.
+/// Reads the plugin of a stage; `emit` is the stage's setting for world `update`.
 pub(super) fn plugin(r: &Reader<'_>, emit: Option<UpdateEmit>) -> PluginSpec {
     let on_error = r.choice("on_error", &[("fail", OnError::Fail), ("reject", OnError::Reject)], &[]);
     PluginSpec {
@@ -29,7 +29,7 @@ pub(super) fn plugin(r: &Reader<'_>, emit: Option<UpdateEmit>) -> PluginSpec {
     }
 }
 
-/// What every plugin may have, in a stage or as a function.
+/// Reads the keys of every plugin, in a stage or as a function.
 pub(in crate::job) fn bare(r: &Reader<'_>) -> PluginSpec {
     let path = r.path("plugin", "plugin = \"plugins/split-words\"").unwrap_or_else(|| "?".into());
     let instances = [("batch", InstanceSpec::Batch), ("worker", InstanceSpec::Worker)];
@@ -42,7 +42,7 @@ pub(in crate::job) fn bare(r: &Reader<'_>) -> PluginSpec {
     }
 }
 
-/// The functions of `sql`: the path of a plugin, or a table.
+/// Reads the functions of `sql`: the path of a plugin, or a table.
 pub(super) fn functions(r: &Reader<'_>) -> BTreeMap<String, PluginSpec> {
     let Some(functions) = r.inner("functions", "functions = { sentiment = \"plugins/sentiment\" }") else {
         return BTreeMap::new();
@@ -60,7 +60,7 @@ pub(super) fn functions(r: &Reader<'_>) -> BTreeMap<String, PluginSpec> {
     functions.table.keys().filter_map(|name| Some((name.clone(), one(name)?))).collect()
 }
 
-/// What a query may use up.
+/// Reads the resource limits of a query.
 pub(super) fn sql_limits(r: &Reader<'_>) -> SqlLimits {
     let mut limits = SqlLimits::default();
     let Some(r) = r.inner("limits", "limits = { memory = \"2GiB\", time = \"2m\" }").filter(|_| r.has("sql")) else {
@@ -78,30 +78,30 @@ fn plugin_limits(r: &Reader<'_>) -> PluginLimits {
     let mut limits = PluginLimits::default();
     let Some(r) = r.inner("limits", "limits = { memory = \"64MiB\", time = \"2s\" }") else { return limits };
     r.check_keys(keys::LIMITS, &[], None);
-    let most = limits::PLUGIN_MEMORY_BYTES_MAX_MAX;
+    let max = limits::PLUGIN_MEMORY_BYTES_MAX_MAX;
     let set = |value: Option<u64>, limit: &mut u64| value.into_iter().for_each(|value| *limit = value);
-    set(r.size("memory", limits::PLUGIN_MEMORY_BYTES_MIN, most), &mut limits.memory_bytes_max);
-    set(r.whole("tables", 0, limits::PLUGIN_TABLE_ELEMENTS_MAX_MAX), &mut limits.table_elements_max);
+    set(r.size("memory", limits::PLUGIN_MEMORY_BYTES_MIN, max), &mut limits.memory_bytes_max);
+    set(r.integer("tables", 0, limits::PLUGIN_TABLE_ELEMENTS_MAX_MAX), &mut limits.table_elements_max);
     let stack = r.size("stack", limits::PLUGIN_STACK_BYTES_MIN, limits::PLUGIN_STACK_BYTES_MAX_MAX);
     set(stack, &mut limits.stack_bytes_max);
-    set(r.size("output", 1, most), &mut limits.output_bytes_max);
+    set(r.size("output", 1, max), &mut limits.output_bytes_max);
     let any = i64::MAX as u64;
-    set(r.whole("rows", 1, any), &mut limits.output_rows_max);
-    set(r.whole("expansion", 1, any), &mut limits.expansion_max);
+    set(r.integer("rows", 1, any), &mut limits.output_rows_max);
+    set(r.integer("expansion", 1, any), &mut limits.expansion_max);
     set(r.size("batch_output", 1, any), &mut limits.batch_output_bytes_max);
     set(r.size("rejected", 1, any), &mut limits.rejected_bytes_max);
     set(r.size("backtrace", 0, limits::PLUGIN_BACKTRACE_BYTES_MAX_MAX), &mut limits.backtrace_bytes_max);
-    set(r.whole("timers_per_key", 0, any), &mut limits.timers_per_key_max);
-    set(r.whole("timers", 0, any), &mut limits.timers_max);
-    set(r.size("state_per_key", 1, most), &mut limits.state_bytes_per_key_max);
-    set(r.whole("log_lines", 0, any), &mut limits.log_lines_per_second_max);
-    set(r.size("log", 1, most), &mut limits.log_bytes_per_second_max);
-    set(r.whole("counters", 0, limits::PLUGIN_COUNTERS_MAX_MAX), &mut limits.counters_max);
-    set(r.whole("handles", 0, limits::PLUGIN_HANDLES_MAX_MAX), &mut limits.handles_max);
-    set(r.whole("instances", 1, limits::PLUGIN_PARTS_MAX_MAX), &mut limits.instances_max);
-    set(r.whole("attempts", 1, any), &mut limits.attempts_max);
+    set(r.integer("timers_per_key", 0, any), &mut limits.timers_per_key_max);
+    set(r.integer("timers", 0, any), &mut limits.timers_max);
+    set(r.size("state_per_key", 1, max), &mut limits.state_bytes_per_key_max);
+    set(r.integer("log_lines", 0, any), &mut limits.log_lines_per_second_max);
+    set(r.size("log", 1, max), &mut limits.log_bytes_per_second_max);
+    set(r.integer("counters", 0, limits::PLUGIN_COUNTERS_MAX_MAX), &mut limits.counters_max);
+    set(r.integer("handles", 0, limits::PLUGIN_HANDLES_MAX_MAX), &mut limits.handles_max);
+    set(r.integer("instances", 1, limits::PLUGIN_PARTS_MAX_MAX), &mut limits.instances_max);
+    set(r.integer("attempts", 1, any), &mut limits.attempts_max);
     limits.state_bytes_max = r.size("state", 1, any);
-    limits.fuel_max = r.whole("fuel", 1, any);
+    limits.fuel_max = r.integer("fuel", 1, any);
     limits.time_max = r.time("time").unwrap_or(limits.time_max);
     limits.compile_time_max = r.time("compile").unwrap_or(limits.compile_time_max);
     limits
@@ -150,7 +150,7 @@ fn http(grant: &Reader<'_>) -> Option<HttpGrant> {
     })
 }
 
-/// The stage's `config` as JSON. Dates become text.
+/// Returns the stage's `config` as JSON. Dates become strings.
 fn config(r: &Reader<'_>) -> Json {
     let Some(value) = r.table.get("config") else { return Json::Object(Default::default()) };
     json(value).unwrap_or_else(|value| {

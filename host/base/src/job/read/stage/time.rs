@@ -11,21 +11,21 @@ use toml::Value;
 const WINDOW: &str = "window = { size = \"30s\", slide = \"10s\" }, window = { gap = \"30s\" } for sessions, or \
                       window = \"all\" for running totals";
 
-/// The stage's window and event time, whose keys may stand in the window. `emit`: what the stage says of windows.
+/// Reads the stage's window and event time, whose keys may be inside the window. `emit` is the stage's setting for windows.
 pub(super) fn window_and_time(r: &Reader<'_>, emit: Option<WindowEmit>) -> (Option<WindowSpec>, Option<EventTimeSpec>) {
     let all = r.table.get("window").and_then(Value::as_str).is_some_and(|word| word == "all");
     let window = if all { None } else { window(r) };
-    let place = |key: &str| {
+    let reader_of = |key: &str| {
         let inner = window.as_ref().filter(|window| window.has(key));
         if let Some(inner) = inner.filter(|_| r.has(key)) {
-            inner.wrong(key, format!("`{key}` stands in `{}` and in the stage; remove one", within(inner)));
+            inner.wrong(key, format!("`{key}` is set in `{}` and in the stage; remove one", within(inner)));
         }
         inner.or(Some(r).filter(|r| r.has(key)))
     };
-    let places = EVENT_TIME_KEYS.map(|key| (key, place(key)));
-    let of_time = places.iter().any(|(key, place)| *key == "time" && place.is_some());
-    for (key, place) in places.iter().filter(|_| !of_time) {
-        if let Some(r) = place {
+    let readers = EVENT_TIME_KEYS.map(|key| (key, reader_of(key)));
+    let of_time = readers.iter().any(|(key, reader)| *key == "time" && reader.is_some());
+    for (key, reader) in readers.iter().filter(|_| !of_time) {
+        if let Some(r) = reader {
             let message = format!(
                 "`{}{key}` is for event time; write time = \"…\" with a timestamp column, or remove it",
                 r.inside
@@ -39,8 +39,8 @@ pub(super) fn window_and_time(r: &Reader<'_>, emit: Option<WindowEmit>) -> (Opti
     if all && r.has("emit") && changes.is_none() {
         r.wrong("emit", "`emit` is for windows that end, and window = \"all\" never does; remove it");
     }
-    let [time, lateness, idle, ahead_max] = places;
-    let length = |(key, place): (&str, Option<&Reader<'_>>)| place.and_then(|r| r.time(key));
+    let [time, lateness, idle, ahead_max] = readers;
+    let length = |(key, reader): (&str, Option<&Reader<'_>>)| reader.and_then(|r| r.time(key));
     let event_time = time.1.and_then(|r| r.texts("time", "time = \"ts\" with a timestamp column")).map(|time| {
         let lateness = length(lateness).unwrap_or_default();
         EventTimeSpec { time, lateness, idle: length(idle), ahead_max: length(ahead_max) }
@@ -48,38 +48,38 @@ pub(super) fn window_and_time(r: &Reader<'_>, emit: Option<WindowEmit>) -> (Opti
     (extent.map(|extent| WindowSpec { extent, emit: emit.unwrap_or_default() }), event_time)
 }
 
-/// `window`, of the stage or of its join.
+/// Returns `window`, of the stage or of its join.
 fn window<'a>(r: &Reader<'a>) -> Option<Reader<'a>> {
     let join = matches!(r.table.get("join"), Some(Value::Table(_))).then(|| r.inner("join", "")).flatten();
     let in_join = join.filter(|join| join.has("window"));
     if let Some(join) = in_join.as_ref().filter(|_| r.has("window")) {
-        join.wrong("window", "`window` stands in `join` and in the stage; remove one");
+        join.wrong("window", "`window` is set in `join` and in the stage; remove one");
     }
     let window = in_join.as_ref().unwrap_or(r).inner("window", WINDOW)?;
     window.check_keys(keys::WINDOW, &[], None);
     Some(window)
 }
 
-/// What a table inside others is called, as `join.window`.
+/// Returns the name of a nested table, for example `join.window`.
 fn within<'a>(r: &'a Reader<'_>) -> &'a str {
     r.inside.trim_end_matches('.')
 }
 
-/// `emit`, in the window or on the stage.
+/// Reads `emit`, in the window or on the stage.
 fn emit_of(
     r: &Reader<'_>,
     window: Option<&Reader<'_>>,
     of_stage: Option<WindowEmit>,
     of_time: bool,
 ) -> Option<WindowEmit> {
-    let words = [("close", WindowEmit::Close), ("update", WindowEmit::Update)];
+    let choices = [("close", WindowEmit::Close), ("update", WindowEmit::Update)];
     let inner = window.filter(|window| window.has("emit"));
     if let Some(window) = inner.filter(|_| of_stage.is_some()) {
-        window.wrong("emit", format!("`emit` stands in `{}` and in the stage; remove one", within(window)));
+        window.wrong("emit", format!("`emit` is set in `{}` and in the stage; remove one", within(window)));
     }
     let has_window = window.is_some();
     let (r, emit) = match inner {
-        Some(window) => (window, window.choice("emit", &words, &[])),
+        Some(window) => (window, window.choice("emit", &choices, &[])),
         None => (r, of_stage),
     };
     let shown = match emit? {
@@ -105,7 +105,7 @@ fn emit_of(
     emit
 }
 
-/// Which rows are in one window.
+/// Reads which rows are in one window.
 fn extent(r: &Reader<'_>) -> Option<WindowExtent> {
     let (sliding, session) = (["size", "slide", "offset", "zone"], ["gap", "length_max"]);
     let first = |keys: &[&'static str]| keys.iter().copied().find(|key| r.has(key));

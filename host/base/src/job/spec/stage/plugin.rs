@@ -1,39 +1,39 @@
-//! The plugin of a stage, what it may use, and what happens when it fails.
+//! The plugin of a stage: its permissions, limits, and error handling.
 
 use crate::digest::Digest;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A plugin as a stage uses it.
+/// A plugin in a stage.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PluginSpec {
-    /// A component file, a plugin folder or a package, as in the job file.
+    /// A component file, a plugin directory or a package, as in the job file.
     pub path: PathBuf,
-    /// Where the component of a package is, once [`millstream_packages::lock::resolve`] has found it.
+    /// The component of a package, once [`millstream_packages::lock::resolve`] has found it.
     pub file: Option<PathBuf>,
-    /// The digest that the component of a package must have, as the lock file pins it. What is loaded is compared with it once
-    /// more: between looking and loading somebody may have put something else there.
+    /// The required digest of a package's component, as the lock file pins it. It is verified again when the component is loaded, as the file may
+    /// have been replaced since.
     pub pinned: Option<Digest>,
-    /// Who has signed the package and is trusted, as found with it; `None`: it is no package.
+    /// The trusted signers of the package, as found with it; `None`: it is not a package.
     pub signers: Option<Vec<String>>,
     /// The stage's `config`.
     pub config: serde_json::Value,
     /// How long an instance lives.
     pub instance: InstanceSpec,
-    /// What it may use up.
+    /// Its resource limits.
     pub limits: PluginLimits,
-    /// What it may use beyond its input.
+    /// Its permissions.
     pub grant: GrantSpec,
     /// What a failing call does.
     pub on_error: OnError,
     /// How many rows of a batch may be rejected until the job stops; `None`: all.
     pub rejected_max: Option<RejectedMax>,
-    /// Whether a batch that runs again is to give the same. Only a stage that gives this up may talk to others.
+    /// Whether a replay of a batch must give the same result. Only a stage that sets this to false may access other systems.
     pub replayable: bool,
-    /// Options of world `update`; an error with another world where one is set.
+    /// Options of world `update`; setting one with another world is an error.
     pub update: UpdateSpec,
-    /// World `aggregate`: whether sliding windows use the plugin's inverse; `None`: where it has one.
+    /// World `aggregate`: whether sliding windows use the plugin's inverse; `None`: if it has one.
     pub inverse: Option<bool>,
 }
 
@@ -47,17 +47,17 @@ pub enum InstanceSpec {
     Worker,
 }
 
-/// What a plugin may use up. Those of time are counted by a clock with [`OnError::Fail`], and in instructions with
-/// [`OnError::Reject`], where a batch that runs again must decide alike.
+/// Resource limits of a plugin. Time limits are measured by a clock with [`OnError::Fail`], and in instructions with [`OnError::Reject`], as then a
+/// replay must decide in the same way.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PluginLimits {
-    /// Linear memory of an instance, all its memories together.
+    /// Linear memory of an instance, for all its memories together.
     pub memory_bytes_max: u64,
     /// Elements of all tables of an instance together.
     pub table_elements_max: u64,
     /// Time of a call; zero: no limit.
     pub time_max: Duration,
-    /// Instructions of a call with [`OnError::Reject`]; `None`: as `time_max` says.
+    /// Instructions of a call with [`OnError::Reject`]; `None`: derived from `time_max`.
     pub fuel_max: Option<u64>,
     /// Call stack.
     pub stack_bytes_max: u64,
@@ -65,11 +65,11 @@ pub struct PluginLimits {
     pub output_bytes_max: u64,
     /// Rows that a call may return.
     pub output_rows_max: u64,
-    /// How many times more than its input a call may return, in rows and in bytes; see [`crate::limits`].
+    /// Maximum ratio of a call's output to its input, in rows and in bytes; see [`crate::limits`].
     pub expansion_max: u64,
     /// Bytes that all calls of a batch may return, on one worker.
     pub batch_output_bytes_max: u64,
-    /// Bytes of the rows of a batch that the stage rejects, all workers of a process together.
+    /// Bytes of the rows of a batch that the stage rejects, for all workers of a process together.
     pub rejected_bytes_max: u64,
     /// Bytes of the backtrace of a rejected row.
     pub backtrace_bytes_max: u64,
@@ -79,79 +79,79 @@ pub struct PluginLimits {
     pub timers_max: u64,
     /// Bytes of the state of one key.
     pub state_bytes_per_key_max: u64,
-    /// Bytes of the state of all keys, with the keys and their timers, on one worker; `None`: as the memory of the job allows.
+    /// Bytes of the state of all keys, with the keys and their timers, on one worker; `None`: limited by the job's memory.
     pub state_bytes_max: Option<u64>,
-    /// Lines of the log a second, by stage and worker; more are counted and dropped.
+    /// Log lines/s, by stage and worker; more are counted and dropped.
     pub log_lines_per_second_max: u64,
-    /// Bytes of the log a second, by stage and worker.
+    /// Log bytes/s, by stage and worker.
     pub log_bytes_per_second_max: u64,
     /// Names of counters.
     pub counters_max: u64,
     /// Handles of resources that an instance may hold.
     pub handles_max: u64,
-    /// Core instances, memories and tables, each, in one instance.
+    /// Core instances, memories and tables (each) of one instance.
     pub instances_max: u64,
-    /// Calls that look for the rows of one failed call with [`OnError::Reject`].
+    /// Calls that search for the rows of one failed call with [`OnError::Reject`].
     pub attempts_max: u64,
     /// Time of compiling the component.
     pub compile_time_max: Duration,
 }
 
-/// What a failing call of a plugin does.
+/// The effect of a failing call of a plugin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnError {
-    /// It stops the job.
+    /// It fails the job.
     #[default]
     Fail,
-    /// The rows that make it fail are rejected, and the others go on.
+    /// The rows that make it fail are rejected; the others are processed.
     Reject,
 }
 
-/// How many rows of a batch a stage may reject.
+/// Maximum rows of a batch that a stage may reject.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RejectedMax {
-    /// So many.
+    /// This number.
     Rows(u64),
-    /// This share of the rows that came in, from 0 to 1.
+    /// This share of the input rows, from 0 to 1.
     Share(f64),
 }
 
-/// What a plugin may use beyond its input.
+/// Permissions of a plugin beyond its input.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GrantSpec {
-    /// Files that it may read, by the name it knows them by.
+    /// Files that it may read, by the plugin's name for them.
     pub files: BTreeMap<String, PathBuf>,
     /// Variables of its environment.
     pub env: BTreeMap<String, String>,
-    /// Whom it may ask over HTTP.
+    /// HTTP requests that it may send.
     pub http: Option<HttpGrant>,
-    /// Servers that it may connect to over TCP, as `host:port` or `*.example.com:443`; with `tls://` in front the host speaks TLS with
-    /// them. For sources and sinks.
+    /// Servers that it may connect to over TCP, for example `host:port` or `*.example.com:443`; with the prefix `tls://` the host uses TLS. For
+    /// sources and sinks.
     pub tcp: Vec<String>,
-    /// Who is trusted to say who these are: certificates in a PEM file; `None`: whom the system trusts.
+    /// Trusted CA certificates for these servers, in a PEM file; `None`: the system trust store.
     pub ca: Option<PathBuf>,
-    /// Addresses at which it may take datagrams over UDP, and to which it may send some, as `127.0.0.1:5514`. For sources.
+    /// Addresses for receiving and sending UDP datagrams, for example `127.0.0.1:5514`. For sources.
     pub udp: Vec<String>,
 }
 
 impl GrantSpec {
-    /// The `host:port` of a server in `tcp`, and whether the host speaks TLS with it.
+    /// Returns the `host:port` of a server in `tcp`, and whether the host uses TLS.
     pub fn server(granted: &str) -> (&str, bool) {
         granted.strip_prefix("tls://").map_or((granted, false), |server| (server, true))
     }
 
-    /// Whether there is a server with which it does.
+    /// Returns whether the host uses TLS with any server.
     pub fn has_tls(&self) -> bool {
         self.tcp.iter().any(|granted| GrantSpec::server(granted).1)
     }
 }
 
-/// Requests that a plugin may make.
+/// HTTP requests that a plugin may send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpGrant {
-    /// Hosts, as `api.example.com`, `127.0.0.1:8080` or `*.example.com`.
+    /// Hosts, for example `api.example.com`, `127.0.0.1:8080` or `*.example.com`.
     pub hosts: Vec<String>,
-    /// Methods, as `GET`.
+    /// Methods, for example `GET`.
     pub methods: Vec<String>,
 }
 
@@ -174,7 +174,7 @@ pub enum UpdateOn {
     /// Those with rows in the batch (mapWithState).
     #[default]
     Touched,
-    /// All that have rows or a state (updateStateByKey).
+    /// All that have rows or state (updateStateByKey).
     All,
 }
 

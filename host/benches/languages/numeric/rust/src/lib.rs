@@ -1,6 +1,6 @@
-//! Works out a number of two columns.
+//! Computes a number from two columns.
 
-// Its functions are called by a component's exports only.
+// Its functions are only called by a component's exports.
 #![cfg(target_arch = "wasm32")]
 
 use millstream_sdk::{Row, transform};

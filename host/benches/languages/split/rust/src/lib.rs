@@ -1,6 +1,6 @@
 //! Splits lines into words.
 
-// Its functions are called by a component's exports only.
+// Its functions are only called by a component's exports.
 #![cfg(target_arch = "wasm32")]
 
 use millstream_sdk::{Out, Row, text, transform};

@@ -1,6 +1,6 @@
 //! Adds up the amounts of each key.
 
-// Its functions are called by a component's exports only.
+// Its functions are only called by a component's exports.
 #![cfg(target_arch = "wasm32")]
 
 use millstream_sdk::{KeyedOut, Row, Rows, update};
@@ -15,7 +15,7 @@ struct Total {
     total: i64,
 }
 
-/// The running total of each key.
+/// Computes the running total of each key.
 #[update]
 fn total(payments: Rows<Payment>, old: Option<Total>, out: &mut KeyedOut<Total>) -> Total {
     let total = old.map_or(0, |old| old.total) + payments.map(|payment| payment.amount).sum::<i64>();

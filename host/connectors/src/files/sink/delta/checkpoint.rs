@@ -1,4 +1,4 @@
-//! Checkpoints of a log: files of Parquet that hold what the commits up to a version come to, so that nobody has to read these.
+//! Checkpoints of a log: Parquet files that contain the state of the table at a version, so that readers need not read earlier commits.
 
 use super::log::{self, Checkpoint, LAST_CHECKPOINT, Table};
 use crate::files::sink::destination::Destination;
@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::json::ReaderBuilder;
 use arrow::json::writer::{LineDelimited, WriterBuilder};
 use millstream_base::panics::caught;
-use millstream_base::patience::StoreError;
+use millstream_base::retry::StoreError;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::Compression;
@@ -19,27 +19,27 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::sync::Arc;
 
-/// Actions that are made and written at a time.
+/// Actions that are built and written at a time.
 const ROWS: usize = 1_024;
-/// How long files that were removed are remembered where the table does not say it.
+/// How long removed files are listed, if the table does not set it.
 const TOMBSTONES_MS: i64 = 30 * 24 * 3_600 * 1_000;
-/// What others keep beside, made of what is there anyway.
+/// Derived columns that other writers add.
 const DERIVED: [&str; 2] = ["stats_parsed", "partitionValues_parsed"];
 
 /// Which actions of a checkpoint are read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// Those about the table itself.
+    /// The actions about the table itself.
     Table,
-    /// All.
+    /// All actions.
     All,
 }
 
-/// The columns of such a file.
+/// Returns the columns of a checkpoint file.
 fn schema() -> SchemaRef {
     let text = |name: &str| Field::new(name, DataType::Utf8, true);
     let long = |name: &str| Field::new(name, DataType::Int64, true);
-    let whole = |name: &str| Field::new(name, DataType::Int32, true);
+    let integer = |name: &str| Field::new(name, DataType::Int32, true);
     let flag = |name: &str| Field::new(name, DataType::Boolean, true);
     let list = |name: &str| Field::new_list(name, Field::new("element", DataType::Utf8, true), true);
     let map = |name: &str| {
@@ -87,19 +87,24 @@ fn schema() -> SchemaRef {
         ),
         group(
             "protocol",
-            vec![whole("minReaderVersion"), whole("minWriterVersion"), list("readerFeatures"), list("writerFeatures")],
+            vec![
+                integer("minReaderVersion"),
+                integer("minWriterVersion"),
+                list("readerFeatures"),
+                list("writerFeatures"),
+            ],
         ),
     ]))
 }
 
-/// Gives the actions of a file, each as an object with one member, to `take`. An error says what is wrong with the file.
+/// Passes the actions of a file to `take`, each as an object with one member. An error says what is wrong with the file.
 pub fn read(bytes: Vec<u8>, part: Part, mut take: impl FnMut(Value) -> Result<(), String>) -> Result<(), String> {
-    // What the library makes of a damaged file is not always an error.
+    // The library may panic on a damaged file.
     let reading = || -> Result<(), String> {
-        let told = |cause: &dyn std::fmt::Display| format!("it cannot be read: {cause}");
+        let message = |cause: &dyn std::fmt::Display| format!("it cannot be read: {cause}");
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes::Bytes::from(bytes), options);
-        let builder = builder.map_err(|cause| told(&cause))?;
+        let builder = builder.map_err(|cause| message(&cause))?;
         let leaves = builder.parquet_schema();
         let wanted = (0..leaves.num_columns()).filter(|at| {
             let column = leaves.column(*at);
@@ -109,13 +114,13 @@ pub fn read(bytes: Vec<u8>, part: Part, mut take: impl FnMut(Value) -> Result<()
             known && !path.get(1).is_some_and(|name| DERIVED.contains(&name.as_str()))
         });
         let mask = ProjectionMask::leaves(leaves, wanted.collect::<Vec<_>>());
-        let rows = builder.with_projection(mask).with_batch_size(ROWS).build().map_err(|cause| told(&cause))?;
+        let rows = builder.with_projection(mask).with_batch_size(ROWS).build().map_err(|cause| message(&cause))?;
         for rows in rows {
-            let rows = rows.map_err(|cause| told(&cause))?;
+            let rows = rows.map_err(|cause| message(&cause))?;
             if rows.columns().iter().all(|column| column.null_count() == rows.num_rows()) {
                 continue;
             }
-            for action in actions(&rows).map_err(|cause| told(&cause))? {
+            for action in actions(&rows).map_err(|cause| message(&cause))? {
                 take(action)?;
             }
         }
@@ -124,17 +129,17 @@ pub fn read(bytes: Vec<u8>, part: Part, mut take: impl FnMut(Value) -> Result<()
     caught(reading).map_err(|panic| format!("it cannot be read: {panic}"))?
 }
 
-/// Rows as objects, without what is null at the top.
+/// Converts rows to objects, without top-level nulls.
 fn actions(rows: &RecordBatch) -> Result<Vec<Value>, String> {
-    let told = |cause: &dyn std::fmt::Display| cause.to_string();
+    let message = |cause: &dyn std::fmt::Display| cause.to_string();
     let mut lines = Vec::new();
-    // A value of a partition that is null stands in its map all the same.
+    // A partition value of null must stay in its map.
     let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut lines);
-    writer.write(rows).and_then(|()| writer.finish()).map_err(|cause| told(&cause))?;
+    writer.write(rows).and_then(|()| writer.finish()).map_err(|cause| message(&cause))?;
     drop(writer);
     let mut actions = Vec::with_capacity(rows.num_rows());
     for line in log::lines(&lines) {
-        let mut action: Value = serde_json::from_slice(line).map_err(|cause| told(&cause))?;
+        let mut action: Value = serde_json::from_slice(line).map_err(|cause| message(&cause))?;
         if let Some(members) = action.as_object_mut() {
             members.retain(|_, value| !value.is_null());
             if !members.is_empty() {
@@ -145,35 +150,36 @@ fn actions(rows: &RecordBatch) -> Result<Vec<Value>, String> {
     Ok(actions)
 }
 
-/// What counts of actions that are seen with the newest first.
+/// Selects the actions that are in effect, when the newest come first.
 struct NewestActions {
-    /// Decoded, as who removes a file may write its path in another way than who has added it.
+    /// Decoded paths, as the writer that removes a file may encode its path differently from the writer that added it.
     paths: HashSet<Vec<u8>>,
     apps: HashSet<Vec<u8>>,
     metadata: bool,
     protocol: bool,
-    /// Removals before this moment are forgotten.
+    /// Removals before this time are dropped.
     since_ms: i64,
 }
 
 impl NewestActions {
-    fn since(since_ms: i64) -> NewestActions {
+    fn removed_since(since_ms: i64) -> NewestActions {
         NewestActions { paths: HashSet::new(), apps: HashSet::new(), metadata: false, protocol: false, since_ms }
     }
 
-    /// What a checkpoint has of an action; `None`: nothing. Of what is older than all others, nothing has to be remembered.
+    /// Returns what a checkpoint contains of an action; `None` if nothing. Nothing has to be kept of actions that are older than all
+    /// others.
     fn of(&mut self, action: &Value, oldest: bool) -> Option<Value> {
-        let (name, said) = action.as_object()?.iter().next()?;
+        let (name, content) = action.as_object()?.iter().next()?;
         let first =
             |seen: &mut HashSet<Vec<u8>>, key: Vec<u8>| if oldest { !seen.contains(&key) } else { seen.insert(key) };
-        let path = || percent_decode_str(said["path"].as_str().unwrap_or_default()).collect();
+        let path = || percent_decode_str(content["path"].as_str().unwrap_or_default()).collect();
         let counts = match name.as_str() {
             "add" => first(&mut self.paths, path()),
             "remove" => {
                 let newer = first(&mut self.paths, path());
-                newer && said["deletionTimestamp"].as_i64().unwrap_or(0) >= self.since_ms
+                newer && content["deletionTimestamp"].as_i64().unwrap_or(0) >= self.since_ms
             }
-            "txn" => first(&mut self.apps, said["appId"].as_str().unwrap_or_default().into()),
+            "txn" => first(&mut self.apps, content["appId"].as_str().unwrap_or_default().into()),
             "metaData" => !std::mem::replace(&mut self.metadata, true),
             "protocol" => !std::mem::replace(&mut self.protocol, true),
             _ => false,
@@ -186,23 +192,23 @@ impl NewestActions {
     }
 }
 
-/// Writes the checkpoint of a table's version, of the one before it and the commits behind that, under a hidden name first.
+/// Writes the checkpoint of a table's version from the previous one and the commits after it, first under a hidden name.
 pub fn write(
-    place: &dyn Destination,
+    destination: &dyn Destination,
     table: &Table,
     before: Option<&Checkpoint>,
     hidden: &str,
     now_ms: i64,
 ) -> Result<Checkpoint, StoreError> {
     let version = table.version;
-    let failed = |why: String| log::wrong(place, format!("a checkpoint cannot be written: {why}"));
+    let failed = |why: String| log::permanent_error(destination, format!("a checkpoint cannot be written: {why}"));
     let since_ms = if table.keeps_tombstones() { i64::MIN } else { now_ms.saturating_sub(TOMBSTONES_MS) };
-    let mut newest = NewestActions::since(since_ms);
-    let mut writing = GrowingCheckpoint::begin(place, hidden)?;
+    let mut newest = NewestActions::removed_since(since_ms);
+    let mut writing = GrowingCheckpoint::begin(destination, hidden)?;
     let first = before.map_or(0, |before| before.version + 1);
     for version in (first..=version).rev() {
         let name = log::commit_name(version);
-        let commit = place.read(&name)?.ok_or_else(|| failed(format!("{name} is gone")))?;
+        let commit = destination.read(&name)?.ok_or_else(|| failed(format!("{name} does not exist")))?;
         for line in log::lines(&commit) {
             let action: Value = serde_json::from_slice(line).map_err(|cause| failed(format!("{name}: {cause}")))?;
             if let Some(kept) = newest.of(&action, false) {
@@ -211,7 +217,7 @@ pub fn write(
         }
     }
     for file in before.iter().flat_map(|before| &before.files) {
-        let bytes = place.read(file)?.ok_or_else(|| failed(format!("{file} is gone")))?;
+        let bytes = destination.read(file)?.ok_or_else(|| failed(format!("{file} does not exist")))?;
         let read = read(bytes, Part::All, |action| match newest.of(&action, true) {
             Some(kept) => writing.add(kept),
             None => Ok(()),
@@ -219,16 +225,16 @@ pub fn write(
         read.map_err(|why| failed(format!("{file}: {why}")))?;
     }
     let (mut file, size) = writing.finish().map_err(failed)?;
-    place.stage(hidden, &mut file)?;
-    let name = format!("{}/{version:020}.checkpoint.parquet", log::FOLDER);
-    place.show(hidden, &name)?;
-    // Whoever reads in between looks for the newest checkpoint by itself.
-    place.remove(LAST_CHECKPOINT)?;
-    place.create(LAST_CHECKPOINT, json!({ "version": version, "size": size }).to_string().into_bytes())?;
+    destination.stage(hidden, &mut file)?;
+    let name = format!("{}/{version:020}.checkpoint.parquet", log::DIR);
+    destination.show(hidden, &name)?;
+    // Meanwhile, readers search for the newest checkpoint themselves.
+    destination.remove(LAST_CHECKPOINT)?;
+    destination.create(LAST_CHECKPOINT, json!({ "version": version, "size": size }).to_string().into_bytes())?;
     Ok(Checkpoint { version, files: vec![name] })
 }
 
-/// A checkpoint that grows.
+/// A checkpoint that is being written.
 struct GrowingCheckpoint {
     file: ArrowWriter<BufWriter<File>>,
     actions: Vec<Value>,
@@ -236,11 +242,12 @@ struct GrowingCheckpoint {
 }
 
 impl GrowingCheckpoint {
-    fn begin(place: &dyn Destination, hidden: &str) -> Result<GrowingCheckpoint, StoreError> {
-        let file = BufWriter::new(place.begin(hidden)?);
+    fn begin(destination: &dyn Destination, hidden: &str) -> Result<GrowingCheckpoint, StoreError> {
+        let file = BufWriter::new(destination.begin(hidden)?);
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
         let file = ArrowWriter::try_new(file, schema(), Some(properties));
-        let file = file.map_err(|cause| log::wrong(place, format!("a checkpoint cannot be written: {cause}")))?;
+        let file = file
+            .map_err(|cause| log::permanent_error(destination, format!("a checkpoint cannot be written: {cause}")))?;
         Ok(GrowingCheckpoint { file, actions: Vec::new(), size: 0 })
     }
 
@@ -251,23 +258,23 @@ impl GrowingCheckpoint {
     }
 
     fn flush(&mut self) -> Result<(), String> {
-        let mut decoder = ReaderBuilder::new(schema()).with_batch_size(ROWS).build_decoder().map_err(told)?;
-        decoder.serialize(&self.actions).map_err(told)?;
+        let mut decoder = ReaderBuilder::new(schema()).with_batch_size(ROWS).build_decoder().map_err(message)?;
+        decoder.serialize(&self.actions).map_err(message)?;
         self.actions.clear();
-        match decoder.flush().map_err(told)? {
-            Some(rows) => self.file.write(&rows).map_err(told),
+        match decoder.flush().map_err(message)? {
+            Some(rows) => self.file.write(&rows).map_err(message),
             None => Ok(()),
         }
     }
 
     fn finish(mut self) -> Result<(File, usize), String> {
         self.flush()?;
-        let out = self.file.into_inner().map_err(told)?;
-        Ok((out.into_inner().map_err(told)?, self.size))
+        let out = self.file.into_inner().map_err(message)?;
+        Ok((out.into_inner().map_err(message)?, self.size))
     }
 }
 
-fn told(cause: impl std::fmt::Display) -> String {
+fn message(cause: impl std::fmt::Display) -> String {
     cause.to_string()
 }
 
@@ -278,14 +285,14 @@ mod tests {
     #[test]
     fn a_path_is_the_same_file_however_it_is_written() {
         for oldest in [false, true] {
-            let mut newest = NewestActions::since(0);
+            let mut newest = NewestActions::removed_since(0);
             let mut counts = |name: &str, path: &str, oldest: bool| {
                 let kept = newest.of(&json!({ name: { "path": path, "deletionTimestamp": 1 } }), oldest)?;
                 Some(kept[name]["path"].as_str().unwrap_or_default().to_owned())
             };
             assert_eq!(counts("remove", "k=a,b c/1", false).as_deref(), Some("k=a,b c/1"));
             assert_eq!(counts("add", "k=a%2Cb%20c/1", oldest), None, "the file that is removed");
-            // A folder that has such letters itself is another one; and what is kept is kept as it was written.
+            // A directory whose name contains such characters is a different one; the path is kept as it was written.
             assert_eq!(counts("add", "k=a%252Cb%20c/1", oldest).as_deref(), Some("k=a%252Cb%20c/1"));
             assert_eq!(counts("add", "%FF", oldest).as_deref(), Some("%FF"), "no text");
             assert_eq!(counts("add", "%FE", oldest).as_deref(), Some("%FE"), "another one");

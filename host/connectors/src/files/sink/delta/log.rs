@@ -1,29 +1,29 @@
-//! The log of a Delta table: what it says of the table, read from its newest checkpoint and the commits behind that.
+//! The log of a Delta table: the state of the table, read from its newest checkpoint and the commits after it.
 //!
-//! A commit is a file of JSON lines, an *action* each, with the version of the table as its name. Whoever makes the file of the next
-//! version first has committed; nobody replaces it.
+//! A commit is a file of JSON lines with one *action* each, named by the version of the table. The writer that creates the file of the next
+//! version first has committed; no writer replaces it.
 
 use super::super::destination::Destination;
 use super::{checkpoint, schema};
 use arrow::datatypes::Schema;
-use millstream_base::patience::{StoreError, StoreErrorKind};
+use millstream_base::retry::{StoreError, StoreErrorKind};
 use millstream_base::shown::harmless;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The folder of the log, within the table.
-pub const FOLDER: &str = "_delta_log";
-/// Says where the newest checkpoint is. It may be old, or not be there.
+/// The directory of the log within the table.
+pub const DIR: &str = "_delta_log";
+/// A file that names the newest checkpoint. It may be outdated or missing.
 pub const LAST_CHECKPOINT: &str = "_delta_log/_last_checkpoint";
-/// How much of what a log says a message shows.
+/// Maximum bytes of log content in an error message.
 const SHOWN_BYTES_MAX: usize = 200;
 
-/// What readers may have to know that changes nothing for us: columns that we do not write, and what is looked at by itself.
-const KNOWN_TO_READERS: [&str; 3] = ["timestampNtz", "vacuumProtocolCheck", "columnMapping"];
-/// The same of writers. Where such a thing is in use, it is refused by itself.
-const KNOWN_TO_WRITERS: [&str; 9] = [
+/// Reader features that need no support here: they concern columns that the sink does not write, or are checked separately.
+const READER_FEATURES_IGNORED: [&str; 3] = ["timestampNtz", "vacuumProtocolCheck", "columnMapping"];
+/// Writer features that need no support here. If one of them is in use, its own check rejects it.
+const WRITER_FEATURES_IGNORED: [&str; 9] = [
     "appendOnly",
     "invariants",
     "checkConstraints",
@@ -34,18 +34,18 @@ const KNOWN_TO_WRITERS: [&str; 9] = [
     "timestampNtz",
     "vacuumProtocolCheck",
 ];
-/// The highest versions of protocols without lists of features, all of which are known.
+/// The highest protocol versions without feature lists. All features of these versions are supported.
 const READER_VERSION_MAX: i64 = 2;
 const WRITER_VERSION_MAX: i64 = 6;
-/// A property of a table: after how long others drop the transactions of those who do not commit any more.
-const TRANSACTIONS_KEPT: &str = "delta.setTransactionRetentionDuration";
-/// Properties of tables of which rows only may be added, or whose changes are to be written beside: not with rows that replace others.
-const REPLACING_REFUSED: [&str; 2] = ["delta.appendOnly", "delta.enableChangeDataFeed"];
-/// Versions that have lists of features.
+/// The table property for how long other writers keep the transactions of inactive applications.
+const TRANSACTION_RETENTION: &str = "delta.setTransactionRetentionDuration";
+/// Table properties that forbid changes other than appended rows, or require a change log: incompatible with rows that replace others.
+const REPLACE_FORBIDDEN: [&str; 2] = ["delta.appendOnly", "delta.enableChangeDataFeed"];
+/// The protocol versions that have feature lists.
 const READER_WITH_FEATURES: i64 = 3;
 const WRITER_WITH_FEATURES: i64 = 7;
 
-/// What readers and writers have to know.
+/// What readers and writers have to support.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Protocol {
@@ -58,12 +58,12 @@ pub struct Protocol {
 }
 
 impl Protocol {
-    /// That of a table that all readers can read.
+    /// The protocol of a table that all readers can read.
     pub const PLAIN: Protocol =
         Protocol { min_reader_version: 1, min_writer_version: 2, reader_features: None, writer_features: None };
 }
 
-/// What a table is.
+/// The metadata of a table.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
@@ -76,7 +76,7 @@ pub struct Metadata {
     pub created_time: Option<i64>,
 }
 
-/// What its files are.
+/// The format of a table's files.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Format {
     pub provider: String,
@@ -84,7 +84,7 @@ pub struct Format {
     pub options: BTreeMap<String, Option<String>>,
 }
 
-/// How far somebody who writes has come.
+/// The progress of a writer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Transaction {
@@ -93,7 +93,7 @@ pub struct Transaction {
     pub last_updated: Option<i64>,
 }
 
-/// One line of a commit, as far as it is looked at.
+/// One line of a commit, reduced to the actions that are used.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Action {
@@ -109,7 +109,7 @@ pub struct Action {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DataFile {
-    /// A URI, as the log has it.
+    /// A URI, as in the log.
     pub path: String,
     #[serde(default)]
     pub partition_values: BTreeMap<String, Option<String>>,
@@ -120,7 +120,7 @@ pub struct DataFile {
 }
 
 impl DataFile {
-    /// The name of the file within the table. An error where it lies elsewhere.
+    /// Returns the name of the file within the table. An error if it is outside of the table.
     pub fn name(&self) -> Result<String, String> {
         let name = percent_decode_str(&self.path).decode_utf8_lossy().into_owned();
         let within = !name.starts_with('/') && !name.contains("://") && name.split('/').all(|part| part != "..");
@@ -129,99 +129,104 @@ impl DataFile {
     }
 }
 
-/// A checkpoint, which may be in several files.
+/// A checkpoint, which may consist of several files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
     pub version: u64,
     pub files: Vec<String>,
 }
 
-/// What the log says, up to a version.
+/// The state of the table at a version.
 #[derive(Debug)]
 pub struct Table {
     pub version: u64,
-    /// The checkpoint that it was read from.
+    /// The checkpoint from which it was read.
     pub checkpoint: Option<Checkpoint>,
     protocol: Option<Protocol>,
     metadata: Option<Metadata>,
     transactions: BTreeMap<String, i64>,
-    /// Its files by their decoded paths, where they are to be known: who removes one may write its path in another way than who has added it.
+    /// The files by their decoded paths, if they were read. The writer that removes a file may encode its path differently from the writer
+    /// that added it.
     files: Option<BTreeMap<Vec<u8>, DataFile>>,
 }
 
-/// What a sink needs of the table that it writes to.
+/// What a sink requires of the table it writes to.
 #[derive(Clone)]
 pub struct TableRequest {
     /// All columns.
     pub schema: arrow::datatypes::SchemaRef,
     pub partition_by: Vec<String>,
-    /// Rows replace others, so that files are removed.
+    /// Whether rows replace others, so that files are removed.
     pub replaces: bool,
 }
 
 impl TableRequest {
-    /// What is to be known of a log: where files are removed, which there are.
+    /// Returns the part of a log to read: with its files, if files are removed.
     pub fn part(&self) -> checkpoint::Part {
         if self.replaces { checkpoint::Part::All } else { checkpoint::Part::Table }
     }
 }
 
-/// The name of a commit.
+/// Returns the name of a commit.
 pub fn commit_name(version: u64) -> String {
-    format!("{FOLDER}/{version:020}.json")
+    format!("{DIR}/{version:020}.json")
 }
 
-/// Something about a log that does not pass by itself.
-pub fn wrong(place: &dyn Destination, reason: impl Into<String>) -> StoreError {
+/// Returns a permanent error about a log.
+pub fn permanent_error(destination: &dyn Destination, reason: impl Into<String>) -> StoreError {
     StoreError {
-        what: format!("use the table in {}", place.shown()),
+        what: format!("use the table in {}", destination.shown()),
         reason: reason.into(),
-        kind: StoreErrorKind::Lasting,
+        kind: StoreErrorKind::Permanent,
     }
 }
 
 impl Table {
-    /// Reads a log; `None`: there is no table.
-    pub fn load(place: &dyn Destination, part: checkpoint::Part) -> Result<Option<Table>, StoreError> {
-        let hint = place.read(LAST_CHECKPOINT)?.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    /// Reads a log; `None` if the table does not exist.
+    pub fn load(destination: &dyn Destination, part: checkpoint::Part) -> Result<Option<Table>, StoreError> {
+        let hint = destination.read(LAST_CHECKPOINT)?.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
         let hint = hint.and_then(|hint| hint["version"].as_u64());
-        let mut names = Names::of(place, hint)?;
+        let mut names = LogFiles::of(destination, hint)?;
         if names.checkpoint.is_none() && hint.is_some() {
-            names = Names::of(place, None)?;
+            names = LogFiles::of(destination, None)?;
         }
-        let Names { checkpoint, commits } = names;
+        let LogFiles { checkpoint, commits } = names;
         let first = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.version + 1);
-        let behind: Vec<u64> = commits.range(first..).copied().collect();
-        if checkpoint.is_none() && behind.is_empty() {
+        let after: Vec<u64> = commits.range(first..).copied().collect();
+        if checkpoint.is_none() && after.is_empty() {
             return Ok(None);
         }
-        let whole = behind.iter().zip(first..).all(|(there, wanted)| *there == wanted);
-        if !whole {
-            return Err(wrong(
-                place,
+        let complete = after.iter().zip(first..).all(|(version, expected)| *version == expected);
+        if !complete {
+            return Err(permanent_error(
+                destination,
                 "its log has gaps: commits after the newest checkpoint are missing; repair it first",
             ));
         }
-        let version = behind.last().copied().unwrap_or(first.saturating_sub(1));
+        let version = after.last().copied().unwrap_or(first.saturating_sub(1));
         let files = (part == checkpoint::Part::All).then(BTreeMap::new);
         let (protocol, metadata, transactions) = (None, None, BTreeMap::new());
         let mut table = Table { version, checkpoint: checkpoint.clone(), protocol, metadata, transactions, files };
         for file in checkpoint.iter().flat_map(|checkpoint| &checkpoint.files) {
-            let bytes = place.read(file)?.ok_or_else(|| wrong(place, format!("{file} is gone")))?;
+            let bytes = destination
+                .read(file)?
+                .ok_or_else(|| permanent_error(destination, format!("{file} does not exist")))?;
             let read = checkpoint::read(bytes, part, |row| {
                 table.apply(serde_json::from_value(row).map_err(|cause| cause.to_string())?)
             });
-            read.map_err(|why| wrong(place, format!("{file}: {}", harmless(&why, SHOWN_BYTES_MAX))))?;
+            read.map_err(|why| permanent_error(destination, format!("{file}: {}", harmless(&why, SHOWN_BYTES_MAX))))?;
         }
-        for version in behind {
+        for version in after {
             let name = commit_name(version);
-            let bytes = place.read(&name)?.ok_or_else(|| wrong(place, format!("{name} is gone")))?;
-            table.take(&bytes).map_err(|why| wrong(place, format!("{name}: {why}")))?;
+            let bytes = destination
+                .read(&name)?
+                .ok_or_else(|| permanent_error(destination, format!("{name} does not exist")))?;
+            table.take(&bytes).map_err(|why| permanent_error(destination, format!("{name}: {why}")))?;
         }
         Ok(Some(table))
     }
 
-    /// Takes in what a commit says.
+    /// Applies a commit.
     pub fn take(&mut self, commit: &[u8]) -> Result<(), String> {
         for line in lines(commit) {
             let action = serde_json::from_slice(line);
@@ -249,12 +254,12 @@ impl Table {
         Ok(())
     }
 
-    /// Its files, where they are known.
+    /// Returns the files, if they were read.
     pub fn files(&self) -> impl Iterator<Item = &DataFile> {
         self.files.iter().flat_map(BTreeMap::values)
     }
 
-    /// How Delta names the types of its columns, of those that are no structure of others.
+    /// Returns the Delta types of the columns, except of nested ones.
     pub fn column_types(&self) -> BTreeMap<String, String> {
         let text = self.metadata.as_ref().map(|metadata| metadata.schema_string.as_str());
         let schema: Value = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
@@ -262,38 +267,38 @@ impl Table {
         schema["fields"].as_array().into_iter().flatten().filter_map(of).collect()
     }
 
-    /// How far somebody who writes has come.
+    /// Returns the progress of a writer.
     pub fn transaction(&self, app: &str) -> Option<i64> {
         self.transactions.get(app).copied()
     }
 
-    /// After how many commits the table wants a checkpoint, where it says so.
+    /// Returns after how many commits the table requires a checkpoint, if it sets that.
     pub fn checkpoint_interval(&self) -> Option<u64> {
-        let said = self.metadata.as_ref()?.configuration.get("delta.checkpointInterval")?;
-        said.as_ref()?.parse().ok().filter(|every| *every > 0)
+        let interval = self.metadata.as_ref()?.configuration.get("delta.checkpointInterval")?;
+        interval.as_ref()?.parse().ok().filter(|every| *every > 0)
     }
 
-    /// Whether its tombstones have a time that only others know.
+    /// Whether the table sets a tombstone retention that this code does not interpret.
     pub fn keeps_tombstones(&self) -> bool {
         let says = |metadata: &Metadata| metadata.configuration.contains_key("delta.deletedFileRetentionDuration");
         self.metadata.as_ref().is_some_and(says)
     }
 
-    /// Whether rows may be added to it by us.
-    pub fn check(&self, wanted: &TableRequest) -> Result<(), String> {
+    /// Checks that this sink may add rows to the table.
+    pub fn check(&self, table_request: &TableRequest) -> Result<(), String> {
         let (Some(protocol), Some(metadata)) = (&self.protocol, &self.metadata) else {
             return Err("its log does not describe the table; repair it first".into());
         };
         let mut unknown = BTreeSet::new();
         let (reader, writer) = (protocol.min_reader_version, protocol.min_writer_version);
-        let of = |version: i64, features: &Option<Vec<String>>, with: i64, most: i64, known: &[&str], who: &str| {
+        let of = |version: i64, features: &Option<Vec<String>>, with: i64, max: i64, known: &[&str], who: &str| {
             match features {
                 Some(features) if version == with => features
                     .iter()
                     .filter(|one| !known.contains(&one.as_str()))
                     .map(|one| format!("`{}`", harmless(one, 60)))
                     .collect(),
-                _ if version <= most || version == with => Vec::new(),
+                _ if version <= max || version == with => Vec::new(),
                 _ => vec![format!("{who} version {version}")],
             }
         };
@@ -302,7 +307,7 @@ impl Table {
             &protocol.reader_features,
             READER_WITH_FEATURES,
             READER_VERSION_MAX,
-            &KNOWN_TO_READERS,
+            &READER_FEATURES_IGNORED,
             "reader",
         ));
         unknown.extend(of(
@@ -310,7 +315,7 @@ impl Table {
             &protocol.writer_features,
             WRITER_WITH_FEATURES,
             WRITER_VERSION_MAX,
-            &KNOWN_TO_WRITERS,
+            &WRITER_FEATURES_IGNORED,
             "writer",
         ));
         if !unknown.is_empty() {
@@ -326,9 +331,9 @@ impl Table {
                         version; write another table"
                 .into());
         }
-        if setting(TRANSACTIONS_KEPT).is_some() {
+        if setting(TRANSACTION_RETENTION).is_some() {
             return Err(format!(
-                "the table may forget which commits of a job it has (`{TRANSACTIONS_KEPT}`), and rows would be added again after a crash; \
+                "the table may drop which commits of a job it has (`{TRANSACTION_RETENTION}`), and rows would be added again after a crash; \
                  take that property from the table (ALTER TABLE .. UNSET TBLPROPERTIES), or write another table"
             ));
         }
@@ -338,7 +343,9 @@ impl Table {
                 harmless(name, SHOWN_BYTES_MAX)
             ));
         }
-        if let Some(name) = REPLACING_REFUSED.iter().find(|name| wanted.replaces && setting(name) == Some("true")) {
+        if let Some(name) =
+            REPLACE_FORBIDDEN.iter().find(|name| table_request.replaces && setting(name) == Some("true"))
+        {
             return Err(format!(
                 "rows of the table cannot be replaced in this version while it has the property `{name}`; unset it (ALTER TABLE .. UNSET \
                  TBLPROPERTIES), or write another table"
@@ -347,17 +354,17 @@ impl Table {
         if metadata.format.provider != "parquet" {
             return Err(format!("the files of the table are {}, not parquet", harmless(&metadata.format.provider, 60)));
         }
-        if metadata.partition_columns != wanted.partition_by {
+        if metadata.partition_columns != table_request.partition_by {
             return Err(format!(
                 "the table is partitioned by {}; write partition_by = {} (`partition_by` is {})",
                 list(&metadata.partition_columns),
                 list(&metadata.partition_columns),
-                list(&wanted.partition_by)
+                list(&table_request.partition_by)
             ));
         }
         let schema = serde_json::from_str(&metadata.schema_string);
         let schema = schema.map_err(|_| "the schema in its log cannot be read; repair it first".to_owned())?;
-        schema::check_fits(&wanted.schema, &schema)
+        schema::check_fits(&table_request.schema, &schema)
     }
 }
 
@@ -366,19 +373,19 @@ fn list(names: &[String]) -> String {
     format!("[{}]", names.join(", "))
 }
 
-/// The lines of a commit.
+/// Returns the lines of a commit.
 pub fn lines(commit: &[u8]) -> impl Iterator<Item = &[u8]> {
     commit.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty())
 }
 
-/// The first commit of a new table.
-pub fn first_commit(wanted: &TableRequest, id: String, info: &Value, now_ms: i64) -> Result<Vec<u8>, String> {
-    let schema = schema::of_rows(&wanted.schema)?;
+/// Returns the first commit of a new table.
+pub fn first_commit(table_request: &TableRequest, id: String, info: &Value, now_ms: i64) -> Result<Vec<u8>, String> {
+    let schema = schema::of_rows(&table_request.schema)?;
     let metadata = Metadata {
         id,
         format: Format { provider: "parquet".into(), options: BTreeMap::new() },
         schema_string: schema.to_string(),
-        partition_columns: wanted.partition_by.clone(),
+        partition_columns: table_request.partition_by.clone(),
         configuration: BTreeMap::new(),
         created_time: Some(now_ms),
     };
@@ -387,28 +394,28 @@ pub fn first_commit(wanted: &TableRequest, id: String, info: &Value, now_ms: i64
         serde_json::json!({ "protocol": Protocol::PLAIN }),
         serde_json::json!({ "metaData": metadata }),
     ];
-    Ok(written(&actions))
+    Ok(encode_commit(&actions))
 }
 
-/// Actions as a commit has them.
-pub fn written(actions: &[Value]) -> Vec<u8> {
+/// Encodes actions as a commit.
+pub fn encode_commit(actions: &[Value]) -> Vec<u8> {
     actions.iter().flat_map(|action| format!("{action}\n").into_bytes()).collect()
 }
 
-/// What lies in a log, from a version on.
-pub struct Names {
-    /// The newest checkpoint that is whole.
+/// The files in a log, from a version on.
+pub struct LogFiles {
+    /// The newest complete checkpoint.
     pub checkpoint: Option<Checkpoint>,
     pub commits: BTreeSet<u64>,
 }
 
-impl Names {
-    /// All of them, or from this version on.
-    pub fn of(place: &dyn Destination, from: Option<u64>) -> Result<Names, StoreError> {
-        let behind = from.map_or(String::new(), |version| format!("{version:020}"));
-        let names = place.names(FOLDER, &behind)?;
+impl LogFiles {
+    /// Lists all of them, or those from this version on.
+    pub fn of(destination: &dyn Destination, from: Option<u64>) -> Result<LogFiles, StoreError> {
+        let after = from.map_or(String::new(), |version| format!("{version:020}"));
+        let names = destination.names(DIR, &after)?;
         let mut commits = BTreeSet::new();
-        // The files of a checkpoint by its version and how many there are of it.
+        // The files of a checkpoint, by its version and their total number.
         let mut checkpoints: BTreeMap<(u64, u64), BTreeSet<String>> = BTreeMap::new();
         for name in names {
             let Some((version, rest)) = name.split_once('.') else { continue };
@@ -428,16 +435,16 @@ impl Names {
                 _ => {}
             }
         }
-        let whole = checkpoints.into_iter().rev().find(|((_, of), files)| files.len() as u64 == *of);
-        let checkpoint = whole.map(|((version, _), files)| Checkpoint {
+        let complete = checkpoints.into_iter().rev().find(|((_, of), files)| files.len() as u64 == *of);
+        let checkpoint = complete.map(|((version, _), files)| Checkpoint {
             version,
-            files: files.into_iter().map(|name| format!("{FOLDER}/{name}")).collect(),
+            files: files.into_iter().map(|name| format!("{DIR}/{name}")).collect(),
         });
-        Ok(Names { checkpoint, commits })
+        Ok(LogFiles { checkpoint, commits })
     }
 }
 
-/// All columns of the rows.
-pub fn wanted(schema: &Schema, partition_by: &[String], replaces: bool) -> TableRequest {
+/// Returns a request for all columns of the rows.
+pub fn table_request(schema: &Schema, partition_by: &[String], replaces: bool) -> TableRequest {
     TableRequest { schema: std::sync::Arc::new(schema.clone()), partition_by: partition_by.to_vec(), replaces }
 }

@@ -1,23 +1,23 @@
-//! Columns as Delta names them, and whether rows fit into a table that is there.
+//! Column types in Delta's notation, and the check whether rows fit into an existing table.
 
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use millstream_base::batch::types::ColumnType;
 use millstream_base::shown::harmless;
 use serde_json::{Value, json};
 
-/// Letters that no column of a table may have in its name, as long as names are not mapped to others.
+/// Characters that no column name of a table may contain without column mapping.
 const FORBIDDEN: &[char] = &[' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '='];
-/// How much of a name or a type a message shows.
+/// Maximum bytes of a name or a type in an error message.
 const SHOWN_BYTES_MAX: usize = 200;
-/// What a column of a table says that whoever writes would have to see to.
-const NOT_KEPT: [(&str, &str); 4] = [
+/// Column metadata that a writer would have to enforce.
+const UNENFORCED_METADATA: [(&str, &str); 4] = [
     ("delta.invariants", "has an invariant"),
     ("delta.generationExpression", "is generated"),
     ("delta.identity.", "is numbered by the writer"),
     ("delta.columnMapping.", "has another name in the files"),
 ];
 
-/// The schema of a new table for these rows. An error says what to write in the place of a column.
+/// Returns the schema of a new table for these rows. An error says what to write instead of a column.
 pub fn of_rows(rows: &Schema) -> Result<Value, String> {
     for field in rows.fields() {
         if field.name().contains(FORBIDDEN) || field.name().is_empty() {
@@ -37,7 +37,7 @@ fn structure<'a>(fields: impl Iterator<Item = &'a Field>) -> Result<Value, Strin
     Ok(json!({ "type": "struct", "fields": fields.collect::<Result<Vec<_>, String>>()? }))
 }
 
-/// How Delta names the type of a column.
+/// Returns the Delta type of a column.
 fn kind(field: &Field) -> Result<Value, String> {
     Ok(Value::from(match field.data_type() {
         DataType::Boolean => "boolean",
@@ -50,7 +50,7 @@ fn kind(field: &Field) -> Result<Value, String> {
         DataType::Utf8 => "string",
         DataType::Binary => "binary",
         DataType::Date32 => "date",
-        // Moments, and no times of clocks.
+        // Instants, not local times.
         DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if zone.as_ref() == "UTC" => "timestamp",
         DataType::Decimal128(digits, scale) if *scale >= 0 => return Ok(format!("decimal({digits},{scale})").into()),
         DataType::List(element) => {
@@ -67,37 +67,37 @@ fn kind(field: &Field) -> Result<Value, String> {
     }))
 }
 
-/// Whether rows can be added to a table of this schema: each of their columns is one of the table, of the same type, and the others
-/// of the table may be null. All that is wrong, column by column.
+/// Checks whether rows can be added to a table with this schema. Each of their columns must exist in the table with the same type, and the
+/// table's other columns must be nullable. The error lists all mismatches, column by column.
 pub fn check_fits(rows: &Schema, table: &Value) -> Result<(), String> {
     let fields = table["fields"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut wrong = Vec::new();
     for field in rows.fields() {
         let name = harmless(field.name(), SHOWN_BYTES_MAX);
-        let Some(there) = fields.iter().find(|there| there["name"] == **field.name()) else {
+        let Some(existing) = fields.iter().find(|existing| existing["name"] == **field.name()) else {
             wrong.push(format!("the table has no column `{name}`"));
             continue;
         };
-        let (ours, theirs) = (words(&kind(field)?), words(&there["type"]));
+        let (ours, theirs) = (type_name(&kind(field)?), type_name(&existing["type"]));
         if ours != theirs {
             wrong.push(format!(
                 "column `{name}` is {} in the table, and {ours} in the rows",
                 harmless(&theirs, SHOWN_BYTES_MAX)
             ));
         }
-        if there["nullable"] == false {
+        if existing["nullable"] == false {
             wrong.push(format!("column `{name}` of the table is not nullable, but that of the rows is"));
         }
     }
-    for there in fields {
-        let name = there["name"].as_str().unwrap_or_default();
+    for existing in fields {
+        let name = existing["name"].as_str().unwrap_or_default();
         let shown = harmless(name, SHOWN_BYTES_MAX);
-        if there["nullable"] == false && rows.index_of(name).is_err() {
+        if existing["nullable"] == false && rows.index_of(name).is_err() {
             wrong.push(format!("column `{shown}` of the table is not nullable, and the rows do not have it"));
         }
-        let said = there["metadata"].as_object().into_iter().flatten();
+        let said = existing["metadata"].as_object().into_iter().flatten();
         for (key, _) in said {
-            if let Some((_, what)) = NOT_KEPT.iter().find(|(begin, _)| key.starts_with(begin)) {
+            if let Some((_, what)) = UNENFORCED_METADATA.iter().find(|(begin, _)| key.starts_with(begin)) {
                 wrong.push(format!("column `{shown}` of the table {what}, which is not available in this version"));
             }
         }
@@ -107,7 +107,7 @@ pub fn check_fits(rows: &Schema, table: &Value) -> Result<(), String> {
     }
     let names: Vec<_> = fields
         .iter()
-        .map(|there| format!("{} {}", there["name"].as_str().unwrap_or("?"), words(&there["type"])))
+        .map(|existing| format!("{} {}", existing["name"].as_str().unwrap_or("?"), type_name(&existing["type"])))
         .collect();
     Err(format!(
         "{}; the table has: {}; make the rows fit with `select`, or write another table",
@@ -116,16 +116,16 @@ pub fn check_fits(rows: &Schema, table: &Value) -> Result<(), String> {
     ))
 }
 
-/// A type in words, as `array<long>`; two types are one where their words are.
-fn words(kind: &Value) -> String {
+/// Formats a type as text, such as `array<long>`. Two types are equal if their strings are.
+fn type_name(kind: &Value) -> String {
     match kind["type"].as_str() {
-        Some("array") => format!("array<{}>", words(&kind["elementType"])),
-        Some("map") => format!("map<{},{}>", words(&kind["keyType"]), words(&kind["valueType"])),
+        Some("array") => format!("array<{}>", type_name(&kind["elementType"])),
+        Some("map") => format!("map<{},{}>", type_name(&kind["keyType"]), type_name(&kind["valueType"])),
         Some("struct") => {
             let fields = kind["fields"].as_array().map(Vec::as_slice).unwrap_or_default();
             let fields = fields
                 .iter()
-                .map(|field| format!("{}:{}", field["name"].as_str().unwrap_or_default(), words(&field["type"])));
+                .map(|field| format!("{}:{}", field["name"].as_str().unwrap_or_default(), type_name(&field["type"])));
             format!("struct<{}>", fields.collect::<Vec<_>>().join(","))
         }
         _ => kind.as_str().unwrap_or("?").to_owned(),
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn rows_fit_into_the_table_that_is_made_for_them() {
         let table = of_rows(&rows()).unwrap();
-        assert_eq!(words(&table), "struct<n:long,at:timestamp,price:decimal(12,2),all:array<struct<a:long>>>");
+        assert_eq!(type_name(&table), "struct<n:long,at:timestamp,price:decimal(12,2),all:array<struct<a:long>>>");
         check_fits(&rows(), &table).unwrap();
         let fewer = Schema::new(vec![Field::new("n", DataType::Int64, true)]);
         check_fits(&fewer, &table).unwrap();
@@ -165,7 +165,7 @@ mod tests {
             { "name": "key", "type": "long", "nullable": false, "metadata": {} },
         ] });
         let error = check_fits(&rows(), &table).unwrap_err();
-        for words in [
+        for type_name in [
             "column `n` is string in the table, and long in the rows",
             "column `at` is timestamp_ntz in the table, and timestamp in the rows",
             "column `at` of the table is not nullable",
@@ -173,7 +173,7 @@ mod tests {
             "the table has no column `all`",
             "column `key` of the table is not nullable, and the rows do not have it",
         ] {
-            assert!(error.contains(words), "{words}: {error}");
+            assert!(error.contains(type_name), "{type_name}: {error}");
         }
         let local = Schema::new(vec![Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true)]);
         assert!(of_rows(&local).unwrap_err().contains("column `at`"), "a time of no zone is no moment");

@@ -1,5 +1,5 @@
-//! A prefix in a bucket, or a folder of HDFS. An object is whole from the first. What is staged becomes an object of its name by a copy
-//! that the server makes, or by a rename, and a marker is replaced on condition of its ETag.
+//! A prefix in a bucket, or an HDFS directory. Objects appear atomically. A staged object gets its name by a server-side copy or a rename,
+//! and a marker is replaced conditionally on its ETag.
 
 use super::super::is_part;
 use super::{Destination, MarkerTag};
@@ -8,7 +8,7 @@ use crate::sink::marker::{self, Marker};
 use bytes::Bytes;
 use millstream_base::error::Result as JobResult;
 use millstream_base::owner::Owner;
-use millstream_base::patience::{StoreError, StoreErrorKind};
+use millstream_base::retry::{StoreError, StoreErrorKind};
 use object_store::path::Path;
 use object_store::{
     BackoffConfig, Error as ClientError, MultipartUpload, ObjectStoreExt, PutMode, PutOptions, RetryConfig,
@@ -19,11 +19,11 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Seek};
 use std::time::Duration;
 
-/// The longest name of an object, in bytes: S3 and its kin have no longer ones.
+/// The maximum length of an object name in bytes, on S3 and compatible stores.
 const NAME_BYTES_MAX: usize = 1_024;
-/// Larger objects are sent in pieces of this size.
+/// Larger objects are uploaded in parts of this size.
 const PIECE_BYTES: usize = 16 << 20;
-/// How long the client tries a request again by itself: what lasts longer is told, and waited for by the sink.
+/// How long the client retries on its own. Longer outages are reported, and the sink waits for their end.
 const RETRY: RetryConfig = RetryConfig {
     backoff: BackoffConfig {
         init_backoff: Duration::from_millis(50),
@@ -38,7 +38,7 @@ const RETRY: RetryConfig = RetryConfig {
 pub struct BucketDestination(Bucket);
 
 impl BucketDestination {
-    /// Opens `s3://bucket/prefix` or the like with what the environment says. Asks the server nothing.
+    /// Opens `s3://bucket/prefix` or a similar URL with the settings of the environment. Sends no request.
     pub fn open(url: &str) -> JobResult<BucketDestination> {
         Bucket::open(url, &environment(), RETRY).map(BucketDestination)
     }
@@ -47,7 +47,7 @@ impl BucketDestination {
         self.0.at(name).ok_or_else(|| self.0.error(what, name, "no object can have this name", false))
     }
 
-    /// An object and its ETag.
+    /// Reads an object and its ETag.
     fn get(&self, name: &str) -> Result<Option<(Bytes, Option<String>)>, StoreError> {
         let (client, at) = (self.0.client(), self.at("read", name)?);
         self.0.run("read", name, async move {
@@ -62,7 +62,7 @@ impl BucketDestination {
         })
     }
 
-    /// The names below the prefix that begin so; `choose` says which count, and whether one is enough.
+    /// Lists the names below the prefix that begin with `begin` and that `choose` accepts. `one`: a single name suffices.
     fn names(&self, begin: &str, choose: fn(&str) -> bool, one: bool) -> Result<Vec<String>, StoreError> {
         self.0.list("", begin, one, move |name, _| choose(name).then(|| name.to_owned()))
     }
@@ -90,14 +90,14 @@ impl BucketDestination {
         match sent {
             Ok(()) => self.0.run("write", name, async move { upload.complete().await.map(drop) }),
             Err(error) => {
-                // Pieces that belong to no object cost money until they are removed; what went wrong before matters more.
+                // Parts of an aborted upload cost money until they are removed. The earlier error is the one to report.
                 let _ = self.0.run("write", name, async move { upload.abort().await });
                 Err(error)
             }
         }
     }
 
-    /// The next bytes of a file.
+    /// Reads the next bytes of a file.
     fn piece(&self, name: &str, file: &mut File) -> Result<Bytes, StoreError> {
         let mut piece = Vec::new();
         let read = file.take(PIECE_BYTES as u64).read_to_end(&mut piece);
@@ -110,7 +110,7 @@ impl BucketDestination {
 
 impl Destination for BucketDestination {
     fn shown(&self) -> String {
-        self.0.place().to_owned()
+        self.0.url().to_owned()
     }
 
     fn too_long(&self, name: &str) -> Option<usize> {
@@ -152,11 +152,11 @@ impl Destination for BucketDestination {
             }
             None => {}
         }
-        // It was refused; but perhaps because an own attempt was done although its answer was lost.
+        // The condition failed, perhaps because an earlier attempt succeeded and its response was lost.
         match self.marker(name)? {
             Some((there, tag)) if there == *marker => Ok(tag),
             Some((there, tag)) => {
-                there.check_ours(owner).map_err(|cause| {
+                there.check_owner(owner).map_err(|cause| {
                     let kind = StoreErrorKind::TakenOver;
                     StoreError { kind, ..self.0.error("write", name, cause.to_string(), false) }
                 })?;
@@ -184,7 +184,7 @@ impl Destination for BucketDestination {
 
     fn begin(&self, hidden: &str) -> Result<File, StoreError> {
         let failed = |cause: io::Error| {
-            millstream_base::patience::io_failed(
+            millstream_base::retry::io_failed(
                 format!("make a file for {} in {}", hidden, std::env::temp_dir().display()),
                 &cause,
             )
@@ -210,11 +210,11 @@ impl Destination for BucketDestination {
         self.0.run("write", part, async move {
             let named = match renames {
                 true => client.rename_if_not_exists(&from, &to).await,
-                // A copy that the server makes, then the other one is removed.
+                // The server copies the object; then the old one is removed.
                 false => client.rename(&from, &to).await,
             };
             match named {
-                // It has been done before.
+                // An earlier attempt has done it.
                 Err(error @ ClientError::NotFound { .. }) if !no_bucket(&error) => Ok(()),
                 named => named,
             }
@@ -229,8 +229,8 @@ impl Destination for BucketDestination {
         Ok(self.get(hidden)?.map(|(bytes, _)| bytes.to_vec()))
     }
 
-    fn hidden(&self, folder: &str) -> Result<Vec<String>, StoreError> {
-        let begin = format!("{folder}/");
+    fn hidden(&self, dir: &str) -> Result<Vec<String>, StoreError> {
+        let begin = format!("{dir}/");
         let names = self.names(&begin, |_| true, false)?;
         Ok(names.iter().filter_map(|name| name.strip_prefix(&begin).map(str::to_owned)).collect())
     }
@@ -245,36 +245,36 @@ impl Destination for BucketDestination {
         })
     }
 
-    fn names(&self, folder: &str, behind: &str) -> Result<Vec<String>, StoreError> {
-        let (begin, own_behind) = (format!("{folder}/"), behind.to_owned());
-        let folder = begin.clone();
-        self.0.list_behind("", &begin, behind, move |name, _| {
-            let name = name.strip_prefix(&folder)?;
+    fn names(&self, dir: &str, after: &str) -> Result<Vec<String>, StoreError> {
+        let (begin, own_behind) = (format!("{dir}/"), after.to_owned());
+        let dir = begin.clone();
+        self.0.list_after("", &begin, after, move |name, _| {
+            let name = name.strip_prefix(&dir)?;
             (name > own_behind.as_str() && !name.contains('/')).then(|| name.to_owned())
         })
     }
 
     fn create(&self, name: &str, bytes: Vec<u8>) -> Result<bool, StoreError> {
         let (client, at) = (self.0.client(), self.at("write", name)?);
-        // Where puts on condition make no plain file, a rename does, which never puts it in the place of another one.
+        // Stores whose conditional puts create no plain file support a rename, which never replaces another file.
         let renamed = self.0.cloud().renames().then(|| format!("{name}.{:016x}.tmp", RandomState::new().hash_one(0)));
         let from = renamed.map(|from| self.at("write", &from)).transpose()?;
         self.0.run("write", name, async move {
-            let made = match &from {
+            let outcome = match &from {
                 None => client.put_opts(&at, bytes.into(), PutOptions::from(PutMode::Create)).await.map(drop),
                 Some(from) => {
                     client.put(from, bytes.into()).await?;
                     let named = client.rename_if_not_exists(from, &at).await;
                     if named.is_err() {
-                        // It hides from readers of logs, so that it may stay.
+                        // Readers of logs ignore it, so it may stay.
                         let _ = client.delete(from).await;
                     }
                     named
                 }
             };
-            match made {
+            match outcome {
                 Err(ClientError::AlreadyExists { .. } | ClientError::Precondition { .. }) => Ok(false),
-                made => made.map(|()| true),
+                outcome => outcome.map(|()| true),
             }
         })
     }

@@ -1,43 +1,43 @@
-//! Reads a stream of events, as the HTML standard says (9.2.6), and bounds what it keeps of each.
+//! Parses a stream of events according to the HTML standard (9.2.6), with limits on what it keeps of each.
 
 use crate::limits::HTTP_PLACE_BYTES_MAX;
 use std::time::Duration;
 
-/// Bytes of the type of an event; the rest is cut.
+/// Maximum bytes of an event's type; the rest is cut off.
 const KIND_BYTES_MAX: usize = 256;
-/// Bytes of a line beside what may be data: the longest name of a field.
+/// Maximum bytes of a line in addition to data: the longest field name.
 const NAME_BYTES_MAX: usize = 8;
 
-/// What a stream says.
+/// An item of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Item {
     /// An event.
     Event(Event),
-    /// How long to wait before the next connection.
+    /// How long to wait before reconnecting.
     Retry(Duration),
 }
 
 /// An event.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Event {
-    /// Its lines of data, or their beginning.
+    /// The data lines, or their beginning.
     pub data: Vec<u8>,
-    /// Bytes of data that are left out.
+    /// Bytes of data that were dropped.
     pub dropped: u64,
-    /// Its type.
+    /// The event type.
     pub kind: String,
-    /// The last id that the stream gave; empty: none. `None`: it gave one that is too long.
+    /// The last ID of the stream; empty if it had none. `None`: the ID is too long.
     pub id: Option<String>,
 }
 
-/// Reads piece by piece.
+/// Parses a stream in pieces.
 pub struct EventReader {
     data_bytes_max: usize,
     line: Vec<u8>,
     line_dropped: u64,
-    /// The last byte was the first half of an end of line, perhaps.
+    /// The last byte was a `\r`, which may be the first half of a line end.
     after_return: bool,
-    /// No line came yet.
+    /// Whether no line has been read.
     first: bool,
     data: Vec<u8>,
     dropped: u64,
@@ -47,7 +47,7 @@ pub struct EventReader {
 }
 
 impl EventReader {
-    /// For a stream that goes on behind this id, and whose events have so many bytes at most.
+    /// Creates a reader for a stream that continues after this ID, with at most `data_bytes_max` per event.
     pub fn new(data_bytes_max: usize, id: &str) -> EventReader {
         EventReader {
             data_bytes_max,
@@ -63,7 +63,7 @@ impl EventReader {
         }
     }
 
-    /// The next item of these bytes, which are taken away up to there; `None`: all are taken.
+    /// Parses the next item and removes its bytes from `bytes`. `None`: all bytes are consumed.
     pub fn next(&mut self, bytes: &mut &[u8]) -> Option<Item> {
         loop {
             if self.after_return && !bytes.is_empty() {
@@ -88,7 +88,7 @@ impl EventReader {
             let mut line = std::mem::take(&mut self.line);
             let item = self.line(&line);
             self.line_dropped = 0;
-            // A very long line must not keep its memory for good.
+            // A very long line must not keep its memory allocated permanently.
             if line.capacity() <= 64 << 10 {
                 line.clear();
                 self.line = line;
@@ -134,21 +134,21 @@ impl EventReader {
     }
 
     fn data(&mut self, value: &[u8]) {
-        // Lines are parted by one byte each, also where they are empty.
-        let parted = usize::from(self.has_data);
+        // Lines are joined with one byte each, even if they are empty.
+        let separator_bytes = usize::from(self.has_data);
         self.has_data = true;
         let room = self.data_bytes_max.saturating_sub(self.data.len());
-        let whole = value.len() + parted;
-        if parted == 1 && room > 0 {
+        let total = value.len() + separator_bytes;
+        if separator_bytes == 1 && room > 0 {
             self.data.push(b'\n');
         }
-        let kept = value.get(..room.saturating_sub(parted)).unwrap_or(value);
+        let kept = value.get(..room.saturating_sub(separator_bytes)).unwrap_or(value);
         self.data.extend_from_slice(kept);
-        let taken = kept.len() + usize::from(parted == 1 && room > 0);
-        self.dropped += (whole - taken) as u64 + self.line_dropped;
+        let taken = kept.len() + usize::from(separator_bytes == 1 && room > 0);
+        self.dropped += (total - taken) as u64 + self.line_dropped;
     }
 
-    /// The event that ends here, if there is one: one of no data brings no row, so it is none here.
+    /// Returns the event that ends here. Events without data are ignored, as they have no row.
     fn dispatch(&mut self) -> Option<Item> {
         let kind = std::mem::take(&mut self.kind);
         let (data, dropped) = (std::mem::take(&mut self.data), std::mem::take(&mut self.dropped));
@@ -165,7 +165,7 @@ impl EventReader {
 mod tests {
     use super::*;
 
-    /// The items of a stream that comes in pieces of so many bytes.
+    /// Parses a stream that arrives in pieces of this many bytes.
     fn read(bytes: &[u8], piece: usize, data_bytes_max: usize) -> Vec<Item> {
         let mut reader = EventReader::new(data_bytes_max, "");
         let mut items = Vec::new();

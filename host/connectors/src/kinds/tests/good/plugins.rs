@@ -1,4 +1,4 @@
-//! What plugins may do, and what happens when they fail.
+//! Permissions of plugins, and their error handling.
 
 use super::super::read;
 use super::stages::{STAGES, stage};
@@ -53,7 +53,7 @@ fn what_plugins_may_do_is_read() {
     assert_eq!((usual.limits, usual.grant), (PluginLimits::default(), GrantSpec::default()));
 }
 
-/// What the schema says of the defaults is what they are.
+/// The schema documents the actual defaults.
 #[test]
 fn every_limit_tells_its_default() {
     let schema = schema(all());

@@ -244,7 +244,7 @@ fn every_operator_is_read() {
     assert!(matches!(of("spread"), OperatorSpec::Repartition { partitions: Some(4) }));
 }
 
-/// A stage of these keys on two sources.
+/// Reads a stage with these keys on two sources.
 pub(super) fn stage(keys: &str) -> StageSpec {
     let text = format!(
         "[sources.a]\nkind = \"queue\"\npath = \"a\"\nschema = {{ k = \"text\" }}\n[sources.b]\nkind = \"queue\"\npath = \
@@ -360,7 +360,7 @@ fn a_program_builds_the_same_stages() {
     check(&built).unwrap();
 }
 
-/// What a file cannot say, a program can.
+/// Programs can express what files cannot.
 #[test]
 fn programs_are_refused_as_files_are() {
     let job = |stage: StageSpec| {

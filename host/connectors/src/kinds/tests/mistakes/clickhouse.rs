@@ -1,4 +1,4 @@
-//! Mistakes in sinks of kind `clickhouse`.
+//! Errors in `clickhouse` sinks.
 
 use super::{Cases, LINES, differing};
 

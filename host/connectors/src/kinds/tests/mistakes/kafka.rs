@@ -1,4 +1,4 @@
-//! Mistakes in sources of kind `kafka`.
+//! Errors in `kafka` sources.
 
 use super::Cases;
 

@@ -1,4 +1,4 @@
-//! Mistakes in sources and sinks of kind `kinesis`.
+//! Errors in `kinesis` sources and sinks.
 
 use super::{Cases, LINES, SCREEN, differing};
 

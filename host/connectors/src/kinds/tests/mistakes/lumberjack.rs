@@ -1,4 +1,4 @@
-//! Mistakes in sources of kind `lumberjack`.
+//! Errors in `lumberjack` sources.
 
 use super::{Cases, SCREEN, differing};
 
@@ -19,7 +19,7 @@ const SOURCE: Cases = &[
     ),
     (
         "listen = \"h:1\"\ntls = { cert = \"own.pem\", key = \"own.key\", name = \"x\" }",
-        "job.toml:4: source `lines`: `tls.name` is for those that connect to a server; write tls = { cert = \"own.pem\", key = \"own.key\" }",
+        "job.toml:4: source `lines`: `tls.name` is for connections to a server; write tls = { cert = \"own.pem\", key = \"own.key\" }",
     ),
     (
         "listen = \"h:1\"\ntoken = \"x\"",

@@ -1,8 +1,8 @@
-//! Mistakes in what a plugin may do, and in what happens when it fails.
+//! Errors in the permissions and error handling of plugins.
 
 use super::Cases;
 
-/// The keys of `[stages.words]` behind its header and its `from`, lines 1 and 2.
+/// The keys of `[stages.words]` after its header and its `from`, lines 1 and 2.
 pub(super) const STAGE: Cases = &[
     // on_error
     (
@@ -81,7 +81,7 @@ job.toml:7: stage `words`: `limits` is for stages with a plugin; add plugin = "â
     ),
     (
         "plugin = \"p\"\nreplayable = false",
-        r#"job.toml:4: stage `words`: `replayable = false` is for stages whose plugin asks over HTTP, and this one has no `grant.http`; remove it"#,
+        r#"job.toml:4: stage `words`: `replayable = false` is for stages whose plugin sends HTTP requests, and this one has no `grant.http`; remove it"#,
     ),
     // limits
     (
@@ -96,7 +96,7 @@ job.toml:7: stage `words`: `limits` is for stages with a plugin; add plugin = "â
         "plugin = \"p\"\nlimits = { memry = \"1MiB\", time = \"2 s\", cpu = 3 }",
         r#"job.toml:4: stage `words`: unknown key `limits.memry`; did you mean `memory`?
 job.toml:4: stage `words`: unknown key `limits.cpu`; did you mean `time`, which is already set?
-job.toml:4: stage `words`: `limits.time = "2 s"` is not a time; write a whole number and one of us, ms, s, m, h, d, as "1s""#,
+job.toml:4: stage `words`: `limits.time = "2 s"` is not a time; write an integer and one of us, ms, s, m, h, d, for example "1s""#,
     ),
     (
         "plugin = \"p\"\nlimits = { files = 3 }",
@@ -109,17 +109,17 @@ job.toml:6: stage `words`: `limits.stack = "1KiB"` is out of range; write 64KiB 
 job.toml:7: stage `words`: `limits.output = 0` is out of range; write 1B to 4GiB
 job.toml:8: stage `words`: `limits.rows` is 0; write a number of at least 1
 job.toml:9: stage `words`: `limits.expansion` is -1; write a number of at least 1
-job.toml:10: stage `words`: `limits.log_lines` is text, needs a whole number; write log_lines = 10
+job.toml:10: stage `words`: `limits.log_lines` is text, needs an integer; write log_lines = 10
 job.toml:11: stage `words`: `limits.log = "1 KiB"` is not a size; write bytes as a number, or with one of B, KB, MB, GB, KiB, MiB, GiB, as "64MiB"
 job.toml:12: stage `words`: `limits.counters` is 20000; write a number of 0 to 10000
-job.toml:13: stage `words`: `limits.handles` is a number, needs a whole number; write handles = 10
+job.toml:13: stage `words`: `limits.handles` is a number, needs an integer; write handles = 10
 job.toml:14: stage `words`: `limits.instances` is 0; write a number of 1 to 128"#,
     ),
     (
         "plugin = \"p\"\non_error = \"reject\"\nlimits = { fuel = 0, attempts = 0, compile = 5 }",
         r#"job.toml:5: stage `words`: `limits.attempts` is 0; write a number of at least 1
 job.toml:5: stage `words`: `limits.fuel` is 0; write a number of at least 1
-job.toml:5: stage `words`: `limits.compile` is a whole number, needs a time; write a whole number and one of us, ms, s, m, h, d, as "1s""#,
+job.toml:5: stage `words`: `limits.compile` is an integer, needs a time; write an integer and one of us, ms, s, m, h, d, for example "1s""#,
     ),
     (
         "plugin = \"p\"\nlimits = { fuel = 1_000, attempts = 10, compile = \"0s\" }",
@@ -143,7 +143,7 @@ job.toml:4: stage `words`: unknown key `grant.sockets`; these keys fit: `files`,
     ),
     (
         "plugin = \"p\"\ngrant = { files = { words = 3 } }",
-        r#"job.toml:4: stage `words`: `grant.files.words` is a whole number, needs text; write the path of a file, as words = "words.txt""#,
+        r#"job.toml:4: stage `words`: `grant.files.words`is an integer, needs text; write the path of a file, as words = "words.txt""#,
     ),
     (
         "plugin = \"p\"\ngrant = { env = [\"PATH\"] }",
@@ -151,7 +151,7 @@ job.toml:4: stage `words`: unknown key `grant.sockets`; these keys fit: `files`,
     ),
     (
         "plugin = \"p\"\ngrant = { env = { PORT = 80 } }",
-        r#"job.toml:4: stage `words`: `grant.env.PORT` is a whole number, needs text; write its value, as PORT = "â€¦""#,
+        r#"job.toml:4: stage `words`: `grant.env.PORT`is an integer, needs text; write its value, as PORT = "â€¦""#,
     ),
     (
         "plugin = \"p\"\ngrant = { env = { \"A=B\" = \"c\", ZERO = \"a\\u0000\" } }",
@@ -173,7 +173,7 @@ job.toml:4: stage `words`: `grant.env.ZERO` has a zero byte, which no variable c
     (
         "plugin = \"p\"\nreplayable = false\ngrant = { http = { hosts = [], methods = 5 } }",
         r#"job.toml:5: stage `words`: `grant.http.hosts` is empty; write hosts = ["api.example.com"]
-job.toml:5: stage `words`: `grant.http.methods` is a whole number, needs text or a list of texts; write methods = ["GET"]"#,
+job.toml:5: stage `words`: `grant.http.methods`is an integer, needs text or a list of texts; write methods = ["GET"]"#,
     ),
     (
         "plugin = \"p\"\ngrant = { http = { hosts = \"api.example.com\" } }",

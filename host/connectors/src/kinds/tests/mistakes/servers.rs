@@ -1,4 +1,4 @@
-//! Mistakes in sources that read messages of a server, and in sinks that write to one which a URL names.
+//! Errors in sources that read messages of a server, and in sinks that write to a server with a URL.
 
 use super::Cases;
 
@@ -233,7 +233,7 @@ path = ["a", "b"]
 token = "two words"
 timeout = "0s""#,
         r#"job.toml:4: sink `screen`: `url` begins with neither grpc:// nor grpc+tls://; write it as "grpc+tls://host/path"
-job.toml:6: sink `screen`: `token` is empty, or has blanks or letters that no header can have; write visible ASCII letters
+job.toml:6: sink `screen`: `token` is empty, or has characters that a header cannot have; write visible ASCII characters
 job.toml:7: sink `screen`: `timeout` is 0s, in which no server can respond; write a time, for example "5m""#,
     ),
 ];

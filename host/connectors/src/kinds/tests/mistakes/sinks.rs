@@ -1,4 +1,4 @@
-//! Mistakes in sinks.
+//! Errors in sinks.
 
 use super::Cases;
 
@@ -108,7 +108,7 @@ kind = "prnt""#,
         r#"from = "lines"
 kind = "print"
 rows = "ten""#,
-        "job.toml:4: sink `screen`: `rows` is text, needs a whole number; write rows = 10",
+        "job.toml:4: sink `screen`: `rows` is text, needs an integer; write rows = 10",
     ),
     (
         r#"from = "lines"

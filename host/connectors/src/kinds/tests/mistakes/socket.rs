@@ -1,4 +1,4 @@
-//! Mistakes in lists of servers of sources of kind `socket` and `raw-socket`.
+//! Errors in lists of servers of `socket` and `raw-socket` sources.
 
 use super::{Cases, SCREEN, differing, read};
 
@@ -35,13 +35,13 @@ fn mistakes_in_lists_of_servers_are_told() {
 
 #[test]
 fn a_list_has_a_limit() {
-    let told = |count: usize| {
+    let check_count = |count: usize| {
         let addresses: Vec<String> = (1..=count).map(|port| format!("\"h:{port}\"")).collect();
         let source = format!("[sources.lines]\nkind = \"socket\"\naddress = [{}]\n", addresses.join(", "));
         read(&format!("{source}{SCREEN}")).map_err(|error| error.message)
     };
-    assert!(told(256).is_ok());
-    let message = told(257).unwrap_err();
+    assert!(check_count(256).is_ok());
+    let message = check_count(257).unwrap_err();
     assert!(
         message.contains("`address` has 257 servers, and one source reads at most 256; write a source"),
         "{message}"

@@ -1,4 +1,4 @@
-//! Mistakes in sources.
+//! Errors in sources.
 
 use super::Cases;
 
@@ -76,7 +76,7 @@ schema = { k = "string" }"#,
 path = "a.csv"
 format = "csv"
 schema = { k = 5 }"#,
-        r#"job.toml:5: source `lines`: column `k` is a whole number; write its type, as k = "int64""#,
+        r#"job.toml:5: source `lines`: column `k`is an integer; write its type, as k = "int64""#,
     ),
     (
         r#"kind = "file"
@@ -172,7 +172,7 @@ schema = { at = "timestamp(%H:%M)" }"#,
         r#"kind = "queue"
 path = "in"
 schema = { at = "timestamp(%Y-%m-%d %Z)" }"#,
-        "job.toml:4: source `lines`: column `at`: `%Z` in `%Y-%m-%d %Z` is a name such as CET, which stands for other offsets elsewhere; write %z for an offset, or remove it and write zone = \"Europe/Berlin\"",
+        "job.toml:4: source `lines`: column `at`: `%Z` in `%Y-%m-%d %Z` is a name such as CET, which is ambiguous; write %z for an offset, or remove it and write zone = \"Europe/Berlin\"",
     ),
     (
         r#"kind = "queue"
@@ -231,7 +231,7 @@ schema = { k = "int64" }"#,
     (
         r#"kind = "rate"
 rows_per_second = 0.5"#,
-        "job.toml:3: source `lines`: `rows_per_second` is a number, needs a whole number; write rows_per_second = 10",
+        "job.toml:3: source `lines`: `rows_per_second` is a number, needs an integer; write rows_per_second = 10",
     ),
     (
         r#"kind = "queue"

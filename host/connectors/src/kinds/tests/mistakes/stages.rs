@@ -1,8 +1,8 @@
-//! Mistakes in the operators of stages.
+//! Errors in the operators of stages.
 
 use super::Cases;
 
-/// The keys of `[stages.words]` behind its header and its `from`, lines 1 and 2.
+/// The keys of `[stages.words]` after its header and its `from`, lines 1 and 2.
 pub(super) const STAGE: Cases = &[
     (
         "aggregate = { n = \"count(*)\" }\nsql = \"select 1\"\ntop = { n = 1, by = \"a\" }",
@@ -33,7 +33,7 @@ job.toml:5: stage `words`: a stage has one operator, and this one has `aggregate
     ),
     (
         "sql = \"select 1\"\nfunctions = { Mood = \"p\", mood = 5, a = {}, b = { plugin = \"\" }, c = { plugin = \"p\", on = \"all\" } }",
-        r#"job.toml:4: stage `words`: `functions.mood` is a whole number, needs text; write mood = "plugins/mood"
+        r#"job.toml:4: stage `words`: `functions.mood`is an integer, needs text; write mood = "plugins/mood"
 job.toml:4: stage `words`: `functions.a.plugin` is missing; write plugin = "plugins/a"
 job.toml:4: stage `words`: `functions.b.plugin` is empty; write plugin = "plugins/split-words"
 job.toml:4: stage `words`: unknown key `functions.c.on`; these keys fit: `config`, `instance`, `limits`, `grant`"#,
@@ -75,7 +75,7 @@ job.toml:4: stage `words`: `my mood` is not the name of a function: these are of
     ),
     (
         r#"join = { with = "lines", on = "user" }"#,
-        r#"job.toml:3: stage `words`: `lines` is an input twice; to have it beside itself, make a stage of it that only has `from`, and name that"#,
+        r#"job.toml:3: stage `words`: `lines` is an input twice; to use it twice, add a stage that only has `from`, and name that"#,
     ),
     (
         r#"join = { with = "lines.rejected" }"#,
@@ -100,7 +100,7 @@ job.toml:4: stage `words`: `on` belongs inside `join`; write it there, as join =
     ),
     (
         r#"join = { with = "lines.rejected", on = { a = "b", c = 5 } }"#,
-        r#"job.toml:3: stage `words`: `join.on.c` is a whole number, needs text; write on = { user = "user_id" }"#,
+        r#"job.toml:3: stage `words`: `join.on.c`is an integer, needs text; write on = { user = "user_id" }"#,
     ),
     (
         r#"join = { with = "lines.rejected", on = ["a", "a"] }"#,
@@ -120,7 +120,7 @@ job.toml:4: stage `words`: `on` belongs inside `join`; write it there, as join =
     ),
     (
         "time = \"ts\"\njoin = { with = \"lines.rejected\", on = \"a\", within = 10 }",
-        r#"job.toml:4: stage `words`: `join.within` is a whole number, needs a time or a list of two; write within = "10s", or from and to, as within = ["-5s", "10s"]"#,
+        r#"job.toml:4: stage `words`: `join.within` is an integer, needs a time or a list of two; write within = "10s", or from and to, as within = ["-5s", "10s"]"#,
     ),
     (
         "time = \"ts\"\njoin = { with = \"lines.rejected\", on = \"a\", within = [\"1s\"] }",
@@ -128,11 +128,11 @@ job.toml:4: stage `words`: `on` belongs inside `join`; write it there, as join =
     ),
     (
         "time = \"ts\"\njoin = { with = \"lines.rejected\", on = \"a\", within = [\"1s\", \"soon\"] }",
-        r#"job.toml:4: stage `words`: `join.within`: `soon` is not a time; write a whole number and one of us, ms, s, m, h, d, as "1s""#,
+        r#"job.toml:4: stage `words`: `join.within`: `soon` is not a time; write an integer and one of us, ms, s, m, h, d, for example "1s""#,
     ),
     (
         "time = \"ts\"\njoin = { with = \"lines.rejected\", on = \"a\", within = \"-5s\" }",
-        r#"job.toml:4: stage `words`: `join.within = "-5s"` is not a time; write a whole number and one of us, ms, s, m, h, d, as "1s""#,
+        r#"job.toml:4: stage `words`: `join.within = "-5s"` is not a time; write an integer and one of us, ms, s, m, h, d, for example "1s""#,
     ),
     (
         "time = \"ts\"\njoin = { with = \"lines.rejected\", on = \"a\", within = [\"10s\", \"-5s\"] }",
@@ -148,7 +148,7 @@ job.toml:4: stage `words`: `on` belongs inside `join`; write it there, as join =
     ),
     (
         "window = { size = \"30s\" }\njoin = { with = \"lines.rejected\", on = \"a\", window = { size = \"30s\" } }",
-        r#"job.toml:4: stage `words`: `window` stands in `join` and in the stage; remove one"#,
+        r#"job.toml:4: stage `words`: `window` is set in `join` and in the stage; remove one"#,
     ),
     (
         "join = { with = \"lines.rejected\", on = \"a\", window = { size = \"1ms\" } }",
@@ -182,11 +182,11 @@ job.toml:4: stage `words`: `within` belongs inside `join`, `deduplicate` or `pat
     ),
     (
         "cogroup = 5\nplugin = \"p\"\nkey = \"a\"",
-        r#"job.toml:3: stage `words`: `cogroup` is a whole number, needs text or a list of texts; write cogroup = "orders", or cogroup = true with all inputs in `from`"#,
+        r#"job.toml:3: stage `words`: `cogroup`is an integer, needs text or a list of texts; write cogroup = "orders", or cogroup = true with all inputs in `from`"#,
     ),
     (
         "cogroup = [\"lines\", \"nose\"]\nplugin = \"p\"\nkey = \"a\"",
-        r#"job.toml:3: stage `words`: `lines` is an input twice; to have it beside itself, make a stage of it that only has `from`, and name that
+        r#"job.toml:3: stage `words`: `lines` is an input twice; to use it twice, add a stage that only has `from`, and name that
 job.toml:3: stage `words`: `cogroup` names `nose`, which is neither a source nor a stage; there are `lines`"#,
     ),
     // enrich
@@ -240,7 +240,7 @@ job.toml:3: stage `words`: column `sku`: unknown type `txt`; did you mean `text`
         r#"enrich = { stream = "lines", file = "a.csv", poll = "1s", on = { sku = "id" }, op = "id" }"#,
         r#"job.toml:3: stage `words`: `enrich.file` does not go with `enrich.stream`; remove one
 job.toml:3: stage `words`: `enrich.poll` does not go with `enrich.stream`; remove one
-job.toml:3: stage `words`: `lines` is an input twice; to have it beside itself, make a stage of it that only has `from`, and name that"#,
+job.toml:3: stage `words`: `lines` is an input twice; to use it twice, add a stage that only has `from`, and name that"#,
     ),
     (
         r#"enrich = { file = "a.csv", on = "sku", op = "op" }"#,
@@ -258,7 +258,7 @@ job.toml:3: stage `words`: `enrich.url` is missing; write url = "postgres://user
     // top
     (
         r#"top = 10"#,
-        r#"job.toml:3: stage `words`: `top` is a whole number, needs a table; write top = { n = 10, by = "total" }"#,
+        r#"job.toml:3: stage `words`: `top`is an integer, needs a table; write top = { n = 10, by = "total" }"#,
     ),
     (
         r#"top = { n = 0 }"#,
@@ -271,7 +271,7 @@ job.toml:3: stage `words`: `top.n` is 0; write a number of at least 1"#,
     ),
     (
         "top = { n = 5, by = \"a\", key = \"b\" }\nkey = \"c\"",
-        r#"job.toml:3: stage `words`: `key` stands in `top` and in the stage; remove one"#,
+        r#"job.toml:3: stage `words`: `key` is set in `top` and in the stage; remove one"#,
     ),
     (
         "top = { n = 5, by = \"a\", key = [\"b\", \"b\"] }",
@@ -293,7 +293,7 @@ job.toml:4: stage `words`: `by` belongs inside `top`; write top = { n = 10, by =
     ),
     (
         r#"distinct = 1"#,
-        r#"job.toml:3: stage `words`: `distinct` is a whole number, needs text or a list of texts; write distinct = true, or the columns that count, as distinct = "user""#,
+        r#"job.toml:3: stage `words`: `distinct`is an integer, needs text or a list of texts; write distinct = true, or the columns that count, as distinct = "user""#,
     ),
     (
         "distinct = true\nkey = \"a\"",
@@ -338,18 +338,18 @@ job.toml:4: stage `words`: `by` belongs inside `top`; write top = { n = 10, by =
     ),
     (
         r#"split = { rejected = "a", late = "b", "my errors" = "c", d = " ", e = 5 }"#,
-        r#"job.toml:3: stage `words`: `split.e` is a whole number, needs text; write an SQL expression, as e = "level = 'ERROR'""#,
+        r#"job.toml:3: stage `words`: `split.e`is an integer, needs text; write an SQL expression, as e = "level = 'ERROR'""#,
     ),
     (
         r#"split = { rejected = "a", late = "b", "my errors" = "c", d = " " }"#,
-        r#"job.toml:3: stage `words`: branch of `split`: a branch must not be named `rejected`, which stands for rejected rows; write another name
-job.toml:3: stage `words`: branch of `split`: a branch must not be named `late`, which stands for late rows; write another name
+        r#"job.toml:3: stage `words`: branch of `split`: a branch must not be named `rejected`, which means rejected rows; write another name
+job.toml:3: stage `words`: branch of `split`: a branch must not be named `late`, which means late rows; write another name
 job.toml:3: stage `words`: branch of `split`: `my errors` is not a name: names are of letters, digits, `-` and `_` and begin with a letter; write `my-errors`
 job.toml:3: stage `words`: `split.d` is empty; write an SQL expression, as d = "level = 'ERROR'""#,
     ),
     (
         r#"repartition = 4"#,
-        r#"job.toml:3: stage `words`: `repartition` is a whole number, needs a table; write repartition = { partitions = 4 }"#,
+        r#"job.toml:3: stage `words`: `repartition`is an integer, needs a table; write repartition = { partitions = 4 }"#,
     ),
     (
         r#"repartition = { partitions = 0 }"#,
@@ -365,7 +365,7 @@ job.toml:3: stage `words`: `split.d` is empty; write an SQL expression, as d = "
     ),
 ];
 
-/// Whole files but for a source and a sink.
+/// Complete files except for a source and a sink.
 pub(super) const WHOLE: Cases = &[
     (
         "[stages.a]\nfrom = \"lines\"\nsplit = { errors = \"x\" }\n[stages.b]\nfrom = [\"a.errors\", \"a.error\", \"a.late\", \"aa.errors\"]",
@@ -384,6 +384,6 @@ job.toml:3: stage `a`: a join has two inputs, and this one has 3; write from = "
     ),
     (
         "[stages.a]\nfrom = [\"lines\", \"lines\"]\nsql = \"select 1\"",
-        r#"job.toml:2: stage `a`: `lines` is an input twice; to have it beside itself, make a stage of it that only has `from`, and name that"#,
+        r#"job.toml:2: stage `a`: `lines` is an input twice; to use it twice, add a stage that only has `from`, and name that"#,
     ),
 ];

@@ -1,4 +1,4 @@
-//! Mistakes in sources of kind `syslog`.
+//! Errors in `syslog` sources.
 
 use super::{Cases, SCREEN, differing};
 

@@ -1,8 +1,8 @@
-//! Mistakes in windows and event time.
+//! Errors in windows and event time.
 
 use super::Cases;
 
-/// The keys of `[stages.words]` behind its header and its `from`, lines 1 and 2. The batch interval is 1s.
+/// The keys of `[stages.words]` after its header and its `from`, lines 1 and 2. The batch interval is 1s.
 pub(super) const STAGE: Cases = &[
     (
         r#"window = "30s""#,
@@ -38,7 +38,7 @@ pub(super) const STAGE: Cases = &[
     ),
     (
         r#"window = { size = "-30s" }"#,
-        r#"job.toml:3: stage `words`: `window.size = "-30s"` is not a time; write a whole number and one of us, ms, s, m, h, d, as "1s""#,
+        r#"job.toml:3: stage `words`: `window.size = "-30s"` is not a time; write an integer and one of us, ms, s, m, h, d, for example "1s""#,
     ),
     (r#"window = { size = "0s" }"#, r#"job.toml:3: stage `words`: `window.size` is zero; write a time such as "30s""#),
     (
@@ -153,7 +153,7 @@ job.toml:5: stage `words`: `emit = "update"` is for windows of event time; write
     ),
     (
         "window = { size = \"30s\" }\ntime = 5",
-        r#"job.toml:4: stage `words`: `time` is a whole number, needs text or a list of texts; write time = "ts" with a timestamp column"#,
+        r#"job.toml:4: stage `words`: `time`is an integer, needs text or a list of texts; write time = "ts" with a timestamp column"#,
     ),
     (
         "window = { size = \"30s\" }\ntime = \" \"",
@@ -199,7 +199,7 @@ job.toml:3: stage `words`: `inverse` is for `count` and `sum`, which can subtrac
     ),
 ];
 
-/// Whole files but for a source and a sink.
+/// Complete files except for a source and a sink.
 pub(super) const WHOLE: Cases = &[
     (
         "batch = \"0s\"\n[stages.words]\nfrom = \"lines\"\nwindow = { size = \"30s\" }",
@@ -207,7 +207,7 @@ pub(super) const WHOLE: Cases = &[
     ),
     (
         "batch = \"1 s\"\n[stages.words]\nfrom = \"lines\"\nwindow = { size = \"2500ms\" }",
-        r#"job.toml:1: `batch = "1 s"` is not a time; write a whole number and one of us, ms, s, m, h, d, as "1s""#,
+        r#"job.toml:1: `batch = "1 s"` is not a time; write an integer and one of us, ms, s, m, h, d, for example "1s""#,
     ),
     (
         "batch = \"700ms\"\n[stages.words]\nfrom = \"lines\"\nwindow = { size = \"30s\" }",

@@ -1,6 +1,6 @@
 //! What stands for what is below a prefix of a bucket in builds without object stores.
 
-use super::{Content, FileFacts, Folder, OpenedFile, ScanResult, SourceFile};
+use super::{Content, Dir, FileFacts, OpenedFile, ScanResult, SourceFile};
 use crate::receiver::object::BucketReader;
 use millstream_base::batch::position::Position;
 use millstream_base::error::Error;
@@ -10,16 +10,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// What is below a prefix: nothing.
-pub enum BucketFolder {}
+pub enum BucketDir {}
 
-impl BucketFolder {
+impl BucketDir {
     /// Of a source.
-    pub fn new(_source: &SourceSpec, reader: BucketReader) -> BucketFolder {
+    pub fn new(_source: &SourceSpec, reader: BucketReader) -> BucketDir {
         match reader.bucket {}
     }
 }
 
-impl Folder for BucketFolder {
+impl Dir for BucketDir {
     fn look(&mut self, _see: &mut dyn FnMut(OsString, Option<FileFacts>)) -> Result<ScanResult, (PathBuf, io::Error)> {
         match *self {}
     }

@@ -1,20 +1,20 @@
-use super::super::walk::LocalFolder;
+use super::super::walk::LocalDir;
 use super::*;
 use millstream_base::job::spec::{Format, SourceKind};
 use std::fs;
 use std::path::Path;
 
-fn listing(folder: &Path, settle: Duration, ended: Vec<(String, Position)>) -> Listing {
+fn listing(dir: &Path, settle: Duration, ended: Vec<(String, Position)>) -> Listing {
     let times = WatchTimes { poll: Duration::from_millis(1), settle };
-    let kind = SourceKind::Directory { path: folder.into(), poll: times.poll, settle, spread: false };
-    Listing::new(&SourceSpec::new("in", kind, Format::Text), folder.into(), times, ended)
+    let kind = SourceKind::Directory { path: dir.into(), poll: times.poll, settle, spread: false };
+    Listing::new(&SourceSpec::new("in", kind, Format::Text), dir.into(), times, ended)
 }
 
 /// Looks, and takes all new files for read as they are.
 fn look(listing: &mut Listing) -> (Vec<String>, ListingResult) {
     let spec = SourceSpec::directory("in", listing.path.clone());
-    let mut folder = LocalFolder::new(&spec, listing.path.clone(), std::sync::Arc::new(|_| true));
-    let look = listing.look(&mut folder).unwrap();
+    let mut dir = LocalDir::new(&spec, listing.path.clone(), std::sync::Arc::new(|_| true));
+    let look = listing.look(&mut dir).unwrap();
     for name in &look.new {
         listing.was_read(name.clone(), end_of(&listing.path.join(name)));
     }
@@ -28,10 +28,10 @@ fn end_of(path: &Path) -> Position {
 
 #[test]
 fn a_file_is_taken_when_nobody_writes_to_it_any_more() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
     let settle = Duration::from_millis(300);
-    let mut listing = listing(folder.path(), settle, Vec::new());
+    let mut listing = listing(dir.path(), settle, Vec::new());
     let began = Instant::now();
     let mut text = String::new();
     while began.elapsed() < 2 * settle {
@@ -47,40 +47,40 @@ fn a_file_is_taken_when_nobody_writes_to_it_any_more() {
         std::thread::sleep(settle / 20);
     }
     // One that was written long ago and is moved in has stood still before.
-    let old = folder.path().join(".old");
+    let old = dir.path().join(".old");
     fs::write(&old, "x\n").unwrap();
     fs::File::options().write(true).open(&old).unwrap().set_modified(SystemTime::now() - 2 * settle).unwrap();
-    fs::rename(&old, folder.path().join("old")).unwrap();
+    fs::rename(&old, dir.path().join("old")).unwrap();
     assert_eq!(look(&mut listing).0, ["old"]);
     assert_eq!(look(&mut listing).0.len(), 0);
 }
 
 #[test]
 fn another_file_of_a_name_is_read_and_one_that_was_written_to_is_not() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
     fs::write(&path, "one\n").unwrap();
-    let mut first = listing(folder.path(), Duration::ZERO, Vec::new());
+    let mut first = listing(dir.path(), Duration::ZERO, Vec::new());
     assert_eq!(look(&mut first).0, ["a"]);
     for restarted in [false, true] {
         fs::write(&path, "one\n").unwrap();
         let end = end_of(&path);
-        let mut listing = listing(folder.path(), Duration::ZERO, vec![("a".into(), end)]);
+        let mut listing = listing(dir.path(), Duration::ZERO, vec![("a".into(), end)]);
         fs::write(&path, "one\ntwo\n").unwrap();
         assert!(look(&mut listing).0.is_empty(), "it grew");
         assert!(listing.known[&OsString::from("a")].told);
-        fs::write(folder.path().join(".b"), "one\n").unwrap();
-        fs::rename(folder.path().join(".b"), &path).unwrap();
+        fs::write(dir.path().join(".b"), "one\n").unwrap();
+        fs::rename(dir.path().join(".b"), &path).unwrap();
         let mut other =
-            if restarted { self::listing(folder.path(), Duration::ZERO, vec![("a".into(), end)]) } else { listing };
+            if restarted { self::listing(dir.path(), Duration::ZERO, vec![("a".into(), end)]) } else { listing };
         assert_eq!(look(&mut other).0, ["a"], "another file is in its place");
     }
     // One that went away and came back, as it was and as another.
-    let mut listing = listing(folder.path(), Duration::ZERO, vec![("a".into(), end_of(&path))]);
-    fs::write(folder.path().join("b"), "").unwrap();
-    fs::rename(&path, folder.path().join(".away")).unwrap();
+    let mut listing = listing(dir.path(), Duration::ZERO, vec![("a".into(), end_of(&path))]);
+    fs::write(dir.path().join("b"), "").unwrap();
+    fs::rename(&path, dir.path().join(".away")).unwrap();
     assert_eq!(look(&mut listing).0, ["b"]);
-    fs::rename(folder.path().join(".away"), &path).unwrap();
+    fs::rename(dir.path().join(".away"), &path).unwrap();
     assert!(look(&mut listing).0.is_empty());
     fs::remove_file(&path).unwrap();
     assert!(look(&mut listing).0.is_empty());
@@ -90,13 +90,13 @@ fn another_file_of_a_name_is_read_and_one_that_was_written_to_is_not() {
 
 #[test]
 fn names_that_are_gone_are_forgotten_in_the_end_and_those_that_are_there_never() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut listing = listing(folder.path(), Duration::ZERO, Vec::new());
+    let dir = tempfile::tempdir().unwrap();
+    let mut listing = listing(dir.path(), Duration::ZERO, Vec::new());
     listing.names_gone_max = 3;
-    fs::write(folder.path().join("stays"), "").unwrap();
+    fs::write(dir.path().join("stays"), "").unwrap();
     let mut forgotten = Vec::new();
     for i in 0..10 {
-        let path = folder.path().join(format!("n{i}"));
+        let path = dir.path().join(format!("n{i}"));
         fs::write(&path, "").unwrap();
         forgotten.append(&mut look(&mut listing).1.forgotten);
         fs::remove_file(&path).unwrap();
@@ -105,10 +105,10 @@ fn names_that_are_gone_are_forgotten_in_the_end_and_those_that_are_there_never()
     assert_eq!(forgotten, ["n0", "n1", "n2", "n3", "n4", "n5", "n6"]);
     assert_eq!(listing.known.len(), 4);
     // A disk that is not mounted leaves an empty folder.
-    fs::remove_file(folder.path().join("stays")).unwrap();
+    fs::remove_file(dir.path().join("stays")).unwrap();
     for _ in 0..3 {
         assert!(look(&mut listing).1.forgotten.is_empty());
     }
-    fs::write(folder.path().join("next"), "").unwrap();
+    fs::write(dir.path().join("next"), "").unwrap();
     assert_eq!(look(&mut listing).1.forgotten, ["n7"]);
 }

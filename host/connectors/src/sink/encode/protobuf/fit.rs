@@ -7,7 +7,7 @@ use millstream_base::decode::protobuf::{Field, Kind, Message, Messages, TIMESTAM
 use millstream_base::job::suggest;
 use std::collections::HashMap;
 
-/// The plan of a message of these columns. `within`: the names of what they stand in, each with a dot behind it.
+/// Plans a message of these columns. `within`: the names of the enclosing columns, each followed by a dot.
 pub(super) fn message(messages: &Messages, of: usize, columns: &Fields, within: &str) -> Result<MessageWriter, String> {
     let message = messages.message(of).ok_or("the descriptor does not define all messages")?;
     let mut fields = Vec::new();
@@ -15,11 +15,11 @@ pub(super) fn message(messages: &Messages, of: usize, columns: &Fields, within: 
     for (column, by) in columns.iter().enumerate() {
         let name = format!("{within}{}", by.name());
         let field = message.fields.iter().find(|field| field.name == *by.name()).ok_or_else(|| {
-            let there = message.fields.iter().map(|field| field.name.as_str()).take(20);
+            let field_names = message.fields.iter().map(|field| field.name.as_str()).take(20);
             format!(
                 "column `{name}` is not a field of message `{}`{}; omit it with `select`, or rename it to a field",
                 message.name,
-                suggest::hint(by.name(), there, "it has")
+                suggest::hint(by.name(), field_names, "it has")
             )
         })?;
         let form = form_of(messages, message, field, by.data_type(), &name)?;
@@ -39,13 +39,13 @@ pub(super) fn message(messages: &Messages, of: usize, columns: &Fields, within: 
     let missing = message.fields.iter().filter(|field| field.required || message.is_entry);
     for field in missing {
         if !columns.iter().any(|column| column.name() == &field.name) {
-            let place = if within.is_empty() {
+            let location = if within.is_empty() {
                 "the rows have".to_owned()
             } else {
                 format!("`{}` has", within.trim_end_matches('.'))
             };
             return Err(format!(
-                "message `{}` is not without its field `{}`, and {place} no `{}`; add it with `select`",
+                "message `{}` is not without its field `{}`, and {location} no `{}`; add it with `select`",
                 message.name, field.name, field.name
             ));
         }
@@ -68,7 +68,7 @@ fn form_of(
             ColumnType::of(column),
             field.name,
             message.name,
-            word(messages, field)
+            type_name(messages, field)
         )
     };
     if !field.repeated {
@@ -84,7 +84,7 @@ fn form_of(
             let form = value(messages, field.kind, item.data_type(), name)?.map_err(|takes| unfit(&takes))?;
             Ok(match form {
                 FieldEncoding::Bool
-                | FieldEncoding::Whole(_)
+                | FieldEncoding::Integer(_)
                 | FieldEncoding::Float
                 | FieldEncoding::Double
                 | FieldEncoding::Symbol { .. } => FieldEncoding::Packed(Box::new(form)),
@@ -114,7 +114,7 @@ fn form_of(
     }
 }
 
-/// How a column goes into a field of one value. The inner error says which columns do; the outer one tells of something within.
+/// Plans how a column goes into a field of one value. The inner error lists which columns would; the outer one concerns something nested.
 fn value(
     messages: &Messages,
     kind: Kind,
@@ -152,23 +152,21 @@ fn value(
             FieldEncoding::Symbol { of: name.to_owned(), numbers: numbers.clone() }
         }
         (Kind::Enum(_), _) => return Ok(Err(", which takes text (its names) and int64".into())),
-        (Kind::Int64 | Kind::Sint64 | Kind::Sfixed64, Timestamp) => FieldEncoding::Whole(kind),
-        (Kind::Int32 | Kind::Sint32 | Kind::Sfixed32, Arrow(DataType::Date32)) => FieldEncoding::Whole(kind),
-        (_, Int64 | Arrow(DataType::Decimal128(_, 0))) => FieldEncoding::Whole(kind),
+        (Kind::Int64 | Kind::Sint64 | Kind::Sfixed64, Timestamp) => FieldEncoding::Integer(kind),
+        (Kind::Int32 | Kind::Sint32 | Kind::Sfixed32, Arrow(DataType::Date32)) => FieldEncoding::Integer(kind),
+        (_, Int64 | Arrow(DataType::Decimal128(_, 0))) => FieldEncoding::Integer(kind),
         (Kind::Int64 | Kind::Sint64 | Kind::Sfixed64, _) => {
-            return Ok(Err(
-                ", which takes int64, decimals without digits behind the point, and timestamp (as microseconds)".into(),
-            ));
+            return Ok(Err(", which takes int64, decimals with scale 0, and timestamp (as microseconds)".into()));
         }
         (Kind::Int32 | Kind::Sint32 | Kind::Sfixed32, _) => {
-            return Ok(Err(", which takes int64, decimals without digits behind the point, and date (as days)".into()));
+            return Ok(Err(", which takes int64, decimals with scale 0, and date (as days)".into()));
         }
-        _ => return Ok(Err(", which takes int64 and decimals without digits behind the point".into())),
+        _ => return Ok(Err(", which takes int64 and decimals with scale 0".into())),
     }))
 }
 
-/// A field's type, as definitions have it.
-fn word(messages: &Messages, field: &Field) -> String {
+/// Returns a field's type in protobuf notation.
+fn type_name(messages: &Messages, field: &Field) -> String {
     let entry = match field.kind {
         Kind::Message(of) => messages.message(of).filter(|message| message.is_entry),
         _ => None,
@@ -190,7 +188,7 @@ fn kind_name(messages: &Messages, kind: Kind) -> String {
     }
 }
 
-/// The name of a plain kind.
+/// Returns the name of a scalar kind.
 pub(super) fn kind_word(kind: Kind) -> &'static str {
     match kind {
         Kind::Double => "double",

@@ -1,11 +1,11 @@
-//! What a start refuses, and what the person who reads it is told.
+//! What startup rejects, and with which message.
 
 use super::*;
 
-/// The refusal, which must tell all of `words`.
-fn refused(found: &StartFacts, wanted: &StartRequest, words: &[&str]) {
-    let message = resolve(found, wanted).unwrap_err();
-    for word in words {
+/// Checks the error, which must contain all of `fragments`.
+fn assert_rejected(found: &StartFacts, request: &StartRequest, fragments: &[&str]) {
+    let message = resolve(found, request).unwrap_err();
+    for word in fragments {
         assert!(message.contains(word), "`{word}` is not in:\n{message}");
     }
 }
@@ -15,9 +15,9 @@ fn damage_names_the_object_and_the_last_batch_that_can_be_reached() {
     let plans = [(3, 1), (4, 1), (5, 1), (6, 1)];
     let damaged = |batch, found| StartFacts { damaged: [(path(batch), "checksum differs".into())].into(), ..found };
     let newest = damaged(4, found(&[(1, 0, 1)], &[2, 4], &plans, &[6]));
-    refused(
+    assert_rejected(
         &newest,
-        &wanted(),
+        &request(),
         &[
             &path(4),
             "checksum differs",
@@ -25,16 +25,16 @@ fn damage_names_the_object_and_the_last_batch_that_can_be_reached() {
             "the checkpoint after batch 2 and the plans of batches 3 to 6",
         ],
     );
-    refused(&newest, &wanted(), &["`--resume-from 6`", "nothing is repeated"]);
-    // The plans between the checkpoints are gone: sinks repeat what came later.
+    assert_rejected(&newest, &request(), &["`--resume-from 6`", "nothing is repeated"]);
+    // The plans between the checkpoints are missing: sinks repeat everything later.
     let gap = damaged(4, found(&[(1, 0, 1)], &[2, 4], &plans[1..], &[6, 5]));
-    refused(&gap, &wanted(), &["`--resume-from 2`", "`x` (up to batch 6), sink `y` (up to batch 5)"]);
-    // Nothing older is there; or the very beginning is.
-    refused(&damaged(4, found(&[(1, 0, 1)], &[4], &plans, &[6])), &wanted(), &["`--fresh`"]);
+    assert_rejected(&gap, &request(), &["`--resume-from 2`", "`x` (up to batch 6), sink `y` (up to batch 5)"]);
+    // No older one exists; or the very beginning is missing.
+    assert_rejected(&damaged(4, found(&[(1, 0, 1)], &[4], &plans, &[6])), &request(), &["`--fresh`"]);
     let beginning = [&[(1, 1), (2, 1)], &plans[..]].concat();
-    refused(
+    assert_rejected(
         &damaged(4, found(&[(1, 0, 1)], &[4], &beginning, &[])),
-        &wanted(),
+        &request(),
         &["from the beginning", "`--resume-from 6`"],
     );
 
@@ -43,7 +43,7 @@ fn damage_names_the_object_and_the_last_batch_that_can_be_reached() {
         damaged: [(log.into(), "a flipped bit".into())].into(),
         ..found(&[(1, 0, 1)], &[2], &plans, &[6])
     };
-    refused(&cut, &wanted(), &[log, "a flipped bit", "`--resume-from 6`"]);
+    assert_rejected(&cut, &request(), &[log, "a flipped bit", "`--resume-from 6`"]);
 }
 
 #[test]
@@ -51,45 +51,49 @@ fn plans_that_are_gone_are_noticed() {
     let found_with =
         |batches: &[(u64, u64)], committed: &[u64]| found(&[(1, 0, 1), (2, 5, 6)], &[4], batches, committed);
     let ahead = found_with(&[(5, 1), (6, 2)], &[9, 6]);
-    refused(&ahead, &wanted(), &["sink `x` has committed batch 9", "end with batch 6", "`--resume-from 6`"]);
-    assert!(!resolve(&ahead, &wanted()).unwrap_err().contains("`y`"));
+    assert_rejected(&ahead, &request(), &["sink `x` has committed batch 9", "end with batch 6", "`--resume-from 6`"]);
+    assert!(!resolve(&ahead, &request()).unwrap_err().contains("`y`"));
     assert_eq!(short(&resolve(&ahead, &from(6)).unwrap()), (4, vec![5, 6], 6, 10, Some((7, 9))));
-    // The last start counted on batch 5.
-    refused(&found_with(&[(6, 2)], &[]), &wanted(), &["batches up to 5", "after batch 4", "`--resume-from 4`"]);
-    refused(&found(&[], &[], &[], &[3]), &wanted(), &["sink `x` has committed batch 3"]);
+    // The last start relied on batch 5.
+    assert_rejected(
+        &found_with(&[(6, 2)], &[]),
+        &request(),
+        &["batches up to 5", "after batch 4", "`--resume-from 4`"],
+    );
+    assert_rejected(&found(&[], &[], &[], &[3]), &request(), &["sink `x` has committed batch 3"]);
 }
 
 #[test]
 fn batches_that_cannot_be_reached_are_told_with_those_that_can() {
     let found = found(&[(1, 0, 1), (2, 5, 8)], &[2, 4], &[(5, 1), (8, 2)], &[]);
     for batch in [0, 1, 3, 6, 7, 9] {
-        refused(&found, &from(batch), &[&format!("`--resume-from {batch}`"), "2, 4 to 8"]);
+        assert_rejected(&found, &from(batch), &[&format!("`--resume-from {batch}`"), "2, 4 to 8"]);
     }
-    refused(&StartFacts::default(), &from(1), &["no checkpoint"]);
-    refused(&found, &StartRequest { fresh: true, ..from(4) }, &["`--fresh`", "without"]);
+    assert_rejected(&StartFacts::default(), &from(1), &["no checkpoint"]);
+    assert_rejected(&found, &StartRequest { fresh: true, ..from(4) }, &["`--fresh`", "without"]);
 }
 
 #[test]
 fn a_lost_manifest_is_no_fresh_start() {
     for path in ["plans/000001-000-000000000000.log".to_owned(), path(3)] {
         let found = StartFacts { objects: vec!["blobs/000001-a".into(), path.clone()], ..StartFacts::default() };
-        refused(&found, &wanted(), &["`manifest.json`", &path]);
-        refused(&found, &StartRequest { fresh: true, ..wanted() }, &["`manifest.json`", &path]);
+        assert_rejected(&found, &request(), &["`manifest.json`", &path]);
+        assert_rejected(&found, &StartRequest { fresh: true, ..request() }, &["`manifest.json`", &path]);
     }
 }
 
 #[test]
 fn state_that_does_not_fit_is_refused_unless_it_is_dropped() {
     let found = found(&[(1, 0, 1)], &[4], &[], &[]);
-    let with = |tables: &[Table]| StartRequest { tables: tables.to_vec(), ..wanted() };
+    let with = |tables: &[Table]| StartRequest { tables: tables.to_vec(), ..request() };
     let dropping = |tables: &[Table], name: &str| StartRequest { drop: vec![name.into()], ..with(tables) };
     let before = tables();
     let (left, right) = (before[1].clone(), before[2].clone());
 
-    let gone = [left.clone(), right.clone()];
-    refused(
+    let missing = [left.clone(), right.clone()];
+    assert_rejected(
         &found,
-        &with(&gone),
+        &with(&missing),
         &["stage `totals`", "no stage", "key (word text), state (n int64)", "`--drop-state totals`"],
     );
     let mut nullable = stage("totals", "int64");
@@ -102,44 +106,56 @@ fn state_that_does_not_fit_is_refused_unless_it_is_dropped() {
         (other_key, "key (word text, place text)"),
         (source("totals", "file c"), "no stage"),
     ];
-    for (changed, words) in changes {
+    for (changed, fragments) in changes {
         let tables = [changed, left.clone(), right.clone()];
-        refused(&found, &with(&tables), &["stage `totals`", "state (n int64)", words, "`--drop-state totals`"]);
+        assert_rejected(
+            &found,
+            &with(&tables),
+            &["stage `totals`", "state (n int64)", fragments, "`--drop-state totals`"],
+        );
         assert_eq!(resolve(&found, &dropping(&tables, "totals")).unwrap().dropped, ["totals"]);
     }
-    // A stage with two tables: one that does not fit is named, and both can be dropped by the name of the stage.
-    let mut beside = stage("totals.rows", "int64");
-    let two = found_with(&found, beside.clone());
-    beside.identity = "other windows".into();
-    let tables = [before[0].clone(), left.clone(), right.clone(), beside];
-    refused(&two, &with(&tables), &["stage `totals`, table `totals.rows`", "other windows", "`--drop-state totals`"]);
+    // A stage with two tables: the one that does not fit is named, and both can be dropped by the name of the stage.
+    let mut second_table = stage("totals.rows", "int64");
+    let two = found_with(&found, second_table.clone());
+    second_table.identity = "other windows".into();
+    let tables = [before[0].clone(), left.clone(), right.clone(), second_table];
+    assert_rejected(
+        &two,
+        &with(&tables),
+        &["stage `totals`, table `totals.rows`", "other windows", "`--drop-state totals`"],
+    );
     assert!(resolve(&two, &dropping(&tables, "totals")).is_ok());
     assert!(resolve(&two, &dropping(&tables, "totals.rows")).is_ok());
 
     let moved = [before[0].clone(), source("left", "file c"), right.clone()];
-    refused(&found, &with(&moved), &["source `left` was file a and is file c now", "`--drop-state left`"]);
-    refused(&found, &with(&[before[0].clone(), left.clone()]), &["source `right` (file b)", "`--drop-state right`"]);
+    assert_rejected(&found, &with(&moved), &["source `left` was file a and is file c now", "`--drop-state left`"]);
+    assert_rejected(
+        &found,
+        &with(&[before[0].clone(), left.clone()]),
+        &["source `right` (file b)", "`--drop-state right`"],
+    );
     assert!(resolve(&found, &dropping(&moved, "left")).is_ok());
 
-    // All that does not fit is told at once; order and what is new do not matter.
-    refused(&found, &with(&[]), &["`totals`", "`left`", "`right`"]);
+    // Everything that does not fit is reported together; order and new tables do not matter.
+    assert_rejected(&found, &with(&[]), &["`totals`", "`left`", "`right`"]);
     assert!(resolve(&found, &with(&[stage("new", "text"), right, left, before[0].clone()])).is_ok());
-    refused(&found, &dropping(&before, "total"), &["`--drop-state total`", "`totals`, `left`, `right`"]);
-    refused(&StartFacts::default(), &dropping(&before, "totals"), &["`--drop-state totals`", "no checkpoint"]);
+    assert_rejected(&found, &dropping(&before, "total"), &["`--drop-state total`", "`totals`, `left`, `right`"]);
+    assert_rejected(&StartFacts::default(), &dropping(&before, "totals"), &["`--drop-state totals`", "no checkpoint"]);
 }
 
 #[test]
 fn a_source_goes_on_with_another_plugin_and_with_nothing_else() {
     let found = found_with(&found(&[(1, 0, 1)], &[4], &[], &[]), source("feed", "plugin now.wasm"));
     let with_feed =
-        |identity: &str| StartRequest { tables: [tables(), vec![source("feed", identity)]].concat(), ..wanted() };
+        |identity: &str| StartRequest { tables: [tables(), vec![source("feed", identity)]].concat(), ..request() };
     for identity in ["plugin now.wasm", "plugin next.wasm", "plugin feed"] {
         assert!(resolve(&found, &with_feed(identity)).is_ok(), "{identity}");
     }
-    refused(&found, &with_feed("socket a:1"), &["source `feed` was plugin now.wasm and is socket a:1 now"]);
+    assert_rejected(&found, &with_feed("socket a:1"), &["source `feed` was plugin now.wasm and is socket a:1 now"]);
 }
 
-/// The same with one more table in all checkpoints.
+/// Returns the same with one more table in all checkpoints.
 fn found_with(found: &StartFacts, table: Table) -> StartFacts {
     let mut found = found.clone();
     for checkpoint in found.manifest.iter_mut().flat_map(|manifest| &mut manifest.checkpoints) {
@@ -151,10 +167,10 @@ fn found_with(found: &StartFacts, table: Table) -> StartFacts {
 #[test]
 fn state_that_means_something_else_is_refused() {
     use crate::checkpoint::meaning::{Label, Meaning, Meanings, TableMeaning};
-    use crate::checkpoint::resolve::MeaningsBefore;
+    use crate::checkpoint::resolve::PreviousMeanings;
     let meaning = |text: &str| {
         let label =
-            Label { key: "`filter`".into(), normal: text.into(), shown: text.into(), place: "stage `some`".into() };
+            Label { key: "`filter`".into(), normal: text.into(), shown: text.into(), owner: "stage `some`".into() };
         Meaning::new(label, Vec::new())
     };
     let table = |state: &str, sink: &str| {
@@ -168,36 +184,36 @@ fn state_that_means_something_else_is_refused() {
         }
         found
     };
-    let wants = |state: &str, sink: &str| StartRequest { meanings: table(state, sink), ..wanted() };
+    let wants = |state: &str, sink: &str| StartRequest { meanings: table(state, sink), ..request() };
     let knowing = |found: StartFacts, state: &str, has_variables: bool| StartFacts {
-        before: Some(MeaningsBefore { tables: table(state, "y"), has_variables, without_sources: false }),
+        before: Some(PreviousMeanings { tables: table(state, "y"), has_variables, without_sources: false }),
         ..found
     };
     let (n0, n5) = ("n > 0", "n > 5");
     assert!(resolve(&kept(n0, "y"), &wants(n0, "y")).is_ok());
     let choices = ["stage `totals`", "after batch 4", "`--drop-state totals`", "`--fresh`"];
-    let words = "`filter` of stage `some` was `n > 0` and is `n > 5` now";
-    refused(&knowing(kept(n0, "y"), n0, false), &wants(n5, "y"), &[&choices[..], &[words]].concat());
-    refused(&kept(n0, "y"), &wants(n5, "y"), &choices);
-    refused(&kept(n0, "y"), &wants(n0, "z"), &["sink `out`", "stage `totals`", "`--drop-state totals`"]);
+    let fragments = "`filter` of stage `some` was `n > 0` and is `n > 5` now";
+    assert_rejected(&knowing(kept(n0, "y"), n0, false), &wants(n5, "y"), &[&choices[..], &[fragments]].concat());
+    assert_rejected(&kept(n0, "y"), &wants(n5, "y"), &choices);
+    assert_rejected(&kept(n0, "y"), &wants(n0, "z"), &["sink `out`", "stage `totals`", "`--drop-state totals`"]);
     let dropped = StartRequest { drop: vec!["totals".into()], ..wants(n5, "z") };
     assert!(resolve(&kept(n0, "y"), &dropped).is_ok());
 
-    // An earlier version kept no digests: the job of then says it, or nobody does.
+    // An earlier version kept no digests: the previous job is compared, if it is available.
     let old = found(&[(1, 0, 1)], &[4], &[], &[]);
     assert!(resolve(&old, &wants(n5, "y")).is_ok());
     assert!(resolve(&knowing(old.clone(), n5, false), &wants(n5, "y")).is_ok());
-    refused(&knowing(old, n0, false), &wants(n5, "y"), &[words]);
-    // The texts are the same, and the values of their variables may not be.
+    assert_rejected(&knowing(old, n0, false), &wants(n5, "y"), &[fragments]);
+    // The texts are the same; the values of their variables may differ.
     assert!(resolve(&knowing(kept(n0, "y"), n5, false), &wants(n5, "y")).is_ok());
-    refused(&knowing(kept(n0, "y"), n5, true), &wants(n5, "y"), &["variable", "`--drop-state totals`"]);
+    assert_rejected(&knowing(kept(n0, "y"), n5, true), &wants(n5, "y"), &["variable", "`--drop-state totals`"]);
 }
 
 /// `sums` follows the changes of `totals`.
 #[test]
 fn what_follows_changes_goes_on_with_what_makes_them() {
-    use crate::checkpoint::meaning::{Followers, Label, Meaning, Meanings, SinkFollows, TableMeaning};
-    use crate::checkpoint::resolve::MeaningsBefore;
+    use crate::checkpoint::meaning::{FollowedStages, Followers, Label, Meaning, Meanings, TableMeaning};
+    use crate::checkpoint::resolve::PreviousMeanings;
     let makers = |name: &str| BTreeSet::from([name.to_owned()]);
     let followers = Followers {
         stages: [("sums".to_owned(), makers("totals"))].into(),
@@ -208,7 +224,7 @@ fn what_follows_changes_goes_on_with_what_makes_them() {
         tables: [tables(), vec![stage("sums", "int64")]].concat(),
         followers: followers.clone(),
         drop: drop.iter().map(|name| (*name).to_owned()).collect(),
-        ..wanted()
+        ..request()
     };
     let without = found(&[(1, 0, 1)], &[4], &[], &[]);
     let mut sums = stage("sums", "int64");
@@ -217,16 +233,20 @@ fn what_follows_changes_goes_on_with_what_makes_them() {
     assert!(resolve(&both, &wants(&[])).is_ok());
     assert!(resolve(&both, &wants(&["sums", "totals"])).is_ok());
     let all = "`--drop-state sums --drop-state totals`";
-    refused(&both, &wants(&["sums"]), &["stage `sums` starts with empty state", "changes of stage `totals`", all]);
-    refused(
+    assert_rejected(
+        &both,
+        &wants(&["sums"]),
+        &["stage `sums` starts with empty state", "changes of stage `totals`", all],
+    );
+    assert_rejected(
         &both,
         &wants(&["totals"]),
         &["stage `totals` starts with empty state", "stage `sums`, which follows", all],
     );
-    refused(&without, &wants(&[]), &["stage `sums` starts", "Remove it", "`--drop-state totals`", "`--fresh`"]);
-    // State that fits no more is not given up alone.
+    assert_rejected(&without, &wants(&[]), &["stage `sums` starts", "Remove it", "`--drop-state totals`", "`--fresh`"]);
+    // State that no longer fits is not dropped alone.
     let other = StartRequest { tables: [tables(), vec![stage("sums", "text")]].concat(), ..wants(&[]) };
-    refused(&both, &other, &["stage `sums`: its state no longer fits", all]);
+    assert_rejected(&both, &other, &["stage `sums`: its state no longer fits", all]);
 
     // A sink, before and now.
     let meanings = |sink: &str| {
@@ -239,22 +259,26 @@ fn what_follows_changes_goes_on_with_what_makes_them() {
         for checkpoint in found.manifest.iter_mut().flat_map(|manifest| &mut manifest.checkpoints) {
             checkpoint.tables[0].meaning = meanings(sink)["totals"].digests();
         }
-        let before = MeaningsBefore { tables: meanings(sink), has_variables: false, without_sources: false };
+        let before = PreviousMeanings { tables: meanings(sink), has_variables: false, without_sources: false };
         StartFacts { before: Some(before), ..found }
     };
     let with = |sink: &str, made: &[&str], drop: &[&str]| {
         let made = made.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
         let follows = if made.is_empty() { meanings("") } else { meanings(sink) };
-        let sinks = [(sink.to_owned(), SinkFollows { makers: made, is_table: true })].into();
+        let sinks = [(sink.to_owned(), FollowedStages { makers: made, is_table: true })].into();
         let drop = drop.iter().map(|name| (*name).to_owned()).collect();
         let followers = Followers { makers: makers("totals"), sinks, ..Followers::default() };
-        StartRequest { meanings: follows, followers, drop, ..wanted() }
+        StartRequest { meanings: follows, followers, drop, ..request() }
     };
     assert!(resolve(&held("out"), &with("out", &["totals"], &[])).is_ok());
     assert!(resolve(&held("out"), &with("copy", &["totals"], &[])).is_ok(), "another name");
-    refused(&held("out"), &with("out", &[], &[]), &["sink `out`", "no longer leads there", "`--drop-state totals`"]);
+    assert_rejected(
+        &held("out"),
+        &with("out", &[], &[]),
+        &["sink `out`", "no longer leads there", "`--drop-state totals`"],
+    );
     assert!(resolve(&held("out"), &with("out", &[], &["totals"])).is_ok());
-    refused(&held(""), &with("out", &["totals"], &[]), &["sink `out`: it is new", "`--drop-state totals`"]);
+    assert_rejected(&held(""), &with("out", &["totals"], &[]), &["sink `out`: it is new", "`--drop-state totals`"]);
     assert!(resolve(&held(""), &with("out", &["totals"], &["totals"])).is_ok());
     assert!(resolve(&held(""), &with("out", &[], &[])).is_ok());
 }

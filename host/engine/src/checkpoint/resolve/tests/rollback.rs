@@ -1,10 +1,10 @@
-//! A start that goes back to the checkpoint before an upgrade, and how long that checkpoint is kept.
+//! A start that returns to the checkpoint before an upgrade, and how long that checkpoint is kept.
 
 use super::*;
 use crate::limits::ROLLBACK_BATCHES_MAX;
 
 fn replaying(batch: u64) -> StartRequest {
-    StartRequest { replay_from: Some(BatchId(batch)), job_digest: "before".into(), ..wanted() }
+    StartRequest { replay_from: Some(BatchId(batch)), job_digest: "before".into(), ..request() }
 }
 
 /// A job whose plugin was replaced after batch 4, with later checkpoints; all its batches are committed.
@@ -17,42 +17,46 @@ fn upgraded() -> StartFacts {
 
 #[test]
 fn all_that_is_planned_behind_the_checkpoint_runs_again_as_the_job_is_now() {
-    let (found, wanted) = (upgraded(), replaying(4));
-    let resume = resolve(&found, &wanted).unwrap();
+    let (found, request) = (upgraded(), replaying(4));
+    let resume = resolve(&found, &request).unwrap();
     assert_eq!(short(&resume), (4, vec![5, 6, 7, 8, 9], 9, 10, None));
     assert_eq!(resume.as_before, None, "the other job runs what sinks have committed, too");
-    let claimed = claim(found.manifest.as_ref(), &resume, &wanted, "job", "id");
+    let claimed = claim(found.manifest.as_ref(), &resume, &request, "job", "id");
     let kept: Vec<u64> = claimed.checkpoints.iter().map(|checkpoint| checkpoint.batch.0).collect();
     assert_eq!(kept, [4], "a restart goes on alike without being told");
     let again = StartFacts { manifest: Some(claimed), ..found };
-    let again = resolve(&again, &StartRequest { replay_from: None, ..wanted }).unwrap();
+    let again = resolve(&again, &StartRequest { replay_from: None, ..request }).unwrap();
     assert_eq!((short(&again), again.as_before), ((4, vec![5, 6, 7, 8, 9], 9, 10, None), None));
 }
 
 #[test]
 fn it_is_refused_where_batches_between_could_not_run_again() {
-    let words = |found: &StartFacts, batch| resolve(found, &replaying(batch)).unwrap_err();
-    assert!(words(&upgraded(), 5).ends_with("Batches with such a checkpoint: 4, 6, 8."), "{}", words(&upgraded(), 5));
+    let resolve_error = |found: &StartFacts, batch| resolve(found, &replaying(batch)).unwrap_err();
+    assert!(
+        resolve_error(&upgraded(), 5).ends_with("Batches with such a checkpoint: 4, 6, 8."),
+        "{}",
+        resolve_error(&upgraded(), 5)
+    );
     let mut gap = upgraded();
     gap.planned.remove(&BatchId(6));
-    assert!(words(&gap, 4).ends_with("Batches with such a checkpoint: 6, 8."), "{}", words(&gap, 4));
+    assert!(resolve_error(&gap, 4).ends_with("Batches with such a checkpoint: 6, 8."), "{}", resolve_error(&gap, 4));
     let mut damaged = upgraded();
     damaged.damaged.insert(path(4), "checksum differs".into());
-    assert!(words(&damaged, 4).contains("`--replay-from 4`"));
-    assert!(words(&StartFacts::default(), 4).contains("this job has no checkpoint"));
+    assert!(resolve_error(&damaged, 4).contains("`--replay-from 4`"));
+    assert!(resolve_error(&StartFacts::default(), 4).contains("this job has no checkpoint"));
 }
 
-/// Each worker skips what it holds of a batch: with other workers these would be other rows.
+/// Each worker skips what it has committed of a batch: with another number of workers these would be other rows.
 #[test]
 fn it_is_refused_with_other_workers_where_each_holds_a_share_of_its_own() {
     let three = StartRequest { workers: 3, ..replaying(4) };
     let shared = |of: &StartRequest| StartRequest { by_worker: ["x".to_owned()].into(), ..of.clone() };
     assert!(resolve(&upgraded(), &three).is_ok());
     assert!(resolve(&upgraded(), &shared(&replaying(4))).is_ok());
-    let told = resolve(&upgraded(), &shared(&three)).unwrap_err();
+    let message = resolve(&upgraded(), &shared(&three)).unwrap_err();
     assert!(
-        told.contains("the sink `x` hold their own shares of batches up to 9") && told.contains("with 2 workers"),
-        "{told}"
+        message.contains("the sink `x` hold their own shares of batches up to 9") && message.contains("with 2 workers"),
+        "{message}"
     );
     let unheld = StartFacts { committed: [("x".into(), BatchId(4))].into(), ..upgraded() };
     assert!(resolve(&unheld, &shared(&three)).is_ok());

@@ -23,9 +23,9 @@ fn a_job_that_dies_behind_it_runs_what_is_committed_again_with_the_new_plugin() 
     let planned: Vec<(u64, u64)> = (3..=8).map(|batch| (batch, 1)).collect();
     let found = StartFacts { manifest: Some(upgraded()), ..found(&[(1, 0, 1)], &[2], &planned, &[7]) };
     // The job file was changed before the swap, so its record is a third one.
-    let resume = resolve(&found, &StartRequest { job_digest: "file".into(), ..wanted() }).unwrap();
+    let resume = resolve(&found, &StartRequest { job_digest: "file".into(), ..request() }).unwrap();
     assert_eq!((short(&resume), resume.as_before), ((4, vec![5, 6, 7, 8], 8, 9, None), Some(BatchId(7))));
-    let claimed = claim(found.manifest.as_ref(), &resume, &wanted(), "job", "id");
+    let claimed = claim(found.manifest.as_ref(), &resume, &request(), "job", "id");
     let last = claimed.starts.last().unwrap();
     assert_eq!((last.job_digest.as_str(), last.upgrade), ("new", false));
 }
@@ -34,9 +34,9 @@ fn a_job_that_dies_behind_it_runs_what_is_committed_again_with_the_new_plugin() 
 fn a_job_that_dies_before_the_checkpoint_counts_knows_nothing_of_it() {
     let planned: Vec<(u64, u64)> = (3..=4).map(|batch| (batch, 1)).collect();
     let found = found(&[(1, 0, 1)], &[2], &planned, &[4]);
-    let resume = resolve(&found, &StartRequest { job_digest: "file".into(), ..wanted() }).unwrap();
+    let resume = resolve(&found, &StartRequest { job_digest: "file".into(), ..request() }).unwrap();
     assert_eq!((short(&resume), resume.as_before), ((2, vec![3, 4], 4, 5, None), Some(BatchId(4))));
-    let claimed = claim(found.manifest.as_ref(), &resume, &wanted(), "job", "id");
+    let claimed = claim(found.manifest.as_ref(), &resume, &request(), "job", "id");
     assert_eq!(claimed.starts.last().unwrap().job_digest, "a");
 }
 
@@ -49,7 +49,7 @@ fn starts_of_one_generation_leave_one_by_one() {
     }
     manifest = publish_upgrade(&manifest, checkpoint(10), "newer".into());
     assert_eq!(manifest.starts.len(), 3);
-    // The checkpoint before the last upgrade stays, see `pinned`; that before an older one does not.
+    // The checkpoint before the last upgrade is kept, see `pinned`; the one before an older upgrade is not.
     for batch in [12, 14, 16] {
         manifest = publish_keeping(&manifest, checkpoint(batch), 3);
     }

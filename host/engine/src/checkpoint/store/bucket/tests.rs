@@ -1,18 +1,18 @@
-//! What servers answer, and what is made of it: here the crate that speaks with them tells an error's kind in words only.
+//! How responses of servers are interpreted: the client crate reports the kind of these errors only as text.
 
 use super::*;
-use millstream_base::patience::StoreErrorKind;
+use millstream_base::retry::StoreErrorKind;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-/// A bucket on a server that answers each request, told by its first line, so; nothing is tried again.
-fn bucket(answer: impl Fn(&str) -> String + Send + 'static) -> BucketStore {
+/// A bucket on a server with these responses, by the first line of the request; nothing is retried.
+fn bucket(response: impl Fn(&str) -> String + Send + 'static) -> BucketStore {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", server.local_addr().unwrap());
     std::thread::spawn(move || {
         for stream in server.incoming() {
-            // A client that goes away is its own matter.
-            let _ = serve(&stream.unwrap(), &answer);
+            // Disconnected clients are ignored.
+            let _ = serve(&stream.unwrap(), &response);
         }
     });
     let settings = [
@@ -26,8 +26,8 @@ fn bucket(answer: impl Fn(&str) -> String + Send + 'static) -> BucketStore {
     BucketStore::open_with("s3://bucket", &settings, RetryConfig { max_retries: 0, ..RETRY }).unwrap()
 }
 
-/// One request, one answer.
-fn serve(mut stream: &TcpStream, answer: impl Fn(&str) -> String) -> std::io::Result<()> {
+/// One request, one response.
+fn serve(mut stream: &TcpStream, response: impl Fn(&str) -> String) -> std::io::Result<()> {
     let (mut lines, mut request, mut body_bytes) = (BufReader::new(stream), String::new(), 0);
     lines.read_line(&mut request)?;
     loop {
@@ -43,10 +43,10 @@ fn serve(mut stream: &TcpStream, answer: impl Fn(&str) -> String) -> std::io::Re
         }
     }
     std::io::copy(&mut lines.take(body_bytes), &mut std::io::sink())?;
-    stream.write_all(answer(&request).as_bytes())
+    stream.write_all(response(&request).as_bytes())
 }
 
-/// An answer with this status, further headers and text.
+/// A response with this status, further headers and body.
 fn http(status: &str, headers: &str, text: &str) -> String {
     format!("HTTP/1.1 {status}\r\n{headers}Connection: close\r\nContent-Length: {}\r\n\r\n{text}", text.len())
 }
@@ -66,11 +66,11 @@ fn a_status_tells_whether_it_helps_to_try_again() {
         ("403 Forbidden", false),
     ] {
         let error = bucket(move |_| http(status, "", &error_text("Code"))).read("a").unwrap_err();
-        assert_eq!(error.kind, StoreErrorKind::passing(passing), "{status}: {error}");
+        assert_eq!(error.kind, StoreErrorKind::of_transient(passing), "{status}: {error}");
     }
-    // What people choose as a name is no answer of a server.
+    // A name chosen by a user is not a response of a server.
     let named = bucket(|_| http("400 Bad Request", "", "")).read("status code: 503").unwrap_err();
-    assert_eq!(named.kind, StoreErrorKind::Lasting, "{named}");
+    assert_eq!(named.kind, StoreErrorKind::Permanent, "{named}");
 }
 
 #[test]
@@ -84,19 +84,19 @@ fn a_server_that_says_well_and_then_means_trouble_is_asked_again() {
         _ => http("204 No Content", "", ""),
     });
     let error = store.write("a", vec![0; PART_BYTES + 1].into()).unwrap_err();
-    assert_eq!(error.kind, StoreErrorKind::Passing, "{error}");
+    assert_eq!(error.kind, StoreErrorKind::Transient, "{error}");
 }
 
 #[test]
 fn a_bucket_that_is_missing_is_told_from_an_object_that_is() {
     let missing = bucket(|_| http("404 Not Found", "", &error_text("NoSuchBucket"))).read("a").unwrap_err();
     assert!(missing.reason.ends_with("; make the bucket first"), "{missing}");
-    assert_eq!(missing.kind, StoreErrorKind::Lasting);
+    assert_eq!(missing.kind, StoreErrorKind::Permanent);
     let store = bucket(|_| http("404 Not Found", "", &error_text("NoSuchKey")));
     assert_eq!(store.read("NoSuchBucket").unwrap(), None, "an object of that name");
 }
 
-/// As one is left whose deletion was cut off, many objects at a time.
+/// A log whose deletion was interrupted while many objects were deleted concurrently.
 #[test]
 fn a_log_that_lost_an_append_is_damaged_and_does_not_keep_others_from_being_read() {
     let path = "plans/000001-000-000000000000.log";

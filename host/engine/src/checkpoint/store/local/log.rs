@@ -3,7 +3,7 @@
 use super::{Disk, durable};
 use crate::checkpoint::store::Log;
 use millstream_base::fault;
-use millstream_base::patience::{StoreError, io_failed};
+use millstream_base::retry::{StoreError, io_failed};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -16,12 +16,12 @@ pub struct FileLog {
     disk: Disk,
     /// Bytes that are durable.
     length: u64,
-    /// The last append failed, and may have left something behind `length`.
+    /// The last append failed, and may have written something after `length`.
     pub(super) torn: bool,
 }
 
 impl FileLog {
-    /// A new one. An empty one that is there already will do: an earlier attempt may have made it.
+    /// Creates a log. An existing empty file is reused: an earlier attempt may have created it.
     pub fn create(path: PathBuf, disk: Disk) -> Result<FileLog, StoreError> {
         let make = || {
             let file = match durable::create_new(&path) {
@@ -35,7 +35,7 @@ impl FileLog {
                 made => made?,
             };
             if !disk.skip_sync {
-                durable::sync_folder(durable::folder_of(&path))?;
+                durable::sync_dir(durable::dir_of(&path))?;
             }
             Ok(file)
         };
@@ -58,7 +58,7 @@ impl FileLog {
             }
             self.file.sync_data()?;
         } else if self.disk.lose_unsynced {
-            // Never synced, so it is as if it had never been written.
+            // Never synced, as if it had never been written.
             return Ok(());
         }
         self.length = self.length.saturating_add(bytes.len() as u64);

@@ -1,20 +1,20 @@
 use super::*;
-use millstream_base::patience::patiently;
+use millstream_base::retry::retry_transient;
 use std::os::unix::fs::FileExt;
 
 fn store() -> (tempfile::TempDir, Local) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let store = Local::open(folder.path().join("made/on/demand"));
-    (folder, store)
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = Local::open(dir.path().join("made/on/demand"));
+    (dir, store)
 }
 
-fn paths(store: &Local, folder: &str) -> Vec<String> {
-    store.list(folder).expect("it lists").into_iter().map(|object| object.path).collect()
+fn paths(store: &Local, dir: &str) -> Vec<String> {
+    store.list(dir).expect("it lists").into_iter().map(|object| object.path).collect()
 }
 
 #[test]
 fn objects_are_written_read_listed_and_deleted() {
-    let (_folder, store) = store();
+    let (_dir, store) = store();
     assert_eq!(store.read("state/b").expect("an empty store"), None);
     assert!(paths(&store, "").is_empty());
     for path in ["state/b", "state/a", "state-2/c", "manifest.json", "state/deep/d"] {
@@ -34,7 +34,7 @@ fn objects_are_written_read_listed_and_deleted() {
 
 #[test]
 fn a_replacement_needs_the_version_that_is_there() {
-    let (_folder, store) = store();
+    let (_dir, store) = store();
     let replace = |bytes: &'static str, expected: Option<&Version>| {
         store.replace("manifest.json", bytes.into(), expected).expect("no failure")
     };
@@ -43,7 +43,7 @@ fn a_replacement_needs_the_version_that_is_there() {
     let second = replace("second", Some(&first)).expect("the version fits");
     assert!(replace("third", Some(&first)).is_none(), "the version is an old one");
     assert_eq!(store.read_version("manifest.json").expect("it reads"), Some(("second".into(), second.clone())));
-    // The answer to the first attempt was lost.
+    // The response to the first attempt was lost.
     assert_eq!(replace("second", Some(&first)), Some(second));
     store.delete("manifest.json").expect("it is deleted");
     assert!(replace("third", Some(&first)).is_none(), "it is gone");
@@ -51,7 +51,7 @@ fn a_replacement_needs_the_version_that_is_there() {
 
 #[test]
 fn what_a_dead_process_was_writing_is_not_seen_and_is_removed_by_the_next_owner() {
-    let (_folder, store) = store();
+    let (_dir, store) = store();
     store.write("state/a", "a".into()).expect("it writes");
     let torn = store.root.join("state/.b.4711-0.tmp");
     fs::write(&torn, "half of b").expect("it writes");
@@ -63,25 +63,25 @@ fn what_a_dead_process_was_writing_is_not_seen_and_is_removed_by_the_next_owner(
 }
 
 #[test]
-fn a_folder_in_use_is_refused_by_naming_the_process() {
-    let (_folder, store) = store();
+fn a_dir_in_use_is_refused_by_naming_the_process() {
+    let (_dir, store) = store();
     let lock = store.lock().expect("nobody has it");
     let other = Local::open(store.root.clone());
     let error = other.lock().expect_err("it is in use");
-    assert_eq!(error.kind, StoreErrorKind::Lasting);
+    assert_eq!(error.kind, StoreErrorKind::Permanent);
     let text = error.to_string();
     assert!(text.contains(&format!("(process {})", std::process::id())), "{text}");
-    assert!(text.contains(&store.place()) && text.contains("stop that first"), "{text}");
+    assert!(text.contains(&store.location()) && text.contains("stop that first"), "{text}");
     drop(lock);
     other.lock().expect("it is free again");
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_or_written_is_an_error_that_says_what_to_do() {
-    let folder = tempfile::tempdir().expect("a folder");
-    fs::write(folder.path().join("file"), "").expect("it writes");
-    // /proc refuses new files to root, too.
-    for root in [folder.path().join("file/below"), PathBuf::from("/proc/self")] {
+fn a_dir_that_cannot_be_made_or_written_is_an_error_that_says_what_to_do() {
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::write(dir.path().join("file"), "").expect("it writes");
+    // /proc rejects new files even for root.
+    for root in [dir.path().join("file/below"), PathBuf::from("/proc/self")] {
         let error = Local::open(root.clone()).lock().expect_err("no folder can be there").to_string();
         assert!(error.contains(&root.display().to_string()) && error.contains("name another `dir`"), "{error}");
     }
@@ -89,19 +89,19 @@ fn a_folder_that_cannot_be_made_or_written_is_an_error_that_says_what_to_do() {
 
 #[test]
 fn a_log_grows_and_survives_an_append_that_failed() {
-    let (_folder, store) = store();
+    let (_dir, store) = store();
     let path = "plans/000001-000-000000000000.log";
     assert_eq!(store.read_log(path).expect("none reads as empty"), Bytes::new());
     let mut log = log::FileLog::create(store.root.join(path), Disk::default()).expect("a new one");
     log.append(b"one,").expect("it appends");
-    // As a full disk leaves it: some bytes came through.
+    // As a full disk leaves it: some bytes were written.
     log.file.write_all_at(b"tw???", 4).expect("it writes");
     log.torn = true;
     log.append(b"two").expect("it appends");
     assert_eq!(store.read_log(path).expect("it reads"), Bytes::from("one,two"));
     assert_eq!(store.list("plans").expect("it lists"), [Object { path: path.into(), bytes: 7 }]);
     let error = store.log(path).err().expect("there is one that holds something");
-    assert!(error.kind == StoreErrorKind::Lasting && error.to_string().contains(path), "{error}");
+    assert!(error.kind == StoreErrorKind::Permanent && error.to_string().contains(path), "{error}");
     store.delete_log(path).expect("it is deleted");
     store.log(path).expect("it can be made again");
     store.log(path).expect("and again, as it holds nothing");
@@ -109,15 +109,15 @@ fn a_log_grows_and_survives_an_append_that_failed() {
 
 #[test]
 fn a_full_disk_is_waited_out() {
-    // Writing there always says that there is no space.
+    // Writing there always fails for lack of space.
     let error = fs::OpenOptions::new().write(true).open("/dev/full").and_then(|mut full| full.write_all(b"x"));
     let error = io_failed("write x".into(), &error.expect_err("/dev/full is full"));
-    assert_eq!(error.kind, StoreErrorKind::Passing);
+    assert_eq!(error.kind, StoreErrorKind::Transient);
     assert_eq!(error.reason, "No space left on device");
 
-    let (_folder, store) = store();
+    let (_dir, store) = store();
     let mut first = Some(error);
-    patiently(&millstream_base::failure::Failure::default(), || {
+    retry_transient(&millstream_base::failure::Failure::default(), || {
         first.take().map_or_else(|| store.write("x", "x".into()), Err)
     })
     .expect("there is room the second time");
@@ -126,7 +126,7 @@ fn a_full_disk_is_waited_out() {
 
 #[test]
 fn a_skipped_sync_loses_what_was_written_where_the_disk_keeps_only_what_was_synced() {
-    let (_folder, mut store) = store();
+    let (_dir, mut store) = store();
     store.disk = Disk { lose_unsynced: true, skip_sync: true };
     store.write("state/a", "a".into()).expect("it seems to write");
     store.log("plans/l").expect("a log").append(b"x").expect("it seems to append");

@@ -1,6 +1,6 @@
-//! Built-in functions over windows: accumulators that can be put together again and again, a row for each key.
+//! Built-in functions over windows: accumulators that are merged repeatedly, one row per key.
 
-use super::stored::{StoredColumn, halves_of, wide};
+use super::stored::{StoredColumn, to_halves, wide};
 use super::{Builtin, Convert, Function, FunctionParts};
 use arrow::array::{ArrayRef, AsArray, Decimal128Array, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::compute::binary;
@@ -11,52 +11,52 @@ use std::ops::Range;
 use std::sync::Arc;
 
 impl Builtin {
-    /// The same with one more key column, of the rows' windows: the last of the rows, at this place.
-    pub fn by_pane(&self, place: usize, field: Field) -> Builtin {
+    /// Returns the same functions with the window of a row as one more key column, at index `index`.
+    pub fn by_pane(&self, index: usize, field: Field) -> Builtin {
         let mut fields: Vec<Arc<Field>> = self.partial.fields().iter().cloned().collect();
         fields.insert(self.keys.len(), Arc::new(field));
-        let keys = self.keys.iter().copied().chain([place]).collect();
+        let keys = self.keys.iter().copied().chain([index]).collect();
         Builtin { keys, partial: Arc::new(Schema::new(fields)), ..self.clone() }
     }
 
-    /// The columns of a partial result, as [`Builtin::partial`] makes it.
+    /// Returns the columns of a partial result from [`Builtin::partial`].
     pub fn partial_schema(&self) -> &SchemaRef {
         &self.partial
     }
 
-    /// The columns of accumulators, without the key.
+    /// Returns the columns of accumulators, without the key.
     pub fn accumulators(&self) -> Result<SchemaRef> {
         let mut fields = Vec::new();
         for field in self.partial.fields().iter().skip(self.keys.len()) {
-            fields.extend(StoredColumn::of(field.data_type())?.fields(field.name()));
+            fields.extend(StoredColumn::for_type(field.data_type())?.fields(field.name()));
         }
         Ok(Arc::new(Schema::new(fields)))
     }
 
-    /// The first function that cannot take out again what it took in.
+    /// Returns the first function that cannot subtract.
     pub fn without_inverse(&self) -> Option<&str> {
         let function = self.functions.iter().find(|function| function.simple().is_none())?;
         Some(&function.name)
     }
 
-    /// The functions in words that change when their accumulators mean something else.
-    pub fn words(&self) -> String {
-        let in_words = |function: &Function| {
+    /// Describes the functions by a text that changes if their accumulators change meaning.
+    pub fn description(&self) -> String {
+        let describe = |function: &Function| {
             let (kind, distinct) = (function.function, if function.distinct { "distinct " } else { "" });
             let filter = function.filter.as_ref().map_or(String::new(), |(text, _)| format!(" where {text}"));
             format!("{} = {kind:?} {distinct}{:?}{filter}", function.name, function.argument)
         };
-        self.functions.iter().map(in_words).collect::<Vec<_>>().join(", ")
+        self.functions.iter().map(describe).collect::<Vec<_>>().join(", ")
     }
 
-    /// What each function is, for checkpoints.
+    /// Returns the identity of each function, for checkpoints.
     pub fn parts(&self) -> impl Iterator<Item = FunctionParts<'_>> {
         self.functions.iter().map(|function| {
             let distinct = if function.distinct { "distinct " } else { "" };
             let column = function.column_name.as_deref();
             FunctionParts {
                 output: &function.name,
-                words: format!("{:?} {distinct}{:?}", function.function, function.argument),
+                signature: format!("{:?} {distinct}{:?}", function.function, function.argument),
                 shown: format!("{:?}({distinct}{})", function.function, column.unwrap_or("*")).to_lowercase(),
                 column,
                 filter: function.filter.as_ref().map(|(_, filter)| filter),
@@ -64,16 +64,15 @@ impl Builtin {
         })
     }
 
-    /// The columns of the input that the functions take, in their order.
+    /// Lists the input columns of the functions, in their order.
     pub fn reads(&self) -> String {
         let column = |function: &Function| function.column_name.clone().unwrap_or_else(|| "*".into());
         self.functions.iter().map(column).collect::<Vec<_>>().join(", ")
     }
 
-    /// Puts partial results of groups together, in the order of the rows: accumulators, a row for each group. `states`
-    /// are the columns of partial results behind the key.
+    /// Merges partial results of groups in row order into accumulators, one row per group. `states` are the columns of partial results after the key.
     ///
-    /// Here as below, accumulators of DataFusion that are made group by group fail where there is no group at all.
+    /// DataFusion's accumulators that work group by group fail if there is no group. This function and those below handle that case.
     pub fn merge(&self, states: &[ArrayRef], groups: &[usize], count: usize) -> Result<RecordBatch> {
         if count == 0 {
             return Ok(RecordBatch::new_empty(self.accumulators()?));
@@ -86,7 +85,7 @@ impl Builtin {
         })
     }
 
-    /// Puts accumulators together, row by row; what is left comes first.
+    /// Merges accumulators row by row; `left` comes first.
     pub fn combine(&self, left: &RecordBatch, right: &RecordBatch) -> Result<RecordBatch> {
         let rows = left.num_rows();
         let groups: Vec<usize> = (0..rows).collect();
@@ -95,26 +94,26 @@ impl Builtin {
             Some(Simple::Sum) => add_wide(left, right, i128::wrapping_add, kept),
             None => {
                 let mut accumulator = function.accumulator()?;
-                accumulator.merge(&function.bring_back(left)?, &groups, rows)?;
-                accumulator.merge(&function.bring_back(right)?, &groups, rows)?;
+                accumulator.merge(&function.restore(left)?, &groups, rows)?;
+                accumulator.merge(&function.restore(right)?, &groups, rows)?;
                 function.keep(&accumulator.states()?, kept)
             }
         })
     }
 
-    /// Takes the accumulators of `part` out of those of `whole`, row by row. A sum of which nothing is left is 0.
-    pub fn inverse(&self, whole: &RecordBatch, part: &RecordBatch) -> Result<RecordBatch> {
-        self.pairwise(whole, part, |function, whole, part, kept| match function.simple() {
-            Some(Simple::Count) => add(whole, part, i64::wrapping_sub, kept),
-            Some(Simple::Sum) => add_wide(whole, part, i128::wrapping_sub, kept),
+    /// Subtracts the accumulators `part` from `total`, row by row. A sum without values left is 0.
+    pub fn inverse(&self, total: &RecordBatch, part: &RecordBatch) -> Result<RecordBatch> {
+        self.pairwise(total, part, |function, total, part, kept| match function.simple() {
+            Some(Simple::Count) => add(total, part, i64::wrapping_sub, kept),
+            Some(Simple::Sum) => add_wide(total, part, i128::wrapping_sub, kept),
             None => Err(Error::bug(format!("`{}` has no inverse", function.name))),
         })
     }
 
-    /// The results of accumulators: a column for each function.
+    /// Returns the results of accumulators: one column per function.
     pub fn lower(&self, accumulators: &RecordBatch) -> Result<RecordBatch> {
         let rows = accumulators.num_rows();
-        let schema = Arc::new(self.output.project(&self.result_places()).map_err(Error::arrow)?);
+        let schema = Arc::new(self.output.project(&self.result_indexes()).map_err(Error::arrow)?);
         if rows == 0 {
             return Ok(RecordBatch::new_empty(schema));
         }
@@ -127,7 +126,7 @@ impl Builtin {
                 _ => {
                     let mut accumulator = function.accumulator()?;
                     let groups: Vec<usize> = (0..rows).collect();
-                    accumulator.merge(&function.bring_back(kept)?, &groups, rows)?;
+                    accumulator.merge(&function.restore(kept)?, &groups, rows)?;
                     function.result(accumulator.results()?)?
                 }
             });
@@ -136,13 +135,13 @@ impl Builtin {
         RecordBatch::try_new_with_options(schema, columns, &options).map_err(Error::arrow)
     }
 
-    /// The places of the results in the output.
-    fn result_places(&self) -> Vec<usize> {
+    /// Returns the indexes of the results in the output.
+    fn result_indexes(&self) -> Vec<usize> {
         let keys = self.output.fields().len() - self.functions.len();
         (keys..self.output.fields().len()).collect()
     }
 
-    /// The functions, and where their columns are among those of accumulators.
+    /// Returns the functions with the ranges of their accumulator columns.
     fn ranges(&self) -> Result<Vec<(&Function, Range<usize>)>> {
         let mut start = 0;
         let mut ranges = Vec::new();
@@ -188,11 +187,11 @@ impl Builtin {
     }
 }
 
-/// A function whose accumulators are numbers that are added.
+/// A function whose accumulators are added as numbers.
 enum Simple {
     /// One int64, never null.
     Count,
-    /// 128 bits; null: there was no value.
+    /// 128 bits; null if there was no value.
     Sum,
 }
 
@@ -208,23 +207,23 @@ impl Function {
     }
 
     fn kept(&self) -> Result<Vec<StoredColumn>> {
-        self.states.iter().map(StoredColumn::of).collect()
+        self.states.iter().map(StoredColumn::for_type).collect()
     }
 
     fn keep(&self, states: &[ArrayRef], columns: &mut Vec<ArrayRef>) -> Result<()> {
         self.kept()?.iter().zip(states).try_for_each(|(kept, state)| kept.keep(state, columns))
     }
 
-    fn bring_back(&self, columns: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+    fn restore(&self, columns: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
         let (mut at, mut states) = (0, Vec::new());
         for kept in self.kept()? {
-            states.push(kept.bring_back(columns.get(at..at + kept.columns()).ok_or_else(missing)?)?);
+            states.push(kept.restore(columns.get(at..at + kept.columns()).ok_or_else(missing)?)?);
             at += kept.columns();
         }
         Ok(states)
     }
 
-    /// A sum as it leaves the stage.
+    /// Converts a sum to the output type.
     fn narrow(&self, upper: &ArrayRef, lower: &ArrayRef) -> Result<ArrayRef> {
         if self.convert != Convert::Wide {
             let sums = wide(upper, lower).collect::<Decimal128Array>().with_data_type(self.output());
@@ -250,7 +249,7 @@ fn add_wide(left: &[ArrayRef], right: &[ArrayRef], op: fn(i128, i128) -> i128, k
         (left, None) => left,
         (left, Some(right)) => Some(op(left.unwrap_or(0), right)),
     };
-    kept.extend(halves_of(wide(upper, lower).zip(wide(right_upper, right_lower)).map(one)));
+    kept.extend(to_halves(wide(upper, lower).zip(wide(right_upper, right_lower)).map(one)));
     Ok(())
 }
 
@@ -328,11 +327,11 @@ mod tests {
         let mut functions = [Count, Sum, Min, Max, Avg, First, Last].map(|function| (function, false)).to_vec();
         functions.push((Count, true));
         let builtin = builtin(&functions);
-        // The sum of all does not fit, which is an error, and the sum of what is looked at below does.
+        // The sum of all values overflows, which is an error; the sum of the values below does not.
         for order in [[0, 1, 2, 4, 5], [2, 3, 1, 5, 1], [5, 5, 1, 2, 0]] {
             let rows = take_record_batch(&rows(), &UInt32Array::from(order.to_vec())).unwrap();
-            let (whole, _) = builtin.partial(no_batch(), &rows, &mut Grouper::default()).unwrap();
-            let expected = builtin.finish(&[whole], &mut Grouper::default()).unwrap();
+            let (total, _) = builtin.partial(no_batch(), &rows, &mut Grouper::default()).unwrap();
+            let expected = builtin.finish(&[total], &mut Grouper::default()).unwrap();
             for cut in 1..5 {
                 let parts = [rows.slice(0, cut), rows.slice(cut, 5 - cut)].map(|rows| accumulator(&builtin, &rows));
                 let combined = builtin.combine(&parts[0], &parts[1]).unwrap();
@@ -347,7 +346,7 @@ mod tests {
         assert!(error.message.contains("does not fit int64"), "{}", error.message);
     }
 
-    /// As of keys that are new, of which there is nothing yet.
+    /// For example new keys, which have no rows yet.
     #[test]
     fn of_no_groups_there_is_no_result() {
         use AggregateFunction::*;
@@ -379,8 +378,8 @@ mod tests {
             assert_eq!(builtin.without_inverse(), None);
             let (front, back) = (rows().slice(2, 2), rows().slice(4, 1));
             let [front, back] = [front, back].map(|rows| accumulator(&builtin, &rows));
-            let whole = builtin.combine(&front, &back).unwrap();
-            let rest = builtin.inverse(&whole, &front).unwrap();
+            let total = builtin.combine(&front, &back).unwrap();
+            let rest = builtin.inverse(&total, &front).unwrap();
             assert_eq!(builtin.lower(&rest).unwrap(), builtin.lower(&back).unwrap());
         }
     }

@@ -1,5 +1,5 @@
-//! Built-in aggregate functions without DataFusion: the same results and the same partial results, of fewer functions and in simpler
-//! loops. Smallest, largest, first and last values are kept as the bytes by which `arrow` compares rows.
+//! Built-in aggregate functions without DataFusion: the same results and partial results, fewer functions, simpler loops. Smallest, largest, first
+//! and last values are stored as the bytes by which `arrow` compares rows.
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Float64Array, Int64Array, UInt64Array, new_empty_array,
@@ -11,19 +11,19 @@ use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::AggregateFunction;
 use std::sync::Arc;
 
-/// The digits that a sum of decimals has more than they.
+/// Additional digits of a sum of decimals.
 const SUM_DIGITS: u8 = 10;
-/// The digits that a decimal has at most.
+/// Maximum digits of a decimal.
 const DIGITS_MAX: u8 = 38;
 
-/// The function.
+/// An aggregate function.
 #[derive(Clone)]
 pub struct Total {
     function: AggregateFunction,
     argument: DataType,
 }
 
-/// What it knows of the rows of groups.
+/// Its accumulated state per group.
 pub struct Accumulator {
     total: Total,
     known: Known,
@@ -38,7 +38,7 @@ enum Known {
 }
 
 impl Total {
-    /// The function of an argument of this type.
+    /// Creates the function for an argument of this type.
     pub fn new(function: AggregateFunction, argument: &DataType, _nullable: bool, distinct: bool) -> Result<Total> {
         let what = match (function, argument) {
             _ if distinct => "`count(distinct …)`",
@@ -54,7 +54,7 @@ impl Total {
         }
     }
 
-    /// The types of the columns of partial results.
+    /// Returns the types of the columns of partial results.
     pub fn states(&self) -> Result<Vec<DataType>> {
         Ok(match self.function {
             AggregateFunction::Avg => vec![DataType::UInt64, DataType::Float64],
@@ -63,7 +63,7 @@ impl Total {
         })
     }
 
-    /// The type of results.
+    /// Returns the type of results.
     pub fn output(&self) -> DataType {
         match (self.function, &self.argument) {
             (AggregateFunction::Count, _) => DataType::Int64,
@@ -74,14 +74,14 @@ impl Total {
         }
     }
 
-    /// The result of no rows, in one row.
-    pub fn of_nothing(&self) -> Result<ArrayRef> {
+    /// Returns the result of no rows, as one row.
+    pub fn empty_result(&self) -> Result<ArrayRef> {
         let mut accumulator = self.accumulator()?;
         accumulator.grow(1);
         accumulator.results()
     }
 
-    /// Knows of no rows yet.
+    /// Creates an empty accumulator.
     pub fn accumulator(&self) -> Result<Accumulator> {
         let known = match (self.function, &self.argument) {
             (AggregateFunction::Count, _) => Known::Count(Vec::new()),
@@ -98,7 +98,7 @@ impl Total {
 }
 
 impl Accumulator {
-    /// Takes values in: of each its group, and whether it is taken (`None`: all are), of so many groups.
+    /// Adds values: `groups` has the group of each value. Without a filter all values are taken. `count` is the number of groups.
     pub fn update(
         &mut self,
         values: ArrayRef,
@@ -108,7 +108,7 @@ impl Accumulator {
     ) -> Result<()> {
         self.grow(count);
         let is_taken = |row: usize| taken.is_none_or(|taken| taken.is_valid(row) && taken.value(row));
-        // Of the first and the last value counts that there was none.
+        // For the first and the last value, a null counts too.
         let with_nulls = matches!(self.total.function, AggregateFunction::First | AggregateFunction::Last);
         let rows = groups.iter().enumerate().map(|(row, group)| (row, *group));
         let rows = rows.filter(|(row, _)| is_taken(*row) && (with_nulls || values.is_valid(*row)));
@@ -151,7 +151,7 @@ impl Accumulator {
         Ok(())
     }
 
-    /// Takes partial results in.
+    /// Merges partial results.
     pub fn merge(&mut self, states: &[ArrayRef], groups: &[usize], count: usize) -> Result<()> {
         self.grow(count);
         let first = states.first().ok_or_else(|| Error::bug("a partial result without columns"))?;
@@ -171,13 +171,13 @@ impl Accumulator {
                 }
                 Ok(())
             }
-            // Sums are summed up, and the smallest of the smallest is taken; the second column says whether there was a value.
+            // Sums are added, and the smallest of the smallest is taken. The second column says whether there was a value.
             (_, [_, is_set]) => self.update(first.clone(), groups, is_set.as_boolean_opt(), count),
             _ => self.update(first.clone(), groups, None, count),
         }
     }
 
-    /// The partial results of all groups.
+    /// Returns the partial results of all groups.
     pub fn states(&mut self) -> Result<Vec<ArrayRef>> {
         if let Known::Average { counts, sums } = &mut self.known {
             let (counts, sums) = (std::mem::take(counts), std::mem::take(sums));
@@ -194,7 +194,7 @@ impl Accumulator {
         Ok(vec![self.results()?])
     }
 
-    /// The results of all groups.
+    /// Returns the results of all groups.
     pub fn results(&mut self) -> Result<ArrayRef> {
         Ok(match &mut self.known {
             Known::Count(counts) => Arc::new(Int64Array::from(std::mem::take(counts))),
@@ -226,7 +226,7 @@ impl Accumulator {
     }
 }
 
-/// The values that are kept; null where there is none.
+/// Returns the stored values; null for groups without one.
 fn values(converter: &RowConverter, kept: &[Option<OwnedRow>], kind: &DataType) -> Result<ArrayRef> {
     if kept.is_empty() {
         return Ok(new_empty_array(kind));
@@ -245,11 +245,11 @@ mod tests {
     use super::*;
     use arrow::array::{BinaryArray, Date32Array, StringArray, TimestampMicrosecondArray};
 
-    /// Results and partial results of the same rows, taken in at once and in two parts that are merged.
+    /// Results and partial results of the same rows, added in one step and as two merged parts.
     macro_rules! outcome {
         ($total:expr, $values:expr, $taken:expr) => {{
             let (total, values, taken) = ($total, $values, $taken);
-            // Each part has rows of each group, as DataFusion wants it. The second has none but nulls.
+            // Each part has rows of each group, as DataFusion requires. The second part has only nulls.
             let groups = [0, 1, 2, 1, 2, 0];
             let part = |start: usize, end: usize| {
                 let mut part = total.accumulator().unwrap();
@@ -262,8 +262,8 @@ mod tests {
                 merged.merge(&part(start, end).states().unwrap(), &[0, 1, 2], 3).unwrap();
             }
             let kinds = (total.states().unwrap(), total.output());
-            let whole = (part(0, 6).states().unwrap(), part(0, 6).results().unwrap());
-            format!("{kinds:?}\n{whole:?}\n{:?}\n{:?}", merged.results().unwrap(), total.of_nothing().unwrap())
+            let complete = (part(0, 6).states().unwrap(), part(0, 6).results().unwrap());
+            format!("{kinds:?}\n{complete:?}\n{:?}\n{:?}", merged.results().unwrap(), total.empty_result().unwrap())
         }};
     }
 

@@ -1,4 +1,4 @@
-//! Partial results of the built-in functions as columns of types that state tables hold.
+//! Partial results of the built-in functions as columns of types that state tables support.
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Decimal128Array, Int64Array, ListArray, UInt64Array,
@@ -11,23 +11,22 @@ use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
 use std::sync::Arc;
 
-/// How a column of a function's partial result is kept.
+/// Storage of one column of a function's partial result.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StoredColumn {
-    /// The column is kept as it is.
+    /// The column is stored unchanged.
     Same(DataType),
-    /// An unsigned number is kept as the int64 with the same bits.
+    /// An unsigned number is stored as the int64 with the same bits.
     Unsigned,
-    /// 128 bits are kept in two int64: the upper half and the lower. A number of 256 bits, as means of decimals have for their sum,
-    /// has no more than these bits either.
+    /// 128 bits are stored as two int64: the upper half, then the lower. The 256-bit sums of decimal means have no more significant bits.
     Wide(DataType),
-    /// A list is kept in one binary: each value with its length before it, as keys are encoded.
+    /// A list is stored as one binary: each value after its length, as in encoded keys.
     List(Arc<Field>),
 }
 
 impl StoredColumn {
-    /// How a column of this type is kept.
-    pub fn of(kind: &DataType) -> Result<StoredColumn> {
+    /// Returns the storage of a column of this type.
+    pub fn for_type(kind: &DataType) -> Result<StoredColumn> {
         match kind {
             DataType::UInt64 => Ok(StoredColumn::Unsigned),
             DataType::Decimal128(..) | DataType::Decimal256(..) => Ok(StoredColumn::Wide(kind.clone())),
@@ -37,7 +36,7 @@ impl StoredColumn {
         }
     }
 
-    /// The columns that it is kept in.
+    /// Returns the stored columns.
     pub fn fields(&self, name: &str) -> Vec<Field> {
         let field = |name: String, kind| Field::new(name, kind, true);
         match self {
@@ -50,12 +49,12 @@ impl StoredColumn {
         }
     }
 
-    /// How many columns these are.
+    /// Returns the number of stored columns.
     pub fn columns(&self) -> usize {
         if matches!(self, StoredColumn::Wide(..)) { 2 } else { 1 }
     }
 
-    /// The column as it is kept.
+    /// Appends the stored form of the column to `kept`.
     pub fn keep(&self, column: &ArrayRef, kept: &mut Vec<ArrayRef>) -> Result<()> {
         match self {
             StoredColumn::Same(_) => kept.push(column.clone()),
@@ -72,8 +71,8 @@ impl StoredColumn {
         Ok(())
     }
 
-    /// The column that was kept in these.
-    pub fn bring_back(&self, kept: &[ArrayRef]) -> Result<ArrayRef> {
+    /// Restores the column from its stored form.
+    pub fn restore(&self, kept: &[ArrayRef]) -> Result<ArrayRef> {
         match (self, kept) {
             (StoredColumn::Same(_), [column]) => Ok(column.clone()),
             (StoredColumn::Unsigned, [column]) => {
@@ -97,28 +96,28 @@ impl StoredColumn {
     }
 }
 
-/// The same numbers in another type; an error where one does not fit.
+/// Casts numbers to another type; an error if one does not fit.
 fn exactly(column: &ArrayRef, kind: &DataType) -> Result<ArrayRef> {
     let exact = CastOptions { safe: false, ..CastOptions::default() };
     cast_with_options(column, kind, &exact).map_err(Error::arrow)
 }
 
-/// Numbers of 128 bits that are kept in two columns.
+/// Reads 128-bit numbers from two columns.
 pub fn wide<'a>(upper: &'a ArrayRef, lower: &'a ArrayRef) -> impl Iterator<Item = Option<i128>> + 'a {
     let (upper, lower) = (upper.as_primitive::<Int64Type>(), lower.as_primitive::<Int64Type>());
-    let whole = |(upper, lower): (i64, i64)| (i128::from(upper) << 64) | i128::from(lower as u64);
-    upper.iter().zip(lower.iter()).map(move |(upper, lower)| upper.zip(lower).map(whole))
+    let complete = |(upper, lower): (i64, i64)| (i128::from(upper) << 64) | i128::from(lower as u64);
+    upper.iter().zip(lower.iter()).map(move |(upper, lower)| upper.zip(lower).map(complete))
 }
 
-/// The two columns for numbers of 128 bits.
-pub fn halves_of(values: impl Iterator<Item = Option<i128>>) -> [ArrayRef; 2] {
+/// Splits 128-bit numbers into two columns.
+pub fn to_halves(values: impl Iterator<Item = Option<i128>>) -> [ArrayRef; 2] {
     let (upper, lower): (Vec<Option<i64>>, Vec<Option<i64>>) =
         values.map(|value| (value.map(|value| (value >> 64) as i64), value.map(|value| value as i64))).unzip();
     [Arc::new(Int64Array::from(upper)), Arc::new(Int64Array::from(lower))]
 }
 
 fn halves(values: &Decimal128Array) -> [ArrayRef; 2] {
-    halves_of(values.iter())
+    to_halves(values.iter())
 }
 
 fn pack(lists: &ListArray) -> Result<BinaryArray> {
@@ -168,26 +167,26 @@ mod tests {
     use super::*;
     use arrow::array::{Float64Array, StringArray};
 
-    fn there_and_back(column: ArrayRef) {
-        let kept = StoredColumn::of(column.data_type()).unwrap();
+    fn check_roundtrip(column: ArrayRef) {
+        let kept = StoredColumn::for_type(column.data_type()).unwrap();
         let mut columns = Vec::new();
         kept.keep(&column, &mut columns).unwrap();
         let kinds: Vec<DataType> = columns.iter().map(|column| column.data_type().clone()).collect();
         let fields: Vec<DataType> = kept.fields("x").iter().map(|field| field.data_type().clone()).collect();
         assert_eq!((kinds.len(), kinds), (kept.columns(), fields));
-        assert_eq!(kept.bring_back(&columns).unwrap().to_data(), column.to_data());
+        assert_eq!(kept.restore(&columns).unwrap().to_data(), column.to_data());
     }
 
     #[test]
     fn what_is_kept_comes_back() {
-        there_and_back(Arc::new(UInt64Array::from(vec![Some(0), None, Some(u64::MAX)])));
+        check_roundtrip(Arc::new(UInt64Array::from(vec![Some(0), None, Some(u64::MAX)])));
         let wide = [Some(0), Some(-1), None, Some(i128::from(i64::MAX) + 1), Some(-(1 << 90)), Some(1 << 64)];
-        there_and_back(Arc::new(Decimal128Array::from(wide.to_vec()).with_precision_and_scale(38, 0).unwrap()));
+        check_roundtrip(Arc::new(Decimal128Array::from(wide.to_vec()).with_precision_and_scale(38, 0).unwrap()));
         let lists = |values: ArrayRef, lengths: [usize; 3]| -> ArrayRef {
             let field = Arc::new(Field::new_list_field(values.data_type().clone(), true));
             Arc::new(ListArray::new(field, OffsetBuffer::from_lengths(lengths), values, None))
         };
-        there_and_back(lists(Arc::new(StringArray::from(vec!["", "Ä", "bc", "d"])), [3, 0, 1]));
-        there_and_back(lists(Arc::new(Float64Array::from(vec![-0.5, f64::INFINITY])), [0, 2, 0]));
+        check_roundtrip(lists(Arc::new(StringArray::from(vec!["", "Ä", "bc", "d"])), [3, 0, 1]));
+        check_roundtrip(lists(Arc::new(Float64Array::from(vec![-0.5, f64::INFINITY])), [0, 2, 0]));
     }
 }

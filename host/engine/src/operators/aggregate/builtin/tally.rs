@@ -1,5 +1,5 @@
-//! Totals of rows that are deleted again, by functions that cannot take out what they took in: `min`, `max`, `count(distinct …)` and means.
-//! Beside counts and exact sums the values of each key are kept, each with how often it is there.
+//! Totals of changelog rows by functions that cannot subtract: `min`, `max`, `count(distinct …)` and means. In addition to counts and exact sums, the
+//! values of each key are stored, each with its count.
 
 use super::{Builtin, Function, SUM_DIGITS_MAX};
 use crate::checkpoint::types::Column;
@@ -18,25 +18,25 @@ use millstream_base::job::spec::AggregateFunction;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// How many rows a key has, and how often a value is there.
+/// Number of rows of a key, and count of a value.
 const COUNT: &str = "millstream_count";
 /// A value.
 const VALUE: &str = "millstream_value";
-/// Why a deletion is refused.
-const NOT_THERE: &str = "it deletes a row that does not exist";
+/// Why a deletion is rejected.
+const ROW_MISSING: &str = "it deletes a row that does not exist";
 
-/// What is kept for an aggregate function.
+/// What is stored for an aggregate function.
 #[derive(Clone, Copy)]
 enum TallyKind {
-    /// How many rows, or values, it took.
+    /// Number of rows, or values, that it took.
     Count,
-    /// That, and their sum.
+    /// That number and their sum.
     Sum,
-    /// The values, which are kept at this place.
+    /// The values, stored in the table with this index.
     Values(usize),
 }
 
-/// A column whose values are kept, of the rows that fulfil the condition of this function.
+/// A column whose values are stored, for the rows that satisfy the function's condition.
 struct KeptColumn {
     column: usize,
     function: usize,
@@ -50,51 +50,51 @@ pub struct Tally {
     values: Vec<Values>,
 }
 
-/// The values of one column.
+/// The stored values of one column.
 struct Values {
     what: KeptColumn,
-    /// By key and value.
+    /// Counts by key and value.
     table: StateTable,
     order: RowConverter,
-    /// The values of each key in their order, as bytes, and where they are in the table.
+    /// Ordered values of each key, as bytes, with their slots in the table.
     of_key: HashMap<Box<[u8]>, OrderedValues>,
 }
 
-/// Values in their order, as bytes, and where they are in a table.
+/// Ordered values, as bytes, with their slots in a table.
 type OrderedValues = BTreeSet<(Box<[u8]>, Slot)>;
 
-/// A key that a batch has rows of.
+/// A key with rows in this batch.
 struct Key {
     slot: Slot,
     bytes: Box<[u8]>,
     rows: i64,
-    /// Of each function.
+    /// One count per function.
     counts: Vec<i64>,
     sums: Vec<i128>,
 }
 
-/// A value that a batch has rows of.
+/// A value with rows in this batch.
 struct Value {
     slot: Slot,
     before: i64,
     after: i64,
-    /// A row that has it, and the place of its key.
+    /// A row that has it, and the index of its key.
     row: u32,
     key: usize,
 }
 
-/// What a batch changed in totals: those before and now.
+/// What a batch changed in totals: the previous totals and the current ones.
 pub struct TallyOutput {
-    /// The totals of its keys before, of those that had rows, in the order of the keys' hashes; nothing where nobody asks for it.
+    /// Previous totals of the keys that had rows, in the order of the keys' hashes; `None` if not requested.
     pub before: Option<RecordBatch>,
-    /// Their totals now, key columns and a column for each function; where somebody asks for those before, of keys that have rows.
+    /// Current totals: key columns and one column per function. If the previous totals were requested, only keys with rows.
     pub rows: RecordBatch,
-    /// The rows that cannot be understood, and why.
-    pub refused: Vec<(u32, String)>,
+    /// Rejected rows, and why.
+    pub rejected: Vec<(u32, String)>,
 }
 
 impl Builtin {
-    /// The first function that cannot follow rows which are deleted again, and why.
+    /// Returns the first function that does not support deleted rows, and why.
     pub fn cannot_follow(&self) -> Option<(&str, &'static str)> {
         self.functions.iter().find_map(|function| {
             let exact = !matches!(function.given, DataType::Float64);
@@ -111,8 +111,8 @@ impl Builtin {
         })
     }
 
-    /// What has to be kept for each function, and the columns whose values are.
-    fn kept(&self) -> (Vec<TallyKind>, Vec<KeptColumn>) {
+    /// Returns what has to be stored for each function, and the columns with stored values.
+    fn stored_parts(&self) -> (Vec<TallyKind>, Vec<KeptColumn>) {
         let mut columns: Vec<KeptColumn> = Vec::new();
         let text = |number: usize| self.functions.get(number).and_then(|of| of.filter.as_ref()).map(|(text, _)| text);
         let kept =
@@ -132,10 +132,10 @@ impl Builtin {
         (kept, columns)
     }
 
-    /// The state columns of the table of keys.
+    /// Returns the state columns of the table of keys.
     fn tally_schema(&self) -> SchemaRef {
         let mut fields = vec![Field::new(COUNT, DataType::Int64, false)];
-        for (function, kept) in self.functions.iter().zip(self.kept().0) {
+        for (function, kept) in self.functions.iter().zip(self.stored_parts().0) {
             let names: &[&str] = match kept {
                 TallyKind::Count => &["count"],
                 TallyKind::Sum => &["count", "upper", "lower"],
@@ -147,12 +147,12 @@ impl Builtin {
         Arc::new(Schema::new(fields))
     }
 
-    /// The columns of the tables that [`Tally`] keeps, of an input with these columns: that of keys first, then those of values.
+    /// Returns the columns of [`Tally`]'s tables for this input: the table of keys first, then those of values.
     pub fn tally_tables(&self, input: &Schema) -> Vec<[Vec<Column>; 3]> {
         let fields = input.fields();
         let key: Vec<Arc<Field>> = self.keys.iter().filter_map(|key| fields.get(*key)).cloned().collect();
         let of_keys = [Column::of(&key), Vec::new(), Column::of(self.tally_schema().fields())];
-        let of_values = self.kept().1.into_iter().filter_map(|kept| {
+        let of_values = self.stored_parts().1.into_iter().filter_map(|kept| {
             let value = value_field(input, &kept)?;
             Some([Column::of(&key), Column::of([&value]), Column::of(value_counts().fields())])
         });
@@ -160,22 +160,22 @@ impl Builtin {
     }
 }
 
-/// The column of a table of values.
+/// Returns the column of a table of values.
 fn value_field(input: &Schema, kept: &KeptColumn) -> Option<Arc<Field>> {
     let field = input.fields().get(kept.column)?;
     Some(Arc::new(Field::new(VALUE, field.data_type().clone(), false)))
 }
 
-/// The state column of a table of values.
+/// Returns the state column of a table of values.
 fn value_counts() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new(COUNT, DataType::Int64, false)]))
 }
 
 impl Tally {
-    /// Nothing has come yet.
+    /// Creates empty totals.
     pub fn new(functions: &Builtin, input: &Schema) -> Result<Tally> {
         let key: Vec<Arc<Field>> = functions.keys.iter().filter_map(|key| input.fields().get(*key)).cloned().collect();
-        let (kept, columns) = functions.kept();
+        let (kept, columns) = functions.stored_parts();
         let keys = StateTable::new(key.clone(), functions.tally_schema(), None).map_err(Error::arrow)?;
         let values = columns.into_iter().map(|what| {
             let field = value_field(input, &what).ok_or_else(|| Error::bug("a function of no column"))?;
@@ -188,61 +188,61 @@ impl Tally {
         Ok(Tally { functions: functions.clone(), kept, keys, values })
     }
 
-    /// The tables, in the order of [`Builtin::tally_tables`].
+    /// Returns the tables, in the order of [`Builtin::tally_tables`].
     pub fn tables(&mut self) -> impl Iterator<Item = &mut StateTable> {
         std::iter::once(&mut self.keys).chain(self.values.iter_mut().map(|values| &mut values.table))
     }
 
-    /// How many rows the tables have.
+    /// Returns the number of rows in all tables.
     pub fn row_count(&self) -> usize {
         self.keys.len() + self.values.iter().map(|values| values.table.len()).sum::<usize>()
     }
 
-    /// The memory that they take, about.
+    /// Returns the approximate memory of all tables.
     pub fn bytes(&self) -> u64 {
-        // A value is there once more, in its order.
+        // Each value exists twice: in the table and in the order.
         self.keys.bytes() + self.values.iter().map(|values| 2 * values.table.bytes()).sum::<u64>()
     }
 
-    /// Finds the order of the values that were loaded into the tables.
+    /// Rebuilds the order of the values that were loaded into the tables.
     pub fn restored(&mut self) -> Result<()> {
         self.values.iter_mut().try_for_each(Values::restored)
     }
 
-    /// Brings the totals to where they are behind these rows; `op` is the column that says what each does.
+    /// Applies rows to the totals; `op` is the column with each row's operation.
     pub fn batch(&mut self, context: BatchContext, rows: &RecordBatch, op: Option<usize>) -> Result<TallyOutput> {
         let key_columns: Vec<ArrayRef> =
             self.functions.keys.iter().filter_map(|key| rows.columns().get(*key)).map(canonical_column).collect();
         let encoded = Keys::encode(&key_columns, rows.num_rows()).map_err(Error::arrow)?;
         let (view, hashes) = (encoded.view(), encoded.hashes());
-        let words = op.and_then(|op| rows.columns().get(op)).and_then(|words| words.as_string_opt::<i32>());
-        let mut refused: Vec<(u32, String)> = Vec::new();
-        let (mut slots, mut place_of): (Vec<(Slot, u32)>, HashMap<Slot, usize>) = (Vec::new(), HashMap::new());
-        // What each row does, and the place of its key.
+        let op_names = op.and_then(|op| rows.columns().get(op)).and_then(|op_names| op_names.as_string_opt::<i32>());
+        let mut rejected: Vec<(u32, String)> = Vec::new();
+        let (mut slots, mut index_of_slot): (Vec<(Slot, u32)>, HashMap<Slot, usize>) = (Vec::new(), HashMap::new());
+        // Operation of each row, and the index of its key.
         let mut does: Vec<Option<(Op, usize)>> = Vec::with_capacity(rows.num_rows());
         for (row, hash) in (0u32..).zip(&hashes) {
             let bytes = view.get(row as usize);
-            let found = match Op::of_row(words, row as usize) {
+            let found = match Op::of_row(op_names, row as usize) {
                 Ok(Op::Write) => Ok((Op::Write, self.keys.slot(bytes, *hash))),
                 Ok(Op::Delete) => {
-                    self.keys.find(bytes).map(|slot| (Op::Delete, slot)).ok_or_else(|| NOT_THERE.to_owned())
+                    self.keys.find(bytes).map(|slot| (Op::Delete, slot)).ok_or_else(|| ROW_MISSING.to_owned())
                 }
                 Ok(Op::Truncate) => Err("its `op` is `truncate`, which totals cannot follow".to_owned()),
                 Err(why) => Err(why),
             };
-            let place = found.map(|(op, slot)| {
-                let place = place_of.entry(slot).or_insert_with(|| {
+            let index = found.map(|(op, slot)| {
+                let index = index_of_slot.entry(slot).or_insert_with(|| {
                     slots.push((slot, row));
                     slots.len() - 1
                 });
-                (op, *place)
+                (op, *index)
             });
-            does.push(place.map_err(|why| refused.push((row, why))).ok());
+            does.push(index.map_err(|why| rejected.push((row, why))).ok());
         }
         let mut keys = self.of_slots(&slots, |row| view.get(row as usize).into())?;
         let changes = self.functions.changes.is_some();
         let before = if changes { Some(self.results(&keys, true)?) } else { None };
-        let taken = self.functions.functions.iter().map(|function| TakenRows::of(function, context, rows));
+        let taken = self.functions.functions.iter().map(|function| TakenRows::new(function, context, rows));
         let taken = taken.collect::<Result<Vec<_>>>()?;
         let found = self.values.iter_mut().map(|values| {
             let of_rows = taken.get(values.what.function).ok_or_else(|| Error::bug("values of no function"))?;
@@ -250,11 +250,11 @@ impl Tally {
         });
         let mut found = found.collect::<Result<Vec<_>>>()?;
         for (row, does) in does.iter().enumerate() {
-            let Some((op, place)) = does else { continue };
-            let Some(key) = keys.get_mut(*place) else { continue };
-            let is_there = key.rows > 0 && found.iter().all(|found| found.is_there(row));
-            if *op == Op::Delete && !is_there {
-                refused.push((row as u32, NOT_THERE.to_owned()));
+            let Some((op, index)) = does else { continue };
+            let Some(key) = keys.get_mut(*index) else { continue };
+            let is_stored = key.rows > 0 && found.iter().all(|found| found.exists(row));
+            if *op == Op::Delete && !is_stored {
+                rejected.push((row as u32, ROW_MISSING.to_owned()));
                 continue;
             }
             let times = if *op == Op::Delete { -1 } else { 1 };
@@ -272,22 +272,22 @@ impl Tally {
         for (values, found) in self.values.iter_mut().zip(&found) {
             values.store(found, &keys)?;
         }
-        // In an order that does not depend on which worker has them.
-        refused.sort_by_key(|(row, _)| (hashes.get(*row as usize).map(|hash| hash.group()), *row));
+        // An order that does not depend on the worker.
+        rejected.sort_by_key(|(row, _)| (hashes.get(*row as usize).map(|hash| hash.group()), *row));
         let results = self.results(&keys, changes)?;
         self.store(&keys)?;
-        Ok(TallyOutput { before, rows: results, refused })
+        Ok(TallyOutput { before, rows: results, rejected })
     }
 
-    /// What is kept of keys.
+    /// Loads the stored state of keys.
     fn of_slots(&self, slots: &[(Slot, u32)], bytes: impl Fn(u32) -> Box<[u8]>) -> Result<Vec<Key>> {
         let all: Vec<Slot> = slots.iter().map(|(slot, _)| *slot).collect();
         let (states, known) = self.keys.states(&all).map_err(Error::arrow)?;
         let columns: Vec<&Int64Array> =
             states.columns().iter().filter_map(|column| column.as_primitive_opt::<Int64Type>()).collect();
         let key = |(number, (slot, row)): (usize, &(Slot, u32))| {
-            let mut words = columns.iter().map(|column| if known.value(number) { column.value(number) } else { 0 });
-            let mut next = || words.next().unwrap_or_default();
+            let mut numbers = columns.iter().map(|column| if known.value(number) { column.value(number) } else { 0 });
+            let mut next = || numbers.next().unwrap_or_default();
             let rows = next();
             let (mut counts, mut sums) = (Vec::with_capacity(self.kept.len()), Vec::with_capacity(self.kept.len()));
             for kept in &self.kept {
@@ -304,7 +304,7 @@ impl Tally {
         Ok(slots.iter().enumerate().map(key).collect())
     }
 
-    /// Keeps what is left of keys.
+    /// Stores the state of keys.
     fn store(&mut self, keys: &[Key]) -> Result<()> {
         let slots: Vec<Slot> = keys.iter().map(|key| key.slot).collect();
         let mut columns: Vec<ArrayRef> = vec![int64(keys, |key| key.rows)];
@@ -324,7 +324,7 @@ impl Tally {
         Ok(())
     }
 
-    /// The totals of keys, of all or of those that have rows, in the order of their hashes.
+    /// Returns the totals of all keys, or of those with rows, in the order of their hashes.
     fn results(&self, keys: &[Key], with_rows: bool) -> Result<RecordBatch> {
         let keys = || keys.iter().filter(|key| key.rows > 0 || !with_rows);
         let by_slot: HashMap<Slot, &Key> = keys().map(|key| (key.slot, key)).collect();
@@ -340,8 +340,8 @@ impl Tally {
                 (TallyKind::Count, _) => Arc::new(Int64Array::from_iter_values(keys.iter().map(count))),
                 (TallyKind::Sum, AggregateFunction::Avg) => function.means(sums())?,
                 (TallyKind::Sum, _) => function.sums(sums())?,
-                (TallyKind::Values(place), kind) => {
-                    let values = self.values.get(*place).ok_or_else(|| Error::bug("a function without its values"))?;
+                (TallyKind::Values(index), kind) => {
+                    let values = self.values.get(*index).ok_or_else(|| Error::bug("a function without its values"))?;
                     values.results(&keys, kind)?
                 }
             });
@@ -355,7 +355,7 @@ fn int64(keys: &[Key], value: impl Fn(&Key) -> i64) -> ArrayRef {
 }
 
 impl Function {
-    /// Sums as they leave the stage.
+    /// Converts sums to the output type.
     fn sums(&self, sums: impl Iterator<Item = Option<(i128, i64)>>) -> Result<ArrayRef> {
         let DataType::Decimal128(digits, scale) = self.output() else {
             let narrow = |sum: Option<(i128, i64)>| {
@@ -367,7 +367,7 @@ impl Function {
         Ok(Arc::new(sums.with_precision_and_scale(digits, scale).map_err(Error::arrow)?))
     }
 
-    /// Means of sums with so many values; of decimals what is smaller than their last digit is cut off.
+    /// Divides sums by their counts. Decimals are truncated after their last digit.
     fn means(&self, sums: impl Iterator<Item = Option<(i128, i64)>>) -> Result<ArrayRef> {
         let (DataType::Decimal128(digits, scale), DataType::Decimal128(_, given)) = (self.output(), &self.given) else {
             let mean = |sum: Option<(i128, i64)>| sum.map(|(sum, count)| sum as f64 / count as f64);
@@ -383,24 +383,24 @@ impl Function {
     }
 }
 
-/// Which rows a function takes, and what it adds of each.
+/// The rows that a function takes, and the number that each adds.
 struct TakenRows {
     rows: Option<BooleanArray>,
     column: Option<ArrayRef>,
 }
 
 impl TakenRows {
-    fn of(function: &Function, context: BatchContext, rows: &RecordBatch) -> Result<TakenRows> {
+    fn new(function: &Function, context: BatchContext, rows: &RecordBatch) -> Result<TakenRows> {
         let column = function.column.and_then(|column| rows.columns().get(column)).cloned();
         Ok(TakenRows { rows: function.taken(context, rows)?, column })
     }
 
-    /// Whether it takes a row.
+    /// Returns whether the function takes a row.
     fn is(&self, row: usize) -> bool {
         self.rows.as_ref().is_none_or(|rows| rows.value(row)) && self.column.as_ref().is_none_or(|of| of.is_valid(row))
     }
 
-    /// The number in a row.
+    /// Returns the number in a row.
     fn value(&self, row: usize) -> i128 {
         let Some(column) = &self.column else { return 0 };
         if let Some(numbers) = column.as_primitive_opt::<Int64Type>() {
@@ -410,29 +410,29 @@ impl TakenRows {
     }
 }
 
-/// The values that the rows of a batch have.
+/// The distinct values in a batch.
 struct BatchValues {
     values: Vec<Value>,
-    /// Of each row, the place of its value; `None`: it has none that counts.
+    /// Index of each row's value; `None` if it has no relevant value.
     of_row: Vec<Option<usize>>,
-    /// Rows that delete a value which is not there.
+    /// Rows that delete a value that does not exist.
     missing: Vec<bool>,
-    /// The bytes of each row's value, in the order of values.
+    /// The bytes of each row's value, ordered as the values.
     order: arrow::row::Rows,
 }
 
 impl BatchValues {
-    fn is_there(&self, row: usize) -> bool {
+    fn exists(&self, row: usize) -> bool {
         if self.missing.get(row).copied().unwrap_or_default() {
             return false;
         }
-        let place = self.of_row.get(row).copied().flatten();
-        place.and_then(|place| self.values.get(place)).is_none_or(|value| value.after > 0)
+        let index = self.of_row.get(row).copied().flatten();
+        index.and_then(|index| self.values.get(index)).is_none_or(|value| value.after > 0)
     }
 
     fn add(&mut self, row: usize, times: i64) {
-        let place = self.of_row.get(row).copied().flatten();
-        if let Some(value) = place.and_then(|place| self.values.get_mut(place)) {
+        let index = self.of_row.get(row).copied().flatten();
+        if let Some(value) = index.and_then(|index| self.values.get_mut(index)) {
             value.after += times;
         }
     }
@@ -455,7 +455,7 @@ impl Values {
         Ok(())
     }
 
-    /// The values of rows, with how often each is there before the batch.
+    /// Finds the values of rows, with their counts before the batch.
     fn find(
         &mut self,
         key: &[ArrayRef],
@@ -469,7 +469,7 @@ impl Values {
         let columns: Vec<ArrayRef> = key.iter().cloned().chain([value]).collect();
         let encoded = Keys::encode(&columns, rows.num_rows()).map_err(Error::arrow)?;
         let (view, hashes) = (encoded.view(), encoded.hashes());
-        let (mut values, mut place_of): (Vec<Value>, HashMap<Slot, usize>) = (Vec::new(), HashMap::new());
+        let (mut values, mut index_of_slot): (Vec<Value>, HashMap<Slot, usize>) = (Vec::new(), HashMap::new());
         let mut of_row = Vec::with_capacity(rows.num_rows());
         let mut missing = vec![false; rows.num_rows()];
         for (row, (does, hash)) in does.iter().zip(&hashes).enumerate() {
@@ -483,7 +483,7 @@ impl Values {
                 Some((_, key)) => Some((self.table.slot(view.get(row), *hash), key)),
             };
             of_row.push(slot.map(|(slot, key)| {
-                *place_of.entry(slot).or_insert_with(|| {
+                *index_of_slot.entry(slot).or_insert_with(|| {
                     values.push(Value { slot, before: 0, after: 0, row: row as u32, key });
                     values.len() - 1
                 })
@@ -499,7 +499,7 @@ impl Values {
         Ok(BatchValues { values, of_row, missing, order })
     }
 
-    /// Keeps what is left of values.
+    /// Stores the counts of values.
     fn store(&mut self, found: &BatchValues, keys: &[Key]) -> Result<()> {
         let slots: Vec<Slot> = found.values.iter().map(|value| value.slot).collect();
         let counts: ArrayRef = Arc::new(Int64Array::from_iter_values(found.values.iter().map(|value| value.after)));
@@ -508,12 +508,12 @@ impl Values {
         self.table.store(&slots, &states, &kept);
         for value in &found.values {
             let Some(key) = keys.get(value.key) else { continue };
-            let place = || (Box::from(found.order.row(value.row as usize).as_ref()), value.slot);
+            let index = || (Box::from(found.order.row(value.row as usize).as_ref()), value.slot);
             if value.before == 0 && value.after > 0 {
-                self.of_key.entry(key.bytes.clone()).or_default().insert(place());
+                self.of_key.entry(key.bytes.clone()).or_default().insert(index());
             } else if value.before > 0 && value.after == 0 {
                 let Some(of_key) = self.of_key.get_mut(&key.bytes) else { continue };
-                of_key.remove(&place());
+                of_key.remove(&index());
                 if of_key.is_empty() {
                     self.of_key.remove(&key.bytes);
                 }
@@ -522,7 +522,7 @@ impl Values {
         Ok(())
     }
 
-    /// What a function makes of the values of keys.
+    /// Computes a function's results from the values of keys.
     fn results(&self, keys: &[&Key], function: AggregateFunction) -> Result<ArrayRef> {
         let of = |key: &&Key| self.of_key.get(&key.bytes);
         if function == AggregateFunction::Count {
@@ -534,11 +534,11 @@ impl Values {
             end.map(|(_, slot)| *slot)
         };
         let slots: Vec<Option<Slot>> = keys.iter().map(|key| of(key).and_then(end)).collect();
-        let there: Vec<Slot> = slots.iter().flatten().copied().collect();
-        let columns = self.table.keys(&there).map_err(Error::arrow)?;
+        let existing: Vec<Slot> = slots.iter().flatten().copied().collect();
+        let columns = self.table.keys(&existing).map_err(Error::arrow)?;
         let values = columns.last().ok_or_else(|| Error::bug("values without a column"))?;
-        let mut next = 0..there.len() as u32;
-        let places: UInt32Array = slots.iter().map(|slot| slot.and_then(|_| next.next())).collect();
-        take(values, &places, None).map_err(Error::arrow)
+        let mut next = 0..existing.len() as u32;
+        let indexes: UInt32Array = slots.iter().map(|slot| slot.and_then(|_| next.next())).collect();
+        take(values, &indexes, None).map_err(Error::arrow)
     }
 }

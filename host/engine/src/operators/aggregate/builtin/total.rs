@@ -12,15 +12,15 @@ use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::AggregateFunction;
 use std::sync::Arc;
 
-/// The function.
+/// An aggregate function.
 #[derive(Clone)]
 pub struct Total(Arc<AggregateFunctionExpr>);
 
-/// What it knows of the rows of groups.
+/// Its accumulated state per group.
 pub struct Accumulator(Box<dyn GroupsAccumulator>);
 
 impl Total {
-    /// The function of an argument of this type, which may be null or not. `distinct`: equal values count once.
+    /// Creates the function for an argument of this type, nullable or not. `distinct`: equal values count once.
     pub fn new(function: AggregateFunction, argument: &DataType, nullable: bool, distinct: bool) -> Result<Total> {
         let schema = Arc::new(Schema::new(vec![Field::new("argument", argument.clone(), nullable)]));
         let builder = AggregateExprBuilder::new(udaf(function), vec![Arc::new(Column::new("argument", 0))])
@@ -30,24 +30,24 @@ impl Total {
         builder.build().map(Arc::new).map(Total).map_err(failed)
     }
 
-    /// The types of the columns of partial results.
+    /// Returns the types of the columns of partial results.
     pub fn states(&self) -> Result<Vec<DataType>> {
         let states = self.0.state_fields().map_err(failed)?;
         Ok(states.iter().map(|state| state.data_type().clone()).collect())
     }
 
-    /// The type of results.
+    /// Returns the type of results.
     pub fn output(&self) -> DataType {
         self.0.field().data_type().clone()
     }
 
-    /// The result of no rows, in one row.
-    pub fn of_nothing(&self) -> Result<ArrayRef> {
+    /// Returns the result of no rows, as one row.
+    pub fn empty_result(&self) -> Result<ArrayRef> {
         let value = || self.0.create_accumulator()?.evaluate()?.to_array_of_size(1);
         value().map_err(failed)
     }
 
-    /// Knows of no rows yet.
+    /// Creates an empty accumulator.
     pub fn accumulator(&self) -> Result<Accumulator> {
         if self.0.groups_accumulator_supported() {
             return self.0.create_groups_accumulator().map(Accumulator).map_err(failed);
@@ -58,7 +58,7 @@ impl Total {
 }
 
 impl Accumulator {
-    /// Takes values in: of each its group, and whether it is taken (`None`: all are), of so many groups.
+    /// Adds values: `groups` has the group of each value. Without a filter all values are taken. `count` is the number of groups.
     pub fn update(
         &mut self,
         values: ArrayRef,
@@ -69,17 +69,17 @@ impl Accumulator {
         self.0.update_batch(&[values], groups, taken, count).map_err(failed)
     }
 
-    /// Takes partial results in.
+    /// Merges partial results.
     pub fn merge(&mut self, states: &[ArrayRef], groups: &[usize], count: usize) -> Result<()> {
         self.0.merge_batch(states, groups, count).map_err(failed)
     }
 
-    /// The partial results of all groups.
+    /// Returns the partial results of all groups.
     pub fn states(&mut self) -> Result<Vec<ArrayRef>> {
         self.0.state(EmitTo::All).map_err(failed)
     }
 
-    /// The results of all groups.
+    /// Returns the results of all groups.
     pub fn results(&mut self) -> Result<ArrayRef> {
         self.0.evaluate(EmitTo::All).map_err(failed)
     }

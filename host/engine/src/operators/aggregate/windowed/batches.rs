@@ -26,22 +26,22 @@ use std::sync::Arc;
 pub struct BatchWindowWork {
     name: String,
     windows: BatchWindows,
-    /// While all of them are in memory and may leave it.
+    /// Memory budget; present while all windows are in memory and may be spilled.
     budget: Option<StageBudget>,
     results: WindowOutput,
     partial: SchemaRef,
     keys: usize,
-    /// What keys with running totals must fulfil to stay.
+    /// Condition that keys with running totals must satisfy to stay.
     filter: Option<Expression>,
     checkpoint: Option<TableCheckpoint>,
     held: StateSize,
     ends: WindowEnds,
-    /// The batch before.
+    /// The previous batch.
     last: (BatchId, BatchTime),
 }
 
 impl BatchWindowWork {
-    /// Goes on as the checkpoint that is loaded has it.
+    /// Creates the stage, resuming from the loaded checkpoint.
     pub fn new(
         stage: &StageNode,
         size_us: i64,
@@ -51,7 +51,7 @@ impl BatchWindowWork {
         let mut results = WindowOutput::new(stage, build)?;
         let inverse = stage.has_inverse();
         let keys: Vec<Arc<Field>> =
-            stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
+            stage.key.iter().filter_map(|position| stage.input.fields().get(*position)).cloned().collect();
         let mut table = Panes::table_of(&keys, results.functions.accumulators()?)?;
         if build.budget.is_some() {
             table = build.spilling(&stage.name, table.ordered_by(keys.len()))?;
@@ -63,9 +63,9 @@ impl BatchWindowWork {
         if checkpoint.is_some()
             && let Some((origin_us, next_us)) = ends.origin_us().zip(ends.next_us())
         {
-            // Sums are made of what was there, in the batch after the one that the checkpoint holds.
-            let functions = &mut results.functions.within(BatchContext::new(last.0, last.1).call());
-            windows.remade(functions, origin_us, next_us).map_err(in_checkpoint(&stage.name))?;
+            // Sums are rebuilt from the restored rows, in the batch after the checkpoint's.
+            let functions = &mut results.functions.for_batch(BatchContext::new(last.0, last.1).call());
+            windows.rebuild(functions, origin_us, next_us).map_err(in_checkpoint(&stage.name))?;
         }
         Ok(BatchWindowWork {
             name: stage.name.clone(),
@@ -88,14 +88,14 @@ impl BatchWindowWork {
             && let Some((origin_us, next_us)) = self.ends.origin_us().zip(self.ends.next_us())
         {
             let last = BatchContext::new(last.0, last.1).call();
-            self.windows.remade(&mut self.results.functions.within(last), origin_us, next_us)?;
+            self.windows.rebuild(&mut self.results.functions.for_batch(last), origin_us, next_us)?;
         }
         let rows = gather(parts, &self.partial, self.keys)?;
         let batch = self.ends.batch(context)?;
-        self.windows.batch(&mut self.results.functions.within(context.call()), batch, rows)
+        self.windows.batch(&mut self.results.functions.for_batch(context.call()), batch, rows)
     }
 
-    /// Tells how much there is. Where that is too much, rows leave memory.
+    /// Reports the memory in use. Above the budget, rows are spilled.
     fn settle(&mut self) -> Result<()> {
         let Some(bytes) = self.windows.bytes_in_memory() else { return self.windows.table().settle(&mut self.held) };
         if let Some(budget) = self.budget.as_ref().filter(|budget| budget.is_exceeded(bytes)) {
@@ -105,18 +105,18 @@ impl BatchWindowWork {
         }
         let kept = if self.budget.is_some() { 0 } else { bytes };
         let table = self.windows.table();
-        self.held.set_of_which(table.len() as u64, bytes, kept);
+        self.held.set_partly_kept(table.len() as u64, bytes, kept);
         self.held.spread(|| table.spread());
         Ok(())
     }
 
-    /// Puts out a window, which comes in pieces.
-    fn put_out(&mut self, context: BatchContext, window: &[Window], output: &mut Output) -> Result<()> {
+    /// Emits a window, given in pieces.
+    fn emit(&mut self, context: BatchContext, window: &[Window], output: &mut Output) -> Result<()> {
         if window.iter().all(|piece| piece.ids.is_empty()) {
-            // Without a key there is a row also of nothing; it belongs to worker 0.
+            // Without a key there is a row even for no input. It belongs to worker 0.
             if !self.results.has_key
                 && self.results.index == 0
-                && let Some(nothing) = self.results.functions.of_nothing()?
+                && let Some(nothing) = self.results.functions.empty_result()?
             {
                 self.results.metrics.add_rows(1);
                 output.push(context, PartOrder::at(0), nothing);
@@ -134,7 +134,7 @@ impl BatchWindowWork {
                     row < stays.len() && !(stays.is_valid(row) && stays.value(row))
                 };
                 let leaving = (0..piece.ids.len() as u32).filter(leaves).collect();
-                self.windows.forget_empty(piece, leaving)?;
+                self.windows.remove_empty(piece, leaving)?;
                 first += piece.ids.len();
             }
         }
@@ -147,7 +147,7 @@ impl BatchWindowWork {
 impl BatchWork for BatchWindowWork {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         let window = self.window(context, parts).and_then(|window| match window {
-            Some(window) => self.put_out(context, &window, output),
+            Some(window) => self.emit(context, &window, output),
             None => Ok(()),
         });
         window

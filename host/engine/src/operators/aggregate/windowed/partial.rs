@@ -1,4 +1,4 @@
-//! What happens to rows before they reach the worker that owns their key: late ones leave, the others are aggregated.
+//! Processing of rows before the exchange by key: late rows are removed, the others are aggregated.
 
 use super::functions;
 use crate::event_time::node::EventTimeNode;
@@ -9,24 +9,24 @@ use crate::operators::event_time;
 use crate::operators::event_time::take_times;
 use crate::operators::late::LateRows;
 use crate::operators::plugin::current::CurrentPlugin;
-use crate::operators::plugin::run::WholeRows;
+use crate::operators::plugin::run::ReadableRows;
 use crate::operators::stage::{Operator, StageNode};
-use crate::operators::window::state::rows::{SlicePlace, Slices};
+use crate::operators::window::state::rows::{RowSlice, Slices};
 use crate::state::StateTable;
-use crate::timely_ext::{BatchWork, Output, Parts, ProgressStream, each_batch_in_time, each_part};
+use crate::timely_ext::{BatchWork, Output, Parts, ProgressStream, each_batch_with_event_time, each_part};
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::kernels::numeric::neg;
 use arrow::compute::{concat_batches, filter_record_batch};
 use millstream_base::batch::keys::{KeyHash, Keys};
 use millstream_base::batch::op::Op;
 use millstream_base::batch::part::Part;
-use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_metrics::Counts;
 
 /// Processing time: partial results of each part, and rejected rows.
-pub fn of_batches<'s>(
+pub fn batch_partials<'s>(
     stage: &StageNode,
     parts: Parts<'s>,
     build: &BuildContext<'s, '_>,
@@ -34,9 +34,9 @@ pub fn of_batches<'s>(
     let mut front = PartialStage::new(stage, build)?;
     let name = format!("{} partial", stage.name);
     Ok(each_part(parts, &name, build.failure.clone(), move |context, part, output| {
-        let rows = front.whole(context, &part, output)?;
+        let rows = front.readable(context, &part, output)?;
         let Some(op) = front.op else { return front.add(context, &rows, &part, output) };
-        let (added, deleted) = front.by_op(context, op, &rows, &part, output)?;
+        let (added, deleted) = front.split_by_op(context, op, &rows, &part, output)?;
         front.add(context, &added, &part, output)?;
         if deleted.num_rows() > 0 {
             let partial = front.functions.partial(context.call(), &deleted)?;
@@ -46,9 +46,8 @@ pub fn of_batches<'s>(
     }))
 }
 
-/// Event time: partial results by slice, and rejected and late rows. It waits for a batch to be complete, because only then
-/// is it known which of its rows are late.
-pub fn of_times<'s>(
+/// Event time: partial results by slice, and rejected and late rows. It waits until a batch is complete, because only then the late rows are known.
+pub fn time_partials<'s>(
     stage: &StageNode,
     node: &EventTimeNode,
     slices: Slices,
@@ -56,25 +55,25 @@ pub fn of_times<'s>(
     progress: ProgressStream<'s>,
     build: &BuildContext<'s, '_>,
 ) -> Result<(Parts<'s>, Parts<'s>)> {
-    let late = LateRows::of(stage, &build.metrics.of(&stage.name));
+    let late = LateRows::new(stage, &build.metrics.of(&stage.name));
     let work = TimedFront { front: PartialStage::new(stage, build)?, slices, late };
     let (name, index) = (format!("{} partial", stage.name), build.index as u64);
     let (ticks, failure) = (build.ticks.clone(), build.failure.clone());
-    // The stage's other operator has a clock that shows the same, and saves it for both.
+    // The stage's other operator has an identical clock, and saves it for both.
     let time = Some((progress, event_time::clock(stage, node, build)?));
-    let (rows, refused, _) = each_batch_in_time(parts, time, ticks, &name, failure, move |_| index, work);
-    Ok((rows, refused))
+    let (rows, rejections, _) = each_batch_with_event_time(parts, time, ticks, &name, failure, move |_| index, work);
+    Ok((rows, rejections))
 }
 
 struct PartialStage {
     stage: StageNode,
     functions: Functions,
-    /// The column that says what a row does.
+    /// The column with each row's operation.
     op: Option<usize>,
     current: CurrentPlugin,
     metrics: Counts,
-    /// Where a plugin aggregates: rejects the rows that it cannot read.
-    whole: Option<WholeRows>,
+    /// For a plugin: rejects the rows that it cannot read.
+    readable: Option<ReadableRows>,
     keys: usize,
     peers: usize,
 }
@@ -82,8 +81,8 @@ struct PartialStage {
 impl PartialStage {
     fn new(stage: &StageNode, build: &BuildContext<'_, '_>) -> Result<PartialStage> {
         let metrics = build.metrics.of(&stage.name);
-        let whole = match &stage.operator {
-            Operator::Reduce(node) => Some(WholeRows::to_lift(stage, node, build)),
+        let readable = match &stage.operator {
+            Operator::Reduce(node) => Some(ReadableRows::to_lift(stage, node, build)),
             _ => None,
         };
         let op = match &stage.operator {
@@ -94,26 +93,26 @@ impl PartialStage {
             stage: stage.clone(),
             functions: functions(stage, &metrics)?,
             op,
-            current: CurrentPlugin::of(stage, build.versions),
+            current: CurrentPlugin::new(stage, build.versions),
             metrics,
-            whole,
+            readable,
             keys: stage.key.len(),
             peers: build.peers,
         })
     }
 
-    /// The rows that the functions can read.
-    fn whole(&mut self, context: BatchContext, part: &Part, output: &mut Output) -> Result<RecordBatch> {
+    /// Returns the rows that the functions can read.
+    fn readable(&mut self, context: BatchContext, part: &Part, output: &mut Output) -> Result<RecordBatch> {
         if let Some(stage) = self.current.renewed() {
             self.functions = functions(&stage, &self.metrics)?;
         }
-        match &mut self.whole {
-            Some(whole) => whole.of(context, part, output),
+        match &mut self.readable {
+            Some(readable) => readable.select(context, part, output),
             None => Ok(part.rows.clone()),
         }
     }
 
-    /// Aggregates rows and sends what they make.
+    /// Aggregates rows and sends the partial results.
     fn add(&mut self, context: BatchContext, rows: &RecordBatch, part: &Part, output: &mut Output) -> Result<()> {
         if rows.num_rows() == 0 {
             return Ok(());
@@ -122,8 +121,8 @@ impl PartialStage {
         self.send(partial, part, output)
     }
 
-    /// The rows that count and those that count no more; others are rejected.
-    fn by_op(
+    /// Splits rows into inserted and deleted ones; others are rejected.
+    fn split_by_op(
         &self,
         context: BatchContext,
         op: usize,
@@ -131,18 +130,18 @@ impl PartialStage {
         part: &Part,
         output: &mut Output,
     ) -> Result<(RecordBatch, RecordBatch)> {
-        let words = rows.column(op).as_string_opt::<i32>();
-        let ops: Vec<_> = (0..rows.num_rows()).map(|row| Op::of_row(words, row)).collect();
-        let refused: Vec<RefusedRow> = (0..)
+        let op_names = rows.column(op).as_string_opt::<i32>();
+        let ops: Vec<_> = (0..rows.num_rows()).map(|row| Op::of_row(op_names, row)).collect();
+        let rejections: Vec<RejectedRow> = (0..)
             .zip(&ops)
             .filter_map(|(row, op)| match op {
                 Ok(Op::Write | Op::Delete) => None,
-                Ok(Op::Truncate) => Some(RefusedRow::new(row, "its `op` is `truncate`, which totals cannot follow")),
-                Err(why) => Some(RefusedRow::new(row, why.clone())),
+                Ok(Op::Truncate) => Some(RejectedRow::new(row, "its `op` is `truncate`, which totals cannot follow")),
+                Err(why) => Some(RejectedRow::new(row, why.clone())),
             })
             .collect();
         let name = self.stage.inputs.first().map_or("", |input| input.name.as_str());
-        let rejected = self.stage.rejected.rows(context.id, name, rows, &refused)?;
+        let rejected = self.stage.rejected.rows(context.id, name, rows, &rejections)?;
         self.metrics.add_rejected(rejected.num_rows());
         output.reject(context, part.order.clone(), rejected);
         let of = |wanted: Op| {
@@ -152,7 +151,7 @@ impl PartialStage {
         Ok((of(Op::Write)?, of(Op::Delete)?))
     }
 
-    /// Sends partial results to the workers that own their keys; without a key, to the first.
+    /// Sends partial results to the workers that own their keys; without a key, to the first worker.
     fn send(&self, partial: RecordBatch, part: &Part, output: &mut Output) -> Result<()> {
         let split = if self.peers == 1 || self.keys == 0 {
             vec![(0, partial)]
@@ -169,10 +168,10 @@ impl PartialStage {
     }
 }
 
-/// Partial results that take out what these would add: counts and sums.
+/// Negates partial results of counts and sums, so that adding them subtracts.
 fn negated(partial: &RecordBatch, keys: usize) -> Result<RecordBatch> {
     let columns = partial.columns().iter().enumerate();
-    let columns = columns.map(|(place, column)| if place < keys { Ok(column.clone()) } else { neg(column) });
+    let columns = columns.map(|(position, column)| if position < keys { Ok(column.clone()) } else { neg(column) });
     let columns = columns.collect::<std::result::Result<Vec<_>, _>>().map_err(Error::arrow)?;
     RecordBatch::try_new(partial.schema(), columns).map_err(Error::arrow)
 }
@@ -195,8 +194,8 @@ impl BatchWork for TimedFront {
 
 impl TimedFront {
     fn part(&mut self, context: BatchContext, part: Part, output: &mut Output) -> Result<()> {
-        let rows = self.front.whole(context, &part, output)?;
-        let (slices, rows) = self.on_time(context, &Part { rows, ..part.clone() }, output)?;
+        let rows = self.front.readable(context, &part, output)?;
+        let (slices, rows) = self.drop_late(context, &Part { rows, ..part.clone() }, output)?;
         self.aggregate(context, &slices, &rows, &part, output)
     }
 
@@ -222,25 +221,25 @@ impl TimedFront {
         self.front.send(partial, part, output)
     }
 
-    /// Takes the time off the rows, and late rows out of them; those between windows go silently, as they were never to be
-    /// in one. Returns the slice of each row left, and the rows.
-    fn on_time(&self, context: BatchContext, part: &Part, output: &mut Output) -> Result<(Vec<i64>, RecordBatch)> {
+    /// Removes the time column and the late rows. Rows between windows are dropped without a report, as no window includes them. Returns the slice of
+    /// each remaining row, and the rows.
+    fn drop_late(&self, context: BatchContext, part: &Part, output: &mut Output) -> Result<(Vec<i64>, RecordBatch)> {
         let (rows, times) = take_times(part)?;
-        let mut placer = self.slices.placer(context.watermark.before);
-        let places: Vec<SlicePlace> = times.values().iter().map(|time| placer.place(*time)).collect();
-        let slice = |place: &SlicePlace| if let SlicePlace::Slice(slice) = place { Some(*slice) } else { None };
-        let slices: Vec<i64> = places.iter().filter_map(slice).collect();
+        let mut assigner = self.slices.assigner(context.watermark.before);
+        let row_slices: Vec<RowSlice> = times.values().iter().map(|time| assigner.slice_of(*time)).collect();
+        let slice = |row_slice: &RowSlice| if let RowSlice::Slice(slice) = row_slice { Some(*slice) } else { None };
+        let slices: Vec<i64> = row_slices.iter().filter_map(slice).collect();
         if slices.len() == rows.num_rows() {
             return Ok((slices, rows));
         }
-        let only = |wanted: &dyn Fn(&SlicePlace) -> bool| {
-            let mask: BooleanArray = places.iter().map(|place| Some(wanted(place))).collect();
+        let only = |wanted: &dyn Fn(&RowSlice) -> bool| {
+            let mask: BooleanArray = row_slices.iter().map(|row_slice| Some(wanted(row_slice))).collect();
             filter_record_batch(&rows, &mask).map_err(Error::arrow)
         };
-        let late = only(&|place| *place == SlicePlace::Late)?;
+        let late = only(&|row_slice| *row_slice == RowSlice::Late)?;
         if late.num_rows() > 0 {
             self.late.push(context, part, late, output)?;
         }
-        Ok((slices, only(&|place| slice(place).is_some())?))
+        Ok((slices, only(&|row_slice| slice(row_slice).is_some())?))
     }
 }

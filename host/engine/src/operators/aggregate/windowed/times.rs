@@ -23,20 +23,20 @@ use std::sync::Arc;
 pub struct TimeWindowWork {
     name: String,
     windows: TimeWindows,
-    /// While all of them are in memory and may leave it.
+    /// Memory budget; present while all windows are in memory and may be spilled.
     budget: Option<StageBudget>,
     slices: Slices,
     update: bool,
     results: WindowOutput,
     partial: SchemaRef,
-    /// Key columns and the pane.
+    /// Number of key columns, including the pane.
     keys: usize,
     checkpoint: Option<TableCheckpoint>,
     held: StateSize,
 }
 
 impl TimeWindowWork {
-    /// Goes on as the checkpoint that is loaded has it.
+    /// Creates the stage, resuming from the loaded checkpoint.
     pub fn new(
         stage: &StageNode,
         slices: Slices,
@@ -45,7 +45,7 @@ impl TimeWindowWork {
     ) -> Result<TimeWindowWork> {
         let results = WindowOutput::new(stage, build)?;
         let keys: Vec<Arc<Field>> =
-            stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
+            stage.key.iter().filter_map(|index| stage.input.fields().get(*index)).cloned().collect();
         let mut table = Panes::table_of(&keys, results.functions.accumulators()?)?;
         if build.budget.is_some() {
             table = build.spilling(&stage.name, table.ordered_by(keys.len()))?;
@@ -72,13 +72,13 @@ impl TimeWindowWork {
         }
         let rows = gather(parts, &self.partial, self.keys)?;
         let (before, now) = (context.watermark.before, context.watermark.now);
-        let functions = &mut self.results.functions.within(context.call());
+        let functions = &mut self.results.functions.for_batch(context.call());
         let windows = self.windows.batch(functions, before, now, rows)?;
         self.settle()?;
-        self.results.put_out(context, &windows, output)
+        self.results.emit(context, &windows, output)
     }
 
-    /// Tells how much there is. Where that is too much, rows leave memory.
+    /// Reports the memory in use. Above the budget, rows are spilled.
     fn settle(&mut self) -> Result<()> {
         let Some(budget) = &self.budget else { return self.windows.table().settle(&mut self.held) };
         let bytes = self.windows.bytes_in_memory().unwrap_or_default();
@@ -88,7 +88,7 @@ impl TimeWindowWork {
             return self.windows.table().settle(&mut self.held);
         }
         let table = self.windows.table();
-        self.held.set_of_which(table.len() as u64, bytes, 0);
+        self.held.set_partly_kept(table.len() as u64, bytes, 0);
         self.held.spread(|| table.spread());
         Ok(())
     }
@@ -102,7 +102,7 @@ impl BatchWork for TimeWindowWork {
 
     fn hold(&mut self, watermark: Watermark, seen_us: Option<i64>) -> Hold {
         let hold = self.slices.hold(watermark.now);
-        // Refined results are made of all that came.
+        // Refined results include all rows received.
         if self.update { Hold { until_us: seen_us, ..hold } } else { hold }
     }
 

@@ -24,17 +24,17 @@ pub struct TotalsWork {
     partial: SchemaRef,
     keys: usize,
     checkpoint: Option<TableCheckpoint>,
-    /// The columns of totals that are put out as they change.
+    /// The columns of changed totals.
     changes: Option<SchemaRef>,
     held: StateSize,
 }
 
 impl TotalsWork {
-    /// Goes on as the checkpoint that is loaded has it.
+    /// Creates the stage, resuming from the loaded checkpoint.
     pub fn new(stage: &StageNode, build: &BuildContext<'_, '_>) -> Result<TotalsWork> {
         let results = WindowOutput::new(stage, build)?;
         let keys: Vec<Arc<Field>> =
-            stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
+            stage.key.iter().filter_map(|position| stage.input.fields().get(*position)).cloned().collect();
         let table = StateTable::new(keys.clone(), results.functions.accumulators()?, None).map_err(Error::arrow)?;
         let mut table = build.spilling(&stage.name, table)?;
         let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
@@ -57,14 +57,14 @@ impl TotalsWork {
     }
 
     fn work(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
-        // Totals are all in the table, whichever version of a plugin made them.
+        // All totals are in the table, whichever version of a plugin computed them.
         self.results.renew()?;
         let Some(rows) = gather(parts, &self.partial, self.keys)?.filter(|rows| rows.rows > 0) else { return Ok(()) };
         let before = match &self.changes {
             Some(schema) => Some((schema.clone(), self.results.rows(context, &[self.totals.before(&rows)?])?)),
             None => None,
         };
-        let totals = self.totals.batch(&mut self.results.functions.within(context.call()), &rows)?;
+        let totals = self.totals.batch(&mut self.results.functions.for_batch(context.call()), &rows)?;
         let rows = self.results.rows(context, std::slice::from_ref(&totals))?;
         if let Some((schema, before)) = before {
             let count = changed::push(context, (&before, &rows), &schema, self.results.index as u64, output)?;

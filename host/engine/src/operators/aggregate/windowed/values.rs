@@ -1,4 +1,4 @@
-//! Running totals of rows that are deleted again, where values have to be kept for that: rows go to the worker that owns their key.
+//! Running totals of changelog rows, with stored values; rows go to the worker that owns their key.
 
 use super::changed;
 use crate::checkpoint::changes::TableChanges;
@@ -13,7 +13,7 @@ use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state};
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::part::Part;
-use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, PartOrder};
@@ -28,14 +28,14 @@ pub fn build<'s>(stage: &StageNode, parts: Parts<'s>, build: &BuildContext<'s, '
     let (ticks, failure) = (build.ticks.clone(), build.failure.clone());
     let route = move |part: &Part| if keyed { part.to } else { 0 };
     let (rows, rejected, changes) = each_batch_with_state(moved, ticks, &stage.name, failure, route, work);
-    Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
+    Ok(StageStreams { changes: vec![changes], ..StageStreams::new(rows, rejected) })
 }
 
 /// The stage on one worker.
 struct ValuesWork {
     stage: StageNode,
     op: Option<usize>,
-    /// The columns of totals that are put out as they change.
+    /// The columns of changed totals.
     changes: Option<SchemaRef>,
     totals: Tally,
     checkpoints: Vec<Option<TableCheckpoint>>,
@@ -74,21 +74,23 @@ impl BatchWork for ValuesWork {
         if all.num_rows() == 0 {
             return Ok(());
         }
-        let told = self.totals.batch(context, &all, self.op);
-        let told = told.map_err(|error| error.within(format!("stage `{}`: batch {}", self.stage.name, context.id)))?;
-        let refused: Vec<RefusedRow> = told.refused.into_iter().map(|(row, why)| RefusedRow::new(row, why)).collect();
+        let tallied = self.totals.batch(context, &all, self.op);
+        let tallied =
+            tallied.map_err(|error| error.within(format!("stage `{}`: batch {}", self.stage.name, context.id)))?;
+        let rejections: Vec<RejectedRow> =
+            tallied.rejected.into_iter().map(|(row, why)| RejectedRow::new(row, why)).collect();
         let name = self.stage.inputs.first().map_or("", |input| input.name.as_str());
-        let rejected = self.stage.rejected.rows(context.id, name, &all, &refused)?;
+        let rejected = self.stage.rejected.rows(context.id, name, &all, &rejections)?;
         self.metrics.add_rejected(rejected.num_rows());
         output.reject(context, PartOrder::at(self.worker), rejected);
         self.held.set(self.totals.row_count() as u64, self.totals.bytes());
-        if let (Some(before), Some(schema)) = (&told.before, &self.changes) {
-            let count = changed::push(context, (before, &told.rows), schema, self.worker, output)?;
+        if let (Some(before), Some(schema)) = (&tallied.before, &self.changes) {
+            let count = changed::push(context, (before, &tallied.rows), schema, self.worker, output)?;
             self.metrics.add_rows(count);
             return Ok(());
         }
-        self.metrics.add_rows(told.rows.num_rows());
-        output.push(context, PartOrder::at(self.worker), told.rows);
+        self.metrics.add_rows(tallied.rows.num_rows());
+        output.push(context, PartOrder::at(self.worker), tallied.rows);
         Ok(())
     }
 

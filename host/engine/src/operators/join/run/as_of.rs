@@ -1,7 +1,7 @@
-//! As-of joins in the graph: each row beside the latest row that the other input has at its time.
+//! As-of joins in the graph: each row with the latest row of the other input at its time.
 
-use super::by_side;
-use super::on_time::OnTime;
+use super::late_rows::LateSplitter;
+use super::split_by_side;
 use crate::checkpoint::changes::TableChanges;
 use crate::operators::context::BuildContext;
 use crate::operators::join::check::right_table;
@@ -19,18 +19,18 @@ use millstream_metrics::{Counts, StateSize};
 
 /// An as-of join on one worker.
 pub struct AsOfWork {
-    on_time: OnTime,
+    late_splitter: LateSplitter,
     state: AsOfJoin,
     checkpoints: Vec<Option<TableCheckpoint>>,
     held: StateSize,
-    /// Whether rows of the last batch were late.
-    put_out_late: bool,
+    /// Whether the last batch had late rows.
+    emitted_late: bool,
 }
 
 impl AsOfWork {
-    /// Goes on as the checkpoint that is loaded has it.
+    /// Creates the join, resuming from the loaded checkpoint.
     pub fn new(stage: &StageNode, node: &JoinNode, metrics: Counts, build: &BuildContext<'_, '_>) -> Result<AsOfWork> {
-        let as_of = node.as_of.clone().ok_or_else(|| Error::bug("an as-of join that is none"))?;
+        let as_of = node.as_of.clone().ok_or_else(|| Error::bug("a join that is not an as-of join"))?;
         let mut state = AsOfJoin::new(as_of)?;
         if build.budget.is_some() {
             state = state.spilling(|table| build.spilling(&stage.name, table))?;
@@ -40,32 +40,32 @@ impl AsOfWork {
         let checkpoints = tables.map(|(name, table)| build.restore(&stage.name, name, table)).collect::<Result<_>>()?;
         state.restored()?;
         let held = metrics.held(&stage.name);
-        let on_time = OnTime::new(stage, node, build.index, metrics);
-        Ok(AsOfWork { on_time, state, checkpoints, held, put_out_late: false })
+        let late_splitter = LateSplitter::new(stage, node, build.index, metrics);
+        Ok(AsOfWork { late_splitter, state, checkpoints, held, emitted_late: false })
     }
 }
 
 impl BatchWork for AsOfWork {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
-        let [first, second] = by_side(parts);
-        let first = self.on_time.rows(context, Side::First, first, output)?;
-        let second = self.on_time.rows(context, Side::Second, second, output)?;
-        self.put_out_late = !output.rejected.is_empty();
+        let [first, second] = split_by_side(parts);
+        let first = self.late_splitter.rows(context, Side::First, first, output)?;
+        let second = self.late_splitter.rows(context, Side::Second, second, output)?;
+        self.emitted_late = !output.rejected.is_empty();
         let rows = self.state.batch([first, second], context.watermark);
-        let stage = &self.on_time.stage.name;
+        let stage = &self.late_splitter.stage.name;
         let rows = rows.map_err(|error| error.within(format!("stage `{stage}`: batch {}", context.id)))?;
         self.state.settle()?;
-        self.held.set_of_which(self.state.row_count() as u64, self.state.bytes(), self.state.kept_bytes());
+        self.held.set_partly_kept(self.state.row_count() as u64, self.state.bytes(), self.state.kept_bytes());
         for (number, rows) in (0u64..).zip(rows) {
-            self.on_time.metrics.add_rows(rows.num_rows());
-            output.push(context, PartOrder::at(self.on_time.worker).then(number), rows);
+            self.late_splitter.metrics.add_rows(rows.num_rows());
+            output.push(context, PartOrder::at(self.late_splitter.worker).then(number), rows);
         }
         Ok(())
     }
 
     fn hold(&mut self, watermark: Watermark, seen_us: Option<i64>) -> Hold {
         let from_us = watermark.now.map(|now| self.state.earliest().map_or(now, |time| time.min(now)));
-        let late_us = seen_us.filter(|_| self.put_out_late);
+        let late_us = seen_us.filter(|_| self.emitted_late);
         Hold { from_us, until_us: self.state.newest().max(late_us) }
     }
 

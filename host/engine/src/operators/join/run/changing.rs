@@ -1,7 +1,7 @@
-//! Joins of two tables that change: what comes out is told as rows that are deleted and inserted. Those of a batch that go stand
-//! before all that come, of all workers, so whoever keeps rows by a key of their own sees a row that moved last where it is now.
+//! Joins of two changing tables; the output is deleted and inserted rows. Deletions of a batch precede all insertions, of all workers. So a consumer
+//! that keeps rows by its own key sees the current version of a moved row last.
 
-use super::{as_they_came, by_side};
+use super::{original_columns, split_by_side};
 use crate::checkpoint::changes::TableChanges;
 use crate::operators::context::{BuildContext, StageStreams};
 use crate::operators::join::check::right_table;
@@ -15,14 +15,14 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::compute::concat_batches;
 use millstream_base::batch::op::{DELETE, INSERT};
 use millstream_base::batch::part::Part;
-use millstream_base::batch::rejected::RefusedRow;
+use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, PartOrder};
 use millstream_metrics::{Counts, StateSize};
 use std::sync::Arc;
 
-/// Builds the stage, of rows that are with the owners of their keys.
+/// Builds the stage, for rows on the owners of their keys.
 pub fn build<'s>(
     stage: &StageNode,
     node: &JoinNode,
@@ -34,7 +34,7 @@ pub fn build<'s>(
     let (ticks, failure) = (build.ticks.clone(), build.failure.clone());
     let (rows, rejected, changes) =
         each_batch_with_state(split, ticks, &stage.name, failure, |part: &Part| part.to, work);
-    Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
+    Ok(StageStreams { changes: vec![changes], ..StageStreams::new(rows, rejected) })
 }
 
 /// The stage on one worker.
@@ -77,19 +77,20 @@ impl ChangingWork {
         })
     }
 
-    /// The rows of a side in one piece.
-    fn together(&self, side: Side, parts: Vec<Part>) -> Result<RecordBatch> {
-        let columns = &self.node.columns[side.place()];
+    /// Concatenates the rows of a side.
+    fn concat(&self, side: Side, parts: Vec<Part>) -> Result<RecordBatch> {
+        let columns = &self.node.columns[side.index()];
         concat_batches(columns, parts.iter().map(|part| &part.rows)).map_err(Error::arrow)
     }
 
-    /// Puts out rows with what they do behind them.
+    /// Emits rows with their operation as the last column.
     fn push(&self, context: BatchContext, rows: Vec<RecordBatch>, inserted: bool, output: &mut Output) -> Result<()> {
-        let word = if inserted { INSERT } else { DELETE };
+        let op_name = if inserted { INSERT } else { DELETE };
         let order = PartOrder::at(u64::from(inserted)).then(self.worker);
         for (number, rows) in (0u64..).zip(rows) {
-            let words: ArrayRef = Arc::new(StringArray::from_iter_values(std::iter::repeat_n(word, rows.num_rows())));
-            let columns = rows.columns().iter().cloned().chain([words]).collect();
+            let op_names: ArrayRef =
+                Arc::new(StringArray::from_iter_values(std::iter::repeat_n(op_name, rows.num_rows())));
+            let columns = rows.columns().iter().cloned().chain([op_names]).collect();
             let rows = RecordBatch::try_new(self.changing.output.clone(), columns).map_err(Error::arrow)?;
             self.metrics.add_rows(rows.num_rows());
             output.push(context, order.clone().then(number), rows);
@@ -100,26 +101,27 @@ impl ChangingWork {
 
 impl BatchWork for ChangingWork {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
-        let [first, second] = by_side(parts);
-        let rows = [self.together(Side::First, first)?, self.together(Side::Second, second)?];
-        let told = self.state.batch(context.time, [&rows[0], &rows[1]], self.changing.ops);
-        let told = told.map_err(|error| error.within(format!("stage `{}`: batch {}", self.stage.name, context.id)))?;
+        let [first, second] = split_by_side(parts);
+        let rows = [self.concat(Side::First, first)?, self.concat(Side::Second, second)?];
+        let joined = self.state.batch(context.time, [&rows[0], &rows[1]], self.changing.ops);
+        let joined =
+            joined.map_err(|error| error.within(format!("stage `{}`: batch {}", self.stage.name, context.id)))?;
         for side in Side::BOTH {
-            let refused = &told.refused[side.place()];
-            if refused.is_empty() {
+            let rejections = &joined.rejected[side.index()];
+            if rejections.is_empty() {
                 continue;
             }
-            let refused: Vec<RefusedRow> =
-                refused.iter().map(|(row, why)| RefusedRow::new(*row, why.clone())).collect();
-            let (input, rows) = as_they_came(&self.stage, &self.node, side, &rows[side.place()])?;
-            let rejected = self.stage.rejected.rows(context.id, input, &rows, &refused)?;
+            let rejections: Vec<RejectedRow> =
+                rejections.iter().map(|(row, why)| RejectedRow::new(*row, why.clone())).collect();
+            let (input, rows) = original_columns(&self.stage, &self.node, side, &rows[side.index()])?;
+            let rejected = self.stage.rejected.rows(context.id, input, &rows, &rejections)?;
             self.metrics.add_rejected(rejected.num_rows());
             output.reject(context, PartOrder::at(side as u64).then(self.worker), rejected);
         }
         self.state.settle()?;
-        self.held.set_of_which(self.state.row_count() as u64, self.state.bytes(), self.state.kept_bytes());
-        self.push(context, told.deleted, false, output)?;
-        self.push(context, told.inserted, true, output)
+        self.held.set_partly_kept(self.state.row_count() as u64, self.state.bytes(), self.state.kept_bytes());
+        self.push(context, joined.deleted, false, output)?;
+        self.push(context, joined.inserted, true, output)
     }
 
     fn tables(&mut self) -> Vec<&mut StateTable> {
@@ -129,7 +131,7 @@ impl BatchWork for ChangingWork {
     fn barrier(&mut self, after: BatchId) -> Result<Vec<TableChanges>> {
         let mut changes = Vec::new();
         for (side, checkpoint) in Side::BOTH.into_iter().zip(&mut self.checkpoints) {
-            changes.extend(table_checkpoint::changes(checkpoint, after, &mut self.state.tables()[side.place()])?);
+            changes.extend(table_checkpoint::changes(checkpoint, after, &mut self.state.tables()[side.index()])?);
         }
         Ok(changes)
     }

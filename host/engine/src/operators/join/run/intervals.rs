@@ -1,8 +1,7 @@
-//! An interval join on one worker, with what checkpoints hold of it. Where the job says how much memory its state may take, and rows take
-//! more, they leave memory.
+//! An interval join on one worker, with its checkpoint state. If the job limits the memory of its state, rows above the limit are spilled.
 
-use super::by_side;
-use super::on_time::OnTime;
+use super::late_rows::LateSplitter;
+use super::split_by_side;
 use crate::checkpoint::changes::TableChanges;
 use crate::limits::STATE_SLICE_MAX;
 use crate::operators::context::{BuildContext, in_checkpoint};
@@ -23,26 +22,26 @@ use millstream_metrics::{Counts, StateSize};
 
 /// See the module.
 pub struct Intervals {
-    on_time: OnTime,
+    late_splitter: LateSplitter,
     state: KeptIntervals,
     checkpoints: Option<[TableCheckpoint; 2]>,
     held: StateSize,
-    /// While all rows are in memory and may leave it.
+    /// Memory budget; present while all rows are in memory and may be spilled.
     budget: Option<StageBudget>,
-    /// Whether rows of the last batch were late.
-    put_out_late: bool,
+    /// Whether the last batch had late rows.
+    emitted_late: bool,
 }
 
-/// The rows that wait.
+/// The waiting rows.
 enum KeptIntervals {
     /// In memory.
     Memory(Box<IntervalJoin>),
-    /// Some may lie in files.
+    /// Some may be in files.
     Files(Box<ColdIntervals>),
 }
 
 impl Intervals {
-    /// Goes on as the checkpoint that is loaded has it.
+    /// Creates the join, resuming from the loaded checkpoint.
     pub fn new(stage: &StageNode, node: &JoinNode, metrics: Counts, build: &BuildContext<'_, '_>) -> Result<Intervals> {
         let interval = node.interval.clone().ok_or_else(|| Error::bug("an interval join without an interval"))?;
         let (first, second) = (&stage.name, &right_table(&stage.name));
@@ -55,7 +54,7 @@ impl Intervals {
                 None => interval.table(side)?,
             };
             if let Some(checkpoints) = &checkpoints {
-                restored |= checkpoints[side.place()].restore(&mut table).map_err(in_checkpoint(&stage.name))?;
+                restored |= checkpoints[side.index()].restore(&mut table).map_err(in_checkpoint(&stage.name))?;
             }
             tables.push(table);
         }
@@ -63,16 +62,16 @@ impl Intervals {
         let state = if tables.iter().all(|table| table.cold().0 == 0) {
             let mut state = IntervalJoin::new(interval, checkpoints.is_some())?;
             for side in Side::BOTH.into_iter().filter(|_| restored) {
-                state.restore(side, &tables[side.place()])?;
+                state.restore(side, &tables[side.index()])?;
             }
             KeptIntervals::Memory(Box::new(state))
         } else {
-            KeptIntervals::Files(Box::new(ColdIntervals::of(interval, tables).map_err(in_checkpoint(&stage.name))?))
+            KeptIntervals::Files(Box::new(ColdIntervals::new(interval, tables).map_err(in_checkpoint(&stage.name))?))
         };
         let held = metrics.held(&stage.name);
-        let on_time = OnTime::new(stage, node, build.index, metrics);
+        let late_splitter = LateSplitter::new(stage, node, build.index, metrics);
         let budget = build.stage_budget(&stage.name).filter(|_| matches!(state, KeptIntervals::Memory(_)));
-        Ok(Intervals { on_time, state, checkpoints, held, budget, put_out_late: false })
+        Ok(Intervals { late_splitter, state, checkpoints, held, budget, emitted_late: false })
     }
 
     fn join(&mut self, id: BatchId, rows: [RecordBatch; 2], complete: Option<i64>) -> Result<Vec<RecordBatch>> {
@@ -84,7 +83,7 @@ impl Intervals {
         Ok(found)
     }
 
-    /// Tells how much there is. Where that is too much, rows leave memory.
+    /// Reports the memory in use. Above the budget, rows are spilled.
     fn settle(&mut self) -> Result<()> {
         if let KeptIntervals::Memory(state) = &mut self.state {
             let (count, bytes) = (Side::BOTH.map(|side| state.len(side) as u64).iter().sum(), state.bytes());
@@ -93,7 +92,7 @@ impl Intervals {
                 return Ok(());
             };
             if !budget.is_exceeded(bytes) {
-                self.held.set_of_which(count, bytes, 0);
+                self.held.set_partly_kept(count, bytes, 0);
                 return Ok(());
             }
             let empty = IntervalJoin::new(state.interval().clone(), false)?;
@@ -103,8 +102,8 @@ impl Intervals {
         }
         if let KeptIntervals::Files(state) = &mut self.state {
             state.settle()?;
-            let (bytes, beside) = state.bytes();
-            self.held.set_of_which(state.row_count() as u64, bytes + beside, beside);
+            let (bytes, extra) = state.bytes();
+            self.held.set_partly_kept(state.row_count() as u64, bytes + extra, extra);
         }
         Ok(())
     }
@@ -112,16 +111,17 @@ impl Intervals {
 
 impl BatchWork for Intervals {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
-        let [first, second] = by_side(parts);
-        let first = self.on_time.rows(context, Side::First, first, output)?;
-        let second = self.on_time.rows(context, Side::Second, second, output)?;
-        self.put_out_late = !output.rejected.is_empty();
+        let [first, second] = split_by_side(parts);
+        let first = self.late_splitter.rows(context, Side::First, first, output)?;
+        let second = self.late_splitter.rows(context, Side::Second, second, output)?;
+        self.emitted_late = !output.rejected.is_empty();
         let rows = self.join(context.id, [first, second], context.watermark.now);
-        let rows =
-            rows.map_err(|error| error.within(format!("stage `{}`: batch {}", self.on_time.stage.name, context.id)))?;
+        let rows = rows.map_err(|error| {
+            error.within(format!("stage `{}`: batch {}", self.late_splitter.stage.name, context.id))
+        })?;
         for (number, rows) in (0u64..).zip(rows) {
-            self.on_time.metrics.add_rows(rows.num_rows());
-            output.push(context, PartOrder::at(self.on_time.worker).then(number), rows);
+            self.late_splitter.metrics.add_rows(rows.num_rows());
+            output.push(context, PartOrder::at(self.late_splitter.worker).then(number), rows);
         }
         Ok(())
     }
@@ -132,7 +132,7 @@ impl BatchWork for Intervals {
             KeptIntervals::Files(state) => (state.earliest(), state.newest()),
         };
         let from_us = watermark.now.map(|now| earliest.map_or(now, |time| time.min(now)));
-        let late_us = seen_us.filter(|_| self.put_out_late);
+        let late_us = seen_us.filter(|_| self.emitted_late);
         Hold { from_us, until_us: newest.max(late_us) }
     }
 
@@ -147,7 +147,7 @@ impl BatchWork for Intervals {
         let mut changes = Vec::new();
         for (side, checkpoint) in Side::BOTH.into_iter().zip(self.checkpoints.iter_mut().flatten()) {
             changes.extend(match &mut self.state {
-                KeptIntervals::Files(state) => checkpoint.changes(after, &mut state.tables()[side.place()])?,
+                KeptIntervals::Files(state) => checkpoint.changes(after, &mut state.tables()[side.index()])?,
                 KeptIntervals::Memory(state) => {
                     let (changed, count) = (state.changed(side), state.len(side) as u64);
                     checkpoint.changes_of(after, changed, count, |base, to| {

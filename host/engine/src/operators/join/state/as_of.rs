@@ -1,12 +1,12 @@
-//! The as-of join: beside each row of the first side the latest row that the second side has of the same key at the time of the row,
-//! or before. A row of the first side waits until the watermark has passed its time, as a row of the second may be on time until then. Of
-//! the second side a key's rows are kept from the last one on that is not newer than the watermark.
+//! The as-of join: each row of the first side with the latest row of the second side that has the same key and is not newer. A row of the first side
+//! waits until the watermark has passed its time. Until then, a row of the second may be on time. Of the second side, the rows of a key are kept from
+//! the last one that is not newer than the watermark.
 
 use super::RowCount;
-use super::joined::{Joined, Pair, RowPlace};
+use super::joined::{Joined, Pair, RowPosition};
 use crate::event_time::TIME;
 use crate::state::time_counts::TimeCounts;
-use crate::state::{IdleBy, OwnedKey, Slot, StateTable};
+use crate::state::{OwnedKey, Slot, StateTable, TouchSource};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
@@ -19,38 +19,38 @@ use millstream_base::limits::PART_ROWS_MAX;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// Tells rows of the first side apart that have the same key and time, in the order in which they came.
+/// Distinguishes rows of the first side with the same key and time, in the order of arrival.
 const NUMBER: &str = "millstream_number";
-/// Slots whose columns are looked at at once.
+/// Slots whose columns are read at a time.
 const SLOTS_AT_ONCE: usize = 16_384;
-/// Rows that are too old for any partner, and are brought into memory at a time to be removed, about.
+/// Approximate number of expired rows that are brought into memory at a time for removal.
 const OLD_MAX: usize = 1 << 16;
 
-/// An as-of join, as the graph has checked it.
+/// An as-of join, checked by the graph.
 #[derive(Clone, Debug)]
 pub struct AsOf {
-    /// Rows that find nothing come out as well.
+    /// Whether rows without a match are emitted as well.
     pub outer: bool,
-    /// How many columns make the key.
+    /// Number of key columns.
     pub on: usize,
-    /// How much older than a row of the first side its partner may be, in microseconds; `None`: any.
+    /// Maximum age of a partner relative to its row of the first side, in microseconds; `None` is unlimited.
     pub within_us: Option<i64>,
     /// The columns of each side, with the time of the row as the last one.
     pub layouts: [SchemaRef; 2],
-    /// What comes out.
+    /// The output columns.
     pub joined: Joined,
 }
 
 impl AsOf {
-    /// When a row of a side's table, where it may have rows in files, waits no more, or is too old for any partner.
-    pub fn idle(&self, side: usize) -> Option<(IdleBy, i64)> {
+    /// Returns when a row of a side's table that may spill stops waiting, or is too old for any partner.
+    pub fn idle(&self, side: usize) -> Option<(TouchSource, i64)> {
         match side {
-            0 => Some((IdleBy::Key(1), 1)),
-            _ => self.within_us.map(|within_us| (IdleBy::Key(0), within_us.saturating_add(1))),
+            0 => Some((TouchSource::Key(1), 1)),
+            _ => self.within_us.map(|within_us| (TouchSource::Key(0), within_us.saturating_add(1))),
         }
     }
 
-    /// The columns of a side's table: those of `on`, what tells the rows of a key apart, and the others.
+    /// Returns the columns of a side's table: those of `on`, those that distinguish the rows of a key, and the others.
     pub fn table(&self, side: usize) -> [Vec<Arc<Field>>; 3] {
         let fields = self.layouts[side].fields();
         let (on, rest) = fields.split_at(self.on);
@@ -62,7 +62,7 @@ impl AsOf {
     }
 }
 
-/// A row that waits no more, in the order in which such come out, and its partner.
+/// A row that no longer waits, in output order, and its partner.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct SettledRow {
     hash: KeyHash,
@@ -75,9 +75,9 @@ struct SettledRow {
 
 /// Rows of the first side, by time.
 enum FirstSideRows {
-    /// All of them are in memory.
+    /// All rows are in memory.
     Slots(BTreeMap<i64, Vec<Slot>>),
-    /// Some may lie in files, where the table finds those that wait no more.
+    /// Some may be in files; the table finds those that no longer wait.
     Times(TimeCounts),
 }
 
@@ -87,20 +87,20 @@ pub struct AsOfJoin {
     /// Rows of the first side, and of the second.
     tables: [StateTable; 2],
     waiting: FirstSideRows,
-    /// Those of the second side that are in memory, by key and time.
+    /// Rows of the second side in memory, by key and time.
     of_key: HashMap<Box<[u8]>, BTreeMap<i64, Slot>>,
-    /// When keys of the second side may have rows that nobody needs any more.
+    /// Times at which keys of the second side may have expired rows.
     due: BTreeSet<(i64, Box<[u8]>)>,
-    /// Whether that is known of rows that may lie in files, and were restored.
-    knows_due: bool,
-    /// The number of the next row of the first side.
+    /// Whether `due` includes restored rows that may be in files.
+    due_is_complete: bool,
+    /// Number of the next row of the first side.
     next: i64,
     /// See [`AsOfJoin::newest`].
     newest: Option<i64>,
 }
 
 impl AsOfJoin {
-    /// Without rows.
+    /// Creates a join without rows.
     pub fn new(what: AsOf) -> Result<AsOfJoin> {
         let table = |side: usize| {
             let [on, sub, others] = what.table(side);
@@ -113,52 +113,52 @@ impl AsOfJoin {
             waiting: FirstSideRows::Slots(BTreeMap::new()),
             of_key: HashMap::new(),
             due: BTreeSet::new(),
-            knows_due: true,
+            due_is_complete: true,
             next: 0,
             newest: None,
         })
     }
 
-    /// The same, without rows, which may lie in files, as `spilling` lets a table have them.
+    /// Lets rows spill to files; `spilling` converts a table.
     pub fn spilling(self, spilling: impl Fn(StateTable) -> Result<StateTable>) -> Result<AsOfJoin> {
         let AsOfJoin { what, tables: [first, second], .. } = self;
         let table = |side: usize, table: StateTable| {
             let table = table.ordered_by(what.on);
             spilling(match what.idle(side) {
-                Some((by, timeout_us)) => table.idle_by(by, timeout_us),
+                Some((by, timeout_us)) => table.with_touch_source(by, timeout_us),
                 None => table,
             })
         };
         let tables = [table(0, first)?, table(1, second)?];
         let (waiting, of_key, due) = (FirstSideRows::Times(TimeCounts::default()), HashMap::new(), BTreeSet::new());
-        Ok(AsOfJoin { tables, what, waiting, of_key, due, knows_due: false, next: 0, newest: None })
+        Ok(AsOfJoin { tables, what, waiting, of_key, due, due_is_complete: false, next: 0, newest: None })
     }
 
     fn spills(&self) -> bool {
         matches!(self.waiting, FirstSideRows::Times(_))
     }
 
-    /// The tables of both sides, for what checkpoints hold of them.
+    /// Returns the tables of both sides, for checkpoints.
     pub fn tables(&mut self) -> &mut [StateTable; 2] {
         &mut self.tables
     }
 
-    /// How many rows are kept.
+    /// Returns the number of stored rows.
     pub fn row_count(&self) -> usize {
         self.tables.iter().map(StateTable::len).sum()
     }
 
-    /// The memory that they take, about.
+    /// Returns the approximate memory of the rows.
     pub fn bytes(&self) -> u64 {
-        self.tables.iter().map(StateTable::bytes).sum::<u64>() + self.bytes_beside()
+        self.tables.iter().map(StateTable::bytes).sum::<u64>() + self.bytes_outside_table()
     }
 
-    /// What of that never lies in files.
+    /// Returns the part of that memory that is never spilled.
     pub fn kept_bytes(&self) -> u64 {
-        if self.spills() { self.bytes_beside() } else { self.bytes() }
+        if self.spills() { self.bytes_outside_table() } else { self.bytes() }
     }
 
-    fn bytes_beside(&self) -> u64 {
+    fn bytes_outside_table(&self) -> u64 {
         let entry = 2 * size_of::<(i64, Slot)>() as u64;
         match &self.waiting {
             FirstSideRows::Slots(_) => self.row_count() as u64 * entry,
@@ -169,11 +169,11 @@ impl AsOfJoin {
         }
     }
 
-    /// Behind a batch: gives up rows where that is needed.
+    /// Spills rows after a batch, if needed.
     pub fn settle(&mut self) -> Result<()> {
         let AsOfJoin { what, tables: [first, second], of_key, .. } = self;
         first.shrink()?;
-        let moved = second.shrink_telling(|table, slots| {
+        let moved = second.shrink_notifying(|table, slots| {
             for slots in slots.chunks(SLOTS_AT_ONCE) {
                 leave(of_key, what.on, &table.keys(slots).map_err(Error::arrow)?)?;
             }
@@ -187,7 +187,7 @@ impl AsOfJoin {
         Ok(())
     }
 
-    /// These rows of the second side are in memory now.
+    /// Indexes rows of the second side that came into memory.
     fn enter(&mut self, slots: &[Slot]) -> Result<()> {
         for slots in slots.chunks(SLOTS_AT_ONCE) {
             let (keys, times) = keys_and_times(self.what.on, &self.tables[1].keys(slots).map_err(Error::arrow)?)?;
@@ -198,14 +198,14 @@ impl AsOfJoin {
         Ok(())
     }
 
-    /// Brings all rows of the second side into memory whose keys have these hashes.
+    /// Brings all rows of the second side whose keys have these hashes into memory.
     fn warm(&mut self, hashes: impl Iterator<Item = KeyHash>) -> Result<()> {
         let slots = self.tables[1].warm_hashes(hashes)?;
         self.tables[1].used(&slots);
         self.enter(&slots)
     }
 
-    /// Finds its way about the tables after they were restored.
+    /// Rebuilds the indexes after the tables were restored.
     pub fn restored(&mut self) -> Result<()> {
         let AsOfJoin { tables: [first, _], waiting, next, .. } = self;
         first.each_key(|key| *next = last_number(key).saturating_add(1).max(*next))?;
@@ -227,10 +227,10 @@ impl AsOfJoin {
         Ok(())
     }
 
-    /// When rows of the second side are newer than `before`, their keys may have older ones that nobody needs any more when the watermark
-    /// has passed them. There is one at most of each key that is not, as the watermark has passed it.
-    fn know_due(&mut self, before: Option<i64>) -> Result<()> {
-        if std::mem::replace(&mut self.knows_due, true) {
+    /// Records keys with rows of the second side newer than `before`. They may have older rows that expire when the watermark passes the newer ones.
+    /// Of other keys there is at most one row, as the watermark has passed it.
+    fn record_due(&mut self, before: Option<i64>) -> Result<()> {
+        if std::mem::replace(&mut self.due_is_complete, true) {
             return Ok(());
         }
         let mut newer: Vec<OwnedKey> = Vec::new();
@@ -255,11 +255,11 @@ impl AsOfJoin {
         }
     }
 
-    /// Works on the rows of a batch, none of which is late; `watermark`: event time up to which all others were late before, and are
-    /// from now on. Returns what comes out, in the order of key hashes, then of times, then as the rows came.
+    /// Processes the rows of a batch, none of which is late. `watermark` is the event time up to which other rows were late before, and are from now
+    /// on. Returns the output in the order of key hashes, then of times, then of arrival.
     pub fn batch(&mut self, rows: [RecordBatch; 2], watermark: Watermark) -> Result<Vec<RecordBatch>> {
         let [first, second] = rows;
-        self.know_due(watermark.before)?;
+        self.record_due(watermark.before)?;
         self.keep(second)?;
         self.wait(first)?;
         self.newest = None;
@@ -278,11 +278,11 @@ impl AsOfJoin {
         self.newest = slots.iter().map(|slot| number_before(self.tables[0].key(*slot), 1)).max();
         RowCount::default().add(slots.len() as u64)?;
         let rows = self.find(slots)?;
-        self.forget(complete)?;
+        self.drop_expired(complete)?;
         Ok(rows)
     }
 
-    /// Keeps rows of the second side; those without a key are nobody's partners.
+    /// Stores rows of the second side; those without a key never match.
     fn keep(&mut self, rows: RecordBatch) -> Result<()> {
         let on = rows.columns().get(..self.what.on).unwrap_or_default();
         let good: BooleanArray =
@@ -301,7 +301,7 @@ impl AsOfJoin {
         Ok(())
     }
 
-    /// Lets rows of the first side wait.
+    /// Stores rows of the first side until they can be matched.
     fn wait(&mut self, rows: RecordBatch) -> Result<()> {
         let count = rows.num_rows() as i64;
         let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(self.next..self.next + count));
@@ -316,7 +316,7 @@ impl AsOfJoin {
         Ok(())
     }
 
-    /// Puts rows into the table of a side. Of the second side the last of a key and time counts.
+    /// Stores rows in the table of a side. On the second side, the last row of a key and time wins.
     fn store(&mut self, side: usize, rows: &RecordBatch, numbers: Option<ArrayRef>) -> Result<Vec<Slot>> {
         let columns = rows.columns();
         let last = columns.len().saturating_sub(1);
@@ -334,7 +334,7 @@ impl AsOfJoin {
         Ok(slots)
     }
 
-    /// The rows in these slots of a side, as they came in.
+    /// Returns the rows in these slots of a side, with their input columns.
     fn rows(&self, side: usize, slots: &[Slot]) -> Result<RecordBatch> {
         let keys = self.tables[side].keys(slots).map_err(Error::arrow)?;
         let (states, _) = self.tables[side].states(slots).map_err(Error::arrow)?;
@@ -343,7 +343,7 @@ impl AsOfJoin {
         RecordBatch::try_new(self.what.layouts[side].clone(), columns).map_err(Error::arrow)
     }
 
-    /// Rows of the first side that wait no more, with their partners.
+    /// Returns rows of the first side that no longer wait, with their partners.
     fn find(&mut self, slots: Vec<Slot>) -> Result<Vec<RecordBatch>> {
         if self.spills() {
             let hashes: Vec<KeyHash> = slots.iter().map(|slot| self.tables[0].hash_of(*slot)).collect();
@@ -375,8 +375,8 @@ impl AsOfJoin {
             let sides = [self.rows(0, &first)?, self.rows(1, &second)?];
             let mut next = 0..second.len() as u32;
             let pair = |(row, found): (u32, &SettledRow)| -> Pair {
-                let second = found.partner.and_then(|_| next.next()).map(|row| RowPlace { chunk: 0, row });
-                [Some(RowPlace { chunk: 0, row }), second]
+                let second = found.partner.and_then(|_| next.next()).map(|row| RowPosition { chunk: 0, row });
+                [Some(RowPosition { chunk: 0, row }), second]
             };
             let pairs: Vec<Pair> = (0u32..).zip(some).map(pair).collect();
             self.what.joined.rows([&[&sides[0]], &[&sides[1]]], &pairs).map_err(Error::arrow)
@@ -392,14 +392,14 @@ impl AsOfJoin {
         Ok(())
     }
 
-    /// Forgets what rows of the second side no row can find any more.
-    fn forget(&mut self, complete: i64) -> Result<()> {
+    /// Drops rows of the second side that no row can match any more.
+    fn drop_expired(&mut self, complete: i64) -> Result<()> {
         if self.spills() {
             let due = self.due.iter().take_while(|(due, _)| *due <= complete);
             let hashes: Vec<KeyHash> = due.map(|(_, key)| KeyHash::of(key)).collect();
             self.warm(hashes.into_iter())?;
         }
-        let mut gone: Vec<Slot> = Vec::new();
+        let mut removed: Vec<Slot> = Vec::new();
         while self.due.first().is_some_and(|(due, _)| *due <= complete) {
             let Some((_, key)) = self.due.pop_first() else { break };
             let Some(rows) = self.of_key.get_mut(&key) else { continue };
@@ -407,12 +407,12 @@ impl AsOfJoin {
             let oldest = self.what.within_us.map(|within_us| complete.saturating_sub(within_us));
             let Some(from) = last.max(oldest) else { continue };
             let kept = rows.split_off(&from);
-            gone.extend(std::mem::replace(rows, kept).into_values());
+            removed.extend(std::mem::replace(rows, kept).into_values());
             if rows.is_empty() {
                 self.of_key.remove(&key);
             }
         }
-        self.remove(1, &gone)?;
+        self.remove(1, &removed)?;
         while self.spills() {
             let old = self.tables[1].take_some_idle(BatchTime(complete), OLD_MAX)?;
             if old.is_empty() {
@@ -425,12 +425,12 @@ impl AsOfJoin {
         Ok(())
     }
 
-    /// The time of the newest row that came out with the last batch.
+    /// Returns the time of the newest row in the last batch's output.
     pub fn newest(&self) -> Option<i64> {
         self.newest
     }
 
-    /// The time of the oldest row that waits.
+    /// Returns the time of the oldest waiting row.
     pub fn earliest(&self) -> Option<i64> {
         match &self.waiting {
             FirstSideRows::Slots(waiting) => waiting.first_key_value().map(|(time, _)| *time),
@@ -439,7 +439,7 @@ impl AsOfJoin {
     }
 }
 
-/// Rows of the second side, with these key columns, are not in memory any more.
+/// Removes rows of the second side, with these key columns, from the index of rows in memory.
 fn leave(of_key: &mut HashMap<Box<[u8]>, BTreeMap<i64, Slot>>, on: usize, columns: &[ArrayRef]) -> Result<()> {
     let (keys, times) = keys_and_times(on, columns)?;
     for (row, time) in times.iter().enumerate() {
@@ -453,14 +453,14 @@ fn leave(of_key: &mut HashMap<Box<[u8]>, BTreeMap<i64, Slot>>, on: usize, column
     Ok(())
 }
 
-/// The keys of rows of the second side, and their times, of the key columns of their table.
+/// Returns the keys of rows of the second side, and their times, from the key columns of their table.
 fn keys_and_times(on: usize, columns: &[ArrayRef]) -> Result<(Keys, Vec<i64>)> {
     let times = times(columns.last())?;
     let keys = Keys::encode(columns.get(..on).unwrap_or_default(), times.len()).map_err(Error::arrow)?;
     Ok((keys, times))
 }
 
-/// A column of times.
+/// Reads a column of times.
 fn times(column: Option<&ArrayRef>) -> Result<Vec<i64>> {
     let times = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
     Ok(times.ok_or_else(|| Error::bug("a row of an as-of join without its time"))?.values().to_vec())

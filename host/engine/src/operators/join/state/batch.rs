@@ -1,6 +1,6 @@
-//! Joins the rows of a batch, or of windows: a hash join whose output has an order of its own.
+//! Joins the rows of a batch, or of windows: a hash join with a defined output order.
 
-use super::joined::{Pair, RowPlace};
+use super::joined::{Pair, RowPosition};
 use super::row_keys::{RowKeys, key_index};
 use super::{RowCount, Side};
 use crate::state::Slot;
@@ -11,22 +11,22 @@ use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::JoinKind;
 use std::collections::BTreeMap;
 
-/// The pairs of one window of event time, or of the whole batch.
+/// The pairs of one window of event time, or of the batch.
 #[derive(Debug, PartialEq, Eq)]
 pub struct WindowPairs {
-    /// End and start, in microseconds; `None`: the rows are those of the batch.
+    /// End and start, in microseconds; `None` for the rows of a batch.
     pub bounds: Option<(i64, i64)>,
-    /// In order: by the hash of the key, then as the first side's rows arrived, then as the second's did.
+    /// Ordered by the hash of the key, then by arrival of the first side's rows, then by arrival of the second's.
     pub pairs: Vec<Pair>,
 }
 
 /// Rows of one window by side, in order of arrival.
-type Rows = [Vec<RowPlace>; 2];
+type Rows = [Vec<RowPosition>; 2];
 
-/// Finds the pairs of each window, in the order of the windows' ends. `on`: how many columns make the key; where the rows
-/// are `windowed`, the next two are start and end of the window.
+/// Finds the pairs of each window, in the order of the windows' ends. `on` is the number of key columns. If the rows are `windowed`, the next two
+/// columns are start and end of the window.
 pub fn windows(kind: JoinKind, on: usize, windowed: bool, sides: [&[RecordBatch]; 2]) -> Result<Vec<WindowPairs>> {
-    let keys = |side: &[RecordBatch]| side.iter().map(|rows| RowKeys::of(rows, on)).collect::<Result<Vec<_>, _>>();
+    let keys = |side: &[RecordBatch]| side.iter().map(|rows| RowKeys::new(rows, on)).collect::<Result<Vec<_>, _>>();
     let keys = [keys(sides[0]).map_err(Error::arrow)?, keys(sides[1]).map_err(Error::arrow)?];
     let by_window = by_window(on, windowed, sides)?;
     let mut windows = Vec::with_capacity(by_window.len());
@@ -39,20 +39,20 @@ pub fn windows(kind: JoinKind, on: usize, windowed: bool, sides: [&[RecordBatch]
     Ok(windows)
 }
 
-/// The rows of each window.
+/// Groups the rows by window.
 fn by_window(on: usize, windowed: bool, sides: [&[RecordBatch]; 2]) -> Result<BTreeMap<Option<(i64, i64)>, Rows>> {
     let mut by_window: BTreeMap<Option<(i64, i64)>, Rows> = BTreeMap::new();
     for side in Side::BOTH {
-        for (chunk, rows) in (0u32..).zip(sides[side.place()]) {
-            let bounds = Bounds::of(rows, on, windowed)?;
-            // Those of one window mostly stand one behind the other.
+        for (chunk, rows) in (0u32..).zip(sides[side.index()]) {
+            let bounds = Bounds::new(rows, on, windowed)?;
+            // Rows of one window are mostly consecutive.
             let mut start = 0;
             while start < rows.num_rows() {
                 let window = bounds.window(start);
                 let other = (start..rows.num_rows()).find(|row| bounds.window(*row) != window);
                 let end = other.unwrap_or(rows.num_rows());
-                let run = (start..end).map(|row| RowPlace { chunk, row: row as u32 });
-                by_window.entry(window).or_default()[side.place()].extend(run);
+                let run = (start..end).map(|row| RowPosition { chunk, row: row as u32 });
+                by_window.entry(window).or_default()[side.index()].extend(run);
                 start = end;
             }
         }
@@ -60,16 +60,16 @@ fn by_window(on: usize, windowed: bool, sides: [&[RecordBatch]; 2]) -> Result<BT
     Ok(by_window)
 }
 
-/// The bounds of the windows that rows belong to.
+/// The bounds of the windows of rows.
 struct Bounds<'a>(Option<(&'a [i64], &'a [i64])>);
 
 impl<'a> Bounds<'a> {
-    fn of(rows: &'a RecordBatch, on: usize, windowed: bool) -> Result<Bounds<'a>> {
+    fn new(rows: &'a RecordBatch, on: usize, windowed: bool) -> Result<Bounds<'a>> {
         if !windowed {
             return Ok(Bounds(None));
         }
-        let times = |place: usize| {
-            let column = rows.columns().get(place).and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
+        let times = |position: usize| {
+            let column = rows.columns().get(position).and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
             column.ok_or_else(|| Error::bug("a row of a windowed join without the bounds of its window"))
         };
         Ok(Bounds(Some((times(on)?.values(), times(on + 1)?.values()))))
@@ -84,9 +84,9 @@ impl<'a> Bounds<'a> {
 /// The rows of one window by key.
 struct RowsByKey {
     rows: Rows,
-    /// Rows sorted by the rank of their key, and where those of each rank end, by side.
+    /// Rows sorted by the rank of their key, and the end of each rank, by side.
     sorted: [(Vec<u32>, Vec<u32>); 2],
-    /// Keys with a null, by rank: what has one has no partner.
+    /// By rank, whether the key has a null; such a key has no partner.
     null: Vec<bool>,
 }
 
@@ -95,9 +95,9 @@ impl RowsByKey {
         let mut index = key_index().map_err(Error::arrow)?;
         let mut null: Vec<bool> = Vec::new();
         let mut slots_of = |side: Side| -> Result<Vec<Slot>> {
-            let mut slots = Vec::with_capacity(rows[side.place()].len());
-            for at in &rows[side.place()] {
-                let chunk = keys[side.place()].get(at.chunk as usize);
+            let mut slots = Vec::with_capacity(rows[side.index()].len());
+            for at in &rows[side.index()] {
+                let chunk = keys[side.index()].get(at.chunk as usize);
                 let chunk = chunk.ok_or_else(|| Error::bug("a row of a join without a key"))?;
                 let slot = chunk.slot(at.row as usize, &mut index);
                 if slot as usize == null.len() {
@@ -116,20 +116,20 @@ impl RowsByKey {
         Ok(RowsByKey { rows, sorted, null: null_of_rank })
     }
 
-    /// The rows of a side with the key of this rank, by their places among those of the window.
-    fn of(&self, side: Side, rank: usize) -> &[u32] {
-        let (ends, sorted) = &self.sorted[side.place()];
+    /// Returns the rows of a side with the key of this rank, by their indexes in the window.
+    fn rows_of(&self, side: Side, rank: usize) -> &[u32] {
+        let (ends, sorted) = &self.sorted[side.index()];
         let start = if rank == 0 { 0 } else { ends[rank - 1] };
         &sorted[start as usize..ends[rank] as usize]
     }
 
     fn meet(&self, rank: usize) -> bool {
-        !self.null[rank] && Side::BOTH.iter().all(|side| !self.of(*side, rank).is_empty())
+        !self.null[rank] && Side::BOTH.iter().all(|side| !self.rows_of(*side, rank).is_empty())
     }
 
     fn count(&self, kind: JoinKind) -> u64 {
         let count = |rank: usize| {
-            let [first, second] = Side::BOTH.map(|side| self.of(side, rank).len() as u64);
+            let [first, second] = Side::BOTH.map(|side| self.rows_of(side, rank).len() as u64);
             if self.meet(rank) {
                 return first.saturating_mul(second);
             }
@@ -141,9 +141,9 @@ impl RowsByKey {
 
     fn pairs(&self, kind: JoinKind) -> Vec<Pair> {
         let mut pairs = Vec::with_capacity(usize::try_from(self.count(kind)).unwrap_or(0));
-        let at = |side: Side, row: &u32| self.rows[side.place()].get(*row as usize).copied();
+        let at = |side: Side, row: &u32| self.rows[side.index()].get(*row as usize).copied();
         for rank in 0..self.null.len() {
-            let [first, second] = Side::BOTH.map(|side| self.of(side, rank));
+            let [first, second] = Side::BOTH.map(|side| self.rows_of(side, rank));
             if self.meet(rank) {
                 for a in first {
                     pairs.extend(second.iter().map(|b| [at(Side::First, a), at(Side::Second, b)]));

@@ -1,6 +1,6 @@
-//! An interval join whose rows may lie in files: a table for each side, of the rows as checkpoints hold them. A batch is worked on in an
-//! [`IntervalJoin`] of its own, which has all rows of the keys that the batch has rows of, and those that wait no longer; what became of
-//! them goes back. So what comes out is the same to the byte.
+//! An interval join whose rows may be in files: one table per side, with the rows in checkpoint format. A batch is processed in a temporary
+//! [`IntervalJoin`]. It has all rows of the batch's keys, and those that no longer wait. The results are stored back. So the output is identical to
+//! the byte.
 
 use super::Side;
 use super::changing::KeyIndex;
@@ -8,7 +8,7 @@ use super::interval::{Interval, IntervalJoin};
 use crate::checkpoint::types::REMOVED;
 use crate::limits::STATE_SLICE_MAX;
 use crate::state::time_counts::TimeCounts;
-use crate::state::{IdleBy, Slot, StateTable};
+use crate::state::{Slot, StateTable, TouchSource};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
@@ -17,24 +17,24 @@ use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, BatchTime};
 use std::collections::{BTreeSet, HashSet};
 
-/// Rows that are brought into memory at a time when they wait no longer, about.
+/// Approximate number of rows that are brought into memory at a time when they no longer wait.
 const DUE_MAX: usize = 1 << 16;
 
 /// The rows of the join on one worker.
 pub struct ColdIntervals {
     interval: Interval,
-    /// A row is idle there when it waits no longer.
+    /// A row is idle there when it no longer waits.
     tables: [StateTable; 2],
-    /// Of the rows that are in memory.
+    /// Index of the rows in memory.
     keys: KeyIndex,
-    /// How many rows wait that have this time, wherever they are.
+    /// Number of waiting rows by time, in memory and in files.
     times: TimeCounts,
     newest: Option<i64>,
 }
 
 impl ColdIntervals {
-    /// With the rows of these tables, as [`Interval::table_in_files`] makes them.
-    pub fn of(interval: Interval, tables: [StateTable; 2]) -> Result<ColdIntervals> {
+    /// Creates a join with the rows of tables from [`Interval::table_in_files`].
+    pub fn new(interval: Interval, tables: [StateTable; 2]) -> Result<ColdIntervals> {
         let mut times = TimeCounts::default();
         for table in &tables {
             table.each_touched(|time| times.add(time))?;
@@ -44,21 +44,21 @@ impl ColdIntervals {
         Ok(ColdIntervals { interval, tables, keys, times, newest: None })
     }
 
-    /// The rows of both sides, for what checkpoints hold of them.
+    /// Returns the tables of both sides, for checkpoints.
     pub fn tables(&mut self) -> &mut [StateTable; 2] {
         &mut self.tables
     }
 
-    /// How many rows of both sides wait.
+    /// Returns the number of waiting rows on both sides.
     pub fn row_count(&self) -> usize {
         self.tables.iter().map(StateTable::len).sum()
     }
 
-    /// The memory that rows take, and what is known of them beside the tables.
+    /// Returns the memory of the rows, and that of the indexes.
     pub fn bytes(&self) -> (u64, u64) {
         let in_memory: usize = self.tables.iter().map(StateTable::rows_in_memory).sum();
-        let beside = self.keys.bytes() + (in_memory * size_of::<Slot>()) as u64 + self.times.bytes();
-        (self.tables.iter().map(StateTable::bytes).sum(), beside)
+        let extra = self.keys.bytes() + (in_memory * size_of::<Slot>()) as u64 + self.times.bytes();
+        (self.tables.iter().map(StateTable::bytes).sum(), extra)
     }
 
     /// See [`IntervalJoin::newest`].
@@ -66,12 +66,12 @@ impl ColdIntervals {
         self.newest
     }
 
-    /// The time of the oldest row that waits.
+    /// Returns the time of the oldest waiting row.
     pub fn earliest(&self) -> Option<i64> {
         self.times.first()
     }
 
-    /// Behind a batch: gives up rows where that is needed.
+    /// Spills rows after a batch, if needed.
     pub fn settle(&mut self) -> Result<()> {
         self.keys.shrink(&mut self.tables)
     }
@@ -87,34 +87,34 @@ impl ColdIntervals {
             [self.keys_of(first.columns(), first.num_rows())?, self.keys_of(second.columns(), second.num_rows())?];
         let hashes: Vec<KeyHash> = keys.iter().flat_map(Keys::hashes).collect();
         for side in Side::BOTH {
-            let slots = self.tables[side.place()].warm_hashes(hashes.iter().copied())?;
-            self.keys.enter(side, &self.tables[side.place()], &slots)?;
+            let slots = self.tables[side.index()].warm_hashes(hashes.iter().copied())?;
+            self.keys.enter(side, &self.tables[side.index()], &slots)?;
         }
         let mut slots = [Vec::new(), Vec::new()];
         if let Some(complete) = complete {
             for side in Side::BOTH {
                 loop {
-                    let due = self.tables[side.place()].take_some_idle(BatchTime(complete), DUE_MAX)?;
+                    let due = self.tables[side.index()].take_some_idle(BatchTime(complete), DUE_MAX)?;
                     if due.is_empty() {
                         break;
                     }
-                    slots[side.place()].extend(due);
+                    slots[side.index()].extend(due);
                 }
             }
         }
         let of_batch: HashSet<&[u8]> =
             keys.iter().flat_map(|keys| (0..keys.view().rows()).map(|row| keys.view().get(row))).collect();
         for of_key in of_batch.iter().filter_map(|key| self.keys.get(key)) {
-            Side::BOTH.iter().for_each(|side| slots[side.place()].extend(&of_key.slots[side.place()]));
+            Side::BOTH.iter().for_each(|side| slots[side.index()].extend(&of_key.slots[side.index()]));
         }
         let mut join = IntervalJoin::new(self.interval.clone(), true)?;
         for side in Side::BOTH {
-            let slots = &mut slots[side.place()];
+            let slots = &mut slots[side.index()];
             slots.sort_unstable();
             slots.dedup();
-            let table = self.tables[side.place()].copy_of(slots, self.interval.table(side)?)?;
+            let table = self.tables[side.index()].copy_of(slots, self.interval.table(side)?)?;
             join.restore(side, &table)?;
-            self.tables[side.place()].used(slots);
+            self.tables[side.index()].used(slots);
         }
         let found = join.batch(id, rows, complete)?;
         self.newest = join.newest();
@@ -126,33 +126,33 @@ impl ColdIntervals {
         Ok(found)
     }
 
-    /// Brings rows of a side to what they have become, as a file of a checkpoint would tell it.
+    /// Applies changed rows of a side, in the format of a checkpoint file.
     fn apply(&mut self, side: Side, rows: &RecordBatch) -> Result<()> {
         let removed = removed(rows)?;
         let is_kept = arrow::compute::not(removed).map_err(Error::arrow)?;
-        let (gone, kept) = (split(rows, removed)?, split(rows, &is_kept)?);
-        self.remove(side, &gone)?;
+        let (dropped, kept) = (split(rows, removed)?, split(rows, &is_kept)?);
+        self.remove(side, &dropped)?;
         self.store(side, &kept)
     }
 
-    /// Files of checkpoints have those of these rows that are removed, and the table has not.
-    fn note_removed(&mut self, side: Side, rows: &RecordBatch) -> Result<()> {
-        let gone = split(rows, removed(rows)?)?;
-        let table = &mut self.tables[side.place()];
-        let columns = whole_key(table, &gone)?;
-        let whole = Keys::encode(columns, gone.num_rows()).map_err(Error::arrow)?;
-        let hashes = table.hashes_of(columns, &whole).map_err(Error::arrow)?;
+    /// Records removed rows: checkpoint files contain them, and the table does not.
+    fn record_removed(&mut self, side: Side, rows: &RecordBatch) -> Result<()> {
+        let dropped = split(rows, removed(rows)?)?;
+        let table = &mut self.tables[side.index()];
+        let columns = full_key(table, &dropped)?;
+        let full = Keys::encode(columns, dropped.num_rows()).map_err(Error::arrow)?;
+        let hashes = table.hashes_of(columns, &full).map_err(Error::arrow)?;
         for (row, hash) in hashes.iter().enumerate() {
-            table.note_removed(whole.view().get(row), *hash);
+            table.record_removed(full.view().get(row), *hash);
         }
         Ok(())
     }
 
     fn remove(&mut self, side: Side, rows: &RecordBatch) -> Result<()> {
-        let table = &mut self.tables[side.place()];
-        let columns = whole_key(table, rows)?;
-        let whole = Keys::encode(columns, rows.num_rows()).map_err(Error::arrow)?;
-        let slots: BTreeSet<Slot> = (0..rows.num_rows()).filter_map(|row| table.find(whole.view().get(row))).collect();
+        let table = &mut self.tables[side.index()];
+        let columns = full_key(table, rows)?;
+        let full = Keys::encode(columns, rows.num_rows()).map_err(Error::arrow)?;
+        let slots: BTreeSet<Slot> = (0..rows.num_rows()).filter_map(|row| table.find(full.view().get(row))).collect();
         let slots: Vec<Slot> = slots.into_iter().collect();
         let times = self.interval.times_of(&table.states(&slots).map_err(Error::arrow)?.0)?;
         times.into_iter().for_each(|time| self.times.remove(time));
@@ -166,12 +166,12 @@ impl ColdIntervals {
     }
 
     fn store(&mut self, side: Side, rows: &RecordBatch) -> Result<()> {
-        let table = &mut self.tables[side.place()];
-        let columns = whole_key(table, rows)?;
-        let whole = Keys::encode(columns, rows.num_rows()).map_err(Error::arrow)?;
-        let hashes = table.hashes_of(columns, &whole).map_err(Error::arrow)?;
+        let table = &mut self.tables[side.index()];
+        let columns = full_key(table, rows)?;
+        let full = Keys::encode(columns, rows.num_rows()).map_err(Error::arrow)?;
+        let hashes = table.hashes_of(columns, &full).map_err(Error::arrow)?;
         let slots: Vec<Slot> =
-            hashes.iter().enumerate().map(|(row, hash)| table.slot(whole.view().get(row), *hash)).collect();
+            hashes.iter().enumerate().map(|(row, hash)| table.slot(full.view().get(row), *hash)).collect();
         let states = rows.columns().get(columns.len()..rows.num_columns() - 1).unwrap_or_default().to_vec();
         let states = RecordBatch::try_new(table.state_schema(), states).map_err(Error::arrow)?;
         let is_new: Vec<bool> = slots.iter().map(|slot| !table.known(*slot)).collect();
@@ -187,12 +187,12 @@ impl ColdIntervals {
     }
 }
 
-/// The columns of key and numbers.
-fn whole_key<'a>(table: &StateTable, rows: &'a RecordBatch) -> Result<&'a [ArrayRef]> {
+/// Returns the columns of key and numbers.
+fn full_key<'a>(table: &StateTable, rows: &'a RecordBatch) -> Result<&'a [ArrayRef]> {
     rows.columns().get(..table.key_columns_count()).ok_or_else(|| Error::bug("rows of a join without their keys"))
 }
 
-/// Which rows are removed, as a file tells it.
+/// Returns which rows are removed, from a file's columns.
 fn removed(rows: &RecordBatch) -> Result<&BooleanArray> {
     let removed = rows.column_by_name(REMOVED).and_then(|removed| removed.as_boolean_opt());
     removed.ok_or_else(|| Error::bug("rows of a join that do not say which are removed"))
@@ -207,28 +207,29 @@ fn split(rows: &RecordBatch, which: &BooleanArray) -> Result<RecordBatch> {
 }
 
 impl Interval {
-    /// A table without rows for a side, whose rows are idle when they wait no longer.
+    /// Creates an empty table for a side, whose rows are idle when they no longer wait.
     pub fn table_in_files(&self, side: Side) -> Result<StateTable> {
         let (by, timeout_us) = self.idle(side);
-        Ok(self.table(side)?.idle_by(by, timeout_us).ordered_by(self.on))
+        Ok(self.table(side)?.with_touch_source(by, timeout_us).ordered_by(self.on))
     }
 
-    /// What tells the time of a row in such a table, and how long behind it the row waits no longer.
-    pub fn idle(&self, side: Side) -> (IdleBy, i64) {
-        let column = self.layouts[side.place()].fields().len().saturating_sub(self.on + 1);
-        (IdleBy::State(column), self.waits_until(side, 0).saturating_add(1))
+    /// Returns the column with the time of a row in such a table, and how long after it the row stops waiting.
+    pub fn idle(&self, side: Side) -> (TouchSource, i64) {
+        let column = self.layouts[side.index()].fields().len().saturating_sub(self.on + 1);
+        (TouchSource::State(column), self.waits_until(side, 0).saturating_add(1))
     }
 
-    /// The times of rows as a table has their states.
+    /// Returns the times of rows from the table's states.
     fn times_of(&self, states: &RecordBatch) -> Result<Vec<i64>> {
-        let place = states.num_columns().saturating_sub(2);
-        let times = states.columns().get(place).and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
+        let position = states.num_columns().saturating_sub(2);
+        let times =
+            states.columns().get(position).and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
         times.map(|times| times.values().to_vec()).ok_or_else(|| Error::bug("a row of a join without its time"))
     }
 }
 
 impl IntervalJoin {
-    /// The same rows where they may lie in files, as `spilling` lets a table have them.
+    /// Converts to a join whose rows may spill; `spilling` converts a table.
     pub fn into_files(mut self, spilling: impl Fn(StateTable) -> Result<StateTable>) -> Result<ColdIntervals> {
         let (mut tables, mut changed) = (Vec::new(), Vec::new());
         for side in Side::BOTH {
@@ -243,11 +244,11 @@ impl IntervalJoin {
             tables.push(table);
         }
         let tables = <[StateTable; 2]>::try_from(tables).map_err(|_| Error::bug("a join of two sides"))?;
-        let mut join = ColdIntervals::of(self.interval().clone(), tables)?;
-        // Of the batch behind which they leave memory, which is still to be told.
+        let mut join = ColdIntervals::new(self.interval().clone(), tables)?;
+        // The newest time of the batch after which rows spill is still to be reported.
         join.newest = self.newest();
         for (side, rows) in changed {
-            join.note_removed(side, &rows)?;
+            join.record_removed(side, &rows)?;
             join.apply(side, &rows)?;
         }
         Ok(join)

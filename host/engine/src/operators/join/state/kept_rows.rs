@@ -1,6 +1,6 @@
-//! The rows of one side that may still find partners, as they arrived: in columns, many to a chunk.
+//! The rows of one side that may still find partners, in the order of arrival: in columns, many per chunk.
 
-use super::joined::RowPlace;
+use super::joined::RowPosition;
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
@@ -8,56 +8,56 @@ use arrow::error::ArrowError;
 use millstream_base::batch::slices::RowBytes;
 use millstream_base::limits::PART_ROWS_MAX;
 
-/// Small chunks become one up to this size.
+/// Small chunks are merged up to this size.
 const CHUNK_BYTES_MAX: usize = 4 << 20;
 
-/// Rows by their numbers: 0, 1, 2 … as they arrived.
+/// Rows by their numbers: 0, 1, 2 … in the order of arrival.
 pub struct KeptRows {
     schema: SchemaRef,
     chunks: Vec<RowChunk>,
-    /// The number of the next row.
+    /// Number of the next row.
     next: u64,
     live: usize,
 }
 
 struct RowChunk {
-    /// The number of each row, ascending.
+    /// Number of each row, ascending.
     numbers: Vec<u64>,
     rows: RecordBatch,
-    /// Which rows are free.
+    /// Whether each row is free.
     freed: Vec<bool>,
-    /// Which rows have found a partner.
+    /// Whether each row has found a partner.
     matched: Vec<bool>,
     live: usize,
 }
 
 impl KeptRows {
-    /// Keeps no rows yet.
+    /// Creates an empty list of rows.
     pub fn new(schema: SchemaRef) -> KeptRows {
         KeptRows { schema, chunks: Vec::new(), next: 0, live: 0 }
     }
 
-    /// The columns.
+    /// Returns the columns.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
-    /// The number that the next row will have.
+    /// Returns the number of the next row.
     pub fn next(&self) -> u64 {
         self.next
     }
 
-    /// How many rows are kept.
+    /// Returns the number of stored rows.
     pub fn len(&self) -> usize {
         self.live
     }
 
-    /// The memory that they take.
+    /// Returns the memory of the rows.
     pub fn bytes(&self) -> u64 {
         self.chunks.iter().map(|chunk| (chunk.rows.get_array_memory_size() + chunk.numbers.len() * 10) as u64).sum()
     }
 
-    /// Keeps rows. They have found no partner yet.
+    /// Adds rows without partners.
     pub fn add(&mut self, rows: RecordBatch) {
         let count = rows.num_rows();
         if count == 0 {
@@ -71,28 +71,28 @@ impl KeptRows {
     }
 
     fn find(&self, number: u64) -> Option<(usize, usize)> {
-        let behind = self.chunks.partition_point(|chunk| chunk.numbers.first().is_some_and(|first| *first <= number));
-        let place = behind.checked_sub(1)?;
-        Some((place, self.chunks.get(place)?.row(number)?))
+        let later = self.chunks.partition_point(|chunk| chunk.numbers.first().is_some_and(|first| *first <= number));
+        let index = later.checked_sub(1)?;
+        Some((index, self.chunks.get(index)?.row(number)?))
     }
 
-    /// Notes that a row has found a partner; whether it had none before.
+    /// Marks a row as matched. Returns whether it had no partner before.
     pub fn set_matched(&mut self, number: u64) -> bool {
         let Some((chunk, row)) = self.find(number) else { return false };
         !std::mem::replace(&mut self.chunks[chunk].matched[row], true)
     }
 
-    /// Whether a row has found a partner.
+    /// Returns whether a row has found a partner.
     pub fn is_matched(&self, number: u64) -> bool {
         self.find(number).is_some_and(|(chunk, row)| self.chunks[chunk].matched[row])
     }
 
-    /// Whether a row is still kept.
+    /// Returns whether a row is still stored.
     pub fn is_kept(&self, number: u64) -> bool {
         self.find(number).is_some_and(|(chunk, row)| !self.chunks[chunk].freed[row])
     }
 
-    /// The numbers of the rows that are kept, from this one on.
+    /// Returns the numbers of the stored rows, from this one on.
     pub fn numbers_from(&self, first: u64) -> impl Iterator<Item = u64> + '_ {
         let begin = self.chunks.partition_point(|chunk| chunk.numbers.last().is_some_and(|last| *last < first));
         let live = |chunk: &RowChunk| {
@@ -102,46 +102,46 @@ impl KeptRows {
         self.chunks[begin..].iter().flat_map(live).filter(move |number| *number >= first)
     }
 
-    /// Where rows are, among the chunks that hold some of them.
-    pub fn places(
+    /// Returns the positions of rows, among the chunks that contain any of them.
+    pub fn positions(
         &self,
         numbers: impl Iterator<Item = Option<u64>>,
-    ) -> Result<(Vec<&RecordBatch>, Vec<Option<RowPlace>>), ArrowError> {
+    ) -> Result<(Vec<&RecordBatch>, Vec<Option<RowPosition>>), ArrowError> {
         const UNUSED: u32 = u32::MAX;
         let mut used = vec![UNUSED; self.chunks.len()];
         let mut chunks = Vec::new();
-        let mut place = |number: Option<u64>| {
+        let mut index = |number: Option<u64>| {
             let Some(number) = number else { return Ok(None) };
-            let missing = || ArrowError::ComputeError(format!("row {number} of a join is not kept any more"));
+            let missing = || ArrowError::ComputeError(format!("row {number} of a join is no longer kept"));
             let (chunk, row) = self.find(number).ok_or_else(missing)?;
             if used[chunk] == UNUSED {
                 used[chunk] = chunks.len() as u32;
                 chunks.push(&self.chunks[chunk].rows);
             }
-            Ok(Some(RowPlace { chunk: used[chunk], row: row as u32 }))
+            Ok(Some(RowPosition { chunk: used[chunk], row: row as u32 }))
         };
-        let places = numbers.map(&mut place).collect::<Result<_, ArrowError>>()?;
-        Ok((chunks, places))
+        let indexes = numbers.map(&mut index).collect::<Result<_, ArrowError>>()?;
+        Ok((chunks, indexes))
     }
 
-    /// The bytes of a row.
+    /// Returns the bytes of a row.
     pub fn bytes_of(&self, number: u64) -> usize {
         let Some((chunk, row)) = self.find(number) else { return 0 };
         self.chunks.get(chunk).map_or(0, |chunk| RowBytes::of([&chunk.rows]).of_range(&(row..row + 1)))
     }
 
-    /// Rows by their numbers, in this order.
+    /// Returns rows by their numbers, in this order.
     pub fn rows(&self, numbers: &[u64]) -> Result<RecordBatch, ArrowError> {
-        let (chunks, places) = self.places(numbers.iter().map(|number| Some(*number)))?;
-        if places.is_empty() {
+        let (chunks, indexes) = self.positions(numbers.iter().map(|number| Some(*number)))?;
+        if indexes.is_empty() {
             return Ok(RecordBatch::new_empty(self.schema.clone()));
         }
-        let places: Vec<(usize, usize)> =
-            places.into_iter().flatten().map(|at| (at.chunk as usize, at.row as usize)).collect();
-        interleave_record_batch(&chunks, &places)
+        let indexes: Vec<(usize, usize)> =
+            indexes.into_iter().flatten().map(|at| (at.chunk as usize, at.row as usize)).collect();
+        interleave_record_batch(&chunks, &indexes)
     }
 
-    /// Gives rows up.
+    /// Frees rows.
     pub fn free(&mut self, numbers: &[u64]) {
         for number in numbers {
             let Some((chunk, row)) = self.find(*number) else { continue };
@@ -153,8 +153,8 @@ impl KeptRows {
         }
     }
 
-    /// Gives back the memory of freed rows, once they are more than half of their chunk, and makes one of small chunks: each
-    /// row is copied a few times at most.
+    /// Releases the memory of freed rows once they are more than half of their chunk, and merges small chunks. Each row is copied a few times at
+    /// most.
     pub fn tidy(&mut self) -> Result<(), ArrowError> {
         self.chunks.retain(|chunk| chunk.live > 0);
         for chunk in self.chunks.iter_mut().filter(|chunk| chunk.live * 2 < chunk.numbers.len()) {

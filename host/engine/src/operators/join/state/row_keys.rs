@@ -8,7 +8,7 @@ use arrow::error::ArrowError;
 use millstream_base::batch::keys::Keys;
 use std::sync::Arc;
 
-/// An index of keys: a table of nothing but keys.
+/// Creates an index of keys: a table without states.
 pub fn key_index() -> Result<StateTable, ArrowError> {
     StateTable::new(Vec::new(), Arc::new(Schema::empty()), None)
 }
@@ -20,8 +20,8 @@ pub struct RowKeys {
 }
 
 impl RowKeys {
-    /// Of these rows; `on`: how many columns make the key.
-    pub fn of(rows: &RecordBatch, on: usize) -> Result<RowKeys, ArrowError> {
+    /// Reads the keys of these rows; `on` is the number of key columns.
+    pub fn new(rows: &RecordBatch, on: usize) -> Result<RowKeys, ArrowError> {
         let missing = || ArrowError::SchemaError("a row of a join lacks columns of `on`".into());
         let columns = rows.columns().get(..on).ok_or_else(missing)?;
         let mut nulls = None;
@@ -31,12 +31,12 @@ impl RowKeys {
         Ok(RowKeys { keys: Keys::encode(columns, rows.num_rows())?, nulls })
     }
 
-    /// Whether a column of the key is null, so that the row has no partner, as in SQL.
+    /// Returns whether a column of the key is null. Such a row has no partner, as in SQL.
     pub fn is_null(&self, row: usize) -> bool {
         self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
     }
 
-    /// The place of a row's key; a new one where it is not there.
+    /// Returns the slot of a row's key, adding the key if needed.
     pub fn slot(&self, row: usize, index: &mut StateTable) -> Slot {
         let keys = self.keys.view();
         index.slot(keys.get(row), keys.short(row).1)

@@ -1,4 +1,4 @@
-//! Joins against nested loops, over random rows.
+//! Joins compared with nested loops, over random rows.
 
 mod batch;
 mod interval;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 const KINDS: [JoinKind; 4] = [JoinKind::Inner, JoinKind::Left, JoinKind::Right, JoinKind::Full];
 
-/// Numbers that look random and are the same in every run.
+/// Pseudorandom numbers, equal in every run.
 struct Dice(u64);
 
 impl Dice {
@@ -21,7 +21,7 @@ impl Dice {
         Dice(case.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// From 0 to `sides` - 1.
+    /// Returns a number from 0 to `sides` - 1.
     fn throw(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -34,22 +34,23 @@ impl Dice {
     }
 }
 
-/// Each question is a system call, and what was asked for counts as taken for a while: a question by row made joins wait.
+/// Each request is a system call, and requested memory counts as used for a while. Requests per row slowed joins down.
 #[test]
 fn memory_for_rows_is_asked_for_once_and_seldom() {
     for rows in [1, 7, 100_000] {
         let mut count = RowCount::default();
-        let asked: Vec<u64> = (0..700_000 / rows).map(|_| count.growth(rows)).filter(|growth| *growth > 0).collect();
-        let all: u64 = asked.iter().sum();
-        assert!(asked.len() <= 10 && all <= 700_000 && all > 700_000 - RowCount::STEP, "{rows}: {asked:?}");
+        let requested: Vec<u64> =
+            (0..700_000 / rows).map(|_| count.growth(rows)).filter(|growth| *growth > 0).collect();
+        let all: u64 = requested.iter().sum();
+        assert!(requested.len() <= 10 && all <= 700_000 && all > 700_000 - RowCount::STEP, "{rows}: {requested:?}");
     }
 }
 
-/// What keys are made of.
+/// Composition of keys.
 #[derive(Clone, Copy)]
 struct KeyKind {
     columns: &'static [ColumnType],
-    /// How many different values a column has.
+    /// Number of different values of a column.
     values: u64,
     null_percent: u64,
 }
@@ -79,13 +80,13 @@ struct Row {
     id: i64,
 }
 
-/// Rows in a layout: key, times in front or behind, id.
+/// Returns rows in a layout: key, times first or last, id.
 fn rows_of(kind: KeyKind, rows: &[Row], times_in_front: bool) -> RecordBatch {
     let mut columns: Vec<ArrayRef> = (0..kind.columns.len())
-        .map(|place| {
-            let values = rows.iter().map(|row| row.key[place]);
+        .map(|index| {
+            let values = rows.iter().map(|row| row.key[index]);
             let floats = [0.0, -0.0, f64::NAN, 1.5];
-            let column: ArrayRef = match kind.columns[place] {
+            let column: ArrayRef = match kind.columns[index] {
                 ColumnType::Text => {
                     let text =
                         |v: u64| if v.is_multiple_of(2) { format!("k{v}") } else { format!("a-key-of-many-bytes-{v}") };
@@ -100,8 +101,8 @@ fn rows_of(kind: KeyKind, rows: &[Row], times_in_front: bool) -> RecordBatch {
         })
         .collect();
     let count = rows.first().map_or(0, |row| row.times.len());
-    let times = (0..count).map(|place| -> ArrayRef {
-        let times: TimestampMicrosecondArray = rows.iter().map(|row| Some(row.times[place])).collect();
+    let times = (0..count).map(|index| -> ArrayRef {
+        let times: TimestampMicrosecondArray = rows.iter().map(|row| Some(row.times[index])).collect();
         Arc::new(times.with_timezone("UTC"))
     });
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.id)));
@@ -116,17 +117,17 @@ fn rows_of(kind: KeyKind, rows: &[Row], times_in_front: bool) -> RecordBatch {
 }
 
 fn layout(kind: KeyKind, times: usize, times_in_front: bool) -> SchemaRef {
-    let keys = (0..).zip(kind.columns).map(|(place, kind)| Field::new(format!("k{place}"), kind.arrow(), true));
-    let times = (0..times).map(|place| Field::new(format!("t{place}"), ColumnType::Timestamp.arrow(), false));
+    let keys = (0..).zip(kind.columns).map(|(index, kind)| Field::new(format!("k{index}"), kind.arrow(), true));
+    let times = (0..times).map(|index| Field::new(format!("t{index}"), ColumnType::Timestamp.arrow(), false));
     let id = Field::new("id", ColumnType::Int64.arrow(), false);
-    let behind: Vec<Field> =
+    let trailing: Vec<Field> =
         if times_in_front { times.chain([id]).collect() } else { std::iter::once(id).chain(times).collect() };
-    Arc::new(Schema::new(keys.chain(behind).collect::<Vec<_>>()))
+    Arc::new(Schema::new(keys.chain(trailing).collect::<Vec<_>>()))
 }
 
-/// Key columns and both ids come out.
+/// Key columns and both ids.
 fn joined(kind: KeyKind, id: usize) -> Joined {
-    let keys = (0..).zip(kind.columns).map(|(place, kind)| Field::new(format!("k{place}"), kind.arrow(), true));
+    let keys = (0..).zip(kind.columns).map(|(index, kind)| Field::new(format!("k{index}"), kind.arrow(), true));
     let ids = ["first", "second"].map(|name| Field::new(name, ColumnType::Int64.arrow(), true));
     let sources = (0..kind.columns.len())
         .map(ColumnSource::Both)
@@ -135,20 +136,20 @@ fn joined(kind: KeyKind, id: usize) -> Joined {
     Joined { schema: Arc::new(Schema::new(keys.chain(ids).collect::<Vec<_>>())), sources }
 }
 
-/// The ids that came out.
+/// Returns the emitted ids.
 fn ids(rows: &RecordBatch) -> Vec<[Option<i64>; 2]> {
-    let column = |behind: usize| rows.column(rows.num_columns() - behind).as_primitive::<Int64Type>();
+    let column = |trailing: usize| rows.column(rows.num_columns() - trailing).as_primitive::<Int64Type>();
     column(2).iter().zip(column(1)).map(|(first, second)| [first, second]).collect()
 }
 
-/// The hash of each row's key, and its bytes.
+/// Returns the hash of each row's key, and its bytes.
 fn keys(kind: KeyKind, rows: &[Row]) -> Vec<(KeyHash, Vec<u8>)> {
     let batch = rows_of(kind, rows, true);
     let keys = Keys::encode(&batch.columns()[..kind.columns.len()], rows.len()).unwrap();
     keys.hashes().into_iter().enumerate().map(|(row, hash)| (hash, keys.view().get(row).to_vec())).collect()
 }
 
-/// Whether rows may be partners, as SQL says of their keys.
+/// Returns whether rows may be partners by their keys, as in SQL.
 fn same_key(a: &Row, b: &Row, kind: KeyKind) -> bool {
     let float = |value: u64| [0, 0, 2, 3][value as usize % 4];
     let plain = |row: &Row| -> Option<Vec<u64>> { row.key.iter().copied().collect() };

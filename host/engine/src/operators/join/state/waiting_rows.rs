@@ -1,6 +1,6 @@
-//! The rows of one key and side that wait for partners, by time.
+//! The waiting rows of one key and side, by time.
 
-/// A row that waits.
+/// A waiting row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WaitingRow {
     /// Its event time, in microseconds.
@@ -9,14 +9,13 @@ pub struct WaitingRow {
     pub number: u64,
 }
 
-/// Rows in the order of their times. Those that come nearly in order are added at the end, or not far from it, and freed at
-/// the front.
+/// Rows ordered by time. Those that arrive nearly in order are added at or near the end, and freed at the front.
 #[derive(Default)]
 pub struct WaitingRows {
     rows: Vec<WaitingRow>,
-    /// How many rows at the front are free.
+    /// Number of free rows at the front.
     freed: usize,
-    /// When its entry in the queue of rows to be freed is due; `None`: there is none.
+    /// Due time of its entry in the expiry queue; `None` if there is no entry.
     pub due: Option<i64>,
 }
 
@@ -25,34 +24,34 @@ impl WaitingRows {
         self.rows.get(self.freed..).unwrap_or_default()
     }
 
-    /// Whether nothing waits.
+    /// Returns whether no row waits.
     pub fn is_empty(&self) -> bool {
         self.rows().is_empty()
     }
 
-    /// The earliest time.
+    /// Returns the earliest time.
     pub fn earliest(&self) -> Option<i64> {
         self.rows().first().map(|row| row.time)
     }
 
-    /// Adds rows that are in order.
+    /// Adds ordered rows.
     pub fn add(&mut self, rows: &[WaitingRow]) {
         let Some(first) = rows.first() else { return };
-        let behind = self.freed + self.rows().partition_point(|row| row < first);
+        let sorted_from = self.freed + self.rows().partition_point(|row| row < first);
         if self.rows.is_empty() {
-            // Most keys have a row or two.
+            // Most keys have one or two rows.
             self.rows.reserve_exact(rows.len());
         }
-        let in_order = behind == self.rows.len();
+        let in_order = sorted_from == self.rows.len();
         self.rows.extend_from_slice(rows);
         if !in_order {
-            // Two runs: this sort finds them and merges.
-            self.rows[behind..].sort();
+            // Two ordered runs: this sort finds them and merges.
+            self.rows[sorted_from..].sort();
         }
     }
 
-    /// The rows with times from `from` to `to`, both included.
-    pub fn between(&self, from: i64, to: i64) -> &[WaitingRow] {
+    /// Returns the rows with times from `from` to `to`, inclusive.
+    pub fn in_range(&self, from: i64, to: i64) -> &[WaitingRow] {
         let rows = self.rows();
         let start = rows.partition_point(|row| row.time < from);
         let rows = rows.get(start..).unwrap_or_default();
@@ -60,7 +59,7 @@ impl WaitingRows {
         rows.get(..end).unwrap_or_default()
     }
 
-    /// Takes out the rows at the front for which `done` says so by their time.
+    /// Removes the rows at the front whose times satisfy `done`.
     pub fn free(&mut self, done: impl Fn(i64) -> bool, freed: &mut Vec<WaitingRow>) {
         let count = self.rows().partition_point(|row| done(row.time));
         freed.extend_from_slice(self.rows().get(..count).unwrap_or_default());

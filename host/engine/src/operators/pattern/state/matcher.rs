@@ -1,16 +1,15 @@
-//! The matches of one key. Each row may begin a match: an *attempt*, which has its partial matches in the order in which they are
-//! preferred. A row moves all of them on. The attempt is decided when its first partial match is complete, or none is left; then
-//! `skip` says which of the others still count.
+//! The matches of one key. Each row may begin a match: an *attempt*, with its partial matches in the order of preference. A row advances all of them.
+//! The attempt is decided when its first partial match is complete, or none is left. Then `skip` says which of the other attempts still count.
 //!
-//! Conditions that look at the rows of a match are computed for many at once: `wanted` tells what a row will ask, `row` takes the
-//! answers in the same order.
+//! Conditions over the rows of a match are computed for many at a time: `list_conditions` lists what a row needs, `row` takes the results in the same
+//! order.
 
+use super::matched_row::MatchedRow;
 use super::plan::{Condition, ForbiddenRows, Plan, Skip, Target};
-use super::taken::MatchedRow;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
-/// The attempts of one key, in the order of the rows that they begin with.
+/// The attempts of one key, ordered by their first rows.
 #[derive(Default)]
 pub struct Matcher {
     attempts: VecDeque<Attempt>,
@@ -24,25 +23,25 @@ struct Attempt {
 
 /// A partial match.
 enum Partial {
-    /// It waits for a row.
+    /// Waits for a row.
     Open {
-        /// What it has; `None` before its first row.
-        taken: Option<Rc<MatchedRow>>,
+        /// Its rows; `None` before its first row.
+        matched: Option<Rc<MatchedRow>>,
         /// What comes next.
         target: Target,
-        /// No row has come since its last one.
+        /// Whether no row has come since its last one.
         is_fresh: bool,
     },
-    /// It is complete. What is less preferred has been dropped.
+    /// Complete. Less preferred partial matches have been dropped.
     Done(Rc<MatchedRow>),
 }
 
-/// Matches that were found or can no longer be.
+/// Matches that were found or became impossible.
 #[derive(Default)]
 pub struct DecidedMatches {
-    /// Matches, in the order of their first rows.
+    /// Matches, ordered by their first rows.
     pub found: Vec<Rc<MatchedRow>>,
-    /// Rows at which no match begins any more.
+    /// Rows at which no match can begin.
     pub closed: Vec<u64>,
 }
 
@@ -51,14 +50,13 @@ const NO_NOTS: &ForbiddenRows = &ForbiddenRows { next: Vec::new(), between: Vec:
 impl Partial {
     fn nots<'p>(&self, plan: &'p Plan) -> &'p ForbiddenRows {
         match self {
-            Partial::Open { taken: Some(taken), target, .. } => plan.nots(taken.step, *target).unwrap_or(NO_NOTS),
+            Partial::Open { matched: Some(matched), target, .. } => plan.nots(matched.step, *target).unwrap_or(NO_NOTS),
             _ => NO_NOTS,
         }
     }
 
-    /// The conditions that the next row is asked: that of the step to come, those of what must not be the next row, those of what must
-    /// not be between.
-    fn asks<'p>(&self, plan: &'p Plan) -> (Option<Condition>, &'p [Condition], &'p [Condition]) {
+    /// Returns the conditions for the next row: that of the next step, those of what must not be next, and those of what must not be between.
+    fn next_conditions<'p>(&self, plan: &'p Plan) -> (Option<Condition>, &'p [Condition], &'p [Condition]) {
         let Partial::Open { target, is_fresh, .. } = self else { return (None, &[], &[]) };
         let nots = self.nots(plan);
         let next = if *is_fresh { nots.next.as_slice() } else { &[] };
@@ -67,13 +65,13 @@ impl Partial {
 }
 
 impl Matcher {
-    /// A row begins an attempt, unless it can be no first row; `own`: the conditions that it fulfils by itself.
+    /// Begins an attempt with a row, unless it cannot be a first row. `own` has the row conditions that it satisfies.
     pub fn begin(&mut self, plan: &Plan, row: u64, time: i64, own: u64) -> bool {
         let may_be = |target: &Target| match plan.steps.get(*target).and_then(|step| step.condition) {
             Some(Condition::OfRow(bit)) => own >> bit & 1 == 1,
             _ => true,
         };
-        let open = |target| Partial::Open { taken: None, target, is_fresh: true };
+        let open = |target| Partial::Open { matched: None, target, is_fresh: true };
         let partials: Vec<Partial> = plan.first().into_iter().filter(may_be).map(open).collect();
         if partials.is_empty() {
             return false;
@@ -82,35 +80,35 @@ impl Matcher {
         true
     }
 
-    /// Tells which conditions over the rows of matches the next row is asked, and for which match.
-    pub fn wanted(&self, plan: &Plan, mut ask: impl FnMut(usize, Option<&Rc<MatchedRow>>)) {
+    /// Lists the match conditions that the next row needs, and for which match.
+    pub fn list_conditions(&self, plan: &Plan, mut request: impl FnMut(usize, Option<&Rc<MatchedRow>>)) {
         if plan.is_simple {
             return;
         }
         for partial in self.attempts.iter().flat_map(|attempt| &attempt.partials) {
-            let Partial::Open { taken, .. } = partial else { continue };
-            let (target, next, between) = partial.asks(plan);
+            let Partial::Open { matched, .. } = partial else { continue };
+            let (target, next, between) = partial.next_conditions(plan);
             for condition in target.iter().chain(next).chain(between) {
-                if let Condition::OfMatch(place) = condition {
-                    ask(*place, taken.as_ref());
+                if let Condition::OfMatch(index) = condition {
+                    request(*index, matched.as_ref());
                 }
             }
         }
     }
 
-    /// The next row comes. `answer` gives what was asked, in that order by condition.
-    pub fn row(&mut self, plan: &Plan, row: u64, own: u64, mut answer: impl FnMut(usize) -> bool) {
+    /// Processes the next row. `result` gives the requested results, in order of request by condition.
+    pub fn row(&mut self, plan: &Plan, row: u64, own: u64, mut result: impl FnMut(usize) -> bool) {
         let mut holds = |condition: &Condition| match condition {
             Condition::OfRow(bit) => own >> *bit & 1 == 1,
-            Condition::OfMatch(place) => answer(*place),
+            Condition::OfMatch(index) => result(*index),
         };
         for attempt in &mut self.attempts {
             let partials = std::mem::take(&mut attempt.partials);
             let mut next = NextPartials { plan, partials: Vec::with_capacity(partials.len()), is_cut: false };
             for partial in partials {
-                let (target, not_next, between) = partial.asks(plan);
+                let (target, not_next, between) = partial.next_conditions(plan);
                 let takes = target.map(|condition| holds(&condition));
-                // All are asked, as others stand behind these among the answers.
+                // All are evaluated, as results are consumed in order.
                 let mut some =
                     |conditions: &[Condition]| conditions.iter().filter(|condition| holds(condition)).count() > 0;
                 let (is_next, is_between) = (some(not_next), some(between));
@@ -120,22 +118,22 @@ impl Matcher {
         }
     }
 
-    /// Nothing comes any more that is older than `time`; `is_end`: nothing comes at all.
+    /// Ends attempts: no more rows older than `time` will come; `is_end` means no more rows at all.
     pub fn expire(&mut self, plan: &Plan, time: i64, is_end: bool) {
         let over = |attempt: &&mut Attempt| is_end || plan.is_over(attempt.start_us, time);
-        // Those behind began later.
+        // Later attempts began later.
         for attempt in self.attempts.iter_mut().take_while(over) {
             let partials = std::mem::take(&mut attempt.partials);
-            // What was to come does not, and what was not to come did not.
+            // The awaited row does not come, and neither does a forbidden one.
             let done = partials.into_iter().find_map(|partial| match partial {
-                Partial::Done(taken) => Some(taken),
-                Partial::Open { taken, target, .. } => taken.filter(|_| target == plan.end()),
+                Partial::Done(matched) => Some(matched),
+                Partial::Open { matched, target, .. } => matched.filter(|_| target == plan.end()),
             });
             attempt.partials.extend(done.map(Partial::Done));
         }
     }
 
-    /// Takes out what is decided.
+    /// Takes what is decided.
     pub fn decide(&mut self, plan: &Plan, decided: &mut DecidedMatches) {
         if plan.skip != Skip::ToNextRow {
             self.decide_first(plan, decided);
@@ -143,7 +141,7 @@ impl Matcher {
         self.attempts.retain(|attempt| {
             let found = match attempt.partials.first() {
                 None => None,
-                Some(Partial::Done(taken)) if plan.skip == Skip::ToNextRow => Some(taken.clone()),
+                Some(Partial::Done(matched)) if plan.skip == Skip::ToNextRow => Some(matched.clone()),
                 Some(_) => return true,
             };
             decided.found.extend(found);
@@ -152,19 +150,19 @@ impl Matcher {
         });
     }
 
-    /// Where a match leaves out rows behind it, an attempt waits for those before.
+    /// If a match skips rows after it, an attempt waits for the earlier ones.
     fn decide_first(&mut self, plan: &Plan, decided: &mut DecidedMatches) {
         while let Some(first) = self.attempts.pop_front() {
             let found = match first.partials.first() {
                 Some(Partial::Open { .. }) => return self.attempts.push_front(first),
-                Some(Partial::Done(taken)) => Some(taken.clone()),
+                Some(Partial::Done(matched)) => Some(matched.clone()),
                 None => None,
             };
             decided.closed.push(first.start);
-            let Some(taken) = found else { continue };
-            let of_step = |step| taken.of_step(step).unwrap_or((0, 0));
+            let Some(matched) = found else { continue };
+            let of_step = |step| matched.of_step(step).unwrap_or((0, 0));
             let on = match plan.skip {
-                Skip::PastLastRow => taken.row + 1,
+                Skip::PastLastRow => matched.row + 1,
                 Skip::ToNextRow => 0,
                 Skip::ToFirst(step) => of_step(step).0,
                 Skip::ToLast(step) => of_step(step).1,
@@ -172,16 +170,16 @@ impl Matcher {
             while let Some(skipped) = self.attempts.pop_front_if(|attempt| attempt.start < on) {
                 decided.closed.push(skipped.start);
             }
-            decided.found.push(taken);
+            decided.found.push(matched);
         }
     }
 
-    /// The first row of the first attempt, and its time.
+    /// Returns the first row of the first attempt, and its time.
     pub fn first(&self) -> Option<(u64, i64)> {
         self.attempts.front().map(|attempt| (attempt.start, attempt.start_us))
     }
 
-    /// How many partial matches there are.
+    /// Returns the number of partial matches.
     pub fn partials(&self) -> usize {
         self.attempts.iter().map(|attempt| attempt.partials.len()).sum()
     }
@@ -191,19 +189,19 @@ impl Matcher {
 struct NextPartials<'p> {
     plan: &'p Plan,
     partials: Vec<Partial>,
-    /// One is complete, so those behind it do not count.
+    /// Whether one is complete, so that later ones do not count.
     is_cut: bool,
 }
 
 impl NextPartials<'_> {
-    /// What becomes of a partial match. `takes`: whether the step to come takes the row, if there is one; then whether the row is one
-    /// that must not be next, and one that must not be between.
+    /// Advances a partial match. `takes`: whether the next step takes the row, if there is one; then whether the row must not be next, and whether it
+    /// must not be between.
     fn add(&mut self, partial: Partial, row: u64, (takes, is_next, is_between): (Option<bool>, bool, bool)) {
         if self.is_cut {
             return;
         }
-        let (taken, target) = match partial {
-            Partial::Open { taken, target, .. } => (taken, target),
+        let (matched, target) = match partial {
+            Partial::Open { matched, target, .. } => (matched, target),
             done @ Partial::Done(_) => {
                 self.partials.push(done);
                 self.is_cut = true;
@@ -215,34 +213,34 @@ impl NextPartials<'_> {
         }
         let is_end = target == self.plan.end();
         if !is_end && takes.unwrap_or(true) {
-            return self.take(Rc::new(MatchedRow::new(row, target, taken)));
+            return self.take(Rc::new(MatchedRow::new(row, target, matched)));
         }
-        let Some(taken) = taken.filter(|_| !is_between) else { return };
-        let stays = self.plan.is_relaxed(taken.step, target);
+        let Some(matched) = matched.filter(|_| !is_between) else { return };
+        let stays = self.plan.is_relaxed(matched.step, target);
         if stays {
-            self.partials.push(Partial::Open { taken: Some(taken), target, is_fresh: false });
+            self.partials.push(Partial::Open { matched: Some(matched), target, is_fresh: false });
         } else if is_end {
-            self.partials.push(Partial::Done(taken));
+            self.partials.push(Partial::Done(matched));
             self.is_cut = true;
         }
     }
 
-    /// A match has one row more.
-    fn take(&mut self, taken: Rc<MatchedRow>) {
-        for target in self.plan.behind(taken.step, taken.count) {
-            let nots = self.plan.nots(taken.step, target).unwrap_or(NO_NOTS);
-            let taken = taken.clone();
+    /// Adds a partial match with one more row.
+    fn take(&mut self, matched: Rc<MatchedRow>) {
+        for target in self.plan.targets_after(matched.step, matched.count) {
+            let nots = self.plan.nots(matched.step, target).unwrap_or(NO_NOTS);
+            let matched = matched.clone();
             if target == self.plan.end() && nots == NO_NOTS {
-                self.partials.push(Partial::Done(taken));
+                self.partials.push(Partial::Done(matched));
                 self.is_cut = true;
                 return;
             }
-            self.partials.push(Partial::Open { taken: Some(taken), target, is_fresh: true });
+            self.partials.push(Partial::Open { matched: Some(matched), target, is_fresh: true });
         }
     }
 
-    /// The partial matches, without those that can only become what a preferred one becomes as well: where no condition looks at the
-    /// rows of the match, all that counts is how far they have come.
+    /// Removes redundant partial matches: those that can only become what a preferred one becomes. If no condition reads the rows of the match, only
+    /// their progress matters.
     fn distinct(self) -> Vec<Partial> {
         let NextPartials { plan, mut partials, .. } = self;
         if !plan.is_simple || partials.len() < 2 {
@@ -250,8 +248,8 @@ impl NextPartials<'_> {
         }
         let mut seen = BTreeSet::new();
         partials.retain(|partial| match partial {
-            Partial::Open { taken: Some(taken), target, is_fresh } => {
-                seen.insert((taken.step, plan.count_that_matters(taken.step, taken.count), *target, *is_fresh))
+            Partial::Open { matched: Some(matched), target, is_fresh } => {
+                seen.insert((matched.step, plan.count_that_matters(matched.step, matched.count), *target, *is_fresh))
             }
             _ => true,
         });

@@ -1,50 +1,50 @@
-//! What a match is: the steps of a pattern, and in which order of preference a match may go on.
+//! Definition of a match: the steps of a pattern, and the preferred order of continuations.
 
-/// What a row must fulfil.
+/// A condition on a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// It is about the row alone, and known when the row comes: a bit of [`own`](super::rows::KeptRow::own).
+    /// Depends on the row alone, and is evaluated when the row arrives: a bit of [`own`](super::rows::KeptRow::own).
     OfRow(usize),
-    /// It is about the rows of the match as well: the place of its expression.
+    /// Depends on the rows of the match as well: the index of its expression.
     OfMatch(usize),
 }
 
-/// The conditions of rows that must not come within a match.
+/// Conditions of rows that must not occur within a match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ForbiddenRows {
-    /// As the row directly behind.
+    /// Directly after.
     pub next: Vec<Condition>,
-    /// As one of the rows behind, until the match goes on.
+    /// Anywhere after, until the match continues.
     pub between: Vec<Condition>,
 }
 
 /// A step that takes rows.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// What its rows fulfil; `None`: it takes any row.
+    /// Condition of its rows; `None` takes any row.
     pub condition: Option<Condition>,
-    /// Other rows may stand before its first row.
+    /// Whether other rows may precede its first row.
     pub relaxed: bool,
-    /// What must not stand before its first row.
+    /// What must not precede its first row.
     pub nots: ForbiddenRows,
-    /// How many rows at least.
-    pub least: u32,
-    /// How many rows at most.
-    pub most: Option<u32>,
-    /// As few as possible.
+    /// Minimum number of rows.
+    pub min: u32,
+    /// Maximum number of rows.
+    pub max: Option<u32>,
+    /// Whether it takes as few rows as possible.
     pub reluctant: bool,
-    /// Other rows may stand between its rows.
+    /// Whether other rows may lie between its rows.
     pub gaps: bool,
-    /// What must not stand there.
+    /// What must not lie there.
     pub gap_nots: Vec<Condition>,
 }
 
-/// Where the search goes on behind a match. Steps are told by their places.
+/// Where the search continues after a match. Steps are identified by index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Skip {
-    /// Behind its last row.
+    /// After its last row.
     PastLastRow,
-    /// At the row behind its first one.
+    /// At the row after its first one.
     ToNextRow,
     /// At the first row of a step.
     ToFirst(usize),
@@ -59,22 +59,22 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// How long after its first row the last row of a match may be.
     pub within_us: Option<i64>,
-    /// Where the search goes on.
+    /// Where the search continues.
     pub skip: Skip,
-    /// What must not come between the last row of a step and whatever comes next: by the step, then by what comes next.
+    /// What must not come between the last row of a step and the next target: by step, then by target.
     nots: Vec<Vec<ForbiddenRows>>,
-    /// No condition looks at the rows of the match.
+    /// Whether no condition reads the rows of the match.
     pub is_simple: bool,
 }
 
-/// What comes next in a match: a step by its place, or the end, which is the place behind the last step.
+/// The next target of a match: the index of a step, or the number of steps for the end.
 pub type Target = usize;
 
 impl Plan {
-    /// Of steps and what must not come behind the last of them.
+    /// Creates a plan of steps, and what must not follow the last of them.
     pub fn new(steps: Vec<Step>, end: ForbiddenRows, within_us: Option<i64>, skip: Skip) -> Plan {
         let count = steps.len();
-        // What was said of a step that took no row holds for what comes in its place.
+        // The conditions of a step without rows apply to the next target.
         let of = |from: usize, to: Target| {
             if from == to {
                 let between = steps.get(from).map(|step| step.gap_nots.clone()).unwrap_or_default();
@@ -95,17 +95,17 @@ impl Plan {
         Plan { steps, within_us, skip, nots, is_simple }
     }
 
-    /// The end of a match.
+    /// Returns the end of a match.
     pub fn end(&self) -> Target {
         self.steps.len()
     }
 
-    /// What must not come between the last row of a step and what comes next.
+    /// Returns what must not come between the last row of a step and the next target.
     pub fn nots(&self, from: usize, to: Target) -> Option<&ForbiddenRows> {
         self.nots.get(from)?.get(to)
     }
 
-    /// Whether other rows may stand between the last row of a step and what comes next.
+    /// Returns whether other rows may lie between the last row of a step and the next target.
     pub fn is_relaxed(&self, from: usize, to: Target) -> bool {
         match self.steps.get(to) {
             Some(step) if from == to => step.gaps,
@@ -114,24 +114,24 @@ impl Plan {
         }
     }
 
-    /// What may come first, the preferred first.
+    /// Returns the possible first targets, in order of preference.
     pub fn first(&self) -> Vec<Target> {
         let mut targets = Vec::new();
-        self.leave(0, &mut targets);
+        self.add_targets(0, &mut targets);
         targets.retain(|target| *target != self.end());
         targets
     }
 
-    /// What may come behind a row of a step which has taken so many, the preferred first.
-    pub fn behind(&self, step: usize, count: u32) -> Vec<Target> {
+    /// Returns the possible targets after a row of a step that has taken `count` rows, in order of preference.
+    pub fn targets_after(&self, step: usize, count: u32) -> Vec<Target> {
         let Some(of) = self.steps.get(step) else { return Vec::new() };
-        let again = of.most.is_none_or(|most| count < most);
+        let again = of.max.is_none_or(|max| count < max);
         let mut targets = Vec::new();
-        if again && (count < of.least || !of.reluctant) {
+        if again && (count < of.min || !of.reluctant) {
             targets.push(step);
         }
-        if count >= of.least {
-            self.leave(step + 1, &mut targets);
+        if count >= of.min {
+            self.add_targets(step + 1, &mut targets);
             if again && of.reluctant {
                 targets.push(step);
             }
@@ -139,28 +139,28 @@ impl Plan {
         targets
     }
 
-    /// What may come from this step on.
-    fn leave(&self, step: usize, targets: &mut Vec<Target>) {
+    /// Adds the possible targets from this step on.
+    fn add_targets(&self, step: usize, targets: &mut Vec<Target>) {
         match self.steps.get(step) {
             None => targets.push(self.end()),
-            Some(of) if of.least > 0 => targets.push(step),
+            Some(of) if of.min > 0 => targets.push(step),
             Some(of) if of.reluctant => {
-                self.leave(step + 1, targets);
+                self.add_targets(step + 1, targets);
                 targets.push(step);
             }
             Some(_) => {
                 targets.push(step);
-                self.leave(step + 1, targets);
+                self.add_targets(step + 1, targets);
             }
         }
     }
 
-    /// How many rows of a step make a difference to what may follow.
+    /// Caps the number of a step's rows at the number that matters for what may follow.
     pub fn count_that_matters(&self, step: usize, count: u32) -> u32 {
-        self.steps.get(step).map_or(count, |of| count.min(of.most.unwrap_or(of.least)))
+        self.steps.get(step).map_or(count, |of| count.min(of.max.unwrap_or(of.min)))
     }
 
-    /// Whether the last row of a match that began at this time may not be at `time` or later any more.
+    /// Returns whether the last row of a match that began at `start_us` can no longer be at `time` or later.
     pub fn is_over(&self, start_us: i64, time: i64) -> bool {
         self.within_us.is_some_and(|within| start_us.saturating_add(within) < time)
     }

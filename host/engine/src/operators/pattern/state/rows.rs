@@ -1,10 +1,10 @@
-//! The rows that a pattern keeps, by key and time: a row of the table each. Those that have been looked at and with which no attempt
-//! that is still open begins, or has begun before them, are forgotten.
+//! The rows that a pattern stores, by key and time: one table row each. Processed rows without an open attempt that begins at or before them are
+//! dropped.
 
 use super::layout::Layout;
+use super::matched_row::MatchedRow;
 use super::matcher::Matcher;
-use super::sleeping::SleepingKeys;
-use super::taken::MatchedRow;
+use super::spilled_keys::SpilledKeys;
 use crate::state::{Slot, StateTable};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::take;
@@ -16,12 +16,12 @@ use millstream_base::ids::BatchId;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-/// The columns that tell the rows of a key apart, and which came first: the batch that brought a row, and its number in it.
+/// Returns the columns that distinguish and order the rows of a key: the batch of a row, and its number in it.
 pub fn saved_fields() -> [Arc<Field>; 2] {
     ["millstream_batch", "millstream_number"].map(|name| Arc::new(Field::new(name, ColumnType::Int64.arrow(), false)))
 }
 
-/// The columns that are kept of a row: its time, those that expressions look at, and whether a match may begin with it.
+/// Returns the stored columns of a row: its time, those that expressions read, and whether a match may begin with it.
 pub fn saved_schema(layout: &Layout) -> SchemaRef {
     let time = Field::new("millstream_time", ColumnType::Timestamp.arrow(), false);
     let others: Vec<Arc<Field>> = layout.schema.fields().iter().skip(layout.key).cloned().collect();
@@ -29,81 +29,81 @@ pub fn saved_schema(layout: &Layout) -> SchemaRef {
     with_fields(&Schema::new(vec![time]), others.into_iter().chain([open]))
 }
 
-/// A row that is kept.
+/// A stored row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeptRow {
     /// Its time.
     pub time: i64,
-    /// The batch that brought it.
+    /// The batch in which it arrived.
     batch: i64,
     /// Its number in that batch.
     number: i64,
-    /// Where it is in the table.
+    /// Its slot in the table.
     pub slot: Slot,
-    /// Which conditions it fulfils by itself, a bit each.
+    /// The row conditions that it satisfies, one bit each.
     pub own: u64,
-    /// A match may begin with it.
+    /// Whether a match may begin with it.
     pub open: bool,
 }
 
-/// The rows of a key, and the matches that they may become.
+/// The rows of a key, and their possible matches.
 pub struct KeyRows {
     /// The bytes of the key.
     pub key: Box<[u8]>,
     /// Their hash.
     pub hash: KeyHash,
-    /// In their order, without those that are forgotten.
+    /// In order, without the dropped ones.
     rows: VecDeque<KeptRow>,
-    /// The place of the first of them: how many have been forgotten.
+    /// Number of the first of them: how many have been dropped.
     first: u64,
-    /// How many of them have been looked at.
+    /// How many of them have been processed.
     looked_at: usize,
     /// The attempts.
     pub matcher: Matcher,
-    /// When it is to be looked at next, which stands in the queue; and what it holds back.
+    /// When it is due for processing, as in the queue; and the time that it holds back.
     pub due: Option<i64>,
-    /// The time of the first row that was looked at and is kept.
+    /// The time of the first processed row that is still stored.
     pub held: Option<i64>,
 }
 
 impl KeyRows {
-    /// Of a key without rows.
+    /// Creates a key without rows.
     pub fn new(key: Box<[u8]>, hash: KeyHash) -> KeyRows {
         let (rows, matcher) = (VecDeque::new(), Matcher::default());
         KeyRows { key, hash, rows, first: 0, looked_at: 0, matcher, due: None, held: None }
     }
 
-    /// The next row that has not been looked at, with its place.
+    /// Returns the next unprocessed row, with its number.
     pub fn next(&self) -> Option<(u64, KeptRow)> {
         self.rows.get(self.looked_at).map(|row| (self.first + self.looked_at as u64, *row))
     }
 
-    /// The next row has been looked at.
+    /// Marks the next row as processed.
     pub fn step(&mut self) {
         self.looked_at += 1;
     }
 
-    /// How many rows are kept.
+    /// Returns the number of stored rows.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// A row by its place.
-    pub fn at(&self, place: u64) -> Option<&KeptRow> {
-        self.rows.get(usize::try_from(place.checked_sub(self.first)?).ok()?)
+    /// Returns a row by its number.
+    pub fn at(&self, position: u64) -> Option<&KeptRow> {
+        self.rows.get(usize::try_from(position.checked_sub(self.first)?).ok()?)
     }
 
-    /// The time of the first row that is kept.
+    /// Returns the time of the first stored row.
     pub fn first(&self) -> Option<i64> {
         self.rows.front().map(|row| row.time)
     }
 
-    /// The slots of all rows.
+    /// Returns the slots of all rows.
     pub fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
         self.rows.iter().map(|row| row.slot)
     }
 
-    /// The first row that has been looked at and is kept.
+    /// Returns the time of the first processed row that is still stored.
     pub fn first_looked_at(&self) -> Option<i64> {
         self.rows.front().filter(|_| self.looked_at > 0).map(|row| row.time)
     }
@@ -113,7 +113,7 @@ impl KeyRows {
         self.rows.extend(rows);
         let waiting = self.rows.make_contiguous().get_mut(self.looked_at..).unwrap_or_default();
         if !waiting.get(before.saturating_sub(self.looked_at + 1)..).unwrap_or_default().is_sorted() {
-            // Two runs: this sort finds them and merges.
+            // Two ordered runs: this sort finds them and merges.
             waiting.sort();
         }
     }
@@ -125,44 +125,44 @@ pub struct PatternRows {
     pub(super) layout: Layout,
     pub(super) keys: Vec<KeyRows>,
     pub(super) free: Vec<u32>,
-    /// The keys all of whose rows are in memory.
+    /// The loaded keys, with all rows in memory.
     pub(super) index: HashMap<Box<[u8]>, u32>,
-    pub(super) asleep: SleepingKeys,
+    pub(super) spilled: SpilledKeys,
 }
 
 impl PatternRows {
-    /// Keeps nothing yet. `key` are the fields of the key.
+    /// Creates an empty table; `key` are the fields of the key.
     pub fn new(layout: &Layout) -> Result<PatternRows> {
         let key = layout.schema.fields().iter().take(layout.key).cloned();
         let fields = key.chain(saved_fields()).collect();
         let table = StateTable::new(fields, saved_schema(layout), None).map_err(Error::arrow)?;
-        let (index, asleep) = (HashMap::new(), SleepingKeys::default());
-        Ok(PatternRows { table, layout: layout.clone(), keys: Vec::new(), free: Vec::new(), index, asleep })
+        let (index, spilled) = (HashMap::new(), SpilledKeys::default());
+        Ok(PatternRows { table, layout: layout.clone(), keys: Vec::new(), free: Vec::new(), index, spilled })
     }
 
-    /// The table, to restore it and to save its changes.
+    /// Returns the table, for checkpoints.
     pub fn table(&mut self) -> &mut StateTable {
         &mut self.table
     }
 
-    /// How many rows are kept, the memory that they take, and what of it never lies in files.
+    /// Returns the number of stored rows, their memory, and the part of it that is never spilled.
     pub fn size(&self) -> (u64, u64, u64) {
         let queues: usize = self.keys.iter().map(|key| key.rows.capacity()).sum();
-        let (rows, beside) = (self.table.bytes(), (queues * size_of::<KeptRow>()) as u64 + self.asleep.bytes());
-        (self.table.len() as u64, rows + beside, self.table.kept_of(rows) + beside)
+        let (rows, extra) = (self.table.bytes(), (queues * size_of::<KeptRow>()) as u64 + self.spilled.bytes());
+        (self.table.len() as u64, rows + extra, self.table.kept_of(rows) + extra)
     }
 
-    /// The rows of a key.
-    pub fn of(&mut self, key: u32) -> Option<&mut KeyRows> {
+    /// Returns the rows of a key, mutable.
+    pub fn key_mut(&mut self, key: u32) -> Option<&mut KeyRows> {
         self.keys.get_mut(key as usize)
     }
 
-    /// The same, to be looked at.
+    /// Returns the rows of a key.
     pub fn get(&self, key: u32) -> Option<&KeyRows> {
         self.keys.get(key as usize)
     }
 
-    /// Keeps rows, in the columns of the layout. Returns the numbers of their keys, each once.
+    /// Stores rows, in the columns of the layout. Returns the distinct numbers of their keys.
     pub fn add(&mut self, batch: BatchId, rows: &RecordBatch, times: &[i64], own: &[u64]) -> Result<Vec<u32>> {
         let count = rows.num_rows();
         let (key, others) = rows.columns().split_at(self.layout.key.min(rows.num_columns()));
@@ -171,10 +171,10 @@ impl PatternRows {
         let batches: ArrayRef = Arc::new(Int64Array::from_value(batch, count));
         let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..count as i64));
         let columns: Vec<ArrayRef> = key.iter().cloned().chain([batches, numbers]).collect();
-        let whole = Keys::encode(&columns, count).map_err(Error::arrow)?;
-        let hashes = self.table.hashes_of(&columns, &whole).map_err(Error::arrow)?;
+        let complete = Keys::encode(&columns, count).map_err(Error::arrow)?;
+        let hashes = self.table.hashes_of(&columns, &complete).map_err(Error::arrow)?;
         let slots: Vec<Slot> =
-            hashes.iter().enumerate().map(|(row, hash)| self.table.slot(whole.view().get(row), *hash)).collect();
+            hashes.iter().enumerate().map(|(row, hash)| self.table.slot(complete.view().get(row), *hash)).collect();
         let open: ArrayRef = Arc::new(BooleanArray::from(vec![true; count]));
         let time = timestamps(times.iter().copied());
         let states: Vec<ArrayRef> = [time].into_iter().chain(others.iter().cloned()).chain([open]).collect();
@@ -190,15 +190,15 @@ impl PatternRows {
         };
         let touched = self.insert(&encoded, (0..count).map(row).collect());
         if self.table.spills() {
-            // A key is of use with all of its rows only.
+            // A key needs all of its rows.
             let slots: Vec<Slot> = touched.iter().filter_map(|key| self.get(*key)).flat_map(KeyRows::slots).collect();
             self.table.used(&slots);
         }
         Ok(touched)
     }
 
-    /// These rows of the table are in memory again, and none of their keys has others elsewhere: finds them. `own` computes what they
-    /// fulfil by themselves, from the columns of the layout. Returns the numbers of their keys, each once.
+    /// Adds table rows that are back in memory, with all rows of their keys. `own` computes the row conditions that they satisfy, from the columns of
+    /// the layout. Returns the distinct numbers of their keys.
     pub fn enter(&mut self, slots: &[Slot], own: impl Fn(&RecordBatch) -> Result<Vec<u64>>) -> Result<Vec<u32>> {
         if slots.is_empty() {
             return Ok(Vec::new());
@@ -229,15 +229,15 @@ impl PatternRows {
     fn insert(&mut self, keys: &Keys, rows: Vec<KeptRow>) -> Vec<u32> {
         let hashes = if self.layout.key == 0 { vec![KeyHash(0); rows.len()] } else { keys.hashes() };
         let mut of_keys: Vec<(u32, KeptRow)> = Vec::with_capacity(rows.len());
-        for (place, row) in rows.into_iter().enumerate() {
-            let key = keys.view().get(place);
+        for (position, row) in rows.into_iter().enumerate() {
+            let key = keys.view().get(position);
             let number = match self.index.get(key) {
                 Some(number) => *number,
-                None => self.new_key(key, hashes[place]),
+                None => self.new_key(key, hashes[position]),
             };
             of_keys.push((number, row));
         }
-        // Stable: rows of a key stay in the order in which they came.
+        // Stable: rows of a key keep the order of arrival.
         of_keys.sort_by_key(|(number, _)| *number);
         let mut touched = Vec::new();
         for of_key in of_keys.chunk_by(|(a, _), (b, _)| a == b) {
@@ -266,45 +266,45 @@ impl PatternRows {
         number
     }
 
-    /// The slots of the rows of a match, with their steps, the first one first.
-    pub fn slots(&self, key: u32, taken: Option<&MatchedRow>) -> Vec<(Slot, usize)> {
+    /// Returns the slots of the rows of a match, with their steps, from the first row on.
+    pub fn slots(&self, key: u32, matched: Option<&MatchedRow>) -> Vec<(Slot, usize)> {
         let Some(rows) = self.get(key) else { return Vec::new() };
-        let all = taken.into_iter().flat_map(MatchedRow::rows);
+        let all = matched.into_iter().flat_map(MatchedRow::rows);
         let mut slots: Vec<(Slot, usize)> =
-            all.filter_map(|(place, step)| Some((rows.at(place)?.slot, step))).collect();
+            all.filter_map(|(position, step)| Some((rows.at(position)?.slot, step))).collect();
         slots.reverse();
         slots
     }
 
-    /// A column of the layout, of these rows; null where there is none.
-    pub fn column(&self, place: usize, slots: &[Option<Slot>]) -> Result<ArrayRef> {
-        let Some(place) = place.checked_sub(self.layout.key) else { return self.key_column(place, slots) };
-        // Behind the time.
-        self.table.state_column(place + 1, slots).map_err(Error::arrow)
+    /// Returns a column of the layout for these rows; null for a missing row.
+    pub fn column(&self, position: usize, slots: &[Option<Slot>]) -> Result<ArrayRef> {
+        let Some(position) = position.checked_sub(self.layout.key) else { return self.key_column(position, slots) };
+        // After the time.
+        self.table.state_column(position + 1, slots).map_err(Error::arrow)
     }
 
-    fn key_column(&self, place: usize, slots: &[Option<Slot>]) -> Result<ArrayRef> {
-        let there: Vec<Slot> = slots.iter().flatten().copied().collect();
-        let keys = self.table.keys(&there).map_err(Error::arrow)?;
-        let column = keys.get(place).ok_or_else(damaged)?;
-        let mut next = 0..there.len() as u32;
-        let places: UInt32Array = slots.iter().map(|slot| slot.and_then(|_| next.next())).collect();
-        take(column, &places, None).map_err(Error::arrow)
+    fn key_column(&self, position: usize, slots: &[Option<Slot>]) -> Result<ArrayRef> {
+        let existing: Vec<Slot> = slots.iter().flatten().copied().collect();
+        let keys = self.table.keys(&existing).map_err(Error::arrow)?;
+        let column = keys.get(position).ok_or_else(damaged)?;
+        let mut next = 0..existing.len() as u32;
+        let indexes: UInt32Array = slots.iter().map(|slot| slot.and_then(|_| next.next())).collect();
+        take(column, &indexes, None).map_err(Error::arrow)
     }
 
-    /// The key columns of these rows.
+    /// Returns the key columns of these rows.
     pub fn keys(&self, slots: &[Slot]) -> Result<Vec<ArrayRef>> {
         let mut keys = self.table.keys(slots).map_err(Error::arrow)?;
         keys.truncate(self.layout.key);
         Ok(keys)
     }
 
-    /// No match begins at these rows of a key any more: notes it, and forgets the rows that nothing needs. Adds those that are to be
-    /// stored as closed, and those that are to be removed.
-    pub fn close(&mut self, key: u32, places: &[u64], closed: &mut Vec<Slot>, gone: &mut Vec<Slot>) {
+    /// Marks rows of a key at which no match can begin any more, and drops the rows that are no longer needed. Adds slots to `closed`, to be stored
+    /// as such, and to `removed`, to be removed.
+    pub fn close(&mut self, key: u32, indexes: &[u64], closed: &mut Vec<Slot>, removed: &mut Vec<Slot>) {
         let Some(of) = self.keys.get_mut(key as usize) else { return };
-        for place in places {
-            let row = place.checked_sub(of.first).and_then(|at| of.rows.get_mut(at as usize));
+        for position in indexes {
+            let row = position.checked_sub(of.first).and_then(|at| of.rows.get_mut(at as usize));
             if let Some(row) = row.filter(|row| row.open) {
                 row.open = false;
                 closed.push(row.slot);
@@ -312,7 +312,7 @@ impl PatternRows {
         }
         let needed = of.matcher.first().map_or(u64::MAX, |(start, _)| start);
         while of.looked_at > 0 && of.first < needed {
-            gone.extend(of.rows.pop_front().map(|row| row.slot));
+            removed.extend(of.rows.pop_front().map(|row| row.slot));
             of.first += 1;
             of.looked_at -= 1;
         }
@@ -324,10 +324,10 @@ impl PatternRows {
         }
     }
 
-    /// Brings the table up to what [`PatternRows::close`] has noted.
-    pub fn store(&mut self, mut closed: Vec<Slot>, mut gone: Vec<Slot>) -> Result<()> {
-        gone.sort_unstable();
-        closed.retain(|slot| gone.binary_search(slot).is_err());
+    /// Applies the results of [`PatternRows::close`] to the table.
+    pub fn store(&mut self, mut closed: Vec<Slot>, mut removed: Vec<Slot>) -> Result<()> {
+        removed.sort_unstable();
+        closed.retain(|slot| removed.binary_search(slot).is_err());
         if !closed.is_empty() {
             let (states, known) = self.table.states(&closed).map_err(Error::arrow)?;
             let mut columns = states.columns().to_vec();
@@ -336,7 +336,7 @@ impl PatternRows {
             let states = RecordBatch::try_new(states.schema(), columns).map_err(Error::arrow)?;
             self.table.store(&closed, &states, &known);
         }
-        self.table.remove_all(&gone);
+        self.table.remove_all(&removed);
         Ok(())
     }
 }

@@ -1,19 +1,19 @@
 //! Matches of rows that are letters: a step takes the rows of its letter.
 
+use super::matched_row::MatchedRow;
 use super::matcher::{DecidedMatches, Matcher};
 use super::plan::{Condition, ForbiddenRows, Plan, Skip, Step};
-use super::taken::MatchedRow;
 use millstream_base::job::pattern;
 use millstream_base::job::spec::PatternNots;
 use millstream_base::random::Random;
 use std::rc::Rc;
 
-/// The bit of a letter.
+/// Returns the bit of a letter.
 fn bit(name: &str) -> usize {
     name.bytes().next().map_or(0, |letter| usize::from(letter - b'a'))
 }
 
-/// `of_match`: conditions are asked as those that look at the rows of a match are.
+/// Parses a plan. With `of_match` conditions are evaluated as if they read the rows of a match.
 fn plan(text: &str, within_us: Option<i64>, skip: Skip, of_match: bool) -> Plan {
     let read = pattern::steps(text).unwrap();
     let condition = |name: &String| if of_match { Condition::OfMatch(bit(name)) } else { Condition::OfRow(bit(name)) };
@@ -24,8 +24,8 @@ fn plan(text: &str, within_us: Option<i64>, skip: Skip, of_match: bool) -> Plan 
         condition: (!"yz".contains(&step.name)).then(|| condition(&step.name)),
         relaxed: step.relaxed,
         nots: nots(&step.nots),
-        least: step.least,
-        most: step.most,
+        min: step.least,
+        max: step.most,
         reluctant: step.reluctant,
         gaps: step.gaps,
         gap_nots: all(&step.gap_nots),
@@ -33,39 +33,39 @@ fn plan(text: &str, within_us: Option<i64>, skip: Skip, of_match: bool) -> Plan 
     Plan::new(read.steps.iter().map(step).collect(), nots(&read.end), within_us, skip)
 }
 
-/// The rows are letters, one a microsecond; a capital one fulfils that letter and the one behind. Returns the places of the rows of each
-/// match, and how many partial matches there were at most.
+/// Runs a plan over letters, one per microsecond; a capital letter satisfies that letter and the next one. Returns the row numbers of each match, and
+/// the maximum number of partial matches.
 fn run(plan: &Plan, rows: &str) -> (Vec<String>, usize) {
-    let (mut matcher, mut decided, mut most) = (Matcher::default(), DecidedMatches::default(), 0);
-    for (place, letter) in (0u64..).zip(rows.bytes()) {
-        let time = place as i64;
+    let (mut matcher, mut decided, mut max) = (Matcher::default(), DecidedMatches::default(), 0);
+    for (index, letter) in (0u64..).zip(rows.bytes()) {
+        let time = index as i64;
         let own = match letter {
             b'A'..=b'Z' => 3 << (letter - b'A'),
             _ => 1 << (letter - b'a'),
         };
         matcher.expire(plan, time, false);
         matcher.decide(plan, &mut decided);
-        matcher.begin(plan, place, time, own);
-        let mut asked = std::collections::VecDeque::new();
-        matcher.wanted(plan, |condition, _| asked.push_back(condition));
-        matcher.row(plan, place, own, |condition| {
-            assert_eq!(asked.pop_front(), Some(condition));
+        matcher.begin(plan, index, time, own);
+        let mut requested = std::collections::VecDeque::new();
+        matcher.list_conditions(plan, |condition, _| requested.push_back(condition));
+        matcher.row(plan, index, own, |condition| {
+            assert_eq!(requested.pop_front(), Some(condition));
             own >> condition & 1 == 1
         });
-        assert!(asked.is_empty());
-        most = most.max(matcher.partials());
+        assert!(requested.is_empty());
+        max = max.max(matcher.partials());
         matcher.decide(plan, &mut decided);
     }
     matcher.expire(plan, rows.len() as i64, true);
     matcher.decide(plan, &mut decided);
     assert_eq!(matcher.partials(), 0);
-    let shown = |taken: &Rc<MatchedRow>| {
-        let mut rows: Vec<String> = taken.rows().map(|(row, _)| row.to_string()).collect();
+    let shown = |matched: &Rc<MatchedRow>| {
+        let mut rows: Vec<String> = matched.rows().map(|(row, _)| row.to_string()).collect();
         rows.reverse();
-        assert_eq!(rows.first(), Some(&taken.start().to_string()));
+        assert_eq!(rows.first(), Some(&matched.start().to_string()));
         rows.join(" ")
     };
-    (decided.found.iter().map(shown).collect(), most)
+    (decided.found.iter().map(shown).collect(), max)
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn matches_are_those_that_the_steps_tell() {
         ("a* b", None, past, "aabb", &["0 1 2", "3"]),
         ("a b? c", None, past, "abcacab", &["0 1 2", "3 4"]),
         ("a b?? z", None, past, "abcab", &["0 1", "3 4"]),
-        // What a step could still take is waited for until the input ends.
+        // Rows that a step could still take are awaited until the input ends.
         ("a b? z", None, past, "abcab", &["0 1 2", "3 4"]),
         ("a{2,3}", None, past, "aaaaaa", &["0 1 2", "3 4 5"]),
         ("a{2,3}?", None, past, "aaaaaa", &["0 1", "2 3", "4 5"]),
@@ -93,12 +93,12 @@ fn matches_are_those_that_the_steps_tell() {
         ("a next not b", None, past, "abaca", &["2", "4"]),
         ("a next not b followed by c", None, past, "abcadc", &["3 5"]),
         ("a followed by not b followed by c", None, past, "abcadc", &["3 5"]),
-        // A row that fulfils both is what comes.
+        // A row that satisfies both counts as the awaited one.
         ("a followed by not b followed by c", None, past, "adB", &["0 2"]),
         ("a followed by not b", Some(2), past, "acbacdb", &["3"]),
         ("a followed by not b", Some(2), past, "acba", &["3"]),
         ("a next not b", Some(1), past, "accb", &["0"]),
-        // What was said of a step that took no row holds for the one that comes instead.
+        // The conditions of a step without rows apply to the next one.
         ("a followed by not d followed by b? followed by c", None, past, "aecadcac", &["0 2", "6 7"]),
         ("a{3} with gaps without b", None, past, "acabacaca", &["4 6 8"]),
         ("a+ with gaps without b followed by c", None, Skip::ToNextRow, "abac", &["0 3", "2 3"]),
@@ -106,7 +106,7 @@ fn matches_are_those_that_the_steps_tell() {
         ("a+ b", None, Skip::ToFirst(0), "aab", &["0 1 2", "1 2"]),
         ("a+ b+", None, Skip::ToLast(0), "aabb", &["0 1 2 3", "1 2 3"]),
         ("z a y", None, Skip::ToLast(2), "babab", &["0 1 2", "2 3 4"]),
-        // A match waits for those that begin before it.
+        // A match waits for attempts that begin before it.
         ("a followed by c", Some(3), past, "aabac", &["1 4"]),
     ] {
         for of_match in [false, true] {
@@ -115,7 +115,7 @@ fn matches_are_those_that_the_steps_tell() {
     }
 }
 
-/// Partial matches that can only become what others become as well are dropped, and nothing is missed by that.
+/// Redundant partial matches are dropped without losing a match.
 #[test]
 fn few_partial_matches_are_as_good_as_all() {
     let mut random = Random(5);
@@ -136,7 +136,7 @@ fn few_partial_matches_are_as_good_as_all() {
         }
     }
     let rows = "A".repeat(200);
-    // An attempt for each row, and a few partial matches of each.
+    // One attempt per row, and a few partial matches of each.
     assert!(
         run(&plan("a+ with gaps followed by b+ with gaps followed by c", None, Skip::PastLastRow, false), &rows).1
             < 1_000
@@ -145,12 +145,12 @@ fn few_partial_matches_are_as_good_as_all() {
 
 #[test]
 fn a_match_may_have_as_many_rows_as_there_are() {
-    let mut taken = None;
+    let mut matched = None;
     for row in 0..1_000_000 {
-        taken = Some(Rc::new(MatchedRow::new(row, usize::from(row > 3), taken)));
+        matched = Some(Rc::new(MatchedRow::new(row, usize::from(row > 3), matched)));
     }
-    let taken = taken.unwrap();
-    assert_eq!((taken.start(), taken.of_step(0), taken.of_step(1)), (0, Some((0, 3)), Some((4, 999_999))));
-    assert_eq!((taken.count, taken.of_step(2)), (999_996, None));
-    drop(taken);
+    let matched = matched.unwrap();
+    assert_eq!((matched.start(), matched.of_step(0), matched.of_step(1)), (0, Some((0, 3)), Some((4, 999_999))));
+    assert_eq!((matched.count, matched.of_step(2)), (999_996, None));
+    drop(matched);
 }

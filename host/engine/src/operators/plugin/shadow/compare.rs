@@ -1,4 +1,4 @@
-//! What two versions made of the same rows, compared. Their order does not count: a plugin may put rows out in another one.
+//! Comparison of the output of two versions for the same rows. Order does not matter: a plugin may emit rows in another order.
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::row::{Row, RowConverter, Rows, SortField};
@@ -7,14 +7,14 @@ use millstream_base::error::{Error, Result};
 use millstream_base::shown::printable;
 use std::collections::{BTreeSet, HashMap};
 
-/// Rows and states that a report shows.
+/// Maximum rows and states in a report.
 pub const EXAMPLES_MAX: usize = 6;
-/// How many bytes of one value are shown.
+/// Maximum bytes of one value in a report.
 const VALUE_BYTES_MAX: usize = 60;
-/// Columns of one row that are shown.
+/// Maximum columns of one row in a report.
 const COLUMNS_MAX: usize = 12;
 
-/// What calls for one batch have shown; see [`super::ShadowReport`].
+/// Results of calls for one batch; see [`super::ShadowReport`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Comparison {
@@ -31,14 +31,14 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Rows that both put out of the same input.
+    /// Compares the rows that both emitted for the same input.
     pub fn rows(&mut self, old: &RecordBatch, new: &RecordBatch) -> Result<()> {
         self.rows = self.rows.saturating_add(old.num_rows() as u64);
         let [only_old, only_new] = differing(old, new)?;
         let count = only_old.len().max(only_new.len()) as u64;
         self.rows_differing = self.rows_differing.saturating_add(count);
-        for place in 0..only_old.len().max(only_new.len()).min(EXAMPLES_MAX) {
-            let row = |rows: &RecordBatch, only: &[usize]| only.get(place).map(|row| in_words(rows, *row));
+        for index in 0..only_old.len().max(only_new.len()).min(EXAMPLES_MAX) {
+            let row = |rows: &RecordBatch, only: &[usize]| only.get(index).map(|row| row_text(rows, *row));
             self.example(match (row(old, &only_old), row(new, &only_new)) {
                 (Some(old), Some(new)) => format!("the old one emitted {old}, the new one {new}"),
                 (Some(old), None) => format!("only the old one emitted {old}"),
@@ -49,48 +49,47 @@ impl Comparison {
         Ok(())
     }
 
-    /// Rows that both refused of the same input: all rows as refused rows leave the stage, but for the reason and what comes
-    /// behind it.
-    pub fn refused_rows(&mut self, old: &RecordBatch, new: &RecordBatch) -> Result<()> {
+    /// Compares the rows that both rejected of the same input: all columns of rejected rows, up to the reason.
+    pub fn rejected_rows(&mut self, old: &RecordBatch, new: &RecordBatch) -> Result<()> {
         let [only_old, only_new] = differing(old, new)?;
-        self.refused(old.num_rows(), new.num_rows(), only_old.len(), only_new.len());
+        self.rejected(old.num_rows(), new.num_rows(), only_old.len(), only_new.len());
         let all = [("old", old, &only_old), ("new", new, &only_new)];
         for (which, rows, only) in all {
             for row in only.iter().take(EXAMPLES_MAX) {
-                self.example(format!("only the {which} one rejected {}", in_words(rows, *row)));
+                self.example(format!("only the {which} one rejected {}", row_text(rows, *row)));
             }
         }
         Ok(())
     }
 
-    /// Compares how many rows each version refused, where it is not known which.
-    pub fn refused_counts(&mut self, old: usize, new: usize) {
-        self.refused(old, new, old.saturating_sub(new), new.saturating_sub(old));
+    /// Compares how many rows each version rejected, if it is not known which.
+    pub fn rejected_counts(&mut self, old: usize, new: usize) {
+        self.rejected(old, new, old.saturating_sub(new), new.saturating_sub(old));
     }
 
-    /// Compares the rows that both versions refused, given by their places in an input.
-    pub fn refused_places(&mut self, rows: &RecordBatch, old: &[u32], new: &[u32]) {
-        let sets = [old, new].map(|places| places.iter().copied().collect::<BTreeSet<u32>>());
+    /// Compares the rows that both versions rejected, given by their indexes in an input.
+    pub fn rejected_rows_by_index(&mut self, rows: &RecordBatch, old: &[u32], new: &[u32]) {
+        let sets = [old, new].map(|indexes| indexes.iter().copied().collect::<BTreeSet<u32>>());
         let [only_old, only_new] = [(0, 1), (1, 0)].map(|(one, other)| {
             let (one, other) = (&sets[one], &sets[other]);
             one.difference(other).copied().collect::<Vec<u32>>()
         });
-        self.refused(old.len(), new.len(), only_old.len(), only_new.len());
+        self.rejected(old.len(), new.len(), only_old.len(), only_new.len());
         for (which, only) in [("old", only_old), ("new", only_new)] {
             for row in only.iter().take(EXAMPLES_MAX).filter(|row| (**row as usize) < rows.num_rows()) {
-                self.example(format!("only the {which} one rejected {}", in_words(rows, *row as usize)));
+                self.example(format!("only the {which} one rejected {}", row_text(rows, *row as usize)));
             }
         }
     }
 
-    fn refused(&mut self, old: usize, new: usize, only_old: usize, only_new: usize) {
+    fn rejected(&mut self, old: usize, new: usize, only_old: usize, only_new: usize) {
         self.rejected = self.rejected.saturating_add(old as u64);
         self.rejected_new = self.rejected_new.saturating_add(new as u64);
         self.rejected_differing = self.rejected_differing.saturating_add((only_old + only_new) as u64);
     }
 
-    /// States of the same keys, a row for each, and whether each version has one. Where the new version has other columns,
-    /// those of the same name and type are compared. `keys` are only asked for where something differs.
+    /// Compares states of the same keys, one row each, and whether each version has one. If the new version has other columns, those with the same
+    /// name and type are compared. `keys` is only called if something differs.
     pub fn states(&mut self, keys: impl FnOnce() -> Result<RecordBatch>, old: &States, new: &States) -> Result<()> {
         self.states = self.states.saturating_add(old.known.len() as u64);
         let (olds, news) = in_common(&old.rows, &new.rows)?;
@@ -103,33 +102,33 @@ impl Comparison {
             let difference = match (old.known.value(row), new.known.value(row)) {
                 (false, false) => continue,
                 (true, true) if old_rows.row(row) == new_rows.row(row) => continue,
-                (true, true) => format!("{} and {}", in_words(&olds, row), in_words(&news, row)),
-                (true, false) => format!("{}, and the new one has none", in_words(&olds, row)),
-                (false, true) => format!("the old one has none, and the new one {}", in_words(&news, row)),
+                (true, true) => format!("{} and {}", row_text(&olds, row), row_text(&news, row)),
+                (true, false) => format!("{}, and the new one has none", row_text(&olds, row)),
+                (false, true) => format!("the old one has none, and the new one {}", row_text(&news, row)),
             };
             self.states_differing = self.states_differing.saturating_add(1);
-            self.example(format!("state of {}: {difference}", in_words(&keys, row)));
+            self.example(format!("state of {}: {difference}", row_text(&keys, row)));
         }
         Ok(())
     }
 
-    /// Keeps an example; what a report has no room for is not kept.
-    fn example(&mut self, words: String) {
+    /// Adds an example, up to the maximum of a report.
+    fn example(&mut self, description: String) {
         if self.examples.len() < EXAMPLES_MAX {
-            self.examples.push(words);
+            self.examples.push(description);
         }
     }
 }
 
 /// The states of some keys in one version.
 pub struct States {
-    /// A row for each key; without meaning where there is none.
+    /// One row per key; meaningless if the key has no state.
     pub rows: RecordBatch,
-    /// Whether there is one.
+    /// Whether each key has a state.
     pub known: BooleanArray,
 }
 
-/// The places of rows that only one of both has: a row that is there twice in one and once in the other is there once.
+/// Returns the indexes of rows that only one of both has. A row that occurs twice in one and once in the other is included once.
 fn differing(old: &RecordBatch, new: &RecordBatch) -> Result<[Vec<usize>; 2]> {
     if old.columns() == new.columns() && old.num_rows() == new.num_rows() {
         return Ok(Default::default());
@@ -143,23 +142,23 @@ fn differing(old: &RecordBatch, new: &RecordBatch) -> Result<[Vec<usize>; 2]> {
         *left.entry(row).or_default() += 1;
     }
     let mut only_new = Vec::new();
-    for (place, row) in new_rows.iter().enumerate() {
+    for (index, row) in new_rows.iter().enumerate() {
         match left.get_mut(&row).filter(|count| **count > 0) {
             Some(count) => *count -= 1,
-            None => only_new.push(place),
+            None => only_new.push(index),
         }
     }
     let mut only_old = Vec::new();
-    for (place, row) in old_rows.iter().enumerate() {
+    for (index, row) in old_rows.iter().enumerate() {
         if let Some(count) = left.get_mut(&row).filter(|count| **count > 0) {
             *count -= 1;
-            only_old.push(place);
+            only_old.push(index);
         }
     }
     Ok([only_old, only_new])
 }
 
-/// Rows as bytes that are equal where the rows are. Those of a batch without columns are all equal.
+/// Encodes rows as bytes that are equal if the rows are. Rows without columns are all equal.
 fn encoded(rows: &RecordBatch) -> Result<Rows> {
     let fields = rows.columns().iter().map(|column| SortField::new(column.data_type().clone()));
     let converter = RowConverter::new(fields.collect()).map_err(Error::arrow)?;
@@ -171,25 +170,25 @@ fn encoded(rows: &RecordBatch) -> Result<Rows> {
     converter.convert_columns(&[nothing]).map_err(Error::arrow)
 }
 
-/// The columns that both have, by name and type.
+/// Returns the columns that both have, by name and type.
 fn in_common(old: &RecordBatch, new: &RecordBatch) -> Result<(RecordBatch, RecordBatch)> {
     if old.schema_ref() == new.schema_ref() {
         return Ok((old.clone(), new.clone()));
     }
     let (mut of_old, mut of_new) = (Vec::new(), Vec::new());
-    for (place, field) in old.schema_ref().fields().iter().enumerate() {
+    for (index, field) in old.schema_ref().fields().iter().enumerate() {
         if let Some((other, same)) = new.schema_ref().column_with_name(field.name())
             && same.data_type() == field.data_type()
         {
-            of_old.push(place);
+            of_old.push(index);
             of_new.push(other);
         }
     }
     Ok((old.project(&of_old).map_err(Error::arrow)?, new.project(&of_new).map_err(Error::arrow)?))
 }
 
-/// A row in words, as `{word: a, n: 3}`: what plugins made, cut and without what a terminal would obey.
-fn in_words(rows: &RecordBatch, row: usize) -> String {
+/// Formats a row as `{word: a, n: 3}`: plugin output, truncated and without terminal control characters.
+fn row_text(rows: &RecordBatch, row: usize) -> String {
     let cell = |(field, column): (&std::sync::Arc<arrow::datatypes::Field>, &ArrayRef)| {
         let value = match column.is_null(row) {
             true => "null".to_owned(),
@@ -209,10 +208,10 @@ mod tests {
     use arrow::array::{Float64Array, Int64Array, StringArray};
     use std::sync::Arc;
 
-    fn rows(words: &[&str], counts: &[i64]) -> RecordBatch {
-        let words: ArrayRef = Arc::new(StringArray::from(words.to_vec()));
+    fn rows(description: &[&str], counts: &[i64]) -> RecordBatch {
+        let description: ArrayRef = Arc::new(StringArray::from(description.to_vec()));
         let counts: ArrayRef = Arc::new(Int64Array::from(counts.to_vec()));
-        RecordBatch::try_from_iter([("word", words), ("n", counts)]).unwrap()
+        RecordBatch::try_from_iter([("word", description), ("n", counts)]).unwrap()
     }
 
     fn compared(old: &RecordBatch, new: &RecordBatch) -> Comparison {
@@ -257,7 +256,7 @@ mod tests {
     #[test]
     fn refused_rows_are_compared_by_their_places() {
         let mut compared = Comparison::default();
-        compared.refused_places(&rows(&["a", "b", "c"], &[1, 2, 3]), &[0, 1], &[1, 2]);
+        compared.rejected_rows_by_index(&rows(&["a", "b", "c"], &[1, 2, 3]), &[0, 1], &[1, 2]);
         assert_eq!((compared.rejected, compared.rejected_new, compared.rejected_differing), (2, 2, 2));
         assert_eq!(
             compared.examples,

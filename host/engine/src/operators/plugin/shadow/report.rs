@@ -1,41 +1,41 @@
-//! What a shadow has shown, as a process tells it, and as all processes of a job add up.
+//! Results of a shadow, as reported by one process, and summed over all processes of a job.
 
 use super::compare::{Comparison, EXAMPLES_MAX};
 use millstream_base::ids::BatchId;
 use serde::{Deserialize, Serialize};
 
-/// What a shadow has shown.
+/// Results of a shadow.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShadowReport {
-    /// Batches that both have run; only process 0 knows.
+    /// Batches that both have run; set by process 0 only.
     pub batches: u64,
-    /// Rows that the old one put out.
+    /// Rows that the old version emitted.
     pub rows: u64,
-    /// Rows that only one of them put out, or that differ.
+    /// Rows that only one version emitted, or that differ.
     pub rows_differing: u64,
-    /// States that were compared: one for each key that either of them called in a batch.
+    /// Compared states: one for each key that either version called in a batch.
     pub states: u64,
-    /// States among them that differ, or that only one of them has.
+    /// States that differ, or that only one version has.
     pub states_differing: u64,
-    /// Rows that the old one rejected.
+    /// Rows that the old version rejected.
     pub rejected: u64,
-    /// Rows that the new one rejected.
+    /// Rows that the new version rejected.
     pub rejected_new: u64,
-    /// Rows that only one of them rejected.
+    /// Rows that only one version rejected.
     #[serde(default)]
     pub rejected_differing: u64,
-    /// Time in the old one, in nanoseconds of the processor.
+    /// CPU time in the old version, in nanoseconds.
     pub cost_ns: u64,
-    /// Time in the new one, in nanoseconds of the processor.
+    /// CPU time in the new version, in nanoseconds.
     pub cost_new_ns: u64,
-    /// The first rows and states that differ, in words.
+    /// The first rows and states that differ, as text.
     pub examples: Vec<String>,
-    /// How a call of the new one failed: it was not called any more after that.
+    /// The failure of the new version, after which it was not called.
     pub failed: Option<String>,
 }
 
 impl ShadowReport {
-    /// Adds what calls for a batch have shown.
+    /// Adds the results of calls for a batch.
     pub fn count(&mut self, batch: BatchId, compared: Comparison) {
         let sums = [
             (&mut self.rows, compared.rows),
@@ -49,11 +49,11 @@ impl ShadowReport {
             (&mut self.cost_new_ns, compared.cost_new_ns),
         ];
         sums.into_iter().for_each(|(sum, more)| *sum = sum.saturating_add(more));
-        let examples = compared.examples.into_iter().map(|words| format!("batch {batch}: {words}"));
+        let examples = compared.examples.into_iter().map(|example| format!("batch {batch}: {example}"));
         self.show(examples);
     }
 
-    /// Adds what another process of the job has shown.
+    /// Adds the results of another process of the job.
     pub fn add(&mut self, other: ShadowReport) {
         self.batches = self.batches.max(other.batches);
         let sums = [
@@ -72,7 +72,7 @@ impl ShadowReport {
         self.failed = self.failed.take().or(other.failed);
     }
 
-    /// Whether both did the same.
+    /// Returns whether both behaved identically.
     pub fn is_same(&self) -> bool {
         self.failed.is_none() && self.rows_differing == 0 && self.states_differing == 0 && self.rejected_differing == 0
     }

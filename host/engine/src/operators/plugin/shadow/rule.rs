@@ -1,4 +1,4 @@
-//! What becomes of a version that has run in a shadow: a pure decision over the report.
+//! Decision on a version that has run in a shadow, from the report alone.
 
 use super::ShadowReport;
 use clap::ValueEnum;
@@ -18,7 +18,7 @@ pub enum ShadowRule {
 }
 
 impl ShadowRule {
-    /// `Ok`: the new version is promoted. The error says in words why it is dropped.
+    /// Returns `Ok` if the new version is promoted. The error says why it is dropped.
     pub fn decide(self, report: &ShadowReport, batches: u64) -> Result<(), String> {
         if report.failed.is_some() {
             return Err("a call of it failed, as the report says".into());
@@ -40,7 +40,7 @@ impl ShadowRule {
     }
 }
 
-/// What differs, in words.
+/// Describes the differences.
 fn differences(report: &ShadowReport) -> String {
     let all = [
         (report.rows_differing, "rows differ"),
@@ -82,8 +82,8 @@ mod tests {
     #[test]
     fn what_is_dropped_hears_why() {
         let all = ShadowReport { rows_differing: 1, states_differing: 2, rejected_differing: 3, ..report() };
-        let words = ShadowRule::Same.decide(&all, 5).unwrap_err();
-        assert_eq!(words, "not the same: 1 rows differ, 2 states differ, 3 rows were rejected by one version only");
+        let reason = ShadowRule::Same.decide(&all, 5).unwrap_err();
+        assert_eq!(reason, "not the same: 1 rows differ, 2 states differ, 3 rows were rejected by one version only");
         let failed = ShadowReport { failed: Some("it trapped".into()), ..report() };
         assert_eq!(ShadowRule::Always.decide(&failed, 5).unwrap_err(), "a call of it failed, as the report says");
     }

@@ -1,5 +1,5 @@
-//! The shadow of a stage on one worker: the new version of its plugin gets the rows that the old one got, and what both make
-//! of them is compared. Nothing of it leaves the stage, and an error ends the shadow alone.
+//! The shadow of a stage on one worker. The new version of its plugin receives the rows of the old one, and the outputs are compared. Nothing of it
+//! leaves the stage, and an error ends the shadow alone.
 
 use crate::exchange::split_by_key;
 use crate::operators::plugin::current::CurrentPlugin;
@@ -17,7 +17,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use millstream_base::batch::group::Grouper;
 use millstream_base::batch::keys::canonical_column;
 use millstream_base::batch::part::Part;
-use millstream_base::batch::rejected::{RefusedRow, together, without_nulls};
+use millstream_base::batch::rejected::{RejectedRow, merge_rejections, without_nulls};
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, BatchTime};
@@ -27,31 +27,31 @@ use millstream_plugins::plugin::{Account, Caller, Cogrouped, Cogroups, Processed
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// A shadow in one operator on one worker. `T`: what calls the new version.
+/// A shadow in one operator on one worker. `T` calls the new version.
 pub struct ShadowRun<T> {
     shadow: Arc<Shadow>,
     new: T,
-    /// The accounts of the old and of the new version, and what of them is reported, in nanoseconds.
+    /// Accounts of the old and of the new version, and the reported part of each, in nanoseconds.
     accounts: [(Account, u64); 2],
 }
 
 impl<T> ShadowRun<T> {
-    /// `old`: the account of the caller of the old version. `new` makes what calls the new one.
+    /// Creates a run. `old` is the account of the old version's caller. `new` creates what calls the new version.
     fn new(shadow: Arc<Shadow>, old: &Account, new: impl FnOnce(Caller) -> T) -> Result<ShadowRun<T>> {
         let node = plugin_of(shadow.node())?;
-        // It counts for itself, and nobody reads that: counts and costs of the stage are those of the old version.
+        // It has its own counters, which are ignored: counts and costs of the stage are those of the old version.
         let caller = node.plugin.caller(node.stage.clone(), &node.description);
         caller.mute();
         let accounts = [old.clone(), caller.account().clone()].map(|account| (account.clone(), account.cpu_ns()));
         Ok(ShadowRun { new: new(caller), shadow, accounts })
     }
 
-    /// Whether both versions run this batch.
+    /// Returns whether both versions run this batch.
     fn runs_in(&self, context: BatchContext) -> bool {
         self.shadow.runs_in(context.id)
     }
 
-    /// Runs the new version and compares, in a batch that both run. It comes behind the old one, whose calls it bills.
+    /// Runs the new version and compares, in a batch that both run. It runs after the old one, and reports the cost of both.
     fn run(&mut self, context: BatchContext, work: impl FnOnce(&mut T, &StageNode, &mut Comparison) -> Result<()>) {
         let mut compared = Comparison::default();
         let worked = work(&mut self.new, self.shadow.node(), &mut compared);
@@ -62,24 +62,24 @@ impl<T> ShadowRun<T> {
         }
     }
 
-    /// What both cost since this was last asked, in nanoseconds.
+    /// Returns the costs of both since the last call, in nanoseconds.
     fn costs(&mut self) -> [u64; 2] {
-        self.accounts.each_mut().map(|(account, told_ns)| {
+        self.accounts.each_mut().map(|(account, reported_ns)| {
             let now_ns = account.cpu_ns();
-            now_ns.saturating_sub(std::mem::replace(told_ns, now_ns))
+            now_ns.saturating_sub(std::mem::replace(reported_ns, now_ns))
         })
     }
 
-    /// What the old version did alone does not count.
-    fn forget_costs(&mut self) {
+    /// Excludes costs of batches that only the old version ran.
+    fn exclude_costs(&mut self) {
         self.costs();
     }
 }
 
-/// Makes the run of a shadow, for an operator whose own caller has this account.
+/// Creates the shadow of an operator whose own caller has this account.
 pub type MakeShadow<T> = fn(Arc<Shadow>, &Account) -> Result<ShadowRun<T>>;
 
-/// The shadow of an operator, while there is one.
+/// The shadow of an operator, if any.
 pub struct ShadowSlot<T> {
     shadow: Option<Arc<Shadow>>,
     run: Option<ShadowRun<T>>,
@@ -92,8 +92,9 @@ impl<T> Default for ShadowSlot<T> {
 }
 
 impl<T> ShadowSlot<T> {
-    /// To be asked at the beginning of a batch, behind [`CurrentPlugin::renewed`]. `old`: the account of the operator's own caller.
-    pub fn look(&mut self, current: &CurrentPlugin, old: &Account, make: MakeShadow<T>) {
+    /// Attaches or detaches a shadow. Call it at the beginning of a batch, after [`CurrentPlugin::renewed`]. `old` is the account of the operator's
+    /// own caller.
+    pub fn update(&mut self, current: &CurrentPlugin, old: &Account, make: MakeShadow<T>) {
         if self.shadow.as_ref().map(Arc::as_ptr) == current.shadow().map(Arc::as_ptr) {
             return;
         }
@@ -107,14 +108,14 @@ impl<T> ShadowSlot<T> {
         });
     }
 
-    /// The shadow, if it runs this batch.
+    /// Returns the shadow, if it runs this batch.
     pub fn in_batch(&mut self, context: BatchContext) -> Option<&mut ShadowRun<T>> {
-        // What it kept for itself is not needed any more; a copy of a state may be large.
+        // Its state is no longer needed; a copied state may be large.
         drop(self.run.take_if(|run| run.shadow.is_over(context.id)));
         let run = self.run.as_mut()?;
         let runs = run.runs_in(context);
         if !runs {
-            run.forget_costs();
+            run.exclude_costs();
         }
         runs.then_some(run)
     }
@@ -124,33 +125,43 @@ fn plugin_of(stage: &StageNode) -> Result<&PluginNode> {
     stage.plugin().ok_or_else(|| Error::bug(format!("stage `{}` has a shadow and no plugin", stage.name)))
 }
 
-fn places(refused: &[RefusedRow]) -> Vec<u32> {
-    refused.iter().map(|refusal| refusal.row).collect()
+fn row_numbers(bad_rows: &[RejectedRow]) -> Vec<u32> {
+    bad_rows.iter().map(|rejection| rejection.row).collect()
 }
 
 /// A plugin that is called with the rows of a part, or with groups of them.
 pub type CallerShadow = ShadowRun<Caller>;
 
 impl ShadowRun<Caller> {
-    /// The shadow of a stage of world `transform` or `cogroup`.
+    /// Creates the shadow of a `transform` or `cogroup` stage.
     pub fn of(shadow: Arc<Shadow>, old: &Account) -> Result<CallerShadow> {
         ShadowRun::new(shadow, old, |caller| caller)
     }
 
-    /// World `transform`: what the old version `made` of the rows of a part, and which of them it refused.
-    pub fn transform(&mut self, context: BatchContext, rows: &RecordBatch, made: &RecordBatch, refused: &[RefusedRow]) {
+    /// World `transform`: compares the old version's output `made` for the rows of a part, and its rejected rows.
+    pub fn transform(
+        &mut self,
+        context: BatchContext,
+        rows: &RecordBatch,
+        made: &RecordBatch,
+        bad_rows: &[RejectedRow],
+    ) {
         self.run(context, |caller, stage, compared| {
             let node = plugin_of(stage)?;
             let needs = &node.description.input;
-            let (whole, nulls) = without_nulls(rows.clone(), &node.reads, needs).map_err(Error::arrow)?;
-            let read = whole.project(&node.reads).map_err(Error::arrow)?;
+            let (readable, nulls) = without_nulls(rows.clone(), &node.reads, needs).map_err(Error::arrow)?;
+            let read = readable.project(&node.reads).map_err(Error::arrow)?;
             let Processed { rows: new, rejections } = caller.process(context.call(), &read)?;
-            compared.refused_places(rows, &places(refused), &places(&together(nulls, rejections)));
+            compared.rejected_rows_by_index(
+                rows,
+                &row_numbers(bad_rows),
+                &row_numbers(&merge_rejections(nulls, rejections)),
+            );
             compared.rows(made, &new)
         });
     }
 
-    /// World `cogroup`: what the old version made of some groups. `rows` are all columns of the rows of each input.
+    /// World `cogroup`: compares the old version's output for some groups. `rows` has all columns of the rows of each input.
     pub fn cogroup(&mut self, context: BatchContext, groups: &Cogroups, rows: &[RecordBatch], made: &Cogrouped) {
         self.run(context, |caller, stage, compared| {
             let Operator::Cogroup(node) = &stage.operator else {
@@ -158,35 +169,36 @@ impl ShadowRun<Caller> {
             };
             let mut inputs: Vec<(RecordBatch, UInt32Array)> = Vec::new();
             for ((input, rows), (_, ends)) in node.inputs.iter().zip(rows).zip(&groups.inputs) {
-                let (whole, nulls) = without_nulls(rows.clone(), &input.reads, &input.needs).map_err(Error::arrow)?;
+                let (readable, nulls) =
+                    without_nulls(rows.clone(), &input.reads, &input.needs).map_err(Error::arrow)?;
                 if let Some(null) = nulls.first() {
                     return Err(Error::plugin(format!("rows of `{}` cannot be compared: {}", input.name, null.reason)));
                 }
-                inputs.push((whole.project(&input.reads).map_err(Error::arrow)?, ends.clone()));
+                inputs.push((readable.project(&input.reads).map_err(Error::arrow)?, ends.clone()));
             }
             let keys = groups.keys.clone();
             let new = caller.cogroup(context.call(), &Cogroups { keys, inputs })?;
             for ((rows, old), new) in rows.iter().zip(&made.rejections).zip(&new.rejections) {
-                compared.refused_places(rows, &places(old), &places(new));
+                compared.rejected_rows_by_index(rows, &row_numbers(old), &row_numbers(new));
             }
             compared.rows(&made.rows, &new.rows)
         });
     }
 }
 
-/// An update stage beside another: it has a copy of the state, which is made when the first batch begins.
+/// The shadow of an update stage: it has a copy of the state, created when the first batch begins.
 pub struct ShadowState {
     caller: Option<Caller>,
     state: Option<UpdateStage>,
 }
 
 impl ShadowRun<ShadowState> {
-    /// The shadow of a stage of world `update`.
+    /// Creates the shadow of an `update` stage.
     pub fn of_state(shadow: Arc<Shadow>, old: &Account) -> Result<ShadowRun<ShadowState>> {
         ShadowRun::new(shadow, old, |caller| ShadowState { caller: Some(caller), state: None })
     }
 
-    /// Before the old version runs a batch: copies its state where this is the first that both run.
+    /// Before the old version runs the first shared batch: copies its state.
     pub fn begin(&mut self, context: BatchContext, old: &mut UpdateStage) {
         old.note_called();
         let Some(caller) = self.new.caller.take() else { return };
@@ -197,7 +209,7 @@ impl ShadowRun<ShadowState> {
         }
     }
 
-    /// Behind it: what the old version made of these parts, and the states that it left.
+    /// After the old version ran: compares its output for these parts, and its states.
     pub fn batch(&mut self, context: BatchContext, parts: Vec<Part>, old: &mut UpdateStage, made: &Output) {
         let called = old.take_called();
         self.run(context, |new, stage, compared| {
@@ -205,14 +217,14 @@ impl ShadowRun<ShadowState> {
             state.note_called();
             let node = plugin_of(stage)?;
             let mut output = Output::default();
-            let parts = whole(parts, node, compared)?;
+            let parts = readable(parts, node, compared)?;
             state.batch(context, parts, &mut output)?;
             compared.rows(&together_rows(&made.rows, &stage.output)?, &together_rows(&output.rows, &stage.output)?)?;
             let own = |parts: &[Part]| {
                 let rows = together_rows(parts, &stage.rejected.schema)?;
                 rows.project(&(0..stage.rejected.reason_at()).collect::<Vec<_>>()).map_err(Error::arrow)
             };
-            compared.refused_rows(&own(&made.rejected)?, &own(&output.rejected)?)?;
+            compared.rejected_rows(&own(&made.rejected)?, &own(&output.rejected)?)?;
             let keys = either(called, state.take_called());
             let of = |(rows, known)| States { rows, known };
             let states = [of(old.states_of(&keys)?), of(state.states_of(&keys)?)];
@@ -222,7 +234,7 @@ impl ShadowRun<ShadowState> {
     }
 }
 
-/// The stage as it is before a batch, with the new version; where that keeps other columns, its state is migrated.
+/// Returns a copy of the stage before a batch, with the new version. If that has other state columns, the state is migrated.
 fn copied(old: &UpdateStage, stage: &StageNode, caller: Caller, time: BatchTime) -> Result<UpdateStage> {
     let Operator::Update(_, node) = &stage.operator else {
         return Err(Error::bug("the shadow of an update stage is of another kind"));
@@ -231,14 +243,13 @@ fn copied(old: &UpdateStage, stage: &StageNode, caller: Caller, time: BatchTime)
     Ok(old.copied(UpdateNode::clone(node), stage.rejected.clone(), caller, migrated))
 }
 
-/// The rows of parts that the new version can read. Those with a null where only the new one needs a value are refused by it
-/// alone.
-fn whole(mut parts: Vec<Part>, node: &PluginNode, compared: &mut Comparison) -> Result<Vec<Part>> {
+/// Returns the rows of parts that the new version can read. It alone rejects those with a null where only it needs a value.
+fn readable(mut parts: Vec<Part>, node: &PluginNode, compared: &mut Comparison) -> Result<Vec<Part>> {
     for part in &mut parts {
         let rows = part.rows.clone();
-        let (whole, nulls) = without_nulls(rows, &node.reads, &node.description.input).map_err(Error::arrow)?;
-        compared.refused_places(&part.rows, &[], &places(&nulls));
-        part.rows = whole;
+        let (readable, nulls) = without_nulls(rows, &node.reads, &node.description.input).map_err(Error::arrow)?;
+        compared.rejected_rows_by_index(&part.rows, &[], &row_numbers(&nulls));
+        part.rows = readable;
     }
     Ok(parts)
 }
@@ -248,7 +259,7 @@ fn together_rows(parts: &[Part], schema: &SchemaRef) -> Result<RecordBatch> {
     concat_batches(schema, parts.iter().map(|part| &part.rows)).map_err(Error::arrow)
 }
 
-/// The keys that are in either list, each once. Mostly both are the same.
+/// Returns the distinct keys of both lists, which are mostly equal.
 fn either(old: Vec<OwnedKey>, new: Vec<OwnedKey>) -> Vec<OwnedKey> {
     if old == new {
         return old;
@@ -256,31 +267,31 @@ fn either(old: Vec<OwnedKey>, new: Vec<OwnedKey>) -> Vec<OwnedKey> {
     old.into_iter().chain(new).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// One half of an aggregate: lifting on the worker where rows are, or combining and lowering where their keys are owned.
+/// One half of an aggregate: lifting on the worker with the rows, or combining and lowering on the owner of the keys.
 pub type AggregateShadow = ShadowRun<(Caller, Grouper)>;
 
 impl ShadowRun<(Caller, Grouper)> {
-    /// The shadow of a stage of world `aggregate`.
+    /// Creates the shadow of an `aggregate` stage.
     pub fn of_half(shadow: Arc<Shadow>, old: &Account) -> Result<AggregateShadow> {
         ShadowRun::new(shadow, old, |caller| (caller, Grouper::default()))
     }
 
-    /// Lifts the rows of a part, of which the old version refused some, and sends the accumulators of the new version where
-    /// those of the old one go, marked by [`SHADOW`].
-    pub fn lift(&mut self, context: BatchContext, part: &Part, refused: usize, peers: usize, output: &mut Output) {
+    /// Lifts the rows of a part, of which the old version rejected `refused`. Sends the new version's accumulators to the same workers as the old
+    /// one's, marked by [`SHADOW`].
+    pub fn lift(&mut self, context: BatchContext, part: &Part, bad_rows: usize, peers: usize, output: &mut Output) {
         self.run(context, |(caller, grouper), stage, compared| {
             let node = plugin_of(stage)?;
             let needs = &node.description.input;
             let (rows, nulls) = without_nulls(part.rows.clone(), &node.reads, needs).map_err(Error::arrow)?;
             let (rows, guilty) = liftable(caller, context, node, rows)?;
-            compared.refused_counts(refused, nulls.len() + guilty);
+            compared.rejected_counts(bad_rows, nulls.len() + guilty);
             if rows.num_rows() == 0 {
                 return Ok(());
             }
             let lifted = caller.lift(context.call(), &rows.project(&node.reads).map_err(Error::arrow)?)?;
             let keys: Vec<ArrayRef> = stage.key.iter().map(|key| canonical_column(rows.column(*key))).collect();
             let reduced = combine_by_key(caller, context.call(), &keys, lifted, grouper)?;
-            let rows = reduce::with_keys(&between(stage)?, &reduced.keys, &reduced.accumulators)?;
+            let rows = reduce::with_keys(&transit_schema(stage)?, &reduced.keys, &reduced.accumulators)?;
             let split = match reduced.encoded {
                 None => vec![(0, rows)],
                 Some(keys) => split_by_key(&rows, &keys.hashes(), peers).map_err(Error::arrow)?,
@@ -291,7 +302,7 @@ impl ShadowRun<(Caller, Grouper)> {
         });
     }
 
-    /// Combines and lowers accumulators that [`ShadowRun::lift`] sent, and compares with the rows that the old version made.
+    /// Combines and lowers accumulators that [`ShadowRun::lift`] sent, and compares them with the old version's rows.
     pub fn lower(&mut self, context: BatchContext, parts: Vec<Part>, made: &RecordBatch) {
         self.run(context, |(caller, grouper), stage, compared| {
             let keys = stage.key.len();
@@ -299,7 +310,7 @@ impl ShadowRun<(Caller, Grouper)> {
             if parts.is_empty() {
                 return compared.rows(made, &RecordBatch::new_empty(made.schema()));
             }
-            let (keys, accumulators) = reduce::split_keys(&parts, &between(stage)?, keys)?;
+            let (keys, accumulators) = reduce::split_keys(&parts, &transit_schema(stage)?, keys)?;
             let reduced = combine_by_key(caller, context.call(), &keys, accumulators, grouper)?;
             let count = reduced.accumulators.num_rows();
             let keys = reduce::key_batch(&stage.input, &stage.key, reduced.keys.clone(), count)?;
@@ -309,7 +320,7 @@ impl ShadowRun<(Caller, Grouper)> {
     }
 }
 
-/// The rows of which the new version can make accumulators, and how many it cannot make any of.
+/// Returns the rows that the new version converts to accumulators, and the number of the others.
 fn liftable(
     caller: &mut Caller,
     context: BatchContext,
@@ -319,14 +330,14 @@ fn liftable(
     if node.stage.on_error == OnError::Fail {
         return Ok((rows, 0));
     }
-    let refused = caller.refused(context.call(), &rows.project(&node.reads).map_err(Error::arrow)?)?;
-    let refused: BTreeSet<u32> = places(&refused).into_iter().collect();
-    let keep: BooleanArray = (0..rows.num_rows() as u32).map(|row| Some(!refused.contains(&row))).collect();
-    Ok((filter_record_batch(&rows, &keep).map_err(Error::arrow)?, refused.len()))
+    let bad_rows = caller.refused(context.call(), &rows.project(&node.reads).map_err(Error::arrow)?)?;
+    let bad_rows: BTreeSet<u32> = row_numbers(&bad_rows).into_iter().collect();
+    let keep: BooleanArray = (0..rows.num_rows() as u32).map(|row| Some(!bad_rows.contains(&row))).collect();
+    Ok((filter_record_batch(&rows, &keep).map_err(Error::arrow)?, bad_rows.len()))
 }
 
-/// The columns of accumulators on their way: keys, then state.
-pub fn between(stage: &StageNode) -> Result<SchemaRef> {
+/// Returns the columns of accumulators in transit: keys, then state.
+pub fn transit_schema(stage: &StageNode) -> Result<SchemaRef> {
     let keys = stage.input.project(&stage.key).map_err(Error::arrow)?;
     let fields = keys.fields().iter().chain(plugin_of(stage)?.description.state.fields()).cloned();
     Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))

@@ -1,8 +1,8 @@
-//! What sessions hold: accumulators of an aggregate, or their rows.
+//! Contents of sessions: accumulators of an aggregate, or rows.
 
 use crate::operators::aggregate::functions::Functions;
 use crate::operators::aggregate::windowed::functions;
-use crate::operators::session::state::{ClosedSessions, Gap, Session, rows_kept};
+use crate::operators::session::state::{ClosedSessions, Gap, Session, legacy_rows_schema};
 use crate::operators::stage::StageNode;
 use crate::operators::window::check::{aggregated, has_own_windows, with_bounds};
 use crate::operators::window::state::bounds;
@@ -21,32 +21,32 @@ use millstream_base::ids::PartOrder;
 use millstream_metrics::Counts;
 use std::sync::Arc;
 
-/// The input of results that are replaced, among the rows that are put out.
+/// Input number of replaced results, among the emitted rows.
 pub const REPLACED: u32 = 1;
 
-/// What sessions hold.
+/// Contents of sessions.
 pub enum Contents {
-    /// Accumulators, of which results are made.
+    /// Accumulators, from which results are computed.
     Functions {
-        /// How.
+        /// The functions.
         functions: Box<Functions>,
-        /// Counts the rows put out.
+        /// Counts emitted rows.
         metrics: Counts,
         /// The columns of results: key, bounds, aggregates.
         output: SchemaRef,
     },
-    /// Rows, for the operator behind the window.
+    /// Rows, for the operator after the window.
     Rows {
-        /// The columns of rows as they come in.
+        /// The columns of input rows.
         input: SchemaRef,
-        /// The columns of rows as they go out.
+        /// The columns of output rows.
         output: SchemaRef,
     },
 }
 
 impl Contents {
-    /// What sessions have to hold for the operator of this stage.
-    pub fn of(stage: &StageNode, metrics: Counts) -> Result<Contents> {
+    /// Returns the contents needed by the operator of this stage.
+    pub fn new(stage: &StageNode, metrics: Counts) -> Result<Contents> {
         let Some(input) = stage.inputs.first() else {
             return Err(Error::bug("a stage without inputs"));
         };
@@ -57,7 +57,7 @@ impl Contents {
         Ok(Contents::Functions { functions, metrics, output: aggregated(stage)? })
     }
 
-    /// From now on this is the stage; what sessions hold stays as it is.
+    /// Switches to a new version of the stage; stored contents stay.
     pub fn renew(&mut self, stage: &StageNode) -> Result<()> {
         if let Contents::Functions { functions, metrics, .. } = self {
             **functions = self::functions(stage, metrics)?;
@@ -65,21 +65,21 @@ impl Contents {
         Ok(())
     }
 
-    /// Whether rows are kept.
+    /// Returns whether rows are stored.
     pub fn are_rows(&self) -> bool {
         matches!(self, Contents::Rows { .. })
     }
 
-    /// The columns in which they are kept.
+    /// Returns the stored columns.
     pub fn accumulators(&self) -> Result<SchemaRef> {
         match self {
             Contents::Functions { functions, .. } => functions.accumulators(),
-            Contents::Rows { .. } => Ok(rows_kept()),
+            Contents::Rows { .. } => Ok(legacy_rows_schema()),
         }
     }
 
-    /// The accumulators of so many sessions of rows, whose session stands beside each; the key is of so many columns. Of
-    /// rows they are empty: these are kept beside, see [`by_session`].
+    /// Computes the accumulators of `count` sessions from rows; each row has the index of its session. `keys` is the number of key columns. For
+    /// stored rows they are empty, as the rows are stored separately, see [`by_session`].
     pub fn make(
         &mut self,
         context: BatchContext,
@@ -97,13 +97,13 @@ impl Contents {
         let session: &Int64Array = session.ok_or_else(|| Error::bug("partial results without their session"))?;
         let groups: Vec<usize> = session.values().iter().map(|session| *session as usize).collect();
         let states = partial.columns().get(keys + 1..).unwrap_or_default();
-        functions.within(context.call()).merge(states, &groups, count)
+        functions.for_batch(context.call()).merge(states, &groups, count)
     }
 
-    /// Puts accumulators together, row by row; those on the left come first.
+    /// Merges accumulators row by row; those on the left come first.
     pub fn combine(&mut self, context: BatchContext, left: &RecordBatch, right: &RecordBatch) -> Result<RecordBatch> {
         if let Contents::Functions { functions, .. } = self {
-            return functions.within(context.call()).combine(left, right);
+            return functions.for_batch(context.call()).combine(left, right);
         }
         let (left, right) = (bytes_of(left)?, bytes_of(right)?);
         check_bytes([left.value_data().len(), right.value_data().len()].into_iter())?;
@@ -111,11 +111,11 @@ impl Contents {
         for row in 0..left.len().min(right.len()) {
             both.append_value([left.value(row), right.value(row)].concat());
         }
-        RecordBatch::try_new(rows_kept(), vec![Arc::new(both.finish())]).map_err(Error::arrow)
+        RecordBatch::try_new(legacy_rows_schema(), vec![Arc::new(both.finish())]).map_err(Error::arrow)
     }
 
-    /// Puts out sessions of this worker.
-    pub fn put_out(
+    /// Emits sessions of this worker.
+    pub fn emit(
         &mut self,
         context: BatchContext,
         (index, alone): (usize, bool),
@@ -129,11 +129,11 @@ impl Contents {
         match self {
             Contents::Functions { functions, metrics, output: schema } => {
                 let rows = results_of(functions, schema, context, gap, (keys, &sessions, &accumulators))?;
-                // What is replaced has been counted.
+                // Replaced results were already counted.
                 if output.input != REPLACED {
                     metrics.add_rows(rows.num_rows());
                 }
-                // Each session has its place in the order of rows, which are all from here where nobody else has some.
+                // Each session has its own order. The rows form one part if no other worker or stage contributes to the stream.
                 let mut start = 0;
                 for together in sessions.chunk_by(|a, b| alone || a == b) {
                     let order = order_of(gap, together.first().copied().unwrap_or(*first), index as u64);
@@ -156,7 +156,7 @@ impl Contents {
     }
 }
 
-/// The results of sessions: keys, bounds, aggregates.
+/// Returns the results of sessions: keys, bounds, aggregates.
 fn results_of(
     functions: &mut Functions,
     schema: &SchemaRef,
@@ -171,7 +171,7 @@ fn results_of(
     RecordBatch::try_new(schema.clone(), columns.collect()).map_err(Error::arrow)
 }
 
-/// The place of a session among those that are put out.
+/// Returns the order of a session among the emitted ones.
 fn order_of(gap: Gap, session: Session, then: u64) -> PartOrder {
     PartOrder::at_window(gap.end(session), session.start_us).then(then)
 }
@@ -181,13 +181,13 @@ fn bytes_of(kept: &RecordBatch) -> Result<&BinaryArray> {
     bytes.ok_or_else(|| Error::bug("sessions without their rows"))
 }
 
-/// Sessions that hold no rows themselves.
+/// Returns the content of sessions without rows of their own.
 fn no_rows(count: usize) -> Result<RecordBatch> {
     let kept: ArrayRef = Arc::new(BinaryArray::from_iter_values(std::iter::repeat_n([0u8; 0], count)));
-    RecordBatch::try_new(rows_kept(), vec![kept]).map_err(Error::arrow)
+    RecordBatch::try_new(legacy_rows_schema(), vec![kept]).map_err(Error::arrow)
 }
 
-/// The rows of each of so many sessions as they are kept; their session stands beside each row.
+/// Returns the stored form of the rows of `count` sessions; `of_row` has the session of each row.
 pub fn by_session(rows: &RecordBatch, of_row: &[usize], count: usize) -> Result<BinaryArray> {
     let (ends, sorted) = sort_by_rank(of_row.iter().map(|session| *session as u32), count);
     let sorted = take_record_batch(rows, &UInt32Array::from(sorted)).map_err(Error::arrow)?;
@@ -201,8 +201,8 @@ pub fn by_session(rows: &RecordBatch, of_row: &[usize], count: usize) -> Result<
     Ok(BinaryArray::from_iter_values(kept))
 }
 
-/// The rows of a session: those that it holds itself, then its pieces.
-fn rows_of(schema: &SchemaRef, mut kept: &[u8], behind: Vec<RecordBatch>) -> Result<RecordBatch> {
+/// Returns the rows of a session: those in its own state, then its pieces.
+fn rows_of(schema: &SchemaRef, mut kept: &[u8], later: Vec<RecordBatch>) -> Result<RecordBatch> {
     let damaged = || Error::environment("the rows of a session in the checkpoint are damaged");
     let mut pieces = Vec::new();
     while !kept.is_empty() {
@@ -212,6 +212,6 @@ fn rows_of(schema: &SchemaRef, mut kept: &[u8], behind: Vec<RecordBatch>) -> Res
         pieces.push(decode_rows(piece)?);
         kept = rest;
     }
-    pieces.extend(behind);
+    pieces.extend(later);
     concat_batches(schema, &pieces).map_err(Error::arrow)
 }

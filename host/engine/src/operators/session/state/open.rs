@@ -1,10 +1,10 @@
-//! The open sessions of the keys that a worker owns, with their accumulators: a state table, which knows when they end, and beside it
-//! the sessions of each key. Rows of sessions that nothing comes to may lie in files: all of a key lie side by side there, and are brought
-//! back together before rows are assigned to them.
+//! The open sessions of the keys that a worker owns, with their accumulators. They are in a state table, which tracks their ends, with an index by
+//! key. Rows of idle sessions may be spilled. All sessions of a key are stored together in files, and loaded together before rows are assigned to
+//! them.
 
 use super::{Gap, Session, SessionPart};
 use crate::state::time_counts::TimeCounts;
-use crate::state::{IdleBy, Slot, StateTable};
+use crate::state::{Slot, StateTable, TouchSource};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat, concat_batches, take_arrays, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
@@ -23,56 +23,55 @@ pub struct OpenSessions {
     keys: usize,
     /// A session is idle there when it is complete.
     table: StateTable,
-    /// The open sessions by key, those of each in the order of their starts. Of a key whose rows may lie in files, all of it is here
-    /// that is in memory.
+    /// The open sessions by key, ordered by start. If rows may be spilled, only those in memory.
     by_key: HashMap<Box<[u8]>, Vec<OpenSession>>,
-    /// How many sessions are there.
+    /// Number of sessions in `by_key`.
     pub(super) known: usize,
-    /// Whether rows have left memory, so that others may have moved.
+    /// Whether rows were spilled, which may have moved others.
     has_left: bool,
-    /// All open sessions, wherever their rows are: how many have this start.
+    /// All open sessions, in memory and in files: their number by start.
     starts: TimeCounts,
 }
 
 #[derive(Clone, Copy)]
 struct OpenSession {
     session: Session,
-    /// Where its row is. In a table whose rows may lie in files that is so from [`OpenSessions::warm`] to the end of the batch.
+    /// The slot of its row. If rows may be spilled, it is valid from [`OpenSessions::warm`] to the end of the batch.
     slot: Slot,
 }
 
-/// What `by_key` takes for a key and for a session, about.
+/// Approximate memory of a key and of a session in `by_key`.
 const KEY_BYTES: u64 = 128;
 const SESSION_BYTES: u64 = 32;
-/// So many sessions may be known whose rows are in files, beside half as many as are in memory.
+/// Number of spilled sessions that may stay in the index, in addition to half as many as are in memory.
 const KNOWN_MIN: usize = 256;
-/// Sessions that are brought into memory at a time when they are complete, about.
+/// Approximate number of complete sessions that are brought into memory at a time.
 const CLOSED_MAX: usize = 1 << 16;
 
-/// Sessions that got rows.
+/// Sessions that received rows.
 #[derive(Default)]
 pub struct TouchedSessions {
-    /// By row: a place in `sessions`, and the run of rows that it is in; `None`: the row is late.
+    /// By row: an index in `sessions`, and the run of rows that it is in; `None` if the row is late.
     pub of_row: Vec<Option<(usize, usize)>>,
-    /// The sessions; those of a key stand together.
+    /// The sessions; those of a key are consecutive.
     pub sessions: Vec<TouchedSession>,
-    /// How many runs of rows there are.
+    /// Number of runs of rows.
     pub runs: usize,
 }
 
-/// A session that got rows.
+/// A session that received rows.
 pub struct TouchedSession {
     /// A row with its key.
     pub row: u32,
-    /// As it is now.
+    /// Its current bounds.
     pub session: Session,
-    /// What it is made of: slots of sessions, and runs of rows.
+    /// Its parts: slots of sessions, and runs of rows.
     pub parts: Vec<SessionPart<Slot>>,
-    /// The starts of the sessions among these.
+    /// The starts of the previously open sessions.
     starts: Vec<i64>,
 }
 
-/// Sessions as they are put out: in the order of their ends, then of their starts, then of key hashes.
+/// Sessions in output order: of their ends, then of their starts, then of key hashes.
 pub struct ClosedSessions {
     /// The key columns.
     pub keys: Vec<ArrayRef>,
@@ -83,12 +82,12 @@ pub struct ClosedSessions {
 }
 
 impl ClosedSessions {
-    /// All of these.
-    fn together(pieces: Vec<ClosedSessions>) -> Result<ClosedSessions> {
+    /// Concatenates sessions.
+    fn concat(pieces: Vec<ClosedSessions>) -> Result<ClosedSessions> {
         let Some(first) = pieces.first() else { return Err(Error::bug("no sessions")) };
-        let column = |place: usize| {
+        let column = |index: usize| {
             let columns: Vec<&dyn Array> =
-                pieces.iter().filter_map(|piece| Some(piece.keys.get(place)?.as_ref())).collect();
+                pieces.iter().filter_map(|piece| Some(piece.keys.get(index)?.as_ref())).collect();
             concat(&columns).map_err(Error::arrow)
         };
         let keys = (0..first.keys.len()).map(column).collect::<Result<_>>()?;
@@ -101,7 +100,7 @@ impl ClosedSessions {
         })
     }
 
-    /// The same in the order of sessions that are put out.
+    /// Sorts the sessions by output order.
     fn in_order(self) -> Result<ClosedSessions> {
         let encoded = Keys::encode(&self.keys, self.sessions.len()).map_err(Error::arrow)?;
         let (view, hashes) = (encoded.view(), encoded.hashes());
@@ -122,23 +121,23 @@ impl ClosedSessions {
     }
 }
 
-/// The column of a session's start, which tells the sessions of a key apart.
+/// Returns the column of a session's start, which distinguishes the sessions of a key.
 pub fn start_field() -> Field {
     Field::new("millstream_start", ColumnType::Timestamp.arrow(), false)
 }
 
-/// The columns of a session's state: the time of its last row, then its accumulators.
+/// Returns the columns of a session's state: the time of its last row, then its accumulators.
 pub fn state_schema(accumulators: &Schema) -> SchemaRef {
     let last = Arc::new(Field::new("millstream_last", ColumnType::Timestamp.arrow(), false));
     Arc::new(Schema::new([last].into_iter().chain(accumulators.fields().iter().cloned()).collect::<Vec<_>>()))
 }
 
 impl OpenSessions {
-    /// No session is open yet.
+    /// Creates a table without sessions.
     pub fn new(key: &Schema, accumulators: &Schema, gap: Gap) -> Result<OpenSessions> {
         let fields = key.fields().iter().cloned().chain([Arc::new(start_field())]).collect();
         let table = StateTable::new(fields, state_schema(accumulators), None).map_err(Error::arrow)?;
-        let (keys, table) = (key.fields().len(), table.idle_by(IdleBy::State(0), gap.gap_us));
+        let (keys, table) = (key.fields().len(), table.with_touch_source(TouchSource::State(0), gap.gap_us));
         Ok(OpenSessions {
             gap,
             keys,
@@ -150,40 +149,40 @@ impl OpenSessions {
         })
     }
 
-    /// The same, without sessions, whose rows may lie in files, as `spilling` lets the table have them.
+    /// Lets rows spill to files; `spilling` converts the table, which must be empty.
     pub fn spilling(self, spilling: impl FnOnce(StateTable) -> Result<StateTable>) -> Result<OpenSessions> {
         let table = spilling(self.table.ordered_by(self.keys))?;
         Ok(OpenSessions { table, ..self })
     }
 
-    /// The table, to restore it and to save its changes.
+    /// Returns the table, for checkpoints.
     pub fn table(&mut self) -> &mut StateTable {
         &mut self.table
     }
 
-    /// The memory that is taken beside the table, about.
-    pub fn bytes_beside(&self) -> u64 {
+    /// Returns the approximate memory of the index.
+    pub fn bytes_outside_table(&self) -> u64 {
         self.by_key.len() as u64 * KEY_BYTES + self.known as u64 * SESSION_BYTES + self.starts.bytes()
     }
 
-    /// The table was restored: finds its sessions.
+    /// Rebuilds the index after the table was restored.
     pub fn restored(&mut self) -> Result<()> {
         let starts = &mut self.starts;
         self.table.each_key(|key| starts.add(last_number(key)))?;
         self.has_left = self.table.cold().0 > 0;
         let slots: Vec<Slot> = self.table.all().collect();
-        self.know(&slots)
+        self.index_slots(&slots)
     }
 
-    /// Brings the sessions of these keys into memory: of rows with these key columns, one for each key.
+    /// Brings the sessions of these keys into memory. The columns are those of rows; `rows` has one row for each key.
     pub fn warm(&mut self, columns: &[ArrayRef], keys: &Keys, rows: &[u32]) -> Result<()> {
         if !self.has_left {
             return Ok(());
         }
         let hashes = keys.hashes();
         let slots = self.table.warm_hashes(rows.iter().filter_map(|row| hashes.get(*row as usize).copied()))?;
-        self.know(&slots)?;
-        // Rows have other slots when others have left.
+        self.index_slots(&slots)?;
+        // Slots change when other rows are spilled.
         let (mut of_rows, mut starts) = (Vec::new(), Vec::new());
         for row in rows {
             for open in self.by_key.get(keys.view().get(*row as usize)).into_iter().flatten() {
@@ -191,32 +190,32 @@ impl OpenSessions {
                 starts.push(open.session.start_us);
             }
         }
-        let whole = whole_keys(columns, &of_rows, starts.into_iter())?;
-        let whole = Keys::encode(&whole, of_rows.len()).map_err(Error::arrow)?;
-        let mut places = 0..;
+        let full = session_keys(columns, &of_rows, starts.into_iter())?;
+        let full = Keys::encode(&full, of_rows.len()).map_err(Error::arrow)?;
+        let mut indexes = 0..;
         for row in rows {
             for open in self.by_key.get_mut(keys.view().get(*row as usize)).into_iter().flatten() {
-                let key = places.next().map_or(&[] as &[u8], |place| whole.view().get(place));
+                let key = indexes.next().map_or(&[] as &[u8], |index| full.view().get(index));
                 open.slot = self.table.find(key).ok_or_else(|| Error::bug("a session that is not in memory"))?;
             }
         }
         Ok(())
     }
 
-    /// Behind a batch: gives up rows where that is needed.
+    /// Spills rows after a batch, if needed.
     pub fn settle(&mut self) -> Result<()> {
         self.table.shrink()?;
         self.has_left |= self.table.cold().0 > 0;
         if self.has_left && self.known > self.table.rows_in_memory() / 2 * 3 + KNOWN_MIN {
             (self.by_key, self.known) = (HashMap::new(), 0);
             let slots: Vec<Slot> = self.table.all().collect();
-            self.know(&slots)?;
+            self.index_slots(&slots)?;
         }
         Ok(())
     }
 
-    /// These slots are of sessions in memory.
-    fn know(&mut self, slots: &[Slot]) -> Result<()> {
+    /// Adds sessions in memory to the index.
+    fn index_slots(&mut self, slots: &[Slot]) -> Result<()> {
         let (keys, sessions) = self.sessions_of(slots)?;
         let encoded = Keys::encode(&keys, slots.len()).map_err(Error::arrow)?;
         for (row, (session, slot)) in sessions.into_iter().zip(slots).enumerate() {
@@ -231,16 +230,16 @@ impl OpenSessions {
             None => self.by_key.entry(key.into()).or_default(),
         };
         match sessions.binary_search_by_key(&open.session.start_us, |own| own.session.start_us) {
-            Ok(place) => sessions[place] = open,
-            Err(place) => {
+            Ok(index) => sessions[index] = open,
+            Err(index) => {
                 sessions.reserve_exact(1);
-                sessions.insert(place, open);
+                sessions.insert(index, open);
                 self.known += 1;
             }
         }
     }
 
-    fn forget(&mut self, key: &[u8], starts: &[i64]) {
+    fn unindex(&mut self, key: &[u8], starts: &[i64]) {
         starts.iter().for_each(|start| self.starts.remove(*start));
         let Some(sessions) = self.by_key.get_mut(key) else { return };
         let before = sessions.len();
@@ -251,8 +250,8 @@ impl OpenSessions {
         }
     }
 
-    /// Finds the sessions of rows, of which `keys` are the encoded keys and `grouped` the groups of equal ones, in the
-    /// order in which they came. `watermark`: that before the batch. The sessions of the keys are in memory, see [`OpenSessions::warm`].
+    /// Assigns rows to sessions. `keys` are the encoded keys of the rows, and `grouped` the groups of equal ones, in the order of arrival.
+    /// `watermark` is that before the batch. The sessions of the keys must be in memory, see [`OpenSessions::warm`].
     pub fn assign(&self, keys: &Keys, grouped: &Grouped, times: &[i64], watermark: Option<i64>) -> TouchedSessions {
         let (ends, sorted) = sort_by_rank(grouped.of_row.iter().map(|group| *group as u32), grouped.count());
         let mut touched = TouchedSessions { of_row: vec![None; times.len()], ..TouchedSessions::default() };
@@ -272,32 +271,31 @@ impl OpenSessions {
             }
             touched.runs += assigned.runs;
             let part = |part: &SessionPart<usize>| match part {
-                SessionPart::Open(place) => SessionPart::Open(open[*place].slot),
+                SessionPart::Open(index) => SessionPart::Open(open[*index].slot),
                 SessionPart::Rows(run) => SessionPart::Rows(runs + run),
             };
             touched.sessions.extend(assigned.sessions.into_iter().map(|grown| TouchedSession {
                 row: *first,
                 session: grown.session,
-                starts: SessionPart::open(&grown.parts).map(|place| open[place].session.start_us).collect(),
+                starts: SessionPart::open(&grown.parts).map(|index| open[index].session.start_us).collect(),
                 parts: grown.parts.iter().map(part).collect(),
             }));
         }
         touched
     }
 
-    /// The start of the session that began first.
+    /// Returns the start of the earliest session.
     pub fn first_start(&self) -> Option<i64> {
         self.starts.first()
     }
 
-    /// The accumulators of these slots.
+    /// Returns the accumulators of these slots.
     pub fn accumulators(&self, slots: &[Slot]) -> Result<RecordBatch> {
         let (states, _) = self.table.states(slots).map_err(Error::arrow)?;
         states.project(&(1..states.num_columns()).collect::<Vec<_>>()).map_err(Error::arrow)
     }
 
-    /// The slots of sessions that are none any more: they became part of others, or begin earlier now. To be asked before
-    /// [`OpenSessions::store`].
+    /// Returns the slots of obsolete sessions: they were merged into others, or begin earlier now. Call it before [`OpenSessions::store`].
     pub fn replaced(&self, sessions: &[TouchedSession]) -> Vec<Slot> {
         let mut replaced = Vec::new();
         for of_key in sessions.chunk_by(|a, b| a.row == b.row) {
@@ -305,14 +303,14 @@ impl OpenSessions {
             let open = |touched: &TouchedSession| {
                 SessionPart::open(&touched.parts).zip(touched.starts.clone()).collect::<Vec<(Slot, i64)>>()
             };
-            let gone = of_key.iter().flat_map(open).filter(|(_, start)| !starts.contains(start));
-            replaced.extend(gone.map(|(slot, _)| slot));
+            let removed = of_key.iter().flat_map(open).filter(|(_, start)| !starts.contains(start));
+            replaced.extend(removed.map(|(slot, _)| slot));
         }
         replaced
     }
 
-    /// Stores what became of sessions. `keys` are the key columns of the rows and `encoded` their keys; `accumulators` has
-    /// a row for each session. Returns their slots.
+    /// Stores changed sessions. `keys` are the key columns of the rows and `encoded` their keys; `accumulators` has one row per session. Returns
+    /// their slots.
     pub fn store(
         &mut self,
         keys: &[ArrayRef],
@@ -322,20 +320,20 @@ impl OpenSessions {
     ) -> Result<Vec<Slot>> {
         let key = |session: &TouchedSession| encoded.view().get(session.row as usize);
         let old: Vec<Slot> = sessions.iter().flat_map(|session| SessionPart::open(&session.parts)).collect();
-        sessions.iter().for_each(|session| self.forget(key(session), &session.starts));
+        sessions.iter().for_each(|session| self.unindex(key(session), &session.starts));
         let rows: Vec<u32> = sessions.iter().map(|session| session.row).collect();
-        let columns = whole_keys(keys, &rows, sessions.iter().map(|session| session.session.start_us))?;
-        let whole = Keys::encode(&columns, sessions.len()).map_err(Error::arrow)?;
-        let (view, hashes) = (whole.view(), self.table.hashes_of(&columns, &whole).map_err(Error::arrow)?);
+        let columns = session_keys(keys, &rows, sessions.iter().map(|session| session.session.start_us))?;
+        let full = Keys::encode(&columns, sessions.len()).map_err(Error::arrow)?;
+        let (view, hashes) = (full.view(), self.table.hashes_of(&columns, &full).map_err(Error::arrow)?);
         let slots: Vec<Slot> =
             hashes.iter().enumerate().map(|(row, hash)| self.table.slot(view.get(row), *hash)).collect();
         let kept: BTreeSet<Slot> = slots.iter().copied().collect();
-        let gone: Vec<Slot> = old.into_iter().filter(|slot| !kept.contains(slot)).collect();
+        let removed: Vec<Slot> = old.into_iter().filter(|slot| !kept.contains(slot)).collect();
         let states = [timestamps(sessions.iter().map(|session| session.session.last_us))];
         let states = states.into_iter().chain(accumulators.columns().iter().cloned()).collect();
         let states = RecordBatch::try_new(self.table.state_schema(), states).map_err(Error::arrow)?;
         self.table.store(&slots, &states, &BooleanArray::from(vec![true; slots.len()]));
-        self.table.remove_all(&gone);
+        self.table.remove_all(&removed);
         self.table.used(&slots);
         for (session, slot) in sessions.iter().zip(&slots) {
             self.starts.add(session.session.start_us);
@@ -344,7 +342,7 @@ impl OpenSessions {
         Ok(slots)
     }
 
-    /// Takes out the sessions that are complete.
+    /// Takes the complete sessions.
     pub fn close(&mut self, watermark: Option<i64>) -> Result<ClosedSessions> {
         let mut pieces = Vec::new();
         while let Some(watermark) = watermark {
@@ -355,29 +353,29 @@ impl OpenSessions {
             let piece = self.results_of(&slots)?;
             let encoded = Keys::encode(&piece.keys, slots.len()).map_err(Error::arrow)?;
             for (row, session) in piece.sessions.iter().enumerate() {
-                self.forget(encoded.view().get(row), &[session.start_us]);
+                self.unindex(encoded.view().get(row), &[session.start_us]);
             }
             self.table.remove_all(&slots);
             pieces.push(piece);
         }
         match pieces.len() {
             0 => self.results(&[]),
-            _ => ClosedSessions::together(pieces)?.in_order(),
+            _ => ClosedSessions::concat(pieces)?.in_order(),
         }
     }
 
-    /// These sessions as they stand.
+    /// Returns the current content of these sessions.
     pub fn results(&self, slots: &[Slot]) -> Result<ClosedSessions> {
         self.results_of(slots)?.in_order()
     }
 
-    /// These sessions, in this order.
+    /// Returns these sessions, in this order.
     fn results_of(&self, slots: &[Slot]) -> Result<ClosedSessions> {
         let (keys, sessions) = self.sessions_of(slots)?;
         Ok(ClosedSessions { keys, sessions, accumulators: self.accumulators(slots)? })
     }
 
-    /// The key columns and the times of these sessions, in this order.
+    /// Returns the key columns and the times of these sessions, in this order.
     fn sessions_of(&self, slots: &[Slot]) -> Result<(Vec<ArrayRef>, Vec<Session>)> {
         let mut keys = self.table.keys(slots).map_err(Error::arrow)?;
         let starts = keys.split_off(self.keys);
@@ -393,15 +391,15 @@ impl OpenSessions {
     }
 }
 
-/// The keys of sessions that begin at these times, of the keys of these rows.
-fn whole_keys(keys: &[ArrayRef], rows: &[u32], starts: impl Iterator<Item = i64>) -> Result<Vec<ArrayRef>> {
+/// Returns the table keys of sessions that begin at these times, with the keys of these rows.
+fn session_keys(keys: &[ArrayRef], rows: &[u32], starts: impl Iterator<Item = i64>) -> Result<Vec<ArrayRef>> {
     let mut columns = take_arrays(keys, &UInt32Array::from(rows.to_vec()), None).map_err(Error::arrow)?;
     columns.push(timestamps(starts));
     Ok(columns)
 }
 
-/// The column of the rows that sessions of checkpoints of earlier versions hold themselves: Arrow IPC streams one behind the
-/// other, each with its length before it. Rows that come now are in [`super::SessionPieces`].
-pub fn rows_kept() -> SchemaRef {
+/// Returns the column of rows that sessions of older checkpoints contain: concatenated Arrow IPC streams, each after its length. New rows are in
+/// [`super::SessionPieces`].
+pub fn legacy_rows_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new("rows", DataType::Binary, false)]))
 }

@@ -9,10 +9,10 @@ use millstream_base::failure::Failure;
 use millstream_base::random::Random;
 use std::sync::Arc;
 
-/// The times of the rows of a session, as a definition would have it.
+/// The times of the rows of a session, by definition.
 type Naive = Vec<Vec<i64>>;
 
-/// Adds a row to the sessions that it overlaps; whether it was not late.
+/// Adds a row to the sessions that it overlaps. Returns whether it was on time.
 fn add(gap: Gap, sessions: &mut Naive, time: i64, watermark: Option<i64>) -> bool {
     let bounds = |rows: &[i64]| (*rows.iter().min().unwrap(), *rows.iter().max().unwrap());
     sessions.sort_by_key(|rows| bounds(rows));
@@ -72,10 +72,10 @@ fn sessions_are_those_of_the_definition() {
             }
             let mut used = vec![false; open.len()];
             let mut next = Vec::new();
-            for (place, grown) in assigned.sessions.iter().enumerate() {
+            for (index, grown) in assigned.sessions.iter().enumerate() {
                 merges += usize::from(SessionPart::open(&grown.parts).count() > 1);
                 let run = |run: usize| {
-                    let of_run = assigned.of_row.iter().zip(&times).filter(move |(of, _)| **of == Some((place, run)));
+                    let of_run = assigned.of_row.iter().zip(&times).filter(move |(of, _)| **of == Some((index, run)));
                     of_run.map(|(_, time)| *time).collect::<Vec<i64>>()
                 };
                 let mut rows: Vec<i64> = Vec::new();
@@ -97,7 +97,7 @@ fn sessions_are_those_of_the_definition() {
                 rows.sort_unstable();
                 rows
             };
-            // In their order, and none between those of another.
+            // In order, and none between those of another.
             let found: Vec<Vec<i64>> = next.iter().map(|(_, rows)| rows.clone()).collect();
             naive.sort_by_key(|rows| rows.iter().min().copied());
             assert_eq!(found, naive, "case {case}");
@@ -138,8 +138,9 @@ fn rows_in_time_make_the_same_sessions_however_they_fall_into_batches() {
             rest = others;
             let assigned = gap.assign(&open, batch.iter().copied(), before);
             assert!(assigned.of_row.iter().all(Option::is_some), "case {case}: nothing is late");
-            let gone: Vec<usize> = assigned.sessions.iter().flat_map(|grown| SessionPart::open(&grown.parts)).collect();
-            let untouched = (0..).zip(&open).filter(|(place, _)| !gone.contains(place)).map(|(_, session)| *session);
+            let removed: Vec<usize> =
+                assigned.sessions.iter().flat_map(|grown| SessionPart::open(&grown.parts)).collect();
+            let untouched = (0..).zip(&open).filter(|(index, _)| !removed.contains(index)).map(|(_, session)| *session);
             open = untouched.chain(assigned.sessions.iter().map(|grown| grown.session)).collect();
             open.sort();
             greatest = greatest.max(*batch.iter().max().unwrap());
@@ -170,7 +171,7 @@ fn times_at_the_ends_of_64_bits_do_no_harm() {
     assert_eq!(gap.assign(&[], times.into_iter(), None).of_row.len(), 5);
 }
 
-/// Sessions with a sum each. Rows come to keys at random, `now` is the watermark behind them; what came of it, in words.
+/// Sessions with a sum each. Rows arrive at keys at random, `now` is the watermark after them. Returns the results as text.
 fn summed(open: &mut OpenSessions, before: Option<i64>, now: Option<i64>, rows: &[(String, i64, i64)]) -> String {
     let keys: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|(key, ..)| key)));
     let encoded = Keys::encode(std::slice::from_ref(&keys), rows.len()).unwrap();
@@ -198,14 +199,14 @@ fn summed(open: &mut OpenSessions, before: Option<i64>, now: Option<i64>, rows: 
             .map(|row| format!("{} {:?} {}", keys.value(row), found.sessions[row], sums[row]))
             .collect::<Vec<_>>()
     };
-    let mut words = format!("{:?}", touched.of_row);
+    let mut text = format!("{:?}", touched.of_row);
     if !touched.sessions.is_empty() {
         let slots = open.store(&[keys], &encoded, &touched.sessions, &sums).unwrap();
-        words += &format!("{:?}", shown(open.results(&slots).unwrap()));
+        text += &format!("{:?}", shown(open.results(&slots).unwrap()));
     }
     let closed = shown(open.close(now).unwrap());
     open.settle().unwrap();
-    words + &format!("{closed:?} {:?} {}", open.first_start(), open.table().len())
+    text + &format!("{closed:?} {:?} {}", open.first_start(), open.table().len())
 }
 
 fn summing() -> Schema {
@@ -214,12 +215,12 @@ fn summing() -> Schema {
 
 #[test]
 fn it_makes_no_difference_where_sessions_are() {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     for (seed, bytes) in [(1, 1), (2, 20_000), (3, 60_000)] {
         let key = Schema::new(vec![Field::new("k", DataType::Utf8, true)]);
         let gap = Gap { gap_us: 60, length_us_max: 200 };
         let new = || OpenSessions::new(&key, &summing(), gap).unwrap();
-        let budget = StateBudget::new(bytes, folder.path().to_owned());
+        let budget = StateBudget::new(bytes, dir.path().to_owned());
         let mut plain = new().spilling(Ok).unwrap();
         let spilling = |table: StateTable| table.spilling_within(Some(&budget), &Failure::default(), "s");
         let (mut spilled, mut written) = (new().spilling(spilling).unwrap(), new().spilling(Ok).unwrap());
@@ -237,7 +238,7 @@ fn it_makes_no_difference_where_sessions_are() {
             before = now;
             cold = cold.max(spilled.table().cold().0);
             if batch % 50 == 7 {
-                // A row may be written that has not changed.
+                // An unchanged row may be written.
                 let base = batch % 100 == 7;
                 if base {
                     written = new().spilling(Ok).unwrap();

@@ -1,5 +1,4 @@
-//! Other versions of a stage's plugin: one that takes its place, one that runs in its shadow, and one that made the state which
-//! is loaded.
+//! Other versions of a stage's plugin: a replacement, a shadow, and the one that created the loaded state.
 
 use super::UpdateStage;
 use crate::operators::plugin::node::PluginNode;
@@ -15,26 +14,26 @@ use millstream_plugins::plugin::{Account, Caller, OldStates};
 use std::time::Instant;
 
 impl UpdateStage {
-    /// The table as the stage with its next plugin needs it; `None`: as it is. What there is stays untouched. `time`: of the
-    /// last batch.
+    /// Returns the table for the stage with its next plugin; `None` if it is unchanged. The current table stays untouched. `time` is that of the last
+    /// batch.
     pub fn migrated(&self, next: &StageNode, time: BatchTime) -> Result<Option<StateTable>> {
         let Operator::Update(plugin, node) = &next.operator else {
-            return Err(Error::bug("a stage that updates no more"));
+            return Err(Error::bug("a stage that no longer updates"));
         };
         if node.description.state == self.node.description.state {
             return Ok(None);
         }
         let mut table = self.table.copied();
-        if self.table.notes_changes() {
+        if self.table.tracks_changes() {
             table.track_changes();
         }
         migrate(&self.node.name, &mut table, plugin, &self.node.description.version, time)?;
         Ok(Some(table))
     }
 
-    /// From now on, between two batches, the stage is this one. `migrated`: its table, where that has other columns.
+    /// Replaces the stage between two batches. `migrated` is its table, if that has other columns.
     pub fn renew(&mut self, node: UpdateNode, rejected: RejectedRows, caller: Caller, migrated: Option<StateTable>) {
-        // Initial states are those of a job's first batch.
+        // Initial states are for a job's first batch only.
         self.node = UpdateNode { initial: None, ..node };
         (self.rejected, self.caller) = (rejected, caller);
         if let Some(table) = migrated {
@@ -42,8 +41,7 @@ impl UpdateStage {
         }
     }
 
-    /// A copy that runs another version of the plugin; `migrated`: its table, where that has other columns. What it does
-    /// changes nothing here.
+    /// Returns an independent copy that runs another version of the plugin. `migrated` is its table, if that has other columns.
     pub fn copied(
         &self,
         node: UpdateNode,
@@ -51,7 +49,7 @@ impl UpdateStage {
         caller: Caller,
         migrated: Option<StateTable>,
     ) -> UpdateStage {
-        let place = if migrated.is_some() { Vec::new() } else { self.place.clone() };
+        let group_index = if migrated.is_some() { Vec::new() } else { self.group_index.clone() };
         UpdateStage {
             node: UpdateNode { initial: self.node.initial.clone(), ..node },
             rejected,
@@ -60,7 +58,7 @@ impl UpdateStage {
             timers: self.timers.as_ref().map(Timers::copied),
             worker: self.worker,
             peers: self.peers,
-            place,
+            group_index,
             key_schema: self.key_schema.clone(),
             began: self.began,
             holder: self.holder.another(),
@@ -70,34 +68,34 @@ impl UpdateStage {
         }
     }
 
-    /// Notes which keys are called, until they are taken.
+    /// Starts recording which keys are called.
     pub fn note_called(&mut self) {
         self.noted.get_or_insert_default();
     }
 
-    /// The keys that were called since [`UpdateStage::note_called`].
+    /// Returns the keys that were called since [`UpdateStage::note_called`].
     pub fn take_called(&mut self) -> Vec<OwnedKey> {
         self.noted.take().unwrap_or_default()
     }
 
-    /// What calls of its plugin cost.
+    /// Returns the cost of its plugin's calls.
     pub fn account(&self) -> &Account {
         self.caller.account()
     }
 
-    /// The states of these keys, and which of them have one.
+    /// Returns the states of these keys, and which of them have one.
     pub fn states_of(&mut self, keys: &[OwnedKey]) -> Result<(RecordBatch, BooleanArray)> {
         self.table.warm_owned(keys)?;
         self.table.states_of(keys).map_err(Error::arrow)
     }
 
-    /// The columns of these keys.
+    /// Returns the columns of these keys.
     pub fn key_rows(&self, keys: &[OwnedKey]) -> Result<RecordBatch> {
         let columns = self.table.key_columns(keys).map_err(Error::arrow)?;
         RecordBatch::try_new(self.key_schema.clone(), columns).map_err(Error::arrow)
     }
 
-    /// Brings the table, as a checkpoint has it, to the state columns of this version of the plugin.
+    /// Converts the table from a checkpoint to the state columns of this version of the plugin.
     pub(super) fn migrate(&mut self, plugin: &PluginNode, from: &str, time: BatchTime) -> Result<()> {
         migrate(&self.node.name, &mut self.table, plugin, from, time)
     }

@@ -1,4 +1,4 @@
-//! Aggregates over windows of processing time: a pane is a batch, named by its time.
+//! Aggregates over windows of processing time: a pane is a batch, identified by its time.
 
 use super::cold_panes::ColdPanes;
 use super::cold_totals::ColdTotals;
@@ -20,18 +20,18 @@ pub struct BatchWindows {
     kept: KeptPanes,
 }
 
-/// The panes, and what is made of them.
+/// The panes, and what is computed from them.
 enum KeptPanes {
-    /// In memory, with what windows are made from.
+    /// In memory, with the sums of windows.
     Memory(Box<WarmPanes>),
-    /// Some may lie in files.
+    /// Some may be in files.
     Files(Box<ColdPanes>),
-    /// The same of keys with running totals.
+    /// As `Files`, for keys with running totals.
     FilesOfTotals(Box<ColdTotals>),
 }
 
 impl KeptPanes {
-    /// Those that may lie in files. Running totals hold the panes up to `done`.
+    /// Returns panes that may be spilled. Running totals include the panes up to `done`.
     fn in_files(panes: ColdPanes, inverse: bool, done: i64) -> KeptPanes {
         match inverse {
             true => KeptPanes::FilesOfTotals(Box::new(ColdTotals::new(panes, done))),
@@ -42,29 +42,29 @@ impl KeptPanes {
 
 struct WarmPanes {
     panes: Panes,
-    /// Keys have running totals.
+    /// Whether keys have running totals.
     inverse: bool,
-    /// The sums from which windows are made where keys have no running totals; `None` before the first batch.
+    /// The sums for windows if keys have no running totals; `None` before the first batch.
     sums: Option<SlidingSums>,
-    /// Totals and sums hold the panes up to this one. Later ones are there where windows wait.
+    /// Totals and sums include the panes up to this one. Later ones exist while windows wait.
     done: i64,
 }
 
 impl BatchWindows {
-    /// Goes on with the rows of a table as [`Panes::table_of`] makes it, which are in memory where all of them fit. `inverse`: keys have
-    /// running totals, which what leaves a window is taken out of.
+    /// Creates the windows from the rows of a table of [`Panes::table_of`]; they stay in memory if all of them fit. `inverse`: keys have running
+    /// totals, from which what leaves a window is subtracted.
     pub fn new(size_us: i64, inverse: bool, keys: &[Arc<Field>], mut table: StateTable) -> Result<BatchWindows> {
         let accumulators = table.state_schema();
         let kept = if table.stay_in_memory() {
-            let panes = Panes::of(keys, table)?;
+            let panes = Panes::from_table(keys, table)?;
             KeptPanes::Memory(Box::new(WarmPanes { panes, inverse, sums: None, done: i64::MIN }))
         } else {
-            KeptPanes::in_files(ColdPanes::of(keys, table)?, inverse, i64::MIN)
+            KeptPanes::in_files(ColdPanes::new(keys, table)?, inverse, i64::MIN)
         };
         Ok(BatchWindows { size_us, keys: keys.to_vec(), accumulators, kept })
     }
 
-    /// The table of panes, for what checkpoints hold of it.
+    /// Returns the table of panes, for checkpoints.
     pub fn table(&mut self) -> &mut StateTable {
         match &mut self.kept {
             KeptPanes::Memory(warm) => warm.panes.table(),
@@ -73,7 +73,7 @@ impl BatchWindows {
         }
     }
 
-    /// The memory that panes and sums take while all of it is in memory; `None` where rows may lie in files.
+    /// Returns the memory of panes and sums if all of it is in memory; `None` if rows may be in files.
     pub fn bytes_in_memory(&self) -> Option<u64> {
         match &self.kept {
             KeptPanes::Memory(warm) => Some(warm.panes.bytes() + warm.sums.as_ref().map_or(0, SlidingSums::bytes)),
@@ -81,20 +81,19 @@ impl BatchWindows {
         }
     }
 
-    /// From now on rows may lie in files, as `spilling` lets the table have them.
+    /// Lets rows spill to files from now on; `spilling` converts the table.
     pub fn leave_memory(&mut self, spilling: impl FnOnce(StateTable) -> Result<StateTable>) -> Result<()> {
         if let KeptPanes::Memory(warm) = &mut self.kept {
             let panes = std::mem::replace(&mut warm.panes, Panes::new(&self.keys, self.accumulators.clone())?);
             let table = spilling(panes.into_table())?;
             let (inverse, done) = (warm.inverse, warm.done);
-            self.kept = KeptPanes::in_files(ColdPanes::of(&self.keys, table)?, inverse, done);
+            self.kept = KeptPanes::in_files(ColdPanes::new(&self.keys, table)?, inverse, done);
         }
         Ok(())
     }
 
-    /// Makes all that is not in the panes anew: they were restored, or the functions are others than before. `next_us`: when the next
-    /// window is to end.
-    pub fn remade(&mut self, functions: &mut impl Accumulate, origin_us: i64, next_us: i64) -> Result<()> {
+    /// Recomputes all that is derived from the panes: they were restored, or the functions changed. `next_us` is the end of the next window.
+    pub fn rebuild(&mut self, functions: &mut impl Accumulate, origin_us: i64, next_us: i64) -> Result<()> {
         let start = self.first_pane(next_us);
         let done = |last: Option<i64>| last.map_or(start.saturating_sub(1), |last| last.min(next_us));
         let warm = match &mut self.kept {
@@ -115,12 +114,12 @@ impl BatchWindows {
         Ok(())
     }
 
-    /// The first pane in a window that ends then.
+    /// Returns the first pane in a window that ends then.
     fn first_pane(&self, end_us: i64) -> i64 {
         end_us.saturating_sub(self.size_us).saturating_add(1)
     }
 
-    /// A batch with its rows; returns the window that comes out with it, in pieces: the keys of each stand behind those of the one before.
+    /// Processes a batch with its rows. Returns the window that is emitted with it, in pieces: the keys of each follow those of the previous one.
     pub fn batch(
         &mut self,
         functions: &mut impl Accumulate,
@@ -151,14 +150,14 @@ impl BatchWindows {
         }
     }
 
-    /// Removes those of these keys of which nothing is in any pane, where keys have running totals: of some rows of a piece of a window.
-    pub fn forget_empty(&mut self, piece: &Window, rows: Vec<u32>) -> Result<()> {
+    /// Removes keys without panes, if keys have running totals. The keys are those of some rows of a piece of a window.
+    pub fn remove_empty(&mut self, piece: &Window, rows: Vec<u32>) -> Result<()> {
         match &mut self.kept {
             KeptPanes::Memory(warm) => {
-                warm.panes.forget_empty(rows.iter().filter_map(|row| piece.ids.get(*row as usize).copied()));
+                warm.panes.remove_empty(rows.iter().filter_map(|row| piece.ids.get(*row as usize).copied()));
                 Ok(())
             }
-            KeptPanes::FilesOfTotals(cold) if !rows.is_empty() => cold.forget_empty(&piece.keys, rows),
+            KeptPanes::FilesOfTotals(cold) if !rows.is_empty() => cold.remove_empty(&piece.keys, rows),
             KeptPanes::FilesOfTotals(_) | KeptPanes::Files(_) => Ok(()),
         }
     }
@@ -173,7 +172,7 @@ impl WarmPanes {
         Ok(())
     }
 
-    /// A batch; `window`: the panes of the one that comes out. Panes before `leave` are in no later one.
+    /// Processes a batch. `window` has the panes of the emitted window. Panes before `leave` are in no later one.
     fn batch(
         &mut self,
         functions: &mut impl Accumulate,
@@ -206,7 +205,7 @@ impl WarmPanes {
         Ok(Some(Window { start, end, ids, keys, accumulators }))
     }
 
-    /// SlidingSums and totals hold the panes up to this one now.
+    /// Adds the panes up to this one to sums and totals.
     fn complete(&mut self, functions: &mut impl Accumulate, to: i64) -> Result<()> {
         if to <= self.done {
             return Ok(());
@@ -220,11 +219,11 @@ impl WarmPanes {
         Ok(())
     }
 
-    /// Panes before this one are in no window any more.
+    /// Removes the panes before this one, which are in no window any more.
     fn leave(&mut self, functions: &mut impl Accumulate, start: i64) -> Result<()> {
         match &mut self.sums {
             Some(sums) => sums.leave_before(&self.panes, self.panes.rows(), start),
-            None => self.panes.run_out(functions, start)?,
+            None => self.panes.subtract_before(functions, start)?,
         }
         self.panes.remove_before(start);
         Ok(())

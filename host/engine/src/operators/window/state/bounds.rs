@@ -10,12 +10,12 @@ use millstream_base::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The columns: [`WINDOW_START`] and [`WINDOW_END`].
+/// Returns the columns [`WINDOW_START`] and [`WINDOW_END`].
 pub fn fields() -> [Arc<Field>; 2] {
     [WINDOW_START, WINDOW_END].map(|name| Arc::new(Field::new(name, ColumnType::Timestamp.arrow(), false)))
 }
 
-/// Rows of one window with its bounds behind them, which makes the columns of `schema`.
+/// Appends the window's bounds to its rows, which gives the columns of `schema`.
 pub fn add(schema: &SchemaRef, rows: &RecordBatch, start_us: i64, end_us: i64) -> Result<RecordBatch> {
     let bound = |us: i64| -> ArrayRef {
         Arc::new(TimestampMicrosecondArray::from_value(us, rows.num_rows()).with_timezone("UTC"))
@@ -25,11 +25,10 @@ pub fn add(schema: &SchemaRef, rows: &RecordBatch, start_us: i64, end_us: i64) -
     RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(Error::arrow)
 }
 
-/// Which rows are in which window: by end and start in microseconds, so that windows stand in the order in which they come
-/// out; rows in their own order.
+/// Groups rows by window: by end and start in microseconds, so that windows are in output order. Rows keep their order.
 pub fn by_window(rows: &RecordBatch) -> Result<BTreeMap<(i64, i64), Vec<u32>>> {
     let bound = |from_last: usize| {
-        let column = rows.num_columns().checked_sub(from_last).and_then(|place| rows.columns().get(place));
+        let column = rows.num_columns().checked_sub(from_last).and_then(|index| rows.columns().get(index));
         let times = column.and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
         times.map(|times| times.values()).ok_or_else(|| Error::bug("rows without the bounds of their window"))
     };
@@ -41,7 +40,7 @@ pub fn by_window(rows: &RecordBatch) -> Result<BTreeMap<(i64, i64), Vec<u32>>> {
     Ok(windows)
 }
 
-/// The key of a session, in the order of hashes.
+/// The key of a session, ordered by hash.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionKey {
     /// Its hash.
@@ -49,16 +48,16 @@ pub struct SessionKey {
     bytes: Box<[u8]>,
 }
 
-/// A window by its end and start in microseconds; of a session also its key.
-pub type WindowPlace = (i64, i64, Option<SessionKey>);
+/// End and start of a window in microseconds; for a session also its key.
+pub type WindowKey = (i64, i64, Option<SessionKey>);
 
-/// As [`by_window`], of which each of these keys has its own; without key columns there is none.
-pub fn by_window_and_key(rows: &RecordBatch, key: &[usize]) -> Result<BTreeMap<WindowPlace, Vec<u32>>> {
+/// As [`by_window`], with separate windows for each key; without key columns there are no session keys.
+pub fn by_window_and_key(rows: &RecordBatch, key: &[usize]) -> Result<BTreeMap<WindowKey, Vec<u32>>> {
     let by_window = by_window(rows)?.into_iter();
     if key.is_empty() {
         return Ok(by_window.map(|((end, start), rows)| ((end, start, None), rows)).collect());
     }
-    let columns: Vec<ArrayRef> = key.iter().filter_map(|place| rows.columns().get(*place).cloned()).collect();
+    let columns: Vec<ArrayRef> = key.iter().filter_map(|index| rows.columns().get(*index).cloned()).collect();
     let keys = Keys::encode(&columns, rows.num_rows()).map_err(Error::arrow)?;
     let keys = keys.view();
     let mut windows: BTreeMap<_, Vec<u32>> = BTreeMap::new();
@@ -71,10 +70,10 @@ pub fn by_window_and_key(rows: &RecordBatch, key: &[usize]) -> Result<BTreeMap<W
     Ok(windows)
 }
 
-/// These rows; all of them are not copied.
-pub fn take(rows: &RecordBatch, places: Vec<u32>) -> Result<RecordBatch> {
-    if places.len() == rows.num_rows() {
+/// Returns these rows, without a copy if they are all rows.
+pub fn take(rows: &RecordBatch, indexes: Vec<u32>) -> Result<RecordBatch> {
+    if indexes.len() == rows.num_rows() {
         return Ok(rows.clone());
     }
-    take_record_batch(rows, &UInt32Array::from(places)).map_err(Error::arrow)
+    take_record_batch(rows, &UInt32Array::from(indexes)).map_err(Error::arrow)
 }

@@ -1,4 +1,4 @@
-//! Aggregates over windows of event time: a pane is a slice, named by its start.
+//! Aggregates over windows of event time: a pane is a slice, identified by its start.
 
 use super::cold_panes::ColdPanes;
 use super::panes::{Accumulate, KeyId, Panes, RowsByPane};
@@ -20,42 +20,42 @@ pub struct TimeWindows {
     keys: Vec<Arc<Field>>,
     accumulators: SchemaRef,
     kept: KeptPanes,
-    /// Results with every batch that changes them.
+    /// Whether results are emitted with every batch that changes them.
     update: bool,
     began: bool,
-    /// The end of the first window that is not closed; `None`: no time is known to be complete.
+    /// The end of the first window that is not closed; `None` before the first watermark.
     next_end: Option<i64>,
 }
 
-/// The panes, and what is made of them.
+/// The panes, and what is computed from them.
 enum KeptPanes {
-    /// In memory, with sums from which windows are made.
+    /// In memory, with the sums of windows.
     Memory(Box<WarmPanes>),
-    /// Some may lie in files.
+    /// Some may be in files.
     Files(Box<ColdPanes>),
 }
 
 struct WarmPanes {
     panes: Panes,
     sums: SlidingSums,
-    /// The sums hold the slices before this one.
+    /// The sums include the slices before this one.
     done: i64,
 }
 
 impl TimeWindows {
-    /// Goes on with the rows of a table as [`Panes::table_of`] makes it. They are in memory where all of them fit.
+    /// Creates the windows from the rows of a table of [`Panes::table_of`]. They stay in memory if all of them fit.
     pub fn new(slices: Slices, update: bool, keys: &[Arc<Field>], mut table: StateTable) -> Result<TimeWindows> {
         let accumulators = table.state_schema();
         let kept = if table.stay_in_memory() {
-            let (panes, sums) = (Panes::of(keys, table)?, SlidingSums::new(slices.size_us, 0, &accumulators)?);
+            let (panes, sums) = (Panes::from_table(keys, table)?, SlidingSums::new(slices.size_us, 0, &accumulators)?);
             KeptPanes::Memory(Box::new(WarmPanes { panes, sums, done: i64::MIN }))
         } else {
-            KeptPanes::Files(Box::new(ColdPanes::of(keys, table)?))
+            KeptPanes::Files(Box::new(ColdPanes::new(keys, table)?))
         };
         Ok(TimeWindows { slices, keys: keys.to_vec(), accumulators, kept, update, began: false, next_end: None })
     }
 
-    /// The table of panes, for what checkpoints hold of it.
+    /// Returns the table of panes, for checkpoints.
     pub fn table(&mut self) -> &mut StateTable {
         match &mut self.kept {
             KeptPanes::Memory(warm) => warm.panes.table(),
@@ -63,7 +63,7 @@ impl TimeWindows {
         }
     }
 
-    /// The memory that panes and sums take while all of it is in memory; `None` where rows may lie in files.
+    /// Returns the memory of panes and sums if all of it is in memory; `None` if rows may be in files.
     pub fn bytes_in_memory(&self) -> Option<u64> {
         match &self.kept {
             KeptPanes::Memory(warm) => Some(warm.panes.bytes() + warm.sums.bytes()),
@@ -71,17 +71,17 @@ impl TimeWindows {
         }
     }
 
-    /// From now on rows may lie in files, as `spilling` lets the table have them.
+    /// Lets rows spill to files from now on; `spilling` converts the table.
     pub fn leave_memory(&mut self, spilling: impl FnOnce(StateTable) -> Result<StateTable>) -> Result<()> {
         if let KeptPanes::Memory(warm) = &mut self.kept {
             let panes = std::mem::replace(&mut warm.panes, Panes::new(&self.keys, self.accumulators.clone())?);
             let table = spilling(panes.into_table())?;
-            self.kept = KeptPanes::Files(Box::new(ColdPanes::of(&self.keys, table)?));
+            self.kept = KeptPanes::Files(Box::new(ColdPanes::new(&self.keys, table)?));
         }
         Ok(())
     }
 
-    /// Makes all that is not in the panes anew with the next batch, as the functions are others then.
+    /// Recomputes all that is derived from the panes with the next batch, as the functions change.
     pub fn remake(&mut self) -> Result<()> {
         if let KeptPanes::Memory(warm) = &mut self.kept {
             (warm.sums, warm.done) = (SlidingSums::new(self.slices.size_us, 0, &self.accumulators)?, i64::MIN);
@@ -90,8 +90,8 @@ impl TimeWindows {
         Ok(())
     }
 
-    /// A batch with its rows, none of which is late; event time was complete up to `before` and now is up to `now`.
-    /// Returns the windows that close or, for updates, that changed, in the order of their ends.
+    /// Processes a batch with its rows, none of which is late. Event time was complete up to `before` and now is up to `now`. Returns the windows
+    /// that close or, for updates, that changed, ordered by their ends.
     pub fn batch(
         &mut self,
         functions: &mut impl Accumulate,
@@ -100,10 +100,10 @@ impl TimeWindows {
         rows: Option<PartialRows>,
     ) -> Result<Vec<Window>> {
         let slices = self.slices;
-        let on_grid = |us: Option<i64>| us.map(|us| slices.on_grid(us));
+        let on_grid = |us: Option<i64>| us.map(|us| slices.to_grid(us));
         let mut windows = self.batch_on_grid(functions, on_grid(before), on_grid(now), rows)?;
         for window in &mut windows {
-            (window.start, window.end) = (slices.moment(window.start), slices.moment(window.end));
+            (window.start, window.end) = (slices.from_grid(window.start), slices.from_grid(window.end));
         }
         Ok(windows)
     }
@@ -169,7 +169,7 @@ impl TimeWindows {
         let mut windows = Vec::new();
         let mut next = self.next_end;
         while let Some(first) = self.first_pane() {
-            // The windows between hold nothing.
+            // The windows in between are empty.
             let end = next.filter(|end| first < *end).unwrap_or_else(|| self.slices.first_end(first));
             if end > now {
                 break;
@@ -202,14 +202,14 @@ impl TimeWindows {
 }
 
 impl WarmPanes {
-    /// Adds rows. `start`: of the first window that is not closed.
+    /// Adds rows. `start` is that of the first window that is not closed.
     fn add(&mut self, functions: &mut impl Accumulate, rows: PartialRows, start: i64) -> Result<()> {
         let earliest = rows.keys.last().and_then(|panes| min(panes.as_primitive_opt::<Int64Type>()?));
         let slots = self.panes.add(functions, &rows.keys, &rows.partial, rows.rows)?;
         if earliest.is_none_or(|earliest| earliest >= self.done) {
             return Ok(());
         }
-        // Too late for windows that are closed, and not for others that hold the same slice.
+        // Too late for closed windows, but not for others with the same slice.
         let changed = slots.iter().filter(|slot| self.panes.pane_of(**slot) < self.done);
         let mut ids: Vec<KeyId> = changed.map(|slot| self.panes.id_of(*slot)).collect();
         ids.sort_unstable();
@@ -218,7 +218,7 @@ impl WarmPanes {
         self.sums.remake(functions, &self.panes, &ids, &rows)
     }
 
-    /// The window of these panes. Those before `leave` are in no other one.
+    /// Returns the window of these panes. Those before `leave` are in no other one.
     fn window(&mut self, functions: &mut impl Accumulate, window: Range<i64>, leave: i64) -> Result<Window> {
         let Range { start, end } = window;
         self.extend(functions, end)?;
@@ -241,7 +241,7 @@ impl WarmPanes {
     }
 }
 
-/// The windows that these slots are in, as they are now, with those of their keys that changed.
+/// Returns the current windows of these slots, with the changed keys.
 fn refine(
     functions: &mut impl Accumulate,
     slices: Slices,
@@ -263,8 +263,7 @@ fn refine(
     let mut ids: Vec<KeyId> = slots.iter().map(|slot| panes.id_of(*slot)).collect();
     ids.sort_unstable();
     ids.dedup();
-    // A window of one slice needs no sums. (Checkpoints of earlier versions have several also where there is time between
-    // windows.)
+    // A window of one slice needs no sums. (In older checkpoints there are several slices also with gaps between windows.)
     let several = slices.slice_us != size;
     let rows = if several { panes.rows_of(&ids, range.clone()) } else { RowsByPane::new() };
     let mut sums = SlidingSums::new(size, 0, &panes.accumulator_schema())?;

@@ -1,6 +1,5 @@
-//! Panes whose rows may lie in files: the same table as that of [`Panes`], found by key and pane, without anything beside it for each row.
-//! A window is put together when it closes, from rows that are shown in the order of their keys, some at a time; what it puts out is the
-//! same to the byte.
+//! Panes that may be spilled: the table of [`Panes`], searched by key and pane, without an index per row. A window is assembled when it closes, from
+//! rows that are read in the order of their keys, some at a time. The output is identical to the byte.
 
 use super::panes::{Accumulate, Panes, RUNNING, fold_into};
 use super::partial::{PartialRows, Window};
@@ -19,23 +18,23 @@ use std::sync::Arc;
 pub struct ColdPanes {
     pub(super) table: StateTable,
     pub(super) keys: Vec<Arc<Field>>,
-    /// Those that have rows, without running totals.
+    /// Panes with rows, without running totals.
     pub(super) panes: BTreeSet<i64>,
-    /// Scratch of [`fold_into`].
+    /// Scratch buffer of [`fold_into`].
     group_of: Vec<u32>,
 }
 
-/// Panes of the keys that a batch changed, and the slots of those that it changed.
+/// Panes of the keys that a batch changed, and the changed slots.
 pub struct ChangedPanes {
-    /// All panes that are in a window with one that changed.
+    /// All panes that share a window with a changed one.
     pub panes: Panes,
-    /// Those that changed.
+    /// The changed ones.
     pub slots: Vec<Slot>,
 }
 
 impl ColdPanes {
-    /// Those of this table, as [`Panes::table_of`] makes it, which may have rows and gives rows up.
-    pub fn of(keys: &[Arc<Field>], table: StateTable) -> Result<ColdPanes> {
+    /// Creates the panes of a table of [`Panes::table_of`], which may have rows and spills.
+    pub fn new(keys: &[Arc<Field>], table: StateTable) -> Result<ColdPanes> {
         let mut panes = BTreeSet::new();
         table.each_key(|key| {
             panes.insert(last_number(key));
@@ -44,12 +43,12 @@ impl ColdPanes {
         Ok(ColdPanes { table, keys: keys.to_vec(), panes, group_of: Vec::new() })
     }
 
-    /// The table, for what checkpoints hold of it.
+    /// Returns the table, for checkpoints.
     pub fn table(&mut self) -> &mut StateTable {
         &mut self.table
     }
 
-    /// The first pane.
+    /// Returns the first pane.
     pub fn first(&self) -> Option<i64> {
         self.panes.first().copied()
     }
@@ -64,7 +63,7 @@ impl ColdPanes {
         Ok(slots)
     }
 
-    /// Adds partial results, and finds what the windows hold that these are in, of their keys.
+    /// Adds partial results. Returns the content of their windows, for their keys.
     pub fn add_and_find(
         &mut self,
         functions: &mut impl Accumulate,
@@ -85,10 +84,10 @@ impl ColdPanes {
         let slots: Vec<Slot> = all.iter().filter_map(|(_, key)| table.find(key)).collect();
         let some = copy(keys, table, &slots)?;
         let slots = changed.iter().filter_map(|(_, key)| some.find(key)).collect();
-        Ok(ChangedPanes { panes: Panes::of(keys, some)?, slots })
+        Ok(ChangedPanes { panes: Panes::from_table(keys, some)?, slots })
     }
 
-    /// The window of these panes in pieces: the keys of each stand behind those of the one before. Blocks of sums begin at multiples of the
+    /// Returns the window of these panes in pieces: the keys of each follow those of the previous one. Blocks of sums begin at multiples of the
     /// window's size from `blocks_from`. Panes before `leave` are removed.
     pub fn window(
         &mut self,
@@ -122,17 +121,17 @@ impl ColdPanes {
     }
 }
 
-/// The key of a row without its pane.
+/// Returns the key of a row without its pane.
 pub(super) fn without_pane(key: &[u8]) -> &[u8] {
     key.get(..key.len().saturating_sub(NUMBER_BYTES)).unwrap_or_default()
 }
 
-/// The key of another pane.
+/// Returns the key with another pane.
 pub(super) fn in_pane(key: &[u8], pane: i64) -> Box<[u8]> {
     [without_pane(key), pane.to_le_bytes().as_slice()].concat().into_boxed_slice()
 }
 
-/// What a window holds of some keys, whose rows in its panes these are.
+/// Returns the window of some keys, given their rows in its panes.
 fn piece(
     functions: &mut impl Accumulate,
     keys: &[Arc<Field>],
@@ -141,7 +140,7 @@ fn piece(
     window: &Range<i64>,
     blocks_from: i64,
 ) -> Result<Window> {
-    let mut panes = Panes::of(keys, copy(keys, table, slots)?)?;
+    let mut panes = Panes::from_table(keys, copy(keys, table, slots)?)?;
     let size = window.end.saturating_sub(window.start);
     let ordered = panes.ordered().to_vec();
     let mut sums = SlidingSums::new(size, blocks_from, &table.state_schema())?;
@@ -151,7 +150,7 @@ fn piece(
     Ok(Window { start: window.start, end: window.end, ids, keys, accumulators })
 }
 
-/// Some rows of a table in one of their own.
+/// Copies some rows of a table to a new one.
 pub(super) fn copy(keys: &[Arc<Field>], table: &StateTable, slots: &[Slot]) -> Result<StateTable> {
     table.copy_of(slots, Panes::table_of(keys, table.state_schema())?.ordered_by(keys.len()))
 }

@@ -1,6 +1,5 @@
-//! Running totals of windows that take out again what leaves them, where panes and totals may lie in files: rows of the table of
-//! [`ColdPanes`]. What enters or leaves is worked on for some keys at a time, as [`Panes`] does it for all; so what comes out is the same
-//! to the byte.
+//! Running totals of windows that subtract what leaves them, where panes and totals may be spilled: rows of the table of [`ColdPanes`]. Changes are
+//! processed for some keys at a time, by [`Panes`]. So the output is identical to the byte.
 
 use super::cold_panes::{ColdPanes, copy, in_pane, without_pane};
 use super::panes::{Accumulate, Panes, RUNNING, all};
@@ -14,38 +13,38 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Rows of panes that are worked on at a time, about.
+/// Approximate number of rows of panes that are processed at a time.
 const ROWS_AT_ONCE: usize = 1 << 14;
 
 /// Panes, and the running totals of their keys.
 pub struct ColdTotals {
     panes: ColdPanes,
-    /// Totals hold the panes up to this one. Later ones are there where windows wait.
+    /// Totals include the panes up to this one. Later ones exist while windows wait.
     done: i64,
 }
 
 impl ColdTotals {
-    /// Totals hold the panes up to `done`.
+    /// Creates totals that include the panes up to `done`.
     pub fn new(panes: ColdPanes, done: i64) -> ColdTotals {
         ColdTotals { panes, done }
     }
 
-    /// The table, for what checkpoints hold of it.
+    /// Returns the table, for checkpoints.
     pub fn table(&mut self) -> &mut StateTable {
         self.panes.table()
     }
 
-    /// The last pane.
+    /// Returns the last pane.
     pub fn last(&self) -> Option<i64> {
         self.panes.panes.last().copied()
     }
 
-    /// Rows were restored, and totals hold the panes up to this one.
+    /// Records that rows were restored, with totals up to this pane.
     pub fn restored(&mut self, done: i64) {
         self.done = done;
     }
 
-    /// A batch with its rows, and what comes out with it. `window`: its panes; those before `leave` are in no later one.
+    /// Processes a batch with its rows. Returns the emitted window. `window` has its panes; those before `leave` are in no later one.
     pub fn batch(
         &mut self,
         functions: &mut impl Accumulate,
@@ -66,7 +65,7 @@ impl ColdTotals {
         Ok(Some(totals))
     }
 
-    /// All totals, in the order of the hashes of their keys.
+    /// Returns all totals, in the order of the hashes of their keys.
     fn totals(&mut self, start: i64, end: i64) -> Result<Vec<Window>> {
         let mut pieces = Vec::new();
         self.panes.table.each_range(
@@ -83,7 +82,7 @@ impl ColdTotals {
         Ok(pieces)
     }
 
-    /// Totals hold the panes up to this one now. `added`: the rows that the batch has just brought to its pane.
+    /// Adds the panes up to this one to the totals. `added` are the rows that the batch just added to its pane.
     fn complete(&mut self, functions: &mut impl Accumulate, to: i64, added: &[OwnedKey]) -> Result<()> {
         if to <= self.done {
             return Ok(());
@@ -101,7 +100,7 @@ impl ColdTotals {
         Ok(())
     }
 
-    /// Panes before this one are in no window any more.
+    /// Subtracts and removes the panes before this one, which are in no window any more.
     fn leave(&mut self, functions: &mut impl Accumulate, start: i64) -> Result<()> {
         let panes = &mut self.panes.panes;
         if panes.first().is_none_or(|first| *first >= start) {
@@ -110,13 +109,13 @@ impl ColdTotals {
         *panes = panes.split_off(&start);
         let leaving = self.keys_in(|pane| pane != RUNNING && pane < start)?;
         self.change(leaving, |panes| {
-            panes.run_out(functions, start)?;
+            panes.subtract_before(functions, start)?;
             panes.remove_before(start);
             Ok(())
         })
     }
 
-    /// The keys of the rows of some panes.
+    /// Returns the keys of the rows of some panes.
     fn keys_in(&mut self, is_wanted: impl Fn(i64) -> bool) -> Result<Vec<OwnedKey>> {
         let mut keys = Vec::new();
         self.panes.table.each_range(
@@ -130,7 +129,7 @@ impl ColdTotals {
         Ok(keys)
     }
 
-    /// Works on these rows of panes and the totals of their keys, all rows of a key together.
+    /// Processes these rows of panes and the totals of their keys, with all rows of a key together.
     fn change(&mut self, mut rows: Vec<OwnedKey>, mut work: impl FnMut(&mut Panes) -> Result<()>) -> Result<()> {
         rows.sort_unstable();
         let mut rest = rows.as_slice();
@@ -152,12 +151,12 @@ impl ColdTotals {
         let wanted: Vec<OwnedKey> = wanted.into_iter().collect();
         table.warm_owned(&wanted)?;
         let slots: Vec<Slot> = wanted.iter().filter_map(|(_, key)| table.find(key)).collect();
-        let mut panes = Panes::of(keys, copy(keys, table, &slots)?)?;
+        let mut panes = Panes::from_table(keys, copy(keys, table, &slots)?)?;
         work(&mut panes)?;
         let stays = panes.into_table();
-        let gone: Vec<Slot> = slots.into_iter().filter(|slot| stays.find(table.key(*slot)).is_none()).collect();
-        table.remove_all(&gone);
-        // Panes are as they were.
+        let removed: Vec<Slot> = slots.into_iter().filter(|slot| stays.find(table.key(*slot)).is_none()).collect();
+        table.remove_all(&removed);
+        // Panes are unchanged.
         let totals: Vec<Slot> = stays.all().filter(|slot| last_number(stays.key(*slot)) == RUNNING).collect();
         let states = stays.states(&totals).map_err(Error::arrow)?.0;
         let slots: Vec<Slot> = totals.iter().map(|slot| table.slot(stays.key(*slot), stays.hash_of(*slot))).collect();
@@ -166,8 +165,8 @@ impl ColdTotals {
         Ok(())
     }
 
-    /// Removes those of these keys of which nothing is in any pane. `keys`: the key columns of a piece of a window, and rows of it.
-    pub fn forget_empty(&mut self, keys: &[ArrayRef], rows: Vec<u32>) -> Result<()> {
+    /// Removes keys without panes. `keys` are the key columns of a piece of a window; `rows` are some of its rows.
+    pub fn remove_empty(&mut self, keys: &[ArrayRef], rows: Vec<u32>) -> Result<()> {
         let count = rows.len();
         let mut columns = take_arrays(keys, &UInt32Array::from(rows), None).map_err(Error::arrow)?;
         columns.push(Arc::new(Int64Array::from(vec![RUNNING; count])));
@@ -176,18 +175,18 @@ impl ColdTotals {
         let hashes = table.hashes_of(&columns, &encoded).map_err(Error::arrow)?;
         let totals: Vec<OwnedKey> =
             hashes.iter().enumerate().map(|(row, hash)| (*hash, encoded.view().get(row).into())).collect();
-        let asked: BTreeSet<&[u8]> = totals.iter().map(|(_, key)| without_pane(key)).collect();
-        let mut there: BTreeSet<Box<[u8]>> = BTreeSet::new();
+        let requested: BTreeSet<&[u8]> = totals.iter().map(|(_, key)| without_pane(key)).collect();
+        let mut existing: BTreeSet<Box<[u8]>> = BTreeSet::new();
         table.each_range(
-            |key| last_number(key) != RUNNING && asked.contains(without_pane(key)),
+            |key| last_number(key) != RUNNING && requested.contains(without_pane(key)),
             |_| false,
             |table, slots| {
-                there.extend(slots.iter().map(|slot| without_pane(table.key(*slot)).into()));
+                existing.extend(slots.iter().map(|slot| without_pane(table.key(*slot)).into()));
                 Ok(())
             },
         )?;
         let empty: Vec<OwnedKey> =
-            totals.iter().filter(|(_, key)| !there.contains(without_pane(key))).cloned().collect();
+            totals.iter().filter(|(_, key)| !existing.contains(without_pane(key))).cloned().collect();
         table.warm_owned(&empty)?;
         let slots: Vec<Slot> = empty.iter().filter_map(|(_, key)| table.find(key)).collect();
         table.remove_all(&slots);

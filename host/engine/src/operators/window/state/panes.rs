@@ -1,5 +1,5 @@
-//! The rows of windows on one worker, aggregated: an accumulator for each key and pane. A pane is what no window cuts
-//! in two: a batch in processing time, a slice of time in event time. Windows share panes and hold no rows of their own.
+//! The rows of windows on one worker, aggregated: one accumulator per key and pane. A pane is the largest unit that no window splits: a batch in
+//! processing time, a slice of time in event time. Windows share panes and store no rows themselves.
 
 mod index;
 
@@ -14,37 +14,37 @@ use millstream_base::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What windows need of an aggregate. Accumulators are columns, a row for each; those on the left are of earlier rows.
+/// The aggregate functions of windows. Accumulators are columns, with one row each; those on the left are of earlier rows.
 pub trait Accumulate {
-    /// Puts the partial results of groups together, in the order of the rows: a row for each group.
+    /// Merges the partial results of groups, in the order of the rows: one row per group.
     fn merge(&mut self, partial: &[ArrayRef], groups: &[usize], count: usize) -> Result<RecordBatch>;
-    /// Puts accumulators together, row by row.
+    /// Merges accumulators, row by row.
     fn combine(&mut self, left: &RecordBatch, right: &RecordBatch) -> Result<RecordBatch>;
-    /// Takes accumulators out of others again, row by row.
-    fn inverse(&mut self, whole: &RecordBatch, part: &RecordBatch) -> Result<RecordBatch>;
+    /// Subtracts accumulators from others, row by row.
+    fn inverse(&mut self, total: &RecordBatch, part: &RecordBatch) -> Result<RecordBatch>;
 }
 
-/// A key's number as long as the key is there.
+/// Number of a key while the key exists.
 pub type KeyId = u32;
 
-/// No slot, no key.
+/// No slot, or no key.
 pub const NONE: u32 = u32::MAX;
 
-/// The column that tells the panes of a key apart: the batch time, or the start of the slice.
+/// The column that distinguishes the panes of a key: the batch time, or the start of the slice.
 pub const PANE: &str = "millstream_pane";
 
-/// That column.
+/// Returns that column.
 pub fn pane_field() -> Field {
     Field::new(PANE, DataType::Int64, false)
 }
 
-/// The pane that no rows are in: the running total of a key, for windows that take out again what leaves them.
+/// The pane number of a key's running total, for windows that subtract what leaves them; no rows have it.
 pub(super) const RUNNING: i64 = i64::MIN;
 
-/// The keys of one pane, and where their accumulators are.
+/// The keys of one pane, and the slots of their accumulators.
 #[derive(Clone, Debug, Default)]
 pub struct PaneRows {
-    /// The keys, each once.
+    /// The distinct keys.
     pub ids: Vec<KeyId>,
     /// Their slots.
     pub slots: Vec<Slot>,
@@ -55,31 +55,31 @@ pub type RowsByPane = BTreeMap<i64, PaneRows>;
 
 /// All panes.
 pub struct Panes {
-    /// Key and pane, and the accumulators: what checkpoints hold. Its slots are found by `places`.
+    /// Key and pane, and the accumulators, as in checkpoints. Its slots are found by `index`.
     table: StateTable,
     /// The keys: slots of this table are [`KeyId`]s.
     keys: StateTable,
-    places: PaneIndex,
-    /// Scratch: the group of a slot within a batch, outside of one [`NONE`].
+    index: PaneIndex,
+    /// Scratch buffer: the group of a slot within a batch, otherwise [`NONE`].
     group_of: Vec<u32>,
-    /// All keys in the order of their hashes, until they change.
+    /// All keys in the order of their hashes; `None` if they changed.
     ordered: Option<Vec<KeyId>>,
 }
 
 impl Panes {
-    /// No rows yet. `keys`: the stage's key columns.
+    /// Creates empty panes; `keys` are the stage's key columns.
     pub fn new(keys: &[Arc<Field>], accumulators: SchemaRef) -> Result<Panes> {
         Panes::around(keys, Panes::table_of(keys, accumulators)?)
     }
 
-    /// A table of panes without rows.
+    /// Creates a table of panes without rows.
     pub fn table_of(keys: &[Arc<Field>], accumulators: SchemaRef) -> Result<StateTable> {
         let with_pane = keys.iter().cloned().chain([Arc::new(pane_field())]).collect();
         StateTable::new(with_pane, accumulators, None).map_err(Error::arrow)
     }
 
-    /// Those of such a table, all of whose rows are in memory.
-    pub fn of(keys: &[Arc<Field>], table: StateTable) -> Result<Panes> {
+    /// Creates the panes of such a table, with all rows in memory.
+    pub fn from_table(keys: &[Arc<Field>], table: StateTable) -> Result<Panes> {
         let mut panes = Panes::around(keys, table)?;
         panes.restored()?;
         Ok(panes)
@@ -87,30 +87,30 @@ impl Panes {
 
     fn around(keys: &[Arc<Field>], table: StateTable) -> Result<Panes> {
         let keys = StateTable::new(keys.to_vec(), Arc::new(Schema::empty()), None).map_err(Error::arrow)?;
-        Ok(Panes { table, keys, places: PaneIndex::default(), group_of: Vec::new(), ordered: None })
+        Ok(Panes { table, keys, index: PaneIndex::default(), group_of: Vec::new(), ordered: None })
     }
 
-    /// The table alone, whose rows are found by key and pane from now on.
+    /// Returns the table alone, searched by key and pane from now on.
     pub fn into_table(self) -> StateTable {
         let mut table = self.table;
-        table.index_anew();
+        table.rebuild_index();
         table
     }
 
-    /// The memory that all takes, about.
+    /// Returns the approximate memory in use.
     pub fn bytes(&self) -> u64 {
         self.table.bytes()
             + self.keys.bytes()
-            + self.places.bytes()
+            + self.index.bytes()
             + (self.group_of.capacity() * size_of::<u32>()) as u64
     }
 
-    /// The table, for what checkpoints hold of it.
+    /// Returns the table, for checkpoints.
     pub fn table(&mut self) -> &mut StateTable {
         &mut self.table
     }
 
-    /// Finds its way about the table after that was restored.
+    /// Rebuilds the index after the table was restored.
     pub fn restored(&mut self) -> Result<()> {
         let slots: Vec<Slot> = self.table.all().collect();
         let columns = self.table.keys(&slots).map_err(Error::arrow)?;
@@ -119,16 +119,16 @@ impl Panes {
         let keys = keys.view();
         for (row, slot) in slots.iter().enumerate() {
             let id = self.keys.slot(keys.get(row), keys.short(row).1);
-            self.places.grow(self.keys.slots());
-            self.places.note(id, panes.value(row), *slot);
+            self.index.grow(self.keys.slots());
+            self.index.note(id, panes.value(row), *slot);
         }
         self.ordered = None;
-        self.table.forget_index();
+        self.table.drop_index();
         Ok(())
     }
 
-    /// Adds partial results: key columns, pane and what [`Accumulate::merge`] takes, row by row. Returns the slots that
-    /// changed, each once, in the order of their first rows.
+    /// Adds partial results: key columns, pane and the input of [`Accumulate::merge`], row by row. Returns the distinct changed slots, in the order
+    /// of their first rows.
     pub fn add(
         &mut self,
         functions: &mut impl Accumulate,
@@ -136,7 +136,7 @@ impl Panes {
         partial: &[ArrayRef],
         rows: usize,
     ) -> Result<Vec<Slot>> {
-        self.table.forget_index();
+        self.table.drop_index();
         let (panes, keys) = panes_of(keys_and_pane)?;
         let (panes, keys) = (panes.values(), Keys::encode(keys, rows).map_err(Error::arrow)?);
         let keys = keys.view();
@@ -144,12 +144,12 @@ impl Panes {
         let (mut new, mut new_rows) = (Vec::new(), Vec::new());
         for (row, pane) in panes.iter().enumerate() {
             let id = self.keys.slot(keys.get(row), keys.short(row).1);
-            self.places.grow(self.keys.slots());
-            let slot = match self.places.slot(id, *pane) {
+            self.index.grow(self.keys.slots());
+            let slot = match self.index.slot(id, *pane) {
                 Some(slot) => slot,
                 None => {
                     let slot = self.table.vacant();
-                    if self.places.note(id, *pane, slot) {
+                    if self.index.note(id, *pane, slot) {
                         self.ordered = None;
                     }
                     new.push(slot);
@@ -169,74 +169,74 @@ impl Panes {
 
     /// Removes all panes before this one, and the keys that are in no other.
     pub fn remove_before(&mut self, pane: i64) {
-        while let Some(rows) = self.places.take_before(pane) {
+        while let Some(rows) = self.index.take_before(pane) {
             self.table.remove_all(&rows.slots);
-            let gone: Vec<KeyId> = rows.ids.into_iter().filter(|id| !self.places.is_there(*id)).collect();
-            self.forget(&gone);
+            let removed: Vec<KeyId> = rows.ids.into_iter().filter(|id| !self.index.has(*id)).collect();
+            self.remove_keys(&removed);
         }
     }
 
-    fn forget(&mut self, ids: &[KeyId]) {
+    fn remove_keys(&mut self, ids: &[KeyId]) {
         if !ids.is_empty() {
             self.keys.remove_all(ids);
             self.ordered = None;
         }
     }
 
-    /// The columns of accumulators.
+    /// Returns the columns of accumulators.
     pub fn accumulator_schema(&self) -> SchemaRef {
         self.table.state_schema()
     }
 
-    /// All panes, in order.
+    /// Returns all panes, in order.
     pub fn rows(&self) -> &RowsByPane {
-        &self.places.rows
+        &self.index.rows
     }
 
-    /// The accumulators of these slots.
+    /// Returns the accumulators of these slots.
     pub fn accumulators(&self, slots: &[Slot]) -> Result<RecordBatch> {
         Ok(self.table.states(slots).map_err(Error::arrow)?.0)
     }
 
-    /// The key of a slot.
+    /// Returns the key of a slot.
     pub fn id_of(&self, slot: Slot) -> KeyId {
-        self.places.id_of[slot as usize]
+        self.index.id_of[slot as usize]
     }
 
-    /// How many numbers of keys there may be.
+    /// Returns the upper bound of key numbers.
     pub fn ids(&self) -> usize {
         self.keys.slots()
     }
 
-    /// How many slots there may be.
+    /// Returns the upper bound of slots.
     pub fn slots(&self) -> usize {
         self.table.slots()
     }
 
-    /// The pane of a slot.
+    /// Returns the pane of a slot.
     pub fn pane_of(&self, slot: Slot) -> i64 {
-        self.places.pane_of(slot)
+        self.index.pane_of(slot)
     }
 
-    /// The rows of some keys in these panes.
+    /// Returns the rows of some keys in these panes.
     pub fn rows_of(&mut self, ids: &[KeyId], panes: std::ops::Range<i64>) -> RowsByPane {
         if panes.start >= panes.end {
             return RowsByPane::new();
         }
-        let panes: Vec<i64> = self.places.rows.range(panes).map(|(pane, _)| *pane).collect();
-        panes.into_iter().map(|pane| (pane, self.places.of(ids, pane))).collect()
+        let panes: Vec<i64> = self.index.rows.range(panes).map(|(pane, _)| *pane).collect();
+        panes.into_iter().map(|pane| (pane, self.index.rows_of(ids, pane))).collect()
     }
 
-    /// The key columns of these keys.
+    /// Returns the key columns of these keys.
     pub fn key_columns(&self, ids: &[KeyId]) -> Result<Vec<ArrayRef>> {
         self.keys.keys(ids).map_err(Error::arrow)
     }
 
-    /// All keys, in the order of their hashes.
+    /// Returns all keys, in the order of their hashes.
     pub fn ordered(&mut self) -> &[KeyId] {
-        let Panes { keys, places, ordered, .. } = self;
+        let Panes { keys, index, ordered, .. } = self;
         ordered.get_or_insert_with(|| {
-            let mut ids: Vec<KeyId> = (0..places.ids() as KeyId).filter(|id| places.is_there(*id)).collect();
+            let mut ids: Vec<KeyId> = (0..index.ids() as KeyId).filter(|id| index.has(*id)).collect();
             keys.sort(&mut ids);
             ids
         })
@@ -249,14 +249,14 @@ impl Panes {
 
     /// Adds panes to the running totals of their keys.
     pub fn run(&mut self, functions: &mut impl Accumulate, panes: std::ops::Range<i64>) -> Result<()> {
-        let entering: Vec<PaneRows> = self.places.rows.range(panes).map(|(_, rows)| rows.clone()).collect();
+        let entering: Vec<PaneRows> = self.index.rows.range(panes).map(|(_, rows)| rows.clone()).collect();
         entering.into_iter().try_for_each(|rows| self.run_one(functions, rows))
     }
 
     fn run_one(&mut self, functions: &mut impl Accumulate, rows: PaneRows) -> Result<()> {
         let added = self.accumulators(&rows.slots)?;
         let (old, new): (Vec<u32>, Vec<u32>) =
-            (0..rows.ids.len() as u32).partition(|row| self.places.running(rows.ids[*row as usize]) != NONE);
+            (0..rows.ids.len() as u32).partition(|row| self.index.running(rows.ids[*row as usize]) != NONE);
         if !old.is_empty() {
             let slots = self.running_slots(&pick(&rows.ids, &old));
             let sums = functions.combine(&self.accumulators(&slots)?, &take_rows(&added, &old)?)?;
@@ -266,12 +266,12 @@ impl Panes {
             let ids = pick(&rows.ids, &new);
             let mut columns = self.key_columns(&ids)?;
             columns.push(Arc::new(Int64Array::from(vec![RUNNING; new.len()])));
-            self.table.forget_index();
+            self.table.drop_index();
             let slots: Vec<Slot> = ids.iter().map(|_| self.table.vacant()).collect();
             occupy(&mut self.table, &slots, &columns)?;
             self.table.store(&slots, &take_rows(&added, &new)?, &all(new.len()));
             for (id, slot) in ids.iter().zip(&slots) {
-                if self.places.note(*id, RUNNING, *slot) {
+                if self.index.note(*id, RUNNING, *slot) {
                     self.ordered = None;
                 }
             }
@@ -279,9 +279,9 @@ impl Panes {
         Ok(())
     }
 
-    /// Takes all panes before this one out of the running totals of their keys.
-    pub fn run_out(&mut self, functions: &mut impl Accumulate, before: i64) -> Result<()> {
-        let leaving: Vec<PaneRows> = self.places.rows.range(..before).map(|(_, rows)| rows.clone()).collect();
+    /// Subtracts all panes before this one from the running totals of their keys.
+    pub fn subtract_before(&mut self, functions: &mut impl Accumulate, before: i64) -> Result<()> {
+        let leaving: Vec<PaneRows> = self.index.rows.range(..before).map(|(_, rows)| rows.clone()).collect();
         for rows in leaving {
             let slots = self.running_slots(&rows.ids);
             let left = functions.inverse(&self.accumulators(&slots)?, &self.accumulators(&rows.slots)?)?;
@@ -290,33 +290,33 @@ impl Panes {
         Ok(())
     }
 
-    /// The last pane.
+    /// Returns the last pane.
     pub fn last(&self) -> Option<i64> {
-        self.places.rows.last_key_value().map(|(pane, _)| *pane)
+        self.index.rows.last_key_value().map(|(pane, _)| *pane)
     }
 
-    /// Those of these keys that have a running total: others have only come in panes behind it.
+    /// Returns the keys with a running total: others only have later panes.
     pub fn with_total(&self, ids: &[KeyId]) -> Vec<KeyId> {
-        ids.iter().copied().filter(|id| self.places.running(*id) != NONE).collect()
+        ids.iter().copied().filter(|id| self.index.running(*id) != NONE).collect()
     }
 
-    /// The slots of the running totals of keys that have one.
+    /// Returns the slots of the running totals of keys that have one.
     pub fn running_slots(&self, ids: &[KeyId]) -> Vec<Slot> {
-        ids.iter().map(|id| self.places.running(*id)).collect()
+        ids.iter().map(|id| self.index.running(*id)).collect()
     }
 
-    /// Removes those of these keys of which nothing is in any pane.
-    pub fn forget_empty(&mut self, ids: impl Iterator<Item = KeyId>) {
-        let empty: Vec<KeyId> = ids.filter(|id| !self.places.is_in_pane(*id)).collect();
+    /// Removes keys without panes.
+    pub fn remove_empty(&mut self, ids: impl Iterator<Item = KeyId>) {
+        let empty: Vec<KeyId> = ids.filter(|id| !self.index.is_in_pane(*id)).collect();
         let slots = self.running_slots(&empty);
         self.table.remove_all(&slots);
-        empty.iter().for_each(|id| self.places.stop(*id));
-        self.forget(&empty);
+        empty.iter().for_each(|id| self.index.remove_running(*id));
+        self.remove_keys(&empty);
     }
 }
 
-/// Adds partial results to a table of accumulators: its key columns and what [`Accumulate::merge`] takes, row by row.
-/// Returns the slots that changed, each once, in the order of their first rows. `group_of` is scratch.
+/// Adds partial results to a table of accumulators: its key columns and the input of [`Accumulate::merge`], row by row. Returns the distinct changed
+/// slots, in the order of their first rows. `group_of` is scratch space.
 pub fn fold_into(
     table: &mut StateTable,
     group_of: &mut Vec<u32>,
@@ -335,9 +335,9 @@ pub fn fold_into(
 
 /// The slots of partial results.
 struct PaneGroups<'a> {
-    /// The group of each slot, outside of a batch [`NONE`].
+    /// The group of each slot, [`NONE`] outside of a batch.
     group_of: &'a mut Vec<u32>,
-    /// The slots, each once, in the order of their first rows.
+    /// The distinct slots, in the order of their first rows.
     slots: Vec<Slot>,
     /// The group of each row.
     groups: Vec<usize>,
@@ -348,7 +348,7 @@ impl<'a> PaneGroups<'a> {
         PaneGroups { group_of, slots: Vec::with_capacity(rows), groups: Vec::with_capacity(rows) }
     }
 
-    /// The next row has this slot, of so many that there are.
+    /// Appends a row with this slot; `slots` is the upper bound of slots.
     #[inline]
     fn push(&mut self, slot: Slot, slots: usize) {
         if self.group_of.len() < slots {
@@ -362,7 +362,7 @@ impl<'a> PaneGroups<'a> {
         self.groups.push(*group as usize);
     }
 
-    /// Puts the rows together, and with what the table holds of their slots.
+    /// Merges the rows with each other, and with the table's values of their slots.
     fn fold(self, table: &mut StateTable, functions: &mut impl Accumulate, partial: &[ArrayRef]) -> Result<Vec<Slot>> {
         let PaneGroups { group_of, slots, groups } = self;
         slots.iter().for_each(|slot| group_of[*slot as usize] = NONE);
@@ -382,7 +382,7 @@ impl<'a> PaneGroups<'a> {
     }
 }
 
-/// Gives vacant slots of a table their keys.
+/// Assigns keys to vacant slots of a table.
 fn occupy(table: &mut StateTable, slots: &[Slot], columns: &[ArrayRef]) -> Result<()> {
     let keys = Keys::encode(columns, slots.len()).map_err(Error::arrow)?;
     let hashes = table.hashes_of(columns, &keys).map_err(Error::arrow)?;
@@ -392,7 +392,7 @@ fn occupy(table: &mut StateTable, slots: &[Slot], columns: &[ArrayRef]) -> Resul
     Ok(())
 }
 
-/// The column of panes, and the key columns before it.
+/// Splits off the column of panes from the key columns.
 fn panes_of(keys_and_pane: &[ArrayRef]) -> Result<(&Int64Array, &[ArrayRef])> {
     let (panes, keys) = keys_and_pane.split_last().ok_or_else(without_pane)?;
     Ok((panes.as_primitive_opt::<Int64Type>().ok_or_else(without_pane)?, keys))
@@ -402,20 +402,20 @@ fn without_pane() -> Error {
     Error::bug("rows of panes that do not say which")
 }
 
-/// The mask that keeps all of so many rows.
+/// Returns a mask that keeps all rows.
 pub fn all(rows: usize) -> BooleanArray {
     BooleanArray::new(BooleanBuffer::new_set(rows), None)
 }
 
-/// The values at these places.
-pub fn pick(values: &[u32], places: &[u32]) -> Vec<u32> {
-    places.iter().map(|place| values[*place as usize]).collect()
+/// Returns the values at these indexes.
+pub fn pick(values: &[u32], indexes: &[u32]) -> Vec<u32> {
+    indexes.iter().map(|index| values[*index as usize]).collect()
 }
 
-/// The rows at these places, which are in order and there once each.
-pub fn take_rows(rows: &RecordBatch, places: &[u32]) -> Result<RecordBatch> {
-    if places.len() == rows.num_rows() {
+/// Returns the rows at these indexes, which are ascending and distinct.
+pub fn take_rows(rows: &RecordBatch, indexes: &[u32]) -> Result<RecordBatch> {
+    if indexes.len() == rows.num_rows() {
         return Ok(rows.clone());
     }
-    take_record_batch(rows, &UInt32Array::from(places.to_vec())).map_err(Error::arrow)
+    take_record_batch(rows, &UInt32Array::from(indexes.to_vec())).map_err(Error::arrow)
 }

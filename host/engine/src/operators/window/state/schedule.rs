@@ -1,19 +1,18 @@
-//! When windows of processing time end: pure functions over batch times, and which batches were made up.
+//! Schedule of windows of processing time: pure functions over batch times, and which batches are artificial.
 //!
-//! Windows end at the bounds of a grid: the multiples of the slide from the beginning of the job's first batch. A batch
-//! belongs to the one slide of the grid that holds its time, and a window that ends at a bound holds the batches of the
-//! slides up to it, whether or not a batch stood at the bound. At most one window comes out with a batch, so that
-//! operators that know nothing of windows never see two at once; where a batch passes several bounds, the others wait for
-//! the batches after it. [`super::empty_batches`] makes up the batches that are missing, so that in a running job none waits.
+//! Windows end at the bounds of a grid: the multiples of the slide from the beginning of the job's first batch. A batch belongs to the slide of the
+//! grid that contains its time. A window that ends at a bound has the batches of the slides up to it, whether or not there was a batch at the bound.
+//! At most one window is emitted with a batch, so that operators unaware of windows never see two together. If a batch passes several bounds, the
+//! others wait for the batches after it. [`super::empty_batches`] inserts missing batches, so that in a running job no window waits.
 
 use std::collections::VecDeque;
 
-/// The windows of a stage that have not come out yet.
+/// The windows of a stage that have not been emitted yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WindowSchedule {
     size_us: i64,
     slide_us: i64,
-    /// Whether all rows come right out of sources: none in batches that were made up.
+    /// Whether all rows come directly from sources, so that artificial batches have none.
     of_sources: bool,
     begun: Option<SinceFirstBatch>,
 }
@@ -23,11 +22,11 @@ pub struct WindowSchedule {
 pub struct SavedSchedule {
     /// The end of the next window.
     pub next_us: i64,
-    /// The slides with batches that may hold rows: runs, by the ends of their first and last slides.
+    /// The slides with batches that may have rows: runs, by the ends of their first and last slides.
     pub runs: Vec<(i64, i64)>,
 }
 
-/// What there is after the first batch. Times are in microseconds.
+/// State after the first batch. Times are in microseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct SinceFirstBatch {
     /// When the first batch began: an interval before its time.
@@ -36,23 +35,23 @@ struct SinceFirstBatch {
     next_us: i64,
     /// The time of the last batch.
     last_us: i64,
-    /// The slides in which batches stood that may hold rows, those that no window to come needs left out: runs of slides that follow each
-    /// other, by the ends of the first and the last.
+    /// The slides with batches that may have rows, without those that no future window needs. They are stored as runs of consecutive slides, by the
+    /// ends of the first and the last.
     runs: VecDeque<(i64, i64)>,
 }
 
 impl WindowSchedule {
-    /// A schedule before the first batch. `of_sources`: all rows come right out of sources, so batches that are made up have none.
+    /// Creates a schedule before the first batch. `of_sources`: all rows come directly from sources, so artificial batches have none.
     pub fn new(size_us: i64, slide_us: i64, of_sources: bool) -> WindowSchedule {
         WindowSchedule { size_us: size_us.max(1), slide_us: slide_us.max(1), of_sources, begun: None }
     }
 
-    /// The same windows behind a batch of time `last_us`, with what [`WindowSchedule::kept`] said then.
+    /// Returns the same windows after a batch of time `last_us`, with the result of [`WindowSchedule::kept`] at that time.
     #[must_use]
     pub fn restored(&self, origin_us: i64, last_us: i64, kept: Option<SavedSchedule>) -> WindowSchedule {
         let mut due = WindowSchedule { begun: None, ..*self };
         let SavedSchedule { next_us, runs } = kept.unwrap_or_else(|| {
-            let next_us = due.bound_behind(origin_us, last_us);
+            let next_us = due.bound_after(origin_us, last_us);
             let (first, last) = (due.first_slide(origin_us, next_us), due.bound_at(origin_us, last_us));
             SavedSchedule { next_us, runs: if first <= last { vec![(first, last)] } else { Vec::new() } }
         });
@@ -60,32 +59,32 @@ impl WindowSchedule {
         due
     }
 
-    /// What has to be kept beside the beginning of the first batch and the time of the last, as these do not tell it: where
-    /// windows wait, or slides were without batches.
+    /// Returns the state to store that does not follow from the first and the last batch. There is some if windows wait, or slides were without
+    /// batches.
     pub fn kept(&self) -> Option<SavedSchedule> {
         let begun = self.begun.as_ref()?;
         let plain = self.restored(begun.origin_us, begun.last_us, None);
         (plain != *self).then(|| SavedSchedule { next_us: begun.next_us, runs: begun.runs.iter().copied().collect() })
     }
 
-    /// The first slide in a window that ends then.
+    /// Returns the first slide in a window with this end.
     fn first_slide(&self, origin_us: i64, end_us: i64) -> i64 {
         self.bound_at(origin_us, end_us.saturating_sub(self.size_us).max(origin_us).saturating_add(1))
     }
 
-    /// The first bound at or behind a time.
+    /// Returns the first bound at or after a time.
     fn bound_at(&self, origin_us: i64, time_us: i64) -> i64 {
         let slides = time_us.saturating_sub(origin_us).saturating_sub(1).div_euclid(self.slide_us).saturating_add(1);
         origin_us.saturating_add(slides.saturating_mul(self.slide_us))
     }
 
-    /// The first bound behind a time.
-    fn bound_behind(&self, origin_us: i64, time_us: i64) -> i64 {
+    /// Returns the first bound after a time.
+    fn bound_after(&self, origin_us: i64, time_us: i64) -> i64 {
         self.bound_at(origin_us, time_us.saturating_add(1))
     }
 
-    /// The next batch is of this time, and an interval of this length ends with it. `made_up`: sources put nothing into it.
-    /// Returns the end of the window that comes out with it.
+    /// Processes the next batch, which ends an interval of this length. `made_up`: sources gave it no rows. Returns the end of the window that is
+    /// emitted with it.
     pub fn batch(&mut self, time_us: i64, interval_us: i64, made_up: bool) -> Option<i64> {
         let origin_us = self.begun.as_ref().map_or(time_us.saturating_sub(interval_us), |begun| begun.origin_us);
         let bound = self.bound_at(origin_us, time_us);
@@ -107,7 +106,7 @@ impl WindowSchedule {
         self.skip();
         let begun = self.begun.as_mut()?;
         if !may_hold_rows && begun.runs.is_empty() {
-            // No window up to here has rows. The one that ends here comes out; those before it were left out.
+            // No window up to here has rows. The one that ends here is emitted; those before it were skipped.
             begun.next_us = begun.next_us.max(bound);
         }
         let end = begun.next_us;
@@ -119,7 +118,7 @@ impl WindowSchedule {
         Some(end)
     }
 
-    /// Leaves out windows in which no batch stands, up to one in which one does or a batch may still come.
+    /// Skips windows without batches, up to one that has a batch or may still get one.
     fn skip(&mut self) {
         let (size_us, slide_us) = (self.size_us, self.slide_us);
         let Some(mut begun) = self.begun.take() else { return };
@@ -130,7 +129,7 @@ impl WindowSchedule {
                 runs.pop_front();
                 continue;
             }
-            // Its first slide begins behind the window, so the first window that holds a batch of it ends with that slide.
+            // Its first slide begins after the window, so the first window with a batch of it ends with that slide.
             if first.saturating_sub(slide_us) >= *next_us {
                 *next_us = first;
             }
@@ -142,37 +141,37 @@ impl WindowSchedule {
         self.begun = Some(begun);
     }
 
-    /// When the first batch began.
+    /// Returns when the first batch began.
     pub fn origin_us(&self) -> Option<i64> {
         self.begun.as_ref().map(|begun| begun.origin_us)
     }
 
-    /// The end of the next window.
+    /// Returns the end of the next window.
     pub fn next_us(&self) -> Option<i64> {
         self.begun.as_ref().map(|begun| begun.next_us)
     }
 
-    /// The time of the last batch.
+    /// Returns the time of the last batch.
     pub fn last_us(&self) -> Option<i64> {
         self.begun.as_ref().map(|begun| begun.last_us)
     }
 
-    /// Whether the next window waits although it is over.
-    pub fn waits(&self) -> bool {
+    /// Returns whether the next window has ended and waits.
+    pub fn is_waiting(&self) -> bool {
         self.begun.as_ref().is_some_and(|begun| begun.next_us <= begun.last_us)
     }
 
-    /// Whether the batches of this time are in any window: in no other where there is time between windows.
-    pub fn holds(&self, time_us: i64) -> bool {
+    /// Returns whether a batch of this time is in any window: not if it is in a gap between windows.
+    pub fn includes(&self, time_us: i64) -> bool {
         let Some(begun) = &self.begun else { return true };
         time_us > self.bound_at(begun.origin_us, time_us).saturating_sub(self.size_us)
     }
 
-    /// Whether a batch of this time is behind the next window, and that window may hold rows of a batch of time `last_us`
-    /// or ends at most `empty` slides after those that may.
-    pub fn misses(&self, time_us: i64, last_us: i64, empty: i64) -> Option<i64> {
+    /// Returns the next window's end if a batch of this time is after that window. The window must be one that may have rows of a batch of time
+    /// `last_us`, or end at most `empty` slides after those.
+    pub fn missed_end(&self, time_us: i64, last_us: i64, empty: i64) -> Option<i64> {
         let (origin_us, next_us) = (self.origin_us()?, self.next_us()?);
-        // The whole slide counts, see `first_slide`.
+        // The complete slide counts, see `first_slide`.
         let last_us = self.bound_at(origin_us, last_us);
         let until_us = last_us.saturating_add(self.size_us).saturating_add(self.slide_us.saturating_mul(empty));
         (next_us < time_us && next_us < until_us).then_some(next_us)

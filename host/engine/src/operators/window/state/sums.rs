@@ -1,9 +1,9 @@
 //! Sliding windows without an inverse, at a constant number of combines for each pane and window.
 //!
-//! Panes are in blocks as long as a window. A window is then the end of one block and the beginning of the next: of the
-//! first, sums from each pane to its block's end are made once, going back; of the other, one sum grows pane by pane.
-//! (van Herk 1992; Gil and Werman 1993. It is the two stacks of streaming, with flips at fixed times.) As blocks lie
-//! at fixed times, the order of combines depends on the panes alone, not on when a job was stopped and went on.
+//! Panes are in blocks as long as a window. A window is then the end of one block and the beginning of the next. For the first, sums from each pane
+//! to its block's end are computed once, backwards. For the other, one sum grows pane by pane. (van Herk 1992; Gil and Werman 1993. It is the two
+//! stacks of streaming, with flips at fixed times.) Blocks are at fixed times. So the order of combines depends on the panes alone, not on when a job
+//! was stopped and resumed.
 
 use super::panes::{Accumulate, KeyId, NONE, PaneRows, Panes, RowsByPane, all, pick, take_rows};
 use crate::state::{Slot, StateColumn};
@@ -13,31 +13,31 @@ use arrow::datatypes::SchemaRef;
 use millstream_base::error::{Error, Result};
 use std::ops::Range;
 
-/// The sums of a stage's windows on one worker. Nothing of it is in checkpoints, as panes tell it all.
+/// The sums of a stage's windows on one worker. Checkpoints do not include them, as they follow from the panes.
 pub struct SlidingSums {
     /// Length of a block, and of a window.
     size: i64,
     /// Blocks begin at its multiples of `size`.
     offset: i64,
-    /// Windows that end now end in this block.
+    /// The block in which windows currently end.
     block: i64,
     /// The panes of the block so far, by key.
     head: Accumulators,
     in_head: Vec<bool>,
     /// The keys in `head`.
     head_ids: Vec<KeyId>,
-    /// From each pane to the end of the block before, by slot.
+    /// Sums from each pane to the end of the previous block, by slot.
     tail: Accumulators,
-    /// The next slot of the same key in the block before.
+    /// The next slot of the same key in the previous block.
     next: Vec<Slot>,
-    /// The first slot of a key in the block before that is in the window.
+    /// The first slot of a key in the previous block that is in the window.
     first: Vec<Slot>,
-    /// The pane from which `first` is; `None`: the tail is not made yet.
+    /// The pane from which `first` is; `None` if the tail is not computed yet.
     tail_from: Option<i64>,
 }
 
 impl SlidingSums {
-    /// For windows of this size; blocks begin at multiples of it from `offset`.
+    /// Creates empty sums for windows of this size; blocks begin at multiples of it from `offset`.
     pub fn new(size: i64, offset: i64, accumulators: &SchemaRef) -> Result<SlidingSums> {
         Ok(SlidingSums {
             size: size.max(1),
@@ -53,10 +53,10 @@ impl SlidingSums {
         })
     }
 
-    /// The memory that they take, about.
+    /// Returns the approximate memory in use.
     pub fn bytes(&self) -> u64 {
-        let places = self.in_head.capacity() + (self.next.capacity() + self.first.capacity()) * size_of::<Slot>();
-        self.head.bytes() + self.tail.bytes() + (places + self.head_ids.capacity() * size_of::<KeyId>()) as u64
+        let positions = self.in_head.capacity() + (self.next.capacity() + self.first.capacity()) * size_of::<Slot>();
+        self.head.bytes() + self.tail.bytes() + (positions + self.head_ids.capacity() * size_of::<KeyId>()) as u64
     }
 
     fn block_of(&self, pane: i64) -> i64 {
@@ -67,7 +67,7 @@ impl SlidingSums {
         self.block.saturating_mul(self.size).saturating_add(self.offset)
     }
 
-    /// Windows end in the block of this pane from now on, or in a later one.
+    /// Moves on: windows now end in the block of this pane, or in a later one.
     fn enter(&mut self, pane: i64) {
         let block = self.block_of(pane);
         if block > self.block {
@@ -86,7 +86,7 @@ impl SlidingSums {
         self.tail.grow(panes.slots());
     }
 
-    /// The panes of `rows` in this range are complete. Ranges come one behind the other.
+    /// Adds the complete panes of `rows` in this range. Ranges must be consecutive.
     pub fn extend(
         &mut self,
         functions: &mut impl Accumulate,
@@ -100,7 +100,7 @@ impl SlidingSums {
         self.grow(panes);
         for (pane, rows) in rows.range(range) {
             self.enter(*pane);
-            // What is in the block before counts when its tail is made.
+            // Panes of the previous block count when its tail is computed.
             if self.block_of(*pane) == self.block {
                 self.add_to_head(functions, panes, rows)?;
             }
@@ -126,7 +126,7 @@ impl SlidingSums {
         Ok(())
     }
 
-    /// Makes the sums of these panes to the end of their block, from the last pane to the first.
+    /// Computes the sums of these panes to the end of their block, from the last pane to the first.
     fn make_tail(
         &mut self,
         functions: &mut impl Accumulate,
@@ -139,8 +139,8 @@ impl SlidingSums {
             let (more, last): (Vec<u32>, Vec<u32>) =
                 (0..rows.ids.len() as u32).partition(|row| self.first[rows.ids[*row as usize] as usize] != NONE);
             if !more.is_empty() {
-                let behind: Vec<Slot> = pick(&rows.ids, &more).iter().map(|id| self.first[*id as usize]).collect();
-                let sums = functions.combine(&take_rows(&added, &more)?, &self.tail.gather(&behind)?)?;
+                let following: Vec<Slot> = pick(&rows.ids, &more).iter().map(|id| self.first[*id as usize]).collect();
+                let sums = functions.combine(&take_rows(&added, &more)?, &self.tail.gather(&following)?)?;
                 self.tail.scatter(&pick(&rows.slots, &more), &sums);
             }
             if !last.is_empty() {
@@ -153,7 +153,7 @@ impl SlidingSums {
         Ok(())
     }
 
-    /// No window reaches back before this pane any more; `rows` are still as they were.
+    /// Removes the panes before this one, which no window includes any more; `rows` are still unchanged.
     pub fn leave_before(&mut self, panes: &Panes, rows: &RowsByPane, pane: i64) {
         self.grow(panes);
         if pane > self.block_start() {
@@ -170,8 +170,8 @@ impl SlidingSums {
         self.tail_from = Some(pane);
     }
 
-    /// The window of these panes: its keys in the order of `ordered`, and their accumulators. All its panes are in by
-    /// [`SlidingSums::extend`]. Windows come in the order of their ends.
+    /// Returns the window of these panes: its keys in the order of `ordered`, and their accumulators. [`SlidingSums::extend`] must have added all its
+    /// panes. Windows are requested in the order of their ends.
     pub fn window(
         &mut self,
         functions: &mut impl Accumulate,
@@ -189,7 +189,7 @@ impl SlidingSums {
             self.tail_from = Some(window.start);
         }
         let (mut ids, mut heads, mut tails, mut both) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut places = Vec::new();
+        let mut positions = Vec::new();
         for id in ordered {
             let in_tail = self.first[*id as usize] != NONE;
             let of = match (in_tail, self.in_head[*id as usize]) {
@@ -198,7 +198,7 @@ impl SlidingSums {
                 (true, false) => (1, &mut tails),
                 (false, true) => (2, &mut heads),
             };
-            places.push((of.0, of.1.len()));
+            positions.push((of.0, of.1.len()));
             of.1.push(*id);
             ids.push(*id);
         }
@@ -213,14 +213,14 @@ impl SlidingSums {
             (0, 0, _) => self.head.gather(&heads)?,
             _ => {
                 let (tails, heads) = (self.tail.gather(&firsts(&tails))?, self.head.gather(&heads)?);
-                interleave_record_batch(&[&sums, &tails, &heads], &places).map_err(Error::arrow)?
+                interleave_record_batch(&[&sums, &tails, &heads], &positions).map_err(Error::arrow)?
             }
         };
         Ok((ids, sums))
     }
 
-    /// Panes of these keys that were complete have changed; `rows` is what the panes hold of these keys now, up to
-    /// where [`SlidingSums::extend`] was.
+    /// Recomputes the sums of keys whose complete panes have changed. `rows` has the current panes of these keys, up to the end of
+    /// [`SlidingSums::extend`].
     pub fn remake(
         &mut self,
         functions: &mut impl Accumulate,
@@ -268,18 +268,18 @@ impl Accumulators {
         }
     }
 
-    fn gather(&self, places: &[u32]) -> Result<RecordBatch> {
-        let known = all(places.len());
-        let columns = self.columns.iter().map(|column| column.gather(places, &known));
+    fn gather(&self, positions: &[u32]) -> Result<RecordBatch> {
+        let known = all(positions.len());
+        let columns = self.columns.iter().map(|column| column.gather(positions, &known));
         let columns = columns.collect::<std::result::Result<_, _>>().map_err(Error::arrow)?;
-        let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
+        let options = RecordBatchOptions::new().with_row_count(Some(positions.len()));
         RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(Error::arrow)
     }
 
-    fn scatter(&mut self, places: &[u32], rows: &RecordBatch) {
-        let kept = all(places.len());
+    fn scatter(&mut self, positions: &[u32], rows: &RecordBatch) {
+        let kept = all(positions.len());
         for (column, values) in self.columns.iter_mut().zip(rows.columns()) {
-            column.scatter(places, values, &kept);
+            column.scatter(positions, values, &kept);
         }
     }
 }

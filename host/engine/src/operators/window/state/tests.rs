@@ -1,4 +1,4 @@
-//! Windows against plain recomputation: random rows, batches, watermarks, and restarts.
+//! Windows compared with plain recomputation: random rows, batches, watermarks, and restarts.
 
 use super::batches::BatchWindows;
 use super::closing::TimeWindows;
@@ -15,7 +15,7 @@ use millstream_base::failure::Failure;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Text, one behind the other: what is combined in another order is seen. Its inverse takes the part off the front.
+/// Concatenated strings, which reveal a wrong order of combines. The inverse removes the part from the front.
 struct Concatenation {
     combines: usize,
 }
@@ -49,13 +49,13 @@ impl Accumulate for Concatenation {
         Ok(texts(pairs(left, right).into_iter().map(|(left, right)| left + &right)))
     }
 
-    fn inverse(&mut self, whole: &RecordBatch, part: &RecordBatch) -> Result<RecordBatch> {
-        let rest = |(whole, part): (String, String)| whole.strip_prefix(&part).expect("it begins with it").to_owned();
-        Ok(texts(pairs(whole, part).into_iter().map(rest)))
+    fn inverse(&mut self, total: &RecordBatch, part: &RecordBatch) -> Result<RecordBatch> {
+        let rest = |(total, part): (String, String)| total.strip_prefix(&part).expect("it begins with it").to_owned();
+        Ok(texts(pairs(total, part).into_iter().map(rest)))
     }
 }
 
-/// A row: its key, its time (of its batch in processing time), and a text of its own.
+/// A row: its key, its time (of its batch in processing time), and a unique text.
 #[derive(Clone, Debug)]
 struct TestRow {
     key: i64,
@@ -75,7 +75,7 @@ fn partial(rows: &[TestRow], pane: Option<&dyn Fn(i64) -> i64>) -> Option<Partia
     Some(PartialRows { keys, partial: vec![partial], rows: rows.len() })
 }
 
-/// A window as a test sees it.
+/// A window as the test sees it.
 #[derive(Clone, Debug, PartialEq)]
 struct SeenWindow {
     end: i64,
@@ -97,23 +97,23 @@ fn naive(rows: &[TestRow], end: i64, within: impl Fn(i64) -> bool) -> SeenWindow
     seen
 }
 
-/// What a checkpoint would bring back.
+/// Copies a table as a checkpoint would restore it.
 fn copy(from: &mut StateTable, to: &mut StateTable) {
     to.restore(&from.rows().unwrap(), |_| true).unwrap();
 }
 
-/// A batch of this time, an interval of 1 after the last one or later.
+/// Returns a batch of this time, an interval of 1 or more after the last one.
 fn batch_end(clock: &mut WindowSchedule, time: i64) -> BatchEnd {
     let end_us = clock.batch(time, 1, false);
     let (origin_us, next_us) = (clock.origin_us().unwrap(), clock.next_us().unwrap());
-    BatchEnd { origin_us, time_us: time, holds: clock.holds(time), end_us, next_us }
+    BatchEnd { origin_us, time_us: time, holds: clock.includes(time), end_us, next_us }
 }
 
 /// A small seeded generator (xorshift64), so that failures repeat.
 struct Random(u64);
 
 impl Random {
-    /// From `range`.
+    /// Returns a number from `range`.
     fn from(&mut self, range: std::ops::Range<i64>) -> i64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -121,7 +121,7 @@ impl Random {
         range.start + ((self.0 >> 11) as i64).rem_euclid(range.end - range.start)
     }
 
-    /// Once in so many times.
+    /// Returns true once in `times` times on average.
     fn one_in(&mut self, times: i64) -> bool {
         self.from(0..times) == 0
     }
@@ -129,18 +129,18 @@ impl Random {
 
 const CASES: u64 = 5000;
 
-/// Whatever batch times there are, and also where windows wait because a batch passed several bounds: each window holds the
-/// rows of the batches in it, and all windows with rows come out.
+/// Each window has the rows of its batches, and all windows with rows are emitted. This holds for any batch times, also if windows wait because a
+/// batch passed several bounds.
 #[test]
 fn windows_of_batches_hold_what_came_in_them() {
-    let (folder, mut colds) = (tempfile::tempdir().unwrap(), [0; 2]);
+    let (dir, mut colds) = (tempfile::tempdir().unwrap(), [0; 2]);
     for seed in 1..=CASES / 2 {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        // Long enough for a batch with each time, at the end, to be faster than windows end.
+        // Long enough that batches with each time, at the end, are faster than the ends of windows.
         let (size, slide, first) = (50 * random.from(1..12), 50 * random.from(1..15), random.from(-300..300));
         let inverse = random.one_in(2);
-        // So little that hardly a row stays in memory.
-        let budget = StateBudget::new(100, folder.path().to_owned());
+        // So little that hardly any row stays in memory.
+        let budget = StateBudget::new(100, dir.path().to_owned());
         let spilling = |table: StateTable| table.spilling(budget.share(), &Failure::default());
         let spills = random.one_in(3);
         let empty = || Panes::table_of(&keys(), accumulators()).unwrap();
@@ -151,14 +151,14 @@ fn windows_of_batches_hold_what_came_in_them() {
         let (mut windows, mut all, mut time) = (with(empty()), Vec::new(), first);
         let (mut next_end, mut number, batches) = (first - 1 + slide, 0, random.from(1..60));
         // Batches without rows at the end, until no window waits.
-        while number < batches || clock.waits() {
+        while number < batches || clock.is_waiting() {
             if let (true, Some(origin_us), Some(next_us)) = (random.one_in(8), clock.origin_us(), clock.next_us()) {
                 let mut next = empty();
                 windows.table().warm_all().unwrap();
                 copy(windows.table(), &mut next);
                 next.shrink().unwrap();
                 windows = with(next);
-                windows.remade(&mut functions, origin_us, next_us).unwrap();
+                windows.rebuild(&mut functions, origin_us, next_us).unwrap();
                 clock = clock.restored(origin_us, clock.last_us().unwrap(), clock.kept());
             }
             if number > 0 {
@@ -168,11 +168,11 @@ fn windows_of_batches_hold_what_came_in_them() {
                     false => 1,
                 };
             }
-            let row = |place| TestRow { key: random.from(0..5), time, text: format!("{number}.{place} ") };
+            let row = |index| TestRow { key: random.from(0..5), time, text: format!("{number}.{index} ") };
             let count = if time % 3 == 0 || number >= batches { 0 } else { 4 };
             let rows: Vec<TestRow> = (0..count).map(row).collect();
             all.extend(rows.clone());
-            let told = format!("seed {seed}, time {time}: {size} every {slide}, inverse {inverse}");
+            let message = format!("seed {seed}, time {time}: {size} every {slide}, inverse {inverse}");
             let window = windows.batch(&mut functions, batch_end(&mut clock, time), partial(&rows, None)).unwrap();
             number += 1;
             if spills && random.one_in(4) {
@@ -186,18 +186,18 @@ fn windows_of_batches_hold_what_came_in_them() {
             let of_pieces: Vec<i64> =
                 pieces.iter().flat_map(|piece| piece.keys[0].as_primitive::<Int64Type>().values().to_vec()).collect();
             pieces.iter().for_each(|piece| seen.rows.extend(super::tests::seen(piece).rows));
-            assert_eq!(of_pieces.len(), seen.rows.len(), "{told}: each key once");
+            assert_eq!(of_pieces.len(), seen.rows.len(), "{message}: each key once");
             if inverse {
-                // Keys without rows stay, with nothing.
+                // Keys without rows stay, with an empty text.
                 seen.rows.retain(|_, text| !text.is_empty());
             }
             let expected = |end: i64| naive(&all, end, |at| end - size < at && at <= end);
-            assert!(seen.end <= time, "{told}");
+            assert!(seen.end <= time, "{message}");
             while next_end < seen.end {
-                assert!(expected(next_end).rows.is_empty(), "{told}: the window up to {next_end} was left out");
+                assert!(expected(next_end).rows.is_empty(), "{message}: the window up to {next_end} was left out");
                 next_end += slide;
             }
-            assert_eq!(seen, expected(next_end), "{told}");
+            assert_eq!(seen, expected(next_end), "{message}");
             next_end += slide;
         }
         while next_end <= time {
@@ -211,14 +211,14 @@ fn windows_of_batches_hold_what_came_in_them() {
 
 #[test]
 fn windows_of_event_time_hold_what_was_not_late() {
-    let (folder, mut colds) = (tempfile::tempdir().unwrap(), 0);
+    let (dir, mut colds) = (tempfile::tempdir().unwrap(), 0);
     for seed in 1..=CASES {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let slices = Slices::new(random.from(1..12), random.from(1..15));
         let (Slices { size_us: size, slide_us: slide, .. }, update) = (slices, random.one_in(3));
         let (lateness, mut newest) = (random.from(0..12), random.from(-50..50));
-        // So little that hardly a row stays in memory.
-        let budget = StateBudget::new(100, folder.path().to_owned());
+        // So little that hardly any row stays in memory.
+        let budget = StateBudget::new(100, dir.path().to_owned());
         let spilling = |table: StateTable| table.spilling(budget.share(), &Failure::default());
         let (spills, empty) = (random.one_in(6), || Panes::table_of(&keys(), accumulators()).unwrap());
         let empty = || if spills { spilling(empty().ordered_by(keys().len())).unwrap() } else { empty() };
@@ -238,9 +238,9 @@ fn windows_of_event_time_hold_what_was_not_late() {
             }
             newest += if random.one_in(6) { random.from(1..100) } else { 0 };
             let count = random.from(0..6);
-            let row = |place| {
+            let row = |index| {
                 let (key, time) = (random.from(0..4), newest + random.from(-14..6));
-                TestRow { key, time, text: format!("{number}.{place} ") }
+                TestRow { key, time, text: format!("{number}.{index} ") }
             };
             let rows: Vec<TestRow> = (0..count).map(row).collect();
             let first = all.iter().map(|row| row.time).min().unwrap_or(newest).min(newest - 20) - size;
@@ -259,18 +259,18 @@ fn windows_of_event_time_hold_what_was_not_late() {
             colds += u64::from(windows.table().cold().0 > 0);
             let got: Vec<SeenWindow> = got.iter().map(seen).collect();
             all.extend(rows.clone());
-            // Within a window rows stand by slice, then as they came.
+            // Within a window, rows are ordered by slice, then by arrival.
             let mut sorted = all.clone();
             sorted.sort_by_key(|row| slice(row.time));
             let mut expected = Vec::new();
             for end in ends() {
-                let mut whole = naive(&sorted, end, |time| end - size <= time && time < end);
+                let mut total = naive(&sorted, end, |time| end - size <= time && time < end);
                 if update {
-                    whole.rows.retain(|key, _| open(end) && rows.iter().any(|row| row.key == *key && holds(end, row)));
+                    total.rows.retain(|key, _| open(end) && rows.iter().any(|row| row.key == *key && holds(end, row)));
                 } else if !open(end) || now.is_none_or(|now| end > now) {
                     continue;
                 }
-                expected.push(whole);
+                expected.push(total);
             }
             expected.retain(|seen| !seen.rows.is_empty());
             assert_eq!(got, expected, "seed {seed}, batch {number}: {size} every {slide}, update {update}");

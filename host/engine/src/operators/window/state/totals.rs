@@ -1,4 +1,4 @@
-//! Running totals: an accumulator for each key, of all rows that ever came.
+//! Running totals: one accumulator per key, of all rows ever received.
 
 use super::panes::{Accumulate, fold_into};
 use super::partial::{PartialRows, Window};
@@ -9,22 +9,22 @@ use millstream_base::error::{Error, Result};
 /// The totals of a stage on one worker.
 pub struct Totals {
     table: StateTable,
-    /// Scratch of [`fold_into`].
+    /// Scratch buffer of [`fold_into`].
     group_of: Vec<u32>,
 }
 
 impl Totals {
-    /// Those of this table: key columns, and accumulators as its state.
+    /// Creates the totals of a table: key columns, and accumulators as its state.
     pub fn new(table: StateTable) -> Totals {
         Totals { table, group_of: Vec::new() }
     }
 
-    /// The table, for what checkpoints hold of it.
+    /// Returns the table, for checkpoints.
     pub fn table(&mut self) -> &mut StateTable {
         &mut self.table
     }
 
-    /// The totals that there are of the keys of these rows, in the order of the keys' hashes.
+    /// Returns the existing totals of these rows' keys, in the order of the keys' hashes.
     pub fn before(&mut self, rows: &PartialRows) -> Result<Window> {
         let keys = Keys::encode(&rows.keys, rows.rows).map_err(Error::arrow)?;
         self.table.warm(keys.view())?;
@@ -35,7 +35,7 @@ impl Totals {
         self.totals(ids)
     }
 
-    /// Adds the rows of a batch; returns the totals of their keys, in the order of the keys' hashes.
+    /// Adds the rows of a batch. Returns the totals of their keys, in the order of the keys' hashes.
     pub fn batch(&mut self, functions: &mut impl Accumulate, rows: &PartialRows) -> Result<Window> {
         let ids: Vec<Slot> =
             fold_into(&mut self.table, &mut self.group_of, functions, &rows.keys, &rows.partial, rows.rows)?;
@@ -43,7 +43,7 @@ impl Totals {
         self.totals(ids)
     }
 
-    /// The totals of these keys.
+    /// Returns the totals of these keys.
     fn totals(&self, mut ids: Vec<Slot>) -> Result<Window> {
         self.table.sort(&mut ids);
         let keys = self.table.keys(&ids).map_err(Error::arrow)?;

@@ -1,4 +1,4 @@
-//! Files of a checkpoint that stay where they are.
+//! Files of a checkpoint that are left in place.
 
 use super::*;
 use crate::checkpoint::indexed_file::IndexedFile;
@@ -10,11 +10,11 @@ use std::fs::File;
 
 const SLICE_ROWS: usize = 300;
 
-/// All rows of a table or those that changed, as files of a few slices each.
+/// Returns all rows of a table, or the changed ones, as files of a few slices each.
 fn encoded(table: &mut StateTable, base: bool) -> Vec<(u64, EncodedFile)> {
     let mut slices: Vec<TableSlice> = Vec::new();
-    let most = SliceMax { rows: SLICE_ROWS, bytes: usize::MAX };
-    table.changes(base, most, &mut |slice| slices.push(slice)).unwrap();
+    let max = SliceMax { rows: SLICE_ROWS, bytes: usize::MAX };
+    table.changes(base, max, &mut |slice| slices.push(slice)).unwrap();
     let mut files: Vec<Vec<TableSlice>> = Vec::new();
     for slice in slices.into_iter().filter(|slice| slice.rows.num_rows() > 0) {
         let last = files.last().filter(|file| file.len() > 2).and_then(|file| file.last()?.groups);
@@ -32,20 +32,20 @@ fn encoded(table: &mut StateTable, base: bool) -> Vec<(u64, EncodedFile)> {
     written.collect()
 }
 
-fn told(rows: u64, bytes: &Bytes, footer: &str) -> StateFile {
-    state_file::told("state/some.arrow", rows, bytes, footer)
+fn base_entry(rows: u64, bytes: &Bytes, footer: &str) -> StateFile {
+    state_file::base_entry("state/some.arrow", rows, bytes, footer)
 }
 
-/// A file of these bytes that is gone as soon as it is open.
-fn opened(told: &StateFile, bytes: &[u8], folder: &Path) -> Result<IndexedFile> {
-    let path = folder.join("some.arrow");
+/// Returns a file of these bytes that is deleted once it is open.
+fn opened(entry: &StateFile, bytes: &[u8], dir: &Path) -> Result<IndexedFile> {
+    let path = dir.join("some.arrow");
     std::fs::write(&path, bytes).unwrap();
     let file = File::open(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
-    IndexedFile::open(told, || Ok(Some(file))).map(|file| file.expect("it has an index"))
+    IndexedFile::open(entry, || Ok(Some(file))).map(|file| file.expect("it has an index"))
 }
 
-/// The key groups of these files, and sometimes those of a file as two that are apart.
+/// Returns the key groups of these files, sometimes with those of a file in two separate ranges.
 fn counting(files: Vec<IndexedFile>, random: &mut Random) -> Vec<FileGroups> {
     let group = |file: &IndexedFile| KeyHash(file.index().blocks[0].first_hash).group() as u32;
     let starts: Vec<u32> = files.iter().skip(1).map(group).chain([KEY_GROUPS as u32]).collect();
@@ -59,24 +59,24 @@ fn counting(files: Vec<IndexedFile>, random: &mut Random) -> Vec<FileGroups> {
     bases
 }
 
-/// The files of a checkpoint, opened.
-fn opened_all(files: Vec<(u64, EncodedFile)>, folder: &Path) -> Vec<IndexedFile> {
+/// Returns the opened files of a checkpoint.
+fn opened_all(files: Vec<(u64, EncodedFile)>, dir: &Path) -> Vec<IndexedFile> {
     let open = |(rows, file): (u64, EncodedFile)| {
-        let told = told(rows, &file.bytes, &file.footer);
-        assert_eq!(state_file::decode(&told, &file.bytes).unwrap().len(), 1, "small batches are read as one");
-        opened(&told, &file.bytes, folder).unwrap()
+        let entry = base_entry(rows, &file.bytes, &file.footer);
+        assert_eq!(state_file::decode(&entry, &file.bytes).unwrap().len(), 1, "small batches are read as one");
+        opened(&entry, &file.bytes, dir).unwrap()
     };
     files.into_iter().map(open).collect()
 }
 
 #[test]
 fn a_table_whose_files_stay_where_they_are_is_the_same_as_one_in_memory() {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let (mut copied_parts, mut levels_max) = (0, 0);
     for (seed, (keys, bytes, timeout)) in
         (1..).zip([(3_000, 20_000, None), (400, 1, Some(60)), (20_000, 1 << 20, None), (2_000, 20_000, Some(900))])
     {
-        let (plain, spilled) = (table(timeout), spilling(bytes, folder.path(), timeout));
+        let (plain, spilled) = (table(timeout), spilling(bytes, dir.path(), timeout));
         let mut pair = Pair { plain, spilled, random: Random(seed), now: 0 };
         pair.both(StateTable::track_changes);
         pair.fill(keys);
@@ -85,7 +85,7 @@ fn a_table_whose_files_stay_where_they_are_is_the_same_as_one_in_memory() {
             let mut levels = vec![encoded(&mut pair.spilled, true)];
             pair.plain.all_changes(true).unwrap();
             (0..10 * (start % 3)).for_each(|_| pair.batch(keys));
-            // Where it is known when keys were touched, changes are read.
+            // If touches are tracked, changes are read.
             for _ in 0..if timeout.is_none() { start } else { 0 } {
                 levels.push(encoded(&mut pair.spilled, false));
                 pair.plain.all_changes(false).unwrap();
@@ -93,11 +93,11 @@ fn a_table_whose_files_stay_where_they_are_is_the_same_as_one_in_memory() {
             }
             let changed = pair.changes(false);
 
-            let mut after = spilling(bytes, folder.path(), timeout);
+            let mut after = spilling(bytes, dir.path(), timeout);
             after.track_changes();
             assert!(keys < 2_000 || levels[0].len() > 1);
             for (level, files) in levels.into_iter().enumerate().filter(|(_, files)| !files.is_empty()) {
-                let files = opened_all(files, folder.path());
+                let files = opened_all(files, dir.path());
                 assert!(level > 0 || keys < 2_000 || files[0].index().blocks.len() > 5);
                 after.adopt(counting(files, &mut pair.random)).unwrap();
             }
@@ -125,35 +125,35 @@ fn a_table_whose_files_stay_where_they_are_is_the_same_as_one_in_memory() {
 
 #[test]
 fn a_damaged_base_gives_no_wrong_row() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut pair = Pair { plain: table(None), spilled: spilling(1, folder.path(), None), random: Random(5), now: 0 };
+    let dir = tempfile::tempdir().unwrap();
+    let mut pair = Pair { plain: table(None), spilled: spilling(1, dir.path(), None), random: Random(5), now: 0 };
     pair.both(StateTable::track_changes);
     pair.fill(150);
     let (rows, EncodedFile { bytes, footer }) = encoded(&mut pair.spilled, true).swap_remove(0);
-    let told = told(rows, &bytes, &footer);
+    let entry = base_entry(rows, &bytes, &footer);
     let read = |bytes: &[u8]| -> Result<RecordBatch> {
-        let file = opened(&told, bytes, folder.path())?;
+        let file = opened(&entry, bytes, dir.path())?;
         let batches = file.read(0..file.index().blocks.len())?;
         concat_batches(&pair.plain.file_schema(), &batches).map_err(Error::arrow)
     };
-    let whole = read(&bytes).unwrap();
-    assert_eq!(whole.num_rows() as u64, rows);
-    let (mut refused, mut same) = (0, 0);
+    let full = read(&bytes).unwrap();
+    assert_eq!(full.num_rows() as u64, rows);
+    let (mut rejected, mut same) = (0, 0);
     for bit in (0..bytes.len() * 8).step_by(13) {
         let mut damaged = bytes.to_vec();
         damaged[bit / 8] ^= 1 << (bit % 8);
         match read(&damaged) {
             Ok(read) => {
-                assert_eq!(read, whole, "bit {bit}");
+                assert_eq!(read, full, "bit {bit}");
                 same += 1;
             }
             Err(error) => {
                 assert!(error.message.starts_with("state/some.arrow is damaged: "), "{}", error.message);
-                refused += 1;
+                rejected += 1;
             }
         }
     }
-    assert!(refused > 20 * same, "{refused} of {}", refused + same);
+    assert!(rejected > 20 * same, "{rejected} of {}", rejected + same);
     for length in [0, 5, 11, bytes.len() / 2, bytes.len() - 1] {
         assert!(read(&bytes[..length]).is_err());
     }

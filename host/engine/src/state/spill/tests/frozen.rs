@@ -1,14 +1,14 @@
-//! Rows that are copied while the table goes on.
+//! Rows that are copied while the table is used.
 
 use super::*;
 use crate::state::table::copy::TableCopy;
 use std::sync::Mutex;
 
-/// Where the copy comes to.
+/// Receives the copy.
 type Taken = Arc<Mutex<Option<TableCopy>>>;
 
 impl Pair {
-    /// Freezes rows of the table that spills.
+    /// Freezes rows of the spilling table.
     fn freeze(&mut self, all: bool) -> Taken {
         let taken = Taken::default();
         let to = taken.clone();
@@ -22,7 +22,7 @@ impl Pair {
         taken
     }
 
-    /// Some keys are touched, or removed, which nothing is stored for.
+    /// Touches or removes some keys without storing anything.
     fn touch_or_remove(&mut self, keys: u64) {
         let (removes, now) = (self.random.below(2) == 0, BatchTime(self.now));
         let mut names: Vec<String> = (0..10).map(|_| name(self.random.below(keys))).collect();
@@ -37,7 +37,7 @@ impl Pair {
         });
     }
 
-    /// The rows of the next file, or of a base, of which the table that spills has a copy made while both go on.
+    /// Returns the rows of the next file, or of a base. The spilling table makes a copy while both are used.
     pub(super) fn changes_frozen(&mut self, all: bool, keys: u64) -> RecordBatch {
         let rows = self.plain.all_changes(all).unwrap();
         let taken = self.freeze(all);
@@ -48,7 +48,7 @@ impl Pair {
             if self.random.below(2) == 0 {
                 let more = self.spilled.thaw_some().unwrap();
                 assert_eq!((more, taken.lock().unwrap().is_none()), (self.spilled.is_frozen(), more));
-                self.spilled.close_up();
+                self.spilled.compact_slots();
             }
         }
         self.spilled.thaw().unwrap();
@@ -67,11 +67,11 @@ impl Pair {
 
 #[test]
 fn rows_that_are_frozen_are_copied_as_they_were() {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     for (seed, (keys, bytes, timeout)) in
         (1..).zip([(300, 3_000, None), (2_000, 60_000, Some(90)), (400, 200_000, Some(60)), (300, 1 << 30, None)])
     {
-        let spilled = spilling(bytes, folder.path(), timeout);
+        let spilled = spilling(bytes, dir.path(), timeout);
         let mut pair = Pair { plain: table(timeout), spilled, random: Random(seed), now: 0 };
         pair.both(StateTable::track_changes);
         pair.fill(keys);
@@ -80,7 +80,7 @@ fn rows_that_are_frozen_are_copied_as_they_were() {
             let all = pair.random.below(4) == 0;
             pair.changes_frozen(all, keys);
         }
-        // What is gone before all was copied is no checkpoint.
+        // A table dropped before everything was copied leaves no checkpoint.
         pair.batch(keys);
         let (taken, failure) = (pair.freeze(false), pair.spilled.spill.as_ref().unwrap().failure.clone());
         assert!(!failure.happened());

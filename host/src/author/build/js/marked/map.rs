@@ -1,11 +1,12 @@
-//! The part of a source map for some lines of a program: <https://tc39.es/ecma426>.
+//! Extracts the part of a source map for some lines of a program: <https://tc39.es/ecma426>.
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// The mappings of the lines for which `is_wanted`, by their number from 0; other lines have none. `None`: they cannot be read.
+/// Returns the mappings of the lines for which `is_wanted` holds, by their number from 0. Other lines have none. `None`
+/// if the mappings are invalid.
 pub fn mappings_of(mappings: &str, is_wanted: impl Fn(usize) -> bool) -> Option<String> {
     let mut kept = String::new();
-    // Source, line, column and name are told as differences to the segment before, also to one of another line.
+    // Source, line, column and name are encoded as differences to the previous segment, also across lines.
     let (mut read, mut written) = ([0_i64; 4], [0_i64; 4]);
     for (number, segments) in mappings.split(';').enumerate() {
         if number > 0 {
@@ -14,7 +15,7 @@ pub fn mappings_of(mappings: &str, is_wanted: impl Fn(usize) -> bool) -> Option<
         let is_wanted = is_wanted(number);
         let mut separator = "";
         for segment in segments.split(',').filter(|segment| !segment.is_empty()) {
-            let numbers = decoded(segment)?;
+            let numbers = decode(segment)?;
             let (column, others) = numbers.split_first()?;
             if others.len() > read.len() {
                 return None;
@@ -23,9 +24,9 @@ pub fn mappings_of(mappings: &str, is_wanted: impl Fn(usize) -> bool) -> Option<
             if is_wanted {
                 kept.push_str(separator);
                 encode(*column, &mut kept);
-                for (place, sum) in read.iter().enumerate().take(others.len()) {
-                    encode(sum - written[place], &mut kept);
-                    written[place] = *sum;
+                for (index, sum) in read.iter().enumerate().take(others.len()) {
+                    encode(sum - written[index], &mut kept);
+                    written[index] = *sum;
                 }
                 separator = ",";
             }
@@ -35,8 +36,8 @@ pub fn mappings_of(mappings: &str, is_wanted: impl Fn(usize) -> bool) -> Option<
     Some(kept)
 }
 
-/// The numbers of a segment: base 64, five bits a digit, the lowest ones first, the sign in the lowest bit.
-fn decoded(segment: &str) -> Option<Vec<i64>> {
+/// Decodes the numbers of a segment: base 64, five bits per digit, the lowest ones first, the sign in the lowest bit.
+fn decode(segment: &str) -> Option<Vec<i64>> {
     let (mut numbers, mut value, mut shift) = (Vec::new(), 0_i64, 0);
     for character in segment.bytes() {
         let digit = DIGITS.iter().position(|digit| *digit == character)? as i64;
@@ -71,13 +72,13 @@ mod tests {
         // Two segments of source 0, one of source 1, and one of source 0 with a name.
         let all = "AAAA,SAASA;ACDA;;ADiBDA,E;";
         assert_eq!(mappings_of(all, |_| true).as_deref(), Some("AAAA,SAASA;ACDA;;ADiBDA,E"));
-        // Line 3 is told relative to where the map begins.
+        // Line 3 is encoded relative to the start of the map.
         let only = mappings_of(all, |line| line == 3).unwrap();
         assert!(only.starts_with(";;;A"), "{only}");
         let of = |map: &str| -> Vec<i64> {
             let segments = map.split([';', ',']).filter(|segment| !segment.is_empty());
             segments.fold(vec![0; 4], |sum, segment| {
-                let numbers = decoded(segment).unwrap();
+                let numbers = decode(segment).unwrap();
                 sum.iter().enumerate().map(|(i, n)| n + numbers.get(i + 1).unwrap_or(&0)).collect()
             })
         };
@@ -90,10 +91,10 @@ mod tests {
         for number in [0, 1, -1, 15, 16, -16, 31, 1000, -123_456_789] {
             let mut text = String::new();
             encode(number, &mut text);
-            assert_eq!(decoded(&text), Some(vec![number]), "{text}");
+            assert_eq!(decode(&text), Some(vec![number]), "{text}");
         }
-        assert_eq!(decoded("!"), None);
-        assert_eq!(decoded("g"), None, "a number that does not end");
-        assert_eq!(decoded("ggggggggggA"), None, "a number that is too large");
+        assert_eq!(decode("!"), None);
+        assert_eq!(decode("g"), None, "a number that does not end");
+        assert_eq!(decode("ggggggggggA"), None, "a number that is too large");
     }
 }

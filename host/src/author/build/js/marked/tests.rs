@@ -1,6 +1,6 @@
 use super::*;
 
-/// What becomes of these lines of a module, in a function.
+/// Returns the marked form of these lines of a module, in a function.
 fn of(lines: &str) -> String {
     let program = format!("// src/a.ts\nfunction f() {{\n{lines}\n}}\nexport {{\n  f\n}};\n");
     let text = marked(&program, |module| module == "src/a.ts").expect("it is understood");

@@ -1,58 +1,59 @@
-//! The words and signs of a program in JavaScript.
+//! The tokens of a JavaScript program.
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenKind {
-    /// A name or a word of the language.
+    /// A name or a keyword.
     Word,
-    /// A number, a text or the end of one, a regular expression.
+    /// A number, a string or the end of one, a regular expression.
     Value,
     /// Anything else.
     Sign,
 }
 
-/// A part of a program.
+/// A token of a program.
 #[derive(Clone, Copy, Debug)]
 pub struct Token<'a> {
-    /// What it is.
+    /// The kind.
     pub kind: TokenKind,
-    /// As it is written; of texts with expressions in them the part up to the first expression.
+    /// The text. For template strings the part up to the first expression.
     pub text: &'a str,
-    /// Where it begins.
+    /// The position of its start.
     pub at: usize,
 }
 
 impl Token<'_> {
-    /// Where it ends.
+    /// Returns the position of its end.
     pub fn end(&self) -> usize {
         self.at + self.text.len()
     }
 
-    /// Whether a name behind it is that of a member.
+    /// Returns whether a name after it is that of a member.
     pub fn is_dot(&self) -> bool {
         matches!(self.text, "." | "?.")
     }
 }
 
-/// Reads a program.
+/// Reads the tokens of a program.
 pub struct Tokens<'a> {
     text: &'a str,
     at: usize,
-    /// The token before.
+    /// The previous token.
     pub before: Option<Token<'a>>,
-    /// How many braces are open within each expression of a text.
+    /// The number of open braces within each expression of a template string.
     templates: Vec<u32>,
-    /// A text goes on here.
+    /// Whether a template string continues here.
     in_template: bool,
 }
 
 impl<'a> Tokens<'a> {
-    /// From its beginning.
+    /// Starts at the beginning.
     pub fn new(text: &'a str) -> Tokens<'a> {
         Tokens { text, at: 0, before: None, templates: Vec::new(), in_template: false }
     }
 
-    /// The next token; `None` within: there is none. `None`: this is no program. `divides` tells what a `/` is.
+    /// Returns the next token. `Some(None)` is the end, and `None` means that this is not a program. `divides` returns
+    /// whether a `/` is a division.
     pub fn next(&mut self, divides: impl Fn(Option<Token<'a>>) -> bool) -> Option<Option<Token<'a>>> {
         if !self.in_template {
             self.skip()?;
@@ -72,7 +73,7 @@ impl<'a> Tokens<'a> {
             ),
             c if is_of_name(c) => {
                 let length = rest.find(|c: char| !is_of_name(c)).unwrap_or(rest.len());
-                // A name behind a dot is none of the language's words, whatever it looks like.
+                // A name after a dot is never a keyword.
                 let is_name = self.before.is_some_and(|before| before.is_dot());
                 (if is_name { TokenKind::Value } else { TokenKind::Word }, length)
             }
@@ -93,7 +94,7 @@ impl<'a> Tokens<'a> {
         self.take(kind, length)
     }
 
-    /// Passes over spaces and remarks.
+    /// Skips white space and comments.
     fn skip(&mut self) -> Option<()> {
         loop {
             let rest = self.rest().trim_start();
@@ -106,7 +107,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// A part of a text between `` ` ``, up to its end or the next expression; with `${` as a token of its own.
+    /// Reads a part of a template string, up to its end or the next expression. `${` is a separate token.
     fn template(&mut self, from: usize) -> Option<Option<Token<'a>>> {
         let rest = self.rest();
         if self.in_template && rest.starts_with("${") {
@@ -115,17 +116,17 @@ impl<'a> Tokens<'a> {
             return self.take(TokenKind::Sign, 2);
         }
         let mut escaped = false;
-        for (place, c) in rest.char_indices().skip(from) {
+        for (index, c) in rest.char_indices().skip(from) {
             match c {
                 _ if std::mem::take(&mut escaped) => {}
                 '\\' => escaped = true,
                 '`' => {
                     self.in_template = false;
-                    return self.take(TokenKind::Value, place + 1);
+                    return self.take(TokenKind::Value, index + 1);
                 }
-                '$' if rest.get(place..)?.starts_with("${") => {
+                '$' if rest.get(index..)?.starts_with("${") => {
                     self.in_template = true;
-                    return self.take(TokenKind::Value, place);
+                    return self.take(TokenKind::Value, index);
                 }
                 _ => {}
             }
@@ -148,7 +149,7 @@ fn is_of_name(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '$' | '#' | '\\' | '\u{200c}' | '\u{200d}')
 }
 
-/// The length of a text between these quotes.
+/// Returns the length of a string between these quotes.
 fn text(rest: &str, quote: char) -> Option<usize> {
     let mut escaped = false;
     let end = rest.char_indices().skip(1).find(|(_, c)| {
@@ -159,7 +160,7 @@ fn text(rest: &str, quote: char) -> Option<usize> {
     Some(end.0 + 1)
 }
 
-/// The length of a regular expression with its flags.
+/// Returns the length of a regular expression with its flags.
 fn regular_expression(rest: &str) -> Option<usize> {
     let (mut escaped, mut in_class) = (false, false);
     let end = rest.char_indices().skip(1).find(|(_, c)| {
@@ -177,12 +178,12 @@ fn regular_expression(rest: &str) -> Option<usize> {
     (end.1 == '/').then(|| end.0 + 1 + flags.find(|c: char| !c.is_alphanumeric()).unwrap_or(flags.len()))
 }
 
-/// The length of a sign: those that matter here are told from others that begin alike.
+/// Returns the length of a sign. Signs that matter here are distinguished from longer ones with the same start.
 fn sign(rest: &str) -> usize {
     const LONG: [&str; 9] = ["...", "??=", "=>", "?.", "??", "++", "--", "==", "!="];
     let first = rest.chars().next().map_or(1, char::len_utf8);
     let found = LONG.into_iter().find(|sign| rest.starts_with(sign));
-    // `a ?.5 : b` is a condition; esbuild prints it so.
+    // `a ?.5 : b` is a conditional expression. esbuild prints it this way.
     let is_number = rest.starts_with("?.") && rest.as_bytes().get(2).is_some_and(u8::is_ascii_digit);
     found.filter(|_| !is_number).map_or(first, str::len)
 }

@@ -1,5 +1,5 @@
-//! Texts with many brackets within each other. The parser tries some of them twice for each level, so what stands deep is not parsed: a list
-//! of the names in it takes its place.
+//! Texts with many nested brackets. The parser tries some of them twice for each level, so deep parts are not parsed: a list of the names in them
+//! replaces them.
 
 use super::VOLATILE;
 use crate::job::standing_query::is_total;
@@ -7,10 +7,10 @@ use sqlparser::dialect::GenericDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, Tokenizer, Word};
 
-/// Brackets within each other in a text that is parsed.
+/// Maximum nesting of brackets in a text that is parsed.
 const BRACKETS_DEEP_MAX: usize = 12;
 
-/// The text, if it is not too deep to be parsed.
+/// Returns the text, if it is not too deep to be parsed.
 pub fn shallow(text: &str) -> Option<String> {
     is_shallow(&tokens(text)?).then(|| text.to_owned())
 }
@@ -23,8 +23,7 @@ fn is_shallow(tokens: &[Token]) -> bool {
     depths.max().unwrap_or_default() <= BRACKETS_DEEP_MAX
 }
 
-/// The text with the names within too many brackets in the place of what stands there. `None`: something there looks at several rows, or
-/// the text is none of SQL.
+/// Replaces parts within too many brackets by the names in them. `None` if such a part reads several rows, or the text is not SQL.
 pub fn flattened(text: &str) -> Option<String> {
     let tokens = tokens(text)?;
     if is_shallow(&tokens) {
@@ -33,7 +32,7 @@ pub fn flattened(text: &str) -> Option<String> {
     let mut flat = String::new();
     let mut depth = 0_usize;
     let mut deep: Vec<String> = Vec::new();
-    for (place, token) in tokens.iter().enumerate() {
+    for (index, token) in tokens.iter().enumerate() {
         if closes(token) {
             depth = depth.saturating_sub(1);
             if depth == BRACKETS_DEEP_MAX {
@@ -42,7 +41,7 @@ pub fn flattened(text: &str) -> Option<String> {
         }
         match token {
             token if depth <= BRACKETS_DEEP_MAX => flat += &token.to_string(),
-            Token::Word(word) => deep.push(name(word, is_called(&tokens, place))?),
+            Token::Word(word) => deep.push(name(word, is_called(&tokens, index))?),
             _ => {}
         }
         depth += usize::from(opens(token));
@@ -50,17 +49,17 @@ pub fn flattened(text: &str) -> Option<String> {
     Some(flat)
 }
 
-/// A function in a text with another value in each batch.
+/// Returns a function in a text whose value differs in each batch.
 pub fn volatile_call(text: &str) -> Option<String> {
     let tokens = tokens(text)?;
-    let mut words = tokens.iter().enumerate().filter_map(|(place, token)| match token {
-        Token::Word(word) => volatile(word, is_called(&tokens, place)),
+    let mut functions = tokens.iter().enumerate().filter_map(|(index, token)| match token {
+        Token::Word(word) => volatile(word, is_called(&tokens, index)),
         _ => None,
     });
-    words.next()
+    functions.next()
 }
 
-/// As they are written: a quote within quotes stays two.
+/// Tokens as written: a quote within quotes stays two.
 fn tokens(text: &str) -> Option<Vec<Token>> {
     crate::panics::caught(|| Tokenizer::new(&GenericDialect {}, text).with_unescape(false).tokenize()).ok()?.ok()
 }
@@ -73,20 +72,20 @@ fn closes(token: &Token) -> bool {
     matches!(token, Token::RParen | Token::RBracket | Token::RBrace)
 }
 
-/// Whether a bracket follows.
-fn is_called(tokens: &[Token], place: usize) -> bool {
-    let mut behind = tokens.iter().skip(place + 1).filter(|token| !matches!(token, Token::Whitespace(_)));
-    behind.next() == Some(&Token::LParen)
+/// Returns whether a bracket follows.
+fn is_called(tokens: &[Token], index: usize) -> bool {
+    let mut following = tokens.iter().skip(index + 1).filter(|token| !matches!(token, Token::Whitespace(_)));
+    following.next() == Some(&Token::LParen)
 }
 
-/// The function of a word, if it is one with another value in each batch: some need no brackets.
+/// Returns the function of a word whose value differs in each batch: some need no brackets.
 fn volatile(word: &Word, is_called: bool) -> Option<String> {
     let name = word.value.to_lowercase();
     let is_one = word.quote_style.is_none() && VOLATILE.contains(&name.as_str());
     (is_one && (is_called || name.starts_with("current_") || name.starts_with("local"))).then_some(name)
 }
 
-/// What a word is written as in the list: a name, unless its meaning is looked at.
+/// Returns a word's text in the list: a name, unless its meaning matters.
 fn name(word: &Word, is_called: bool) -> Option<String> {
     let lower = word.value.to_lowercase();
     let several = word.keyword == Keyword::SELECT || word.keyword == Keyword::OVER || is_called && is_total(&lower);

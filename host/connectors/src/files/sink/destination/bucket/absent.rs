@@ -1,18 +1,18 @@
-//! What stands for objects of a bucket as a place to write in builds without object stores.
+//! Replaces buckets as destinations in builds without object stores.
 
 use super::{Destination, MarkerTag};
 use crate::objects::Bucket;
 use crate::sink::marker::Marker;
 use millstream_base::error::Result as JobResult;
 use millstream_base::owner::Owner;
-use millstream_base::patience::StoreError;
+use millstream_base::retry::StoreError;
 use std::fs::File;
 
-/// A bucket: there is none.
+/// A bucket, which cannot exist in this build.
 pub struct BucketDestination(Bucket);
 
 impl BucketDestination {
-    /// No bucket can be opened.
+    /// Returns an error, as this build has no object stores.
     pub fn open(url: &str) -> JobResult<BucketDestination> {
         Bucket::open(url).map(BucketDestination)
     }
@@ -69,7 +69,7 @@ impl Destination for BucketDestination {
         match self.0 {}
     }
 
-    fn hidden(&self, _folder: &str) -> Result<Vec<String>, StoreError> {
+    fn hidden(&self, _dir: &str) -> Result<Vec<String>, StoreError> {
         match self.0 {}
     }
 
@@ -77,7 +77,7 @@ impl Destination for BucketDestination {
         match self.0 {}
     }
 
-    fn names(&self, _folder: &str, _behind: &str) -> Result<Vec<String>, StoreError> {
+    fn names(&self, _dir: &str, _after: &str) -> Result<Vec<String>, StoreError> {
         match self.0 {}
     }
 

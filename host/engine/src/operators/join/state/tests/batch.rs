@@ -52,12 +52,12 @@ fn batches_and_windows_are_joined_as_nested_loops_do() {
     assert!(pairs > CASES as usize * 20, "{pairs} pairs are few");
 }
 
-/// By window, by key, then in the order of arrival.
+/// Orders by window, by key, then by arrival.
 fn nested_loops(kind: JoinKind, key: KeyKind, sides: &[Vec<Row>; 2]) -> Vec<[Option<i64>; 2]> {
     let keys = [keys(key, &sides[0]), keys(key, &sides[1])];
     let partners = |a: &Row, b: &Row| a.times == b.times && same_key(a, b, key);
     let mut found = Vec::new();
-    let place = |side: usize, row: usize| {
+    let order_of = |side: usize, row: usize| {
         let times = &sides[side][row].times;
         (times.iter().rev().copied().collect::<Vec<i64>>(), keys[side][row].clone())
     };
@@ -65,30 +65,30 @@ fn nested_loops(kind: JoinKind, key: KeyKind, sides: &[Vec<Row>; 2]) -> Vec<[Opt
         let before = found.len();
         for (b, second) in sides[1].iter().enumerate() {
             if partners(first, second) {
-                found.push((place(0, a), a, b, [Some(first.id), Some(second.id)]));
+                found.push((order_of(0, a), a, b, [Some(first.id), Some(second.id)]));
             }
         }
         if found.len() == before && Side::First.is_outer(kind) {
-            found.push((place(0, a), a, usize::MAX, [Some(first.id), None]));
+            found.push((order_of(0, a), a, usize::MAX, [Some(first.id), None]));
         }
     }
     for (b, second) in sides[1].iter().enumerate() {
         if Side::Second.is_outer(kind) && !sides[0].iter().any(|first| partners(first, second)) {
-            found.push((place(1, b), usize::MAX, b, [None, Some(second.id)]));
+            found.push((order_of(1, b), usize::MAX, b, [None, Some(second.id)]));
         }
     }
     found.sort_by(|a, b| (&a.0, a.1, a.2).cmp(&(&b.0, b.1, b.2)));
     found.into_iter().map(|(_, _, _, ids)| ids).collect()
 }
 
-/// The key columns that come out are those of the row that is there.
+/// The emitted key columns are those of the existing row.
 fn check_keys(key: KeyKind, batch: &RecordBatch, sides: &[Vec<Row>; 2]) {
     for (row, ids) in ids(batch).into_iter().enumerate() {
         let (side, id) = if let Some(id) = ids[0] { (0, id) } else { (1, ids[1].unwrap()) };
         let source = sides[side].iter().find(|source| source.id == id).unwrap();
         let expected = rows_of(key, std::slice::from_ref(source), true);
-        for place in 0..key.columns.len() {
-            assert_eq!(&batch.column(place).slice(row, 1), expected.column(place));
+        for position in 0..key.columns.len() {
+            assert_eq!(&batch.column(position).slice(row, 1), expected.column(position));
         }
     }
 }

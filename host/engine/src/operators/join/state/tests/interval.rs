@@ -1,4 +1,4 @@
-//! Interval joins, over batches, checkpoints, and workers that come and go.
+//! Interval joins over batches, checkpoints and rescaling.
 
 use super::super::ColdIntervals;
 use super::super::interval::{Interval, IntervalJoin};
@@ -79,21 +79,21 @@ impl SavedFiles {
             checksum: String::new(),
             footer: String::new(),
         };
-        self.0[side.place()].push((file, rows));
+        self.0[side.index()].push((file, rows));
     }
 
     fn load(&self, side: Side, interval: &Interval, (first, end): (u32, u32)) -> IntoLoaded {
-        let files: Vec<StateFile> = self.0[side.place()].iter().map(|(file, _)| file.clone()).collect();
+        let files: Vec<StateFile> = self.0[side.index()].iter().map(|(file, _)| file.clone()).collect();
         let live = fold::live(&files, first, end);
         live.iter()
-            .map(|live| fold::only(&self.0[side.place()][live.place].1, interval.on, &live.groups).unwrap())
+            .map(|live| fold::rows_in_groups(&self.0[side.index()][live.index].1, interval.on, &live.groups).unwrap())
             .collect()
     }
 }
 
 type IntoLoaded = Vec<RecordBatch>;
 
-/// So many workers, with what the disk holds.
+/// Starts `workers` workers with the content of the disk.
 fn start(interval: &Interval, workers: usize, disk: Option<&SavedFiles>) -> Vec<IntervalJoin> {
     let worker = |worker: usize| {
         let mut join = IntervalJoin::new(interval.clone(), disk.is_some()).unwrap();
@@ -170,11 +170,11 @@ fn checkpoints_and_numbers_of_workers_change_nothing() {
                 for side in Side::BOTH {
                     let groups = fold::group_range(worker, count);
                     // The first file of a range is a base.
-                    let base = disk.0[side.place()].is_empty() || dice.chance(20);
+                    let base = disk.0[side.index()].is_empty() || dice.chance(20);
                     let changed = join.changed(side);
                     let mut slices = Vec::new();
-                    let most = SliceMax { rows: 1 + dice.throw(5) as usize, bytes: 200 };
-                    join.changes(side, base, most, &mut |slice| slices.push(slice.rows)).unwrap();
+                    let largest = SliceMax { rows: 1 + dice.throw(5) as usize, bytes: 200 };
+                    join.changes(side, base, largest, &mut |slice| slices.push(slice.rows)).unwrap();
                     let rows = concat_batches(&slices[0].schema(), &slices).unwrap();
                     assert!(base || rows.num_rows() as u64 <= changed);
                     disk.write(side, step as u64 + 1, groups, base, rows);
@@ -190,7 +190,7 @@ fn checkpoints_and_numbers_of_workers_change_nothing() {
     assert_eq!(fold::group_range(0, 1), (0, KEY_GROUPS as u32));
 }
 
-/// What must come out with a batch: pairs whose later row came with it, and rows that will find no partner any more.
+/// Returns the expected output of a batch: pairs whose later row arrived with it, and rows that will find no partner.
 fn nested_loops(case: &Case, step: usize) -> Vec<[Option<i64>; 2]> {
     let kind = case.interval.kind;
     let all = |side: usize| -> Vec<(usize, &Row)> {
@@ -231,7 +231,7 @@ fn nested_loops(case: &Case, step: usize) -> Vec<[Option<i64>; 2]> {
     found.into_iter().map(|(_, _, _, ids)| ids).collect()
 }
 
-/// Whether a row's waiting ends with this batch: at once where its key has a null.
+/// Returns whether a row stops waiting with this batch: immediately if its key has a null.
 fn ends(
     _case: &Case,
     row: &Row,
@@ -247,12 +247,12 @@ fn ends(
     over(Some(step)) && (came == step || !over(step.checked_sub(1)))
 }
 
-/// Nothing is kept that can find no partner any more.
+/// Checks that no stored row is without possible partners.
 fn check_kept(case: &Case, step: usize, join: &IntervalJoin) {
     let (from, to) = case.interval.within_us;
     let complete = case.steps[step].complete.unwrap_or(i64::MIN);
     for (side, reach) in [(Side::First, to), (Side::Second, -from)] {
-        let rows = (0..=step).flat_map(|step| &case.steps[step].rows[side.place()]);
+        let rows = (0..=step).flat_map(|step| &case.steps[step].rows[side.index()]);
         let waiting = rows.filter(|row| !row.key.contains(&None) && row.times[0] + reach >= complete).count();
         assert_eq!(join.len(side), waiting);
     }
@@ -284,7 +284,7 @@ fn rows_at_the_ends_of_time_do_no_harm() {
     );
 }
 
-/// Rows of a batch, of one worker.
+/// Returns the rows of a batch on one worker.
 fn rows_of_step(case: &Case, number: usize) -> [RecordBatch; 2] {
     case.steps[number].rows.each_ref().map(|rows| match rows.is_empty() {
         true => RecordBatch::new_empty(layout(case.key, 1, false)),
@@ -292,16 +292,16 @@ fn rows_of_step(case: &Case, number: usize) -> [RecordBatch; 2] {
     })
 }
 
-/// Rows leave memory before some batch; what comes out is the same, and so is what files of checkpoints make.
+/// Rows are spilled before some batch; the output and the checkpoint files are the same.
 #[test]
 fn it_makes_no_difference_where_rows_that_wait_are() {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let (mut cold, mut all) = (0, 0);
     for number in 0..CASES / 3 {
         let mut dice = Dice::of(number + 77_000);
         let case = case(&mut dice);
         let interval = &case.interval;
-        let budget = StateBudget::new([1, 2_000, 4_000][dice.throw(3) as usize], folder.path().to_owned());
+        let budget = StateBudget::new([1, 2_000, 4_000][dice.throw(3) as usize], dir.path().to_owned());
         let new = || IntervalJoin::new(interval.clone(), true).unwrap();
         let (mut plain, mut memory, mut files) = (new(), Some(new()), None::<ColdIntervals>);
         let mut written = Side::BOTH.map(|side| interval.table(side).unwrap());
@@ -310,10 +310,15 @@ fn it_makes_no_difference_where_rows_that_wait_are() {
             if step == leaves {
                 let spilling = |table: StateTable| table.spilling_within(Some(&budget), &Failure::default(), "s");
                 files = memory.take().map(|memory| memory.into_files(spilling).unwrap());
-                let told = files.as_ref().map(|files| (files.newest(), files.earliest()));
-                assert_eq!(told, Some((plain.newest(), plain.earliest())), "case {number}, before batch {}", step + 1);
+                let message = files.as_ref().map(|files| (files.newest(), files.earliest()));
+                assert_eq!(
+                    message,
+                    Some((plain.newest(), plain.earliest())),
+                    "case {number}, before batch {}",
+                    step + 1
+                );
             }
-            let told = format!("case {number}, batch {}", step + 1);
+            let message = format!("case {number}, batch {}", step + 1);
             let (id, complete) = (BatchId(step as u64 + 1), case.steps[step].complete);
             let expected = plain.batch(id, rows_of_step(&case, step), complete).unwrap();
             let rows = rows_of_step(&case, step);
@@ -321,12 +326,12 @@ fn it_makes_no_difference_where_rows_that_wait_are() {
                 (Some(memory), _) => memory.batch(id, rows, complete).unwrap(),
                 (None, files) => files.as_mut().unwrap().batch(id, rows, complete).unwrap(),
             };
-            assert_eq!(found, expected, "{told}");
+            assert_eq!(found, expected, "{message}");
             if let Some(files) = &mut files {
-                assert_eq!((files.newest(), files.earliest()), (plain.newest(), plain.earliest()), "{told}");
-                assert_eq!(files.row_count(), plain.len(Side::First) + plain.len(Side::Second), "{told}");
+                assert_eq!((files.newest(), files.earliest()), (plain.newest(), plain.earliest()), "{message}");
+                assert_eq!(files.row_count(), plain.len(Side::First) + plain.len(Side::Second), "{message}");
                 files.settle().unwrap();
-                cold += Side::BOTH.map(|side| files.tables()[side.place()].cold().0).iter().sum::<u64>();
+                cold += Side::BOTH.map(|side| files.tables()[side.index()].cold().0).iter().sum::<u64>();
                 all += files.row_count() as u64;
             }
             if !dice.chance(40) {
@@ -339,16 +344,16 @@ fn it_makes_no_difference_where_rows_that_wait_are() {
                         memory.changes(side, false, STATE_SLICE_MAX, &mut |slice| slices.push(slice.rows)).unwrap();
                     }
                     (None, files) => {
-                        slices.push(files.as_mut().unwrap().tables()[side.place()].all_changes(false).unwrap())
+                        slices.push(files.as_mut().unwrap().tables()[side.index()].all_changes(false).unwrap())
                     }
                 }
-                let written = &mut written[side.place()];
+                let written = &mut written[side.index()];
                 slices.iter().for_each(|rows| written.restore(rows, |_| true).unwrap());
                 let mut kept = interval.table(side).unwrap();
                 plain
                     .changes(side, true, STATE_SLICE_MAX, &mut |slice| kept.restore(&slice.rows, |_| true).unwrap())
                     .unwrap();
-                assert_eq!(written.rows().unwrap(), kept.rows().unwrap(), "{told}: {side:?}");
+                assert_eq!(written.rows().unwrap(), kept.rows().unwrap(), "{message}: {side:?}");
             }
         }
     }

@@ -22,7 +22,7 @@ fn ids(pieces: &[RecordBatch]) -> Vec<i64> {
     pieces.iter().flat_map(of).collect()
 }
 
-/// Pieces of two users at random times, taken out by spans of time, against a list; with restarts.
+/// Pieces of two users at random times, taken by ranges of times, compared with a list; with restarts.
 #[test]
 fn sessions_get_their_pieces_in_the_order_in_which_they_came() {
     for seed in 0..300 {
@@ -34,12 +34,12 @@ fn sessions_get_their_pieces_in_the_order_in_which_they_came() {
                 (0..random.below(4)).map(|_| (random.below(2) as i64, random.below(50) as i64)).collect();
             let new: Vec<NewPiece> =
                 pieces.iter().zip(0..).map(|((_, at_us), row)| NewPiece { row, at_us: *at_us }).collect();
-            let id = |place: usize| batch * 100 + place as i64;
-            let bytes = (0..new.len()).map(|place| encode_rows(&rows(&[id(place)])).unwrap());
+            let id = |index: usize| batch * 100 + index as i64;
+            let bytes = (0..new.len()).map(|index| encode_rows(&rows(&[id(index)])).unwrap());
             let bytes = BinaryArray::from_iter_values(bytes);
             let keys = users(&pieces.iter().map(|(user, _)| *user).collect::<Vec<_>>());
             held.add(BatchId(batch as u64), &keys, &new, bytes).unwrap();
-            all.extend(pieces.iter().enumerate().map(|(place, (user, at))| (*user, *at, id(place))));
+            all.extend(pieces.iter().enumerate().map(|(index, (user, at))| (*user, *at, id(index))));
             if random.below(6) == 0 {
                 let mut next = SessionPieces::new(&key()).unwrap();
                 next.table().restore(&held.table().rows().unwrap(), |_| true).unwrap();
@@ -61,7 +61,7 @@ fn sessions_get_their_pieces_in_the_order_in_which_they_came() {
     }
 }
 
-/// However long a session is, a checkpoint holds what came since the last one.
+/// However long a session is, a checkpoint contains only what arrived since the last one.
 #[test]
 fn a_batch_changes_its_own_piece_only() {
     let mut held = SessionPieces::new(&key()).unwrap();

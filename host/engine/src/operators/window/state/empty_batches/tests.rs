@@ -1,7 +1,7 @@
 use super::*;
 use millstream_base::random::Random;
 
-/// Begins batches at these times, each behind those that are made up for it: time, and whether it was made up.
+/// Begins batches at these times, each after the artificial batches before it. Returns their times, and whether they are artificial.
 fn begin(made_up: &mut EmptyBatches, times: &[i64]) -> Vec<(i64, bool)> {
     let mut begun = Vec::new();
     for time in times {
@@ -21,7 +21,7 @@ fn a_batch_stands_at_each_bound() {
         EmptyBatches::new(vec![(WindowSchedule::new(10, 10, false), 0), (WindowSchedule::new(4, 4, false), 0)], 1);
     let begun = begin(&mut made_up, &[1, 2, 5, 13]);
     assert_eq!(begun, [(1, false), (2, false), (4, true), (5, false), (8, true), (10, true), (12, true), (13, false)]);
-    assert_eq!(made_up.waiting(), None);
+    assert_eq!(made_up.waiting_end(), None);
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn a_long_pause_costs_a_bounded_number_of_batches() {
         let begun = begin(&mut made_up, &[100_000, day, day + 100_000]);
         let slides = size / slide + 1;
         assert!((begun.len() as i64) < 2 * slides + EMPTY_WINDOWS_MAX + 5, "{size} every {slide}: {}", begun.len());
-        while let Some(waiting) = made_up.waiting() {
+        while let Some(waiting) = made_up.waiting_end() {
             made_up.batch(waiting, true, 0);
         }
     }
@@ -50,16 +50,16 @@ fn windows_that_wait_come_before_anything_else() {
     due.batch(1, 1, false);
     due.batch(23, 1, false);
     let mut made_up = EmptyBatches::new(vec![(due, 0)], 1);
-    assert_eq!(made_up.waiting(), None);
+    assert_eq!(made_up.waiting_end(), None);
     let mut due = WindowSchedule::new(15, 5, false);
     due.batch(1, 1, false);
     due.batch(13, 1, false);
     made_up = EmptyBatches::new(vec![(due, 0)], 1);
-    assert_eq!(made_up.waiting(), Some(14));
+    assert_eq!(made_up.waiting_end(), Some(14));
     assert_eq!(begin(&mut made_up, &[15]), [(14, true), (15, false)]);
 }
 
-/// Each batch takes longer than a window lasts: time passes faster than it can be made up.
+/// Each batch takes longer than a window lasts: time passes faster than artificial batches.
 #[test]
 fn a_job_that_falls_behind_works_on_rows() {
     let (slide, takes) = (50, 80);
@@ -75,7 +75,7 @@ fn a_job_that_falls_behind_works_on_rows() {
         (now, with_rows) = (now + takes, with_rows + 1);
     }
     assert!(without < 2 * EMPTY_WINDOWS_MAX + 200, "{without} batches without rows");
-    // It has less to do again: after a pause all come out.
+    // The load drops: after a pause all are emitted.
     for time in (now / slide + 1..).map(|slides| slides * slide).take(10) {
         begin(&mut made_up, &[time]);
         now = time;
@@ -84,14 +84,13 @@ fn a_job_that_falls_behind_works_on_rows() {
     assert_eq!(made_up.before(now + 160 * slide, true), None, "no row waits");
 }
 
-/// However long batches take and stalls are: a window comes out in the batch of its end, or, without a batch of a source in it,
-/// not at all.
+/// However long batches take and stalls are, a window is emitted in the batch of its end. If no batch of a source is in it, it is not emitted.
 #[test]
 fn windows_of_rows_of_sources_come_out_at_their_ends_or_not_at_all() {
     let mut random = Random(7);
     let (interval, mut left_out) = (100, 0);
     for round in 0..2000 {
-        let mut some = |most: u64| interval * (1 + random.below(most) as i64);
+        let mut some = |largest: u64| interval * (1 + random.below(largest) as i64);
         let windows: Vec<(i64, i64)> = (0..1 + round % 4).map(|_| (some(12), some(6))).collect();
         let takes = some(5) - interval + 1;
         let mut stages: Vec<WindowSchedule> =

@@ -1,5 +1,4 @@
-//! Where the accumulators of keys and panes are: by the key's number, with its panes beside it, so that a key is looked for
-//! once a row, and its panes are mostly not looked for at all.
+//! Index of accumulators by key and pane. Each key's number has its panes, so that a key is looked up once per row, and its panes mostly not at all.
 
 use super::{KeyId, NONE, PaneRows, RUNNING, RowsByPane};
 use crate::state::Slot;
@@ -16,13 +15,13 @@ pub struct PaneIndex {
     pub id_of: Vec<KeyId>,
     /// The pane of each slot.
     pane_of: Vec<i64>,
-    /// How many panes each key is in.
+    /// Number of panes of each key.
     panes_of: Vec<u32>,
     /// The slot of each key's last pane.
     last: Vec<Slot>,
     /// The slot of each key's running total.
     running: Vec<Slot>,
-    /// The slots of panes by key, for those in which keys were looked for.
+    /// The slots of panes by key, for panes in which keys were looked up.
     found: BTreeMap<i64, PaneSlots>,
 }
 
@@ -30,11 +29,11 @@ pub struct PaneIndex {
 #[derive(Default)]
 struct PaneSlots {
     slots: HashTable<(KeyId, Slot)>,
-    /// How many of the pane's keys are in it, of those that came first.
+    /// How many of the pane's first keys it includes.
     keys: usize,
 }
 
-/// Numbers of keys are small and each is there once, so all that a hash has to do is to spread them.
+/// Key numbers are small and unique, so the hash only has to spread them.
 fn hash((id, _): &(KeyId, Slot)) -> u64 {
     u64::from(*id).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
@@ -56,7 +55,7 @@ impl PaneSlots {
 }
 
 impl PaneIndex {
-    /// There are this many numbers of keys.
+    /// Grows to this upper bound of key numbers.
     #[inline]
     pub fn grow(&mut self, ids: usize) {
         if self.last.len() < ids {
@@ -66,7 +65,7 @@ impl PaneIndex {
         }
     }
 
-    /// The memory that it takes, about.
+    /// Returns the approximate memory in use.
     pub fn bytes(&self) -> u64 {
         let by_slot = self.id_of.capacity() * (size_of::<KeyId>() + size_of::<i64>());
         let by_key = self.last.capacity() * 3 * size_of::<u32>();
@@ -75,12 +74,12 @@ impl PaneIndex {
         (by_slot + by_key + rows * size_of::<u32>() + found * 2 * size_of::<(KeyId, Slot)>()) as u64
     }
 
-    /// How many numbers of keys there may be.
+    /// Returns the upper bound of key numbers.
     pub fn ids(&self) -> usize {
         self.last.len()
     }
 
-    /// The slot of a key in a pane.
+    /// Returns the slot of a key in a pane.
     #[inline]
     pub fn slot(&mut self, id: KeyId, pane: i64) -> Option<Slot> {
         let last = self.last[id as usize];
@@ -93,15 +92,15 @@ impl PaneIndex {
         self.earlier(id, pane)
     }
 
-    /// The same, in a pane that is not the key's last.
+    /// As [`Self::slot`], in a pane that is not the key's last.
     fn earlier(&mut self, id: KeyId, pane: i64) -> Option<Slot> {
         let found = self.found.entry(pane).or_default();
         found.catch_up(self.rows.get(&pane)?);
         found.slot(id)
     }
 
-    /// What a pane holds of some keys.
-    pub fn of(&mut self, ids: &[KeyId], pane: i64) -> PaneRows {
+    /// Returns the rows of some keys in a pane.
+    pub fn rows_of(&mut self, ids: &[KeyId], pane: i64) -> PaneRows {
         let mut rows = PaneRows::default();
         for id in ids {
             if let Some(slot) = self.slot(*id, pane) {
@@ -112,16 +111,16 @@ impl PaneIndex {
         rows
     }
 
-    /// Notes the slot of a key in a pane in which it was not. Whether the key is new.
+    /// Adds the slot of a key in a pane. Returns whether the key is new.
     #[inline]
     pub fn note(&mut self, id: KeyId, pane: i64, slot: Slot) -> bool {
-        let place = slot as usize;
-        if self.id_of.len() <= place {
-            self.id_of.resize(place + 1, NONE);
-            self.pane_of.resize(place + 1, RUNNING);
+        let index = slot as usize;
+        if self.id_of.len() <= index {
+            self.id_of.resize(index + 1, NONE);
+            self.pane_of.resize(index + 1, RUNNING);
         }
-        (self.id_of[place], self.pane_of[place]) = (id, pane);
-        let is_new = !self.is_there(id);
+        (self.id_of[index], self.pane_of[index]) = (id, pane);
+        let is_new = !self.has(id);
         if pane == RUNNING {
             self.running[id as usize] = slot;
             return is_new;
@@ -137,7 +136,7 @@ impl PaneIndex {
         is_new
     }
 
-    /// Takes out the first pane, where it is before this one.
+    /// Takes the first pane, if it is before this one.
     pub fn take_before(&mut self, pane: i64) -> Option<PaneRows> {
         let first = self.rows.first_entry().filter(|first| *first.key() < pane)?;
         self.found.remove(first.key());
@@ -151,28 +150,28 @@ impl PaneIndex {
         Some(rows)
     }
 
-    /// Whether a key is in any pane.
+    /// Returns whether a key is in any pane.
     pub fn is_in_pane(&self, id: KeyId) -> bool {
         self.panes_of[id as usize] > 0
     }
 
-    /// Whether a key is in any pane, or has a running total.
-    pub fn is_there(&self, id: KeyId) -> bool {
+    /// Returns whether a key is in any pane, or has a running total.
+    pub fn has(&self, id: KeyId) -> bool {
         self.is_in_pane(id) || self.running(id) != NONE
     }
 
-    /// The pane of a slot.
+    /// Returns the pane of a slot.
     pub fn pane_of(&self, slot: Slot) -> i64 {
         self.pane_of[slot as usize]
     }
 
-    /// The slot of a key's running total, or [`NONE`].
+    /// Returns the slot of a key's running total, or [`NONE`].
     pub fn running(&self, id: KeyId) -> Slot {
         self.running[id as usize]
     }
 
-    /// The key has no running total any more.
-    pub fn stop(&mut self, id: KeyId) {
+    /// Removes the key's running total.
+    pub fn remove_running(&mut self, id: KeyId) {
         self.running[id as usize] = NONE;
     }
 }

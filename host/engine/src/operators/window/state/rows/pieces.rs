@@ -1,4 +1,4 @@
-//! Pieces of parts by time, with what checkpoints have to know of them.
+//! Pieces of parts by time, with the changes since the last checkpoint.
 
 mod cold;
 
@@ -21,23 +21,23 @@ use millstream_base::limits::SliceMax;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Which piece, in the order of time, then of arrival.
+/// Identity of a piece, ordered by time, then by arrival.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PieceId {
-    /// The batch time or the beginning of the slice.
+    /// The batch time or the start of the slice.
     pub time_us: i64,
-    /// The batch that its rows came in.
+    /// The batch of its rows.
     pub batch: BatchId,
-    /// The place of its part in the batch.
+    /// The order of its part in the batch.
     pub order: PartOrder,
-    /// The stage's input that it came in by.
+    /// The input of the stage.
     pub input: u32,
-    /// Among parts of the same place: streams of rejected rows may have such.
+    /// Distinguishes parts with the same order, which streams of rejected rows may have.
     pub number: u32,
 }
 
 impl PieceId {
-    /// Decides which worker keeps the pieces of a part.
+    /// Returns the hash that decides which worker stores the pieces of a part.
     pub fn hash(batch: BatchId, part: &Part) -> Result<KeyHash> {
         let id = PieceId { time_us: 0, batch, order: part.order.clone(), input: part.input, number: 0 };
         let key = key_columns(&[&id]);
@@ -45,19 +45,19 @@ impl PieceId {
         hashes.first().copied().ok_or_else(|| Error::bug("a key without a hash"))
     }
 
-    /// Those that these columns tell, which are the key columns of the table.
+    /// Reads ids from the key columns of the table.
     fn all_of(columns: &[ArrayRef]) -> Result<Vec<PieceId>> {
-        let numbers = |place: usize| {
-            columns.get(place).and_then(|column| column.as_primitive_opt::<Int64Type>()).ok_or_else(lacks)
+        let numbers = |index: usize| {
+            columns.get(index).and_then(|column| column.as_primitive_opt::<Int64Type>()).ok_or_else(incomplete)
         };
         let (batches, inputs, number) = (numbers(0)?, numbers(1)?, numbers(3)?);
-        let places = columns.get(2).and_then(|places| places.as_binary_opt::<i32>()).ok_or_else(lacks)?;
+        let indexes = columns.get(2).and_then(|indexes| indexes.as_binary_opt::<i32>()).ok_or_else(incomplete)?;
         let times = columns.get(4).and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
-        let times = times.ok_or_else(lacks)?;
+        let times = times.ok_or_else(incomplete)?;
         let id = |row: usize| PieceId {
             time_us: times.value(row),
             batch: BatchId(batches.value(row) as u64),
-            order: PartOrder::from_bytes(places.value(row)),
+            order: PartOrder::from_bytes(indexes.value(row)),
             input: inputs.value(row) as u32,
             number: number.value(row) as u32,
         };
@@ -65,7 +65,7 @@ impl PieceId {
     }
 }
 
-fn lacks() -> Error {
+fn incomplete() -> Error {
     Error::environment("the checkpoint lacks a column of the rows of a window")
 }
 
@@ -73,23 +73,23 @@ fn lacks() -> Error {
 #[derive(Default)]
 pub struct Pieces {
     pieces: BTreeMap<PieceId, RecordBatch>,
-    /// The memory that they take.
+    /// The memory of the pieces.
     bytes: u64,
     /// The pieces that are in no state file yet.
     fresh: BTreeSet<PieceId>,
-    /// The pieces that are in a state file and not kept any more.
+    /// The pieces that are in a state file and no longer stored.
     removed: Vec<PieceId>,
-    /// Whether anybody asks for changes.
+    /// Whether the job has checkpoints.
     tracked: bool,
 }
 
 impl Pieces {
-    /// None. `tracked`: checkpoints are kept.
+    /// Creates an empty collection. `tracked`: the job has checkpoints.
     pub fn new(tracked: bool) -> Pieces {
         Pieces { tracked, ..Pieces::default() }
     }
 
-    /// Keeps a piece.
+    /// Adds a piece.
     pub fn insert(&mut self, id: PieceId, rows: RecordBatch) {
         if self.tracked {
             self.fresh.insert(id.clone());
@@ -103,26 +103,26 @@ impl Pieces {
         self.bytes = self.bytes.saturating_sub(before.map_or(0, |before| bytes_of(&before)));
     }
 
-    /// The memory that they take.
+    /// Returns the memory of the pieces.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The pieces of one time, in order.
+    /// Returns the pieces of one time, in order.
     fn at(&self, time_us: i64) -> impl Iterator<Item = (&PieceId, &RecordBatch)> {
         let order = PartOrder::first();
         let first = PieceId { time_us, batch: BatchId(0), order, input: 0, number: 0 };
         self.pieces.range(first..).take_while(move |(id, _)| id.time_us == time_us)
     }
 
-    /// The times of pieces, in order, each once.
+    /// Returns the distinct times of pieces, in order.
     pub fn times(&self) -> Vec<i64> {
         let mut times: Vec<i64> = self.pieces.keys().map(|id| id.time_us).collect();
         times.dedup();
         times
     }
 
-    /// The pieces of these times, in order. Those from the earliest on whose time is `done` are not kept any more.
+    /// Returns the pieces of these times, in order. Pieces from the earliest on whose time is `done` are removed.
     pub fn take(&mut self, wanted: &[i64], done: impl Fn(i64) -> bool) -> Vec<(PieceId, RecordBatch)> {
         let own = |(id, rows): (&PieceId, &RecordBatch)| (id.clone(), rows.clone());
         let found = wanted.iter().flat_map(|time_us| self.at(*time_us)).map(own).collect();
@@ -130,7 +130,7 @@ impl Pieces {
         found
     }
 
-    /// Drops pieces from the earliest on, as long as their time is one that nobody needs.
+    /// Removes pieces from the earliest on, as long as their time is `done`.
     fn drop_while(&mut self, done: impl Fn(i64) -> bool) {
         while let Some(first) = self.pieces.first_entry() {
             if !done(first.key().time_us) {
@@ -144,20 +144,20 @@ impl Pieces {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of pieces.
     #[expect(clippy::len_without_is_empty, reason = "it is never needed")]
     pub fn len(&self) -> u64 {
         self.pieces.len() as u64
     }
 
-    /// How many rows a file of changes would have.
+    /// Returns the number of rows in a file of changes.
     pub fn changed(&self) -> u64 {
         (self.fresh.len() + self.removed.len()) as u64
     }
 
-    /// The rows of the next file: all pieces for a `base`, or else what changed since the last call. They are made slice by
-    /// slice, none larger than `most` but for a single piece.
-    pub fn changes(&mut self, base: bool, most: SliceMax, to: &mut SliceSink<'_>) -> Result<()> {
+    /// Emits the rows of the next file: all pieces for a `base`, otherwise the changes since the last call. Slices are at most `max` in size, except
+    /// for a single piece.
+    pub fn changes(&mut self, base: bool, max: SliceMax, to: &mut SliceSink<'_>) -> Result<()> {
         let fresh = std::mem::take(&mut self.fresh);
         let removed = std::mem::take(&mut self.removed);
         let (kept, removed): (Vec<PieceId>, Vec<PieceId>) = match base {
@@ -170,7 +170,7 @@ impl Pieces {
             let rows = if is_removed { None } else { self.pieces.get(&id) };
             let rows = rows.map(encode_rows).transpose()?;
             let more = rows.as_ref().map_or(0, Vec::len);
-            if !slice.is_empty() && (slice.len() >= most.rows || bytes + more > most.bytes) {
+            if !slice.is_empty() && (slice.len() >= max.rows || bytes + more > max.bytes) {
                 to(TableSlice { rows: rows_of_file(&slice)?, groups: None });
                 slice.clear();
                 bytes = 0;
@@ -187,8 +187,8 @@ impl Pieces {
 
     /// Applies the rows of a file.
     pub fn restore(&mut self, file: &RecordBatch) -> Result<()> {
-        let rows = file.column_by_name(ROWS).and_then(|rows| rows.as_binary_opt::<i32>()).ok_or_else(lacks)?;
-        let named = NAMES_OF_ID.map(|name| file.column_by_name(name).ok_or_else(lacks));
+        let rows = file.column_by_name(ROWS).and_then(|rows| rows.as_binary_opt::<i32>()).ok_or_else(incomplete)?;
+        let named = NAMES_OF_ID.map(|name| file.column_by_name(name).ok_or_else(incomplete));
         let columns = named.into_iter().map(|column| column.cloned()).collect::<Result<Vec<_>>>()?;
         for (row, id) in PieceId::all_of(&columns)?.into_iter().enumerate() {
             match rows.is_valid(row) {
@@ -203,7 +203,7 @@ impl Pieces {
     }
 }
 
-/// Pieces as a file has them; those without rows were removed.
+/// Returns pieces in the format of a file; those without rows were removed.
 fn bytes_of(rows: &RecordBatch) -> u64 {
     RowBytes::of([rows]).of_range(&(0..rows.num_rows())) as u64
 }
@@ -223,21 +223,21 @@ fn rows_of_file(pieces: &[(PieceId, Option<Vec<u8>>)]) -> Result<RecordBatch> {
 
 const BATCH: &str = "batch";
 const INPUT: &str = "input";
-const PLACE: &str = "place";
+const ORDER: &str = "place";
 const NUMBER: &str = "number";
 const TIME: &str = "time";
 const ROWS: &str = "rows";
 
-/// The columns that tell pieces apart.
-const NAMES_OF_ID: [&str; 5] = [BATCH, INPUT, PLACE, NUMBER, TIME];
+/// The columns that distinguish pieces.
+const NAMES_OF_ID: [&str; 5] = [BATCH, INPUT, ORDER, NUMBER, TIME];
 
-/// The columns of the table: key, sub, state.
+/// Returns the columns of the table: key, sub, state.
 pub fn columns() -> [Vec<Column>; 3] {
     [
         vec![
             Column::new(BATCH, ColumnType::Int64),
             Column::new(INPUT, ColumnType::Int64),
-            Column::new(PLACE, ColumnType::Binary),
+            Column::new(ORDER, ColumnType::Binary),
         ],
         vec![Column::new(NUMBER, ColumnType::Int64), Column::new(TIME, ColumnType::Timestamp)],
         vec![Column::new(ROWS, ColumnType::Binary)],
@@ -259,7 +259,7 @@ fn id_columns(ids: &[&PieceId]) -> Vec<ArrayRef> {
     columns
 }
 
-/// What one column of bytes can hold: its offsets are of 32 bits.
+/// Fails if lengths exceed one column of bytes: its offsets have 32 bits.
 pub fn check_bytes(lengths: impl Iterator<Item = usize>) -> Result<()> {
     if lengths.sum::<usize>() <= i32::MAX as usize {
         return Ok(());
@@ -270,13 +270,13 @@ pub fn check_bytes(lengths: impl Iterator<Item = usize>) -> Result<()> {
     ))
 }
 
-/// In bytes.
+/// Alignment in bytes.
 const BUFFERS_BEGIN_AT: usize = 8;
 
-/// Rows as an Arrow IPC stream.
+/// Encodes rows as an Arrow IPC stream.
 pub fn encode_rows(rows: &RecordBatch) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(1024);
-    // Pieces of few rows would be half as large again with buffers that begin at multiples of 64.
+    // With alignment to 64 bytes, pieces of few rows would be half as large again.
     let options = IpcWriteOptions::try_new(BUFFERS_BEGIN_AT, false, MetadataVersion::V5).map_err(Error::arrow)?;
     let mut writer = StreamWriter::try_new_with_options(&mut bytes, &rows.schema(), options).map_err(Error::arrow)?;
     writer.write(rows).and_then(|()| writer.finish()).map_err(Error::arrow)?;
@@ -284,7 +284,7 @@ pub fn encode_rows(rows: &RecordBatch) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The rows of an Arrow IPC stream of one batch.
+/// Decodes an Arrow IPC stream of one batch.
 pub fn decode_rows(bytes: &[u8]) -> Result<RecordBatch> {
     let damaged = |error| Error::environment(format!("rows of a window in the checkpoint cannot be read: {error}"));
     let mut reader = StreamReader::try_new(bytes, None).map_err(damaged)?;

@@ -3,7 +3,7 @@ use millstream_base::random::Random;
 use millstream_base::zone::Zone;
 use std::collections::BTreeSet;
 
-/// The ends of the windows that a time is in, from the definition.
+/// Returns the ends of the windows of a time, by definition.
 fn ends_of(time: i64, size: i64, slide: i64) -> Vec<i64> {
     let starts = (-300..300).map(|number| number * slide);
     starts.filter(|start| (*start..start + size).contains(&time)).map(|start| start + size).collect()
@@ -16,7 +16,7 @@ fn windows_hold_and_close_what_the_definition_says() {
         let mut random = Random(case);
         let (size, slide) = (1 + random.below(12) as i64, 1 + random.below(12) as i64);
         let slices = Slices::new(size, slide);
-        // What is kept: slice and time. What has come out: end and time, in order of ends.
+        // Stored: slice and time. Emitted: end and time, in order of ends.
         let mut kept: Vec<(i64, i64)> = Vec::new();
         let mut expected: BTreeSet<(i64, usize, i64)> = BTreeSet::new();
         let (mut found, mut ends) = (BTreeSet::new(), Vec::new());
@@ -29,17 +29,17 @@ fn windows_hold_and_close_what_the_definition_says() {
                 rows += 1;
                 let open: Vec<i64> = ends_of(time, size, slide);
                 let still: Vec<i64> = open.iter().copied().filter(|end| before.is_none_or(|w| *end > w)).collect();
-                match slices.placer(before).place(time) {
-                    SlicePlace::Slice(slice) => {
+                match slices.assigner(before).slice_of(time) {
+                    RowSlice::Slice(slice) => {
                         assert!(!still.is_empty() && slice <= time, "case {case}");
                         kept.push((slice, rows));
                         expected.extend(still.iter().map(|end| (*end, rows as usize, time)));
                     }
-                    SlicePlace::Late => {
+                    RowSlice::Late => {
                         assert!(still.is_empty() && !open.is_empty(), "case {case}");
                         late_rows += 1;
                     }
-                    SlicePlace::Nowhere => {
+                    RowSlice::InGap => {
                         assert!(open.is_empty(), "case {case}");
                         nowhere += 1;
                     }
@@ -49,7 +49,7 @@ fn windows_hold_and_close_what_the_definition_says() {
                 watermark = watermark.max(Some(random.below(60) as i64 - 20));
             }
             let times: BTreeSet<i64> = kept.iter().map(|(slice, _)| *slice).collect();
-            for (end, parts) in slices.closing(times.into_iter(), before, watermark) {
+            for (end, parts) in slices.closing_windows(times.into_iter(), before, watermark) {
                 assert!(before.is_none_or(|before| end > before) && Some(end) <= watermark, "case {case}");
                 ends.push(end);
                 for (slice, row) in kept.iter().filter(|(slice, _)| parts.contains(slice)) {
@@ -73,64 +73,64 @@ fn times_at_the_ends_of_64_bits_do_no_harm() {
         let slices = Slices::new(size, slide);
         for time in [i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX - 1, i64::MAX] {
             for watermark in [None, Some(i64::MIN), Some(0)] {
-                let _ = slices.placer(watermark).place(time);
+                let _ = slices.assigner(watermark).slice_of(time);
                 let _ = slices.done(time, watermark);
             }
         }
     }
 }
 
-/// Every moment is in one slice, slices follow each other without a gap, and they begin at whole hours of the zone.
+/// Every moment is in one slice, slices have no gaps between them, and they begin at full hours of the zone.
 #[test]
 fn windows_of_a_zone_are_as_its_clocks_go() {
     const HOUR_US: i64 = 3_600_000_000;
-    // A year in which clocks are set forward and back everywhere here, and one that has no 30th of December in Samoa.
+    // A year in which clocks are set forward and back in all of these zones, and one that has no December 30th in Samoa.
     let years = [1_767_225_600_000_000_i64, 1_293_840_000_000_000];
     for name in ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "Pacific/Apia", "UTC"] {
         let zone = Zone::named(name).unwrap();
         let mut random = Random(7);
         for (hours, offset_us) in [(1, 0), (6, 0), (24, 0), (24, 6 * HOUR_US), (24, -HOUR_US), (168, 0)] {
             let begin = WindowBegin { offset_us, zone: Some(zone) };
-            let slices = Slices::new(hours * HOUR_US, hours * HOUR_US).beginning(begin);
-            let mut placer = slices.placer(None);
+            let slices = Slices::new(hours * HOUR_US, hours * HOUR_US).with_begin(begin);
+            let mut assigner = slices.assigner(None);
             let mut times: Vec<i64> = (0..400)
                 .map(|_| years[random.below(2) as usize] + random.below(366 * 24 * 60) as i64 * 60_000_000)
                 .collect();
             times.sort_unstable();
             let mut last = i64::MIN;
             for time in times {
-                let slice = slices.on_grid(time);
-                let (start, end) = (slices.moment(slice), slices.moment(slice + slices.slice_us));
+                let slice = slices.to_grid(time);
+                let (start, end) = (slices.from_grid(slice), slices.from_grid(slice + slices.slice_us));
                 assert!(start <= time && time < end && slice >= last, "{name}, {hours} hours, {time}");
                 let shown = zone.local_us(start) - offset_us;
-                // The first moment of a slice shows its bound, or is the one at which clocks jumped over it.
+                // The first moment of a slice has the local time of its bound, or is the one at which clocks jumped over it.
                 assert!(
                     shown == slice || zone.local_us(start - 1) - offset_us < slice,
                     "{name}, {hours} hours, {time}"
                 );
-                assert_eq!(placer.place(time), SlicePlace::Slice(slice), "{name}");
+                assert_eq!(assigner.slice_of(time), RowSlice::Slice(slice), "{name}");
                 last = slice;
             }
         }
     }
 }
 
-/// Rows between windows are in none, by the clocks of a zone as without one, and windows are over at their ends.
+/// Rows between windows are in none, in the local time of a zone as without one, and windows are over at their ends.
 #[test]
 fn between_windows_of_a_zone_there_are_rows_of_none() {
     const HOUR_US: i64 = 3_600_000_000;
     let zone = Zone::named("Europe/Berlin").unwrap();
     for (size, slide) in [(1, 2), (2, 5), (3, 4), (6, 24)] {
         let (size_us, slide_us) = (size * HOUR_US, slide * HOUR_US);
-        let slices = Slices::new(size_us, slide_us).beginning(WindowBegin { offset_us: 0, zone: Some(zone) });
-        let mut placer = slices.placer(None);
+        let slices = Slices::new(size_us, slide_us).with_begin(WindowBegin { offset_us: 0, zone: Some(zone) });
+        let mut assigner = slices.assigner(None);
         for half_hour in 0..2 * 24 * 365 {
             let time = 1_767_225_600_000_000 + half_hour * HOUR_US / 2;
             let shown = zone.local_us(time);
             let start = shown - shown.rem_euclid(slide_us);
             let inside = shown < start + size_us;
-            let place = if inside { SlicePlace::Slice(start) } else { SlicePlace::Nowhere };
-            assert_eq!(placer.place(time), place, "{size} of {slide} hours, {time}");
+            let index = if inside { RowSlice::Slice(start) } else { RowSlice::InGap };
+            assert_eq!(assigner.slice_of(time), index, "{size} of {slide} hours, {time}");
             let over = slices.done(start, Some(time));
             assert_eq!(over, !inside, "{size} of {slide} hours, {time}");
         }

@@ -1,4 +1,4 @@
-//! Against a plain look at all batches.
+//! Compared with a simple scan of all batches.
 
 use super::*;
 
@@ -8,20 +8,20 @@ fn windows_end_at_multiples_of_the_slide_from_the_first_batch() {
     // The first batch began at 100.
     let ended: Vec<(i64, i64)> = (101..=110).filter_map(|time| Some((time, due.batch(time, 1, false)?))).collect();
     assert_eq!(ended, [(103, 103), (106, 106), (109, 109)]);
-    assert_eq!((due.next_us(), due.waits()), (Some(112), false));
+    assert_eq!((due.next_us(), due.is_waiting()), (Some(112), false));
 }
 
 #[test]
 fn windows_come_out_one_by_one_where_a_batch_passes_several_bounds() {
     let mut due = WindowSchedule::new(6, 3, false);
     assert_eq!([due.batch(101, 1, false), due.batch(102, 1, false), due.batch(110, 1, false)], [None, None, Some(103)]);
-    assert!(due.waits());
-    // Between 103 and 109 no batch stands.
+    assert!(due.is_waiting());
+    // Between 103 and 109 there is no batch.
     assert_eq!(
         [due.batch(111, 1, false), due.batch(112, 1, false), due.batch(113, 1, false)],
         [Some(106), Some(112), None]
     );
-    assert!(!due.waits());
+    assert!(!due.is_waiting());
 }
 
 #[test]
@@ -32,16 +32,16 @@ fn windows_in_which_no_batch_stands_are_left_out() {
     assert_eq!([due.batch(1_000_003, 1, false), due.next_us()], [Some(1_000_003), Some(1_000_006)]);
 }
 
-/// Whatever the batch times are: ends at the grid, each once, in order, and each window with batches is among them.
+/// For any batch times: ends are on the grid, distinct, in order, and include each window with batches.
 #[test]
 fn no_window_with_a_batch_is_missed() {
     let mut state: u64 = 7;
-    let mut random = |most: i64| {
+    let mut random = |max: i64| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((state >> 33) as i64).rem_euclid(most)
+        ((state >> 33) as i64).rem_euclid(max)
     };
     for _ in 0..3000 {
-        // Long enough for a batch with each time, at the end, to be faster than windows end.
+        // Long enough that batches with each time, at the end, are faster than the ends of windows.
         let (size, slide) = (50 * (1 + random(20)), 50 * (1 + random(20)));
         let (interval, first) = (1 + random(40), random(1000) - 500);
         let origin = first - interval;
@@ -57,7 +57,7 @@ fn no_window_with_a_batch_is_missed() {
             time += if random(4) == 0 { 1 + random(4000) } else { 1 + random(50) };
         }
         let last = times[times.len() - 1];
-        while due.waits() {
+        while due.is_waiting() {
             ends.extend(due.batch(time, interval, false));
             time += 1;
         }

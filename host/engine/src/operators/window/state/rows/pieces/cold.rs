@@ -1,7 +1,6 @@
-//! Pieces that may lie in files: the same table as that of [`Pieces`], with nothing beside it but the times that there are. Those of a window
-//! are looked up when it is put out.
+//! Pieces that may be spilled: the table of [`Pieces`], with an index of the times only. The pieces of a window are looked up when it is emitted.
 
-use super::{PieceId, Pieces, columns, decode_rows, encode_rows, id_columns, lacks, rows_of_file};
+use super::{PieceId, Pieces, columns, decode_rows, encode_rows, id_columns, incomplete, rows_of_file};
 use crate::checkpoint::read;
 use crate::state::{Slot, StateTable};
 use arrow::array::{ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch};
@@ -11,18 +10,18 @@ use millstream_base::error::{Error, Result};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Pieces that leave memory together when all of them do, about.
+/// Approximate size of a group of pieces that are spilled together.
 const LEAVING_BYTES: usize = 1 << 20;
 
 /// All pieces.
 pub struct ColdPieces {
     table: StateTable,
-    /// Those that have pieces.
+    /// Times with pieces.
     times: BTreeSet<i64>,
 }
 
 impl ColdPieces {
-    /// A table without rows.
+    /// Creates a table without rows.
     pub fn table_of() -> Result<StateTable> {
         let [key, sub, state] = columns();
         let fields = read::fields(key.iter().chain(&sub))?;
@@ -30,8 +29,8 @@ impl ColdPieces {
         Ok(StateTable::new(fields, state, None).map_err(Error::arrow)?.ordered_by(key.len()))
     }
 
-    /// The pieces of this table, as [`ColdPieces::table_of`] makes it, which may have rows and gives rows up.
-    pub fn of(table: StateTable) -> Result<ColdPieces> {
+    /// Creates the pieces of a table of [`ColdPieces::table_of`], which may have rows and spills.
+    pub fn new(table: StateTable) -> Result<ColdPieces> {
         let mut times = BTreeSet::new();
         table.each_key(|key| {
             times.insert(last_number(key));
@@ -39,17 +38,17 @@ impl ColdPieces {
         Ok(ColdPieces { table, times })
     }
 
-    /// The table, for what checkpoints hold of it.
+    /// Returns the table, for checkpoints.
     pub fn table(&mut self) -> &mut StateTable {
         &mut self.table
     }
 
-    /// The times of pieces, in order, each once.
+    /// Returns the distinct times of pieces, in order.
     pub fn times(&self) -> Vec<i64> {
         self.times.iter().copied().collect()
     }
 
-    /// Keeps a piece.
+    /// Adds a piece.
     pub fn insert(&mut self, id: &PieceId, rows: &RecordBatch) -> Result<()> {
         self.times.insert(id.time_us);
         let columns = id_columns(&[id]);
@@ -63,7 +62,7 @@ impl ColdPieces {
         Ok(())
     }
 
-    /// The pieces of these times, in order. Those whose time is `done` are not kept any more.
+    /// Returns the pieces of these times, in order. Those whose time is `done` are removed.
     pub fn take(&mut self, wanted: &[i64], done: impl Fn(i64) -> bool) -> Result<Vec<(PieceId, RecordBatch)>> {
         let mut pieces = Vec::new();
         if wanted.is_empty() && !self.times.first().is_some_and(|time| done(*time)) {
@@ -84,17 +83,17 @@ impl ColdPieces {
     }
 }
 
-/// The pieces in these slots.
+/// Returns the pieces in these slots.
 fn pieces_in(table: &StateTable, slots: &[Slot]) -> Result<Vec<(PieceId, RecordBatch)>> {
     let ids = PieceId::all_of(&table.keys(slots).map_err(Error::arrow)?)?;
     let (states, _) = table.states(slots).map_err(Error::arrow)?;
-    let rows = states.columns().first().and_then(|rows| rows.as_binary_opt::<i32>()).ok_or_else(lacks)?;
+    let rows = states.columns().first().and_then(|rows| rows.as_binary_opt::<i32>()).ok_or_else(incomplete)?;
     ids.into_iter().enumerate().map(|(row, id)| Ok((id, decode_rows(rows.value(row))?))).collect()
 }
 
 impl Pieces {
-    /// Those of this table, which are all in memory.
-    pub fn of(table: &StateTable, tracked: bool) -> Result<Pieces> {
+    /// Reads the pieces of a table, all in memory.
+    pub fn from_table(table: &StateTable, tracked: bool) -> Result<Pieces> {
         let mut pieces = Pieces::new(tracked);
         for slot in table.all() {
             for (id, rows) in pieces_in(table, &[slot])? {
@@ -104,7 +103,7 @@ impl Pieces {
         Ok(pieces)
     }
 
-    /// The same pieces where they may lie in files, in a table that gives rows up.
+    /// Moves the pieces to a table that spills.
     pub fn into_files(mut self, mut table: StateTable) -> Result<ColdPieces> {
         if self.tracked {
             table.track_changes();
@@ -127,11 +126,11 @@ impl Pieces {
             cold.table.restore(&rows_of_file(&written)?, |_| true)?;
             cold.table.shrink()?;
         }
-        let gone: Vec<&PieceId> = self.removed.iter().collect();
-        let columns = id_columns(&gone);
-        let keys = Keys::encode(&columns, gone.len()).map_err(Error::arrow)?;
+        let dropped: Vec<&PieceId> = self.removed.iter().collect();
+        let columns = id_columns(&dropped);
+        let keys = Keys::encode(&columns, dropped.len()).map_err(Error::arrow)?;
         for (row, hash) in cold.table.hashes_of(&columns, &keys).map_err(Error::arrow)?.into_iter().enumerate() {
-            cold.table.note_removed(keys.view().get(row), hash);
+            cold.table.record_removed(keys.view().get(row), hash);
         }
         Ok(cold)
     }

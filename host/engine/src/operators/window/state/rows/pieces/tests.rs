@@ -17,7 +17,7 @@ fn files_of_changes_bring_back_what_is_there() {
         let mut files = Vec::new();
         for number in 0..60 {
             pieces.insert(id(number), rows(number));
-            // Some are gone before they were in any file.
+            // Some are removed before they were in any file.
             pieces.drop_while(|time_us| time_us < number as i64 - 20 - 5);
             if number % every == 0 {
                 let base = number % 11 == 0;
@@ -25,10 +25,10 @@ fn files_of_changes_bring_back_what_is_there() {
                     files.clear();
                 }
                 let (changed, before) = (pieces.changed(), files.len());
-                let most = SliceMax { rows: 1 + number as usize % 3, bytes: 2000 };
-                pieces.changes(base, most, &mut |slice| files.push(slice.rows)).unwrap();
+                let largest = SliceMax { rows: 1 + number as usize % 3, bytes: 2000 };
+                pieces.changes(base, largest, &mut |slice| files.push(slice.rows)).unwrap();
                 let slices = &files[before..];
-                assert!(!slices.is_empty() && slices.iter().all(|slice| slice.num_rows() <= most.rows));
+                assert!(!slices.is_empty() && slices.iter().all(|slice| slice.num_rows() <= largest.rows));
                 let rows: u64 = slices.iter().map(|slice| slice.num_rows() as u64).sum();
                 assert!(base || rows == changed);
                 assert_eq!(pieces.changed(), 0);
@@ -36,7 +36,7 @@ fn files_of_changes_bring_back_what_is_there() {
                 files.iter().for_each(|file| restored.restore(file).unwrap());
                 assert_eq!(restored.pieces, pieces.pieces, "after {number}");
                 assert_eq!(restored.changed(), 0);
-                // What goes on from files tells removals of what they hold.
+                // The restored copy reports removals of what the files contain.
                 restored.drop_while(|_| true);
                 assert_eq!(restored.changed(), pieces.len());
             }
