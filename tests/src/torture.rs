@@ -23,7 +23,7 @@ const FAILED: [&str; 2] = ["worker process failed", "worker process ended unexpe
 const STOPPED: [&str; 2] = ["stopped; what was not committed comes", "died (signal 9) while it stopped"];
 
 /// What it says when it runs.
-const RUNS: [&str; 2] = ["goes on after the checkpoint", "begins at batch"];
+const RUNS: [&str; 2] = ["resumes after the checkpoint", "begins at batch"];
 
 /// Numbers that look random and are the same for the same seed (splitmix64).
 #[derive(Clone, Debug)]

@@ -210,7 +210,7 @@ mod tests {
         for (url, token, why) in [
             ("grpc://localhost", None, "names no port"),
             ("http://localhost:1", None, "is not that of a server of"),
-            ("grpc://localhost:1/x", None, "behind host and port"),
+            ("grpc://localhost:1/x", None, "after host and port"),
             ("grpc://me@localhost:1", Some("x"), "remove one of them"),
         ] {
             let Err((_, message)) = of(url, token) else { panic!("{url} is taken") };

@@ -70,7 +70,7 @@ impl<'a> Conversation<'a> {
             Ok(ClientMessage::Call(_)) => {
                 return Err(Error::job("a call comes before the hello, which names the plugin"));
             }
-            Err(none) => return none.to_error().map_or(Ok(None), Err),
+            Err(none) => return none.into_error().map_or(Ok(None), Err),
         };
         let loaded = self.served.plugins.get(&hello)?;
         if let Some(function) = &hello.function {
@@ -104,7 +104,7 @@ impl<'a> Conversation<'a> {
                 return false;
             }
             Err(none) => {
-                none.to_error().map(|error| self.send_error(&error));
+                none.into_error().map(|error| self.send_error(&error));
                 return false;
             }
         };

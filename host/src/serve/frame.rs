@@ -42,7 +42,7 @@ pub enum NoFrame {
 
 impl NoFrame {
     /// Returns the error for the other end, if it is still connected.
-    pub fn to_error(self) -> Option<Error> {
+    pub fn into_error(self) -> Option<Error> {
         match self {
             NoFrame::Gone => None,
             NoFrame::Wrong(message) => Some(Error::job(message)),

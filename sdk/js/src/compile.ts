@@ -111,7 +111,7 @@ function mismatch({ name, cell }: Named, value: unknown, row: unknown): string {
   const wanted = {
     bool: "a boolean",
     int64: "a bigint of 64 bits, as in 5n",
-    integer: "a whole number up to 2^53 - 1",
+    integer: "an integer up to 2^53 - 1",
     float64: "a number",
     text: "a string",
     binary: "a Uint8Array",

@@ -39,7 +39,7 @@ class ConfigTest(unittest.TestCase):
         wrong = {
             "missing field `at_least`": {},
             "unknown field `at_most`, expected one of `at_least`, `rate`": {"at_least": 1, "at_most": 2},
-            'at_least: invalid type: string "1", expected a whole number': {"at_least": "1"},
+            'at_least: invalid type: string "1", expected an integer': {"at_least": "1"},
             "at_least: invalid type: boolean `true`": {"at_least": True},
             "at_least: invalid type: number `1.5`": {"at_least": 1.5},
             "kinds\\[0\\]: invalid type: number `1`, expected a string": {"at_least": 1, "kinds": [1]},

@@ -23,7 +23,7 @@ fn the_lines_that_it_prints_run_as_a_job() {
     let (lines, said) = infer(&trial, &["clicks.jsonl"]);
     assert!(
         said.contains(
-            "column `price`: a whole number in 1 record (the first `1` in record 1), a number with a fraction in 1 record (the \
+            "column `price`: an integer in 1 record (the first `1` in record 1), a number with a fraction in 1 record (the \
              first `2.5` in record 2): float64"
         ),
         "{said}"

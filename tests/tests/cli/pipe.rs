@@ -473,7 +473,7 @@ fn what_the_page_shows_is_so() {
         ran += 1;
     }
     assert!(ran > 3, "{ran}");
-    let shown = block(PAGE, "text", "refused");
+    let shown = block(PAGE, "text", "rejected and skipped");
     let told = shell(trial.dir(), &block(PAGE, "sh", "on-error").text);
     assert!(told.stderr.trim().ends_with(shown.text.trim()), "{}", told.stderr);
 }

@@ -43,13 +43,13 @@ fn a_rebuilt_component_takes_its_place_and_a_broken_one_is_told() {
         comes_out(&trial, &mut job, 9);
         // The version `plus` makes 10 of 9.
         write_varied("varied", "plus", &trial.path("made.wasm"));
-        job.until_stderr(" in place of ");
+        job.until_stderr(" instead of ");
         comes_out(&trial, &mut job, 10);
         trial.move_in("made.wasm", "no component at all");
         job.until_stderr("made.wasm was rebuilt but is not used: ");
         comes_out(&trial, &mut job, 20);
         write_varied("varied", "same", &trial.path("made.wasm"));
-        job.until("it is replaced again", |job| job.stderr().matches(" in place of ").count() == 2);
+        job.until("it is replaced again", |job| job.stderr().matches(" instead of ").count() == 2);
         comes_out(&trial, &mut job, 9);
         drop(feeder);
         job.signal("TERM");
@@ -79,7 +79,7 @@ fn versions_that_were_replaced_are_gone() {
         // A custom section without a name makes it another file.
         let component = [varied("varied", way), vec![0, 2, 0, version]].concat();
         trial.move_in("made.wasm", component);
-        job.until("it is replaced", |job| job.stderr().matches(" in place of ").count() == usize::from(version));
+        job.until("it is replaced", |job| job.stderr().matches(" instead of ").count() == usize::from(version));
         comes_out(&trial, &mut job, n);
         counts.push(compiled(&job));
     }

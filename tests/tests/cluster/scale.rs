@@ -206,7 +206,7 @@ fn a_job_that_is_just_started_again_is_scaled_as_soon_as_it_runs() {
         !again.is_empty()
     });
     again.iter().for_each(|child| millstream_tests::signal("STOP", *child));
-    assert!(!job.stderr().contains("goes on after the checkpoint"), "it runs already");
+    assert!(!job.stderr().contains("resumes after the checkpoint"), "it runs already");
     let asking = Process::start(&mut trial.command_apart(&["scale", "job.toml", "--workers", "2"]));
     job.until_stderr("starting new processes to take over the job");
     again.iter().for_each(|child| millstream_tests::signal("CONT", *child));

@@ -312,7 +312,7 @@ fn what_does_not_fit_is_told() {
     asked(&property, &[], &["property", "out", "delta.setTransactionRetentionDuration", "interval 30 days"]);
     let words = property.refused(&["validate", "job.toml"]);
     assert!(
-        words.contains("forget which commits of a job it has (`delta.setTransactionRetentionDuration`)"),
+        words.contains("drop which commits of a job it has (`delta.setTransactionRetentionDuration`)"),
         "{words}"
     );
     let log = trial.path("out/_delta_log");

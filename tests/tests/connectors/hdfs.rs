@@ -313,7 +313,7 @@ mod long {
     #[test]
     fn a_batch_of_another_file_is_not_replayed() {
         let hdfs = Hdfs::start();
-        for (change, words) in [("other", "it is another object now"), ("gone", "it no longer exists")] {
+        for (change, words) in [("other", "the object was replaced"), ("gone", "it no longer exists")] {
             hdfs.put("/in/1.txt", lines(0..30));
             let trial = copying(&hdfs, "rows_per_batch_max = 7");
             trial.change("batch = \"20ms\"", "batch = \"0s\"");

@@ -200,7 +200,7 @@ fn a_batch_of_another_object_is_not_replayed() {
         let path = "s3://bucket/in/1.txt";
         // The first 7 lines have 49 bytes.
         let again = format!(
-            "source `in`: a batch cannot be replayed: bytes 0 to 49 of `{path}`: {words}; bring everything back"
+            "source `in`: a batch cannot be replayed: bytes 0 to 49 of `{path}`: {words}; restore the original state"
         );
         let on = format!(
             "source `in`: cannot read on in `{path}`, and batches hold its first 49 bytes: {words}; bring the file back"
@@ -348,7 +348,7 @@ mod long {
             server.put("in/1.avro", container(1, 6_001, 2_000));
             let ended = start(&trial, &["--until-idle"], &server).wait();
             assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-            assert!(ended.stderr.contains("it is another object now"), "{}", ended.stderr);
+            assert!(ended.stderr.contains("the object was replaced"), "{}", ended.stderr);
         }
     }
 

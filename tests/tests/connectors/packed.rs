@@ -44,7 +44,7 @@ fn compressed_files_are_read_exactly_once_though_the_job_is_killed() {
     }
     let mut process = trial.start(&[]);
     // The one before may have come to the end, and this one must know what to do about a signal.
-    process.until_stderr("goes on after the checkpoint");
+    process.until_stderr("resumes after the checkpoint");
     until("all rows", || rows() >= all);
     process.stop();
     let values = trial.values("out.jsonl");
@@ -66,12 +66,12 @@ fn what_is_before_damage_is_read_and_the_damage_is_told() {
     trial.write("in.gz", &whole[..whole.len() / 2]);
     let ended = trial.run_well(&[]);
     assert!(ended.stderr.contains("in.gz`: it is damaged or incomplete after"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("it ends in the middle. What is behind is not read"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("it ends in the middle. The rest is not read"), "{}", ended.stderr);
     let values = trial.values("out.jsonl");
     assert!(values.len() > 1_000 && values[999].ends_with("differs 999"));
     let refused = trial.rows("refused.jsonl");
     assert_eq!(refused.len(), 1, "{refused:?}");
-    assert!(refused[0]["reason"].as_str().unwrap().contains("it is damaged, or not whole"), "{refused:?}");
+    assert!(refused[0]["reason"].as_str().unwrap().contains("it is damaged or incomplete"), "{refused:?}");
 }
 
 #[test]

@@ -205,7 +205,7 @@ fn damaged_files_are_told() {
     let ended = start(&trial, &[], "").wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     for name in ["1.parquet", "2.parquet"] {
-        assert!(ended.stderr.contains(&format!("{name}`: it is damaged, or not whole")), "{}", ended.stderr);
+        assert!(ended.stderr.contains(&format!("{name}`: it is damaged or incomplete")), "{}", ended.stderr);
     }
     let rows = trial.rows("out.jsonl");
     let numbers: Vec<_> = rows.iter().filter_map(|row| row["n"].as_u64()).collect();
@@ -252,7 +252,7 @@ fn compressed_pages_are_read_and_written() {
     let trial = copying("in", "n = \"int64\"");
     trial.change("kind = \"queue\"\npath = \"out.jsonl\"", "kind = \"files\"\npath = \"out\"\ncompression = \"zstd\"");
     let words = trial.refused(&["validate", "job.toml"]);
-    assert!(words.contains("`compression` of files is that of the pages of Parquet"), "{words}");
+    assert!(words.contains("`compression` of files is that of Parquet pages"), "{words}");
 }
 
 /// A part that a start completes after a crash is compressed as the others.

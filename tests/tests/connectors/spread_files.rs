@@ -16,7 +16,7 @@ fn stop(job: Process) {
 fn begun(job: &mut Process) {
     // From then on a signal ends it in an orderly way.
     job.until("it runs", |job| {
-        ["goes on after the checkpoint", "begins at batch"].iter().any(|runs| job.stderr().contains(runs))
+        ["resumes after the checkpoint", "begins at batch"].iter().any(|runs| job.stderr().contains(runs))
     });
 }
 

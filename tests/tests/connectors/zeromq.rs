@@ -224,7 +224,7 @@ fn who_wants_a_password_gets_one() {
     for (url, why) in [
         ("tcp://me:top-secret@:1/", "`url` cannot be read"),
         ("tcp://me:top-secret@h", "`url` names no port"),
-        ("tcp://me:top-secret@h:1/x", "has something behind host and port"),
+        ("tcp://me:top-secret@h:1/x", "has extra text after host and port"),
     ] {
         let told = fails(&job(&format!("url = \"{url}\"")), 2);
         assert!(told.contains(why) && !told.contains("top-secret"), "{url}: {told}");

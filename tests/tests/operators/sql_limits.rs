@@ -75,7 +75,7 @@ fn whole_numbers_that_do_not_fit_stop_the_job() {
             let ended = trial.run(&["--workers", "1"]);
             let told = &ended.stderr;
             assert!(ended.code == Some(1) || ended.code == Some(2), "{stage}: {:?} {told}", trial.rows("out.jsonl"));
-            assert!(!told.contains("panicked") && !told.contains("mistake of Millstream"), "{stage}: {told}");
+            assert!(!told.contains("panicked") && !told.contains("bug in Millstream"), "{stage}: {told}");
             assert!(trial.rows("out.jsonl").is_empty(), "{stage}");
         }
     }

@@ -244,7 +244,7 @@ fn the_page_goes_on_when_the_job_is_killed_while_somebody_looks() {
     let numbers: Vec<u64> = all.as_array().unwrap().iter().map(|batch| batch["number"].as_u64().unwrap()).collect();
     assert!(numbers.is_sorted(), "{numbers:?}");
     assert!(page.told("/log").to_string().contains("died (signal 9)"));
-    job.until_stderr("goes on after the checkpoint");
+    job.until_stderr("resumes after the checkpoint");
     job.stop();
 }
 

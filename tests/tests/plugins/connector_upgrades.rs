@@ -308,7 +308,7 @@ fn a_build_of_a_source_that_fails_is_given_up_and_no_number_is_lost() {
         goes_on(&mut job);
         trial.move_in("now.wasm", version("bad-source", 1));
         job.until("the next one takes over", |job| {
-            job.stderr().matches(" in place of bad-source 0.1.0 from batch").count() == 3
+            job.stderr().matches(" instead of bad-source 0.1.0 from batch").count() == 3
         });
         goes_on(&mut job);
         job.signal("TERM");
@@ -339,7 +339,7 @@ fn a_build_of_a_sink_that_fails_is_given_up_and_entries_are_there_once() {
     }
     trial.move_in("now.wasm", version("tcp-ledger", 1));
     job.until("the next one takes over", |job| {
-        job.stderr().matches(" in place of tcp-ledger 0.1.0 from batch").count() == 5
+        job.stderr().matches(" instead of tcp-ledger 0.1.0 from batch").count() == 5
     });
     let before = batches();
     job.until("entries come", |_| batches() > before + 2);
@@ -389,7 +389,7 @@ mod long {
         assert_eq!(digest(&trial, "sources", "lines").unwrap(), first);
         push("0.2.0", &["--sign", "alice"]);
         let told = trial.well(&["upgrade", "job.toml", "lines", "0.2.0"]);
-        assert!(told.contains("source `lines`: acked-lines ") && told.contains(" in place of "), "{told}");
+        assert!(told.contains("source `lines`: acked-lines ") && told.contains(" instead of "), "{told}");
         assert_ne!(digest(&trial, "sources", "lines").unwrap(), first);
         assert!(trial.text("millstream.lock").contains("0.2.0"), "{}", trial.text("millstream.lock"));
         trial.well(&["rollback", "job.toml", "lines"]);

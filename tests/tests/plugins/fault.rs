@@ -109,7 +109,7 @@ fn run(case: &Case, dir: &Path, on_error: &str) -> Result<(Ended, Trial), String
     let wrong = match () {
         () if ended.code.is_none() => "a signal ended it",
         () if said.contains("thread '") && said.contains("panicked at") => "the host panicked",
-        () if said.contains("mistake of Millstream") => "the host blames itself",
+        () if said.contains("bug in Millstream") => "the host blames itself",
         () if said.contains('\u{1b}') || said.contains('\u{7}') => "it steers the terminal",
         () if said.len() > SAID_BYTES_MAX => "it says too much",
         () => return Ok((ended, trial)),

@@ -169,7 +169,7 @@ fn a_component_of_more_instances_than_fit_is_refused() {
             "{}",
             ended.stderr
         );
-        assert!(!ended.stderr.contains("a mistake of Millstream"), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("a bug in Millstream"), "{}", ended.stderr);
     }
 }
 

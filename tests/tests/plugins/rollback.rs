@@ -379,7 +379,7 @@ fn where_no_state_is_to_go_back_the_plugin_does_between_two_batches() {
         trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
         more_rows(&trial, &mut job);
         let shown = trial.well(&[&["rollback", "job.toml", "made"], more].concat());
-        assert!(shown.contains(" in place of "), "{shown}");
+        assert!(shown.contains(" instead of "), "{shown}");
         assert_eq!(status(&trial), (since, old), "{world}: the same run, the plugin of before");
         assert!(trial.text("job.toml").contains("plugin = \"old.wasm\""));
         drop(feeder);
@@ -454,7 +454,7 @@ fn a_state_that_was_migrated_goes_back_to_its_old_columns() {
     let mut job = start(&trial, &[]);
     // It keeps its sums under other names, and puts out the same.
     let shown = trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept", "--shadow", "10"]);
-    assert!(shown.contains("both versions ran 10 batches") && shown.contains(" in place of "), "{shown}");
+    assert!(shown.contains("both versions ran 10 batches") && shown.contains(" instead of "), "{shown}");
     more_rows(&trial, &mut job);
     trial.well(&["rollback", "job.toml", "made"]);
     more_rows(&trial, &mut job);

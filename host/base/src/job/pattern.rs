@@ -323,7 +323,7 @@ mod tests {
     fn mistakes_are_told() {
         for (text, expected) in [
             ("", "no step"),
-            ("next a", "begins with a word"),
+            ("next a", "begins with a separator"),
             ("a followed b", "without `by`"),
             ("a next", "ends where"),
             ("not a b", "begins with `not a`"),

@@ -243,7 +243,7 @@ impl ExtremesRun {
         let planned = done.is_some();
         match done {
             Some(Ok(())) => *count += 1,
-            Some(Err(message)) if message.contains("mistake of Millstream") => wrong(message),
+            Some(Err(message)) if message.contains("bug in Millstream") => wrong(message),
             _ => {}
         }
         planned
@@ -258,7 +258,7 @@ impl ExtremesRun {
             };
             let compute = |rows: &RecordBatch| match made.evaluate_within(context, rows, LIMITS) {
                 Ok(values) if values.len() == rows.num_rows() => Ok(()),
-                Ok(_) => Err("a mistake of Millstream: a value for each row is missing".into()),
+                Ok(_) => Err("a bug in Millstream: a value for each row is missing".into()),
                 Err(error) => Err(error.to_string()),
             };
             Some(any_result(compute, rows))
@@ -299,7 +299,7 @@ fn any_result(compute: impl Fn(&RecordBatch) -> FunctionResult, rows: &RecordBat
         results.extend((0..rows.num_rows()).map(|row| compute(&rows.slice(row, 1))));
     }
     let internal =
-        |result: &FunctionResult| result.as_ref().is_err_and(|message| message.contains("mistake of Millstream"));
+        |result: &FunctionResult| result.as_ref().is_err_and(|message| message.contains("bug in Millstream"));
     if let Some(internal_error) = results.iter().chain([&none]).find(|result| internal(result)) {
         return internal_error.clone();
     }
@@ -310,7 +310,7 @@ fn any_result(compute: impl Fn(&RecordBatch) -> FunctionResult, rows: &RecordBat
 
 /// Returns what planning rejected. An internal error does not count as a rejection.
 fn rejection(message: &str) -> Option<FunctionResult> {
-    message.contains("mistake of Millstream").then(|| Err(message.to_owned()))
+    message.contains("bug in Millstream").then(|| Err(message.to_owned()))
 }
 
 fn scalar_functions() {

@@ -20,7 +20,7 @@ const LOST: &str = "the connection to another process of the job broke";
 
 /// What one says that waits for others, and one that does not.
 const WAITS: [&str; 2] = ["waiting for 1 of 3 processes", "cannot connect to process 0"];
-const RUNS: [&str; 2] = ["goes on after the checkpoint", "begins at batch"];
+const RUNS: [&str; 2] = ["resumes after the checkpoint", "begins at batch"];
 
 fn job() -> String {
     format!(

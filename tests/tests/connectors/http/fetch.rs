@@ -194,7 +194,7 @@ fn a_server_that_has_no_more_events_ends_the_source() {
     let trial = job(server.port(), "sse", "");
     let ended = trial.run_well(&[]);
     assert_eq!(trial.values("out.jsonl"), ["a"]);
-    assert!(ended.stderr.contains("204: the server has nothing more"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("204: the server has ended the stream"), "{}", ended.stderr);
 }
 
 pub fn packed(content: &[u8]) -> Vec<u8> {

@@ -74,7 +74,7 @@ fn partitions_move_between_processes_and_each_row_comes_once_and_in_order() {
         let mut job = trial.start_processes(processes, workers);
         // From then on a signal ends it in an orderly way.
         job.until("it runs", |job| {
-            ["goes on after the checkpoint", "begins at batch"].iter().any(|runs| job.stderr().contains(runs))
+            ["resumes after the checkpoint", "begins at batch"].iter().any(|runs| job.stderr().contains(runs))
         });
         job
     };

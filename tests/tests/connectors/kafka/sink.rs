@@ -290,7 +290,7 @@ fn a_late_older_start_does_not_take_the_job_back() {
     let second = start(&trial, "kill@commit.after:1", &["--unsupervised"]).wait();
     assert_eq!(second.code, None, "{}", second.stderr);
     let mut job = start(&trial, "", &["--unsupervised"]);
-    job.until_stderr("goes on after the checkpoint");
+    job.until_stderr("resumes after the checkpoint");
     late.signal("CONT");
     let ended = late.wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
@@ -310,7 +310,7 @@ fn a_row_that_is_too_large_is_named_before_anything_is_written() {
         let trial = job(broker, "small", more);
         trial.write("input.jsonl", format!("[[\"a\",1],[\"{}\",2]]\n", "x".repeat(3_000)));
         let told = refused(&trial, 1);
-        assert!(told.contains("sink `out`: batch 1: topic `small` of Kafka at 127.0.0.1:"), "{told}");
+        assert!(told.contains("sink `out`: batch 1: Kafka topic `small` at 127.0.0.1:"), "{told}");
         assert!(told.contains("row 2 makes a record of 3"), "{told}");
         assert!(told.contains("and the topic accepts at most 2000 (`max.message.bytes`)"), "{told}");
         assert!(!told.contains("again from the last checkpoint"), "{told}");

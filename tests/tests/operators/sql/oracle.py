@@ -390,7 +390,7 @@ def main():
                     break
     for place, query in failing[:max(count // 20, 2)]:
         code, said, made = run(program, f"{folder}/f{place}", [(place, query)], rng, batches)
-        if code not in (1, 2) or "panicked" in said or "mistake of Millstream" in said:
+        if code not in (1, 2) or "panicked" in said or "bug in Millstream" in said:
             wrong.append(f"s{place} ended with {code}, and must fail: {query.lines}\n  {said[-800:]}")
     print(f"seed {seed}: {len(good)} computed, {len(failing)} must fail, {unsure} unsure, {len(wrong)} wrong")
     for line in wrong:

@@ -259,14 +259,14 @@ fn schemas_come_with_the_chunk_and_unknown_ones_are_a_reason() {
 fn schemas_that_make_no_sense_are_refused_with_what_is_wrong() {
     for (schema, expected) in [
         ("", "not JSON"),
-        ("1", "1 is no type"),
+        ("1", "1 is not a type"),
         ("\"Order\"", "the type `Order` is defined neither in it nor"),
         (r#"{"name":"x"}"#, "a type without `type`"),
         (r#"{"type":"record","fields":[]}"#, "a type without `name`"),
         (r#"{"type":"record","name":"R"}"#, "record without `fields`"),
         (r#"{"type":"array"}"#, "array without `items`"),
         (r#"[["null"]]"#, "a union within a union"),
-        (r#"{"type":"fixed","name":"F","size":-1}"#, "no number of bytes"),
+        (r#"{"type":"fixed","name":"F","size":-1}"#, "not a number of bytes"),
         (
             r#"{"type":"record","name":"R","fields":[{"name":"a","type":{"type":"enum","name":"R","symbols":[]}}]}"#,
             "defined twice",

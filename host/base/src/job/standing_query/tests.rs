@@ -110,7 +110,7 @@ fn what_cannot_be_kept_up_to_date_is_refused() {
         ("select value, count(*) as n from t group by 1 limit 3", "one `order by` and a `limit`"),
         ("select value, count(*) as n from t group by 1 order by 2 limit 3 offset 2", "one `order by` and a `limit`"),
         ("select value, count(*) from t group by 1", "needs a name"),
-        ("select * from t group by 1", "cannot stand"),
+        ("select * from t group by 1", "is not allowed"),
         ("select value, count(*) as n from t", "neither a total nor"),
         ("select a.value as v, count(*) as n from t a join t b on a.value = b.value group by 1", "`join`"),
         ("select value, count(*) as n from u group by 1", "the stage reads `t`"),

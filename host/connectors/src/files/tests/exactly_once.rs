@@ -257,7 +257,7 @@ fn a_queue_goes_on_behind_its_last_whole_line() {
     drop(sink);
     assert!(paths.open("a", 2).err().unwrap().message.contains("was replaced"));
     fs::write(&path, "{\"batch\":1,\"rows\":[]\n").unwrap();
-    assert!(paths.open("a", 3).err().unwrap().message.contains("not one that a queue sink writes"));
+    assert!(paths.open("a", 3).err().unwrap().message.contains("a line that no queue sink writes"));
 }
 
 #[test]

@@ -214,7 +214,7 @@ plugin = "plugins/split""#,
     ("from = []", r#"job.toml:2: stage `words`: `from` is empty; write from = "lines" or from = ["a", "b"]"#),
     (
         "from = 7",
-        r#"job.toml:2: stage `words`: `from`is an integer, needs text or a list of texts; write from = "lines" or from = ["a", "b"]"#,
+        r#"job.toml:2: stage `words`: `from` is an integer, needs text or a list of texts; write from = "lines" or from = ["a", "b"]"#,
     ),
     (
         r#"from = "screen""#,
@@ -240,7 +240,7 @@ key = "word""#,
     (
         r#"from = "lines"
 plugin = 5"#,
-        r#"job.toml:3: stage `words`: `plugin`is an integer, needs text; write plugin = "plugins/split-words""#,
+        r#"job.toml:3: stage `words`: `plugin` is an integer, needs text; write plugin = "plugins/split-words""#,
     ),
     (
         r#"from = "lines"
@@ -384,8 +384,8 @@ const WHOLE: Cases = &[
 stages = { words = 5 }
 sinks = []
 "#,
-        r#"job.toml:1: `sources`is an integer, needs a table; write [sources.name] and its keys below it
-job.toml:2: `stages.words`is an integer, needs a table; write [stages.words] and the keys of the stage below it
+        r#"job.toml:1: `sources` is an integer, needs a table; write [sources.name] and its keys below it
+job.toml:2: `stages.words` is an integer, needs a table; write [stages.words] and the keys of the stage below it
 job.toml:3: `sinks` is a list, needs a table; write [sinks.name] and its keys below it"#,
     ),
     (

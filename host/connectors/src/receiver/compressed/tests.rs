@@ -79,7 +79,7 @@ fn what_is_before_damage_is_read_and_always_the_same() {
             let mut stream = open(dir.path(), name, broken, Format::Text);
             let complete = all(&mut stream);
             let why = stream.damage().unwrap().expect("damage");
-            assert!(why.contains(&format!("behind {} bytes", complete.len())), "{why}");
+            assert!(why.contains(&format!("after {} decompressed bytes", complete.len())), "{why}");
             for step in [1, 777, BLOCK_BYTES + 1] {
                 let mut again = open(dir.path(), name, broken, Format::Text);
                 again.seek_to(complete.len().min(step) as u64).unwrap();

@@ -87,7 +87,7 @@ fn damage_is_a_record_that_would_be_rejected() {
         let (_dir, path) = file("in.csv.gz", &complete[..at]);
         let found = infer("in", &path, &sample()).unwrap();
         assert_eq!((found.records, found.rejected), (records, 1), "{at}: {:?}", found.notes);
-        assert!(found.notes.iter().any(|note| note.contains("is damaged, or not whole")), "{at}: {:?}", found.notes);
+        assert!(found.notes.iter().any(|note| note.contains("is damaged or incomplete")), "{at}: {:?}", found.notes);
     }
 }
 

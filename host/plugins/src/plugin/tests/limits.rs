@@ -159,7 +159,7 @@ fn tables_and_memory_have_limits_also_from_the_start() {
     // The handwritten module has half a MiB of memory from the beginning, and one table.
     for (limits, words) in [
         (PluginLimits { memory_bytes_max: 1 << 18, ..limits() }, "it needs more memory than its limit of 256 KiB"),
-        (PluginLimits { instances_max: 0, ..limits() }, "made of more than 0 core instances"),
+        (PluginLimits { instances_max: 0, ..limits() }, "it has more than 0 core instances"),
     ] {
         let stage = StageUse { limits, ..StageUse::new("words") };
         let error = plugin.describe_for(&stage, &[Arc::new(schema())]).unwrap_err();

@@ -143,7 +143,7 @@ job.toml:4: stage `words`: unknown key `grant.sockets`; these keys fit: `files`,
     ),
     (
         "plugin = \"p\"\ngrant = { files = { words = 3 } }",
-        r#"job.toml:4: stage `words`: `grant.files.words`is an integer, needs text; write the path of a file, as words = "words.txt""#,
+        r#"job.toml:4: stage `words`: `grant.files.words` is an integer, needs text; write the path of a file, as words = "words.txt""#,
     ),
     (
         "plugin = \"p\"\ngrant = { env = [\"PATH\"] }",
@@ -151,7 +151,7 @@ job.toml:4: stage `words`: unknown key `grant.sockets`; these keys fit: `files`,
     ),
     (
         "plugin = \"p\"\ngrant = { env = { PORT = 80 } }",
-        r#"job.toml:4: stage `words`: `grant.env.PORT`is an integer, needs text; write its value, as PORT = "…""#,
+        r#"job.toml:4: stage `words`: `grant.env.PORT` is an integer, needs text; write its value, as PORT = "…""#,
     ),
     (
         "plugin = \"p\"\ngrant = { env = { \"A=B\" = \"c\", ZERO = \"a\\u0000\" } }",
@@ -173,7 +173,7 @@ job.toml:4: stage `words`: `grant.env.ZERO` has a zero byte, which no variable c
     (
         "plugin = \"p\"\nreplayable = false\ngrant = { http = { hosts = [], methods = 5 } }",
         r#"job.toml:5: stage `words`: `grant.http.hosts` is empty; write hosts = ["api.example.com"]
-job.toml:5: stage `words`: `grant.http.methods`is an integer, needs text or a list of texts; write methods = ["GET"]"#,
+job.toml:5: stage `words`: `grant.http.methods` is an integer, needs text or a list of texts; write methods = ["GET"]"#,
     ),
     (
         "plugin = \"p\"\ngrant = { http = { hosts = \"api.example.com\" } }",

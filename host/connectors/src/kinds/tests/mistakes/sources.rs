@@ -76,7 +76,7 @@ schema = { k = "string" }"#,
 path = "a.csv"
 format = "csv"
 schema = { k = 5 }"#,
-        r#"job.toml:5: source `lines`: column `k`is an integer; write its type, as k = "int64""#,
+        r#"job.toml:5: source `lines`: column `k` is an integer; write its type, as k = "int64""#,
     ),
     (
         r#"kind = "file"

@@ -33,7 +33,7 @@ job.toml:5: stage `words`: a stage has one operator, and this one has `aggregate
     ),
     (
         "sql = \"select 1\"\nfunctions = { Mood = \"p\", mood = 5, a = {}, b = { plugin = \"\" }, c = { plugin = \"p\", on = \"all\" } }",
-        r#"job.toml:4: stage `words`: `functions.mood`is an integer, needs text; write mood = "plugins/mood"
+        r#"job.toml:4: stage `words`: `functions.mood` is an integer, needs text; write mood = "plugins/mood"
 job.toml:4: stage `words`: `functions.a.plugin` is missing; write plugin = "plugins/a"
 job.toml:4: stage `words`: `functions.b.plugin` is empty; write plugin = "plugins/split-words"
 job.toml:4: stage `words`: unknown key `functions.c.on`; these keys fit: `config`, `instance`, `limits`, `grant`"#,
@@ -100,7 +100,7 @@ job.toml:4: stage `words`: `on` belongs inside `join`; write it there, as join =
     ),
     (
         r#"join = { with = "lines.rejected", on = { a = "b", c = 5 } }"#,
-        r#"job.toml:3: stage `words`: `join.on.c`is an integer, needs text; write on = { user = "user_id" }"#,
+        r#"job.toml:3: stage `words`: `join.on.c` is an integer, needs text; write on = { user = "user_id" }"#,
     ),
     (
         r#"join = { with = "lines.rejected", on = ["a", "a"] }"#,
@@ -182,7 +182,7 @@ job.toml:4: stage `words`: `within` belongs inside `join`, `deduplicate` or `pat
     ),
     (
         "cogroup = 5\nplugin = \"p\"\nkey = \"a\"",
-        r#"job.toml:3: stage `words`: `cogroup`is an integer, needs text or a list of texts; write cogroup = "orders", or cogroup = true with all inputs in `from`"#,
+        r#"job.toml:3: stage `words`: `cogroup` is an integer, needs text or a list of texts; write cogroup = "orders", or cogroup = true with all inputs in `from`"#,
     ),
     (
         "cogroup = [\"lines\", \"nose\"]\nplugin = \"p\"\nkey = \"a\"",
@@ -258,7 +258,7 @@ job.toml:3: stage `words`: `enrich.url` is missing; write url = "postgres://user
     // top
     (
         r#"top = 10"#,
-        r#"job.toml:3: stage `words`: `top`is an integer, needs a table; write top = { n = 10, by = "total" }"#,
+        r#"job.toml:3: stage `words`: `top` is an integer, needs a table; write top = { n = 10, by = "total" }"#,
     ),
     (
         r#"top = { n = 0 }"#,
@@ -293,7 +293,7 @@ job.toml:4: stage `words`: `by` belongs inside `top`; write top = { n = 10, by =
     ),
     (
         r#"distinct = 1"#,
-        r#"job.toml:3: stage `words`: `distinct`is an integer, needs text or a list of texts; write distinct = true, or the columns that count, as distinct = "user""#,
+        r#"job.toml:3: stage `words`: `distinct` is an integer, needs text or a list of texts; write distinct = true, or the columns that count, as distinct = "user""#,
     ),
     (
         "distinct = true\nkey = \"a\"",
@@ -338,7 +338,7 @@ job.toml:4: stage `words`: `by` belongs inside `top`; write top = { n = 10, by =
     ),
     (
         r#"split = { rejected = "a", late = "b", "my errors" = "c", d = " ", e = 5 }"#,
-        r#"job.toml:3: stage `words`: `split.e`is an integer, needs text; write an SQL expression, as e = "level = 'ERROR'""#,
+        r#"job.toml:3: stage `words`: `split.e` is an integer, needs text; write an SQL expression, as e = "level = 'ERROR'""#,
     ),
     (
         r#"split = { rejected = "a", late = "b", "my errors" = "c", d = " " }"#,
@@ -349,7 +349,7 @@ job.toml:3: stage `words`: `split.d` is empty; write an SQL expression, as d = "
     ),
     (
         r#"repartition = 4"#,
-        r#"job.toml:3: stage `words`: `repartition`is an integer, needs a table; write repartition = { partitions = 4 }"#,
+        r#"job.toml:3: stage `words`: `repartition` is an integer, needs a table; write repartition = { partitions = 4 }"#,
     ),
     (
         r#"repartition = { partitions = 0 }"#,

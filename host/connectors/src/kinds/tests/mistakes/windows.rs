@@ -137,11 +137,11 @@ job.toml:5: stage `words`: `emit = "update"` is for windows of event time; write
     ),
     (
         "window = { size = \"30s\", time = \"ts\" }\ntime = \"at\"",
-        r#"job.toml:3: stage `words`: `time` stands in `window` and in the stage; remove one"#,
+        r#"job.toml:3: stage `words`: `time` is set in `window` and in the stage; remove one"#,
     ),
     (
         "window = { size = \"30s\", time = \"ts\", emit = \"close\" }\nemit = \"update\"",
-        r#"job.toml:3: stage `words`: `emit` stands in `window` and in the stage; remove one"#,
+        r#"job.toml:3: stage `words`: `emit` is set in `window` and in the stage; remove one"#,
     ),
     (
         "window = { size = \"30s\", time = \"ts\", emit = \"rows\" }",
@@ -153,7 +153,7 @@ job.toml:5: stage `words`: `emit = "update"` is for windows of event time; write
     ),
     (
         "window = { size = \"30s\" }\ntime = 5",
-        r#"job.toml:4: stage `words`: `time`is an integer, needs text or a list of texts; write time = "ts" with a timestamp column"#,
+        r#"job.toml:4: stage `words`: `time` is an integer, needs text or a list of texts; write time = "ts" with a timestamp column"#,
     ),
     (
         "window = { size = \"30s\" }\ntime = \" \"",

@@ -107,7 +107,7 @@ fn what_is_broken_is_one_refused_record_and_reading_goes_on_at_the_next_mark() {
     let too_many = with(first, 8);
     assert!(too_many[0].contains("cannot hold 4 records") && too_many[1..] == ["06", "08", "0a"], "{too_many:?}");
     let too_few = with(first, 4);
-    assert!(too_few[2].contains("1 bytes behind the last record"), "{too_few:?}");
+    assert!(too_few[2].contains("1 bytes follow the last record"), "{too_few:?}");
     assert_eq!(
         (&too_few[..2], &too_few[3..]),
         (&["00", "02"].map(String::from)[..], &["06", "08", "0a"].map(String::from)[..])
