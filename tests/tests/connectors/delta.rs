@@ -311,10 +311,7 @@ fn what_does_not_fit_is_told() {
     run(&property, &[]);
     asked(&property, &[], &["property", "out", "delta.setTransactionRetentionDuration", "interval 30 days"]);
     let words = property.refused(&["validate", "job.toml"]);
-    assert!(
-        words.contains("drop which commits of a job it has (`delta.setTransactionRetentionDuration`)"),
-        "{words}"
-    );
+    assert!(words.contains("drop which commits of a job it has (`delta.setTransactionRetentionDuration`)"), "{words}");
     let log = trial.path("out/_delta_log");
     let newest = fs::read_dir(&log).expect("a log").filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let newest = newest.filter(|name| name.ends_with(".json")).max().expect("a commit");

@@ -91,7 +91,7 @@ fn recovery(job: &Path) -> (f64, f64) {
     let mut command = millstream(&["run", &job.to_string_lossy()]);
     let mut child = command.env("MILLSTREAM_LOG", "info").stderr(Stdio::piped()).spawn().expect("the job starts");
     let mut lines = BufReader::new(child.stderr.take().expect("its log")).lines().map_while(Result::ok);
-    let line = lines.find(|line| line.contains("goes on after")).expect("the job goes on");
+    let line = lines.find(|line| line.contains("resumes after")).expect("the job goes on");
     let took = start.elapsed().as_secs_f64();
     assert!(line.contains(&format!(" {KEYS} state rows")), "{line}");
     let loaded = line.split("loaded in ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());

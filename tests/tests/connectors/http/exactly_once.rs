@@ -70,7 +70,7 @@ fn who_was_silent_for_longest_is_forgotten_with_a_warning() {
     for (producer, sequence) in [("a", 1), ("b", 1), ("a", 2), ("c", 1)] {
         assert_eq!(post(&mut client, producer, sequence, producer).unwrap().json(), json!({ "rows": 1 }));
     }
-    job.until_stderr("more than 2 producers (`producers_max`): `b`, which was silent for longest of those from 127.0.0.1, is forgotten");
+    job.until_stderr("more than 2 producers (`producers_max`): `b`, which was silent for longest of those from 127.0.0.1, was dropped");
     assert_eq!(post(&mut client, "a", 2, "a").unwrap().json()["repeated"], json!(true));
     for sequence in 1..=2 {
         assert_eq!(
@@ -100,7 +100,7 @@ fn names_that_somebody_makes_up_push_out_none_of_others() {
     for producer in ["a", "b"] {
         assert_eq!(post(&mut honest, producer, 1, producer).unwrap().json()["repeated"], json!(true), "{producer}");
     }
-    job.until_stderr("silent for longest of those from 127.0.0.2, is forgotten");
+    job.until_stderr("silent for longest of those from 127.0.0.2, was dropped");
     job.stop();
 }
 
