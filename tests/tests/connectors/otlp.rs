@@ -193,7 +193,7 @@ fn what_is_no_such_request_is_refused_with_a_reason() {
         ("/v1/logs", JSON, &b"{"[..], 400, "the body is not JSON"),
         ("/v1/logs", JSON, b"[]", 400, "not a JSON object"),
         ("/v1/logs", PROTOBUF, b"\x0a\xff", 400, "cut short"),
-        ("/v1/logs", PROTOBUF, b"\x09abcdefgh", 400, "no such message"),
+        ("/v1/logs", PROTOBUF, b"\x09abcdefgh", 400, "the message is invalid"),
         ("/v1/logs", "Content-Type: application/grpc\r\n", b"x", 415, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"),
         ("/v1/logs", &format!("{JSON}Content-Encoding: zstd\r\n"), b"x", 415, "gzip"),
         ("/v1/other", JSON, b"{}", 404, "/v1/logs, /v1/metrics, /v1/traces"),
