@@ -88,7 +88,7 @@ fn a_table_is_read_again_while_the_job_runs_and_survives_restarts() {
         assert_eq!(shop.sell(3)["name"], "tre");
     }
     std::fs::remove_file(shop.trial.path("names.csv")).unwrap();
-    process.until_stderr("there is no such file");
+    process.until_stderr("no such file or directory");
     assert_eq!(shop.sell(3)["name"], "tre");
     shop.trial.move_in("names.csv", "sku,name,price\n3,three,1\n");
     process.until_stderr("its table has 1 rows now");
@@ -115,7 +115,7 @@ fn a_job_goes_on_with_its_table_where_the_file_is_gone_or_broken() {
     for content in [None, Some("sku,name\n1,\"")] {
         let mut shop = Shop::new("file = \"names.csv\", schema = { sku = \"int64\", name = \"text\" }");
         let refused = shop.trial.refused(&["run", "job.toml"]);
-        assert!(refused.contains("`names.csv` cannot be read: there is no such file"), "{refused}");
+        assert!(refused.contains("`names.csv` cannot be read: no such file or directory"), "{refused}");
         shop.trial.write("names.csv", "sku,name\n1,one\n");
         let mut process = shop.start();
         for _ in 0..8 {

@@ -37,7 +37,7 @@ fn fetch(TableQuery { url, query, origin, .. }: TableQuery<'_>) -> Result<Bytes>
     let rows = || {
         let full_path = origin.dir.join(path);
         if !full_path.exists() {
-            return Err(DatabaseFault::Permanent("there is no such file".into()));
+            return Err(DatabaseFault::Permanent("no such file or directory".into()));
         }
         rows(&mut open(&full_path, OpenFlags::SQLITE_OPEN_READ_ONLY)?, query)
     };

@@ -40,7 +40,7 @@ fn input_that_is_not_as_it_was_is_refused_before_anything_is_touched() {
         fs::rename(trial.path("in/a.txt"), trial.path("kept")).unwrap();
         let told = refused(&trial, &[]);
         if kind == file {
-            contains(&told, &["job.toml:8: source `words`: path `./in/a.txt`: there is no such file"]);
+            contains(&told, &["job.toml:8: source `words`: path `./in/a.txt`: no such file or directory"]);
         } else {
             contains(&told, &["source `words`: ", planned, " no longer exists; batch ", "Restore it unchanged"]);
         }
