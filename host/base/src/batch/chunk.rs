@@ -26,7 +26,7 @@ pub struct Chunk {
     pub bytes: Bytes,
     /// End offset of each record in `bytes`, delimiter included. Record 0 begins at 0.
     pub ends: Vec<u32>,
-    /// The record that names the columns (csv with a header), without its delimiter; empty if there is none.
+    /// The header record with the column names (csv), without its delimiter; empty if the format has no header.
     pub header: Bytes,
     /// Records that the receiver rejected, in row order. `bytes` holds the first bytes of each, up to the source's `rejected_bytes_max`.
     pub refused: Vec<RejectedRecord>,

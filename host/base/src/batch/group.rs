@@ -22,7 +22,7 @@ impl Grouped {
         self.first_rows.len()
     }
 
-    /// Creates one group of all rows, even if there are none: the input of an aggregate without a key.
+    /// Creates one group of all rows, also for an empty batch: the input of an aggregate without a key.
     pub fn one_group(rows: usize) -> Grouped {
         Grouped { of_row: vec![0; rows], first_rows: vec![0], hashes: vec![KeyHash(0)] }
     }
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn groups_are_those_of_a_hash_map() {
-        // Keys of all lengths around the limits of the short forms, many of which differ in only one byte.
+        // Keys of all lengths around the limits of the short forms. Many differ in only one byte.
         let text = "abcdefghijklmnopqrstuvwxyz";
         let mut keys: Vec<String> = Vec::new();
         for length in 0..20 {

@@ -1,15 +1,15 @@
-//! What the engine asks of a source, whatever its kind.
+//! Properties of a source that the engine needs, for every kind.
 
 use super::{EnrichSpec, SourceConfig, SourceKind};
 use std::path::Path;
 
 impl SourceKind {
-    /// Whether the graph adds it, so that the author of the job does not know of it.
+    /// Whether the graph adds it: it is not in the job file.
     pub fn is_hidden(&self) -> bool {
         matches!(self, SourceKind::Table(_) | SourceKind::Retry { .. })
     }
 
-    /// The table of a stage that it is, if it is one.
+    /// The lookup table, if the source is one of a stage.
     pub fn table(&self) -> Option<&EnrichSpec> {
         match self {
             SourceKind::Table(enrich) => Some(enrich),
@@ -17,7 +17,7 @@ impl SourceKind {
         }
     }
 
-    /// The folder of rows that are given back to a stage, if it reads these.
+    /// The directory of retried rows, if it reads those of a stage.
     pub fn retry_dir(&self) -> Option<&Path> {
         match self {
             SourceKind::Retry { path, .. } => Some(path),
@@ -25,7 +25,7 @@ impl SourceKind {
         }
     }
 
-    /// The file of this machine that it reads.
+    /// The local file that it reads.
     pub fn file(&self) -> Option<&Path> {
         match self {
             SourceKind::File { path } | SourceKind::Follow { path, .. } => Some(path),
@@ -34,7 +34,7 @@ impl SourceKind {
         }
     }
 
-    /// The same, of a log that grows.
+    /// The local log that it follows, see [`SourceKind::file`].
     pub fn log(&self) -> Option<&Path> {
         match self {
             SourceKind::Follow { path, .. } => Some(path),
@@ -42,7 +42,7 @@ impl SourceKind {
         }
     }
 
-    /// The folder of this machine whose files it reads, and which the author of the job has named.
+    /// The local directory in the job file whose files it reads.
     pub fn dir(&self) -> Option<&Path> {
         match self {
             SourceKind::Directory { path, .. } => Some(path),
@@ -50,7 +50,7 @@ impl SourceKind {
         }
     }
 
-    /// The bucket and prefix that it reads, as a URL.
+    /// The URL of the bucket and prefix that it reads.
     pub fn bucket(&self) -> Option<&str> {
         match self {
             SourceKind::Objects { url, .. } => Some(url),
@@ -58,7 +58,7 @@ impl SourceKind {
         }
     }
 
-    /// Which rows come how often, for `millstream validate`, where that depends on the other side.
+    /// The guarantee that `millstream validate` shows, if it depends on the server.
     pub fn promise(&self) -> Option<&'static str> {
         match self {
             SourceKind::Declared(config) => config.promise(),
@@ -69,8 +69,8 @@ impl SourceKind {
         }
     }
 
-    /// Whose positions they are, in a checkpoint, see [`SourceConfig::identity`]. It is known by path or address as they were written:
-    /// values of variables are kept nowhere, and another value is no other source.
+    /// The identity of its positions in a checkpoint, see [`SourceConfig::identity`]. It has the path or address as written in the job file:
+    /// values of variables are not stored, and another value does not make it another source.
     pub fn identity<'a>(&'a self, written: &dyn Fn(&str) -> Option<&'a str>) -> String {
         let place = |path: &Path| written("path").map_or_else(|| path.display().to_string(), str::to_owned);
         match self {
@@ -82,22 +82,22 @@ impl SourceKind {
             SourceKind::File { path } => format!("file {}", place(path)),
             SourceKind::Follow { path, .. } => format!("follow {}", place(path)),
             SourceKind::Declared(config) => config.identity(written),
-            // Another version of it goes on where the one before was.
+            // Another version resumes where the previous one stopped.
             SourceKind::Plugin(source) => match source.plugin.package() {
                 Some(Ok((name, _))) => format!("plugin {name}"),
                 _ => format!("plugin {}", written("plugin").unwrap_or(&source.plugin.path.display().to_string())),
             },
-            // From wherever it comes: what counts is whether it differs from what is in effect.
+            // The location does not matter: rows are compared with those in effect.
             SourceKind::Table(_) => "table".to_owned(),
         }
     }
 
-    /// Whether rows that were received and are in no batch must be taken over by the next start. A table is read again.
+    /// Whether received rows that are in no batch must be kept for the next startup. A table is read again instead.
     pub fn keeps_leftovers(&self) -> bool {
         self.keeps_rows() && self.table().is_none()
     }
 
-    /// Whether what it sent cannot be read again, so that plans must keep the rows themselves.
+    /// Whether its rows cannot be read again, so that plans must keep them.
     pub fn keeps_rows(&self) -> bool {
         match self {
             SourceKind::Declared(config) => config.keeps_rows(),
@@ -105,7 +105,7 @@ impl SourceKind {
         }
     }
 
-    /// Lets it only look at the first rows, see [`SourceConfig::sampled`].
+    /// Restricts it to a look at the first rows, see [`SourceConfig::sampled`].
     pub fn sample(&mut self) {
         if let Some(sampled) = self.declared().and_then(SourceConfig::sampled) {
             *self = SourceKind::Declared(sampled);
@@ -113,7 +113,7 @@ impl SourceKind {
     }
 }
 
-/// The clocks of a folder whose files are spread are others than those of one whose files are not, so neither goes on where the other was.
+/// Suffix of the identity of a directory. Distributed files have other watermarks, so neither form resumes from the positions of the other.
 fn spread_words(spread: bool) -> &'static str {
     if spread { " with spread = true" } else { "" }
 }

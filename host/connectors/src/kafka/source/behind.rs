@@ -1,9 +1,9 @@
-//! How far a source is behind its topics, by what the client tells of itself.
+//! How far a source lags behind its topics, from the client's statistics.
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// As much of the client's statistics as is needed.
+/// The part of the client's statistics that is needed.
 #[derive(Deserialize)]
 struct Statistics {
     #[serde(default)]
@@ -19,11 +19,11 @@ struct Topic {
 #[derive(Deserialize)]
 struct Partition {
     partition: i32,
-    /// The offset behind the last record that may be read; below zero: it is not known.
+    /// The offset after the last readable record; negative if unknown.
     ls_offset: i64,
 }
 
-/// The offset behind the last record that may be read, by topic and partition, where the client knows it.
+/// Returns the offset after the last readable record, by topic and partition, if the client knows it.
 pub fn ends(statistics: &[u8]) -> Option<BTreeMap<(String, i32), u64>> {
     let statistics: Statistics = serde_json::from_slice(statistics).ok()?;
     let all = statistics

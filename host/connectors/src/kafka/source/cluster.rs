@@ -1,4 +1,4 @@
-//! What a source asks a cluster: which partitions there are, where each begins, and whether what the job needs is still there.
+//! Requests of a source to a cluster: its partitions, where each begins, and whether what the job needs still exists.
 
 use super::bounds;
 use super::settings::{KafkaReads, KafkaTopics};
@@ -14,20 +14,19 @@ use std::time::{Duration, Instant};
 use tracing::debug;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// How long a partition may end before a position, or a topic not be there: a new leader does not know at once how far it may be
-/// read.
+/// How long a partition may end before a position, or a topic be missing: a new leader does not know immediately how far it may be read.
 pub const LEADER_TIME_MAX: Duration = PAUSE_MAX;
 
 /// Topics of a source.
 #[derive(Default)]
 pub struct Topics {
-    /// Those that are there, and how many partitions each has.
+    /// Existing topics, with their numbers of partitions.
     pub there: Vec<(String, i32)>,
-    /// Those that are named and are not there.
+    /// Topics that are named and do not exist.
     pub missing: Vec<String>,
 }
 
-/// What an earlier start of the job has left of a source.
+/// What an earlier run of the job stored about a source.
 pub struct EarlierStart<'a> {
     /// Nothing was read before, and this is the first look.
     pub first: bool,
@@ -35,20 +34,20 @@ pub struct EarlierStart<'a> {
     pub from: &'a Positions,
 }
 
-/// Why a partition cannot be read from where the job needs it.
+/// Why a partition cannot be read from the position that the job needs.
 pub enum Lost {
     /// Records were deleted.
     Deleted { of: (String, i32), wanted: u64, there: Bounds },
-    /// It ends before.
+    /// It ends before that position.
     Shorter { of: (String, i32), wanted: u64, there: Bounds },
-    /// It gave a record once more.
+    /// It returned a record again.
     Backwards { of: (String, i32), wanted: u64, there: u64 },
     /// The cluster does not say.
     Fault(KafkaFault),
 }
 
 impl Lost {
-    /// In words, which say what to do.
+    /// Converts to an error that says what to do.
     pub fn told(self, source: &str) -> Error {
         let place = |(topic, number): &(String, i32)| format!("partition {number} of topic `{topic}`");
         match self {
@@ -76,7 +75,7 @@ impl Lost {
 
 /// The number by which a position knows a cluster.
 pub fn mark_of(id: &str) -> i64 {
-    // No file of a folder; so that it is never taken for one that has ended, the lowest bit is free.
+    // A topic is not a file of a directory. The lowest bit is clear, so that it never counts as ended.
     (xxh3_64(id.as_bytes()) & !1) as i64
 }
 
@@ -98,7 +97,7 @@ pub fn topics(consumer: &Consumer, wanted: &KafkaTopics) -> Result<Topics, Kafka
         KafkaTopics::Pattern(pattern) => {
             let like = glob::Pattern::new(pattern).map_err(|error| KafkaFault::permanent(error.to_string()))?;
             let found = consumer.partitions(None, ANSWER_TIME_MAX)?;
-            // Those of the cluster itself are meant where they are named.
+            // Internal topics of the cluster are read only if they are named.
             let own = |name: &str| name.starts_with("__") && !pattern.starts_with("__");
             topics.there = found.into_iter().filter(|(name, _)| like.matches(name) && !own(name)).collect();
         }
@@ -106,7 +105,7 @@ pub fn topics(consumer: &Consumer, wanted: &KafkaTopics) -> Result<Topics, Kafka
     Ok(topics)
 }
 
-/// Where each of these partitions begins, in their order.
+/// Returns where each of these partitions begins, in their order.
 pub fn starts(
     consumer: &Consumer,
     spec: &KafkaReads,
@@ -126,7 +125,7 @@ pub fn starts(
         starts.push(match (position, spec.start) {
             (Some(position), _) => still_there(consumer, (topic, *number), position.offset, there)?,
             (None, StreamStart::Earliest) => there.low,
-            // What came since the job was started for the first time was not there then.
+            // Partitions created after the first start of the job are read from their beginning.
             (None, StreamStart::Latest) if known.first => there.high,
             (None, StreamStart::Latest) => there.low,
             (None, StreamStart::At(_)) => {
@@ -138,7 +137,7 @@ pub fn starts(
     Ok(starts)
 }
 
-/// The offset, where the partition can be read from there.
+/// Returns the offset if the partition can be read from it.
 pub fn still_there(
     consumer: &Consumer,
     (topic, number): (&str, i32),
@@ -162,7 +161,7 @@ pub fn still_there(
     }
 }
 
-/// What the client says of one partition.
+/// The error of one partition in a response.
 pub fn of_partition(
     consumer: &Consumer,
     (topic, number): (&str, i32),

@@ -1,5 +1,4 @@
-//! Tells a consumer group how far the job's checkpoints have come, so that others see how far behind it is. Nothing is ever read
-//! from there.
+//! Commits the positions of the job's checkpoints to a consumer group, so that others see its lag. They are never read back.
 
 use super::settings::KafkaReads;
 use crate::kafka::consumer::Consumer;
@@ -11,10 +10,10 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::warn;
 
-/// What a group is told.
+/// Commits of a consumer group.
 pub struct Commits {
     source: String,
-    /// Positions of published checkpoints; `None`: no group is told.
+    /// Positions of published checkpoints; `None` without a group.
     published: Option<watch::Receiver<Positions>>,
     told: Positions,
     failed: bool,
@@ -26,7 +25,7 @@ impl Commits {
         Commits { source: source.name.clone(), published, told: Positions::new(), failed: false }
     }
 
-    /// Sends what changed since the last time. What fails is told once: the job needs none of it.
+    /// Commits what changed since the last call. A failure is reported once: the job does not depend on it.
     pub fn send(&mut self, consumer: &Consumer) {
         let Some(published) = self.published.as_mut().filter(|published| published.has_changed().unwrap_or(false))
         else {

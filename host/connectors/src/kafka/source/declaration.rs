@@ -143,7 +143,7 @@ impl SourceConfig for KafkaReads {
         Some(reread(&order, planned, again))
     }
 
-    /// What can be checked of a cluster without asking it.
+    /// Checks what can be checked without contacting the cluster.
     fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
         let settings = crate::kafka::settings(&self.cluster, &origin.dir, "millstream");
         settings.map(drop).map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))

@@ -29,7 +29,7 @@ impl SourceReader<'_> {
             KafkaTopics::Pattern(_) => None,
         };
         let id = loop {
-            // A client connects when it has something to ask, whatever the answer is.
+            // A client connects with its first request, whatever the response.
             let _ = self.consumer.partitions(some_topic, Duration::from_secs(1));
             if let Some(id) = self.consumer.cluster(Duration::from_secs(1)) {
                 break id;
@@ -143,7 +143,7 @@ impl SourceReader<'_> {
                 at_end: false,
             });
         }
-        // What comes from now on must be read whatever happens, so where the job began is something for a batch.
+        // Records from now on must be read after a crash too, so a batch must store where the job began.
         if begun {
             self.inbox.begin_batch();
         }
@@ -184,7 +184,7 @@ impl SourceReader<'_> {
         Ok(Ok(()))
     }
 
-    /// Tells of partitions that have a clock now.
+    /// Announces partitions that now have a watermark.
     fn known_clocks(&mut self, names: &[String]) {
         let of_clock = |name: &String| !self.from.contains_key(&clock_name(name));
         let new: Vec<String> = names.iter().filter(|name| of_clock(name)).cloned().collect();
@@ -195,11 +195,11 @@ impl SourceReader<'_> {
         self.from.extend(new.iter().map(|name| (clock_name(name), Position::default())));
     }
 
-    /// Topics that are named and not there, each told once.
+    /// Reports named topics that do not exist, each once.
     fn tell_missing(&mut self, missing: &[String]) -> Result<()> {
         let source = &self.order.source.name;
         for topic in missing {
-            // One that was read and has gone is told by the client.
+            // The client reports a topic that was read and then deleted.
             if self.partitions.iter().any(|partition| partition.topic == *topic) {
                 continue;
             }
@@ -207,7 +207,7 @@ impl SourceReader<'_> {
             let since = *self.missing.entry(topic.clone()).or_insert_with(Instant::now);
             let was_read = |name: &&String| topic::parse(name).is_some_and(|(of, _)| of == topic);
             match self.from.keys().find(was_read) {
-                // A broker that has just come does not know all topics at once.
+                // A broker that just started does not know all topics immediately.
                 Some(_) if since.elapsed() < cluster::LEADER_TIME_MAX => {}
                 Some(name) => {
                     let offset = self.from.get(name).map_or(0, |position| position.offset);

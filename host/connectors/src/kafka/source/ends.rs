@@ -1,6 +1,6 @@
-//! Asks a cluster now and then how far the partitions go that are read, so that it is known of one that is silent whether it has
-//! nothing. On a thread of its own: the one that reads waits where the inbox is full, and what was fetched ahead says nothing
-//! of what came since then. By a client of its own, too: a broker answers a client's questions in order, and fetches wait for records.
+//! Periodically requests the ends of the partitions, to know whether an idle one is read to its end. It has its own thread, because the
+//! reading thread waits when the inbox is full, and prefetched records do not show later ones. It also has its own client, because a broker
+//! responds to a client's requests in order, and fetches wait for records.
 
 use super::{ReadOrder, consumer};
 use millstream_base::batch::topic;
@@ -12,17 +12,17 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tracing::debug;
 
-/// How long the cluster may take for an answer that is only worth something for a short while.
+/// Timeout of a response, which is useful for a short time only.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Partitions by topic and number.
 type Partitions = Mutex<Vec<(String, i32)>>;
 
-/// The partitions whose ends are asked for; `None`: nobody wants to know.
+/// The partitions whose ends are requested; `None` if nothing needs them.
 pub struct Ends(Option<Arc<Partitions>>);
 
 impl Ends {
-    /// Begins to ask, where somebody wants to know. It ends with the inbox.
+    /// Starts the requests, if something needs the ends. They stop with the inbox.
     pub fn ask(order: &ReadOrder<'_>, inbox: &Arc<Inbox>, runtime: &Handle) -> Result<Ends> {
         let Some(every) = inbox.end_query_interval() else { return Ok(Ends(None)) };
         let source = &order.source.name;
@@ -34,7 +34,7 @@ impl Ends {
         let what = format!("the thread that requests the ends of source `{source}`");
         let work = move || {
             while !inbox.closed_within(&runtime, every) {
-                // What it tells of itself does not matter, and would pile up.
+                // The client's events are not needed, and would accumulate.
                 while consumer.next(Duration::ZERO, |_| ()).is_some() {}
                 let partitions = locked(&partitions).clone();
                 if partitions.is_empty() {
@@ -46,7 +46,7 @@ impl Ends {
                         let named = ends.into_iter().map(|(topic, number, end)| (topic::name(&topic, number), end));
                         inbox.report_ends(began, &named.collect::<Vec<_>>());
                     }
-                    // The one that reads tells of a cluster that is away, and waits for it.
+                    // The reading thread reports an unreachable cluster, and waits for it.
                     Err(fault) => debug!("source `{of}`: the ends of its partitions are not known: {fault}"),
                 }
             }
@@ -55,7 +55,7 @@ impl Ends {
         Ok(Ends(Some(asked)))
     }
 
-    /// These partitions are read as well.
+    /// Adds partitions that are read as well.
     pub fn add(&self, partitions: &[(String, i32)]) {
         if let Some(asked) = &self.0 {
             locked(asked).extend_from_slice(partitions);

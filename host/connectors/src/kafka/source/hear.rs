@@ -10,7 +10,7 @@ use millstream_base::inbox::PartitionRead;
 use std::time::Duration;
 
 impl SourceReader<'_> {
-    /// Hears one thing. `false`: there was nothing.
+    /// Handles one event; `false` if there was none.
     pub(super) fn hear(&mut self, time_max: Duration) -> Result<bool> {
         let SourceReader { consumer, partitions, places, places_by_id, at_end, gathered, order, inbox, .. } = self;
         let source = &order.source.name;
@@ -77,7 +77,7 @@ impl SourceReader<'_> {
         }
     }
 
-    /// What was gathered goes to the inbox.
+    /// Moves the gathered records to the inbox.
     pub(super) fn pass_on(&mut self) -> Step {
         for place in 0..self.partitions.len() {
             if let Err(closed) = self.pass_on_one(place) {
@@ -117,7 +117,7 @@ impl SourceReader<'_> {
     }
 }
 
-/// The place of a record's partition; the client's topics are looked up by name once.
+/// The index of a record's partition; the client's topics are looked up by name once.
 fn place_of(
     record: &Record<'_>,
     places: &HashMap<(String, i32), usize>,

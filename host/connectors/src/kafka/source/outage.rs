@@ -1,4 +1,4 @@
-//! Waiting for a cluster of which no broker answers.
+//! Waits for a cluster whose brokers are all unreachable.
 
 use super::settings::{KafkaReads, KafkaTopics};
 use crate::kafka::consumer::Consumer;
@@ -10,10 +10,10 @@ use millstream_base::units;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
-/// How long a cluster that was away may take for an answer.
+/// Timeout of a response of a cluster that was unreachable.
 const TRY_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// For how long no broker answers. It is told once that it begins, and once that it is over.
+/// The time since which no broker responds. Its beginning and its end are reported once.
 pub struct Outage {
     source: String,
     wait: Duration,
@@ -28,12 +28,12 @@ impl Outage {
         Outage { source, wait, since: None, next_try: Instant::now(), pause: PAUSE_MIN }
     }
 
-    /// Whether no broker answers.
+    /// Whether no broker responds.
     pub fn lasts(&self) -> bool {
         self.since.is_some()
     }
 
-    /// Looks whether the client has lost all brokers, and then, now and then, whether one is back.
+    /// Checks whether the client has lost all brokers, and then periodically whether one has recovered.
     pub fn look(&mut self, consumer: &Consumer, spec: &KafkaReads) -> Result<()> {
         let down = consumer.client_log().all_unreachable();
         if (down.is_none() && self.since.is_none()) || Instant::now() < self.next_try {
@@ -58,7 +58,7 @@ impl Outage {
         }
     }
 
-    /// Something did not work that may pass; an error when that has lasted for too long.
+    /// Handles a transient fault; fails if it has lasted for too long.
     pub fn failed(&mut self, fault: &KafkaFault, spec: &KafkaReads) -> Result<()> {
         let Outage { source, wait, .. } = self;
         let (brokers, shown) = (spec.cluster.brokers.join(", "), units::show_time(*wait));
@@ -81,7 +81,7 @@ impl Outage {
         }
     }
 
-    /// A broker answers.
+    /// Records that a broker responds.
     pub fn back(&mut self, consumer: &Consumer) {
         if let Some(since) = self.since.take() {
             let pause = since.elapsed().as_secs_f32();

@@ -1,6 +1,6 @@
-//! Which topics of a source are compacted: the cluster may delete any of their records once a later one has its key, so plans of batches
-//! hold them. Topics that are new are asked for before they are read. A thread with a client of its own looks at all of them again, as
-//! answers to the client that reads would wait behind its fetches.
+//! Finds the compacted topics of a source. The cluster may delete any of their records once a later one has its key, so plans of batches
+//! hold them. New topics are checked before they are read. A thread with its own client checks all of them periodically, because responses
+//! to the reading client would wait for its fetches.
 
 use super::{ReadOrder, consumer};
 use crate::kafka::ANSWER_TIME_MAX;
@@ -16,16 +16,16 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tracing::{debug, info, warn};
 
-/// How often they are looked at, at least and at most, whatever the job's `poll` is: batches that were planned before it is known do not
-/// hold their records.
+/// Minimum and maximum interval of the checks, whatever the job's `poll` is: batches planned before a change is known do not hold their
+/// records.
 const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// How many topics one request asks for.
+/// Maximum topics per request.
 const TOPICS_ASKED_MAX: usize = 500;
 
 /// Topics by name.
 type Topics = Mutex<BTreeSet<String>>;
 
-/// The topics that are read; `None`: there are no plans that could hold anything.
+/// The topics that are read; `None` if there are no plans to hold records.
 pub struct Policies(Option<Arc<Topics>>);
 
 impl Policies {
@@ -47,9 +47,9 @@ impl Policies {
                     client = consumer(&source, &spec, &dir, "-policies").ok();
                 }
                 let Some(client) = &client else { continue };
-                // What it tells of itself does not matter, and would pile up.
+                // The client's events are not needed, and would accumulate.
                 while client.next(Duration::ZERO, |_| ()).is_some() {}
-                // The one that reads tells of a cluster that is away, and waits for it.
+                // The reading thread reports an unreachable cluster, and waits for it.
                 if let Err(fault) = look(client, &topics, &inbox, &source.name) {
                     debug!("source `{}`: the policies of its topics are not known: {fault}", source.name);
                 }
@@ -59,7 +59,7 @@ impl Policies {
         Ok(Policies(Some(asked)))
     }
 
-    /// These topics are read as well. Those that are new are looked at now.
+    /// Adds topics that are read as well. New ones are checked immediately.
     pub fn add(
         &self,
         consumer: &Consumer,
@@ -77,7 +77,7 @@ impl Policies {
     }
 }
 
-/// Looks which of these topics are compacted. Where the cluster does not say, plans hold the records as well.
+/// Checks which of these topics are compacted. If the cluster does not report it, plans hold the records as well.
 fn look(consumer: &Consumer, topics: &[String], inbox: &Inbox, source: &str) -> Result<(), KafkaFault> {
     let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
     for topics in topics.chunks(TOPICS_ASKED_MAX) {
@@ -90,7 +90,7 @@ fn look(consumer: &Consumer, topics: &[String], inbox: &Inbox, source: &str) -> 
             Ok(policies) => policies,
         };
         for (topic, compacted) in policies {
-            // Of one that was deleted there is nothing to keep.
+            // A deleted topic has nothing to keep.
             if matches!(compacted, Err(Code::UnknownTopic | Code::UnknownTopicOrPartition)) {
                 continue;
             }

@@ -16,14 +16,14 @@ pub struct Records {
     bytes: Vec<u8>,
     ends: Vec<u32>,
     refused: Vec<RejectedRecord>,
-    /// The offset behind what was taken before.
+    /// The offset after the previous chunk.
     start: u64,
-    /// The offset behind the last of them, and behind all that is known to hold no record.
+    /// The offset after the last record, and after all offsets known to have none.
     end: u64,
 }
 
 impl Records {
-    /// None yet; the first has this offset or one behind it.
+    /// Starts without records; the first has this offset or a later one.
     pub fn new(source: &SourceSpec, start: u64) -> Records {
         let limit = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         Records {
@@ -38,7 +38,7 @@ impl Records {
         }
     }
 
-    /// The offset behind what was taken, where nothing was added since then.
+    /// The offset after the previous chunk, if nothing was added since.
     pub fn next(&self) -> u64 {
         if self.ends.is_empty() { self.end } else { self.start }
     }
@@ -53,12 +53,12 @@ impl Records {
         self.bytes.len()
     }
 
-    /// How many there are.
+    /// Number of records.
     pub fn rows(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether they are a whole chunk.
+    /// Whether they fill a chunk.
     pub fn is_full(&self) -> bool {
         self.bytes.len() >= PART_BYTES_MAX || self.ends.len() >= PART_ROWS_MAX
     }
@@ -86,7 +86,7 @@ impl Records {
             self.bytes.extend_from_slice(value);
         } else {
             self.bytes.truncate(start);
-            // Nothing of what is left out is needed to tell that it is.
+            // Without key and headers, it is still recognized as too long.
             let _ = envelope::put(&mut self.bytes, &RecordMetadata { key: None, headers: &[], ..beside });
             let kept = value.get(..self.rejected_bytes_max).unwrap_or(value);
             self.bytes.extend_from_slice(kept);
@@ -100,12 +100,12 @@ impl Records {
         true
     }
 
-    /// There is no record before this offset but those that were added.
+    /// Notes that there are no further records before this offset.
     pub fn nothing_before(&mut self, offset: u64) {
         self.end = self.end.max(offset);
     }
 
-    /// What was added, as a chunk of this partition; or, where that is nothing, the offset up to which there is none.
+    /// Takes the added records as a chunk of this partition; without records, the offset up to which there are none.
     pub fn take(&mut self, name: &str) -> (Option<Chunk>, Option<u64>) {
         let (start, end) = (self.start, self.end);
         self.start = end;

@@ -20,15 +20,15 @@ const LISTEN: Duration = Duration::from_millis(100);
 
 /// The planned chunks of a partition, in the order of their offsets.
 struct PlannedChunks<'a> {
-    /// The places of those that are not whole yet in the plan.
+    /// The plan's chunks that are not complete yet, with their indexes.
     left: VecDeque<(usize, &'a PlannedChunk)>,
     records: Records,
     /// Why the partition cannot be read.
     low: u64,
 }
 
-/// Makes those chunks of a planned batch again that the plan does not hold. Where records of it are gone the error says which, and is of
-/// kind `Job`. The client is kept from batch to batch: connecting takes longer than reading.
+/// Recreates the chunks of a planned batch that the plan does not hold. If records were deleted, the error names them and is of kind `Job`.
+/// The client is kept from batch to batch, because connecting takes longer than reading.
 pub fn reread(order: &ReadOrder<'_>, planned: &[PlannedChunk], again: &mut RereadClient) -> Result<Vec<Chunk>> {
     let source = &order.source.name;
     let planned: Vec<&PlannedChunk> = planned.iter().filter(|planned| planned.kept.is_none()).collect();
@@ -117,7 +117,7 @@ pub fn reread(order: &ReadOrder<'_>, planned: &[PlannedChunk], again: &mut Rerea
     Ok(chunks)
 }
 
-/// There is no record before this offset that did not come: chunks that end there are whole.
+/// Completes the chunks that end at this offset: all earlier records have arrived.
 fn finish(
     order: &ReadOrder<'_>,
     (topic, number): &(String, i32),
@@ -150,7 +150,7 @@ fn finish(
     Ok(())
 }
 
-/// Asks until there is an answer, as long as the job may wait.
+/// Retries a request until it succeeds, for as long as the job may wait.
 fn ask<T>(
     order: &ReadOrder<'_>,
     client: &Consumer,

@@ -4,26 +4,26 @@ use crate::kafka::cluster::KafkaCluster;
 use millstream_base::job::spec::StreamStart;
 use std::time::Duration;
 
-/// What a source reads of a Kafka cluster.
+/// Settings of a `kafka` source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KafkaReads {
-    /// Where it reads.
+    /// The cluster to read from.
     pub cluster: KafkaCluster,
     /// Which topics.
     pub topics: KafkaTopics,
-    /// Where a job begins that has not read them yet.
+    /// Where a job begins that has no positions yet.
     pub start: StreamStart,
-    /// The consumer group that is told how far checkpoints have come; `None`: none is.
+    /// The consumer group to which positions of checkpoints are committed; `None` without a group.
     pub group: Option<String>,
-    /// How often it looks for new partitions and topics.
+    /// Interval of looking for new partitions and topics.
     pub poll: Duration,
 }
 
 /// Which topics are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KafkaTopics {
-    /// These.
+    /// Topics by name.
     Named(Vec<String>),
-    /// Those whose names are like this, with `*`, `?` and `[…]`.
+    /// Topics whose names match a pattern, with `*`, `?` and `[…]`.
     Pattern(String),
 }
