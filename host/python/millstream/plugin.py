@@ -85,7 +85,7 @@ class Plugin:
             {
                 "name": _name(named),
                 "plugin": named if is_package else os.path.abspath(named),
-                "folder": os.path.abspath(os.fspath(lock) if lock is not None else "."),
+                "dir": os.path.abspath(os.fspath(lock) if lock is not None else "."),
                 "pins": lock is not None,
                 "registry": registry,
                 "digest": None,

@@ -162,6 +162,6 @@ def _open(shipped: dict[str, Any]) -> Plugin:
         if settings.pop("shipped", False):
             from pyspark import SparkFiles
 
-            settings |= {"plugin": SparkFiles.get(settings["plugin"]), "folder": os.getcwd(), "registry": None}
+            settings |= {"plugin": SparkFiles.get(settings["plugin"]), "dir": os.getcwd(), "registry": None}
         _opened[known] = _unpickled(settings)
     return _opened[known]
